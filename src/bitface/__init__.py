@@ -1,0 +1,3 @@
+"""Makes face-recognition networks small and fast without losing the people they recognise."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,284 @@
+"""Folders of face crops → arrays, in an order that names and seeds alone decide."""
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from bitface.data.images import ImageSkipped, read_image
+from bitface.errors import BitfaceError, UsageError
+from bitface.files import write_bytes
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
+MIN_SIDE = 32
+MAX_SKIPPED_SHARE = 0.01
+
+Progress = Callable[[int, int], None]
+Skipped = tuple[str, str]
+"""A path relative to its source, and the reason why the image can't be used."""
+
+
+@dataclass(frozen=True)
+class FaceFile:
+    """An image below a source folder; `relative` is written with forward slashes on every system."""
+
+    root: Path
+    relative: str
+
+    @property
+    def path(self) -> Path:
+        return self.root / self.relative
+
+
+def find_images(sources: Sequence[Path], image_list: Path | None = None) -> list[FaceFile]:
+    """All image files below the folders, sorted by relative path; or those of the list, in its order.
+
+    Hidden files and folders (AppleDouble's `._*` among them) are left out. Links to files are followed, links
+    to folders are not. The list has one relative path per line; blank lines and lines that start with `#` are
+    ignored, and each path is looked up in the sources in the order given.
+
+    Raises:
+        BitfaceError: a source isn't a readable folder or holds no image; a listed path is in none of the
+            sources, or leads out of them.
+    """
+    sources = list(dict.fromkeys(Path(source) for source in sources))
+    for source in sources:
+        if not source.exists():
+            raise BitfaceError(f"{source}: no such folder; give the folder that holds the face images")
+        if not source.is_dir():
+            raise BitfaceError(f"{source}: a file, not a folder; give the folder that holds the face images")
+    if image_list is not None:
+        return _listed(sources, Path(image_list))
+    found: list[FaceFile] = []
+    for source in sources:
+        below = [FaceFile(source, relative) for relative in _walk(source)]
+        if not below:
+            raise BitfaceError(
+                f"{source}: no image ({' '.join(EXTENSIONS)}) in this folder or below it; "
+                "links to folders aren't followed, give those folders themselves"
+            )
+        found += below
+    return sorted(found, key=lambda file: file.relative)
+
+
+def _walk(source: Path) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise BitfaceError(f"{error.filename}: can't be read ({error.strerror}); mend its permissions")
+
+    for folder, folders, names in os.walk(source, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
+                yield (Path(folder) / name).relative_to(source).as_posix()
+
+
+def _listed(sources: Sequence[Path], image_list: Path) -> list[FaceFile]:
+    try:
+        lines = image_list.read_text("utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BitfaceError(f"{image_list}: not a readable UTF-8 list of images ({error})") from error
+    wanted = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    found, missing = [], []
+    for relative in dict.fromkeys(wanted):
+        parts = PurePosixPath(relative)
+        if parts.is_absolute() or ".." in parts.parts:
+            raise BitfaceError(
+                f"{image_list}: '{relative}' leads out of the source; list paths relative to it"
+            )
+        # os.path.isfile, unlike Path.is_file, is also False for names too long to exist.
+        root = next((source for source in sources if os.path.isfile(source / relative)), None)
+        if root is None:
+            missing.append(relative)
+        else:
+            found.append(FaceFile(root, parts.as_posix()))
+    if missing:
+        raise BitfaceError(
+            f"{image_list}: {len(missing)} of {len(found) + len(missing)} listed images are in none of the "
+            f"sources, the first: '{missing[0]}'; list paths relative to a source"
+        )
+    if not found:
+        raise BitfaceError(f"{image_list}: no image is listed; write one relative path per line")
+    return found
+
+
+def choose(files: Sequence[FaceFile], count: int | None, seed: int) -> list[FaceFile]:
+    """`count` of the files (all for None or when there are fewer), drawn by rank of SHA-256 of seed and path.
+
+    The draw depends on relative paths and the seed alone: neither on the order of `files` nor on where their
+    folder stands; and what a larger count draws begins with what a smaller one does.
+
+    Raises:
+        UsageError: `count` is below 1.
+    """
+    if count is not None and count < 1:
+        raise UsageError(f"can't choose {count} images: give a number from 1 on")
+
+    def rank(file: FaceFile) -> tuple[bytes, str]:
+        key = f"{seed}:{file.relative}".encode("utf-8", "surrogateescape")
+        return hashlib.sha256(key).digest(), str(file.root)
+
+    return sorted(files, key=rank)[:count]
+
+
+@dataclass(frozen=True)
+class LoadedFaces:
+    """Faces as uint8 RGB `[N, H, W, 3]`, the N files they are from, and the account of the others.
+
+    `resized` counts crops of another size among the N; `duplicates` counts files dropped because their pixels
+    had been seen before.
+    """
+
+    images: np.ndarray
+    files: list[FaceFile]
+    skipped: list[Skipped] = field(default_factory=list)
+    resized: int = 0
+    duplicates: int = 0
+
+
+def load_faces(
+    files: Sequence[FaceFile],
+    size: tuple[int, int] = (112, 112),
+    progress: Progress | None = None,
+    unique: bool = False,
+) -> LoadedFaces:
+    """Reads face crops to `size` (height, width), in the order of `files`.
+
+    An image of the exact size is taken as it is. Another square one of at least `MIN_SIDE` pixels is resized
+    (by area when shrinking, bilinearly when enlarging). Everything else is skipped with a reason: no crop is
+    ever stretched or cut. `unique` keeps the first only of images with identical pixels. `progress` is called
+    with (files done, files in all).
+    """
+    # Pages of this array cost memory only once they are written: no second copy as in stacking a list.
+    images = np.empty((len(files), *size, 3), np.uint8)
+    kept: list[FaceFile] = []
+    skipped: list[Skipped] = []
+    seen: set[str] = set()
+    resized = duplicates = 0
+    for done, file in enumerate(files, start=1):
+        try:
+            image, changed = _read_crop(file.path, size)
+        except ImageSkipped as error:
+            skipped.append((file.relative, error.reason))
+        else:
+            digest = content_hash(image) if unique else None
+            if digest in seen:
+                duplicates += 1
+            else:
+                if digest:
+                    seen.add(digest)
+                images[len(kept)] = image
+                kept.append(file)
+                resized += changed
+        if progress:
+            progress(done, len(files))
+    return LoadedFaces(images[: len(kept)], kept, skipped, resized, duplicates)
+
+
+def batches(
+    files: Sequence[FaceFile],
+    size: tuple[int, int] = (112, 112),
+    batch: int = 64,
+    skipped: list[Skipped] | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Streams `(images uint8 [B, H, W, 3], valid bool [B])`: exactly one row per file, in the order given.
+
+    An image that can't be used becomes zeros with `valid` False; its path and reason are appended to
+    `skipped` where that is given. The same geometry as in `load_faces`; memory doesn't grow with the number
+    of files.
+    """
+    for start in range(0, len(files), batch):
+        part = files[start : start + batch]
+        images = np.zeros((len(part), *size, 3), np.uint8)
+        valid = np.zeros(len(part), bool)
+        for row, file in enumerate(part):
+            try:
+                images[row], _ = _read_crop(file.path, size)
+                valid[row] = True
+            except ImageSkipped as error:
+                if skipped is not None:
+                    skipped.append((file.relative, error.reason))
+        yield images, valid
+
+
+def _read_crop(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if (height, width) == size:
+        return image, False
+    if height != width:
+        raise ImageSkipped(f"not a square face crop ({width}x{height}): align it first")
+    if height < MIN_SIDE:
+        raise ImageSkipped(f"too small for a face crop ({width}x{height}, at least {MIN_SIDE}x{MIN_SIDE})")
+    if size[0] != size[1]:
+        raise ImageSkipped(f"not a crop of {size[1]}x{size[0]} ({width}x{height}): align it to that size")
+    method = cv2.INTER_AREA if height > size[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=method), True
+
+
+def check_skipped(
+    skipped: Sequence[Skipped], total: int, allow: bool = False, csv_path: Path | None = None
+) -> None:
+    """Lists the skipped images in a CSV file (columns path, reason) and refuses when they are too many.
+
+    With nothing skipped the file is removed, should an earlier run have left one.
+
+    Raises:
+        BitfaceError: none of `total` images is left; or more than 1 % are skipped and `allow` is False; or
+            the list can't be written.
+    """
+    where = ""
+    if csv_path is not None:
+        if skipped:
+            write_bytes(csv_path, _csv(skipped))
+            where = f" (all are listed in {csv_path})"
+        else:
+            _remove(csv_path)
+    if total == 0:
+        raise BitfaceError("there are no images; give a folder of aligned face crops")
+    if not skipped:
+        return
+    account = (
+        f"{len(skipped)} of {total} images ({len(skipped) / total:.1%}) can't be used, "
+        f"the first: {skipped[0][0]}: {skipped[0][1]}{where}"
+    )
+    if len(skipped) >= total:
+        raise BitfaceError(f"no image is left: {account}; give aligned face crops")
+    if len(skipped) > MAX_SKIPPED_SHARE * total and not allow:
+        raise BitfaceError(f"{account}; mend or remove them, or go on without them: --allow-skipped")
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BitfaceError(f"{path}: can't be removed ({error.strerror}); choose another folder") from error
+
+
+def _csv(skipped: Sequence[Skipped]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("path", "reason"))
+    for row in skipped:
+        # A spreadsheet runs a cell that starts so as a formula; file names come from anybody.
+        writer.writerow(
+            [f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in row]
+        )
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def content_hash(image: np.ndarray) -> str:
+    """SHA-256 of an image's shape and pixels, in hexadecimal."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def manifest_hash(images: np.ndarray) -> str:
+    """SHA-256 that names a set of faces `[N, H, W, 3]`, whatever their order and file names."""
+    return hashlib.sha256("".join(sorted(content_hash(image) for image in images)).encode()).hexdigest()

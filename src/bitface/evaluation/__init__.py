@@ -1,0 +1,52 @@
+"""Face verification, from embeddings to results.
+
+Embeddings of images and a list of genuine and impostor pairs come in; accuracy over folds, ROC, AUC, EER and
+TAR at given FARs go out, with confidence intervals, over the list or over all pairs of its images. So do a
+comparison of two models on the same pairs, the agreement of a student with its teacher, and an alarm for
+degenerate models. Everything works on numpy arrays and gives the same bits on every machine; nothing here
+knows of images or networks.
+"""
+
+from bitface.evaluation.allpairs import all_pairs, evaluate_all_pairs
+from bitface.evaluation.curve import Roc, auc, eer, roc
+from bitface.evaluation.folds import FoldAccuracy, fold_accuracy
+from bitface.evaluation.health import diagnose
+from bitface.evaluation.intervals import Interval, wilson
+from bitface.evaluation.operating import FARS, ErrorRates, OperatingPoint, rates_at, tar_at_far
+from bitface.evaluation.paired import Agreement, McNemar, agreement, mcnemar
+from bitface.evaluation.pairs import PairList, identity_of, read_pairs
+from bitface.evaluation.results import Counts, ScoreSummary, VerificationResult
+from bitface.evaluation.similarity import row_scores, unit_rows
+from bitface.evaluation.verification import verify
+
+__all__ = [
+    "FARS",
+    "Agreement",
+    "Counts",
+    "ErrorRates",
+    "FoldAccuracy",
+    "Interval",
+    "McNemar",
+    "OperatingPoint",
+    "PairList",
+    "Roc",
+    "ScoreSummary",
+    "VerificationResult",
+    "agreement",
+    "all_pairs",
+    "auc",
+    "diagnose",
+    "eer",
+    "evaluate_all_pairs",
+    "fold_accuracy",
+    "identity_of",
+    "mcnemar",
+    "rates_at",
+    "read_pairs",
+    "roc",
+    "row_scores",
+    "tar_at_far",
+    "unit_rows",
+    "verify",
+    "wilson",
+]

@@ -1,0 +1,122 @@
+"""The results of a verification, as plain values that turn into JSON."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bitface.evaluation.arrays import Floats
+from bitface.evaluation.curve import Roc, ladder
+from bitface.evaluation.folds import FoldAccuracy
+from bitface.evaluation.impostors import ImpostorScores
+from bitface.evaluation.operating import OperatingPoint, operating_points
+
+LIST = "list"
+ALL_PAIRS = "all pairs"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was scored. Pairs of failed images are among the genuine and impostor ones, with score -1."""
+
+    images: int
+    failed_images: int
+    identities: int | None
+    genuine: int
+    impostor: int
+    failed_pairs: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreSummary:
+    """How well genuine and impostor scores are told apart.
+
+    Attributes:
+        protocol: "list", the pairs of the list, or "all pairs" of its images.
+        auc, eer: exact over all scores, see `curve`.
+        tar: one point per FAR, in the order asked for, see `operating`.
+        counts: images and pairs.
+        roc: the whole curve; left out of the JSON unless asked for.
+    """
+
+    protocol: str
+    auc: float
+    eer: float
+    tar: tuple[OperatingPoint, ...]
+    counts: Counts
+    roc: Roc = field(repr=False)
+
+    def to_json(self, curve: bool = False) -> dict[str, Any]:
+        """The fields as plain JSON values; `curve` adds some 200 corners of the ROC curve."""
+        result: dict[str, Any] = {
+            "protocol": self.protocol,
+            "auc": self.auc,
+            "eer": self.eer,
+            "tar": [point.to_json() for point in self.tar],
+            "counts": self.counts.to_json(),
+        }
+        if curve:
+            result["roc"] = self.roc.thinned().to_json()
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationResult:
+    """Everything `verification.verify` finds out.
+
+    Attributes:
+        accuracy: cross-validated over the folds of the list.
+        summary: operating points, over the list or all pairs.
+        warnings: what is wrong with the embeddings, in plain words; empty when nothing is.
+    """
+
+    accuracy: FoldAccuracy
+    summary: ScoreSummary
+    warnings: tuple[str, ...]
+
+    @property
+    def auc(self) -> float:
+        """The area under the ROC curve."""
+        return self.summary.auc
+
+    @property
+    def eer(self) -> float:
+        """The equal error rate."""
+        return self.summary.eer
+
+    @property
+    def tar(self) -> tuple[OperatingPoint, ...]:
+        """TAR at each FAR."""
+        return self.summary.tar
+
+    @property
+    def counts(self) -> Counts:
+        """Images and pairs behind AUC, EER and TAR."""
+        return self.summary.counts
+
+    def to_json(self, curve: bool = False) -> dict[str, Any]:
+        """Everything as plain JSON values without NaN; `curve` adds the ROC curve."""
+        return {
+            "accuracy": self.accuracy.to_json(),
+            **self.summary.to_json(curve),
+            "warnings": list(self.warnings),
+        }
+
+
+def summarise(
+    genuine: Floats, impostors: ImpostorScores, fars: tuple[float, ...], protocol: str, counts: Counts
+) -> ScoreSummary:
+    """AUC, EER, ROC and TAR at the given FARs, with Wilson intervals. `genuine` is [G], unsorted."""
+    steps = ladder(genuine, impostors)
+    return ScoreSummary(
+        protocol=protocol,
+        auc=steps.auc(),
+        eer=steps.eer(),
+        tar=operating_points(np.asarray(genuine), impostors, fars),
+        counts=counts,
+        roc=steps.roc(),
+    )

@@ -1,0 +1,75 @@
+"""From embeddings and a list of pairs to a verification result."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from bitface.errors import BitfaceError
+from bitface.evaluation.allpairs import evaluate_all_pairs
+from bitface.evaluation.arrays import flags, score_array
+from bitface.evaluation.folds import fold_accuracy
+from bitface.evaluation.health import diagnose
+from bitface.evaluation.impostors import ImpostorArray
+from bitface.evaluation.operating import FARS, check_fars
+from bitface.evaluation.pairs import PairList
+from bitface.evaluation.results import LIST, Counts, VerificationResult, summarise
+from bitface.evaluation.similarity import matrix, row_scores, unit_rows
+
+
+def verify(
+    embeddings: ArrayLike,
+    pairs: PairList,
+    fars: Sequence[float] = FARS,
+    all_pairs: bool = False,
+    *,
+    valid: ArrayLike | None = None,
+    seed: int = 0,
+) -> VerificationResult:
+    """Cross-validated accuracy over the list, and AUC, EER and TAR at each FAR.
+
+    Args:
+        embeddings: [N, D], one per image in the order of `pairs.paths`, any length of the vectors.
+        pairs: the list, from `read_pairs`.
+        fars: where to report TAR; those with too few impostor pairs come back refused.
+        all_pairs: AUC, EER and TAR over all pairs of the images (identity by folder, intervals by subject)
+            rather than over the list (Wilson intervals). The accuracy is the list's in both cases.
+        valid: [N], false where the embedding of an image failed. Pairs that touch such an image, or one whose
+            embedding is zero or not finite, score -1 and are counted.
+        seed: of the bootstrap by subject.
+
+    Raises:
+        BitfaceError: the embeddings don't fit the list; see `allpairs.evaluate_all_pairs` for all pairs.
+        UsageError: a FAR isn't between 0 and 1.
+    """
+    targets = check_fars(fars)
+    rows = matrix(embeddings)
+    if len(rows) != len(pairs.paths):
+        raise BitfaceError(
+            f"{len(rows)} embeddings for {len(pairs.paths)} images of the list; give one for each"
+        )
+    unit, usable = unit_rows(rows, valid)
+    scores = row_scores(unit, usable, pairs.left, pairs.right)
+    accuracy = fold_accuracy(scores, pairs.same, pairs.fold)
+    if all_pairs:
+        summary = evaluate_all_pairs(pairs, rows, targets, valid=valid, seed=seed)
+    else:
+        counts = Counts(
+            images=len(rows),
+            failed_images=int(np.count_nonzero(~usable)),
+            identities=None,
+            genuine=pairs.genuine,
+            impostor=pairs.impostor,
+            failed_pairs=int(np.count_nonzero(~(usable[pairs.left] & usable[pairs.right]))),
+        )
+        genuine = score_array(scores[pairs.same], "genuine")
+        summary = summarise(genuine, ImpostorArray(scores[~pairs.same]), targets, LIST, counts)
+    delivered = rows if valid is None else rows[flags(valid, len(rows), "valid")]
+    warnings = diagnose(delivered)
+    if summary.counts.failed_images:
+        warnings.insert(
+            0,
+            f"{summary.counts.failed_images} of {len(rows)} images have no usable embedding; "
+            f"their {summary.counts.failed_pairs} pairs score -1",
+        )
+    return VerificationResult(accuracy, summary, tuple(warnings))

@@ -1,0 +1,12 @@
+"""The one internal form of a network: a `torch.fx.GraphModule` whose every node is a module of `ops.py`.
+
+In come a `torch.nn.Module` (`from_module`), an ONNX file (`from_onnx`) or either by its path (`load_network`);
+passes fold and simplify; out goes an ONNX model (`to_onnx`). The vocabulary is closed: whatever is in a graph can be
+run, counted, quantized, stored and exported, and what can't is refused at the door.
+"""
+
+from bitface.graph.network import Network, from_module, load_network
+from bitface.graph.onnx_reader import from_onnx
+from bitface.graph.onnx_writer import to_onnx
+
+__all__ = ["Network", "from_module", "from_onnx", "load_network", "to_onnx"]

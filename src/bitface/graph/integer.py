@@ -1,0 +1,151 @@
+"""Integer arithmetic as modules: what a quantized student is made of once its numbers are fixed.
+
+They compute in float32 what an integer engine computes in integers, from the same integers and the same scales, so a
+graph of them is at once the simulation, the content of the artifact and the source of every export.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from bitface.graph import ops
+
+
+def limits(bits: int, signed: bool) -> tuple[int, int]:
+    """The smallest and the largest integer of a width."""
+    return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+class QuantizeDequantize(nn.Module):
+    """Rounds activations to the integers that an engine holds, and gives back the numbers they stand for.
+
+    `q = clip(round(x / scale) + zero_point)`, half to even as in ONNX QuantizeLinear; the result is
+    `(q - zero_point) · scale`. One scale for the tensor.
+    """
+
+    def __init__(self, scale: float, zero_point: int, bits: int, signed: bool) -> None:
+        super().__init__()
+        self.scale, self.zero_point, self.bits, self.signed = scale, zero_point, bits, signed
+
+    def integers(self, x: Tensor) -> Tensor:
+        low, high = limits(self.bits, self.signed)
+        return (torch.round(x / self.scale) + self.zero_point).clamp(low, high)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.integers(x) - self.zero_point) * self.scale
+
+    def extra_repr(self) -> str:
+        return f"{'s' if self.signed else 'u'}{self.bits}, scale={self.scale:.6g}, zero_point={self.zero_point}"
+
+
+class _IntegerLayer(nn.Module):
+    """The integers of a convolution or a linear layer.
+
+    `weight` holds int8 values of `bits` bits, `scale` one number per output channel (or one in all), `zero_point`
+    likewise where the weights are asymmetric. With a quantized input, `bias` is int32 in units of
+    `input_scale · scale`; `input_scale` 0 means a float input, and then the bias is float32.
+
+    `output_scale` and `output_zero_point` describe the layer's own output, in uint8, for engines that must round it
+    before an activation they can't fuse; scale 0: not measured.
+    """
+
+    weight: Tensor
+    scale: Tensor
+    bias: Tensor | None
+    zero_point: Tensor | None
+
+    def _numbers(
+        self,
+        shape: tuple[int, ...],
+        bits: int,
+        input_scale: float,
+        bias: bool,
+        per_channel: bool,
+        asymmetric: bool,
+        output: tuple[float, int],
+    ) -> None:
+        self.bits, self.input_scale = bits, input_scale
+        self.per_channel, self.asymmetric = per_channel, asymmetric
+        self.output_scale, self.output_zero_point = output
+        count = shape[0] if per_channel else 1
+        self.register_buffer("weight", torch.zeros(shape, dtype=torch.int8))
+        self.register_buffer("scale", torch.ones(count))
+        self.register_buffer("zero_point", torch.zeros(count, dtype=torch.int8) if asymmetric else None)
+        kind = torch.int32 if input_scale else torch.float32
+        self.register_buffer("bias", torch.zeros(shape[0], dtype=kind) if bias else None)
+
+    def float_weight(self) -> Tensor:
+        """The weights that the integers stand for, float32 in the layer's own shape."""
+        shape = (-1,) + (1,) * (self.weight.dim() - 1)
+        values = self.weight.float()
+        if self.zero_point is not None:
+            values = values - self.zero_point.float().view(shape)
+        return values * self.scale.view(shape)
+
+    def float_bias(self) -> Tensor | None:
+        """The bias that the integers stand for, float32 per output channel."""
+        if self.bias is None or not self.input_scale:
+            return self.bias
+        # In double precision: an int32 doesn't fit a float32's mantissa.
+        return (self.bias.double() * self.bias_scale().double()).float()
+
+    def bias_scale(self) -> Tensor:
+        """float32, one per scale of the weights."""
+        return self.scale * self.input_scale
+
+
+class IntegerConv2d(_IntegerLayer):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int] = (0, 0),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        bias: bool = True,
+        bits: int = 8,
+        input_scale: float = 0.0,
+        per_channel: bool = True,
+        asymmetric: bool = False,
+        output_scale: float = 0.0,
+        output_zero_point: int = 0,
+    ) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        shape = (out_channels, in_channels // groups, *kernel_size)
+        self._numbers(shape, bits, input_scale, bias, per_channel, asymmetric, (output_scale, output_zero_point))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.float_weight(), self.float_bias()
+        return nn.functional.conv2d(x, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class IntegerLinear(_IntegerLayer):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        bits: int = 8,
+        input_scale: float = 0.0,
+        per_channel: bool = True,
+        asymmetric: bool = False,
+        output_scale: float = 0.0,
+        output_zero_point: int = 0,
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        shape = (out_features, in_features)
+        self._numbers(shape, bits, input_scale, bias, per_channel, asymmetric, (output_scale, output_zero_point))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.float_weight(), self.float_bias())
+
+
+INTEGER_LAYERS = (IntegerConv2d, IntegerLinear)
+
+ops.register("QuantizeDequantize", QuantizeDequantize)
+ops.register("IntegerConv", IntegerConv2d)
+ops.register("IntegerLinear", IntegerLinear)

@@ -1,0 +1,301 @@
+"""Writes a graph as an ONNX model: in float, or with QDQ pairs for one of two engines.
+
+`openvino`: pairs where the graph has its quantizers, PReLU as one operator (OpenVINO fuses it).
+`onnxruntime`: uint8 activations, a pair on both sides of every layer, and PReLU in operators that have integer
+kernels; see `onnx_prelu`.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from bitface.graph import ops
+from bitface.graph.builder import shape_of
+from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize, limits
+
+Profile = Literal["openvino", "onnxruntime"]
+PROFILES: tuple[Profile, ...] = ("openvino", "onnxruntime")
+
+# Both engines of the last years read it; nothing here needs a newer one.
+OPSET = 17
+IR_VERSION = 8
+
+
+def to_onnx(
+    graph: GraphModule,
+    profile: Profile = "openvino",
+    metadata: dict[str, Any] | None = None,
+    input_name: str = "image",
+    output_name: str = "embedding",
+) -> onnx.ModelProto:
+    """The ONNX model of a graph: one float input `[batch, 3, H, W]`, one float output `[batch, D]`, batch free.
+
+    Args:
+        graph: in float, or with the modules of `integer`.
+        profile: the engine it is written for.
+        metadata: goes into the file's own properties; values other than strings as JSON.
+    """
+    writer = Writer(graph, profile)
+    nodes = writer.write(input_name, output_name)
+    image = shape_of(next(iter(graph.graph.nodes)))
+    embedding = shape_of(graph.graph.output_node().all_input_nodes[0])
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "bitface",
+            [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["batch", *image[1:]])],
+            [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, ["batch", *embedding[1:]])],
+            writer.initializers,
+        ),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="bitface",
+    )
+    for key, value in (metadata or {}).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
+    onnx.checker.check_model(model)
+    return model
+
+
+class Writer:
+    """Collects ONNX nodes and initialisers while walking a graph."""
+
+    def __init__(self, graph: GraphModule, profile: Profile) -> None:
+        self.graph, self.profile = graph, profile
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[TensorProto] = []
+        self._names: dict[Node, str] = {}
+        self._initializer_names: set[str] = set()
+
+    def write(self, input_name: str, output_name: str) -> list[onnx.NodeProto]:
+        for node in self.graph.graph.nodes:
+            if node.op == "placeholder":
+                self._names[node] = input_name
+            elif node.op == "get_attr":
+                value = dict(self.graph.named_buffers())[str(node.target)]
+                self._names[node] = self.constant(str(node.target), value)
+            elif node.op == "call_module":
+                module = self.graph.get_submodule(str(node.target))
+                sources = [self._names[source] for source in node.args if isinstance(source, Node)]
+                self._names[node] = self._emit(node, module, sources)
+            else:
+                self.op("Identity", [self._names[node.all_input_nodes[0]]], output_name)
+        return self._without_last_identity(output_name)
+
+    def op(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        """Appends an ONNX node and gives the name of its output."""
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, value: Tensor | np.ndarray) -> str:
+        """Appends an initialiser; the same name twice is the same tensor."""
+        if name not in self._initializer_names:
+            array = value.detach().numpy() if isinstance(value, Tensor) else value
+            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+            self._initializer_names.add(name)
+        return name
+
+    def number(self, value: float, dtype: type = np.float32) -> str:
+        return self.constant(f"{np.dtype(dtype).name}_{value!r}", np.array(value, dtype))
+
+    def module_of(self, node: Node) -> nn.Module | None:
+        return self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+    def integer_type(self, quantizer: QuantizeDequantize) -> tuple[np.dtype, int]:
+        """The ONNX integer type of an activation, and the zero point in it.
+
+        ONNX Runtime's fast kernels take uint8 activations: a signed one is shifted by 128, which changes no value.
+        """
+        if quantizer.signed and self.profile == "onnxruntime":
+            return np.dtype(np.uint8), quantizer.zero_point + 128
+        return np.dtype(np.int8 if quantizer.signed else np.uint8), quantizer.zero_point
+
+    def quantize(self, x: str, name: str, scale: float, zero_point: int, dtype: np.dtype) -> str:
+        """A Quantize and Dequantize pair."""
+        scale_name, zero_name = self.number(scale), self.number(zero_point, dtype.type)
+        integers = self.op("QuantizeLinear", [x, scale_name, zero_name], name + "_quantized")
+        return self.op("DequantizeLinear", [integers, scale_name, zero_name], name)
+
+    def layer(
+        self,
+        name: str,
+        module: IntegerConv2d | IntegerLinear,
+        x: str,
+        factor: Tensor | None = None,
+    ) -> str:
+        """A convolution or linear layer on dequantized integers; `factor` scales its output channels by numbers ≥ 0
+        through the scales alone (a channel of factor 0 gets integers 0)."""
+        weight, scale, bias = module.weight, module.scale, module.bias
+        if factor is not None:
+            alive = factor > 0
+            weight = weight * alive.view(-1, *[1] * (weight.dim() - 1))
+            bias = None if bias is None else bias * alive
+            scale = module.scale * torch.where(alive, factor, torch.ones_like(factor))
+        inputs = [x, self._dequantized(name + ".weight", weight, scale, module.zero_point)]
+        if bias is not None and module.input_scale:
+            bias_scale = (scale * module.input_scale).expand(bias.numel())
+            inputs.append(self._dequantized(name + ".bias", bias, bias_scale, None))
+        elif bias is not None:
+            inputs.append(self.constant(name + ".bias", bias))
+        return self._matrix(name, module, inputs)
+
+    def _dequantized(self, name: str, integers: Tensor, scale: Tensor, zero_point: Tensor | None) -> str:
+        per_channel = scale.numel() > 1
+        zeros = torch.zeros(scale.numel(), dtype=integers.dtype) if zero_point is None else zero_point
+        parts = [
+            self.constant(name + "_integers", integers),
+            self.constant(name + "_scale", scale if per_channel else scale.reshape(())),
+            self.constant(name + "_zero_point", zeros if per_channel else zeros.reshape(())),
+        ]
+        return self.op("DequantizeLinear", parts, name, **({"axis": 0} if per_channel else {}))
+
+    def _matrix(self, name: str, module: nn.Module, inputs: list[str]) -> str:
+        if isinstance(module, nn.Conv2d | IntegerConv2d):
+            (top, left), padding = module.padding, []
+            padding = [int(top), int(left), int(top), int(left)]
+            return self.op(
+                "Conv", inputs, name, kernel_shape=list(module.kernel_size), strides=list(module.stride),
+                pads=padding, dilations=list(module.dilation), group=module.groups,
+            )  # fmt: skip
+        return self.op("Gemm", inputs, name, transB=1)
+
+    def _emit(self, node: Node, module: nn.Module, sources: list[str]) -> str:
+        from bitface.graph import onnx_prelu
+
+        name = str(node.target)
+        if self.profile == "onnxruntime":
+            handled = onnx_prelu.emit(self, node, module, sources)
+            if handled is not None:
+                return handled
+        if isinstance(module, QuantizeDequantize):
+            return self._emit_quantizer(name, module, sources[0])
+        if isinstance(module, IntegerConv2d | IntegerLinear):
+            return self.layer(name, module, sources[0])
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            inputs = [sources[0], self.constant(name + ".weight", module.weight)]
+            if module.bias is not None:
+                inputs.append(self.constant(name + ".bias", module.bias))
+            if isinstance(module, nn.Linear) and len(shape_of(node)) != 2:
+                product = self.op("MatMul", [sources[0], self.constant(name + ".weight_t", module.weight.t())], name)
+                return product if len(inputs) == 2 else self.op("Add", [product, inputs[2]], name + "_biased")
+            return self._matrix(name, module, inputs)
+        return _EMITTERS[ops.op_name(module) or ""](self, name, module, sources, node)
+
+    def _emit_quantizer(self, name: str, module: QuantizeDequantize, x: str) -> str:
+        dtype, zero_point = self.integer_type(module)
+        low, high = limits(module.bits, module.signed)
+        if module.bits < 8:  # the engine's integers are wider, so the limits must be said
+            bounds = [self.number((bound - module.zero_point) * module.scale) for bound in (low, high)]
+            x = self.op("Clip", [x, *bounds], name + "_clipped")
+        return self.quantize(x, name, module.scale, zero_point, dtype)
+
+    def _without_last_identity(self, output_name: str) -> list[onnx.NodeProto]:
+        """Lets the last operator write the output itself."""
+        identity = self.nodes.pop()
+        source = identity.input[0]
+        for node in self.nodes:
+            node.output[:] = [output_name if name == source else name for name in node.output]
+            node.input[:] = [output_name if name == source else name for name in node.input]
+        if not any(output_name in node.output for node in self.nodes):
+            self.nodes.append(identity)
+        return self.nodes
+
+
+Emitter = Callable[[Writer, str, Any, list[str], Node], str]
+
+
+def _simple(kind: str, attributes: Callable[[Any], dict[str, Any]] = lambda module: {}) -> Emitter:
+    return lambda writer, name, module, sources, node: writer.op(kind, sources, name, **attributes(module))
+
+
+def _shaped(value: Tensor, node: Node) -> Tensor:
+    """A per-channel tensor in the shape that broadcasts along axis 1."""
+    return value.reshape(-1, *[1] * (len(shape_of(node)) - 2)) if value.numel() > 1 else value.reshape(1)
+
+
+def _prelu(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    return writer.op("PRelu", [sources[0], writer.constant(name + ".slope", _shaped(module.weight, node))], name)
+
+
+def _affine(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    scaled = writer.op(
+        "Mul", [sources[0], writer.constant(name + ".scale", _shaped(module.scale, node))], name + "_scaled"
+    )
+    return writer.op("Add", [scaled, writer.constant(name + ".shift", _shaped(module.shift, node))], name)
+
+
+def _batch_norm(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    tensors = {key: getattr(module, key) for key in ("weight", "bias", "running_mean", "running_var")}
+    inputs = [writer.constant(f"{name}.{key}", value) for key, value in tensors.items()]
+    return writer.op("BatchNormalization", [*sources, *inputs], name, epsilon=module.eps)
+
+
+def _clip(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    return writer.op("Clip", [sources[0], writer.number(module.low), writer.number(module.high)], name)
+
+
+def _reshape(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    if len(module.tail) == 1:
+        return writer.op("Flatten", sources, name, axis=1)
+    return writer.op("Reshape", [*sources, writer.constant(name + ".shape", np.array([0, *module.tail]))], name)
+
+
+def _slice(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    end = np.iinfo(np.int64).max if module.end is None else module.end
+    values = [("start", module.start), ("end", end), ("axis", module.dim), ("step", module.step)]
+    inputs = [writer.constant(f"{name}.{key}", np.array([value])) for key, value in values]
+    return writer.op("Slice", [*sources, *inputs], name)
+
+
+def _pad(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    left, right, top, bottom = module.pads
+    pads = writer.constant(name + ".pads", np.array([0, 0, top, left, 0, 0, bottom, right]))
+    return writer.op("Pad", [*sources, pads, writer.number(module.value)], name)
+
+
+def _pool(module: Any) -> dict[str, Any]:
+    def pair(value: Any) -> list[int]:
+        return [value, value] if isinstance(value, int) else list(value)
+
+    padding = pair(module.padding)
+    result = {
+        "kernel_shape": pair(module.kernel_size), "strides": pair(module.stride), "pads": padding * 2,
+        "ceil_mode": int(module.ceil_mode),
+    }  # fmt: skip
+    if isinstance(module, nn.MaxPool2d):
+        return {**result, "dilations": pair(module.dilation)}
+    return {**result, "count_include_pad": int(module.count_include_pad)}
+
+
+def _reduce(module: Any) -> dict[str, Any]:
+    return {"axes": list(module.dims), "keepdims": int(module.keepdim)}
+
+
+_EMITTERS: dict[str, Emitter] = {
+    **{kind: _simple(kind) for kind in ("Add", "Sub", "Mul", "Div", "MatMul", "Relu", "Sigmoid", "Tanh", "HardSwish")},
+    "PRelu": _prelu,
+    "LeakyRelu": _simple("LeakyRelu", lambda module: {"alpha": module.negative_slope}),
+    "Clip": _clip,
+    "HardSigmoid": _simple("HardSigmoid", lambda module: {"alpha": module.alpha, "beta": module.beta}),
+    "BatchNorm": _batch_norm,
+    "BatchNorm1d": _batch_norm,
+    "ChannelAffine": _affine,
+    "MaxPool": _simple("MaxPool", _pool),
+    "AveragePool": _simple("AveragePool", _pool),
+    "Concat": _simple("Concat", lambda module: {"axis": module.dim}),
+    "Reshape": _reshape,
+    "Transpose": _simple("Transpose", lambda module: {"perm": list(module.dims)}),
+    "Slice": _slice,
+    "Pad": _pad,
+    "ReduceMean": _simple("ReduceMean", _reduce),
+    "ReduceL2": _simple("ReduceL2", _reduce),
+    "Normalize": _simple("LpNormalization", lambda module: {"axis": module.dim, "p": module.p}),
+}

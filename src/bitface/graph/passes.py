@@ -1,0 +1,247 @@
+"""Rewrites that leave the function unchanged: what a quantized network is built from.
+
+`fold` turns BatchNorm and constant arithmetic into per-channel affines, folds these into the convolutions and linear
+layers beside them, and removes views that do nothing. An affine in front of a zero-padded convolution stays: folding
+it would be wrong at the border.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from bitface.graph import ops
+from bitface.graph.builder import shape_of
+from bitface.graph.ops import ChannelAffine, Reshape
+
+
+def fold(graph: GraphModule) -> GraphModule:
+    """The same function with every BatchNorm folded that can be. `graph` itself is left as it was."""
+    graph = copy.deepcopy(graph)
+    with torch.no_grad():
+        for node in _modules(graph):
+            _to_affine(graph, node)
+        changed = True
+        while changed:
+            changed = any([step(graph, node) for step in _STEPS for node in _modules(graph)])
+    return tidy(graph)
+
+
+def tidy(graph: GraphModule) -> GraphModule:
+    """Drops what nothing reads and regenerates the code."""
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    graph.delete_all_unused_submodules()
+    return graph.eval()
+
+
+def module_of(graph: GraphModule, node: Node) -> nn.Module | None:
+    """The module that a node calls, or None for inputs, constants and the output."""
+    return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def insert_after(graph: GraphModule, node: Node, name: str, module: nn.Module, *inputs: Node) -> Node:
+    """A new node behind `node` (reading it unless told otherwise), with the shape of its value."""
+    graph.add_submodule(name, module)
+    with graph.graph.inserting_after(node):
+        new = graph.graph.call_module(name, inputs or (node,))
+    new.meta["shape"] = shape_of(node)
+    return new
+
+
+def _modules(graph: GraphModule) -> Iterator[Node]:
+    for node in list(graph.graph.nodes):
+        if node.op == "call_module" and node.graph is graph.graph and (node.users or node.args):
+            yield node
+
+
+def _to_affine(graph: GraphModule, node: Node) -> None:
+    """BatchNorm, and arithmetic with one number per channel, as `ChannelAffine`."""
+    module = module_of(graph, node)
+    channels = shape_of(node)[1] if len(shape_of(node)) > 1 else 0
+    if isinstance(module, ops.NORMS):
+        deviation = (module.running_var.double() + module.eps).sqrt()  # type: ignore[union-attr, operator]
+        scale = module.weight.double() / deviation
+        shift = module.bias.double() - module.running_mean.double() * scale  # type: ignore[union-attr]
+        _replace(graph, node, _affine(scale.float(), shift.float()))
+        return
+    constants = [source for source in node.args if isinstance(source, Node) and source.op == "get_attr"]
+    if len(constants) != 1 or not isinstance(module, ops.Add | ops.Sub | ops.Mul | ops.Div):
+        return
+    value = getattr(graph, str(constants[0].target), None)
+    value = graph.get_buffer(str(constants[0].target)) if value is None else value
+    numbers = _per_channel(value, shape_of(node), channels)
+    first_is_constant = node.args[0] is constants[0]
+    if numbers is None or (first_is_constant and isinstance(module, ops.Div)):
+        return
+    one, zero = torch.ones(channels), torch.zeros(channels)
+    if isinstance(module, ops.Add):
+        affine = _affine(one, numbers)
+    elif isinstance(module, ops.Sub):
+        affine = _affine(-one, numbers) if first_is_constant else _affine(one, -numbers)
+    else:
+        affine = _affine(numbers if isinstance(module, ops.Mul) else 1 / numbers, zero)
+    node.args = tuple(source for source in node.args if source is not constants[0])
+    _replace(graph, node, affine)
+
+
+def _per_channel(value: Tensor, shape: tuple[int, ...], channels: int) -> Tensor | None:
+    """One number per channel, if that is all the constant says."""
+    if value.numel() == 1:
+        return value.reshape(1).expand(channels).clone()
+    aligned = (1,) * (len(shape) - value.dim()) + tuple(value.shape)
+    if value.numel() == channels == aligned[1]:
+        return value.reshape(-1).clone()
+    return None
+
+
+def _affine(scale: Tensor, shift: Tensor) -> ChannelAffine:
+    module = ChannelAffine(scale.numel())
+    module.scale.copy_(scale)
+    module.shift.copy_(shift)
+    return module.eval()
+
+
+def _replace(graph: GraphModule, node: Node, module: nn.Module) -> None:
+    holder, _, leaf = str(node.target).rpartition(".")
+    setattr(graph.get_submodule(holder), leaf, module)
+
+
+def _bypass(graph: GraphModule, node: Node) -> None:
+    """Takes a node with one input out of the graph."""
+    node.replace_all_uses_with(node.all_input_nodes[0])
+    graph.graph.erase_node(node)
+
+
+def _only_reader(node: Node) -> bool:
+    """Whether a node's input is read by this node alone."""
+    return len(node.all_input_nodes) == 1 and len(node.all_input_nodes[0].users) == 1
+
+
+def _fold_back(graph: GraphModule, node: Node) -> bool:
+    """layer → affine becomes the layer alone."""
+    affine = module_of(graph, node)
+    if not isinstance(affine, ChannelAffine) or not _only_reader(node):
+        return False
+    source = node.all_input_nodes[0]
+    layer = module_of(graph, source)
+    if isinstance(layer, ChannelAffine):
+        layer.shift.copy_(layer.shift * affine.scale + affine.shift)
+        layer.scale.mul_(affine.scale)
+    elif isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and len(shape_of(node)) == 2):
+        bias = torch.zeros(affine.channels) if layer.bias is None else layer.bias
+        layer.bias = nn.Parameter((bias.double() * affine.scale.double() + affine.shift.double()).float())
+        layer.weight.copy_(layer.weight.double() * affine.scale.double().view(-1, *[1] * (layer.weight.dim() - 1)))
+    else:
+        return False
+    _bypass(graph, node)
+    return True
+
+
+def _fold_forward(graph: GraphModule, node: Node) -> bool:
+    """affine → (flatten) → layer becomes the layer alone, where no zero padding sees the difference."""
+    affine = module_of(graph, node)
+    if not isinstance(affine, ChannelAffine) or len(node.users) != 1:
+        return False
+    reader = next(iter(node.users))
+    layer = module_of(graph, reader)
+    repeat = 1
+    if isinstance(layer, Reshape) and len(layer.tail) == 1 and len(reader.users) == 1:
+        repeat = shape_of(reader)[1] // affine.channels
+        reader = next(iter(reader.users))
+        layer = module_of(graph, reader)
+    if isinstance(layer, nn.Linear) and len(shape_of(reader)) == 2:
+        scale = affine.scale.double().repeat_interleave(repeat)
+        shift = affine.shift.double().repeat_interleave(repeat)
+        gain = layer.weight.double() @ shift
+        weight = layer.weight.double() * scale
+    elif isinstance(layer, nn.Conv2d) and repeat == 1 and tuple(layer.padding) == (0, 0):
+        inputs = layer.in_channels // layer.groups
+        per_group = (layer.groups, 1, inputs)
+        outputs = layer.out_channels // layer.groups
+        scale = affine.scale.double().view(per_group).expand(-1, outputs, -1).reshape(-1, inputs, 1, 1)
+        shift = affine.shift.double().view(per_group).expand(-1, outputs, -1).reshape(-1, inputs, 1, 1)
+        gain = (layer.weight.double() * shift).sum((1, 2, 3))
+        weight = layer.weight.double() * scale
+    else:
+        return False
+    bias = gain if layer.bias is None else layer.bias.double() + gain
+    layer.bias = nn.Parameter(bias.float())
+    layer.weight.copy_(weight)
+    _bypass(graph, node)
+    return True
+
+
+def _affine_before_view(graph: GraphModule, node: Node) -> bool:
+    """`[N, C]` → view `[N, C, 1, …]` → affine: the affine goes first, next to what it may fold into."""
+    affine = module_of(graph, node)
+    view = node.all_input_nodes[0]
+    if not isinstance(affine, ChannelAffine) or not _only_reader(node):
+        return False
+    source = view.all_input_nodes[0] if view.all_input_nodes else None
+    if not isinstance(module_of(graph, view), Reshape) or source is None or shape_of(source)[1:2] != shape_of(view)[1:2]:
+        return False
+    node.args, view.args = (source,), (node,)
+    node.replace_all_uses_with(view, delete_user_cb=lambda user: user is not view)
+    node.meta["shape"] = shape_of(source)
+    view.prepend(node)
+    return True
+
+
+def _merge_views(graph: GraphModule, node: Node) -> bool:
+    """A view of a view is one view; a view to the same shape is none."""
+    view = module_of(graph, node)
+    if not isinstance(view, Reshape):
+        return False
+    source = node.all_input_nodes[0]
+    if shape_of(source) == shape_of(node):
+        _bypass(graph, node)
+        return True
+    if isinstance(module_of(graph, source), Reshape):
+        node.args = (source.all_input_nodes[0],)
+        if not source.users:
+            graph.graph.erase_node(source)
+        return True
+    return False
+
+
+def _single_slice(graph: GraphModule, node: Node) -> bool:
+    """A slice of a whole axis is none (left by an index 0 into an axis of length 1)."""
+    if isinstance(module_of(graph, node), ops.Slice) and shape_of(node.all_input_nodes[0]) == shape_of(node):
+        _bypass(graph, node)
+        return True
+    return False
+
+
+def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
+    """A convolution whose window is the whole map is a linear layer, which engines run in integers to the end."""
+    layer = module_of(graph, node)
+    if not isinstance(layer, nn.Conv2d) or layer.groups != 1 or tuple(layer.padding) != (0, 0):
+        return False
+    source = node.all_input_nodes[0]
+    if shape_of(source)[2:] != tuple(layer.kernel_size) or shape_of(node)[2:] != (1, 1):
+        return False
+    features = layer.weight[0].numel()
+    linear = ops.without_init(
+        nn.Linear, in_features=features, out_features=layer.out_channels, bias=layer.bias is not None
+    )
+    linear.weight.copy_(layer.weight.reshape(layer.out_channels, -1))
+    if layer.bias is not None:
+        linear.bias.copy_(layer.bias)
+    _replace(graph, node, linear)
+    with graph.graph.inserting_before(node):
+        graph.add_submodule(f"{node.target}_input", Reshape((features,)))
+        view = graph.graph.call_module(f"{node.target}_input", (source,))
+    view.meta["shape"] = (shape_of(source)[0], features)
+    map_shape = shape_of(node)
+    node.args = (view,)
+    node.meta["shape"] = map_shape[:2]
+    back = insert_after(graph, node, f"{node.target}_output", Reshape(map_shape[1:]))
+    back.meta["shape"] = map_shape
+    node.replace_all_uses_with(back, delete_user_cb=lambda user: user is not back)
+    return True
+
+
+_STEPS = (_merge_views, _single_slice, _affine_before_view, _fold_back, _fold_forward, _conv_to_linear)

@@ -1,0 +1,114 @@
+"""How pixels become the network's input. Travels with the model, so that no two steps can disagree.
+
+A specification is one word: `COLOUR-MEAN-STD`, with MEAN and STD in pixel units (0 to 255), each one number or
+three separated by commas. `rgb-raw` is `rgb-0-1`, `rgb-imagenet` has ImageNet's constants.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bitface.errors import UsageError
+
+_IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+_IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """`(pixel - mean) / std` in the colour order given, as float32 `[N, 3, height, width]`.
+
+    `mean` and `std` are in pixel units (0 to 255) and follow the colour order of the network's channels.
+    """
+
+    color: str = "rgb"
+    size: tuple[int, int] = (112, 112)
+    mean: Triple = (127.5, 127.5, 127.5)
+    std: Triple = (127.5, 127.5, 127.5)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """uint8 RGB `[N, H, W, 3]` → float32 `[N, 3, H, W]`, contiguous.
+
+        Raises:
+            ValueError: the array isn't uint8 `[N, H, W, 3]` of this size.
+        """
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (*self.size, 3):
+            raise ValueError(
+                f"faces must be uint8 RGB [N, {self.size[0]}, {self.size[1]}, 3], "
+                f"got {images.dtype} {list(images.shape)}"
+            )
+        if self.color == "bgr":
+            images = images[..., ::-1]
+        mean, std = np.float32(self.mean), np.float32(self.std)
+        return np.ascontiguousarray(((images.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
+
+    @property
+    def name(self) -> str:
+        """The word that parses back to this: a preset's name where there is one."""
+        for name in PRESETS:
+            preset = parse(name, self.size)
+            if preset == self:
+                return name
+        return f"{self.color}-{_write(self.mean)}-{_write(self.std)}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"color": self.color, "size": list(self.size), "mean": list(self.mean), "std": list(self.std)}
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Preprocess":
+        """Raises ValueError, KeyError or TypeError on anything but `to_json`'s form."""
+        mean, std = _triple(value["mean"]), _triple(value["std"])
+        height, width = (int(side) for side in value["size"])
+        if value["color"] not in ("rgb", "bgr") or not all(np.isfinite(mean + std)) or 0 in std:
+            raise ValueError(f"not a preprocessing: {value}")
+        if not (0 < height <= 4096 and 0 < width <= 4096):
+            raise ValueError(f"not an image size: {value['size']}")
+        return Preprocess(value["color"], (height, width), mean, std)
+
+
+PRESETS = tuple(
+    f"{color}-{values}"
+    for color in ("rgb", "bgr")
+    for values in ("127.5-127.5", "127.5-128", "raw", "imagenet", "0-255")
+)
+
+
+def parse(word: str, size: tuple[int, int] = (112, 112)) -> Preprocess:
+    """The preprocessing that a word names: a preset, or `rgb-MEAN-STD` with numbers of one's own.
+
+    Raises:
+        UsageError: the word is neither.
+    """
+    color, _, values = word.partition("-")
+    try:
+        if color not in ("rgb", "bgr"):
+            raise ValueError
+        if values == "raw":
+            mean, std = _triple([0]), _triple([1])
+        elif values == "imagenet":
+            order = slice(None) if color == "rgb" else slice(None, None, -1)
+            mean, std = _triple(_IMAGENET_MEAN[order]), _triple(_IMAGENET_STD[order])
+        else:
+            first, second = values.split("-")
+            mean, std = _triple(first.split(",")), _triple(second.split(","))
+        return Preprocess.from_json({"color": color, "size": size, "mean": mean, "std": std})
+    except ValueError:
+        raise UsageError(
+            f"unknown preprocessing '{word}': use one of {', '.join(PRESETS)}, "
+            "or COLOUR-MEAN-STD in pixel units such as bgr-104,117,123-1"
+        ) from None
+
+
+def _triple(values: Any) -> Triple:
+    numbers = [float(value) for value in values]
+    if len(numbers) == 1:
+        numbers *= 3
+    first, second, third = numbers
+    return first, second, third
+
+
+def _write(values: Triple) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{value:g}" for value in values)

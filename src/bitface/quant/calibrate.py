@@ -1,0 +1,163 @@
+"""Finds the numbers of a student on calibration faces: ranges of activations, scales of weights, biases."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+
+from bitface.errors import BitfaceError
+from bitface.graph import passes
+from bitface.quant.observers import OBSERVERS, MinMax
+from bitface.quant.quantizers import UniformQuantizer
+from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
+
+Progress = Callable[[int, int], None]
+Batches = Callable[[], Iterator[Tensor]]
+
+
+def activation_ranges(
+    student: Student, batches: Batches, count: int, observer: str = "mse", progress: Progress | None = None
+) -> dict[str, UniformQuantizer]:
+    """Sets the range of every activation quantizer from what the float network does.
+
+    Args:
+        batches: gives the preprocessed calibration images `[B, 3, H, W]`, the same ones in the same order each time.
+        count: how many images that is.
+        observer: a name of `observers.OBSERVERS`.
+
+    Returns:
+        A uint8 quantizer for the output of each layer that a PReLU follows: what an engine needs that can't fuse it.
+
+    Raises:
+        BitfaceError: an activation is NaN or infinite (named).
+    """
+    outputs = {name: UniformQuantizer(8, False, False) for name in _before_prelu(student)}
+    watched: dict[str, tuple[nn.Module, bool]] = {
+        **{name: (module, False) for name, module in student.activation_quantizers.items()},
+        **{name: (student.graph.get_submodule(name), True) for name in outputs},
+    }
+    observers = {name: OBSERVERS[observer]() for name in watched}
+    looks = max((o.looks for o in observers.values()), default=0)
+    for look in range(looks):
+        done = 0
+        with _watching(watched, observers, look), _switched_off(student), torch.no_grad():
+            for batch in batches():
+                student.graph(batch)
+                done += len(batch)
+                if progress:
+                    progress(look * count + done, looks * count)
+    for name, quantizer in {**student.activation_quantizers, **outputs}.items():
+        low, high = observers[name].range(quantizer.bits, quantizer.signed, quantizer.symmetric)
+        quantizer.set_range(torch.tensor([low]), torch.tensor([high]))
+    return outputs
+
+
+def weight_scales(student: Student, search: bool = True) -> None:
+    """Sets the scales of the weights: the least squared error of a search over ranges, or the extremes."""
+    for layer in student.quantized_layers().values():
+        quantizer = layer.weight_quantizer
+        rows = layer.weight.detach().reshape(quantizer.channels, -1)
+        low, high = rows.amin(1), rows.amax(1)
+        best = torch.full((quantizer.channels,), torch.inf)
+        kept = (low, high)
+        for fraction in torch.linspace(1.0, 0.3, 71 if search else 1):
+            quantizer.set_range(low * fraction, high * fraction)
+            error = (quantizer(rows) - rows).square().sum(1)
+            better = error < best
+            best = torch.where(better, error, best)
+            kept = tuple(torch.where(better, side * fraction, old) for side, old in zip((low, high), kept, strict=True))
+        quantizer.set_range(*kept)
+
+
+def correct_biases(student: Student, images: Tensor, batch: int = 32) -> None:
+    """Takes the mean error of every output channel out of the biases, layer by layer from the image on.
+
+    Each layer's error is measured behind the layers corrected before it, so that what is left doesn't add up (Nagel
+    et al. 2019, empirical bias correction, here against the float network on the same images).
+
+    Args:
+        images: preprocessed `[N, 3, H, W]`; every live tensor is held for all of them.
+    """
+    graph = student.graph
+    last_reader = {source: node for node in graph.graph.nodes for source in node.all_input_nodes}
+    values: dict[Node, tuple[list[Tensor], list[Tensor]]] = {}
+    with torch.no_grad():
+        for node in graph.graph.nodes:
+            if node.op == "output":
+                break
+            values[node] = _both(student, node, values, list(images.split(batch)))
+            for source in node.all_input_nodes:
+                if last_reader[source] is node:
+                    del values[source]
+    student.enable(True)
+
+
+def _both(
+    student: Student, node: Node, values: dict[Node, tuple[list[Tensor], list[Tensor]]], images: list[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """A node's value in the float network and in the student, and the correction of its bias on the way."""
+    if node.op == "placeholder":
+        return images, images
+    if node.op == "get_attr":
+        constant = student.graph.get_buffer(str(node.target))
+        return [constant] * len(images), [constant] * len(images)
+    module = passes.module_of(student.graph, node)
+    assert module is not None
+    results = []
+    for on in (False, True):
+        for part in module.modules():
+            if isinstance(part, UniformQuantizer):
+                part.enabled = on
+        inputs = [values[source][on] for source in node.args if isinstance(source, Node)]
+        results.append([module(*parts) for parts in zip(*inputs, strict=True)])
+    plain, quantized = results
+    if isinstance(module, QuantizedConv2d | QuantizedLinear):
+        axes = [axis for axis in range(plain[0].dim()) if axis != 1]
+        count = sum(len(part) for part in plain)
+        shift = sum((a - b).double().mean(axes) * (len(a) / count) for a, b in zip(plain, quantized, strict=True))
+        assert isinstance(shift, Tensor)
+        module.add_to_bias(shift.float())
+        shape = (1, -1) + (1,) * (plain[0].dim() - 2)
+        quantized = [part + shift.float().view(shape) for part in quantized]
+    return plain, quantized
+
+
+def _before_prelu(student: Student) -> list[str]:
+    names = []
+    for node in student.graph.graph.nodes:
+        if isinstance(passes.module_of(student.graph, node), nn.PReLU):
+            source = node.all_input_nodes[0]
+            if isinstance(passes.module_of(student.graph, source), QuantizedConv2d | QuantizedLinear):
+                names.append(str(source.target))
+    return names
+
+
+@contextmanager
+def _watching(watched: dict[str, tuple[nn.Module, bool]], observers: dict[str, MinMax], look: int) -> Iterator[None]:
+    def watch(name: str, value: Tensor) -> None:
+        if look == 0 and not torch.isfinite(value).all():
+            raise BitfaceError(f"'{name}' is NaN or infinite on the calibration faces; check the preprocessing")
+        observers[name].update(value, look)
+
+    handles = []
+    for name, (module, after) in watched.items():
+        if after:
+            handles.append(module.register_forward_hook(lambda _, __, value, name=name: watch(name, value)))
+        else:
+            handles.append(module.register_forward_pre_hook(lambda _, values, name=name: watch(name, values[0])))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _switched_off(student: Student) -> Iterator[None]:
+    student.enable(False)
+    try:
+        yield
+    finally:
+        student.enable(True)

@@ -1,0 +1,84 @@
+"""Turns a calibrated student into the integer modules of `graph.integer`: the numbers that are stored and shipped."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from bitface.graph import ops, passes
+from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
+from bitface.quant.quantizers import UniformQuantizer
+from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
+
+# Half of what int32 holds, so that the accumulator has room beside the bias.
+_LARGEST_BIAS = float(1 << 30)
+
+
+def freeze(student: Student, outputs: dict[str, UniformQuantizer] | None = None) -> GraphModule:
+    """The integer graph of a student. The student itself is left as it was.
+
+    Args:
+        outputs: quantizers for outputs in front of a PReLU, as `activation_ranges` gives them.
+    """
+    graph = copy.deepcopy(student.graph)
+    for node in list(graph.graph.nodes):
+        module = passes.module_of(graph, node)
+        if isinstance(module, QuantizedConv2d | QuantizedLinear):
+            source = _input_quantizer(graph, node)
+            output = (outputs or {}).get(str(node.target))
+            _set(graph, node, integer_layer(module, source.scale.item() if source else 0.0, output))
+    for node in list(graph.graph.nodes):
+        module = passes.module_of(graph, node)
+        if isinstance(module, UniformQuantizer):
+            numbers = (module.scale.item(), int(module.zero_point.item()), module.bits, module.signed)
+            _set(graph, node, QuantizeDequantize(*numbers))
+    return passes.tidy(graph)
+
+
+def integer_layer(
+    layer: QuantizedConv2d | QuantizedLinear, input_scale: float, output: UniformQuantizer | None = None
+) -> IntegerConv2d | IntegerLinear:
+    """The integers of one layer; `input_scale` 0 for a float input."""
+    quantizer = layer.weight_quantizer
+    if input_scale and layer.bias is not None:
+        _make_room_for_bias(quantizer, layer.bias.detach(), input_scale)
+    options = {
+        "bits": quantizer.bits,
+        "input_scale": input_scale,
+        "per_channel": quantizer.channels > 1 or layer.weight.shape[0] == 1,
+        "asymmetric": not quantizer.symmetric,
+        "output_scale": output.scale.item() if output else 0.0,
+        "output_zero_point": int(output.zero_point.item()) if output else 0,
+    }
+    kind = IntegerConv2d if isinstance(layer, nn.Conv2d) else IntegerLinear
+    shape = {key: value for key, value in ops.attributes(layer).items() if key != "bias"}
+    result = kind(**shape, bias=layer.bias is not None, **options)
+    result.weight.copy_(quantizer.integers(layer.weight.detach()))
+    result.scale.copy_(quantizer.scale)
+    if result.zero_point is not None:
+        result.zero_point.copy_(quantizer.zero_point)
+    if result.bias is not None:
+        bias = layer.bias.detach()
+        result.bias.copy_(torch.round(bias.double() / result.bias_scale().double()) if input_scale else bias)
+    return result.eval()
+
+
+def _make_room_for_bias(quantizer: UniformQuantizer, bias: torch.Tensor, input_scale: float) -> None:
+    """Raises the scale of channels whose weights are so small that their bias would leave int32."""
+    needed = (bias.abs().double() / (input_scale * _LARGEST_BIAS)).float()
+    needed = needed if quantizer.channels > 1 else needed.max().reshape(1)
+    quantizer.scale = torch.maximum(quantizer.scale, needed)
+
+
+def _input_quantizer(graph: GraphModule, node: Node) -> UniformQuantizer | None:
+    source = node.all_input_nodes[0]
+    while isinstance(passes.module_of(graph, source), ops.Reshape):
+        source = source.all_input_nodes[0]
+    module = passes.module_of(graph, source)
+    return module if isinstance(module, UniformQuantizer) else None
+
+
+def _set(graph: GraphModule, node: Node, module: nn.Module) -> None:
+    holder, _, leaf = str(node.target).rpartition(".")
+    setattr(graph.get_submodule(holder), leaf, module)

@@ -1,0 +1,133 @@
+"""How the range of a tensor is found on calibration faces.
+
+`minmax` and `moving-average` (beta 0.9) look once. `percentile` and `mse` look twice: the extremes, then a histogram
+between them, so that the result doesn't depend on the order of the faces.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bitface.quant.quantizers.uniform import affine
+
+_BINS = 2048
+
+
+class MinMax:
+    """The smallest and the largest value seen."""
+
+    looks = 1
+
+    def __init__(self) -> None:
+        self.low, self.high = np.inf, -np.inf
+
+    def update(self, values: Tensor, look: int) -> None:
+        low, high = torch.aminmax(values)
+        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+
+    def range(self, bits: int, signed: bool, symmetric: bool) -> tuple[float, float]:
+        return min(self.low, 0.0), max(self.high, 0.0)
+
+
+class MovingAverage(MinMax):
+    """The exponential moving average of each batch's extremes."""
+
+    def __init__(self, beta: float = 0.9) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def update(self, values: Tensor, look: int) -> None:
+        low, high = (bound.item() for bound in torch.aminmax(values))
+        if np.isinf(self.low):
+            self.low, self.high = low, high
+        self.low += (1 - self.beta) * (low - self.low)
+        self.high += (1 - self.beta) * (high - self.high)
+
+
+class Histogram(MinMax):
+    """Counts in equal bins between the extremes of the first look."""
+
+    looks = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = np.zeros(_BINS, np.int64)
+
+    def update(self, values: Tensor, look: int) -> None:
+        if look == 0:
+            super().update(values, look)
+        elif self.high > self.low:
+            counts = torch.histc(values.float(), _BINS, self.low, self.high)
+            self.counts += counts.long().numpy()
+
+    def centres(self) -> np.ndarray:
+        edges = np.linspace(self.low, self.high, _BINS + 1)
+        return (edges[1:] + edges[:-1]) / 2
+
+
+class Percentile(Histogram):
+    """The range that leaves the given share of values out, half on each side (all above, for one-sided tensors)."""
+
+    def __init__(self, share: float = 99.99) -> None:
+        super().__init__()
+        self.outside = 1 - share / 100
+
+    def range(self, bits: int, signed: bool, symmetric: bool) -> tuple[float, float]:
+        total = self.counts.sum()
+        if total == 0:
+            return super().range(bits, signed, symmetric)
+        outside = self.outside / (2 if signed or not symmetric else 1)
+        cumulated = np.cumsum(self.counts) / total
+        edges = np.linspace(self.low, self.high, _BINS + 1)
+        low = edges[np.searchsorted(cumulated, outside, side="right")] if signed or not symmetric else 0.0
+        high = edges[min(np.searchsorted(cumulated, 1 - outside) + 1, _BINS)]
+        return min(low, 0.0), max(high, 0.0)
+
+
+class Mse(Histogram):
+    """The range with the least mean squared error between values and levels, by search over a grid."""
+
+    def range(self, bits: int, signed: bool, symmetric: bool) -> tuple[float, float]:
+        low, high = super().range(bits, signed, symmetric)
+        if self.counts.sum() == 0:
+            return low, high
+        used = self.counts > 0
+        centres, counts = self.centres()[used], self.counts[used].astype(np.float64)
+        lows, highs = [low * f for f in _FRACTIONS], [high * f for f in _FRACTIONS]
+        if symmetric:  # one free number: both sides shrink together
+            bound = max(high, -low) if signed else high
+            lows, highs = [-bound * f if signed else 0.0 for f in _FRACTIONS], [bound * f for f in _FRACTIONS]
+            pairs = list(zip(lows, highs, strict=True))
+        else:
+            pairs = [(a, b) for a in (lows if low < 0 else [0.0]) for b in (highs if high > 0 else [0.0])]
+        lower = torch.tensor([pair[0] for pair in pairs], dtype=torch.float64)
+        upper = torch.tensor([pair[1] for pair in pairs], dtype=torch.float64)
+        errors = _errors(centres, counts, *affine(lower, upper, bits, signed, symmetric), bits, signed)
+        best = int(np.argmin(errors))
+        return pairs[best]
+
+
+# Shares of the observed extremes that the search tries, finer where most optima lie.
+_FRACTIONS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1)
+
+
+def _errors(
+    values: np.ndarray, counts: np.ndarray, scales: Tensor, zeros: Tensor, bits: int, signed: bool
+) -> np.ndarray:
+    """The summed squared error of each candidate."""
+    smallest, largest = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+    errors = np.empty(len(scales))
+    for index, (scale, zero) in enumerate(zip(scales.double().tolist(), zeros.tolist(), strict=True)):
+        levels = np.clip(np.rint(values / scale) + zero, smallest, largest)
+        errors[index] = counts @ ((levels - zero) * scale - values) ** 2
+    return errors
+
+
+OBSERVERS: dict[str, Callable[[], MinMax]] = {
+    "minmax": MinMax,
+    "moving-average": MovingAverage,
+    "percentile": Percentile,
+    "mse": Mse,
+}

@@ -1,0 +1,181 @@
+"""The bit plan: which layer gets how many bits, and why. `w4a8` is its shortest form, a YAML file the longest."""
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bitface.errors import UsageError
+
+FLOAT = 32
+_BITS = re.compile(r"w(\d{1,2})a(\d{1,2})")
+
+
+@dataclass(frozen=True)
+class LayerBits:
+    """Bits of a layer's weights and of the activations it reads; 32 stands for floating point."""
+
+    weight: int
+    activation: int
+
+    def __str__(self) -> str:
+        return f"w{self.weight}a{self.activation}"
+
+    @staticmethod
+    def parse(word: str, allow_float_weights: bool = False) -> "LayerBits":
+        """`w4a8` and the like: 2 to 8 bits each, activations also 32.
+
+        Raises:
+            UsageError: anything else.
+        """
+        match = _BITS.fullmatch(str(word).strip().lower())
+        weight, activation = (int(digits) for digits in match.groups()) if match else (0, 0)
+        weights = {*range(2, 9), FLOAT} if allow_float_weights else {*range(2, 9)}
+        if weight not in weights or activation not in {*range(2, 9), FLOAT}:
+            raise UsageError(
+                f"unknown bits '{word}': write w8a8, w6a6, w4a8, w4a4, … with weights of 2 to 8 bits and activations "
+                "of 2 to 8 bits, or a32 for float activations"
+            )
+        return LayerBits(weight, activation)
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """What the plan gives one layer, and the rule that says so."""
+
+    name: str
+    kind: str
+    bits: LayerBits
+    reason: str
+
+
+@dataclass(frozen=True)
+class BitPlan:
+    """Bits for every layer, and how they are laid out.
+
+    Attributes:
+        bits: of every layer that no other rule names.
+        first, last: of the layers that read the image and that write the embedding; None: like the rest.
+        layers: glob pattern over layer names → bits; the first that fits wins, before every other rule.
+        weights_symmetric: no zero point in the weights.
+        weights_per_channel: one scale for each output channel.
+        activations: `symmetric`, `asymmetric`, or `auto`: symmetric at 8 bits (which engines run fastest), asymmetric
+            below (where no level can be spared), and unsigned without a zero point where a tensor can't be negative.
+    """
+
+    bits: LayerBits = LayerBits(8, 8)
+    first: LayerBits | None = LayerBits(8, 8)
+    last: LayerBits | None = LayerBits(8, 8)
+    layers: tuple[tuple[str, LayerBits], ...] = ()
+    weights_symmetric: bool = True
+    weights_per_channel: bool = True
+    activations: str = "auto"
+    source: str = field(default="", compare=False)
+
+    @staticmethod
+    def parse(word: str | Path) -> "BitPlan":
+        """A plan from its short form (`w4a8`) or from a YAML file.
+
+        Raises:
+            UsageError: unknown bits, an unreadable file, an unknown key (the nearest known one is named).
+        """
+        text = str(word)
+        if text.lower().endswith((".yaml", ".yml")):
+            return _from_yaml(Path(text))
+        bits = LayerBits.parse(text)
+        edges = LayerBits(8, FLOAT if bits.activation == FLOAT else 8)
+        return BitPlan(bits=bits, first=edges, last=edges, source=text)
+
+    def resolve(self, layers: Sequence[tuple[str, str, bool, bool]]) -> list[PlannedLayer]:
+        """The bits of each layer.
+
+        Args:
+            layers: (name, kind, reads the image, writes the embedding) in the order of the network.
+
+        Raises:
+            UsageError: a pattern fits no layer.
+        """
+        names = [name for name, *_ in layers]
+        for pattern, _ in self.layers:
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+                near = difflib.get_close_matches(pattern, names, 1, 0.3)
+                hint = f"; the nearest is '{near[0]}'" if near else ""
+                raise UsageError(f"the plan names '{pattern}', which is no layer of this network{hint}")
+        return [self._of(*layer) for layer in layers]
+
+    def _of(self, name: str, kind: str, first: bool, last: bool) -> PlannedLayer:
+        for pattern, bits in self.layers:
+            if fnmatch.fnmatchcase(name, pattern):
+                return PlannedLayer(name, kind, bits, f"pattern {pattern}")
+        if first and self.first:
+            return PlannedLayer(name, kind, self.first, "first layer")
+        if last and self.last:
+            return PlannedLayer(name, kind, self.last, "last layer")
+        return PlannedLayer(name, kind, self.bits, "plan")
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan in the keys of its YAML form."""
+        return {
+            "bits": str(self.bits),
+            "first": str(self.first) if self.first else None,
+            "last": str(self.last) if self.last else None,
+            "layers": {pattern: str(bits) for pattern, bits in self.layers},
+            "weights": {"symmetric": self.weights_symmetric, "per_channel": self.weights_per_channel},
+            "activations": self.activations,
+        }
+
+    @staticmethod
+    def from_json(value: Any) -> "BitPlan":
+        """A plan from the keys of its YAML form. Raises UsageError."""
+        _check_keys(value, ("bits", "first", "last", "layers", "weights", "activations"), "the plan")
+        weights = value.get("weights") or {}
+        _check_keys(weights, ("symmetric", "per_channel"), "'weights'")
+        layers = value.get("layers") or {}
+        if not isinstance(layers, dict):
+            raise UsageError("'layers' of the plan must map patterns to bits, such as 'features.*: w4a8'")
+        activations = value.get("activations", "auto")
+        if activations not in ("auto", "symmetric", "asymmetric"):
+            raise UsageError(f"'activations' of the plan is '{activations}': use auto, symmetric or asymmetric")
+        short = BitPlan.parse(value.get("bits", "w8a8"))
+        edges = {
+            key: (LayerBits.parse(value[key], True) if value[key] else None) if key in value else getattr(short, key)
+            for key in ("first", "last")
+        }
+        return BitPlan(
+            bits=short.bits,
+            first=edges["first"],
+            last=edges["last"],
+            layers=tuple((str(pattern), LayerBits.parse(bits, True)) for pattern, bits in layers.items()),
+            weights_symmetric=_flag(weights, "symmetric"),
+            weights_per_channel=_flag(weights, "per_channel"),
+            activations=activations,
+        )
+
+
+def _from_yaml(path: Path) -> BitPlan:
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: no readable bit plan ({str(error).splitlines()[0]})") from error
+    return BitPlan.from_json(value)
+
+
+def _check_keys(value: Any, known: Sequence[str], where: str) -> None:
+    if not isinstance(value, dict):
+        raise UsageError(f"{where} must be a mapping with the keys {', '.join(known)}")
+    for key in value:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            raise UsageError(f"{where} has an unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+
+
+def _flag(values: dict[str, Any], key: str) -> bool:
+    flag = values.get(key, True)
+    if not isinstance(flag, bool):
+        raise UsageError(f"'{key}' of the plan's weights must be true or false, not '{flag}'")
+    return flag

@@ -1,0 +1,188 @@
+"""The quantized student: the teacher's folded graph with a quantizer on every tensor that integers must carry.
+
+Quantizers sit on the image, on the input of every convolution and linear layer, and on both inputs of every addition
+and multiplication of two tensors. A tensor that several of them read is quantized once for each bit width; whatever
+else reads it (a BatchNorm in front of a convolution, say) reads the quantized tensor too, as memory holds no other.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from bitface.graph import ops, passes
+from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
+from bitface.quant.quantizers import UniformQuantizer
+
+_ARITHMETIC = (ops.Add, ops.Sub, ops.Mul, ops.MatMul)
+_NEVER_NEGATIVE = (nn.ReLU, nn.Sigmoid, ops.HardSigmoid, ops.ReduceL2)
+_KEEPS_SIGN = (nn.MaxPool2d, nn.AvgPool2d, ops.ReduceMean, ops.Reshape, ops.Transpose, ops.Slice)
+
+
+class _QuantizedLayer:
+    """A layer whose weights go through a quantizer; switched off, it is the float layer."""
+
+    weight: Any
+    bias: Any
+    weight_quantizer: UniformQuantizer
+
+    def quantized_weight(self) -> Tensor:
+        return self.weight_quantizer(self.weight)
+
+    def add_to_bias(self, shift: Tensor) -> None:
+        """Shifts the output of every channel, `[out]`."""
+        if self.bias is None:
+            self.bias = nn.Parameter(torch.zeros(len(shift)))
+        self.bias.data += shift
+
+
+class QuantizedConv2d(nn.Conv2d, _QuantizedLayer):
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.quantized_weight(), self.bias)
+
+
+class QuantizedLinear(nn.Linear, _QuantizedLayer):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.quantized_weight(), self.bias)
+
+
+@dataclass
+class Student:
+    """A graph with quantizers, and the plan as it came out for each layer."""
+
+    graph: GraphModule
+    plan: BitPlan
+    layers: list[PlannedLayer]
+    activation_quantizers: dict[str, UniformQuantizer] = field(default_factory=dict)
+
+    def quantized_layers(self) -> dict[str, "QuantizedConv2d | QuantizedLinear"]:
+        return {
+            name: module
+            for name, module in self.graph.named_modules()
+            if isinstance(module, QuantizedConv2d | QuantizedLinear)
+        }
+
+    def enable(self, on: bool) -> None:
+        """Switches every quantizer on or off."""
+        for module in self.graph.modules():
+            if isinstance(module, UniformQuantizer):
+                module.enabled = on
+
+
+def build(teacher: GraphModule, plan: BitPlan) -> Student:
+    """The student of a teacher under a plan: quantizers placed, their ranges still to be found.
+
+    Raises:
+        UsageError: the plan names a layer that the network doesn't have.
+    """
+    graph = passes.fold(teacher)
+    layers = plan.resolve(_layers(graph))
+    student = Student(graph, plan, layers)
+    bits = {layer.name: layer.bits for layer in layers}
+    wanted: dict[Node, dict[int, list[Node]]] = {}
+    for node in graph.graph.nodes:
+        if str(node.target) in bits and bits[str(node.target)].activation != FLOAT:
+            for source in _activations(node):
+                wanted.setdefault(_origin(graph, source), {}).setdefault(bits[str(node.target)].activation, []).append(
+                    node
+                )
+    for tensor, readers in wanted.items():
+        _place(student, tensor, readers)
+    for name, module in list(graph.named_modules()):
+        if name in bits and bits[name].weight != FLOAT and isinstance(module, ops.LAYERS):
+            _quantize_weights(graph, name, module, bits[name].weight, plan)
+    passes.tidy(graph)
+    return student
+
+
+def _layers(graph: GraphModule) -> list[tuple[str, str, bool, bool]]:
+    """Everything that computes on tensors: (name, kind, reads the image, writes the embedding)."""
+    before, after = _reach(graph, forward=True), _reach(graph, forward=False)
+    result = []
+    for node in graph.graph.nodes:
+        module = passes.module_of(graph, node)
+        if isinstance(module, ops.LAYERS):
+            result.append((str(node.target), ops.op_name(module) or "", node in before, node in after))
+        elif isinstance(module, _ARITHMETIC) and len(_activations(node)) == 2:
+            result.append((str(node.target), ops.op_name(module) or "", False, False))
+    return result
+
+
+def _reach(graph: GraphModule, forward: bool) -> set[Node]:
+    """The layers met first, going from the image forwards or from the embedding backwards."""
+    start = next(iter(graph.graph.nodes)) if forward else graph.graph.output_node()
+    found, seen, front = set(), set(), [start]
+    while front:
+        node = front.pop()
+        for other in node.users if forward else node.all_input_nodes:
+            if other in seen:
+                continue
+            seen.add(other)
+            if isinstance(passes.module_of(graph, other), ops.LAYERS):
+                found.add(other)
+            else:
+                front.append(other)
+    return found
+
+
+def _activations(node: Node) -> list[Node]:
+    """The inputs that depend on the image."""
+    return [source for source in node.args if isinstance(source, Node) and source.op != "get_attr"]
+
+
+def _origin(graph: GraphModule, node: Node) -> Node:
+    """The tensor behind views: it is quantized where it is made."""
+    while isinstance(passes.module_of(graph, node), ops.Reshape):
+        node = node.all_input_nodes[0]
+    return node
+
+
+def _never_negative(graph: GraphModule, node: Node) -> bool:
+    module = passes.module_of(graph, node)
+    if isinstance(module, _KEEPS_SIGN):
+        return _never_negative(graph, node.all_input_nodes[0])
+    return isinstance(module, _NEVER_NEGATIVE) or (isinstance(module, ops.Clip) and module.low >= 0)
+
+
+def _place(student: Student, tensor: Node, readers: dict[int, list[Node]]) -> None:
+    """Puts one quantizer for each bit width behind a tensor and lets everything read a quantized copy."""
+    graph, scheme = student.graph, student.plan.activations
+    positive = _never_negative(graph, tensor)
+    users = list(tensor.users)
+    made: dict[int, Node] = {}
+    for bits in sorted(readers, reverse=True):
+        symmetric = scheme == "symmetric" or (scheme == "auto" and (bits == 8 or positive))
+        signed = not positive if symmetric else False
+        quantizer = UniformQuantizer(bits, signed, symmetric)
+        stem = "image" if tensor.op == "placeholder" else str(tensor.target)
+        name = f"{stem}_a{bits}"
+        made[bits] = passes.insert_after(graph, tensor, name, quantizer)
+        student.activation_quantizers[name] = quantizer
+    widest = made[max(made)]
+    for user in users:
+        chosen = next((made[bits] for bits, nodes in readers.items() if _reads(graph, user, nodes)), widest)
+        if user.op != "output":
+            user.replace_input_with(tensor, chosen)
+
+
+def _reads(graph: GraphModule, user: Node, readers: list[Node]) -> bool:
+    """Whether a user of a tensor is one of the readers, or the view through which one reads."""
+    if user in readers:
+        return True
+    return isinstance(passes.module_of(graph, user), ops.Reshape) and any(
+        _reads(graph, after, readers) for after in user.users
+    )
+
+
+def _quantize_weights(graph: GraphModule, name: str, module: nn.Module, bits: int, plan: BitPlan) -> None:
+    kind = QuantizedConv2d if isinstance(module, nn.Conv2d) else QuantizedLinear
+    layer = ops.without_init(kind, **{**ops.attributes(module), "bias": module.bias is not None})
+    layer.load_state_dict(module.state_dict())
+    channels = layer.weight.shape[0] if plan.weights_per_channel else 1
+    layer.weight_quantizer = UniformQuantizer(bits, True, plan.weights_symmetric, channels)
+    holder, _, leaf = name.rpartition(".")
+    setattr(graph.get_submodule(holder), leaf, layer)
+
+

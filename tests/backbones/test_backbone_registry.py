@@ -1,0 +1,53 @@
+import pytest
+
+from bitface import backbones
+from bitface.errors import UsageError
+
+
+def test_names() -> None:
+    expected = {
+        "mobilefacenet",
+        "iresnet18",
+        "iresnet34",
+        "iresnet50",
+        "iresnet100",
+        "resnet18",
+        "mobilenetv2",
+    }
+    assert set(backbones.names()) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [("mobilfacenet", "mobilefacenet"), ("iresnet-50", "iresnet50"), ("R100", "iresnet100")],
+)
+def test_unknown_name_names_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown network '{name}'.*'{nearest}'"):
+        backbones.create(name)
+
+
+def test_unknown_option_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"no option 'activaton'.*'activation'"):
+        backbones.create("mobilefacenet", activaton="relu")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("iresnet18:0.5", {}, "no width"),
+        ("mobilefacenet:", {}, "must be a number"),
+        ("mobilefacenet:wide", {}, "must be a number"),
+        ("mobilefacenet:nan", {}, "impossible"),
+        ("mobilefacenet:-1", {}, "impossible"),
+        ("mobilefacenet:0.5", {"width": 0.5}, "once"),
+        ("mobilefacenet", {"width": "0.5"}, "impossible"),
+        ("mobilefacenet", {"activation": "swish"}, "prelu, relu, relu6"),
+        ("mobilefacenet", {"depthwise_activation": "no"}, "true or false"),
+        ("mobilefacenet", {"input_size": (112, 112, 3)}, "impossible"),
+        ("resnet18", {"dropout": 1.0}, "impossible"),
+        ("iresnet18", {"dropout": "0.4"}, "impossible"),
+    ],
+)
+def test_impossible_requests(name: str, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        backbones.create(name, **options)

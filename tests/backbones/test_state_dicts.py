@@ -1,0 +1,183 @@
+"""Files of weights: what is accepted, and what is refused without being executed."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from bitface import backbones
+from bitface.errors import BitfaceError
+
+STATE = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
+SMALL = {"embedding_size": 8, "input_size": 32}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def with_prefix(prefix: str) -> dict[str, torch.Tensor]:
+    return {prefix + key: tensor for key, tensor in STATE.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        STATE,
+        {"state_dict": STATE, "epoch": 3},
+        {"model": STATE},
+        {"model_state_dict": STATE, "optimizer": {"lr": 0.1}},
+        {"backbone": STATE, "head": {"kernel": torch.zeros(2)}},
+        {"netG_state_dict": STATE},
+        {"model": {"state_dict": STATE}},
+        with_prefix("module."),
+        with_prefix("backbone."),
+        {"state_dict": with_prefix("module.model.")},
+    ],
+)
+def test_state_dicts_are_found(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    assert same(backbones.load_state_dict_file(tmp_path / "weights.pth"), STATE)
+
+
+def test_a_prefix_that_only_some_keys_have_stays(tmp_path: Path) -> None:
+    content = {"module.fc.weight": torch.ones(1), "fc.bias": torch.ones(1)}
+    torch.save(content, tmp_path / "weights.pt")
+    assert backbones.load_state_dict_file(tmp_path / "weights.pt").keys() == content.keys()
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file(with_prefix("module."), tmp_path / "weights.safetensors")
+    assert same(backbones.load_state_dict_file(tmp_path / "weights.safetensors"), STATE)
+
+
+class Canary:
+    """Writes the file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("how", ["inside", "alone", "old format", "raw pickle", "raw pickle 2"])
+def test_code_in_a_file_is_refused_and_not_executed(how: str, tmp_path: Path) -> None:
+    canary, path = tmp_path / "executed", tmp_path / "weights.pt"
+    if how == "inside":
+        torch.save({**STATE, "extra": Canary(canary)}, path)
+    elif how.startswith("raw"):
+        path.write_bytes(pickle.dumps(Canary(canary), protocol=2 if how.endswith("2") else 4))
+    else:
+        torch.save(Canary(canary), path, _use_new_zipfile_serialization=how == "alone")
+    with pytest.raises(BitfaceError, match=r"refused.*would execute code") as caught:
+        backbones.load(path)
+    assert "\n" not in str(caught.value)
+    assert not canary.exists()
+    torch.load(path, weights_only=False) if not how.startswith("raw") else pickle.loads(path.read_bytes())
+    assert canary.exists(), "the trap itself doesn't work"
+
+
+def test_a_pickled_module_and_a_torchscript_program_are_refused(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 3), tmp_path / "module.pt")
+    torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.ones(1)), tmp_path / "script.pt")
+    for name in ("module.pt", "script.pt"):
+        with pytest.raises(BitfaceError, match=f"{name}: refused.*state_dict"):
+            backbones.load_state_dict_file(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.pt", b"", "not a readable PyTorch file"),
+        ("text.pth", b"hello there", "not a readable PyTorch file"),
+        ("zip.pt", b"PK\x03\x04" + bytes(60), "not a readable PyTorch file"),
+        ("text.safetensors", b"hello there, this is no header", "not a readable safetensors file"),
+        ("net.onnx", b"", "not a weights file by its name"),
+        ("absent.pt", None, "no such file"),
+    ],
+)
+def test_unreadable_files(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(BitfaceError, match=message) as caught:
+        backbones.load_state_dict_file(tmp_path / name)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [[1, 2], {}, {"epoch": 3}, {"model": {}}, {1: torch.ones(1)}, torch.ones(2)]
+)
+def test_files_without_a_state_dict(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pt")
+    with pytest.raises(BitfaceError, match="no state dict in it"):
+        backbones.load_state_dict_file(tmp_path / "weights.pt")
+
+
+def test_unknown_layout_names_keys_and_what_is_supported(tmp_path: Path) -> None:
+    torch.save(STATE, tmp_path / "weights.pt")
+    with pytest.raises(BitfaceError, match=r"weights.pt: unknown network.*'fc.weight', 'fc.bias'.*IResNet"):
+        backbones.load(tmp_path / "weights.pt")
+
+
+@pytest.mark.parametrize("name", ["mobilefacenet:0.25", "resnet18", "mobilenetv2", "iresnet18"])
+class TestStrictness:
+    def state(self, name: str) -> dict[str, torch.Tensor]:
+        return dict(backbones.create(name, **SMALL).state_dict())
+
+    def test_batch_counters_may_be_absent_and_half_precision_is_widened(self, name: str) -> None:
+        state = {key: value for key, value in self.state(name).items() if "num_batches" not in key}
+        network = backbones.from_state_dict({key: value.half() for key, value in state.items()})
+        assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+
+    def test_weights_are_copied(self, name: str) -> None:
+        state = self.state(name)
+        network = backbones.from_state_dict(state)
+        before = {key: value.clone() for key, value in state.items()}
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(1)
+        assert same(state, before)
+
+    def test_a_missing_a_left_over_and_a_misshapen_weight_are_named(self, name: str) -> None:
+        state = self.state(name)
+        key = next(key for key in reversed(state) if key.endswith("running_var"))
+        with pytest.raises(BitfaceError, match=f"{key}' is missing"):
+            backbones.from_state_dict({k: v for k, v in state.items() if k != key})
+        with pytest.raises(BitfaceError, match=f"{key}' has shape"):
+            backbones.from_state_dict(state | {key: torch.ones(3)})
+        with pytest.raises(BitfaceError, match="'kernel' belongs to nothing"):
+            backbones.from_state_dict(state | {"kernel": torch.ones(3)})
+        with pytest.raises(BitfaceError, match=f"{key}' has values that aren't finite"):
+            backbones.from_state_dict(state | {key: torch.full_like(state[key], torch.nan)})
+
+
+def test_not_a_state_dict_at_all() -> None:
+    for wrong in ({}, {"a": 1}, [torch.ones(1)], None):
+        with pytest.raises(BitfaceError, match="not a state dict"):
+            backbones.from_state_dict(wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["mobilefacenet:0.25", "iresnet18", "mobilenetv2"])
+def test_any_one_key_missing_or_misshapen_is_one_line(name: str) -> None:
+    state = dict(backbones.create(name, **SMALL).state_dict())
+    keys = [key for key in state if "num_batches" not in key]
+    for key in keys[:2] + keys[7 :: len(keys) // 4] + keys[-6:-4]:
+        others = {k: v for k, v in state.items() if k != key}
+        for broken in (
+            others,
+            others | {key: torch.ones(())},
+            others | {key: torch.ones(0, 0, 0, 0)},
+            others | {key: torch.ones(2, 3, 5, 1)},
+            others | {key: torch.empty(state[key].shape, device="meta")},
+            others | {key: state[key].to(torch.complex64)},
+            others | {key: state[key].to_sparse()},
+        ):
+            with pytest.raises(BitfaceError) as caught:
+                backbones.from_state_dict(broken)
+            assert "\n" not in str(caught.value)

@@ -1,0 +1,171 @@
+"""Synthetic faces: the same from the same seed, all different, and written whole or not at all."""
+
+import json
+import pickle
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bitface.data import synthetic
+from bitface.data.assets import fetch
+from bitface.data.dcgan import Generator, load_generator
+from bitface.data.faces import find_images, load_faces, manifest_hash
+from bitface.data.sheet import contact_sheet
+from bitface.data.synthetic import difference_hash, hamming, make_faces, write_faces
+from bitface.errors import BitfaceError, UsageError
+
+
+def checkpoint(path: Path) -> Path:
+    torch.manual_seed(0)
+    torch.save({"netG_state_dict": Generator().state_dict()}, path)
+    return path
+
+
+def faces(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
+
+
+def test_the_generator_makes_images_from_a_checkpoint(tmp_path: Path) -> None:
+    generator = load_generator(checkpoint(tmp_path / "weights.tar"))
+    images = generator(torch.randn(3, 100))
+    assert images.shape == (3, 3, 64, 64)
+    assert images.abs().max() <= 1
+    assert not generator.training
+    assert not images.requires_grad
+
+
+class Canary:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_what_is_no_generator(tmp_path: Path) -> None:
+    path = tmp_path / "weights.tar"
+    with pytest.raises(BitfaceError, match="No such file"):
+        load_generator(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(BitfaceError, match="not a DCGAN generator"):
+        load_generator(path)
+    torch.save({"netG_state_dict": {"main.0.weight": torch.zeros(3)}}, path)
+    with pytest.raises(BitfaceError, match="not a DCGAN generator"):
+        load_generator(path)
+    for save in (torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))):
+        save(Canary(tmp_path / "canary"), path)
+        with pytest.raises(BitfaceError, match="not a DCGAN generator"):
+            load_generator(path)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_the_hash_against_its_definition() -> None:
+    image = cv2.GaussianBlur(faces(1)[0], (0, 0), 9)
+    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+    bits = [small[row, column] < small[row, column + 1] for row in range(8) for column in range(8)]
+    codes = np.array([difference_hash(image), 0, ~np.uint64(0)], np.uint64)
+    assert codes[0].item().bit_count() == sum(bits)
+    for code in codes:
+        assert hamming(codes, code).tolist() == [(int(other) ^ int(code)).bit_count() for other in codes]
+
+
+def test_near_duplicates_hash_alike_and_others_do_not() -> None:
+    one, two = (cv2.resize(face[:9, :9], (112, 112), interpolation=cv2.INTER_CUBIC) for face in faces(2))
+    noise = np.random.default_rng(1).normal(9, 5, one.shape)
+    brighter = np.clip(one + noise, 0, 255).astype(np.uint8)
+    assert hamming(np.array([difference_hash(one)]), difference_hash(brighter))[0] <= 3
+    assert hamming(np.array([difference_hash(one)]), difference_hash(two))[0] > 10
+
+
+def test_the_stream_does_not_depend_on_how_much_is_taken(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "weights.tar")
+    runs = [np.stack(list(islice(synthetic._generate(path, 7), n))) for n in (5, 40)]
+    np.testing.assert_array_equal(runs[0], runs[1][:5])
+    assert runs[0].shape == (5, 64, 64, 3)
+    assert torch.is_grad_enabled()
+
+
+def test_writes_a_folder_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = faces(3)
+    target = tmp_path / "new" / "faces"
+    write_faces(target, images, {"seed": 1})
+    assert sorted(path.name for path in target.iterdir()) == [
+        "000000.png", "000001.png", "000002.png", "manifest.json"
+    ]  # fmt: skip
+    np.testing.assert_array_equal(load_faces(find_images([target])).images, images)
+    assert json.loads((target / "manifest.json").read_text()) == {"seed": 1}
+    with pytest.raises(BitfaceError, match="isn't an empty folder"):
+        write_faces(target, images, {})
+    (tmp_path / "empty").mkdir()
+    write_faces(tmp_path / "empty", images, {})
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(BitfaceError, match="No space left"):
+        write_faces(tmp_path / "full", images, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "new"]
+
+
+def test_the_contact_sheet() -> None:
+    images = faces(5)
+    sheet = contact_sheet(images, columns=3, gap=2)
+    assert sheet.shape == (2 * 112 + 2, 3 * 112 + 4, 3)
+    np.testing.assert_array_equal(sheet[114:, 114:226], images[4])
+    assert (sheet[114:, 228:] == 255).all()
+    assert contact_sheet(images[:2], columns=10).shape == (112, 226, 3)
+    with pytest.raises(ValueError):
+        contact_sheet(images[:0], 3)
+
+
+def test_impossible_numbers() -> None:
+    with pytest.raises(UsageError, match="can't make 0 faces"):
+        make_faces(0)
+
+
+@pytest.mark.assets
+def test_faces_are_a_function_of_the_seed() -> None:
+    calls: list[tuple[int, int]] = []
+    first = make_faces(40, seed=1, progress=lambda done, total: calls.append((done, total)))
+    assert first.images.shape == (40, 112, 112, 3)
+    assert first.images.dtype == np.uint8
+    assert calls == [(done, 40) for done in range(1, 41)]
+    again = make_faces(40, seed=1)
+    np.testing.assert_array_equal(first.images, again.images)
+    assert first.manifest == again.manifest
+    np.testing.assert_array_equal(make_faces(7, seed=1).images, first.images[:7])
+    other = make_faces(40, seed=2)
+    assert other.manifest["faces_sha256"] != first.manifest["faces_sha256"]
+    manifest = first.manifest
+    assert manifest["kept"] == 40
+    assert manifest["made"] == 40 + manifest["no_face"] + manifest["near_duplicates"]
+    assert manifest["no_face"] < 8
+    assert manifest["faces_sha256"] == manifest_hash(first.images)
+    assert len({image.tobytes() for image in first.images}) == 40
+
+
+@pytest.mark.assets
+def test_near_duplicates_and_missing_faces_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = synthetic._generate
+
+    def stuttering(path: Path, seed: int) -> object:
+        for image in real(path, seed):
+            yield from (image, image, np.zeros_like(image))
+
+    expected = make_faces(5, seed=1).images
+    monkeypatch.setattr(synthetic, "_generate", stuttering)
+    made = make_faces(5, seed=1)
+    np.testing.assert_array_equal(made.images, expected)
+    assert made.manifest["near_duplicates"] >= 4
+    assert made.manifest["no_face"] >= 4
+    with pytest.raises(BitfaceError, match=r"only 0 of 5 .* after 47 images \(47 without a face"):
+        make_faces(5, generator=checkpoint(tmp_path / "untrained.tar"), detector=fetch("yunet"))
