@@ -3,8 +3,8 @@
 Embeddings of images and a list of genuine and impostor pairs come in; accuracy over folds, ROC, AUC, EER and
 TAR at given FARs go out, with confidence intervals, over the list or over all pairs of its images. So do a
 comparison of two models on the same pairs, the agreement of a student with its teacher, and an alarm for
-degenerate models. Everything works on numpy arrays and gives the same bits on every machine; nothing here
-knows of images or networks.
+degenerate models. Everything works on numpy arrays; scores, and all that is counted from them, have the same
+bits on every machine. Nothing here knows of images or networks.
 """
 
 from bitface.evaluation.allpairs import all_pairs, evaluate_all_pairs

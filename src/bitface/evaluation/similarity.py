@@ -57,7 +57,9 @@ def unit_rows(embeddings: ArrayLike, valid: ArrayLike | None = None) -> tuple[Fl
     largest = np.abs(rows).max(axis=1, initial=0.0)
     usable &= largest > 0
     rows /= np.where(usable, largest, 1.0)[:, None]
-    rows /= np.where(usable, np.sqrt(np.einsum("nd,nd->n", rows, rows)), 1.0)[:, None]
+    # A running sum has one order of additions only; other sums take that which suits the processor.
+    length = np.sqrt(np.cumsum(np.square(rows), axis=1)[:, -1])
+    rows /= np.where(usable, length, 1.0)[:, None]
     return np.rint(rows * _STEPS) / _STEPS, usable
 
 

@@ -1,20 +1,16 @@
 """Finds the numbers of a student on calibration faces: ranges of activations, scales of weights, biases."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
 from bitface.errors import BitfaceError
 from bitface.graph import passes
+from bitface.quant.batches import Batches, Progress, run_watched
 from bitface.quant.observers import OBSERVERS, MinMax
 from bitface.quant.quantizers import UniformQuantizer
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
-
-Progress = Callable[[int, int], None]
-Batches = Callable[[], Iterator[Tensor]]
 
 
 def activation_ranges(
@@ -34,20 +30,22 @@ def activation_ranges(
         BitfaceError: an activation is NaN or infinite (named).
     """
     outputs = {name: UniformQuantizer(8, False, False) for name in _before_prelu(student)}
-    watched: dict[str, tuple[nn.Module, bool]] = {
-        **{name: (module, False) for name, module in student.activation_quantizers.items()},
-        **{name: (student.graph.get_submodule(name), True) for name in outputs},
-    }
+    watched = {**student.activation_quantizers, **{name: student.graph.get_submodule(name) for name in outputs}}
     observers = {name: OBSERVERS[observer]() for name in watched}
     looks = max((o.looks for o in observers.values()), default=0)
-    for look in range(looks):
-        done = 0
-        with _watching(watched, observers, look), _switched_off(student), torch.no_grad():
-            for batch in batches():
-                student.graph(batch)
-                done += len(batch)
-                if progress:
-                    progress(look * count + done, looks * count)
+    student.enable(False)  # a quantizer that is switched off passes on what it would have to quantize
+    try:
+        for look in range(looks):
+            run_watched(
+                student.graph,
+                watched,
+                lambda name, value, look=look: _observe(observers[name], name, value, look),
+                batches,
+                count,
+                (lambda done, total, look=look: progress(look * total + done, looks * total)) if progress else None,
+            )
+    finally:
+        student.enable(True)
     for name, quantizer in {**student.activation_quantizers, **outputs}.items():
         low, high = observers[name].range(quantizer.bits, quantizer.signed, quantizer.symmetric)
         quantizer.set_range(torch.tensor([low]), torch.tensor([high]))
@@ -134,30 +132,7 @@ def _before_prelu(student: Student) -> list[str]:
     return names
 
 
-@contextmanager
-def _watching(watched: dict[str, tuple[nn.Module, bool]], observers: dict[str, MinMax], look: int) -> Iterator[None]:
-    def watch(name: str, value: Tensor) -> None:
-        if look == 0 and not torch.isfinite(value).all():
-            raise BitfaceError(f"'{name}' is NaN or infinite on the calibration faces; check the preprocessing")
-        observers[name].update(value, look)
-
-    handles = []
-    for name, (module, after) in watched.items():
-        if after:
-            handles.append(module.register_forward_hook(lambda _, __, value, name=name: watch(name, value)))
-        else:
-            handles.append(module.register_forward_pre_hook(lambda _, values, name=name: watch(name, values[0])))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def _switched_off(student: Student) -> Iterator[None]:
-    student.enable(False)
-    try:
-        yield
-    finally:
-        student.enable(True)
+def _observe(observer: MinMax, name: str, value: Tensor, look: int) -> None:
+    observer.update(value, look)
+    if not np.isfinite(observer.high - observer.low):
+        raise BitfaceError(f"'{name}' is NaN or infinite on the calibration faces; check the preprocessing")

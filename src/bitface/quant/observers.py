@@ -25,7 +25,8 @@ class MinMax:
 
     def update(self, values: Tensor, look: int) -> None:
         low, high = torch.aminmax(values)
-        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
+        # numpy's, which keep a NaN
+        self.low, self.high = float(np.minimum(self.low, low.item())), float(np.maximum(self.high, high.item()))
 
     def range(self, bits: int, signed: bool, symmetric: bool) -> tuple[float, float]:
         return min(self.low, 0.0), max(self.high, 0.0)

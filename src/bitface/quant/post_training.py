@@ -7,8 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitface.graph import Network
+from bitface.graph import Network, passes
 from bitface.quant import calibrate, student
+from bitface.quant.batches import Progress
+from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
 from bitface.quant.plan import BitPlan, PlannedLayer
 
@@ -19,11 +21,13 @@ class Calibration:
 
     Attributes:
         observer: a name of `observers.OBSERVERS`.
+        equalization: of channels in front of depthwise convolutions, see `equalize`.
         bias_correction: measured on at most `bias_images` of the images.
         batch: images in one run of the network; part of the result, as float sums depend on it in the last digit.
     """
 
     observer: str = "mse"
+    equalization: bool = True
     bias_correction: bool = True
     bias_images: int = 64
     batch: int = 16
@@ -34,7 +38,7 @@ def quantize(
     images: np.ndarray,
     plan: BitPlan,
     calibration: Calibration = Calibration(),
-    progress: calibrate.Progress | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Network, list[PlannedLayer]]:
     """The integer network of a float one, and the bits of every layer.
 
@@ -54,7 +58,10 @@ def quantize(
         for start in range(0, len(images), calibration.batch):
             yield torch.from_numpy(preprocess(images[start : start + calibration.batch]))
 
-    quantized = student.build(network.graph, plan)
+    graph = passes.fold(network.graph)
+    if calibration.equalization and plan.weights_per_channel:
+        equalize(graph, batches, len(images))
+    quantized = student.build(graph, plan)
     outputs = calibrate.activation_ranges(quantized, batches, len(images), calibration.observer, progress)
     calibrate.weight_scales(quantized, search=calibration.observer in ("mse", "percentile"))
     if calibration.bias_correction:

@@ -5,6 +5,7 @@ and multiplication of two tensors. A tensor that several of them read is quantiz
 else reads it (a BatchNorm in front of a convolution, say) reads the quantized tensor too, as memory holds no other.
 """
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,13 +72,15 @@ class Student:
                 module.enabled = on
 
 
-def build(teacher: GraphModule, plan: BitPlan) -> Student:
-    """The student of a teacher under a plan: quantizers placed, their ranges still to be found.
+def build(graph: GraphModule, plan: BitPlan) -> Student:
+    """The student of a folded graph under a plan: quantizers placed, their ranges still to be found.
+
+    The graph itself is left as it was.
 
     Raises:
         UsageError: the plan names a layer that the network doesn't have.
     """
-    graph = passes.fold(teacher)
+    graph = copy.deepcopy(graph)
     layers = plan.resolve(_layers(graph))
     student = Student(graph, plan, layers)
     bits = {layer.name: layer.bits for layer in layers}

@@ -1,0 +1,66 @@
+"""Gives the channels of a tensor the same range where that costs nothing.
+
+ReLU, LeakyReLU and PReLU commute with positive scaling per channel. So a channel between a layer and a depthwise
+convolution may be scaled down behind the one and up inside the other: with one weight scale per channel neither layer
+loses a level, while the tensor between them, which has one scale for all channels, gains them (after Nagel et al.
+2019, cross-layer equalization; there weights are balanced, here the activations' own ranges are).
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule, Node
+
+from bitface.graph import ops, passes
+from bitface.graph.builder import shape_of
+from bitface.quant.batches import Batches, Progress, run_watched
+
+_SCALE_FREE = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
+# A channel that is nearly silent on the calibration faces may speak on others.
+_MOST = 100.0
+
+
+def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progress | None = None) -> list[str]:
+    """Equalizes, in place, every tensor between a layer and a depthwise convolution; gives their names.
+
+    Args:
+        graph: folded (see `graph.passes`); its function stays the same up to float rounding.
+        batches, count: calibration images, see `calibrate.activation_ranges`.
+    """
+    sites = {str(node.target): node for node in graph.graph.nodes if _pair(graph, node)}
+    peaks: dict[str, Tensor] = {}
+
+    def watch(name: str, value: Tensor) -> None:
+        peak = value.abs().amax([axis for axis in range(value.dim()) if axis != 1])
+        peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
+
+    if sites:
+        run_watched(graph, {name: graph.get_submodule(name) for name in sites}, watch, batches, count, progress)
+    for name, node in sites.items():
+        pair = _pair(graph, node)
+        assert pair is not None
+        factors = peaks[name] / peaks[name].max().clamp(min=torch.finfo(torch.float32).tiny)
+        _scale(*pair, torch.where(peaks[name] > 0, factors, torch.ones_like(factors)).clamp(min=1 / _MOST))
+    return list(sites)
+
+
+def _pair(graph: GraphModule, node: Node) -> tuple[nn.Module, nn.Conv2d] | None:
+    """The layer before an activation (or before the tensor itself) and the depthwise convolution behind it."""
+    if len(node.users) != 1 or node.op != "call_module":
+        return None
+    reader = passes.module_of(graph, next(iter(node.users)))
+    if not isinstance(reader, nn.Conv2d) or not reader.groups == reader.in_channels == shape_of(node)[1]:
+        return None
+    module = passes.module_of(graph, node)
+    if isinstance(module, _SCALE_FREE):
+        source = node.all_input_nodes[0]
+        module = passes.module_of(graph, source) if len(source.users) == 1 else None
+    return (module, reader) if isinstance(module, ops.LAYERS) else None
+
+
+def _scale(before: nn.Module, after: nn.Conv2d, factors: Tensor) -> None:
+    """Divides the outputs of `before` by the factors and multiplies the inputs of the depthwise `after` by them."""
+    with torch.no_grad():
+        before.weight.div_(factors.view(-1, *[1] * (before.weight.dim() - 1)))  # type: ignore[operator, union-attr]
+        if before.bias is not None:
+            before.bias.div_(factors)  # type: ignore[operator, union-attr]
+        after.weight.mul_(factors.repeat_interleave(after.out_channels // after.groups).view(-1, 1, 1, 1))

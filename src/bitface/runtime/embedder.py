@@ -1,0 +1,149 @@
+"""Images in, embeddings out."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from bitface.data.faces import FaceFile, batches
+from bitface.errors import BitfaceError, UsageError
+from bitface.preprocess import Preprocess
+from bitface.runtime import engines
+from bitface.runtime.model import Model, open_model
+
+Engine = Literal["openvino", "onnxruntime", "torch"]
+ENGINES: tuple[Engine, ...] = ("openvino", "onnxruntime", "torch")
+Progress = Callable[[int, int], None]
+
+Images = np.ndarray | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+
+class Embedder:
+    """A model on an engine, with its preprocessing.
+
+    Attributes:
+        preprocess: how pixels become the network's input.
+        embedding_size: the length of a vector.
+        fingerprint: identifies the model that made the embeddings; see `Network.fingerprint`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        engine: Engine = "openvino",
+        threads: int | None = None,
+        batch: int = 16,
+        precision: str = "f32",
+    ) -> None:
+        """Args:
+            precision: of what is left in floating point, `f32` or `bf16` (OpenVINO only).
+
+        Raises:
+            BitfaceError: unknown preprocessing, or a file exported for another engine.
+        """
+        if model.preprocess is None:
+            raise BitfaceError(
+                f"{model.path}: doesn't say how its input is normalised; name it with --preprocess (or preprocess=), "
+                "and let `bitface inspect --images` find it"
+            )
+        if engine not in ENGINES:
+            raise UsageError(f"unknown engine '{engine}': use one of {', '.join(ENGINES)}")
+        self.model, self.engine, self.batch = model, engine, batch
+        self.preprocess: Preprocess = model.preprocess
+        self.embedding_size = model.network.embedding_size
+        self._run = engines.start(model, engine, batch, threads, precision)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.network.fingerprint()
+
+    def embed(self, images: Images, flip: bool = False) -> np.ndarray:
+        """The embeddings of aligned face crops, float32 `[N, D]`, not normalised.
+
+        Args:
+            images: uint8 RGB `[N, H, W, 3]` (or one `[H, W, 3]`), or paths of image files.
+            flip: adds the mirrored image's embedding.
+
+        Raises:
+            BitfaceError: a file that can't be decoded (named), or crops of another size.
+        """
+        if isinstance(images, np.ndarray):
+            array = images[None] if images.ndim == 3 else images
+            return self._array(array, flip)
+        paths = [images] if isinstance(images, str | os.PathLike) else list(images)
+        skipped: list[tuple[str, str]] = []
+        files = [FaceFile(Path(path).parent, Path(path).name) for path in paths]
+        embeddings, _ = self.embed_files(files, flip, skipped)
+        if skipped:
+            raise BitfaceError(f"{skipped[0][0]}: {skipped[0][1]}")
+        return embeddings
+
+    def embed_files(
+        self,
+        files: Sequence[FaceFile],
+        flip: bool = False,
+        skipped: list[tuple[str, str]] | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """One row per file, whatever happens: (embeddings `[N, D]`, valid `[N]`); failed files give zeros.
+
+        Args:
+            skipped: collects (path, reason) of failed files.
+        """
+        rows: list[np.ndarray] = [np.zeros((0, self.embedding_size), np.float32)]
+        valid: list[np.ndarray] = [np.zeros(0, bool)]
+        source: Iterable[tuple[np.ndarray, np.ndarray]]
+        source = batches(files, self.preprocess.size, self.batch * 4, [] if skipped is None else skipped)
+        done = 0
+        for images, good in source:
+            embeddings = self._array(images, flip)
+            embeddings[~good] = 0
+            rows.append(embeddings)
+            valid.append(good)
+            done += len(images)
+            if progress:
+                progress(done, len(files))
+        return np.concatenate(rows), np.concatenate(valid)
+
+    def _array(self, images: np.ndarray, flip: bool) -> np.ndarray:
+        try:
+            embeddings = self._inputs(self.preprocess(images))
+            return embeddings + self._inputs(self.preprocess(images[:, :, ::-1])) if flip else embeddings
+        except ValueError as error:
+            raise BitfaceError(str(error)) from error
+
+    def _inputs(self, inputs: np.ndarray) -> np.ndarray:
+        """Runs preprocessed images in batches of one size; the last one is filled up, so that shapes stay fixed."""
+        rows = [np.zeros((0, self.embedding_size), np.float32)]
+        for start in range(0, len(inputs), self.batch):
+            part = inputs[start : start + self.batch]
+            count = len(part)
+            if count < self.batch:
+                part = np.concatenate([part, np.zeros((self.batch - count, *part.shape[1:]), np.float32)])
+            rows.append(self._run(part)[:count])
+        return np.concatenate(rows)
+
+
+def load(
+    path: str | os.PathLike[str],
+    engine: Engine | None = None,
+    threads: int | None = None,
+    preprocess: str | None = None,
+    batch: int = 16,
+) -> Embedder:
+    """A model file, ready to embed: `bitface.load("model.bitface").embed(images)`.
+
+    Args:
+        path: an artifact, an exported ONNX file, or a float network.
+        engine: `openvino` (default), `onnxruntime` or `torch`; an exported file decides itself.
+        preprocess: for float networks that don't say it themselves.
+
+    Raises:
+        BitfaceError: no model, a damaged one, or one without a known preprocessing.
+    """
+    model = open_model(Path(path), preprocess)
+    return Embedder(model, engine or model.profile or "openvino", threads, batch)
+
+
