@@ -1,14 +1,94 @@
-"""PReLU for ONNX Runtime, which has no integer kernel for it and a slow one in float."""
+"""PReLU for ONNX Runtime, which has no integer kernel for it and a slow one in float.
+
+Behind an integer layer there are two ways, and `split` is exact: a uint8 output with zero point 0 can't hold
+anything negative, one with zero point 255 nothing positive, so the layer itself, run on scaled copies of its weights,
+gives the parts of `PReLU(x) = max(x, 0) + a⁺·min(x, 0) + max(a⁻·x, 0)` (a⁺, a⁻: the positive and negative slopes),
+each rounded to the levels of the sum, of which only one part is not zero. What remains is integer addition. Where the
+layer costs more than arithmetic on its output, its output is rounded once more instead and the PReLU runs in float.
+"""
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 from torch.fx import Node
 
-from bitface.graph import onnx_writer
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
 
+if TYPE_CHECKING:
+    from bitface.graph.onnx_writer import Writer
 
-def emit(writer: "onnx_writer.Writer", node: Node, module: nn.Module, sources: list[str]) -> str | None:
-    return None
+# Multiplications per output up to which running the layer again is cheaper than float arithmetic on the output
+# (`benchmarks/onnxruntime_prelu.py`).
+SPLIT_UP_TO = 128
+
+_BYTE = np.dtype(np.uint8)
+
+
+def emit_layer(writer: "Writer", node: Node, module: IntegerConv2d | IntegerLinear, x: str) -> str:
+    """An integer layer; in front of a PReLU its output is left to `emit_prelu`."""
+    reader = next(iter(node.users))
+    if len(node.users) == 1 and isinstance(writer.module_of(reader), nn.PReLU):
+        return x
+    return writer.layer(str(node.target), module, x)
+
+
+def emit_prelu(writer: "Writer", node: Node, module: nn.PReLU, x: str) -> str:
+    """A PReLU; behind an integer layer, the layer too (`x` is then the layer's input)."""
+    source = node.all_input_nodes[0]
+    layer = writer.module_of(source)
+    if not isinstance(layer, IntegerConv2d | IntegerLinear) or len(source.users) != 1:
+        return _in_float(writer, node, module, x)
+    name = str(source.target)
+    quantizer = _reader(writer, node)
+    if quantizer is not None and layer.input_scale and layer.weight[0].numel() <= SPLIT_UP_TO:
+        return _split(writer, node, module, layer, quantizer, x)
+    output = writer.layer(name, layer, x)
+    if quantizer is not None and layer.input_scale and layer.output_scale:
+        output = writer.quantize(output, name + "_rounded", layer.output_scale, layer.output_zero_point, _BYTE)
+    return _in_float(writer, node, module, output)
+
+
+def _split(
+    writer: "Writer",
+    node: Node,
+    module: nn.PReLU,
+    layer: IntegerConv2d | IntegerLinear,
+    quantizer: QuantizeDequantize,
+    x: str,
+) -> str:
+    name, source = str(node.target), str(node.all_input_nodes[0].target)
+    slope = module.weight.detach().expand(layer.weight.shape[0])
+    parts = [(f"{source}.positive", torch.ones_like(slope), 0)]
+    if (slope > 0).any():
+        parts.append((f"{source}.falling", slope.clamp(min=0), 255))
+    if (slope < 0).any():
+        parts.append((f"{source}.rising", slope.clamp(max=0), 0))
+    total = ""
+    for part, factor, zero_point in parts:
+        value = writer.quantize(writer.layer(part, layer, x, factor), part + "_q", quantizer.scale, zero_point, _BYTE)
+        if total:
+            value = writer.op("Add", [total, value], name if part == parts[-1][0] else part + "_sum")
+            if part != parts[-1][0]:
+                value = writer.quantize(value, part + "_sum_q", quantizer.scale, *writer.integer_type(quantizer)[::-1])
+        total = value
+    return total
+
+
+def _in_float(writer: "Writer", node: Node, module: nn.PReLU, x: str) -> str:
+    """`max(x, 0) + a·min(x, 0)`, in operators that keep ONNX Runtime's blocked layout."""
+    name = str(node.target)
+    slope = module.weight.detach()
+    shape = (-1, *[1] * (len(shape_of(node)) - 2)) if slope.numel() > 1 else (1,)
+    positive = writer.op("Relu", [x], name + "_positive")
+    negative = writer.op("Min", [x, writer.number(0.0)], name + "_negative")
+    scaled = writer.op("Mul", [negative, writer.constant(name + ".slope", slope.reshape(shape))], name + "_scaled")
+    return writer.op("Add", [positive, scaled], name)
+
+
+def _reader(writer: "Writer", node: Node) -> QuantizeDequantize | None:
+    """The quantizer that alone reads a node, if it has all of a byte's levels."""
+    module = writer.module_of(next(iter(node.users))) if len(node.users) == 1 else None
+    return module if isinstance(module, QuantizeDequantize) and module.bits == 8 else None

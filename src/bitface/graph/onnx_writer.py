@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bitface.graph import ops
+from bitface.graph import onnx_prelu, ops
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize, limits
 
@@ -99,7 +99,7 @@ class Writer:
         """Appends an initialiser; the same name twice is the same tensor."""
         if name not in self._initializer_names:
             array = value.detach().numpy() if isinstance(value, Tensor) else value
-            self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+            self.initializers.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
             self._initializer_names.add(name)
         return name
 
@@ -131,14 +131,18 @@ class Writer:
         x: str,
         factor: Tensor | None = None,
     ) -> str:
-        """A convolution or linear layer on dequantized integers; `factor` scales its output channels by numbers ≥ 0
-        through the scales alone (a channel of factor 0 gets integers 0)."""
+        """A convolution or linear layer on dequantized integers.
+
+        Args:
+            factor: multiplies the output channels, by the scales and the signs of the integers alone; a channel of
+                factor 0 gets integers 0. Weights of 8 bits are never -128, so that the sign can always turn.
+        """
         weight, scale, bias = module.weight, module.scale, module.bias
         if factor is not None:
-            alive = factor > 0
-            weight = weight * alive.view(-1, *[1] * (weight.dim() - 1))
-            bias = None if bias is None else bias * alive
-            scale = module.scale * torch.where(alive, factor, torch.ones_like(factor))
+            sign = factor.sign().to(torch.int8)
+            weight = weight * sign.view(-1, *[1] * (weight.dim() - 1))
+            bias = None if bias is None else bias * sign
+            scale = scale * torch.where(sign == 0, torch.ones_like(factor), factor.abs())
         inputs = [x, self._dequantized(name + ".weight", weight, scale, module.zero_point)]
         if bias is not None and module.input_scale:
             bias_scale = (scale * module.input_scale).expand(bias.numel())
@@ -168,13 +172,11 @@ class Writer:
         return self.op("Gemm", inputs, name, transB=1)
 
     def _emit(self, node: Node, module: nn.Module, sources: list[str]) -> str:
-        from bitface.graph import onnx_prelu
-
         name = str(node.target)
-        if self.profile == "onnxruntime":
-            handled = onnx_prelu.emit(self, node, module, sources)
-            if handled is not None:
-                return handled
+        if self.profile == "onnxruntime" and isinstance(module, IntegerConv2d | IntegerLinear):
+            return onnx_prelu.emit_layer(self, node, module, sources[0])
+        if self.profile == "onnxruntime" and isinstance(module, nn.PReLU):
+            return onnx_prelu.emit_prelu(self, node, module, sources[0])
         if isinstance(module, QuantizeDequantize):
             return self._emit_quantizer(name, module, sources[0])
         if isinstance(module, IntegerConv2d | IntegerLinear):

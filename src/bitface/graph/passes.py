@@ -30,9 +30,14 @@ def fold(graph: GraphModule) -> GraphModule:
 
 
 def tidy(graph: GraphModule) -> GraphModule:
-    """Drops what nothing reads and regenerates the code."""
+    """Drops what nothing reads, constants included, and regenerates the code."""
     graph.graph.eliminate_dead_code()
     graph.recompile()
+    read = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    for name, _ in list(graph.named_buffers()):
+        holder, _, leaf = name.rpartition(".")
+        if name not in read and ops.op_name(graph.get_submodule(holder)) is None:
+            delattr(graph.get_submodule(holder), leaf)
     graph.delete_all_unused_submodules()
     return graph.eval()
 

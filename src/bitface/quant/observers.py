@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bitface.graph.integer import limits
 from bitface.quant.quantizers.uniform import affine
 
 _BINS = 2048
@@ -105,7 +106,8 @@ class Mse(Histogram):
             pairs = [(a, b) for a in (lows if low < 0 else [0.0]) for b in (highs if high > 0 else [0.0])]
         lower = torch.tensor([pair[0] for pair in pairs], dtype=torch.float64)
         upper = torch.tensor([pair[1] for pair in pairs], dtype=torch.float64)
-        errors = _errors(centres, counts, *affine(lower, upper, bits, signed, symmetric), bits, signed)
+        levels = limits(bits, signed)
+        errors = _errors(centres, counts, *affine(lower, upper, levels, symmetric), levels)
         best = int(np.argmin(errors))
         return pairs[best]
 
@@ -115,14 +117,13 @@ _FRACTIONS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 
 
 
 def _errors(
-    values: np.ndarray, counts: np.ndarray, scales: Tensor, zeros: Tensor, bits: int, signed: bool
+    values: np.ndarray, counts: np.ndarray, scales: Tensor, zeros: Tensor, levels: tuple[int, int]
 ) -> np.ndarray:
     """The summed squared error of each candidate."""
-    smallest, largest = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     errors = np.empty(len(scales))
     for index, (scale, zero) in enumerate(zip(scales.double().tolist(), zeros.tolist(), strict=True)):
-        levels = np.clip(np.rint(values / scale) + zero, smallest, largest)
-        errors[index] = counts @ ((levels - zero) * scale - values) ** 2
+        integers = np.clip(np.rint(values / scale) + zero, *levels)
+        errors[index] = counts @ ((integers - zero) * scale - values) ** 2
     return errors
 
 

@@ -16,25 +16,24 @@ class UniformQuantizer(nn.Module):
         signed: integers from -2^(bits-1), otherwise from 0.
         symmetric: the zero point stays 0.
         channels: how many scales; 1 for one per tensor.
+        narrow: leaves the lowest integer out, so that every value has its negative.
     """
 
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(self, bits: int, signed: bool, symmetric: bool, channels: int = 1) -> None:
+    def __init__(self, bits: int, signed: bool, symmetric: bool, channels: int = 1, narrow: bool = False) -> None:
         super().__init__()
         self.bits, self.signed, self.symmetric, self.channels = bits, signed, symmetric, channels
+        smallest, largest = limits(bits, signed)
+        self.limits = (smallest + 1 if narrow else smallest, largest)
         self.enabled = True
         self.register_buffer("scale", torch.ones(channels))
         self.register_buffer("zero_point", torch.zeros(channels, dtype=torch.int32))
 
-    @property
-    def limits(self) -> tuple[int, int]:
-        return limits(self.bits, self.signed)
-
     def set_range(self, low: Tensor, high: Tensor) -> None:
         """Takes the range `[low, high]` (float `[channels]`), widened to hold 0; an empty one gets scale 1."""
-        self.scale, self.zero_point = affine(low, high, self.bits, self.signed, self.symmetric)
+        self.scale, self.zero_point = affine(low, high, self.limits, self.symmetric)
 
     def integers(self, x: Tensor) -> Tensor:
         """The integers of `x`, as floats."""
@@ -52,13 +51,13 @@ class UniformQuantizer(nn.Module):
         return self.scale.view(shape), self.zero_point.view(shape)
 
 
-def affine(low: Tensor, high: Tensor, bits: int, signed: bool, symmetric: bool) -> tuple[Tensor, Tensor]:
-    """The scale (float32) and the zero point (int32) of ranges `[low, high]`."""
-    smallest, largest = limits(bits, signed)
+def affine(low: Tensor, high: Tensor, levels: tuple[int, int], symmetric: bool) -> tuple[Tensor, Tensor]:
+    """The scale (float32) and the zero point (int32) that fit ranges `[low, high]` to integers."""
+    smallest, largest = levels
     low, high = low.double().clamp(max=0), high.double().clamp(min=0)
     if symmetric:
         # The shorter negative side decides too: -2^(b-1) reaches one step further than 2^(b-1)-1.
-        scale = torch.maximum(high / largest, low / smallest) if signed else high / largest
+        scale = torch.maximum(high / largest, low / smallest) if smallest < 0 else high / largest
     else:
         scale = (high - low) / (largest - smallest)
     empty = ~(scale > torch.finfo(torch.float32).tiny)

@@ -1,0 +1,165 @@
+"""The geometry of the drawings, in per cent of the width that the page has; the templates draw it.
+
+Widths in per cent keep the text at its size on a phone, where a drawing that is scaled as a whole would become
+unreadable.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitface.report import format
+
+_MOST_BINS = 40
+_MOST_TICKS = 4
+_FLOAT_BITS = 32
+
+
+def shares(values: Sequence[float | None]) -> list[float]:
+    """Lengths of bars in per cent of the longest, from zero. A value that is missing has length 0."""
+    known = [0.0 if value is None or format.missing(value) else max(0.0, float(value)) for value in values]
+    longest = max(known, default=0.0)
+    return [round(100 * value / longest, 3) if longest else 0.0 for value in known]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One bin: its left edge and its height in per cent, and how many values it holds."""
+
+    left: float
+    height: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Bins of equal width over [low, high].
+
+    Attributes:
+        columns: the bins that aren't empty; `width` of each in per cent.
+        ticks: position in per cent and text.
+        marker: position of the first percentile in per cent, where it is given.
+        summary: what it shows, in a sentence.
+    """
+
+    columns: tuple[Column, ...]
+    width: float
+    ticks: tuple[tuple[float, str], ...]
+    marker: float | None
+    summary: str
+
+
+def cosine_range(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
+    """The common axis of several histograms of cosines: from the lowest value to 1, at round numbers."""
+    lowest = min((value for group in groups for value in group if not format.missing(value)), default=0.0)
+    step = round_step(max(1.0 - lowest, 1e-6), _MOST_BINS)
+    return math.floor(lowest / step + 1e-9) * step, 1.0
+
+
+def histogram(values: Sequence[float], axis: tuple[float, float], marker: float | None = None) -> Histogram | None:
+    """A histogram of cosines over an axis from `cosine_range`; None where there is no value."""
+    finite = sorted(float(value) for value in values if not format.missing(value))
+    if not finite:
+        return None
+    low, high = axis
+    step = round_step(max(high - low, 1e-6), _MOST_BINS)
+    bins = max(1, round((high - low) / step))
+    counts = [0] * bins
+    for value in finite:
+        # A cosine of float32 vectors may exceed 1 by a rounding error.
+        counts[min(bins - 1, max(0, math.floor((value - low) / step + 1e-9)))] += 1
+    tallest = max(counts)
+    columns = tuple(
+        Column(round(100 * index / bins, 4), round(100 * count / tallest, 3), count)
+        for index, count in enumerate(counts)
+        if count
+    )
+    median = finite[len(finite) // 2]
+    summary = (
+        f"Cosines of {len(finite):,} images from {format.unit(finite[0])} to {format.unit(finite[-1])}, "
+        f"half of them above {format.unit(median)}; the tallest bar is {tallest:,} images"
+    )
+    position = None if marker is None or format.missing(marker) else 100 * (marker - low) / (high - low)
+    inside = position is not None and 0 <= position <= 100
+    return Histogram(
+        columns, round(100 / bins, 4), _ticks(low, high), round(position, 3) if inside and position else None, summary
+    )
+
+
+def _ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+    step = round_step(high - low, _MOST_TICKS)
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return tuple(
+        (round(100 * (index * step - low) / (high - low), 3), f"{index * step:.{decimals}f}")
+        for index in range(first, last + 1)
+    )
+
+
+def round_step(width: float, most: int) -> float:
+    """The smallest of 1, 2, 5, 10, 20, … times a power of ten that cuts `width` into at most so many parts."""
+    power = 10.0 ** math.floor(math.log10(width / most))
+    return next(factor * power for factor in (1, 2, 5, 10, 20) if width / (factor * power) <= most * (1 + 1e-9))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One layer of the strip: `width` in rem, `tone` for its colour, its bits, and what to say about it."""
+
+    width: float
+    tone: str
+    weight: str
+    activation: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """All layers of the same bits: how many, and their share of the parameters (None where unknown)."""
+
+    tone: str
+    bits: str
+    layers: int
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The bit plan as a row of cells, with its legend and its summary in words."""
+
+    cells: tuple[Cell, ...]
+    kinds: tuple[Kind, ...]
+    summary: str
+
+
+def strip(layers: Sequence[Mapping[str, Any]]) -> Strip:
+    """The bit plan drawn in the order of the network; `layers` as in the report's `models`."""
+    parameters = [0 if format.missing(layer.get("parameters")) else layer["parameters"] for layer in layers]
+    total = sum(parameters)
+    # Two lines of a desktop page from thirty layers on: narrower, most cells would have the same least width.
+    line = 60.0 if len(layers) <= 30 else 120.0
+    cells, groups = [], defaultdict(list)
+    for layer, own in zip(layers, parameters, strict=True):
+        weight, activation = _bits("w", layer.get("weight_bits")), _bits("a", layer.get("activation_bits"))
+        tone = _tone(layer.get("weight_bits"))
+        title = f"{layer.get('name', '')}: {weight}{activation}, {own:,} parameters"
+        cells.append(Cell(round(line * own / total, 2) if total else 0.0, tone, weight, activation, title))
+        groups[tone, weight + activation].append(own)
+    kinds = tuple(
+        Kind(tone, bits, len(owned), sum(owned) / total if total else None)
+        for (tone, bits), owned in groups.items()
+    )
+    listed = ", ".join(f"{kind.layers} {kind.bits}" for kind in kinds)
+    return Strip(tuple(cells), kinds, f"Bit plan of {len(layers)} layers in the order of the network: {listed}")
+
+
+def _bits(letter: str, bits: Any) -> str:
+    return f"{letter}{format.DASH}" if format.missing(bits) else f"{letter}{bits:d}"
+
+
+def _tone(bits: Any) -> str:
+    if format.missing(bits):
+        return "none"
+    return "float" if bits >= _FLOAT_BITS else f"b{min(8, max(2, int(bits)))}"
