@@ -95,10 +95,22 @@ def read(path: Path) -> Artifact:
         return _parse(data)
     except BitfaceError as error:
         raise BitfaceError(f"{path}: {error}") from error
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        raise BitfaceError(f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r})") from error
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise BitfaceError(
+            f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r})"
+        ) from error
     except (safetensors.SafetensorError, RuntimeError, MemoryError) as error:
-        raise BitfaceError(f"{path}: no .bitface file, or a damaged one ({str(error).splitlines()[0]})") from error
+        raise BitfaceError(
+            f"{path}: no .bitface file, or a damaged one ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _parse(data: bytes) -> Artifact:
@@ -108,13 +120,17 @@ def _parse(data: bytes) -> Artifact:
         raise BitfaceError("damaged: its checksum doesn't fit its content; copy the file again")
     content = json.loads(text)
     if content["format"] != FORMAT:
-        raise BitfaceError(f"format {content['format']} is not the one this bitface reads ({FORMAT}); update bitface")
+        raise BitfaceError(
+            f"format {content['format']} is not the one this bitface reads ({FORMAT}); update bitface"
+        )
     packed = _packed_weights(content["graph"])
     for name, (bits, shape) in packed.items():
         count = int(np.prod(shape))
         tensors[name] = torch.from_numpy(unpack(tensors[name].numpy(), bits, count)).reshape(shape)
     graph = store.load(content["graph"], tensors)
-    network = Network(graph, str(content["name"]), Preprocess.from_json(content["preprocess"]), source_bytes=len(data))
+    network = Network(
+        graph, str(content["name"]), Preprocess.from_json(content["preprocess"]), source_bytes=len(data)
+    )
     if network.preprocess is None or network.preprocess.size != network.size:
         raise ValueError("its preprocessing has another image size than its network")
     fields = ("plan", "teacher", "data", "thresholds", "card")
@@ -141,7 +157,11 @@ def _packed_weights(graph: dict[str, Any]) -> dict[str, tuple[int, tuple[int, ..
     for node in graph["nodes"]:
         values = node.get("attributes", {})
         if node["op"] == "IntegerConv":
-            sides = [values["out_channels"], values["in_channels"] // values.get("groups", 1), *values["kernel_size"]]
+            sides = [
+                values["out_channels"],
+                values["in_channels"] // values.get("groups", 1),
+                *values["kernel_size"],
+            ]
         elif node["op"] == "IntegerLinear":
             sides = [values["out_features"], values["in_features"]]
         else:

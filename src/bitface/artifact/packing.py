@@ -36,7 +36,9 @@ def unpack(data: np.ndarray, bits: int, count: int) -> np.ndarray:
         raise ValueError(f"bits must be 1 to 8, not {bits}")
     data = np.ascontiguousarray(data, np.uint8).reshape(-1)
     if data.size != packed_size(count, bits):
-        raise ValueError(f"{count} values of {bits} bits take {packed_size(count, bits)} bytes, not {data.size}")
+        raise ValueError(
+            f"{count} values of {bits} bits take {packed_size(count, bits)} bytes, not {data.size}"
+        )
     planes = np.unpackbits(data, bitorder="little")
     if planes[count * bits :].any():
         raise ValueError("bits are set behind the last value")

@@ -1,5 +1,7 @@
 """Builds a graph node by node and knows every shape on the way; both importers write through it."""
 
+import keyword
+import math
 import re
 from typing import Any
 
@@ -9,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.ops import Reshape, Slice
+from bitface.graph.ops import Reshape, Slice, attributes
 
 # Stands for the batch in every shape. Large and prime, so that no other dimension is taken for it.
 BATCH = 7919
@@ -24,12 +26,15 @@ class Builder:
         self._root = nn.Module()
         self._graph = Graph()
         self.input = self._graph.placeholder("image")
-        self._record(self.input, self._fake_tensor((BATCH, *shape)))
+        with self._fake:
+            self._record(self.input, torch.empty((BATCH, *shape)))
 
     def constant(self, name: str, value: Tensor) -> Node:
         """A fixed tensor that is an operand of an operator, not a weight of one."""
-        target = self._free_name(name)
-        self._parent(target).register_buffer(target.rpartition(".")[2], value)
+        if BATCH in value.shape:
+            raise BitfaceError(f"{name}: a constant as long as the batch, which isn't supported")
+        target, holder, leaf = self._place(name)
+        holder.register_buffer(leaf, value)
         node = self._graph.get_attr(target)
         self._record(node, value)
         return node
@@ -38,17 +43,25 @@ class Builder:
         """Appends one module.
 
         Raises:
-            BitfaceError: the module doesn't accept inputs of these shapes.
+            BitfaceError: the module doesn't accept inputs of these shapes, or mixes the images of a batch.
         """
-        target = self._free_name(name)
+        shapes = ", ".join(map(shape_text, inputs))
         try:
             with self._fake, torch.no_grad():
                 value = module.eval()(*(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit
-            shapes = ", ".join(str(shape_of(node)) for node in inputs).replace(str(BATCH), "N")
-            reason = str(error).splitlines()[0]
-            raise BitfaceError(f"{name}: {type(module).__name__} can't take inputs of {shapes}: {reason}") from error
-        self._parent(target).add_module(target.rpartition(".")[2], module)
+            reason = one_line(error).replace(str(BATCH), "N")
+            raise BitfaceError(
+                f"{name}: {type(module).__name__} can't take inputs of {shapes}: {reason}"
+            ) from error
+        if value.shape[:1] != (BATCH,) or BATCH in value.shape[1:]:
+            raise BitfaceError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
+        if 0 in value.shape:
+            raise BitfaceError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
+        if not all(math.isfinite(n) for n in attributes(module).values() if isinstance(n, float)):
+            raise BitfaceError(f"{name}: {type(module).__name__} has an attribute that is NaN or infinite")
+        target, holder, leaf = self._place(name)
+        holder.add_module(leaf, module)
         node = self._graph.call_module(target, tuple(inputs))
         self._record(node, value)
         return node
@@ -59,24 +72,19 @@ class Builder:
         Raises:
             BitfaceError: the batch would be mixed with other dimensions.
         """
-        size = _product(shape_of(x)[1:])
-        tail = list(shape[1:])
-        for axis, side in enumerate(tail):  # ONNX: 0 keeps the side
-            if side == 0:
-                tail[axis] = shape_of(x)[axis + 1]
-        if tail.count(-1) == 1:
-            rest = _product([side for side in tail if side != -1])
-            if rest and size % rest == 0:
-                tail[tail.index(-1)] = size // rest
-        if not shape or shape[0] not in (0, -1, BATCH, fixed_batch) or _product(tail) != size:
-            known = str(list(shape_of(x))).replace(str(BATCH), "N")
+        known = shape_of(x)
+        # ONNX: 0 keeps the side
+        tail = [known[axis] if side == 0 and axis < len(known) else side for axis, side in enumerate(shape)][1:]
+        size = math.prod(known[1:])
+        rest = math.prod(side for side in tail if side != -1)
+        if tail.count(-1) == 1 and rest and size % rest == 0:
+            tail[tail.index(-1)] = size // rest
+        if not shape or shape[0] not in (0, -1, BATCH, fixed_batch) or math.prod(tail) != size:
             raise BitfaceError(
-                f"{name}: reshapes {known} to {list(shape)}, which mixes the batch with other dimensions; "
-                "export the network so that the first dimension stays the batch"
+                f"{name}: reshapes {shape_text(x)} to {list(shape)}, which mixes the batch with other "
+                "dimensions; export the network so that the first dimension stays the batch"
             )
-        if tuple(tail) == shape_of(x)[1:]:
-            return x
-        return self.add(name, Reshape(tuple(tail)), x)
+        return x if tuple(tail) == known[1:] else self.add(name, Reshape(tuple(tail)), x)
 
     def take(self, name: str, x: Node, dim: int, start: int, end: int, step: int = 1) -> Node:
         """`x[start:end:step]` along an axis other than the batch; the whole axis is no operation."""
@@ -91,47 +99,49 @@ class Builder:
     def finish(self, output: Node) -> GraphModule:
         """The graph, without nodes that lead nowhere."""
         self._graph.output(output)
-        graph = GraphModule(self._root, self._graph)
-        graph.graph.eliminate_dead_code()
-        graph.recompile()
-        graph.delete_all_unused_submodules()
-        return graph.eval()
-
-    def _fake_tensor(self, shape: tuple[int, ...]) -> Tensor:
-        with self._fake:
-            return torch.empty(shape)
+        return tidy(GraphModule(self._root, self._graph))
 
     def _record(self, node: Node, value: Tensor) -> None:
         self._values[node] = value
         node.meta["shape"] = tuple(value.shape)
 
-    def _free_name(self, name: str) -> str:
-        """A dotted name that no module has yet and that Python accepts."""
-        parts = [re.sub(r"\W", "_", part, flags=re.ASCII) for part in re.split(r"[./]+", name.strip("./"))]
-        target = ".".join(part for part in parts if part) or "node"
-        taken = dict(self._root.named_modules())
+    def _place(self, name: str) -> tuple[str, nn.Module, str]:
+        """A dotted name that nothing has yet and Python accepts, the module to hold it, and its last part."""
+        words = [re.sub(r"\W", "_", word, flags=re.ASCII) for word in re.split(r"[./]+", name) if word]
+        holder, path = self._root, []
+        for place, word in enumerate(words or ["node"]):
+            last, free, count = place + 1 >= len(words), word, 0
+            # Words that fx or Python reserve can't be names, nor can an operator be a folder of others.
+            while (
+                keyword.iskeyword(free)
+                or hasattr(GraphModule, free)
+                or free == "meta"
+                or (hasattr(holder, free) and (last or type(getattr(holder, free)) is not nn.Module))
+            ):
+                count += 1
+                free = f"{word}_{count}"
+            path.append(free)
+            if not last:
+                if not hasattr(holder, free):
+                    holder.add_module(free, nn.Module())
+                holder = holder.get_submodule(free)
+        return ".".join(path), holder, path[-1]
+
+
+def tidy(graph: GraphModule) -> GraphModule:
+    """Drops what nothing reads and regenerates the code."""
+    before = _constants(graph)
+    graph.graph.eliminate_dead_code()
+    for target in before - _constants(graph):
         holder, _, leaf = target.rpartition(".")
-        # A module of the vocabulary can't also be a folder of others, nor can a name be used twice.
-        count = 0
-        candidate = target
-        while candidate in taken or hasattr(self._lookup(candidate.rpartition(".")[0]), candidate.rpartition(".")[2]):
-            count += 1
-            candidate = f"{holder + '.' if holder else ''}{leaf}_{count}"
-        return candidate
+        delattr(graph.get_submodule(holder), leaf)
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+    return graph.eval()
 
-    def _lookup(self, path: str) -> nn.Module | None:
-        module: Any = self._root
-        for part in filter(None, path.split(".")):
-            module = getattr(module, part, None)
-        return module
 
-    def _parent(self, target: str) -> nn.Module:
-        module: nn.Module = self._root
-        for part in target.split(".")[:-1]:
-            if not hasattr(module, part):
-                module.add_module(part, nn.Module())
-            module = getattr(module, part)
-        return module
+def _constants(graph: GraphModule) -> set[str]:
+    return {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
 
 
 def shape_of(node: Node) -> tuple[int, ...]:
@@ -139,8 +149,10 @@ def shape_of(node: Node) -> tuple[int, ...]:
     return node.meta["shape"]
 
 
-def _product(sides: Any) -> int:
-    result = 1
-    for side in sides:
-        result *= side
-    return result
+def shape_text(node: Node) -> str:
+    return str(list(shape_of(node))).replace(str(BATCH), "N")
+
+
+def one_line(error: BaseException | str) -> str:
+    """The first line of a message; the error's kind where it has none."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

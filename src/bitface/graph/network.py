@@ -74,7 +74,9 @@ def load_network(path: Path, preprocess: str | None = None) -> Network:
     elif path.suffix.lower() in (".pt", ".pth", ".safetensors", ".ckpt"):
         graph = torch_reader.from_module(backbones.load(path))
     else:
-        raise BitfaceError(f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone")
+        raise BitfaceError(
+            f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone"
+        )
     network = _checked(graph, str(path), path.stem)
     word = preprocess or metadata.get(METADATA_KEY) or ("rgb-raw" if normalises(graph) else None)
     return replace(
@@ -86,7 +88,10 @@ def load_network(path: Path, preprocess: str | None = None) -> Network:
 
 
 def from_module(
-    module: nn.Module, preprocess: str | None = None, name: str | None = None, size: tuple[int, int] = (112, 112)
+    module: nn.Module,
+    preprocess: str | None = None,
+    name: str | None = None,
+    size: tuple[int, int] = (112, 112),
 ) -> Network:
     """The network of an `nn.Module` (see `torch_reader.from_module`). Raises BitfaceError."""
     name = name or type(module).__name__
@@ -103,7 +108,9 @@ def normalises(graph: GraphModule) -> bool:
             continue
         module = graph.get_submodule(str(user.target))
         constants = [node for node in user.all_input_nodes if node.op == "get_attr"]
-        if isinstance(module, ops.NORMS) or (isinstance(module, ops.Sub | ops.Mul | ops.Div | ops.Add) and constants):
+        if isinstance(module, ops.NORMS) or (
+            isinstance(module, ops.Sub | ops.Mul | ops.Div | ops.Add) and constants
+        ):
             return True
     return False
 
@@ -114,9 +121,13 @@ def _checked(graph: GraphModule, where: str, name: str) -> Network:
     shape = shape_of(output)
     if len(shape) != 2 or shape[1] < 2:
         found = " x ".join(["N", *map(str, shape[1:])])
-        raise BitfaceError(f"{where}: no face network: it gives {found} per batch instead of one vector per image")
+        raise BitfaceError(
+            f"{where}: no face network: it gives {found} per batch instead of one vector per image"
+        )
     if not any(isinstance(module, ops.LAYERS) for module in graph.modules()):
-        raise BitfaceError(f"{where}: has no convolution and no linear layer, so there is nothing to quantize")
+        raise BitfaceError(
+            f"{where}: has no convolution and no linear layer, so there is nothing to quantize"
+        )
     flushed = 0
     smallest = torch.finfo(torch.float32).tiny
     for key, value in graph.state_dict().items():

@@ -1,7 +1,7 @@
 """One function for each ONNX operator: operands in, modules of the vocabulary out.
 
-A handler is called where at least one operand depends on the image; constants come as numpy arrays. Attributes that
-became inputs in later opsets are read from wherever the file has them.
+A handler is called where at least one operand depends on the image; constants come as numpy arrays. Attributes
+that became inputs in later opsets are read from wherever the file has them.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +17,7 @@ from torch.fx import Node
 from bitface.errors import BitfaceError
 from bitface.graph import ops
 from bitface.graph.builder import BATCH, Builder, shape_of
+from bitface.graph.integer import QuantizeDequantize
 
 Value = Any  # a Node where the value depends on the image, otherwise a numpy array or None
 
@@ -50,23 +51,14 @@ class Context:
         return self.builder.add(self.name + suffix, module, *inputs)
 
     def node_of(self, value: Value) -> Node:
-        return value if isinstance(value, Node) else self.builder.constant(self.name + "_constant", tensor(value))
+        return (
+            value
+            if isinstance(value, Node)
+            else self.builder.constant(self.name + "_constant", tensor(value))
+        )
 
     def refuse(self, reason: str) -> None:
         raise BitfaceError(f"{self.where} ({self.node.op_type}) {reason}, which isn't supported")
-
-
-def tensor(value: Value) -> Tensor:
-    return torch.from_numpy(np.array(value, dtype=np.float32))
-
-
-def fill(module: nn.Module, **values: Value) -> nn.Module:
-    """Puts constants into a module's parameters and buffers."""
-    for name, value in values.items():
-        target = getattr(module, name)
-        with torch.no_grad():
-            target.copy_(tensor(value).reshape(target.shape))
-    return module
 
 
 def conv(context: Context, x: Node, weight: Value, bias: Value = None) -> Node:
@@ -90,7 +82,9 @@ def conv(context: Context, x: Node, weight: Value, bias: Value = None) -> Node:
     return context.add(module, x)
 
 
-def _pads(context: Context, x: Node, kernel: Sequence[int], value: float = 0.0) -> tuple[Node, tuple[int, int]]:
+def _pads(
+    context: Context, x: Node, kernel: Sequence[int], value: float = 0.0
+) -> tuple[Node, tuple[int, int]]:
     """The symmetric padding of a window; an asymmetric one becomes a Pad of its own before it."""
     mode = context.attribute("auto_pad", "NOTSET")
     top, left, bottom, right = context.attribute("pads", [0, 0, 0, 0])
@@ -245,7 +239,9 @@ def reshape(context: Context, x: Node, shape: Value = None) -> Node:
 def squeeze(context: Context, x: Node, axes: Value = None) -> Node:
     shape = shape_of(x)
     dims = context.ints("axes", axes)
-    chosen = {axis % len(shape) for axis in dims} if dims else {i for i, side in enumerate(shape) if side == 1}
+    chosen = (
+        {axis % len(shape) for axis in dims} if dims else {i for i, side in enumerate(shape) if side == 1}
+    )
     if any(shape[axis] != 1 for axis in chosen):
         context.refuse("squeezes an axis longer than 1")
     return context.builder.reshape(context.name, x, tuple(s for i, s in enumerate(shape) if i not in chosen))
@@ -289,7 +285,12 @@ def split(context: Context, x: Node, sizes: Value = None) -> list[Node]:
 
 
 def slice_(
-    context: Context, x: Node, starts: Value = None, ends: Value = None, axes: Value = None, steps: Value = None
+    context: Context,
+    x: Node,
+    starts: Value = None,
+    ends: Value = None,
+    axes: Value = None,
+    steps: Value = None,
 ) -> Node:
     first = context.ints("starts", starts) or []
     last = context.ints("ends", ends) or []
@@ -365,6 +366,19 @@ def max_min(context: Context, a: Value, b: Value) -> Node:
     return clip(context, x, limit, None) if context.node.op_type == "Max" else clip(context, x, None, limit)
 
 
+def quantize_linear(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Node:
+    """A QDQ pair of an activation: its dequantization does nothing more."""
+    dtype = np.uint8 if zero_point is None else np.asarray(zero_point).dtype
+    if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in (np.int8, np.uint8):
+        context.refuse("quantizes an activation per channel, or to other integers than int8 and uint8")
+    zero = 0 if zero_point is None else int(np.asarray(zero_point).item())
+    return context.add(QuantizeDequantize(float(np.asarray(scale).item()), zero, 8, dtype == np.int8), x)
+
+
+def dequantize_linear(context: Context, x: Node, *_: Value) -> Node:
+    return x
+
+
 def _module(make: Callable[[Context], nn.Module]) -> Callable[..., Any]:
     return lambda context, x: context.add(make(context), x)
 
@@ -410,6 +424,8 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "Shape": shape,
     "Expand": expand,
     "Cast": cast,
+    "QuantizeLinear": quantize_linear,
+    "DequantizeLinear": dequantize_linear,
     "Identity": lambda context, x: x,
     "Dropout": dropout,
 }

@@ -121,9 +121,13 @@ def _read(path: Path) -> onnx.ModelProto:
         raise BitfaceError(f"{path}: not an ONNX file, or one without a network")
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < _OLDEST_OPSET:
-        raise BitfaceError(f"{path}: opset {opset} is older than {_OLDEST_OPSET}; export the network with a newer one")
+        raise BitfaceError(
+            f"{path}: opset {opset} is older than {_OLDEST_OPSET}; export the network with a newer one"
+        )
     if model.functions:
-        raise BitfaceError(f"{path}: has functions of its own ({model.functions[0].name}); export it with them inlined")
+        raise BitfaceError(
+            f"{path}: has functions of its own ({model.functions[0].name}); export it with them inlined"
+        )
     for tensor in model.graph.initializer:
         if onnx.external_data_helper.uses_external_data(tensor):
             _load_external(path, tensor)
@@ -135,24 +139,34 @@ def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
     folder = path.parent.resolve()
     file = (folder / location).resolve()
     if not location or not file.is_relative_to(folder):
-        raise BitfaceError(f"{path}: weight '{tensor.name}' lies outside the model's folder ('{location}'): refused")
+        raise BitfaceError(
+            f"{path}: weight '{tensor.name}' lies outside the model's folder ('{location}'): refused"
+        )
     if not file.is_file() or file.stat().st_size > _LARGEST:
         raise BitfaceError(f"{path}: weight file '{location}' is missing or larger than 2 GB")
     try:
         onnx.external_data_helper.load_external_data_for_tensor(tensor, str(folder))
     except Exception as error:
-        raise BitfaceError(f"{path}: weight '{tensor.name}' can't be read from '{location}': {error}") from error
+        raise BitfaceError(
+            f"{path}: weight '{tensor.name}' can't be read from '{location}': {error}"
+        ) from error
     tensor.data_location = onnx.TensorProto.DEFAULT
 
 
 def _image_shape(path: Path, value: onnx.ValueInfoProto) -> tuple[int | None, tuple[int, int, int]]:
     """The batch where it is fixed, and the image's channels, height and width (112 where free)."""
-    sides = [side.dim_value if side.HasField("dim_value") else None for side in value.type.tensor_type.shape.dim]
+    sides = [
+        side.dim_value if side.HasField("dim_value") else None for side in value.type.tensor_type.shape.dim
+    ]
     if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT or len(sides) != 4:
-        raise BitfaceError(f"{path}: no face network: its input '{value.name}' isn't a float image batch [N, 3, H, W]")
+        raise BitfaceError(
+            f"{path}: no face network: its input '{value.name}' isn't a float image batch [N, 3, H, W]"
+        )
     batch, channels, height, width = sides
     if channels not in (3, None, 0):
-        raise BitfaceError(f"{path}: its input '{value.name}' has {channels} channels; only colour images [N, 3, H, W]")
+        raise BitfaceError(
+            f"{path}: its input '{value.name}' has {channels} channels; only colour images [N, 3, H, W]"
+        )
     return (batch if batch and batch > 0 else None), (3, height or 112, width or 112)
 
 

@@ -1,15 +1,19 @@
 """The vocabulary: every operator a graph may hold, as a module that can be rebuilt from plain attributes.
 
-torch's own modules serve where they exist. The rest are thin modules without state, so that a graph has one kind of
-node (`call_module`), besides its input, its output and constants (`get_attr`).
+torch's own modules serve where they exist. The rest are thin modules without state, so that a graph has one
+kind of node (`call_module`), besides its input, its output and constants (`get_attr`).
 """
 
 import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+# Stands for "no limit", as in ONNX; infinity can't be written in JSON.
+UNBOUNDED = float(torch.finfo(torch.float32).max)
 
 
 class Add(nn.Module):
@@ -85,7 +89,7 @@ class Pad(nn.Module):
 
     def __init__(self, pads: tuple[int, int, int, int], value: float = 0.0) -> None:
         super().__init__()
-        self.pads, self.value = tuple(pads), value
+        self.pads, self.value = tuple(pads), max(float(value), -UNBOUNDED)
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.pad(x, self.pads, value=self.value)
@@ -110,22 +114,22 @@ class ReduceL2(nn.Module):
 
 
 class Normalize(nn.Module):
-    """Division by the Lp norm along one axis (ONNX LpNormalization: p is 1 or 2, no epsilon)."""
+    """Division by the Lp norm along one axis, p 1 or 2; zero stays zero, as in ONNX LpNormalization."""
 
     def __init__(self, dim: int, p: int = 2) -> None:
         super().__init__()
         self.dim, self.p = dim, p
 
     def forward(self, x: Tensor) -> Tensor:
-        return x / x.norm(self.p, self.dim, keepdim=True)
+        return nn.functional.normalize(x, self.p, self.dim)
 
 
 class Clip(nn.Module):
-    """Limits to `[low, high]`; `UNBOUNDED` stands for no limit, as in ONNX. ReLU6 is `Clip(0, 6)`."""
+    """Limits to `[low, high]`; ReLU6 is `Clip(0, 6)`."""
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        self.low, self.high = float(low), float(high)
+        self.low, self.high = max(float(low), -UNBOUNDED), min(float(high), UNBOUNDED)
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(self.low, self.high)
@@ -155,8 +159,6 @@ class ChannelAffine(nn.Module):
         shape = (1, -1) + (1,) * (x.dim() - 2)
         return x * self.scale.view(shape) + self.shift.view(shape)
 
-
-UNBOUNDED = float(torch.finfo(torch.float32).max)
 
 BINARY: dict[str, type[nn.Module]] = {"Add": Add, "Sub": Sub, "Mul": Mul, "Div": Div, "MatMul": MatMul}
 NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
@@ -192,7 +194,17 @@ VOCABULARY: dict[str, type[nn.Module]] = {
 _NAME_OF = {module: name for name, module in VOCABULARY.items()}
 
 # Constructor arguments that don't change what a module computes in evaluation.
-_IGNORED = {"padding_mode", "inplace", "device", "dtype", "momentum", "affine", "track_running_stats", "return_indices", "init"}
+_IGNORED = {
+    "padding_mode",
+    "inplace",
+    "device",
+    "dtype",
+    "momentum",
+    "affine",
+    "track_running_stats",
+    "return_indices",
+    "init",
+}
 
 
 def register(name: str, kind: type[nn.Module]) -> None:
@@ -237,5 +249,22 @@ def rebuild(name: str, values: dict[str, Any]) -> nn.Module:
 def without_init(kind: Callable[..., nn.Module], **values: Any) -> nn.Module:
     """A module without the cost, and the draw on the random generator, of initial weights it won't keep."""
     if isinstance(kind, type) and issubclass(kind, nn.Conv2d | nn.Linear):
-        return nn.utils.skip_init(kind, **values)
+        module: nn.Module = nn.utils.skip_init(kind, **values)  # type: ignore[assignment]
+        return module
     return kind(**values)
+
+
+def tensor(value: Any) -> Tensor:
+    """Numbers of any type as a float32 tensor of its own."""
+    with np.errstate(over="ignore"):  # too large a float64 becomes infinity, which is refused by name later
+        return torch.from_numpy(np.array(value, dtype=np.float32))
+
+
+def fill(module: nn.Module, **values: Any) -> nn.Module:
+    """Puts numbers into a module's parameters and buffers; None is left out."""
+    for name, value in values.items():
+        if value is not None:
+            target = getattr(module, name)
+            with torch.no_grad():
+                target.copy_(tensor(value).reshape(target.shape))
+    return module

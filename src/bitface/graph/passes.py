@@ -138,7 +138,9 @@ def _fold_back(graph: GraphModule, node: Node) -> bool:
     elif isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and len(shape_of(node)) == 2):
         bias = torch.zeros(affine.channels) if layer.bias is None else layer.bias
         layer.bias = nn.Parameter((bias.double() * affine.scale.double() + affine.shift.double()).float())
-        layer.weight.copy_(layer.weight.double() * affine.scale.double().view(-1, *[1] * (layer.weight.dim() - 1)))
+        layer.weight.copy_(
+            layer.weight.double() * affine.scale.double().view(-1, *[1] * (layer.weight.dim() - 1))
+        )
     else:
         return False
     _bypass(graph, node)
@@ -186,7 +188,11 @@ def _affine_before_view(graph: GraphModule, node: Node) -> bool:
     if not isinstance(affine, ChannelAffine) or not _only_reader(node):
         return False
     source = view.all_input_nodes[0] if view.all_input_nodes else None
-    if not isinstance(module_of(graph, view), Reshape) or source is None or shape_of(source)[1:2] != shape_of(view)[1:2]:
+    if (
+        not isinstance(module_of(graph, view), Reshape)
+        or source is None
+        or shape_of(source)[1:2] != shape_of(view)[1:2]
+    ):
         return False
     node.args, view.args = (source,), (node,)
     node.replace_all_uses_with(view, delete_user_cb=lambda user: user is not view)

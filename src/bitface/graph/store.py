@@ -37,7 +37,9 @@ def dump(graph: GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
         elif node.op == "output":
             output = names[node.all_input_nodes[0]]
     image = next(iter(graph.graph.nodes))
-    state = {key: value for key, value in graph.state_dict().items() if not key.endswith("num_batches_tracked")}
+    state = {
+        key: value for key, value in graph.state_dict().items() if not key.endswith("num_batches_tracked")
+    }
     return {"input": list(shape_of(image)[1:]), "nodes": nodes, "output": output}, state
 
 
@@ -60,13 +62,16 @@ def load(description: dict[str, Any], tensors: dict[str, Tensor]) -> GraphModule
         if str(nodes[name].target) != name:
             raise ValueError(f"two nodes are named '{name}'")
     graph = builder.finish(nodes[description["output"]])
-    expected = {key: value for key, value in graph.state_dict().items() if not key.endswith("num_batches_tracked")}
+    expected = {
+        key: value for key, value in graph.state_dict().items() if not key.endswith("num_batches_tracked")
+    }
     if set(expected) != set(tensors):
         raise ValueError(f"tensors missing or left over: {sorted(set(expected) ^ set(tensors))[:3]}")
     for key, value in expected.items():
         if value.shape != tensors[key].shape:
-            raise ValueError(f"tensor '{key}' has shape {list(tensors[key].shape)} instead of {list(value.shape)}")
+            raise ValueError(
+                f"tensor '{key}' has shape {list(tensors[key].shape)} instead of {list(value.shape)}"
+            )
         with torch.no_grad():
             value.copy_(tensors[key])
     return graph
-

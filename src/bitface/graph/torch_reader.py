@@ -46,13 +46,17 @@ class _Converter:
         for node in self.traced.graph.nodes:
             if node.op == "placeholder":
                 if seen_input and not node.args:
-                    raise BitfaceError("the network takes more than one input; a face network takes one image batch")
+                    raise BitfaceError(
+                        "the network takes more than one input; a face network takes one image batch"
+                    )
                 self.values[node] = node.args[0] if seen_input else self.builder.input
                 seen_input = True
             elif node.op == "output":
                 result = fx.node.map_arg(node.args[0], lambda source: self.values[source])
                 if not isinstance(result, Node):
-                    raise BitfaceError("the network gives more than one output; a face network gives one embedding")
+                    raise BitfaceError(
+                        "the network gives more than one output; a face network gives one embedding"
+                    )
                 return self.builder.finish(result)
             elif node.op == "get_attr":
                 self.values[node] = _follow(self.traced, node.target)
@@ -72,7 +76,9 @@ class _Converter:
             return handler(self, node.name, *args, **kwargs)
         if not any(isinstance(value, Node) for value in [*args, *kwargs.values()]):
             return node.target(*args, **kwargs)  # arithmetic on sizes
-        called = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
+        called = (
+            node.target if isinstance(node.target, str) else getattr(node.target, "__name__", node.target)
+        )
         raise BitfaceError(
             f"the network calls '{called}' (node '{node.name}'), which bitface doesn't know; "
             "report it with this line, or export the network to ONNX"
@@ -107,7 +113,12 @@ class _Converter:
 
     def _binary(self, kind: str, name: str, a: Any, b: Any) -> Any:
         if not isinstance(a, Node) and not isinstance(b, Node):
-            function: Any = {"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv}
+            function: Any = {
+                "Add": operator.add,
+                "Sub": operator.sub,
+                "Mul": operator.mul,
+                "Div": operator.truediv,
+            }
             return function[kind](a, b)
         nodes = [self._node(name, value) for value in (a, b)]
         return self.builder.add(name, ops.BINARY[kind](), *nodes)
@@ -165,7 +176,9 @@ def _size(self: _Converter, name: str, x: Node, dim: int | None = None) -> Any:
 
 def _attribute(self: _Converter, name: str, x: Node, attribute: str) -> Any:
     if attribute != "shape":
-        raise BitfaceError(f"the network reads '.{attribute}' of a tensor (node '{name}'), which bitface doesn't know")
+        raise BitfaceError(
+            f"the network reads '.{attribute}' of a tensor (node '{name}'), which bitface doesn't know"
+        )
     return shape_of(x)
 
 
@@ -195,11 +208,15 @@ def _mean(self: _Converter, name: str, x: Node, dim: Any = None, keepdim: bool =
     rank = len(shape_of(x))
     dims = tuple(axis % rank for axis in ((dim,) if isinstance(dim, int) else dim or ()))
     if not dims or 0 in dims:
-        raise BitfaceError(f"node '{name}' averages over the batch, so one face would change another's embedding")
+        raise BitfaceError(
+            f"node '{name}' averages over the batch, so one face would change another's embedding"
+        )
     return self.builder.add(name, ops.ReduceMean(dims, keepdim), x)
 
 
-def _normalize(self: _Converter, name: str, x: Node, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Node:
+def _normalize(
+    self: _Converter, name: str, x: Node, p: float = 2.0, dim: int = 1, eps: float = 1e-12
+) -> Node:
     return self.builder.add(name, ops.Normalize(dim % len(shape_of(x)), int(p)), x)
 
 
@@ -299,4 +316,3 @@ _FUNCTIONS: dict[Any, str] = {
     _F.avg_pool2d: "avg_pool2d", _F.adaptive_avg_pool2d: "adaptive_avg_pool2d", _F.dropout: "dropout",
     _F.normalize: "normalize",
 }  # fmt: skip
-

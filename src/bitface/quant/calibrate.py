@@ -30,7 +30,10 @@ def activation_ranges(
         BitfaceError: an activation is NaN or infinite (named).
     """
     outputs = {name: UniformQuantizer(8, False, False) for name in _before_prelu(student)}
-    watched = {**student.activation_quantizers, **{name: student.graph.get_submodule(name) for name in outputs}}
+    watched = {
+        **student.activation_quantizers,
+        **{name: student.graph.get_submodule(name) for name in outputs},
+    }
     observers = {name: OBSERVERS[observer]() for name in watched}
     looks = max((o.looks for o in observers.values()), default=0)
     student.enable(False)  # a quantizer that is switched off passes on what it would have to quantize
@@ -42,7 +45,9 @@ def activation_ranges(
                 lambda name, value, look=look: _observe(observers[name], name, value, look),
                 batches,
                 count,
-                (lambda done, total, look=look: progress(look * total + done, looks * total)) if progress else None,
+                (lambda done, total, look=look: progress(look * total + done, looks * total))
+                if progress
+                else None,
             )
     finally:
         student.enable(True)
@@ -65,7 +70,9 @@ def weight_scales(student: Student, search: bool = True) -> None:
             error = (quantizer(rows) - rows).square().sum(1)
             better = error < best
             best = torch.where(better, error, best)
-            kept = tuple(torch.where(better, side * fraction, old) for side, old in zip((low, high), kept, strict=True))
+            kept = tuple(
+                torch.where(better, side * fraction, old) for side, old in zip((low, high), kept, strict=True)
+            )
         quantizer.set_range(*kept)
 
 
@@ -114,7 +121,9 @@ def _both(
     if isinstance(module, QuantizedConv2d | QuantizedLinear):
         axes = [axis for axis in range(plain[0].dim()) if axis != 1]
         count = sum(len(part) for part in plain)
-        shift = sum((a - b).double().mean(axes) * (len(a) / count) for a, b in zip(plain, quantized, strict=True))
+        shift = sum(
+            (a - b).double().mean(axes) * (len(a) / count) for a, b in zip(plain, quantized, strict=True)
+        )
         assert isinstance(shift, Tensor)
         module.add_to_bias(shift.float())
         shape = (1, -1) + (1,) * (plain[0].dim() - 2)

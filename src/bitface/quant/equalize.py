@@ -34,7 +34,9 @@ def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progres
         peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
 
     if sites:
-        run_watched(graph, {name: graph.get_submodule(name) for name in sites}, watch, batches, count, progress)
+        run_watched(
+            graph, {name: graph.get_submodule(name) for name in sites}, watch, batches, count, progress
+        )
     for name, node in sites.items():
         pair = _pair(graph, node)
         assert pair is not None

@@ -27,7 +27,10 @@ class MinMax:
     def update(self, values: Tensor, look: int) -> None:
         low, high = torch.aminmax(values)
         # numpy's, which keep a NaN
-        self.low, self.high = float(np.minimum(self.low, low.item())), float(np.maximum(self.high, high.item()))
+        self.low, self.high = (
+            float(np.minimum(self.low, low.item())),
+            float(np.maximum(self.high, high.item())),
+        )
 
     def range(self, bits: int, signed: bool, symmetric: bool) -> tuple[float, float]:
         return min(self.low, 0.0), max(self.high, 0.0)
@@ -113,7 +116,27 @@ class Mse(Histogram):
 
 
 # Shares of the observed extremes that the search tries, finer where most optima lie.
-_FRACTIONS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1)
+_FRACTIONS = (
+    1.0,
+    0.95,
+    0.9,
+    0.85,
+    0.8,
+    0.75,
+    0.7,
+    0.65,
+    0.6,
+    0.55,
+    0.5,
+    0.45,
+    0.4,
+    0.35,
+    0.3,
+    0.25,
+    0.2,
+    0.15,
+    0.1,
+)
 
 
 def _errors(

@@ -140,10 +140,14 @@ class BitPlan:
             raise UsageError("'layers' of the plan must map patterns to bits, such as 'features.*: w4a8'")
         activations = value.get("activations", "auto")
         if activations not in ("auto", "symmetric", "asymmetric"):
-            raise UsageError(f"'activations' of the plan is '{activations}': use auto, symmetric or asymmetric")
+            raise UsageError(
+                f"'activations' of the plan is '{activations}': use auto, symmetric or asymmetric"
+            )
         short = BitPlan.parse(value.get("bits", "w8a8"))
         edges = {
-            key: (LayerBits.parse(value[key], True) if value[key] else None) if key in value else getattr(short, key)
+            key: (LayerBits.parse(value[key], True) if value[key] else None)
+            if key in value
+            else getattr(short, key)
             for key in ("first", "last")
         }
         return BitPlan(
@@ -171,7 +175,9 @@ def _check_keys(value: Any, known: Sequence[str], where: str) -> None:
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
-            raise UsageError(f"{where} has an unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            raise UsageError(
+                f"{where} has an unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
+            )
 
 
 def _flag(values: dict[str, Any], key: str) -> bool:

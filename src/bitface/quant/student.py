@@ -88,9 +88,9 @@ def build(graph: GraphModule, plan: BitPlan) -> Student:
     for node in graph.graph.nodes:
         if str(node.target) in bits and bits[str(node.target)].activation != FLOAT:
             for source in _activations(node):
-                wanted.setdefault(_origin(graph, source), {}).setdefault(bits[str(node.target)].activation, []).append(
-                    node
-                )
+                wanted.setdefault(_origin(graph, source), {}).setdefault(
+                    bits[str(node.target)].activation, []
+                ).append(node)
     for tensor, readers in wanted.items():
         _place(student, tensor, readers)
     for name, module in list(graph.named_modules()):
@@ -187,5 +187,3 @@ def _quantize_weights(graph: GraphModule, name: str, module: nn.Module, bits: in
     layer.weight_quantizer = UniformQuantizer(bits, True, plan.weights_symmetric, channels, narrow=bits == 8)
     holder, _, leaf = name.rpartition(".")
     setattr(graph.get_submodule(holder), leaf, layer)
-
-

@@ -1,7 +1,7 @@
 """The geometry of the drawings, in per cent of the width that the page has; the templates draw it.
 
-Widths in per cent keep the text at its size on a phone, where a drawing that is scaled as a whole would become
-unreadable.
+Widths in per cent keep the text at its size on a phone, where a drawing that is scaled as a whole would
+become unreadable.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any
 from bitface.report import format
 
 _MOST_BINS = 40
-_MOST_TICKS = 4
+_MOST_TICKS = 6
 _FLOAT_BITS = 32
 
 
@@ -58,7 +58,9 @@ def cosine_range(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
     return math.floor(lowest / step + 1e-9) * step, 1.0
 
 
-def histogram(values: Sequence[float], axis: tuple[float, float], marker: float | None = None) -> Histogram | None:
+def histogram(
+    values: Sequence[float], axis: tuple[float, float], marker: float | None = None
+) -> Histogram | None:
     """A histogram of cosines over an axis from `cosine_range`; None where there is no value."""
     finite = sorted(float(value) for value in values if not format.missing(value))
     if not finite:
@@ -81,11 +83,10 @@ def histogram(values: Sequence[float], axis: tuple[float, float], marker: float 
         f"Cosines of {len(finite):,} images from {format.unit(finite[0])} to {format.unit(finite[-1])}, "
         f"half of them above {format.unit(median)}; the tallest bar is {tallest:,} images"
     )
-    position = None if marker is None or format.missing(marker) else 100 * (marker - low) / (high - low)
-    inside = position is not None and 0 <= position <= 100
-    return Histogram(
-        columns, round(100 / bins, 4), _ticks(low, high), round(position, 3) if inside and position else None, summary
-    )
+    position = None
+    if marker is not None and not format.missing(marker) and low <= marker <= high:
+        position = round(100 * (marker - low) / (high - low), 3)
+    return Histogram(columns, round(100 / bins, 4), _ticks(low, high), position, summary)
 
 
 def _ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
@@ -99,9 +100,10 @@ def _ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
 
 
 def round_step(width: float, most: int) -> float:
-    """The smallest of 1, 2, 5, 10, 20, … times a power of ten that cuts `width` into at most so many parts."""
+    """The smallest of 1, 2, 5, 10, 20, … times a power of ten that cuts `width` into at most `most` parts."""
     power = 10.0 ** math.floor(math.log10(width / most))
-    return next(factor * power for factor in (1, 2, 5, 10, 20) if width / (factor * power) <= most * (1 + 1e-9))
+    steps = (factor * power for factor in (1, 2, 5, 10, 20))
+    return next(step for step in steps if width / step <= most * (1 + 1e-9))
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ def strip(layers: Sequence[Mapping[str, Any]]) -> Strip:
     parameters = [0 if format.missing(layer.get("parameters")) else layer["parameters"] for layer in layers]
     total = sum(parameters)
     # Two lines of a desktop page from thirty layers on: narrower, most cells would have the same least width.
-    line = 60.0 if len(layers) <= 30 else 120.0
+    # But the largest cell must fit into one line.
+    line = 120.0 if len(layers) > 30 else 60.0
+    line = min(line, 60.0 * total / max(parameters)) if total else 0.0
     cells, groups = [], defaultdict(list)
     for layer, own in zip(layers, parameters, strict=True):
         weight, activation = _bits("w", layer.get("weight_bits")), _bits("a", layer.get("activation_bits"))
@@ -152,7 +156,8 @@ def strip(layers: Sequence[Mapping[str, Any]]) -> Strip:
         for (tone, bits), owned in groups.items()
     )
     listed = ", ".join(f"{kind.layers} {kind.bits}" for kind in kinds)
-    return Strip(tuple(cells), kinds, f"Bit plan of {len(layers)} layers in the order of the network: {listed}")
+    summary = f"Bit plan of {len(layers)} layers in the order of the network: {listed}"
+    return Strip(tuple(cells), kinds, summary)
 
 
 def _bits(letter: str, bits: Any) -> str:

@@ -55,9 +55,9 @@ def _fixed(values: Sequence[float], decimals: int, whole: float) -> list[str]:
     return texts
 
 
-def percent(value: Any) -> str:
+def percent(value: Any, decimals: int = 2) -> str:
     """A share as a percentage: 0.9953 is 99.53 %."""
-    return DASH if missing(value) else f"{_fixed([100 * value], 2, 100)[0]}{_SPACE}%"
+    return DASH if missing(value) else f"{_fixed([100 * value], decimals, 100)[0]}{_SPACE}%"
 
 
 def unit(value: Any) -> str:
@@ -124,8 +124,7 @@ def date(value: Any) -> str:
         return str(value)
     if len(str(value)) <= len("2000-01-01"):
         return moment.strftime("%Y-%m-%d")
-    zone = (moment.tzname() or "").replace("+00:00", "")
-    return f"{moment:%Y-%m-%d %H:%M} {zone}".strip()
+    return f"{moment:%Y-%m-%d %H:%M} {moment.tzname() or ''}".strip()
 
 
 def plain(value: Any) -> str:
@@ -134,8 +133,6 @@ def plain(value: Any) -> str:
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}" if abs(value) >= 10_000 else str(value)
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else DASH
     if isinstance(value, Mapping):

@@ -145,5 +145,3 @@ def load(
     """
     model = open_model(Path(path), preprocess)
     return Embedder(model, engine or model.profile or "openvino", threads, batch)
-
-

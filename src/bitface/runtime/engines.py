@@ -27,7 +27,9 @@ def start(model: Model, engine: str, batch: int, threads: int | None = None, pre
     except BitfaceError:
         raise
     except Exception as error:  # engines raise RuntimeError and their own kinds
-        raise BitfaceError(f"{model.path}: {engine} can't load it: {str(error).strip().splitlines()[0]}") from error
+        raise BitfaceError(
+            f"{model.path}: {engine} can't load it: {str(error).strip().splitlines()[0]}"
+        ) from error
 
 
 def openvino(model: bytes, batch: int, threads: int | None = None, precision: str = "f32") -> Run:
@@ -37,7 +39,11 @@ def openvino(model: bytes, batch: int, threads: int | None = None, precision: st
     core = ov.Core()
     network = core.read_model(model)
     network.reshape([batch, *list(network.input(0).partial_shape)[1:]])
-    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
     request = core.compile_model(network, "CPU", options).create_infer_request()

@@ -56,7 +56,9 @@ class Model:
         if self.profile is None:
             return to_onnx(self.network.graph, engine).SerializeToString()
         if self.profile != engine:
-            raise BitfaceError(f"{self.path}: was exported for {self.profile}, not for {engine}; run the .bitface file")
+            raise BitfaceError(
+                f"{self.path}: was exported for {self.profile}, not for {engine}; run the .bitface file"
+            )
         return self.path.read_bytes()
 
 

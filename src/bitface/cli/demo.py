@@ -1,0 +1,32 @@
+"""`bitface demo`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitface.cli.console import errors, output, progress
+from bitface.jobs.demo import demo as run
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("out/demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer faces, and no evaluation on LFW.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the synthetic faces.")] = 0,
+) -> None:
+    """Quantize a real face network with synthetic faces, check it, measure it, and write a report to look at."""
+    errors.print("fetching the default assets (once), then making faces; some minutes in all", style="dim")
+    with progress() as steps:
+        content = run(out, quick, seed, steps)
+    for result in content["results"]:
+        agreed = result["agreement"]["openvino"]
+        output.print(
+            f"{result['bits']}: {result['bytes']['model.bitface'] / 1e6:.2f} MB ({result['compression']:.1f}x smaller), "
+            f"mean cosine to the teacher {agreed['mean']:.4f} on {agreed['count']} faces"
+        )
+    for row in content["latency"]["rows"]:
+        ratio = f"{row['ratio']:.2f}x float32" if row["ratio"] else row["note"] or ""
+        output.print(
+            f"{row['engine']} {row['precision']}: {row['median_ms']:.2f} ms  {ratio}", soft_wrap=True
+        )
+    output.print(str((out / "report.html").resolve()), markup=False, soft_wrap=True)

@@ -1,0 +1,267 @@
+"""What a graph consists of: operators, parameters, multiply-accumulates, and the bits of every tensor."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import prod
+from typing import Any
+
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from bitface.graph import ops
+from bitface.graph.builder import shape_of
+from bitface.graph.integer import INTEGER_LAYERS, IntegerConv2d, QuantizeDequantize
+from bitface.graph.network import Network, normalises
+from bitface.graph.passes import module_of
+
+_CONVOLUTIONS = (nn.Conv2d, IntegerConv2d)
+# What integer engines compute on the accumulator of the operator before, ahead of the rounding.
+_LIMITERS = (nn.ReLU, ops.Clip)
+_ACTIVATIONS = (*_LIMITERS, nn.PReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, ops.HardSigmoid)
+_VIEWS = (ops.Reshape, ops.Transpose, ops.Slice)
+# What gives back some of the numbers it reads (or 0, which is always a level): integers stay integers.
+_KEEPS_LEVELS = (*_VIEWS, nn.MaxPool2d, nn.ReLU)
+_INTEGER_OPERATORS = (*INTEGER_LAYERS, ops.Add, ops.Sub, ops.Mul, ops.MatMul)
+_FLOAT = 32
+_FUSED = "fused"
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """An operator that has parameters or multiplies.
+
+    Attributes:
+        kind: its name in `ops.VOCABULARY`.
+        parameters: what training would set: weights and biases, not running statistics or scales.
+        macs: multiply-accumulates of convolutions and matrix products for one image, biases not counted.
+        output_shape: without the batch.
+        weight_bits: of integer weights; None where they are floating point or there are none.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    macs: int
+    output_shape: tuple[int, ...]
+    weight_bits: int | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a network consists of.
+
+    Attributes:
+        operators: how many of each name in `ops.VOCABULARY`, the most frequent first.
+        parameters, macs: totals over `layers`; parameters with the constants of the graph.
+        float_bytes: of all numbers it computes with (running statistics included), were each a float32.
+        input_size: height and width of the image.
+    """
+
+    name: str
+    operators: dict[str, int]
+    parameters: int
+    macs: int
+    float_bytes: int
+    layers: tuple[LayerSummary, ...]
+    input_size: tuple[int, int]
+    embedding_size: int
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def summarise(network: Network) -> Summary:
+    """Counts what is in a network, in floating point or integers."""
+    graph = network.graph
+    layers, kinds, others = [], [], 0
+    for node in graph.graph.nodes:
+        module = module_of(graph, node)
+        if module is None:
+            continue
+        kinds.append(ops.op_name(module) or type(module).__name__)
+        parameters, macs = _parameters(module), _macs(node, module)
+        others += 2 * int(module.num_features) if isinstance(module, ops.NORMS) else 0
+        if parameters or macs:
+            bits = module.bits if isinstance(module, INTEGER_LAYERS) else None
+            shape = shape_of(node)[1:]
+            layers.append(LayerSummary(str(node.target), kinds[-1], parameters, macs, shape, bits))
+    constants = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    parameters = sum(layer.parameters for layer in layers)
+    parameters += sum(graph.get_buffer(name).numel() for name in constants)
+    notes = ("normalises the image itself",) if normalises(graph) else ()
+    return Summary(
+        name=network.name,
+        operators=dict(Counter(kinds).most_common()),
+        parameters=parameters,
+        macs=sum(layer.macs for layer in layers),
+        float_bytes=4 * (parameters + others),
+        layers=tuple(layers),
+        input_size=network.size,
+        embedding_size=network.embedding_size,
+        notes=(*network.notes, *notes),
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    tensors = [module.weight, module.bias] if isinstance(module, INTEGER_LAYERS) else module.parameters()
+    return sum(tensor.numel() for tensor in tensors if tensor is not None)
+
+
+def _macs(node: Node, module: Any) -> int:
+    outputs = prod(shape_of(node)[1:])
+    if isinstance(module, _CONVOLUTIONS):
+        return outputs * (module.in_channels // module.groups) * prod(module.kernel_size)
+    products = (*ops.LAYERS, *INTEGER_LAYERS, ops.MatMul)
+    return outputs * shape_of(node.all_input_nodes[0])[-1] if isinstance(module, products) else 0
+
+
+def tensor_table(network: Network) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Every tensor of an integer network with its bits, and all that stays in floating point, with reasons.
+
+    Returns:
+        tensors: `name`, `role`, `bits` and `detail` of each weight, bias, constant and output of an operator.
+            Roles: image, activation, weight, bias, scale, slope, affine, constant. Bits: a number, 32 for
+            float32 and for the int32 of a bias (the detail says which), or "fused": read only on the way to
+            a rounding, so that an integer engine never stores it.
+        unquantized: `name`, `role` and `reason`; the role "operator" is arithmetic in floating point. Scales
+            aren't listed, as they are what the integers mean.
+    """
+    rows = list(_Table(network.graph).rows())
+    tensors = [dict(zip(_KEYS, row, strict=False)) for row in rows if row[1] != "operator"]
+    return tensors, [{"name": row[0], "role": row[1], "reason": row[4]} for row in rows if row[4]]
+
+
+_KEYS = ("name", "role", "bits", "detail")
+_Row = tuple[str, str, int | str, str, str]
+
+
+class _Table:
+    """Walks a graph in its order. The bits of a node's inputs are known before the node is met."""
+
+    def __init__(self, graph: GraphModule) -> None:
+        self.graph = graph
+        self.bits: dict[Node, int | str] = {}
+
+    def rows(self) -> Iterator[_Row]:
+        for node in self.graph.graph.nodes:
+            name, module = str(node.target), module_of(self.graph, node)
+            if node.op == "get_attr":
+                self.bits[node] = _FLOAT
+                yield name, "constant", _FLOAT, "float32", self._read_by(node)
+            elif node.op == "placeholder":
+                self.bits[node] = bits = _FUSED if self._only_rounded(node) else _FLOAT
+                reason = self._why_float(node) if bits == _FLOAT else ""
+                yield "image", "image", bits, "float32 as given", reason
+            elif module is not None:
+                yield from self._parameters(node, name, module)
+                if reason := self._why_float_operator(node, module):
+                    yield name, "operator", _FLOAT, "", reason
+                self.bits[node] = bits = self._bits_of(node, module)
+                reason = self._why_float(node) if bits == _FLOAT else ""
+                yield name, "activation", bits, self._detail(node, module), reason
+
+    def _parameters(self, node: Node, name: str, module: nn.Module) -> Iterator[_Row]:
+        integer = module if isinstance(module, INTEGER_LAYERS) else None
+        for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            full, detail = f"{name}.{key}", f"{str(value.dtype).removeprefix('torch.')}, {list(value.shape)}"
+            if integer and key == "weight":
+                scheme = "asymmetric" if integer.asymmetric else "symmetric"
+                spread = "per channel" if integer.per_channel else "per tensor"
+                yield full, "weight", integer.bits, f"{scheme}, {spread}", ""
+            elif integer and key != "bias":
+                yield full, "scale", 8 if key == "zero_point" else _FLOAT, detail, ""
+            elif integer:
+                reason = "" if integer.input_scale else "the plan leaves the layer's input in floating point"
+                yield full, "bias", 32, detail, reason
+            elif isinstance(module, ops.LAYERS):
+                yield full, key, _FLOAT, detail, "the plan leaves the layer in floating point"
+            elif isinstance(module, nn.PReLU):
+                yield full, "slope", _FLOAT, detail, self._why_float_operator(node, module)
+            elif value.is_floating_point():
+                yield full, "affine", _FLOAT, detail, self._why_float_operator(node, module)
+
+    def _why_float_operator(self, node: Node, module: nn.Module) -> str:
+        """Why an operator computes in floating point; empty where it doesn't or only applies a limit."""
+        rounded = all(self.bits[source] not in (_FLOAT, _FUSED) for source in node.all_input_nodes)
+        if isinstance(module, ops.LAYERS):
+            return "the plan leaves its weights in floating point"
+        if isinstance(module, INTEGER_LAYERS) and not (rounded and module.input_scale):
+            return "the plan leaves its input in floating point"
+        if isinstance(module, (QuantizeDequantize, *_VIEWS)):
+            return ""
+        if rounded and isinstance(module, _KEEPS_LEVELS + _INTEGER_OPERATORS):
+            return ""
+        if isinstance(module, _ACTIVATIONS) and (before := self._fuses_into(node)):
+            return "" if isinstance(module, _LIMITERS) else f"fused into {before} as a float post-operation"
+        if self._of_image(node):
+            return "normalises the image ahead of its first rounding"
+        layers = [layer for layer in map(self._module, self._readers(node)) if isinstance(layer, _CONVOLUTIONS)]
+        if isinstance(module, (ops.ChannelAffine, *ops.NORMS)) and any(any(layer.padding) for layer in layers):
+            return "BatchNorm before a zero-padded convolution can't be folded into it"
+        return "computes in floating point between roundings" if rounded else "reads floating point"
+
+    def _fuses_into(self, node: Node) -> str | None:
+        """The integer operator in whose accumulator an activation function is computed, if there is one."""
+        source = node.all_input_nodes[0]
+        module = self._module(source)
+        if module is None or len(source.users) != 1:
+            return None
+        if isinstance(module, _ACTIVATIONS):
+            return self._fuses_into(source)
+        integer = isinstance(module, _INTEGER_OPERATORS) and not self._why_float_operator(source, module)
+        return str(source.target) if integer else None
+
+    def _bits_of(self, node: Node, module: nn.Module) -> int | str:
+        if isinstance(module, QuantizeDequantize):
+            return module.bits
+        source = self.bits[node.all_input_nodes[0]]
+        keeps = isinstance(module, _KEEPS_LEVELS) or (isinstance(module, ops.Pad) and module.value == 0)
+        if keeps and source not in (_FLOAT, _FUSED):
+            return source
+        return _FUSED if self._only_rounded(node) else _FLOAT
+
+    def _only_rounded(self, node: Node) -> bool:
+        """Whether quantizers alone read a tensor, through nothing but activation functions and views."""
+        return all(
+            isinstance(module := self._module(user), QuantizeDequantize)
+            or (isinstance(module, _ACTIVATIONS + _VIEWS) and self._only_rounded(user))
+            for user in node.users
+        )
+
+    def _detail(self, node: Node, module: nn.Module) -> str:
+        if isinstance(module, QuantizeDequantize):
+            sign = "signed" if module.signed else "unsigned"
+            return f"{sign}, scale {module.scale:.6g}, zero point {module.zero_point}"
+        if self.bits[node] == _FUSED:
+            apart = isinstance(module, INTEGER_LAYERS) and module.output_scale
+            return "never stored" + (", or in 8 bits where an engine can't fuse the PReLU" if apart else "")
+        return "float32" if self.bits[node] == _FLOAT else "the levels it reads"
+
+    def _why_float(self, node: Node) -> str:
+        if any(reader.op == "output" for reader in self._readers(node)):
+            return "the embedding (the network's output)"
+        return "the image ahead of its first rounding" if self._of_image(node) else self._read_by(node)
+
+    def _read_by(self, node: Node) -> str:
+        return "read in floating point by " + ", ".join(str(reader.target) for reader in self._readers(node))
+
+    def _readers(self, node: Node) -> list[Node]:
+        """What reads a tensor, seen through quantizers and views."""
+        found: list[Node] = []
+        for user in node.users:
+            through = isinstance(self._module(user), (QuantizeDequantize, *_VIEWS))
+            found += self._readers(user) if through else [user]
+        return found
+
+    def _of_image(self, node: Node) -> bool:
+        """Whether a tensor is the image, or made from it by arithmetic ahead of any rounding or layer."""
+        if node.op == "placeholder":
+            return True
+        if isinstance(self._module(node), (QuantizeDequantize, *ops.LAYERS, *INTEGER_LAYERS)):
+            return False
+        return any(self._of_image(source) for source in node.all_input_nodes)
+
+    def _module(self, node: Node) -> Any:
+        return module_of(self.graph, node)

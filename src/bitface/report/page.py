@@ -1,0 +1,154 @@
+"""The page itself: the report's data, filled into the templates that lie beside this file."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader
+
+from bitface.files import write_bytes
+from bitface.report import charts, format, verification
+
+_IMAGE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
+_PNG = b"\x89PNG\r\n\x1a\n"
+# Control characters and lone surrogates (from file names that aren't UTF-8) are no HTML; the marks that turn
+# the direction of writing would let one name rearrange the text around it.
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def render(report: Mapping[str, Any]) -> str:
+    """One self-contained HTML page without network or script. Values are escaped, missing sections absent.
+
+    Args:
+        report: plain JSON-like data. Only `title` is needed:
+
+            title, subtitle: text. created: an ISO date.
+            headline: [{label, value, note?}], the few figures to see first.
+            warnings, notes: lists of text.
+            models: one for each artifact, see below.
+            latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
+                per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or is
+                None, and `note` says why.
+            faces: {caption, png: PNG bytes or a data URI of an image}.
+            provenance: {name: value}.
+
+            A model has a `name`, and any of: bits (`w8a8`), files [{name, bytes}], float_bytes (of the float32
+            weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, layers [{name, kind,
+            weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
+            unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with results
+            as `VerificationResult.to_json` gives them, data and plan (mappings), seconds {step: seconds}.
+
+    Raises:
+        ValueError: `title` is missing, or the faces are neither PNG bytes nor a data URI of an image.
+    """
+    if not report.get("title"):
+        raise ValueError("a report needs a title")
+    models = [_model(model) for model in report.get("models") or ()]
+    latency, faces = _latency(report), _faces(report)
+    sections = [(f"model-{number}", model.get("name")) for number, model in enumerate(models, 1)]
+    sections += [("speed", "Speed")] if latency else []
+    sections += [("faces", "Faces")] if faces else []
+    sections += [("provenance", "Provenance")] if report.get("provenance") else []
+    page = _templates().get_template("page.html.j2")
+    text = page.render(report=report, sections=sections, models=models, latency=latency, faces=faces)
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def write(path: Path, report: Mapping[str, Any]) -> None:
+    """Writes the page of a report, see `render`, whole or not at all.
+
+    Raises:
+        BitfaceError: the file can't be written.
+        ValueError: as `render`.
+    """
+    write_bytes(path, render(report).encode())
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    names = "count size percent unit interval milliseconds number ratio duration date plain label"
+    environment.filters |= {name: getattr(format, name) for name in names.split()}
+    return environment
+
+
+def _model(model: Mapping[str, Any]) -> dict[str, Any]:
+    files, layers = model.get("files") or (), model.get("layers") or ()
+    lows = [row.get("p01") for row in (model.get("agreement") or {}).values()]
+    return {
+        **model,
+        "sizes": _sizes(files, model.get("float_bytes")),
+        "histograms": _histograms(model.get("agreement") or {}),
+        "strip": charts.strip(layers) if layers else None,
+        "verification": verification.table(model["evaluation"]) if model.get("evaluation") else None,
+        "worst": min((value for value in lows if not format.missing(value)), default=None),
+        "total_seconds": sum((model.get("seconds") or {}).values()),
+    }
+
+
+def _sizes(files: Sequence[Mapping[str, Any]], whole: Any) -> list[dict[str, Any]]:
+    known = not format.missing(whole) and whole > 0
+    rows = [(str(file.get("name")), file.get("bytes"), "own") for file in files]
+    if rows and known:
+        rows.insert(0, ("float32 weights, for comparison", whole, "reference"))
+    lengths = charts.shares([size for _, size, _ in rows])
+    return [
+        {
+            "label": label,
+            "percent": length,
+            "value": format.size(size),
+            "detail": format.percent(size / whole, 1) if known and size and tone == "own" else "",
+            "tone": tone,
+        }
+        for (label, size, tone), length in zip(rows, lengths, strict=True)
+    ]
+
+
+def _histograms(agreement: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, charts.Histogram]]:
+    drawn = {engine: row for engine, row in agreement.items() if row.get("cosines")}
+    axis = charts.cosine_range([row["cosines"] for row in drawn.values()])
+    found = ((name, charts.histogram(row["cosines"], axis, row.get("p01"))) for name, row in drawn.items())
+    return [(name, histogram) for name, histogram in found if histogram]
+
+
+def _latency(report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The rows as they are, and the same rows as bars: a scale for each batch size and number of threads."""
+    latency = report.get("latency") or {}
+    rows = latency.get("rows") or ()
+    groups: dict[tuple[Any, Any], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row.get("batch"), row.get("threads")), []).append(row)
+    bars = [(batch, threads, _bars(group)) for (batch, threads), group in groups.items()]
+    return {"machine": latency.get("machine"), "rows": rows, "groups": bars} if rows else None
+
+
+def _bars(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    lengths = charts.shares([row.get("median_ms") for row in rows])
+    return [
+        {
+            "label": " · ".join(str(row[key]) for key in ("model", "engine", "precision") if row.get(key)),
+            "percent": length,
+            "value": format.milliseconds(row.get("median_ms")),
+            "detail": "" if format.missing(row.get("ratio")) else format.ratio(row["ratio"]),
+            "tone": "reference" if str(row.get("precision", "")).lstrip("bfloat").isdigit() else "own",
+        }
+        for row, length in zip(rows, lengths, strict=True)
+    ]
+
+
+def _faces(report: Mapping[str, Any]) -> dict[str, str] | None:
+    """The image as a data URI. Any other address would make the page reach for the network."""
+    faces = report.get("faces") or {}
+    image = faces.get("png")
+    if not image:
+        return None
+    if isinstance(image, bytes) and image.startswith(_PNG):
+        image = f"data:image/png;base64,{base64.b64encode(image).decode()}"
+    if not isinstance(image, str) or not _IMAGE.fullmatch(image):
+        raise ValueError("the faces must be a PNG file's bytes or a data URI of a PNG, JPEG or WebP image")
+    return {"caption": str(faces.get("caption") or "Faces"), "uri": image}
