@@ -12,6 +12,8 @@ from typing import Any
 
 from common import LFW, networks, save
 
+from bitface.graph import load_network
+from bitface.graph.summary import summarise
 from bitface.jobs import QuantizeRequest, evaluate_model, quantize_model
 
 FARS = (1e-4, 1e-5)
@@ -19,7 +21,7 @@ FARS = (1e-4, 1e-5)
 
 def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
     """One row's figures: LFW accuracy, and TAR over all pairs with subject-bootstrap intervals."""
-    content, result = evaluate_model(
+    _, result = evaluate_model(
         path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess
     )
     row: dict[str, Any] = {
@@ -42,7 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     for name, (path, preprocess) in networks().items():
-        rows.append({"network": name, "bits": "float32", **evaluated(path, preprocess)})
+        size = summarise(load_network(path)).weight_bytes
+        rows.append({"network": name, "bits": "float32", **evaluated(path, preprocess), "float bytes": size})
         print(rows[-1], flush=True)
         for bits in options.bits.split(","):
             folder = options.out / path.stem / bits

@@ -42,7 +42,7 @@ class Preprocess:
             )
         if self.color == "bgr":
             images = images[..., ::-1]
-        mean, std = np.float32(self.mean), np.float32(self.std)
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
         return np.ascontiguousarray(((images.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
 
     @property

@@ -1,28 +1,29 @@
-"""Reads and writes `.bitface` files: safetensors with a JSON description, checked to the last bit."""
+"""Reads and writes `.bitface` files: compressed safetensors with a JSON description, checked to the last bit."""
 
 import hashlib
 import json
 import struct
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
-from bitface.artifact.packing import pack, packed_size, unpack
+from bitface.artifact import check
+from bitface.artifact.packing import pack, unpack
 from bitface.errors import BitfaceError
 from bitface.files import write_bytes
 from bitface.graph import Network, store
 from bitface.preprocess import Preprocess
 
 FORMAT = 1
+MAGIC = b"BITFACE\n"
+_SIGNED_FROM = 40  # magic, SHA-256 of everything behind it
+_CONTENT_FROM = 48  # its size
 _LARGEST_FILE = 2 << 30
-_LARGEST_HEADER = 16 << 20
-_LARGEST_SIDE = 1 << 24
+_LARGEST_HEADER = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,15 @@ def write(path: Path, artifact: Artifact) -> int:
 
     Raises:
         BitfaceError: the file can't be written.
-        ValueError: the network has no preprocessing or holds a module outside the vocabulary.
+        ValueError: the network has no preprocessing, or holds a module outside the vocabulary or a value outside JSON.
     """
     network = artifact.network
     if network.preprocess is None:
         raise ValueError("an artifact needs a preprocessing")
     graph, tensors = store.dump(network.graph)
-    for name, (bits, _) in _packed_weights(graph).items():
+    for name, (bits, _) in check.packed_weights(graph).items():
         tensors[name] = torch.from_numpy(pack(tensors[name].numpy(), bits))
-    content = {
+    description = {
         "format": FORMAT,
         "name": network.name,
         "graph": graph,
@@ -70,10 +71,9 @@ def write(path: Path, artifact: Artifact) -> int:
         "thresholds": artifact.thresholds,
         "card": artifact.card,
     }
-    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    tensors = {key: value.contiguous() for key, value in tensors.items()}
-    metadata = {"bitface": text, "sha256": _checksum(text, tensors)}
-    data = safetensors.torch.save(tensors, metadata)
+    text = json.dumps(description, separators=(",", ":"), allow_nan=False)
+    content = safetensors.torch.save({key: value.contiguous() for key, value in tensors.items()}, {"bitface": text})
+    data = _wrap(content)
     write_bytes(path, data)
     return len(data)
 
@@ -95,90 +95,64 @@ def read(path: Path) -> Artifact:
         return _parse(data)
     except BitfaceError as error:
         raise BitfaceError(f"{path}: {error}") from error
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise BitfaceError(
-            f"{path}: damaged ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
-    except (safetensors.SafetensorError, RuntimeError, MemoryError) as error:
-        raise BitfaceError(
-            f"{path}: no .bitface file, or a damaged one ({str(error).splitlines()[0]})"
-        ) from error
+    except Exception as error:  # whatever json, safetensors and torch make of a file that was tampered with
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise BitfaceError(f"{path}: damaged ({reason})") from error
 
 
 def _parse(data: bytes) -> Artifact:
-    text, checksum = _metadata(data)
-    tensors = safetensors.torch.load(data)
-    if _checksum(text, tensors) != checksum:
-        raise BitfaceError("damaged: its checksum doesn't fit its content; copy the file again")
-    content = json.loads(text)
-    if content["format"] != FORMAT:
+    content = _unwrap(data)
+    description = _description(content)
+    if description["format"] != FORMAT:
         raise BitfaceError(
-            f"format {content['format']} is not the one this bitface reads ({FORMAT}); update bitface"
+            f"format {description['format']} is not the one this bitface reads ({FORMAT}); update bitface"
         )
-    packed = _packed_weights(content["graph"])
-    for name, (bits, shape) in packed.items():
-        count = int(np.prod(shape))
-        tensors[name] = torch.from_numpy(unpack(tensors[name].numpy(), bits, count)).reshape(shape)
-    graph = store.load(content["graph"], tensors)
-    network = Network(
-        graph, str(content["name"]), Preprocess.from_json(content["preprocess"]), source_bytes=len(data)
-    )
-    if network.preprocess is None or network.preprocess.size != network.size:
+    tensors = safetensors.torch.load(content)
+    check.tensors(description["graph"], tensors)
+    for name, (bits, shape) in check.packed_weights(description["graph"]).items():
+        tensors[name] = torch.from_numpy(unpack(tensors[name].numpy(), bits, shape.numel())).reshape(shape)
+    graph = store.load(description["graph"], tensors)
+    check.graph(graph)
+    preprocess = Preprocess.from_json(description["preprocess"])
+    network = Network(graph, str(description["name"]), preprocess, source_bytes=len(data))
+    if preprocess.size != network.size:
         raise ValueError("its preprocessing has another image size than its network")
-    fields = ("plan", "teacher", "data", "thresholds", "card")
-    return Artifact(network, **{key: content[key] for key in fields})
+    return Artifact(network, **check.facts(description))
 
 
-def _metadata(data: bytes) -> tuple[str, str]:
-    """The description and its checksum, from the header alone."""
-    if len(data) < 8:
+def _wrap(content: bytes) -> bytes:
+    stream = zlib.compress(content, 9)
+    if len(content) > _largest_content(stream):
+        stream = zlib.compress(content, 0)
+    signed = struct.pack("<Q", len(content)) + stream
+    return MAGIC + hashlib.sha256(signed).digest() + signed
+
+
+def _unwrap(data: bytes) -> bytes:
+    if not data.startswith(MAGIC) or len(data) < _CONTENT_FROM:
         raise BitfaceError("no .bitface file, or a truncated one")
-    (length,) = struct.unpack("<Q", data[:8])
-    if length > min(_LARGEST_HEADER, len(data) - 8):
-        raise BitfaceError("no .bitface file, or a truncated one")
-    header = json.loads(data[8 : 8 + length])
-    metadata = header.get("__metadata__", {})
-    if "bitface" not in metadata or "sha256" not in metadata:
-        raise BitfaceError("a safetensors file, but not a .bitface one")
-    return metadata["bitface"], metadata["sha256"]
+    signed = memoryview(data)[_SIGNED_FROM:]
+    if hashlib.sha256(signed).digest() != data[len(MAGIC) : _SIGNED_FROM]:
+        raise BitfaceError("damaged: its checksum doesn't fit its content; copy the file again")
+    (size,) = struct.unpack("<Q", data[_SIGNED_FROM:_CONTENT_FROM])
+    stream = data[_CONTENT_FROM:]
+    if size > _largest_content(stream):
+        raise ValueError(f"{size} bytes of content in {len(stream)}")
+    inflater = zlib.decompressobj()
+    content = inflater.decompress(stream, size + 1)
+    if len(content) != size or not inflater.eof or inflater.unused_data:
+        raise ValueError("its content has another size than it says")
+    return content
 
 
-def _packed_weights(graph: dict[str, Any]) -> dict[str, tuple[int, tuple[int, ...]]]:
-    """Bits and shape of every weight tensor that is packed, from the description of the graph."""
-    result = {}
-    for node in graph["nodes"]:
-        values = node.get("attributes", {})
-        if node["op"] == "IntegerConv":
-            sides = [
-                values["out_channels"],
-                values["in_channels"] // values.get("groups", 1),
-                *values["kernel_size"],
-            ]
-        elif node["op"] == "IntegerLinear":
-            sides = [values["out_features"], values["in_features"]]
-        else:
-            continue
-        if any(not isinstance(side, int) or not 0 < side < _LARGEST_SIDE for side in sides):
-            raise ValueError(f"'{node['name']}' has the shape {sides}")
-        bits = values.get("bits", 8)
-        if packed_size(int(np.prod(sides)), 1) > _LARGEST_FILE:
-            raise ValueError(f"'{node['name']}' has the shape {sides}")
-        result[f"{node['name']}.weight"] = (bits, tuple(sides))
-    return result
+def _largest_content(stream: bytes) -> int:
+    """What a stream may hold, so that a small file can't fill the memory."""
+    return 16 * len(stream) + (1 << 20)
 
 
-def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for key in sorted(tensors):
-        value = tensors[key]
-        digest.update(f"{key} {value.dtype} {list(value.shape)} ".encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def _description(content: bytes) -> dict[str, Any]:
+    """The JSON text from the header of the safetensors content."""
+    (length,) = struct.unpack("<Q", content[:8])
+    if length > min(_LARGEST_HEADER, len(content) - 8):
+        raise ValueError(f"a header of {length} bytes")
+    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bitface"])

@@ -36,15 +36,15 @@ def unpack(data: np.ndarray, bits: int, count: int) -> np.ndarray:
         raise ValueError(f"bits must be 1 to 8, not {bits}")
     data = np.ascontiguousarray(data, np.uint8).reshape(-1)
     if data.size != packed_size(count, bits):
-        raise ValueError(
-            f"{count} values of {bits} bits take {packed_size(count, bits)} bytes, not {data.size}"
-        )
+        raise ValueError(f"{count} values of {bits} bits take {packed_size(count, bits)} bytes, not {data.size}")
+    if bits == 8:
+        return data.view(np.int8)
     planes = np.unpackbits(data, bitorder="little")
     if planes[count * bits :].any():
         raise ValueError("bits are set behind the last value")
-    planes = planes[: count * bits].reshape(count, bits)
-    values = (planes << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
-    values[planes[:, -1] == 1] |= np.uint8((0xFF << bits) & 0xFF)  # the sign
+    rows = planes[: count * bits].reshape(count, bits)
+    values = (rows << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
+    values[rows[:, -1] == 1] |= np.uint8((0xFF << bits) & 0xFF)  # the sign
     return values.view(np.int8)
 
 

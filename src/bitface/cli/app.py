@@ -49,9 +49,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("interrupted", 1)
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader of a pipe has gone: nothing to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of a pipe has gone: nothing to say
         sys.exit(1)
     except MemoryError:
         _fail("out of memory; use fewer images or a smaller batch", 1)

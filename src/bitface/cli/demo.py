@@ -21,12 +21,10 @@ def demo(
     for result in content["results"]:
         agreed = result["agreement"]["openvino"]
         output.print(
-            f"{result['bits']}: {result['bytes']['model.bitface'] / 1e6:.2f} MB ({result['compression']:.1f}x smaller), "
+            f"{result['bits']}: {result['bytes']['model.bitface'] / 1e6:.2f} MB, {result['compression']:.1f}x smaller, "
             f"mean cosine to the teacher {agreed['mean']:.4f} on {agreed['count']} faces"
         )
     for row in content["latency"]["rows"]:
         ratio = f"{row['ratio']:.2f}x float32" if row["ratio"] else row["note"] or ""
-        output.print(
-            f"{row['engine']} {row['precision']}: {row['median_ms']:.2f} ms  {ratio}", soft_wrap=True
-        )
+        output.print(f"{row['engine']} {row['precision']}: {row['median_ms']:.2f} ms  {ratio}", soft_wrap=True)
     output.print(str((out / "report.html").resolve()), markup=False, soft_wrap=True)

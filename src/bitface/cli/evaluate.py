@@ -15,9 +15,7 @@ from bitface.runtime import ENGINES
 
 
 def evaluate(
-    model: Annotated[
-        Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")
-    ],
+    model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
     pairs: Annotated[Path, typer.Option(help="A CSV with the columns a, b, same, fold.")],
     root: Annotated[Path, typer.Option(help="The folder that the paths in the CSV are relative to.")],
     all_pairs: Annotated[
@@ -26,9 +24,7 @@ def evaluate(
     flip: Annotated[bool, typer.Option("--flip", help="Add the mirrored image's embedding.")] = False,
     engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
     far: Annotated[str | None, typer.Option(help="False accept rates, such as 1e-3,1e-4.")] = None,
-    preprocess: Annotated[
-        str | None, typer.Option(help="For float networks that don't say it themselves.")
-    ] = None,
+    preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     allow_skipped: Annotated[
@@ -49,7 +45,7 @@ def evaluate(
             root,
             all_pairs=all_pairs,
             flip=flip,
-            engine=engine,  # type: ignore[arg-type]
+            engine=engine,
             fars=_fars(far),
             preprocess=preprocess,
             threads=threads,

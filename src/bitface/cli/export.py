@@ -29,7 +29,7 @@ def export(
     opened = open_model(model)
     if opened.kind == "exported":
         raise BitfaceError(f"{model}: is an exported file already; export the .bitface file")
-    profile = PROFILES[PROFILES.index(engine)]  # type: ignore[arg-type]
+    profile = PROFILES[PROFILES.index(engine)]
     if opened.details is not None:
         exported = export_artifact(opened.details, profile)
     else:

@@ -17,12 +17,8 @@ _FACES = 64
 
 
 def inspect(
-    model: Annotated[
-        Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")
-    ],
-    images: Annotated[
-        list[Path] | None, typer.Option(help="Aligned face crops: is the preprocessing right?")
-    ] = None,
+    model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
+    images: Annotated[list[Path] | None, typer.Option(help="Aligned face crops: is the preprocessing right?")] = None,
     preprocess: Annotated[str | None, typer.Option(help="The preprocessing to check.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
 ) -> None:
@@ -45,14 +41,10 @@ def inspect(
         tensors, unquantized = tensor_table(network)
         content |= {"tensors": tensors, "unquantized": unquantized}
         assert opened.details is not None
-        content |= {
-            key: getattr(opened.details, key) for key in ("plan", "teacher", "data", "thresholds", "card")
-        }
+        content |= {key: getattr(opened.details, key) for key in ("plan", "teacher", "data", "thresholds", "card")}
     if images:
         with progress() as steps:
-            faces = load_faces(
-                choose(find_images(images), _FACES, 0), network.size, steps("reading faces")
-            ).images
+            faces = load_faces(choose(find_images(images), _FACES, 0), network.size, steps("reading faces")).images
         scores = rank_presets(network, faces)
         best, warning = best_preset(scores, known)
         content["presets"] = [score.to_json() for score in scores]
@@ -80,13 +72,9 @@ def _print(content: dict[str, Any], size: int) -> None:
         table.add_row(label, str(value))
     output.print(table)
     if "unquantized" in content:
-        output.print(
-            f"bits {content['plan']['bits']}; {len(content['unquantized'])} tensors in floating point:"
-        )
+        output.print(f"bits {content['plan']['bits']}; {len(content['unquantized'])} tensors in floating point:")
         for entry in content["unquantized"]:
-            output.print(
-                f"  {entry['name']} ({entry['role']}): {entry['reason']}", markup=False, soft_wrap=True
-            )
+            output.print(f"  {entry['name']} ({entry['role']}): {entry['reason']}", markup=False, soft_wrap=True)
     if "presets" in content:
         ranking = Table("preprocessing", "own against other faces (d')")
         for score in content["presets"]:

@@ -18,13 +18,9 @@ def quantize(
     ],
     images: Annotated[list[Path], typer.Option(help="A folder of aligned face crops; may be repeated.")],
     out: Annotated[Path, typer.Option(help="The folder to write to.")],
-    bits: Annotated[
-        str, typer.Option(help="w8a8, w6a6, w4a8, w4a4, w8a32, … or a plan file (.yaml).")
-    ] = "w8a8",
+    bits: Annotated[str, typer.Option(help="w8a8, w6a6, w4a8, w4a4, w8a32, … or a plan file (.yaml).")] = "w8a8",
     method: Annotated[str, typer.Option(help="ptq: post-training quantization.")] = "ptq",
-    image_list: Annotated[
-        Path | None, typer.Option(help="Use only these images: one relative path per line.")
-    ] = None,
+    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces that calibrate (default 512).")] = None,
     preprocess: Annotated[
         str | None, typer.Option(help="rgb-127.5-127.5, rgb-raw, rgb-imagenet, bgr-…, or COLOUR-MEAN-STD.")
@@ -34,9 +30,7 @@ def quantize(
         str, typer.Option(help="How ranges are found: mse, minmax, moving-average, percentile.")
     ] = "mse",
     bias_correction: Annotated[bool, typer.Option(help="Take the mean error out of the biases.")] = True,
-    equalization: Annotated[
-        bool, typer.Option(help="Equalize channels before depthwise convolutions.")
-    ] = True,
+    equalization: Annotated[bool, typer.Option(help="Equalize channels before depthwise convolutions.")] = True,
     allow_skipped: Annotated[
         bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
     ] = False,

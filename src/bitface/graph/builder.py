@@ -3,15 +3,14 @@
 import keyword
 import math
 import re
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.fx import Graph, GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.ops import Reshape, Slice, attributes
+from bitface.graph.ops import Mul, Reshape, Slice, attributes
 
 # Stands for the batch in every shape. Large and prime, so that no other dimension is taken for it.
 BATCH = 7919
@@ -21,13 +20,12 @@ class Builder:
     """A graph in the making. Nodes carry `meta["shape"]`, with `BATCH` for the free batch dimension."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
-        self._values: dict[Node, Any] = {}
+        # Tensors without content, so that every module can be asked for the shape that it gives.
+        self._values: dict[Node, Tensor] = {}
         self._root = nn.Module()
         self._graph = Graph()
         self.input = self._graph.placeholder("image")
-        with self._fake:
-            self._record(self.input, torch.empty((BATCH, *shape)))
+        self._record(self.input, torch.empty((BATCH, *shape), device="meta"))
 
     def constant(self, name: str, value: Tensor) -> Node:
         """A fixed tensor that is an operand of an operator, not a weight of one."""
@@ -36,7 +34,7 @@ class Builder:
         target, holder, leaf = self._place(name)
         holder.register_buffer(leaf, value)
         node = self._graph.get_attr(target)
-        self._record(node, value)
+        self._record(node, value.to("meta"))
         return node
 
     def add(self, name: str, module: nn.Module, *inputs: Node) -> Node:
@@ -47,13 +45,12 @@ class Builder:
         """
         shapes = ", ".join(map(shape_text, inputs))
         try:
-            with self._fake, torch.no_grad():
-                value = module.eval()(*(self._values[node] for node in inputs))
+            state = {key: weight.to("meta") for key, weight in module.state_dict().items()}
+            with torch.no_grad():
+                value = functional_call(module.eval(), state, tuple(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit
             reason = one_line(error).replace(str(BATCH), "N")
-            raise BitfaceError(
-                f"{name}: {type(module).__name__} can't take inputs of {shapes}: {reason}"
-            ) from error
+            raise BitfaceError(f"{name}: {type(module).__name__} can't take inputs of {shapes}: {reason}") from error
         if value.shape[:1] != (BATCH,) or BATCH in value.shape[1:]:
             raise BitfaceError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
         if 0 in value.shape:
@@ -86,6 +83,17 @@ class Builder:
             )
         return x if tuple(tail) == known[1:] else self.add(name, Reshape(tuple(tail)), x)
 
+    def expand(self, name: str, x: Node, shape: tuple[int, ...], fixed_batch: int | None = None) -> Node:
+        """Repeats axes of length 1, which a product with ones does as well; -1 keeps an axis."""
+        known = shape_of(x)
+        shape = (1,) * (len(known) - len(shape)) + tuple(shape)
+        if len(shape) > len(known) or shape[0] not in (1, -1, BATCH, fixed_batch):
+            raise BitfaceError(f"{name}: expands {shape_text(x)} to {list(shape)}, which isn't supported")
+        ones = [max(new, 1) if old == 1 else 1 for new, old in zip(shape[1:], known[1:], strict=True)]
+        if math.prod(ones) == 1:
+            return x
+        return self.add(name, Mul(), x, self.constant(name + "_ones", torch.ones(1, *ones)))
+
     def take(self, name: str, x: Node, dim: int, start: int, end: int, step: int = 1) -> Node:
         """`x[start:end:step]` along an axis other than the batch; the whole axis is no operation."""
         dim %= len(shape_of(x))
@@ -115,7 +123,7 @@ class Builder:
             while (
                 keyword.iskeyword(free)
                 or hasattr(GraphModule, free)
-                or free == "meta"
+                or free in ("image", "meta")
                 or (hasattr(holder, free) and (last or type(getattr(holder, free)) is not nn.Module))
             ):
                 count += 1

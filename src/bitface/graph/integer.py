@@ -11,8 +11,15 @@ from bitface.graph import ops
 
 
 def limits(bits: int, signed: bool) -> tuple[int, int]:
-    """The smallest and the largest integer of a width."""
+    """The smallest and the largest integer of a width of 2 to 8 bits. Raises ValueError for another one."""
+    if bits not in range(2, 9):
+        raise ValueError(f"bits must be 2 to 8, not {bits}")
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+
+
+def _is_scale(value: float) -> bool:
+    """Whether a number is a positive float32, neither denormal nor infinite."""
+    return torch.finfo(torch.float32).tiny <= value <= torch.finfo(torch.float32).max
 
 
 class QuantizeDequantize(nn.Module):
@@ -24,6 +31,9 @@ class QuantizeDequantize(nn.Module):
 
     def __init__(self, scale: float, zero_point: int, bits: int, signed: bool) -> None:
         super().__init__()
+        low, high = limits(bits, signed)
+        if not _is_scale(scale) or not low <= zero_point <= high or type(zero_point) is not int:
+            raise ValueError(f"scale {scale} and zero point {zero_point} don't fit into {bits} bits")
         self.scale, self.zero_point, self.bits, self.signed = scale, zero_point, bits, signed
 
     def integers(self, x: Tensor) -> Tensor:
@@ -63,6 +73,11 @@ class _IntegerLayer(nn.Module):
         asymmetric: bool,
         output: tuple[float, int],
     ) -> None:
+        limits(bits, signed=True)
+        if any(scale != 0 and not _is_scale(scale) for scale in (input_scale, output[0])) or output[1] not in range(
+            256
+        ):
+            raise ValueError(f"scales {input_scale} and {output[0]}, zero point {output[1]}")
         self.bits, self.input_scale = bits, input_scale
         self.per_channel, self.asymmetric = per_channel, asymmetric
         self.output_scale, self.output_zero_point = output

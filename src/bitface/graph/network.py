@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ METADATA_KEY = "bitface.preprocess"
 
 @dataclass(frozen=True)
 class Network:
-    """A graph `[N, 3, H, W]` → `[N, embedding_size]` with its name, preprocessing (None: unknown) and notes."""
+    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown) and notes."""
 
     graph: GraphModule
     name: str
@@ -42,12 +43,13 @@ class Network:
         return shape_of(self.graph.graph.output_node().all_input_nodes[0])[1]
 
     def fingerprint(self) -> str:
-        """SHA-256 over operators, topology, weights and preprocessing: the same for the same function."""
+        """SHA-256 over operators, topology, names, weights and preprocessing."""
         description, tensors = dump(self.graph)
         digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
         digest.update(json.dumps(self.preprocess.to_json() if self.preprocess else None).encode())
         for key in sorted(tensors):
-            digest.update(key.encode() + tensors[key].contiguous().numpy().tobytes())
+            value = tensors[key].contiguous()
+            digest.update(f"{key} {value.dtype} {list(value.shape)}".encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
     def with_preprocess(self, preprocess: Preprocess) -> "Network":
@@ -59,26 +61,24 @@ def load_network(path: Path, preprocess: str | None = None) -> Network:
 
     Args:
         path: `.onnx`, or `.pt`, `.pth`, `.safetensors` with weights that `backbones` recognises.
-        preprocess: a word of `preprocess.parse`. Without one: what the file itself says, `rgb-raw` where the graph
-            begins by normalising the image, otherwise None.
+        preprocess: a word of `preprocess.parse`. Without one: what the file itself says, `rgb-raw` where the
+            graph begins by normalising the image, otherwise None.
 
     Raises:
         BitfaceError: the file is no face network, or holds NaN or infinite weights.
     """
     path = Path(path)
-    if not path.is_file():
-        raise BitfaceError(f"{path}: no such {'file, but a folder' if path.is_dir() else 'file'}")
+    if not os.path.isfile(path):
+        raise BitfaceError(f"{path}: no such {'file, but a folder' if os.path.isdir(path) else 'file'}")
     metadata: dict[str, str] = {}
     if path.suffix.lower() == ".onnx":
         graph, metadata = from_onnx(path)
     elif path.suffix.lower() in (".pt", ".pth", ".safetensors", ".ckpt"):
         graph = torch_reader.from_module(backbones.load(path))
     else:
-        raise BitfaceError(
-            f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone"
-        )
+        raise BitfaceError(f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone")
     network = _checked(graph, str(path), path.stem)
-    word = preprocess or metadata.get(METADATA_KEY) or ("rgb-raw" if normalises(graph) else None)
+    word = preprocess or " ".join(metadata.get(METADATA_KEY, "").split()) or ("rgb-raw" if normalises(graph) else None)
     return replace(
         network,
         preprocess=parse(word, network.size) if word else None,
@@ -101,16 +101,12 @@ def from_module(
 
 def normalises(graph: GraphModule) -> bool:
     """Whether the graph begins by shifting or scaling the image by constants, before any convolution."""
-    nodes = list(graph.graph.nodes)
-    image = nodes[0]
-    for user in image.users:
+    for user in next(iter(graph.graph.nodes)).users:
         if user.op != "call_module":
             continue
         module = graph.get_submodule(str(user.target))
         constants = [node for node in user.all_input_nodes if node.op == "get_attr"]
-        if isinstance(module, ops.NORMS) or (
-            isinstance(module, ops.Sub | ops.Mul | ops.Div | ops.Add) and constants
-        ):
+        if isinstance(module, ops.NORMS) or (isinstance(module, ops.Sub | ops.Mul | ops.Div | ops.Add) and constants):
             return True
     return False
 
@@ -121,13 +117,9 @@ def _checked(graph: GraphModule, where: str, name: str) -> Network:
     shape = shape_of(output)
     if len(shape) != 2 or shape[1] < 2:
         found = " x ".join(["N", *map(str, shape[1:])])
-        raise BitfaceError(
-            f"{where}: no face network: it gives {found} per batch instead of one vector per image"
-        )
+        raise BitfaceError(f"{where}: no face network: it gives {found} per batch instead of one vector per image")
     if not any(isinstance(module, ops.LAYERS) for module in graph.modules()):
-        raise BitfaceError(
-            f"{where}: has no convolution and no linear layer, so there is nothing to quantize"
-        )
+        raise BitfaceError(f"{where}: has no convolution and no linear layer, so there is nothing to quantize")
     flushed = 0
     smallest = torch.finfo(torch.float32).tiny
     for key, value in graph.state_dict().items():
@@ -135,6 +127,8 @@ def _checked(graph: GraphModule, where: str, name: str) -> Network:
             continue
         if not torch.isfinite(value).all():
             raise BitfaceError(f"{where}: weight '{key}' holds NaN or infinity; export the network again")
+        if key.endswith("running_var") and (value < 0).any():
+            raise BitfaceError(f"{where}: '{key}' holds negative variances; export the network again")
         denormal = (value != 0) & (value.abs() < smallest)
         flushed += int(denormal.sum())
         value[denormal] = 0  # they make CPU inference several times slower and change nothing

@@ -29,26 +29,29 @@ _BYTE = np.dtype(np.uint8)
 
 def emit_layer(writer: "Writer", node: Node, module: IntegerConv2d | IntegerLinear, x: str) -> str:
     """An integer layer; in front of a PReLU its output is left to `emit_prelu`."""
-    reader = next(iter(node.users))
-    if len(node.users) == 1 and isinstance(writer.module_of(reader), nn.PReLU):
-        return x
-    return writer.layer(str(node.target), module, x)
+    return x if _joined(writer, node) else writer.layer(str(node.target), module, x, rank=len(shape_of(node)))
 
 
 def emit_prelu(writer: "Writer", node: Node, module: nn.PReLU, x: str) -> str:
     """A PReLU; behind an integer layer, the layer too (`x` is then the layer's input)."""
     source = node.all_input_nodes[0]
     layer = writer.module_of(source)
-    if not isinstance(layer, IntegerConv2d | IntegerLinear) or len(source.users) != 1:
+    if not isinstance(layer, IntegerConv2d | IntegerLinear) or not _joined(writer, source):
         return _in_float(writer, node, module, x)
-    name = str(source.target)
-    quantizer = _reader(writer, node)
-    if quantizer is not None and layer.input_scale and layer.weight[0].numel() <= SPLIT_UP_TO:
+    quantizer = writer.only_quantizer(node) if layer.input_scale else None
+    if quantizer is not None and layer.weight[0].numel() <= SPLIT_UP_TO:
         return _split(writer, node, module, layer, quantizer, x)
+    name = str(source.target)
     output = writer.layer(name, layer, x)
-    if quantizer is not None and layer.input_scale and layer.output_scale:
+    if quantizer is not None and layer.output_scale:
         output = writer.quantize(output, name + "_rounded", layer.output_scale, layer.output_zero_point, _BYTE)
     return _in_float(writer, node, module, output)
+
+
+def _joined(writer: "Writer", node: Node) -> bool:
+    """Whether a layer is read by a PReLU alone, whose channels are the layer's."""
+    reader = next(iter(node.users))
+    return len(node.users) == 1 and isinstance(writer.module_of(reader), nn.PReLU) and len(shape_of(node)) != 3
 
 
 def _split(
@@ -86,9 +89,3 @@ def _in_float(writer: "Writer", node: Node, module: nn.PReLU, x: str) -> str:
     negative = writer.op("Min", [x, writer.number(0.0)], name + "_negative")
     scaled = writer.op("Mul", [negative, writer.constant(name + ".slope", slope.reshape(shape))], name + "_scaled")
     return writer.op("Add", [positive, scaled], name)
-
-
-def _reader(writer: "Writer", node: Node) -> QuantizeDequantize | None:
-    """The quantizer that alone reads a node, if it has all of a byte's levels."""
-    module = writer.module_of(next(iter(node.users))) if len(node.users) == 1 else None
-    return module if isinstance(module, QuantizeDequantize) and module.bits == 8 else None

@@ -6,7 +6,7 @@ kernels; see `onnx_prelu`.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -74,8 +74,10 @@ class Writer:
         self.initializers: list[TensorProto] = []
         self._names: dict[Node, str] = {}
         self._initializer_names: set[str] = set()
+        self._taken: set[str] = set()
 
     def write(self, input_name: str, output_name: str) -> list[onnx.NodeProto]:
+        self._taken |= {input_name, output_name}
         for node in self.graph.graph.nodes:
             if node.op == "placeholder":
                 self._names[node] = input_name
@@ -87,11 +89,14 @@ class Writer:
                 sources = [self._names[source] for source in node.args if isinstance(source, Node)]
                 self._names[node] = self._emit(node, module, sources)
             else:
-                self.op("Identity", [self._names[node.all_input_nodes[0]]], output_name)
-        return self._without_last_identity(output_name)
+                self._finish(self._names[node.all_input_nodes[0]], output_name)
+        return self.nodes
 
     def op(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        """Appends an ONNX node and gives the name of its output."""
+        """Appends an ONNX node and gives the name of its output: the one wanted, or a free one like it."""
+        while output in self._taken:
+            output += "_"
+        self._taken.add(output)
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -109,6 +114,11 @@ class Writer:
     def module_of(self, node: Node) -> nn.Module | None:
         return self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
+    def only_quantizer(self, node: Node) -> QuantizeDequantize | None:
+        """The quantizer that alone reads a node."""
+        module = self.module_of(next(iter(node.users))) if len(node.users) == 1 else None
+        return module if isinstance(module, QuantizeDequantize) else None
+
     def integer_type(self, quantizer: QuantizeDequantize) -> tuple[np.dtype, int]:
         """The ONNX integer type of an activation, and the zero point in it.
 
@@ -118,10 +128,14 @@ class Writer:
             return np.dtype(np.uint8), quantizer.zero_point + 128
         return np.dtype(np.int8 if quantizer.signed else np.uint8), quantizer.zero_point
 
-    def quantize(self, x: str, name: str, scale: float, zero_point: int, dtype: np.dtype) -> str:
-        """A Quantize and Dequantize pair."""
+    def quantize(
+        self, x: str, name: str, scale: float, zero_point: int, dtype: np.dtype, limits: Sequence[str] = ()
+    ) -> str:
+        """A Quantize and Dequantize pair, with limits of the integers between them where they are given."""
         scale_name, zero_name = self.number(scale), self.number(zero_point, dtype.type)
         integers = self.op("QuantizeLinear", [x, scale_name, zero_name], name + "_quantized")
+        if limits:
+            integers = self.op("Clip", [integers, *limits], name + "_limited")
         return self.op("DequantizeLinear", [integers, scale_name, zero_name], name)
 
     def layer(
@@ -130,26 +144,29 @@ class Writer:
         module: IntegerConv2d | IntegerLinear,
         x: str,
         factor: Tensor | None = None,
+        rank: int = 2,
     ) -> str:
         """A convolution or linear layer on dequantized integers.
 
         Args:
             factor: multiplies the output channels, by the scales and the signs of the integers alone; a channel of
                 factor 0 gets integers 0. Weights of 8 bits are never -128, so that the sign can always turn.
+            rank: of the value, where a linear layer's may be other than 2.
         """
-        weight, scale, bias = module.weight, module.scale, module.bias
+        weight, scale, bias, zero_point = module.weight, module.scale, module.bias, module.zero_point
         if factor is not None:
             sign = factor.sign().to(torch.int8)
             weight = weight * sign.view(-1, *[1] * (weight.dim() - 1))
             bias = None if bias is None else bias * sign
+            zero_point = None if zero_point is None else zero_point * sign
             scale = scale * torch.where(sign == 0, torch.ones_like(factor), factor.abs())
-        inputs = [x, self._dequantized(name + ".weight", weight, scale, module.zero_point)]
+        inputs = [x, self._dequantized(name + ".weight", weight, scale, zero_point)]
         if bias is not None and module.input_scale:
             bias_scale = (scale * module.input_scale).expand(bias.numel())
             inputs.append(self._dequantized(name + ".bias", bias, bias_scale, None))
         elif bias is not None:
             inputs.append(self.constant(name + ".bias", bias))
-        return self._matrix(name, module, inputs)
+        return self._matrix(name, module, inputs, rank)
 
     def _dequantized(self, name: str, integers: Tensor, scale: Tensor, zero_point: Tensor | None) -> str:
         per_channel = scale.numel() > 1
@@ -161,15 +178,16 @@ class Writer:
         ]
         return self.op("DequantizeLinear", parts, name, **({"axis": 0} if per_channel else {}))
 
-    def _matrix(self, name: str, module: nn.Module, inputs: list[str]) -> str:
+    def _matrix(self, name: str, module: nn.Module, inputs: list[str], rank: int) -> str:
         if isinstance(module, nn.Conv2d | IntegerConv2d):
-            (top, left), padding = module.padding, []
-            padding = [int(top), int(left), int(top), int(left)]
             return self.op(
                 "Conv", inputs, name, kernel_shape=list(module.kernel_size), strides=list(module.stride),
-                pads=padding, dilations=list(module.dilation), group=module.groups,
+                pads=[int(side) for side in module.padding] * 2, dilations=list(module.dilation), group=module.groups,
             )  # fmt: skip
-        return self.op("Gemm", inputs, name, transB=1)
+        if rank == 2:
+            return self.op("Gemm", inputs, name, transB=1)
+        product = self.op("MatMul", [inputs[0], self.op("Transpose", [inputs[1]], name + "_turned")], name + "_product")
+        return self.op("Add", [product, inputs[2]], name) if len(inputs) == 3 else product
 
     def _emit(self, node: Node, module: nn.Module, sources: list[str]) -> str:
         name = str(node.target)
@@ -180,35 +198,34 @@ class Writer:
         if isinstance(module, QuantizeDequantize):
             return self._emit_quantizer(name, module, sources[0])
         if isinstance(module, IntegerConv2d | IntegerLinear):
-            return self.layer(name, module, sources[0])
+            return self.layer(name, module, sources[0], rank=len(shape_of(node)))
         if isinstance(module, nn.Conv2d | nn.Linear):
             inputs = [sources[0], self.constant(name + ".weight", module.weight)]
             if module.bias is not None:
                 inputs.append(self.constant(name + ".bias", module.bias))
-            if isinstance(module, nn.Linear) and len(shape_of(node)) != 2:
-                product = self.op("MatMul", [sources[0], self.constant(name + ".weight_t", module.weight.t())], name)
-                return product if len(inputs) == 2 else self.op("Add", [product, inputs[2]], name + "_biased")
-            return self._matrix(name, module, inputs)
+            return self._matrix(name, module, inputs, len(shape_of(node)))
         return _EMITTERS[ops.op_name(module) or ""](self, name, module, sources, node)
 
     def _emit_quantizer(self, name: str, module: QuantizeDequantize, x: str) -> str:
         dtype, zero_point = self.integer_type(module)
-        low, high = limits(module.bits, module.signed)
-        if module.bits < 8:  # the engine's integers are wider, so the limits must be said
-            bounds = [self.number((bound - module.zero_point) * module.scale) for bound in (low, high)]
-            x = self.op("Clip", [x, *bounds], name + "_clipped")
-        return self.quantize(x, name, module.scale, zero_point, dtype)
+        if module.bits == 8:
+            return self.quantize(x, name, module.scale, zero_point, dtype)
+        # The engine's integers are wider, so the limits must be said: to ONNX Runtime behind the rounding, as a float
+        # limit would keep the layer in front from running in integers; to OpenVINO, which fuses it, before.
+        bounds = [bound - module.zero_point for bound in limits(module.bits, module.signed)]
+        if self.profile == "onnxruntime":
+            inside = [self.number(bound + zero_point, dtype.type) for bound in bounds]
+            return self.quantize(x, name, module.scale, zero_point, dtype, inside)
+        around = [self.number(bound * module.scale) for bound in bounds]
+        return self.quantize(self.op("Clip", [x, *around], name + "_clipped"), name, module.scale, zero_point, dtype)
 
-    def _without_last_identity(self, output_name: str) -> list[onnx.NodeProto]:
-        """Lets the last operator write the output itself."""
-        identity = self.nodes.pop()
-        source = identity.input[0]
+    def _finish(self, source: str, output_name: str) -> None:
+        """Lets the operator that computes the output write it under its name."""
+        if not any(source in node.output for node in self.nodes):  # a graph that computes nothing
+            self.nodes.append(helper.make_node("Identity", [source], [output_name]))
         for node in self.nodes:
-            node.output[:] = [output_name if name == source else name for name in node.output]
-            node.input[:] = [output_name if name == source else name for name in node.input]
-        if not any(output_name in node.output for node in self.nodes):
-            self.nodes.append(identity)
-        return self.nodes
+            for names in (node.input, node.output):
+                names[:] = [output_name if name == source else name for name in names]
 
 
 Emitter = Callable[[Writer, str, Any, list[str], Node], str]
@@ -241,12 +258,16 @@ def _batch_norm(writer: Writer, name: str, module: Any, sources: list[str], node
 
 
 def _clip(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
+    quantizer = writer.only_quantizer(node)
+    if quantizer is not None:
+        low, high = (bound - quantizer.zero_point for bound in limits(quantizer.bits, quantizer.signed))
+        if round(module.low / quantizer.scale) <= low and high <= round(module.high / quantizer.scale):
+            return sources[0]  # the quantizer cuts off at least as much
     return writer.op("Clip", [sources[0], writer.number(module.low), writer.number(module.high)], name)
 
 
 def _reshape(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    if len(module.tail) == 1:
-        return writer.op("Flatten", sources, name, axis=1)
+    # Never a Flatten: ONNX Runtime doesn't move integers through one, and the layer behind it would run in float.
     return writer.op("Reshape", [*sources, writer.constant(name + ".shape", np.array([0, *module.tail]))], name)
 
 

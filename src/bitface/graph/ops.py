@@ -5,8 +5,7 @@ kind of node (`call_module`), besides its input, its output and constants (`get_
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -246,11 +245,10 @@ def rebuild(name: str, values: dict[str, Any]) -> nn.Module:
     return without_init(kind, **plain).eval()
 
 
-def without_init(kind: Callable[..., nn.Module], **values: Any) -> nn.Module:
+def without_init(kind: type[nn.Module], **values: Any) -> nn.Module:
     """A module without the cost, and the draw on the random generator, of initial weights it won't keep."""
-    if isinstance(kind, type) and issubclass(kind, nn.Conv2d | nn.Linear):
-        module: nn.Module = nn.utils.skip_init(kind, **values)  # type: ignore[assignment]
-        return module
+    if issubclass(kind, nn.Conv2d | nn.Linear):
+        return cast(nn.Module, nn.utils.skip_init(kind, **values))
     return kind(**values)
 
 

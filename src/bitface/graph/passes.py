@@ -1,8 +1,8 @@
 """Rewrites that leave the function unchanged: what a quantized network is built from.
 
-`fold` turns BatchNorm and constant arithmetic into per-channel affines, folds these into the convolutions and linear
-layers beside them, and removes views that do nothing. An affine in front of a zero-padded convolution stays: folding
-it would be wrong at the border.
+`fold` turns BatchNorm and constant arithmetic into per-channel affines, folds these into the convolutions and
+linear layers beside them, and removes views that do nothing. An affine in front of a zero-padded convolution
+stays: folding it would be wrong at the border.
 """
 
 import copy
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.graph import ops
-from bitface.graph.builder import shape_of
+from bitface.graph.builder import shape_of, tidy
 from bitface.graph.ops import ChannelAffine, Reshape
 
 
@@ -25,21 +25,8 @@ def fold(graph: GraphModule) -> GraphModule:
             _to_affine(graph, node)
         changed = True
         while changed:
-            changed = any([step(graph, node) for step in _STEPS for node in _modules(graph)])
+            changed = sum(step(graph, node) for step in _STEPS for node in _modules(graph)) > 0
     return tidy(graph)
-
-
-def tidy(graph: GraphModule) -> GraphModule:
-    """Drops what nothing reads, constants included, and regenerates the code."""
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    read = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
-    for name, _ in list(graph.named_buffers()):
-        holder, _, leaf = name.rpartition(".")
-        if name not in read and ops.op_name(graph.get_submodule(holder)) is None:
-            delattr(graph.get_submodule(holder), leaf)
-    graph.delete_all_unused_submodules()
-    return graph.eval()
 
 
 def module_of(graph: GraphModule, node: Node) -> nn.Module | None:
@@ -65,19 +52,21 @@ def _modules(graph: GraphModule) -> Iterator[Node]:
 def _to_affine(graph: GraphModule, node: Node) -> None:
     """BatchNorm, and arithmetic with one number per channel, as `ChannelAffine`."""
     module = module_of(graph, node)
-    channels = shape_of(node)[1] if len(shape_of(node)) > 1 else 0
     if isinstance(module, ops.NORMS):
-        deviation = (module.running_var.double() + module.eps).sqrt()  # type: ignore[union-attr, operator]
-        scale = module.weight.double() / deviation
-        shift = module.bias.double() - module.running_mean.double() * scale  # type: ignore[union-attr]
-        _replace(graph, node, _affine(scale.float(), shift.float()))
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        scale = module.weight.double() / (module.running_var.double() + module.eps).sqrt()
+        _replace(graph, node, _affine(scale, module.bias.double() - module.running_mean.double() * scale))
         return
-    constants = [source for source in node.args if isinstance(source, Node) and source.op == "get_attr"]
+    constants = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    images = [source for source in node.all_input_nodes if source.op != "get_attr"]
     if len(constants) != 1 or not isinstance(module, ops.Add | ops.Sub | ops.Mul | ops.Div):
         return
-    value = getattr(graph, str(constants[0].target), None)
-    value = graph.get_buffer(str(constants[0].target)) if value is None else value
-    numbers = _per_channel(value, shape_of(node), channels)
+    shape = shape_of(node)
+    if len(shape) < 2 or shape_of(images[0]) != shape:  # the constant widens the image
+        return
+    channels = shape[1]
+    numbers = _per_channel(graph.get_buffer(str(constants[0].target)), shape, channels)
     first_is_constant = node.args[0] is constants[0]
     if numbers is None or (first_is_constant and isinstance(module, ops.Div)):
         return
@@ -88,7 +77,7 @@ def _to_affine(graph: GraphModule, node: Node) -> None:
         affine = _affine(-one, numbers) if first_is_constant else _affine(one, -numbers)
     else:
         affine = _affine(numbers if isinstance(module, ops.Mul) else 1 / numbers, zero)
-    node.args = tuple(source for source in node.args if source is not constants[0])
+    node.args = (images[0],)
     _replace(graph, node, affine)
 
 
@@ -138,9 +127,7 @@ def _fold_back(graph: GraphModule, node: Node) -> bool:
     elif isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and len(shape_of(node)) == 2):
         bias = torch.zeros(affine.channels) if layer.bias is None else layer.bias
         layer.bias = nn.Parameter((bias.double() * affine.scale.double() + affine.shift.double()).float())
-        layer.weight.copy_(
-            layer.weight.double() * affine.scale.double().view(-1, *[1] * (layer.weight.dim() - 1))
-        )
+        layer.weight.copy_(layer.weight.double() * affine.scale.double().view(-1, *[1] * (layer.weight.dim() - 1)))
     else:
         return False
     _bypass(graph, node)
@@ -218,14 +205,6 @@ def _merge_views(graph: GraphModule, node: Node) -> bool:
     return False
 
 
-def _single_slice(graph: GraphModule, node: Node) -> bool:
-    """A slice of a whole axis is none (left by an index 0 into an axis of length 1)."""
-    if isinstance(module_of(graph, node), ops.Slice) and shape_of(node.all_input_nodes[0]) == shape_of(node):
-        _bypass(graph, node)
-        return True
-    return False
-
-
 def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
     """A convolution whose window is the whole map is a linear layer, which engines run in integers to the end."""
     layer = module_of(graph, node)
@@ -238,9 +217,7 @@ def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
     linear = ops.without_init(
         nn.Linear, in_features=features, out_features=layer.out_channels, bias=layer.bias is not None
     )
-    linear.weight.copy_(layer.weight.reshape(layer.out_channels, -1))
-    if layer.bias is not None:
-        linear.bias.copy_(layer.bias)
+    linear.load_state_dict({**layer.state_dict(), "weight": layer.weight.reshape(-1, features)})
     _replace(graph, node, linear)
     with graph.graph.inserting_before(node):
         graph.add_submodule(f"{node.target}_input", Reshape((features,)))
@@ -255,4 +232,4 @@ def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
     return True
 
 
-_STEPS = (_merge_views, _single_slice, _affine_before_view, _fold_back, _fold_forward, _conv_to_linear)
+_STEPS = (_merge_views, _affine_before_view, _fold_back, _fold_forward, _conv_to_linear)

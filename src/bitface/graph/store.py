@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
+from bitface.errors import BitfaceError
 from bitface.graph import ops
-from bitface.graph.builder import Builder, shape_of
+from bitface.graph.builder import Builder, one_line, shape_of
 
 
 def dump(graph: GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -37,19 +38,25 @@ def dump(graph: GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
         elif node.op == "output":
             output = names[node.all_input_nodes[0]]
     image = next(iter(graph.graph.nodes))
-    state = {
-        key: value for key, value in graph.state_dict().items() if not key.endswith("num_batches_tracked")
-    }
-    return {"input": list(shape_of(image)[1:]), "nodes": nodes, "output": output}, state
+    return {"input": list(shape_of(image)[1:]), "nodes": nodes, "output": output}, _tensors(graph)
 
 
 def load(description: dict[str, Any], tensors: dict[str, Tensor]) -> GraphModule:
-    """The graph of a description. Every tensor must have the shape that its operator expects.
+    """The graph of a description. Every tensor must have the shape and type that its operator expects.
 
     Raises:
         ValueError, KeyError, TypeError: the description or the tensors are malformed.
         BitfaceError: shapes that don't fit.
     """
+    try:
+        return _load(description, tensors)
+    except (ValueError, KeyError, TypeError, BitfaceError):
+        raise
+    except Exception as error:  # torch refuses impossible attributes in many ways
+        raise ValueError(f"malformed: {one_line(error)}") from error
+
+
+def _load(description: dict[str, Any], tensors: dict[str, Tensor]) -> GraphModule:
     builder = Builder(tuple(int(side) for side in description["input"]))
     nodes = {"image": builder.input}
     for entry in description["nodes"]:
@@ -60,18 +67,20 @@ def load(description: dict[str, Any], tensors: dict[str, Tensor]) -> GraphModule
             module = ops.rebuild(entry["op"], entry.get("attributes", {}))
             nodes[name] = builder.add(name, module, *(nodes[source] for source in entry["in"]))
         if str(nodes[name].target) != name:
-            raise ValueError(f"two nodes are named '{name}'")
+            raise ValueError(f"two nodes are named '{name}', or none can be")
     graph = builder.finish(nodes[description["output"]])
-    expected = {
-        key: value for key, value in graph.state_dict().items() if not key.endswith("num_batches_tracked")
-    }
+    expected = _tensors(graph)
     if set(expected) != set(tensors):
         raise ValueError(f"tensors missing or left over: {sorted(set(expected) ^ set(tensors))[:3]}")
     for key, value in expected.items():
-        if value.shape != tensors[key].shape:
-            raise ValueError(
-                f"tensor '{key}' has shape {list(tensors[key].shape)} instead of {list(value.shape)}"
-            )
+        found, wanted = tensors[key], (value.dtype, list(value.shape))
+        if (found.dtype, list(found.shape)) != wanted:
+            raise ValueError(f"tensor '{key}' is {found.dtype} {list(found.shape)} instead of {wanted}")
         with torch.no_grad():
-            value.copy_(tensors[key])
+            value.copy_(found)
     return graph
+
+
+def _tensors(graph: GraphModule) -> dict[str, Tensor]:
+    """Parameters and buffers, without BatchNorm's count of training steps."""
+    return {key: value for key, value in graph.state_dict().items() if not key.endswith("num_batches_tracked")}

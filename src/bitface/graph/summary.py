@@ -54,7 +54,7 @@ class Summary:
     Attributes:
         operators: how many of each name in `ops.VOCABULARY`, the most frequent first.
         parameters, macs: totals over `layers`; parameters with the constants of the graph.
-        float_bytes: of all numbers it computes with (running statistics included), were each a float32.
+        weight_bytes: of all numbers it computes with (running statistics included), were each a float32.
         input_size: height and width of the image.
     """
 
@@ -62,7 +62,7 @@ class Summary:
     operators: dict[str, int]
     parameters: int
     macs: int
-    float_bytes: int
+    weight_bytes: int
     layers: tuple[LayerSummary, ...]
     input_size: tuple[int, int]
     embedding_size: int
@@ -96,7 +96,7 @@ def summarise(network: Network) -> Summary:
         operators=dict(Counter(kinds).most_common()),
         parameters=parameters,
         macs=sum(layer.macs for layer in layers),
-        float_bytes=4 * (parameters + others),
+        weight_bytes=4 * (parameters + others),
         layers=tuple(layers),
         input_size=network.size,
         embedding_size=network.embedding_size,
@@ -149,18 +149,16 @@ class _Table:
             name, module = str(node.target), module_of(self.graph, node)
             if node.op == "get_attr":
                 self.bits[node] = _FLOAT
-                yield name, "constant", _FLOAT, "float32", self._read_by(node)
+                yield name, "constant", _FLOAT, "float32", self._why_float(node)
             elif node.op == "placeholder":
                 self.bits[node] = bits = _FUSED if self._only_rounded(node) else _FLOAT
-                reason = self._why_float(node) if bits == _FLOAT else ""
-                yield "image", "image", bits, "float32 as given", reason
+                yield "image", "image", bits, "float32 as given", self._why_float(node)
             elif module is not None:
                 yield from self._parameters(node, name, module)
                 if reason := self._why_float_operator(node, module):
                     yield name, "operator", _FLOAT, "", reason
                 self.bits[node] = bits = self._bits_of(node, module)
-                reason = self._why_float(node) if bits == _FLOAT else ""
-                yield name, "activation", bits, self._detail(node, module), reason
+                yield name, "activation", bits, self._detail(node, module), self._why_float(node)
 
     def _parameters(self, node: Node, name: str, module: nn.Module) -> Iterator[_Row]:
         integer = module if isinstance(module, INTEGER_LAYERS) else None
@@ -197,8 +195,9 @@ class _Table:
             return "" if isinstance(module, _LIMITERS) else f"fused into {before} as a float post-operation"
         if self._of_image(node):
             return "normalises the image ahead of its first rounding"
-        layers = [layer for layer in map(self._module, self._readers(node)) if isinstance(layer, _CONVOLUTIONS)]
-        if isinstance(module, (ops.ChannelAffine, *ops.NORMS)) and any(any(layer.padding) for layer in layers):
+        after = [self._module(reader) for reader in self._readers(node) if reader.op == "call_module"]
+        padded = any(isinstance(layer, _CONVOLUTIONS) and any(layer.padding) for layer in after)
+        if isinstance(module, (ops.ChannelAffine, *ops.NORMS)) and padded:
             return "BatchNorm before a zero-padded convolution can't be folded into it"
         return "computes in floating point between roundings" if rounded else "reads floating point"
 
@@ -240,11 +239,13 @@ class _Table:
         return "float32" if self.bits[node] == _FLOAT else "the levels it reads"
 
     def _why_float(self, node: Node) -> str:
+        """Why a tensor is stored in floating point; empty where it isn't."""
+        if self.bits[node] != _FLOAT:
+            return ""
         if any(reader.op == "output" for reader in self._readers(node)):
             return "the embedding (the network's output)"
-        return "the image ahead of its first rounding" if self._of_image(node) else self._read_by(node)
-
-    def _read_by(self, node: Node) -> str:
+        if self._of_image(node):
+            return "the image ahead of its first rounding"
         return "read in floating point by " + ", ".join(str(reader.target) for reader in self._readers(node))
 
     def _readers(self, node: Node) -> list[Node]:

@@ -17,7 +17,7 @@ from bitface.runtime.embedder import Engine
 from bitface.runtime.machine import describe
 
 Progress = Callable[[int, int], None]
-_RANKED = 64
+_RANKED = 48
 
 
 def evaluate_model(
@@ -46,7 +46,8 @@ def evaluate_model(
     pairs = read_pairs(pairs_csv, root)
     model = open_model(model_path, preprocess)
     files = [FaceFile(Path(root), path) for path in pairs.paths]
-    notes, warnings = list(model.network.notes), []
+    notes = list(model.network.notes)
+    warnings: list[str] = []
     if not model.integer:
         step = max(1, len(files) // _RANKED)
         sample = load_faces(files[::step][:_RANKED], model.network.size).images

@@ -14,7 +14,7 @@ from bitface.preprocess import parse
 
 DEFAULT_CALIBRATION = 512
 HELD_OUT = 256
-_RANKED = 64
+_RANKED = 48
 _FEW = 32
 
 Step = Callable[[str], Callable[[int, int], None]]
@@ -57,9 +57,7 @@ def gather(
     faces.check_skipped(loaded.skipped, len(chosen), allow_skipped, skipped_csv)
     count = len(loaded.images)
     if count < 2:
-        raise BitfaceError(
-            "one face can't calibrate and be held out too; give at least two, better a few hundred"
-        )
+        raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
     calibrating = wanted if count > wanted else count - max(1, count // 5)
     return Faces(
         loaded.images[:calibrating],
@@ -71,18 +69,14 @@ def gather(
     )
 
 
-def settle_preprocess(
-    network: Network, images: np.ndarray, word: str | None
-) -> tuple[Network, list[str], list[str]]:
+def settle_preprocess(network: Network, images: np.ndarray, word: str | None) -> tuple[Network, list[str], list[str]]:
     """The network with its preprocessing, and (notes, warnings) on how that was decided.
 
     What was named, or what the file says, is kept, with a warning where the faces speak for another one; otherwise
     the preset under which the faces match their own mirrored and shifted selves best is taken.
     """
     scores = rank_presets(network, images[:_RANKED])
-    chosen = (
-        parse(word, network.size).name if word else network.preprocess.name if network.preprocess else None
-    )
+    chosen = parse(word, network.size).name if word else network.preprocess.name if network.preprocess else None
     best, warning = best_preset(scores, chosen)
     if chosen is None:
         if best is None:

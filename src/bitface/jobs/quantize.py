@@ -185,9 +185,7 @@ def measure_agreement(
     for index, engine in enumerate(PROFILES):
         embeddings = Embedder(model, engine).embed(faces)
         compared = agreement(reference, embeddings)
-        unit = [
-            rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)
-        ]
+        unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
         cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
         result[engine] = {"summary": compared.to_json(), "cosines": cosines}
         if compared.mean < _WEAK_AGREEMENT:
@@ -234,7 +232,8 @@ def report_of(
     headline = sections.pop("headline", None) or _headline(first)
     return {
         "title": title,
-        "subtitle": f"{first['model']['parameters']:,} parameters, {first['model']['macs'] / 1e6:,.0f} M multiply-adds, "
+        "subtitle": f"{first['model']['parameters']:,} parameters, {first['model']['macs'] / 1e6:,.0f} M "
+        f"multiply-adds, "
         f"{first['model']['embedding_size']}-d embeddings",
         "created": first["created"],
         "headline": headline,
@@ -259,7 +258,7 @@ def _headline(result: dict[str, Any]) -> list[dict[str, str]]:
         {
             "label": "size",
             "value": f"{result['bytes']['model.bitface'] / 1e6:.2f} MB",
-            "note": f"{result['compression']:.1f}x smaller than {result['float_bytes'] / 1e6:.2f} MB of float32 weights",
+            "note": f"{result['compression']:.1f}x smaller than the float32 weights",
         },
         {
             "label": "agreement with the teacher",
@@ -277,9 +276,7 @@ def _headline(result: dict[str, Any]) -> list[dict[str, str]]:
 
 def _weights(student: Network, planned: dict[str, Any]) -> list[tuple[str, int]]:
     modules = dict(student.graph.named_modules())
-    counts = {
-        name: getattr(getattr(modules.get(name), "weight", None), "numel", lambda: 0)() for name in planned
-    }
+    counts = {name: getattr(getattr(modules.get(name), "weight", None), "numel", lambda: 0)() for name in planned}
     return list(counts.items())
 
 
@@ -307,9 +304,7 @@ class _staging:
             self.out.mkdir(parents=True, exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix=".unfinished.", dir=self.out))
         except OSError as error:
-            raise BitfaceError(
-                f"{self.out}: can't be written ({error.strerror}); choose another folder"
-            ) from error
+            raise BitfaceError(f"{self.out}: can't be written ({error.strerror}); choose another folder") from error
         return self.folder
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -9,6 +9,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import passes
 from bitface.quant.batches import Batches, Progress, run_watched
 from bitface.quant.observers import OBSERVERS, MinMax
+from bitface.quant.plan import FLOAT
 from bitface.quant.quantizers import UniformQuantizer
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
 
@@ -36,19 +37,19 @@ def activation_ranges(
     }
     observers = {name: OBSERVERS[observer]() for name in watched}
     looks = max((o.looks for o in observers.values()), default=0)
+    look = 0
+
+    def watch(name: str, value: Tensor) -> None:
+        _observe(observers[name], name, value, look)
+
+    def advance(done: int, total: int) -> None:
+        if progress:
+            progress(look * total + done, looks * total)
+
     student.enable(False)  # a quantizer that is switched off passes on what it would have to quantize
     try:
         for look in range(looks):
-            run_watched(
-                student.graph,
-                watched,
-                lambda name, value, look=look: _observe(observers[name], name, value, look),
-                batches,
-                count,
-                (lambda done, total, look=look: progress(look * total + done, looks * total))
-                if progress
-                else None,
-            )
+            run_watched(student.graph, watched, watch, batches, count, advance)
     finally:
         student.enable(True)
     for name, quantizer in {**student.activation_quantizers, **outputs}.items():
@@ -64,16 +65,13 @@ def weight_scales(student: Student, search: bool = True) -> None:
         rows = layer.weight.detach().reshape(quantizer.channels, -1)
         low, high = rows.amin(1), rows.amax(1)
         best = torch.full((quantizer.channels,), torch.inf)
-        kept = (low, high)
+        kept = torch.ones(quantizer.channels)
         for fraction in torch.linspace(1.0, 0.3, 71 if search else 1):
             quantizer.set_range(low * fraction, high * fraction)
             error = (quantizer(rows) - rows).square().sum(1)
-            better = error < best
-            best = torch.where(better, error, best)
-            kept = tuple(
-                torch.where(better, side * fraction, old) for side, old in zip((low, high), kept, strict=True)
-            )
-        quantizer.set_range(*kept)
+            kept = torch.where(error < best, fraction, kept)
+            best = torch.minimum(error, best)
+        quantizer.set_range(low * kept, high * kept)
 
 
 def correct_biases(student: Student, images: Tensor, batch: int = 32) -> None:
@@ -84,6 +82,9 @@ def correct_biases(student: Student, images: Tensor, batch: int = 32) -> None:
 
     Args:
         images: preprocessed `[N, 3, H, W]`; every live tensor is held for all of them.
+
+    Raises:
+        BitfaceError: the error of a layer is NaN or infinite (named).
     """
     graph = student.graph
     last_reader = {source: node for node in graph.graph.nodes for source in node.all_input_nodes}
@@ -119,26 +120,23 @@ def _both(
         results.append([module(*parts) for parts in zip(*inputs, strict=True)])
     plain, quantized = results
     if isinstance(module, QuantizedConv2d | QuantizedLinear):
-        axes = [axis for axis in range(plain[0].dim()) if axis != 1]
-        count = sum(len(part) for part in plain)
-        shift = sum(
-            (a - b).double().mean(axes) * (len(a) / count) for a, b in zip(plain, quantized, strict=True)
-        )
-        assert isinstance(shift, Tensor)
-        module.add_to_bias(shift.float())
-        shape = (1, -1) + (1,) * (plain[0].dim() - 2)
-        quantized = [part + shift.float().view(shape) for part in quantized]
+        # The channels of a linear layer are the last axis, those of a convolution the second.
+        trailing = 2 if isinstance(module, nn.Conv2d) else 0
+        errors = torch.cat([a - b for a, b in zip(plain, quantized, strict=True)]).double()
+        shift = errors.movedim(-1 - trailing, 0).flatten(1).mean(1).float()
+        if not torch.isfinite(shift).all():
+            raise BitfaceError(f"'{node.target}' is NaN or infinite on the calibration faces; check the preprocessing")
+        module.add_to_bias(shift)
+        quantized = [part + shift.view(-1, *[1] * trailing) for part in quantized]
     return plain, quantized
 
 
 def _before_prelu(student: Student) -> list[str]:
-    names = []
-    for node in student.graph.graph.nodes:
-        if isinstance(passes.module_of(student.graph, node), nn.PReLU):
-            source = node.all_input_nodes[0]
-            if isinstance(passes.module_of(student.graph, source), QuantizedConv2d | QuantizedLinear):
-                names.append(str(source.target))
-    return names
+    """The quantized layers with quantized inputs that a PReLU follows."""
+    integer = {layer.name for layer in student.layers if FLOAT not in (layer.bits.weight, layer.bits.activation)}
+    prelus = [n for n in student.graph.graph.nodes if isinstance(passes.module_of(student.graph, n), nn.PReLU)]
+    sources = [str(node.all_input_nodes[0].target) for node in prelus]
+    return [name for name in sources if name in integer & set(student.quantized_layers())]
 
 
 def _observe(observer: MinMax, name: str, value: Tensor, look: int) -> None:

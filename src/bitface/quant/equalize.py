@@ -34,9 +34,7 @@ def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progres
         peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
 
     if sites:
-        run_watched(
-            graph, {name: graph.get_submodule(name) for name in sites}, watch, batches, count, progress
-        )
+        run_watched(graph, {name: graph.get_submodule(name) for name in sites}, watch, batches, count, progress)
     for name, node in sites.items():
         pair = _pair(graph, node)
         assert pair is not None
@@ -62,7 +60,7 @@ def _pair(graph: GraphModule, node: Node) -> tuple[nn.Module, nn.Conv2d] | None:
 def _scale(before: nn.Module, after: nn.Conv2d, factors: Tensor) -> None:
     """Divides the outputs of `before` by the factors and multiplies the inputs of the depthwise `after` by them."""
     with torch.no_grad():
-        before.weight.div_(factors.view(-1, *[1] * (before.weight.dim() - 1)))  # type: ignore[operator, union-attr]
+        before.weight.div_(factors.view(-1, *[1] * (before.weight.dim() - 1)))  # type: ignore[operator]
         if before.bias is not None:
-            before.bias.div_(factors)  # type: ignore[operator, union-attr]
+            before.bias.div_(factors)  # type: ignore[operator]
         after.weight.mul_(factors.repeat_interleave(after.out_channels // after.groups).view(-1, 1, 1, 1))

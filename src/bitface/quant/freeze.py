@@ -1,9 +1,10 @@
 """Turns a calibrated student into the integer modules of `graph.integer`: the numbers that are stored and shipped."""
 
 import copy
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
@@ -41,34 +42,38 @@ def integer_layer(
 ) -> IntegerConv2d | IntegerLinear:
     """The integers of one layer; `input_scale` 0 for a float input."""
     quantizer = layer.weight_quantizer
-    if input_scale and layer.bias is not None:
-        _make_room_for_bias(quantizer, layer.bias.detach(), input_scale)
-    options = {
+    weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    if input_scale and bias is not None:
+        _fit_scale_to_bias(quantizer, weight, bias, input_scale)
+    options: dict[str, Any] = {
         "bits": quantizer.bits,
         "input_scale": input_scale,
-        "per_channel": quantizer.channels > 1 or layer.weight.shape[0] == 1,
+        "per_channel": quantizer.channels > 1 or len(weight) == 1,
         "asymmetric": not quantizer.symmetric,
         "output_scale": output.scale.item() if output else 0.0,
         "output_zero_point": int(output.zero_point.item()) if output else 0,
     }
     kind = IntegerConv2d if isinstance(layer, nn.Conv2d) else IntegerLinear
     shape = {key: value for key, value in ops.attributes(layer).items() if key != "bias"}
-    result = kind(**shape, bias=layer.bias is not None, **options)
-    result.weight.copy_(quantizer.integers(layer.weight.detach()))
+    result = kind(**shape, bias=bias is not None, **options)
+    result.weight.copy_(quantizer.integers(weight))
     result.scale.copy_(quantizer.scale)
     if result.zero_point is not None:
         result.zero_point.copy_(quantizer.zero_point)
-    if result.bias is not None:
-        bias = layer.bias.detach()
+    if result.bias is not None and bias is not None:
         result.bias.copy_(torch.round(bias.double() / result.bias_scale().double()) if input_scale else bias)
     return result.eval()
 
 
-def _make_room_for_bias(quantizer: UniformQuantizer, bias: torch.Tensor, input_scale: float) -> None:
-    """Raises the scale of channels whose weights are so small that their bias would leave int32."""
+def _fit_scale_to_bias(quantizer: UniformQuantizer, weight: Tensor, bias: Tensor, input_scale: float) -> None:
+    """Raises the scale of channels whose weights are so small that their bias would leave int32.
+
+    Where all weights are 0, any scale will do, and the bias gets the finest.
+    """
     needed = (bias.abs().double() / (input_scale * _LARGEST_BIAS)).float()
     needed = needed if quantizer.channels > 1 else needed.max().reshape(1)
-    quantizer.scale = torch.maximum(quantizer.scale, needed)
+    silent = (weight.reshape(quantizer.channels, -1) == 0).all(1) & (needed > 0)
+    quantizer.scale = torch.where(silent, needed, torch.maximum(quantizer.scale, needed))
 
 
 def _input_quantizer(graph: GraphModule, node: Node) -> UniformQuantizer | None:

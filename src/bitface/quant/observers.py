@@ -64,8 +64,8 @@ class Histogram(MinMax):
         if look == 0:
             super().update(values, look)
         elif self.high > self.low:
-            counts = torch.histc(values.float(), _BINS, self.low, self.high)
-            self.counts += counts.long().numpy()
+            for image in values:  # one by one: histc counts in float32, which stops at 2^24
+                self.counts += torch.histc(image.float(), _BINS, self.low, self.high).long().numpy()
 
     def centres(self) -> np.ndarray:
         edges = np.linspace(self.low, self.high, _BINS + 1)
@@ -85,10 +85,11 @@ class Percentile(Histogram):
             return super().range(bits, signed, symmetric)
         outside = self.outside / (2 if signed or not symmetric else 1)
         cumulated = np.cumsum(self.counts) / total
-        edges = np.linspace(self.low, self.high, _BINS + 1)
-        low = edges[np.searchsorted(cumulated, outside, side="right")] if signed or not symmetric else 0.0
-        high = edges[min(np.searchsorted(cumulated, 1 - outside) + 1, _BINS)]
-        return min(low, 0.0), max(high, 0.0)
+        edges = np.linspace(self.low, self.high, _BINS + 1).tolist()
+        first = int(np.searchsorted(cumulated, outside, side="right"))
+        last = int(np.searchsorted(cumulated, 1 - outside))
+        low = edges[first] if signed or not symmetric else 0.0
+        return min(low, 0.0), max(edges[min(last + 1, _BINS)], 0.0)
 
 
 class Mse(Histogram):
@@ -115,28 +116,8 @@ class Mse(Histogram):
         return pairs[best]
 
 
-# Shares of the observed extremes that the search tries, finer where most optima lie.
-_FRACTIONS = (
-    1.0,
-    0.95,
-    0.9,
-    0.85,
-    0.8,
-    0.75,
-    0.7,
-    0.65,
-    0.6,
-    0.55,
-    0.5,
-    0.45,
-    0.4,
-    0.35,
-    0.3,
-    0.25,
-    0.2,
-    0.15,
-    0.1,
-)
+# Shares of the observed extremes that the search tries.
+_FRACTIONS = tuple(percent / 100 for percent in range(100, 5, -5))
 
 
 def _errors(

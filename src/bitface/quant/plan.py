@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,6 @@ class BitPlan:
     weights_symmetric: bool = True
     weights_per_channel: bool = True
     activations: str = "auto"
-    source: str = field(default="", compare=False)
 
     @staticmethod
     def parse(word: str | Path) -> "BitPlan":
@@ -84,12 +83,9 @@ class BitPlan:
         Raises:
             UsageError: unknown bits, an unreadable file, an unknown key (the nearest known one is named).
         """
-        text = str(word)
-        if text.lower().endswith((".yaml", ".yml")):
-            return _from_yaml(Path(text))
-        bits = LayerBits.parse(text)
-        edges = LayerBits(8, FLOAT if bits.activation == FLOAT else 8)
-        return BitPlan(bits=bits, first=edges, last=edges, source=text)
+        if str(word).lower().endswith((".yaml", ".yml")):
+            return _from_yaml(Path(word))
+        return BitPlan.from_json({"bits": word})
 
     def resolve(self, layers: Sequence[tuple[str, str, bool, bool]]) -> list[PlannedLayer]:
         """The bits of each layer.
@@ -133,27 +129,23 @@ class BitPlan:
     def from_json(value: Any) -> "BitPlan":
         """A plan from the keys of its YAML form. Raises UsageError."""
         _check_keys(value, ("bits", "first", "last", "layers", "weights", "activations"), "the plan")
-        weights = value.get("weights") or {}
+        weights, layers = ({} if value.get(key) is None else value[key] for key in ("weights", "layers"))
         _check_keys(weights, ("symmetric", "per_channel"), "'weights'")
-        layers = value.get("layers") or {}
         if not isinstance(layers, dict):
             raise UsageError("'layers' of the plan must map patterns to bits, such as 'features.*: w4a8'")
         activations = value.get("activations", "auto")
         if activations not in ("auto", "symmetric", "asymmetric"):
-            raise UsageError(
-                f"'activations' of the plan is '{activations}': use auto, symmetric or asymmetric"
-            )
-        short = BitPlan.parse(value.get("bits", "w8a8"))
-        edges = {
-            key: (LayerBits.parse(value[key], True) if value[key] else None)
-            if key in value
-            else getattr(short, key)
-            for key in ("first", "last")
-        }
+            raise UsageError(f"'activations' of the plan is '{activations}': use auto, symmetric or asymmetric")
+        bits = LayerBits.parse(value.get("bits", "w8a8"))
+        edge = f"w8a{FLOAT if bits.activation == FLOAT else 8}"
+        first, last = (
+            None if word is None else LayerBits.parse(word, True)
+            for word in (value.get("first", edge), value.get("last", edge))
+        )
         return BitPlan(
-            bits=short.bits,
-            first=edges["first"],
-            last=edges["last"],
+            bits=bits,
+            first=first,
+            last=last,
             layers=tuple((str(pattern), LayerBits.parse(bits, True)) for pattern, bits in layers.items()),
             weights_symmetric=_flag(weights, "symmetric"),
             weights_per_channel=_flag(weights, "per_channel"),
@@ -163,10 +155,11 @@ class BitPlan:
 
 def _from_yaml(path: Path) -> BitPlan:
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return BitPlan.from_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: no readable bit plan ({str(error).splitlines()[0]})") from error
-    return BitPlan.from_json(value)
 
 
 def _check_keys(value: Any, known: Sequence[str], where: str) -> None:
@@ -175,9 +168,7 @@ def _check_keys(value: Any, known: Sequence[str], where: str) -> None:
     for key in value:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
-            raise UsageError(
-                f"{where} has an unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else "")
-            )
+            raise UsageError(f"{where} has an unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
 
 
 def _flag(values: dict[str, Any], key: str) -> bool:

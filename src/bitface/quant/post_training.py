@@ -48,10 +48,12 @@ def quantize(
 
     Raises:
         BitfaceError: the plan doesn't fit the network, or an activation is NaN or infinite.
-        ValueError: the network has no preprocessing, or images of another size.
+        ValueError: the network has no preprocessing, or no images, or images of another size.
     """
     if network.preprocess is None:
         raise ValueError("the network has no preprocessing")
+    if not len(images):
+        raise ValueError("there are no calibration images")
     preprocess = network.preprocess
 
     def batches() -> Iterator[Tensor]:
@@ -61,7 +63,8 @@ def quantize(
     graph = passes.fold(network.graph)
     if calibration.equalization and plan.weights_per_channel:
         equalize(graph, batches, len(images))
-    quantized = student.build(graph, plan)
+    # (pixel - mean) / std is never negative where no mean is above 0
+    quantized = student.build(graph, plan, max(preprocess.mean) <= 0 < min(preprocess.std))
     outputs = calibrate.activation_ranges(quantized, batches, len(images), calibration.observer, progress)
     calibrate.weight_scales(quantized, search=calibration.observer in ("mse", "percentile"))
     if calibration.bias_correction:

@@ -19,7 +19,15 @@ from bitface.quant.quantizers import UniformQuantizer
 
 _ARITHMETIC = (ops.Add, ops.Sub, ops.Mul, ops.MatMul)
 _NEVER_NEGATIVE = (nn.ReLU, nn.Sigmoid, ops.HardSigmoid, ops.ReduceL2)
-_KEEPS_SIGN = (nn.MaxPool2d, nn.AvgPool2d, ops.ReduceMean, ops.Reshape, ops.Transpose, ops.Slice)
+_KEEPS_SIGN = (
+    UniformQuantizer,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    ops.ReduceMean,
+    ops.Reshape,
+    ops.Transpose,
+    ops.Slice,
+)
 
 
 class _QuantizedLayer:
@@ -72,10 +80,13 @@ class Student:
                 module.enabled = on
 
 
-def build(graph: GraphModule, plan: BitPlan) -> Student:
+def build(graph: GraphModule, plan: BitPlan, unsigned_image: bool = False) -> Student:
     """The student of a folded graph under a plan: quantizers placed, their ranges still to be found.
 
     The graph itself is left as it was.
+
+    Args:
+        unsigned_image: the image, as the network reads it, is never negative.
 
     Raises:
         UsageError: the plan names a layer that the network doesn't have.
@@ -86,13 +97,13 @@ def build(graph: GraphModule, plan: BitPlan) -> Student:
     bits = {layer.name: layer.bits for layer in layers}
     wanted: dict[Node, dict[int, list[Node]]] = {}
     for node in graph.graph.nodes:
-        if str(node.target) in bits and bits[str(node.target)].activation != FLOAT:
+        width = bits[str(node.target)].activation if str(node.target) in bits else FLOAT
+        if width != FLOAT:
             for source in _activations(node):
-                wanted.setdefault(_origin(graph, source), {}).setdefault(
-                    bits[str(node.target)].activation, []
-                ).append(node)
+                wanted.setdefault(_origin(graph, source), {}).setdefault(width, []).append(node)
     for tensor, readers in wanted.items():
-        _place(student, tensor, readers)
+        positive = unsigned_image if tensor.op == "placeholder" else _never_negative(graph, tensor)
+        _place(student, tensor, readers, positive)
     for name, module in list(graph.named_modules()):
         if name in bits and bits[name].weight != FLOAT and isinstance(module, ops.LAYERS):
             _quantize_weights(graph, name, module, bits[name].weight, plan)
@@ -136,8 +147,8 @@ def _activations(node: Node) -> list[Node]:
 
 
 def _origin(graph: GraphModule, node: Node) -> Node:
-    """The tensor behind views: it is quantized where it is made."""
-    while isinstance(passes.module_of(graph, node), ops.Reshape):
+    """The tensor behind views: it is quantized where it is made. A view with several readers is a tensor itself."""
+    while isinstance(passes.module_of(graph, node), ops.Reshape) and len(node.users) == 1:
         node = node.all_input_nodes[0]
     return node
 
@@ -149,10 +160,9 @@ def _never_negative(graph: GraphModule, node: Node) -> bool:
     return isinstance(module, _NEVER_NEGATIVE) or (isinstance(module, ops.Clip) and module.low >= 0)
 
 
-def _place(student: Student, tensor: Node, readers: dict[int, list[Node]]) -> None:
+def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], positive: bool) -> None:
     """Puts one quantizer for each bit width behind a tensor and lets everything read a quantized copy."""
     graph, scheme = student.graph, student.plan.activations
-    positive = _never_negative(graph, tensor)
     users = list(tensor.users)
     made: dict[int, Node] = {}
     for bits in sorted(readers, reverse=True):
@@ -172,16 +182,14 @@ def _place(student: Student, tensor: Node, readers: dict[int, list[Node]]) -> No
 
 def _reads(graph: GraphModule, user: Node, readers: list[Node]) -> bool:
     """Whether a user of a tensor is one of the readers, or the view through which one reads."""
-    if user in readers:
-        return True
-    return isinstance(passes.module_of(graph, user), ops.Reshape) and any(
-        _reads(graph, after, readers) for after in user.users
-    )
+    while isinstance(passes.module_of(graph, user), ops.Reshape) and len(user.users) == 1:
+        user = next(iter(user.users))
+    return user in readers
 
 
 def _quantize_weights(graph: GraphModule, name: str, module: nn.Module, bits: int, plan: BitPlan) -> None:
     kind = QuantizedConv2d if isinstance(module, nn.Conv2d) else QuantizedLinear
-    layer = ops.without_init(kind, **{**ops.attributes(module), "bias": module.bias is not None})
+    layer: Any = ops.without_init(kind, **{**ops.attributes(module), "bias": module.bias is not None})
     layer.load_state_dict(module.state_dict())
     channels = layer.weight.shape[0] if plan.weights_per_channel else 1
     layer.weight_quantizer = UniformQuantizer(bits, True, plan.weights_symmetric, channels, narrow=bits == 8)

@@ -13,7 +13,7 @@ from typing import Any
 from bitface.report import format
 
 _MOST_BINS = 40
-_MOST_TICKS = 6
+_MOST_TICKS = 7
 _FLOAT_BITS = 32
 
 
@@ -26,11 +26,10 @@ def shares(values: Sequence[float | None]) -> list[float]:
 
 @dataclass(frozen=True)
 class Column:
-    """One bin: its left edge and its height in per cent, and how many values it holds."""
+    """One bin: its left edge and its height in per cent."""
 
     left: float
     height: float
-    count: int
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,10 @@ def cosine_range(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
     """The common axis of several histograms of cosines: from the lowest value to 1, at round numbers."""
     lowest = min((value for group in groups for value in group if not format.missing(value)), default=0.0)
     step = round_step(max(1.0 - lowest, 1e-6), _MOST_BINS)
-    return math.floor(lowest / step + 1e-9) * step, 1.0
+    return min(math.floor(lowest / step + 1e-9) * step, 1.0 - step), 1.0
 
 
-def histogram(
-    values: Sequence[float], axis: tuple[float, float], marker: float | None = None
-) -> Histogram | None:
+def histogram(values: Sequence[float], axis: tuple[float, float], marker: float | None = None) -> Histogram | None:
     """A histogram of cosines over an axis from `cosine_range`; None where there is no value."""
     finite = sorted(float(value) for value in values if not format.missing(value))
     if not finite:
@@ -74,7 +71,7 @@ def histogram(
         counts[min(bins - 1, max(0, math.floor((value - low) / step + 1e-9)))] += 1
     tallest = max(counts)
     columns = tuple(
-        Column(round(100 * index / bins, 4), round(100 * count / tallest, 3), count)
+        Column(round(100 * index / bins, 4), round(100 * count / tallest, 3))
         for index, count in enumerate(counts)
         if count
     )
@@ -152,8 +149,7 @@ def strip(layers: Sequence[Mapping[str, Any]]) -> Strip:
         cells.append(Cell(round(line * own / total, 2) if total else 0.0, tone, weight, activation, title))
         groups[tone, weight + activation].append(own)
     kinds = tuple(
-        Kind(tone, bits, len(owned), sum(owned) / total if total else None)
-        for (tone, bits), owned in groups.items()
+        Kind(tone, bits, len(owned), sum(owned) / total if total else None) for (tone, bits), owned in groups.items()
     )
     listed = ", ".join(f"{kind.layers} {kind.bits}" for kind in kinds)
     summary = f"Bit plan of {len(layers)} layers in the order of the network: {listed}"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from numbers import Real
 from typing import Any
 
 DASH = "–"
@@ -12,7 +13,7 @@ _MOST_EXTRA_DECIMALS = 3
 
 def missing(value: Any) -> bool:
     """Whether there is no number to show: None, something else than a number, NaN or infinite."""
-    return isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+    return isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value)
 
 
 def significant(value: float, digits: int = 3) -> str:
@@ -88,9 +89,9 @@ def far(value: Any) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def milliseconds(value: Any) -> str:
-    """Milliseconds with three significant digits: 3.21 ms."""
-    return DASH if missing(value) else f"{significant(value)}{_SPACE}ms"
+def milliseconds(value: Any, digits: int = 3) -> str:
+    """Milliseconds with so many significant digits: 3.21 ms."""
+    return DASH if missing(value) else f"{significant(value, digits)}{_SPACE}ms"
 
 
 def number(value: Any) -> str:

@@ -30,16 +30,17 @@ def render(report: Mapping[str, Any]) -> str:
             warnings, notes: lists of text.
             models: one for each artifact, see below.
             latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
-                per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or is
-                None, and `note` says why.
+                per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or
+                is None, and `note` says why.
             faces: {caption, png: PNG bytes or a data URI of an image}.
             provenance: {name: value}.
 
-            A model has a `name`, and any of: bits (`w8a8`), files [{name, bytes}], float_bytes (of the float32
-            weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, layers [{name, kind,
+            A model has a `name`, and any of: bits (`w8a8`), files [{name, bytes}], float_bytes (of the
+            float32 weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, layers [{name, kind,
             weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
-            unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with results
-            as `VerificationResult.to_json` gives them, data and plan (mappings), seconds {step: seconds}.
+            unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with
+            results as `VerificationResult.to_json` gives them, data and plan (mappings), seconds {step:
+            seconds}.
 
     Raises:
         ValueError: `title` is missing, or the faces are neither PNG bytes nor a data URI of an image.
@@ -48,7 +49,7 @@ def render(report: Mapping[str, Any]) -> str:
         raise ValueError("a report needs a title")
     models = [_model(model) for model in report.get("models") or ()]
     latency, faces = _latency(report), _faces(report)
-    sections = [(f"model-{number}", model.get("name")) for number, model in enumerate(models, 1)]
+    sections = [(f"model-{number}", model["name"]) for number, model in enumerate(models, 1)]
     sections += [("speed", "Speed")] if latency else []
     sections += [("faces", "Faces")] if faces else []
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
@@ -79,15 +80,18 @@ def _templates() -> Environment:
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
     files, layers = model.get("files") or (), model.get("layers") or ()
+    seconds = (model.get("seconds") or {}).values()
     lows = [row.get("p01") for row in (model.get("agreement") or {}).values()]
     return {
         **model,
+        "name": str(model.get("name") or "Model"),
+        "bits": str(model.get("bits") or ""),
         "sizes": _sizes(files, model.get("float_bytes")),
         "histograms": _histograms(model.get("agreement") or {}),
         "strip": charts.strip(layers) if layers else None,
         "verification": verification.table(model["evaluation"]) if model.get("evaluation") else None,
         "worst": min((value for value in lows if not format.missing(value)), default=None),
-        "total_seconds": sum((model.get("seconds") or {}).values()),
+        "total_seconds": sum(value for value in seconds if not format.missing(value)),
     }
 
 
@@ -134,11 +138,18 @@ def _bars(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "label": " · ".join(str(row[key]) for key in ("model", "engine", "precision") if row.get(key)),
             "percent": length,
             "value": format.milliseconds(row.get("median_ms")),
-            "detail": "" if format.missing(row.get("ratio")) else format.ratio(row["ratio"]),
+            "remark": _compared(row),
             "tone": "reference" if str(row.get("precision", "")).lstrip("bfloat").isdigit() else "own",
         }
         for row, length in zip(rows, lengths, strict=True)
     ]
+
+
+def _compared(row: Mapping[str, Any]) -> str:
+    """The ratio and what it is a ratio to, or why there is none."""
+    if format.missing(row.get("ratio")):
+        return str(row.get("note") or "")
+    return f"{format.ratio(row['ratio'])} as fast as {row.get('baseline') or 'the baseline'}"
 
 
 def _faces(report: Mapping[str, Any]) -> dict[str, str] | None:

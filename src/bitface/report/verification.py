@@ -35,8 +35,8 @@ def table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
     reasons: list[str] = []
     rows = [
         ("Accuracy", tuple(_accuracy(result.get("accuracy") or {}) for result in results)),
-        ("Area under the ROC", tuple(Cell(format.unit(result.get("auc"))) for result in results)),
-        ("Equal error rate", tuple(Cell(format.percent(result.get("eer"))) for result in results)),
+        ("AUC", tuple(Cell(format.unit(result.get("auc"))) for result in results)),
+        ("EER", tuple(Cell(format.percent(result.get("eer"))) for result in results)),
     ]
     points = [{point.get("far"): point for point in result.get("tar") or ()} for result in results]
     fars = sorted({far for known in points for far in known if not format.missing(far)}, reverse=True)
@@ -48,7 +48,7 @@ def table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
     ]
     failed = [(result.get("counts") or {}).get("failed_images") for result in results]
     if any(failed):
-        rows.append(("Images that failed", tuple(Cell(format.count(number)) for number in failed)))
+        rows.append(("Failed images", tuple(Cell(format.count(number)) for number in failed)))
     return Table(
         labels,
         tuple(row for row in rows if any(cell.value != format.DASH for cell in row[1])),
@@ -63,9 +63,7 @@ def table(evaluations: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _accuracy(accuracy: Mapping[str, Any]) -> Cell:
-    return Cell(
-        format.spread(accuracy.get("mean"), accuracy.get("std")), format.interval(accuracy.get("interval"))
-    )
+    return Cell(format.spread(accuracy.get("mean"), accuracy.get("std")), format.interval(accuracy.get("interval")))
 
 
 def _tar(point: Mapping[str, Any] | None, reasons: list[str]) -> Cell:

@@ -27,9 +27,7 @@ def start(model: Model, engine: str, batch: int, threads: int | None = None, pre
     except BitfaceError:
         raise
     except Exception as error:  # engines raise RuntimeError and their own kinds
-        raise BitfaceError(
-            f"{model.path}: {engine} can't load it: {str(error).strip().splitlines()[0]}"
-        ) from error
+        raise BitfaceError(f"{model.path}: {engine} can't load it: {str(error).strip().splitlines()[0]}") from error
 
 
 def openvino(model: bytes, batch: int, threads: int | None = None, precision: str = "f32") -> Run:

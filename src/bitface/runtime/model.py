@@ -9,7 +9,7 @@ import onnx
 
 from bitface import artifact
 from bitface.errors import BitfaceError
-from bitface.graph import Network, load_network, to_onnx
+from bitface.graph import Network, load_network, passes, to_onnx
 from bitface.graph.onnx_writer import PROFILES, Profile
 from bitface.preprocess import Preprocess, parse
 
@@ -48,17 +48,16 @@ class Model:
         return replace(self, network=self.network.with_preprocess(preprocess))
 
     def onnx_for(self, engine: Profile) -> bytes:
-        """The ONNX model that an engine runs.
+        """The ONNX model that an engine runs: of a float network its fastest float graph.
 
         Raises:
             BitfaceError: the file was exported for the other engine.
         """
         if self.profile is None:
-            return to_onnx(self.network.graph, engine).SerializeToString()
+            graph = self.network.graph if self.integer else passes.fold(self.network.graph)
+            return to_onnx(graph, engine).SerializeToString()
         if self.profile != engine:
-            raise BitfaceError(
-                f"{self.path}: was exported for {self.profile}, not for {engine}; run the .bitface file"
-            )
+            raise BitfaceError(f"{self.path}: was exported for {self.profile}, not for {engine}; run the .bitface file")
         return self.path.read_bytes()
 
 

@@ -22,9 +22,7 @@ class UniformQuantizer(nn.Module):
     scale: Tensor
     zero_point: Tensor
 
-    def __init__(
-        self, bits: int, signed: bool, symmetric: bool, channels: int = 1, narrow: bool = False
-    ) -> None:
+    def __init__(self, bits: int, signed: bool, symmetric: bool, channels: int = 1, narrow: bool = False) -> None:
         super().__init__()
         self.bits, self.signed, self.symmetric, self.channels = bits, signed, symmetric, channels
         smallest, largest = limits(bits, signed)

@@ -1,0 +1,98 @@
+"""What a description and its tensors must be, asked before anything is made of them.
+
+Every function raises ValueError, KeyError, TypeError or the like where the answer is no.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+from bitface.graph.builder import shape_of
+from bitface.graph.integer import INTEGER_LAYERS, limits
+
+_LARGEST_SIDE = 1 << 24
+_LARGEST_VALUE = 1 << 28
+_MOST_NODES = 10_000
+
+
+def _conv(values: dict[str, Any]) -> list[int]:
+    return [values["out_channels"], values["in_channels"] // values.get("groups", 1), *values["kernel_size"]]
+
+
+def _linear(values: dict[str, Any]) -> list[int]:
+    return [values["out_features"], values["in_features"]]
+
+
+# The tensor that decides how much memory an operator takes, and its shape.
+_LARGEST: dict[str, tuple[str, Callable[[dict[str, Any]], list[int]]]] = {
+    "Conv": ("weight", _conv),
+    "IntegerConv": ("weight", _conv),
+    "Linear": ("weight", _linear),
+    "IntegerLinear": ("weight", _linear),
+    "BatchNorm": ("weight", lambda values: [values["num_features"]]),
+    "BatchNorm1d": ("weight", lambda values: [values["num_features"]]),
+    "ChannelAffine": ("scale", lambda values: [values["channels"]]),
+    "PRelu": ("weight", lambda values: [values.get("num_parameters", 1)]),
+}
+
+
+def packed_weights(description: dict[str, Any]) -> dict[str, tuple[int, torch.Size]]:
+    """Bits and shape of every weight tensor that is packed, from the description of a graph."""
+    return {
+        f"{node['name']}.weight": (node["attributes"].get("bits", 8), _shape(node)[1])
+        for node in description["nodes"]
+        if node["op"] in ("IntegerConv", "IntegerLinear")
+    }
+
+
+def tensors(description: dict[str, Any], found: dict[str, Tensor]) -> None:
+    """Every operator takes as much memory as the file has tensors for, and packed weights are bytes."""
+    if len(description["nodes"]) > _MOST_NODES:
+        raise ValueError(f"more than {_MOST_NODES} nodes")
+    packed = packed_weights(description)
+    for name in packed:
+        if found[name].dtype != torch.uint8:
+            raise ValueError(f"tensor '{name}' isn't packed")
+    for node in description["nodes"]:
+        if node["op"] in _LARGEST:
+            name, shape = _shape(node)
+            if name not in packed and found[name].shape != shape:
+                raise ValueError(f"tensor '{name}' has shape {list(found[name].shape)} instead of {list(shape)}")
+
+
+def graph(network: GraphModule) -> None:
+    """Its numbers are numbers, its integers are in range, and running it takes no more memory than it should."""
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"tensor '{name}' holds NaN or infinity")
+    for name, module in network.named_modules():
+        if isinstance(module, INTEGER_LAYERS):
+            low, high = limits(module.bits, signed=True)
+            if not (module.scale > 0).all():
+                raise ValueError(f"'{name}' has a scale that isn't positive")
+            if module.zero_point is not None and not ((low <= module.zero_point) & (module.zero_point <= high)).all():
+                raise ValueError(f"'{name}' has a zero point outside its {module.bits} bits")
+    for node in network.graph.nodes:
+        if node.op == "call_module" and math.prod(shape_of(node)[1:]) > _LARGEST_VALUE:
+            raise ValueError(f"'{node.target}' computes too large a value")
+
+
+def facts(description: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a description that aren't the network's."""
+    kinds = {"plan": dict, "teacher": dict, "data": dict, "thresholds": list, "card": dict}
+    for key, kind in kinds.items():
+        if not isinstance(description[key], kind):
+            raise TypeError(f"'{key}' is a {type(description[key]).__name__}")
+    return {key: description[key] for key in kinds}
+
+
+def _shape(node: dict[str, Any]) -> tuple[str, torch.Size]:
+    leaf, sides_of = _LARGEST[node["op"]]
+    sides = sides_of(node["attributes"])
+    if any(type(side) is not int or not 0 < side < _LARGEST_SIDE for side in sides):
+        raise ValueError(f"'{node['name']}' has the shape {sides}")
+    return f"{node['name']}.{leaf}", torch.Size(sides)

@@ -1,0 +1,151 @@
+"""The commands one after the other, as a person would use them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto
+
+import bitface as library
+
+FILES = {"model.bitface", "model.openvino.onnx", "model.onnxruntime.onnx", "result.json", "report.html"}
+
+
+@pytest.fixture(scope="module")
+def result(quantized: Path) -> dict:
+    return json.loads((quantized / "result.json").read_text())
+
+
+def test_quantize_writes_everything_and_nothing_else(quantized: Path) -> None:
+    assert {path.name for path in quantized.iterdir()} == FILES
+
+
+def test_the_result_says_what_was_made(quantized: Path, result: dict) -> None:
+    assert result["bytes"]["model.bitface"] == (quantized / "model.bitface").stat().st_size
+    assert set(result["agreement"]) == {"openvino", "onnxruntime"}
+    agreed = result["agreement"]["openvino"]
+    assert agreed["minimum"] <= agreed["p01"] <= agreed["mean"] <= 1
+    assert agreed["mean"] > 0.95
+    assert agreed["count"] == result["faces"]["held_out"] == 18
+    assert result["faces"]["calibration"] == 30
+    assert {entry["role"] for entry in result["unquantized"]} >= {"activation", "slope"}
+    assert any("embedding" in entry["reason"] for entry in result["unquantized"])
+    assert result["plan"]["bits"] == "w8a8"
+    assert all(layer["weight_bits"] == 8 for layer in result["layers"] if layer["kind"] in ("Conv", "Linear"))
+
+
+@pytest.mark.parametrize("profile", ["openvino", "onnxruntime"])
+def test_no_float_weight_is_left_in_the_exports(quantized: Path, profile: str) -> None:
+    model = onnx.load(quantized / f"model.{profile}.onnx")
+    kinds = {tensor.data_type for tensor in model.graph.initializer}
+    assert kinds <= {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.FLOAT, TensorProto.INT64}
+    widest = max(
+        (np.prod(tensor.dims) / max(tensor.dims, default=1), tensor.name)
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and tensor.dims
+    )
+    assert widest[0] == 1, f"{widest[1]} holds more than one float per channel"
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+
+
+@pytest.mark.parametrize("file", ["model.bitface", "model.openvino.onnx", "model.onnxruntime.onnx"])
+def test_every_file_embeds(quantized: Path, crops: Path, file: str) -> None:
+    embeddings = library.load(quantized / file).embed([crops / "p0" / "0.png", crops / "p0" / "1.png"])
+    assert embeddings.shape == (2, 32)
+    assert embeddings.dtype == np.float32
+    reference = library.load(quantized / "model.bitface", engine="torch").embed([crops / "p0" / "0.png"])
+    cosine = float(reference[0] @ embeddings[0] / np.linalg.norm(reference[0]) / np.linalg.norm(embeddings[0]))
+    assert cosine > 0.95  # a network of random weights, so rounding counts for more than in a trained one
+
+
+def test_the_same_faces_give_the_same_bytes_whatever_the_order(net, crops, tmp_path, quantized, bitface) -> None:
+    copy = tmp_path / "again"
+    for path in sorted(crops.rglob("*.png"), reverse=True):
+        target = copy / path.relative_to(crops)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    out = tmp_path / "out"
+    arguments = ("--max-images", 30, "--preprocess", "rgb-127.5-128", "--out", out)
+    code, _, err = bitface("quantize", net, "--images", copy, *arguments)
+    assert code == 0, err
+    assert (out / "model.bitface").read_bytes() == (quantized / "model.bitface").read_bytes()
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
+def test_evaluate(quantized, pairs, crops, tmp_path, bitface, engine) -> None:
+    file = tmp_path / "result.json"
+    code, out, err = bitface(
+        "evaluate", quantized / "model.bitface", "--pairs", pairs, "--root", crops,
+        "--engine", engine, "--far", "1e-1,1e-4", "--json", file,
+    )  # fmt: skip
+    assert code == 0, err
+    content = json.loads(file.read_text())
+    assert 0.5 <= content["accuracy"]["mean"] <= 1
+    supported = {point["far"]: point["supported"] for point in content["tar"]}
+    assert supported == {0.1: False, 0.0001: False}
+    assert "not supported" in out
+
+
+def test_evaluate_all_pairs_of_a_float_network(net, pairs, crops, tmp_path, bitface) -> None:
+    file = tmp_path / "result.json"
+    arguments = ("--all-pairs", "--flip", "--far", "1e-1", "--preprocess", "rgb-127.5-128", "--json", file)
+    code, _, err = bitface("evaluate", net, "--pairs", pairs, "--root", crops, *arguments)
+    assert code == 0, err
+    content = json.loads(file.read_text())
+    images = content["counts"]["images"]
+    assert content["counts"]["genuine"] + content["counts"]["impostor"] == images * (images - 1) // 2
+    assert content["tar"][0]["supported"]
+
+
+def test_bench(net, quantized, tmp_path, bitface) -> None:
+    file = tmp_path / "bench.json"
+    arguments = ("--batch", "1,2", "--preprocess", "rgb-127.5-128", "--json", file)
+    code, _, err = bitface("bench", net, quantized / "model.bitface", *arguments)
+    assert code == 0, err
+    rows = json.loads(file.read_text())["rows"]
+    assert {(row["engine"], row["precision"]) for row in rows} >= {
+        ("openvino", "f32"),
+        ("openvino", "int8"),
+        ("onnxruntime", "f32"),
+        ("onnxruntime", "int8"),
+    }
+    assert {row["batch"] for row in rows} == {1, 2}
+
+
+def test_inspect(net, quantized, crops, tmp_path, bitface) -> None:
+    file = tmp_path / "inspect.json"
+    code, out, err = bitface("inspect", net, "--images", crops, "--json", file)
+    assert code == 0, err
+    content = json.loads(file.read_text())
+    assert content["preprocess"] is None
+    assert len(content["presets"]) >= 8
+    assert content["embedding_size"] == 32
+    code, out, err = bitface("inspect", quantized / "model.bitface")
+    assert code == 0, err
+    assert "floating point" in out
+    assert bitface("inspect", quantized / "model.onnxruntime.onnx")[0] == 0
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_export(net, quantized, tmp_path, bitface, engine) -> None:
+    for model in (net, quantized / "model.bitface"):
+        target = tmp_path / f"{model.stem}.onnx"
+        code, _, err = bitface("export", model, "--engine", engine, "--out", target)
+        assert code == 0, err
+        onnx.checker.check_model(onnx.load(target))
+
+
+def test_export_of_an_artifact_is_what_quantize_wrote(quantized, tmp_path, bitface) -> None:
+    bitface("export", quantized / "model.bitface", "--engine", "openvino", "--out", tmp_path / "x.onnx")
+    assert (tmp_path / "x.onnx").read_bytes() == (quantized / "model.openvino.onnx").read_bytes()
+
+
+def test_help_and_version(bitface) -> None:
+    code, out, _ = bitface("--help")
+    assert code == 0
+    for command in ("inspect", "quantize", "evaluate", "bench", "export", "assets", "demo"):
+        assert command in out
+        assert bitface(command, "--help")[0] == 0
+    assert library.__version__ in bitface("--version")[1]

@@ -1,0 +1,33 @@
+"""What is measured on: real faces and networks, and the default assets. A test is skipped where they are absent."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bitface.data.assets import fetch
+from bitface.errors import BitfaceError
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real data: `$BITFACE_DATA`, else `../shared/data` beside the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("BITFACE_DATA") or default)
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} isn't a folder (set BITFACE_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def asset() -> Callable[[str], Path]:
+    """The path of a default asset, by its name."""
+
+    def get(name: str) -> Path:
+        try:
+            return fetch(name)
+        except BitfaceError as error:
+            pytest.skip(f"no asset '{name}': {error}")
+
+    return get

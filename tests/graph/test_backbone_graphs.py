@@ -1,0 +1,75 @@
+"""Every backbone, through everything that a graph can go through, computes what its module computes."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bitface import backbones
+from bitface.graph import Network, from_module, load_network, ops, passes, store, to_onnx
+
+from .onnx_models import relative_difference, run_onnx
+
+# Neither square nor large: an exchange of height and width shows, and the time goes into other tests.
+SIZE = (48, 32)
+
+
+@dataclass(frozen=True)
+class Case:
+    network: Network
+    images: Tensor
+    expected: Tensor
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if name == "iresnet100" else ()) for name in backbones.names()],
+)
+def case(request: pytest.FixtureRequest, scramble: Callable[[nn.Module], nn.Module]) -> Case:
+    torch.manual_seed(2)
+    module = scramble(backbones.create(request.param, input_size=SIZE))
+    images = torch.randn(2, 3, *SIZE)
+    with torch.no_grad():
+        return Case(from_module(module, "rgb-127.5-127.5", size=SIZE), images, module(images))
+
+
+def run(graph: nn.Module, images: Tensor) -> Tensor:
+    with torch.no_grad():
+        return graph(images)
+
+
+def test_import(case: Case) -> None:
+    assert case.network.size == SIZE
+    assert case.network.embedding_size == case.expected.shape[1]
+    assert relative_difference(run(case.network.graph, case.images), case.expected) <= 1e-5
+
+
+def test_export(case: Case, save: Callable[[onnx.ModelProto], Path]) -> None:
+    model = to_onnx(case.network.graph)
+    assert relative_difference(run_onnx(model, case.images.numpy()), case.expected) <= 1e-4
+    again = load_network(save(model))
+    assert relative_difference(run(again.graph, case.images), case.expected) <= 1e-5
+
+
+def test_fold(case: Case) -> None:
+    graph = case.network.graph
+    code, state = graph.code, copy.deepcopy(graph.state_dict())
+    folded = passes.fold(graph)
+    assert relative_difference(run(folded, case.images), case.expected) <= 1e-5
+    assert not any(isinstance(module, ops.NORMS) for module in folded.modules())
+    # Twice is no different from once.
+    assert str(passes.fold(folded).graph) == str(folded.graph)
+    assert graph.code == code
+    assert all(torch.equal(value, state[key]) for key, value in graph.state_dict().items())
+
+
+def test_store(case: Case) -> None:
+    for graph in (case.network.graph, passes.fold(case.network.graph)):
+        again = store.load(*store.dump(graph))
+        assert str(again.graph) == str(graph.graph)
+        assert torch.equal(run(again, case.images), run(graph, case.images))
