@@ -15,6 +15,7 @@ from common import LFW, networks, save
 from bitface.graph import load_network
 from bitface.graph.summary import summarise
 from bitface.jobs import QuantizeRequest, evaluate_model, quantize_model
+from bitface.quant import BitPlan
 
 FARS = (1e-4, 1e-5)
 
@@ -54,7 +55,7 @@ def main() -> None:
                     path,
                     [LFW / "images"],
                     folder,
-                    bits,
+                    BitPlan.parse(bits),
                     image_list=LFW / "not_in_pairs.txt",
                     max_images=options.images,
                     preprocess=preprocess,
@@ -74,7 +75,8 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    save("accuracy", rows, images=options.images, test="LFW View 2; TAR over all pairs of its 7,701 images")
+        # After each network, so that an interrupted run keeps what it has.
+        save("accuracy", rows, images=options.images, test="LFW View 2; TAR over all pairs of its 7,701 images")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ README = HERE.parent / "README.md"
 
 def accuracy(content: dict[str, Any]) -> list[str]:
     lines = [
-        "| network | bits | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine to the teacher: mean, min | bytes |",
+        "| network | bits | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine: mean, min | bytes |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in content["rows"]:

@@ -84,5 +84,5 @@ def quantized(net: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) 
     from bitface.jobs import QuantizeRequest, quantize_model
 
     out = tmp_path_factory.mktemp("run") / "out"
-    quantize_model(QuantizeRequest(net, [crops], out, "w8a8", max_images=30, preprocess="rgb-127.5-128"))
+    quantize_model(QuantizeRequest(net, [crops], out, max_images=30, preprocess="rgb-127.5-128"))
     return out

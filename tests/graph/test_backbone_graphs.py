@@ -34,7 +34,14 @@ def case(request: pytest.FixtureRequest, scramble: Callable[[nn.Module], nn.Modu
     torch.manual_seed(2)
     module = scramble(backbones.create(request.param, input_size=SIZE))
     images = torch.randn(2, 3, *SIZE)
+    # Statistics of its own activations, without which a hundred random layers overflow.
+    for norm in module.modules():
+        if isinstance(norm, ops.NORMS):
+            norm.momentum = None
+            norm.reset_running_stats()
     with torch.no_grad():
+        module.train()(torch.randn(8, 3, *SIZE))
+        module.eval()
         return Case(from_module(module, "rgb-127.5-127.5", size=SIZE), images, module(images))
 
 
@@ -60,10 +67,12 @@ def test_fold(case: Case) -> None:
     graph = case.network.graph
     code, state = graph.code, copy.deepcopy(graph.state_dict())
     folded = passes.fold(graph)
-    assert relative_difference(run(folded, case.images), case.expected) <= 1e-5
     assert not any(isinstance(module, ops.NORMS) for module in folded.modules())
     # Twice is no different from once.
     assert str(passes.fold(folded).graph) == str(folded.graph)
+    # In double precision, where only what folding itself has rounded counts.
+    exact, images = copy.deepcopy(graph).double(), case.images.double()
+    assert relative_difference(run(folded.double(), images), run(exact, images)) <= 1e-5
     assert graph.code == code
     assert all(torch.equal(value, state[key]) for key, value in graph.state_dict().items())
 

@@ -74,7 +74,9 @@ FOLDED: dict[str, tuple[Join, list[str]]] = {
     "behind a grouped one": (lambda m, x: m.norm6(m.grouped(m.stem(x))), ["Conv", "Conv"]),
     "behind a depthwise one": (lambda m, x: m.norm(m.depthwise(m.stem(x))), ["Conv", "Conv"]),
     "two behind a convolution": (lambda m, x: m.norm2(m.norm(m.stem(x))), ["Conv"]),
-    "two before a padded one": (lambda m, x: m.padded(m.norm2(m.norm(m.stem(x).relu()))), ["Conv", "Relu", AFFINE, "Conv"]),
+    "two before a padded one": (
+        lambda m, x: m.padded(m.norm2(m.norm(m.stem(x).relu()))), ["Conv", "Relu", AFFINE, "Conv"]
+    ),
     "before an unpadded one": (lambda m, x: m.conv(m.norm(m.stem(x).relu())), ["Conv", "Relu", "Conv"]),
     "before a grouped one": (lambda m, x: m.grouped(m.norm(m.stem(x).relu())), ["Conv", "Relu", "Conv"]),
     "before a depthwise one": (lambda m, x: m.depthwise(m.norm(m.stem(x).relu())), ["Conv", "Relu", "Conv"]),

@@ -86,7 +86,7 @@ FORMS: dict[str, Callable[[Written, Tensor], Any]] = {
     "clamp": lambda m, x: x.clamp(min=0) + torch.clamp(x, -0.5, 0.5) + x.clamp(max=0.1),
     "view": lambda m, x: x.view(x.size(0), -1),
     "view by shape": lambda m, x: x.view(x.shape[0], x.shape[1], x.shape[2] * x.shape[3]),
-    "reshape": lambda m, x: torch.reshape(x, (-1, x[0].numel() if False else 192)),
+    "reshape": lambda m, x: torch.reshape(x, (-1, 192)),
     "flatten": lambda m, x: torch.flatten(x, 1),
     "flatten method": lambda m, x: x.flatten(1),
     "flatten some": lambda m, x: x.flatten(2, 3).flatten(start_dim=-2),

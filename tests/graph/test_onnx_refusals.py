@@ -76,6 +76,8 @@ Save = Callable[[onnx.ModelProto], Path]
         (lambda m: m.add("Cast", "image", to=TensorProto.INT32), "leaves floating point"),
         (lambda m: m.add("Dropout", "image", "", m.constant(True)), "in training mode"),
         (lambda m: m.add("QuantizeLinear", "image", m.floats(3), axis=1), "quantizes an activation per channel"),
+        (lambda m: m.add("DequantizeLinear", m.add("QuantizeLinear", "image", m.floats(low=0.1)), m.floats(low=0.1)),
+         "doesn't give back what was quantized"),
         (lambda m: m.add("Add", "image", m.add("Reshape", m.floats(4), m.ints(3))), "isn't as ONNX says"),
         (lambda m: m.add("Add", "image", "nowhere"), "reads 'nowhere', which nothing computes"),
     ],

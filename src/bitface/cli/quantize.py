@@ -8,7 +8,7 @@ import typer
 from bitface.cli.console import output, progress, remarks
 from bitface.errors import UsageError
 from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.quant import Calibration
+from bitface.quant import BitPlan, Calibration
 from bitface.quant.observers import OBSERVERS
 
 
@@ -19,6 +19,10 @@ def quantize(
     images: Annotated[list[Path], typer.Option(help="A folder of aligned face crops; may be repeated.")],
     out: Annotated[Path, typer.Option(help="The folder to write to.")],
     bits: Annotated[str, typer.Option(help="w8a8, w6a6, w4a8, w4a4, w8a32, … or a plan file (.yaml).")] = "w8a8",
+    first: Annotated[
+        str | None, typer.Option(help="Bits of the first layer (default 8; 'plan': like the rest).")
+    ] = None,
+    last: Annotated[str | None, typer.Option(help="Bits of the last layer (default 8; 'plan': like the rest).")] = None,
     method: Annotated[str, typer.Option(help="ptq: post-training quantization.")] = "ptq",
     image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces that calibrate (default 512).")] = None,
@@ -50,7 +54,7 @@ def quantize(
         model,
         images,
         out,
-        bits,
+        BitPlan.parse(bits).with_edges(first, last),
         image_list,
         max_images,
         preprocess,

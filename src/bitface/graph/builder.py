@@ -6,7 +6,6 @@ import re
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.fx import Graph, GraphModule, Node
 
 from bitface.errors import BitfaceError
@@ -20,12 +19,12 @@ class Builder:
     """A graph in the making. Nodes carry `meta["shape"]`, with `BATCH` for the free batch dimension."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        # Tensors without content, so that every module can be asked for the shape that it gives.
+        # Of no images: every module gives its shape, and nothing is computed.
         self._values: dict[Node, Tensor] = {}
         self._root = nn.Module()
         self._graph = Graph()
         self.input = self._graph.placeholder("image")
-        self._record(self.input, torch.empty((BATCH, *shape), device="meta"))
+        self._record(self.input, torch.empty((0, *shape)))
 
     def constant(self, name: str, value: Tensor) -> Node:
         """A fixed tensor that is an operand of an operator, not a weight of one."""
@@ -34,7 +33,7 @@ class Builder:
         target, holder, leaf = self._place(name)
         holder.register_buffer(leaf, value)
         node = self._graph.get_attr(target)
-        self._record(node, value.to("meta"))
+        self._record(node, value)
         return node
 
     def add(self, name: str, module: nn.Module, *inputs: Node) -> Node:
@@ -45,15 +44,17 @@ class Builder:
         """
         shapes = ", ".join(map(shape_text, inputs))
         try:
-            state = {key: weight.to("meta") for key, weight in module.state_dict().items()}
             with torch.no_grad():
-                value = functional_call(module.eval(), state, tuple(self._values[node] for node in inputs))
+                value = module.eval()(*(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit
-            reason = one_line(error).replace(str(BATCH), "N")
-            raise BitfaceError(f"{name}: {type(module).__name__} can't take inputs of {shapes}: {reason}") from error
-        if value.shape[:1] != (BATCH,) or BATCH in value.shape[1:]:
+            raise BitfaceError(
+                f"{name}: {type(module).__name__} can't take inputs of {shapes}: {one_line(error)}"
+            ) from error
+        along_batch = getattr(module, "dim", None) in (0, -value.dim())
+        resized = isinstance(module, Reshape) and math.prod(module.tail) != math.prod(shape_of(inputs[0])[1:])
+        if value.shape[:1] != (0,) or along_batch or resized:
             raise BitfaceError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
-        if 0 in value.shape:
+        if 0 in value.shape[1:]:
             raise BitfaceError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
         if not all(math.isfinite(n) for n in attributes(module).values() if isinstance(n, float)):
             raise BitfaceError(f"{name}: {type(module).__name__} has an attribute that is NaN or infinite")
@@ -111,7 +112,7 @@ class Builder:
 
     def _record(self, node: Node, value: Tensor) -> None:
         self._values[node] = value
-        node.meta["shape"] = tuple(value.shape)
+        node.meta["shape"] = tuple(value.shape) if node.op == "get_attr" else (BATCH, *value.shape[1:])
 
     def _place(self, name: str) -> tuple[str, nn.Module, str]:
         """A dotted name that nothing has yet and Python accepts, the module to hold it, and its last part."""

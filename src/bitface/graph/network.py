@@ -74,7 +74,13 @@ def load_network(path: Path, preprocess: str | None = None) -> Network:
     if path.suffix.lower() == ".onnx":
         graph, metadata = from_onnx(path)
     elif path.suffix.lower() in (".pt", ".pth", ".safetensors", ".ckpt"):
-        graph = torch_reader.from_module(backbones.load(path))
+        module = backbones.load(path)
+        try:
+            graph = torch_reader.from_module(module)
+        except BitfaceError as error:
+            raise BitfaceError(
+                f"{path}: isn't for images of 112 x 112 ({error}); export the network to ONNX"
+            ) from error
     else:
         raise BitfaceError(f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone")
     network = _checked(graph, str(path), path.stem)

@@ -345,16 +345,24 @@ def max_min(context: Context, *operands: Value) -> Node:
 
 
 def quantize_linear(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Node:
-    """A QDQ pair of an activation: its dequantization does nothing more."""
+    """The first half of a pair, which does all that the pair does."""
     dtype = np.uint8 if zero_point is None else np.asarray(zero_point).dtype
     if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in (np.int8, np.uint8):
         context.refuse("quantizes an activation per channel, or to other integers than int8 and uint8")
-    zero = 0 if zero_point is None else int(np.asarray(zero_point).item())
-    return context.add(QuantizeDequantize(float(np.asarray(scale).item()), zero, 8, dtype == np.int8), x)
+    integers = _integers(scale, zero_point)
+    node = context.add(QuantizeDequantize(*integers, 8, dtype == np.int8), x)
+    node.meta["integers"] = integers
+    return node
 
 
-def dequantize_linear(context: Context, x: Node, *_: Value) -> Node:
+def dequantize_linear(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Node:
+    if x.meta.get("integers") != _integers(scale, zero_point):
+        context.refuse("doesn't give back what was quantized just before")
     return x
+
+
+def _integers(scale: Value, zero_point: Value) -> tuple[float, int]:
+    return np.asarray(scale).item(), 0 if zero_point is None else np.asarray(zero_point).item()
 
 
 def _axis(axis: int, rank: int) -> int:

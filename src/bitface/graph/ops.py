@@ -238,7 +238,7 @@ def rebuild(name: str, values: dict[str, Any]) -> nn.Module:
     if name not in VOCABULARY:
         raise ValueError(f"unknown operator {name!r}")
     kind = VOCABULARY[name]
-    unknown = set(values) - set(inspect.signature(kind).parameters)
+    unknown = set(values) - (set(inspect.signature(kind).parameters) - _IGNORED)
     if unknown:
         raise ValueError(f"operator {name} has no attribute {sorted(unknown)}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}

@@ -36,6 +36,9 @@ def module_of(graph: GraphModule, node: Node) -> nn.Module | None:
 
 def insert_after(graph: GraphModule, node: Node, name: str, module: nn.Module, *inputs: Node) -> Node:
     """A new node behind `node` (reading it unless told otherwise), with the shape of its value."""
+    holder = graph.get_submodule(name.rpartition(".")[0])
+    while hasattr(holder, name.rpartition(".")[2]):
+        name += "_"
     graph.add_submodule(name, module)
     with graph.graph.inserting_after(node):
         new = graph.graph.call_module(name, inputs or (node,))
@@ -219,9 +222,7 @@ def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
     )
     linear.load_state_dict({**layer.state_dict(), "weight": layer.weight.reshape(-1, features)})
     _replace(graph, node, linear)
-    with graph.graph.inserting_before(node):
-        graph.add_submodule(f"{node.target}_input", Reshape((features,)))
-        view = graph.graph.call_module(f"{node.target}_input", (source,))
+    view = insert_after(graph, source, f"{node.target}_input", Reshape((features,)))
     view.meta["shape"] = (shape_of(source)[0], features)
     map_shape = shape_of(node)
     node.args = (view,)

@@ -125,8 +125,8 @@ def tensor_table(network: Network) -> tuple[list[dict[str, Any]], list[dict[str,
             Roles: image, activation, weight, bias, scale, slope, affine, constant. Bits: a number, 32 for
             float32 and for the int32 of a bias (the detail says which), or "fused": read only on the way to
             a rounding, so that an integer engine never stores it.
-        unquantized: `name`, `role` and `reason`; the role "operator" is arithmetic in floating point. Scales
-            aren't listed, as they are what the integers mean.
+        unquantized: `name`, `role` and `reason`; the role "operator" is arithmetic in floating point without
+            parameters of its own, or a whole layer. Scales aren't listed: they are what the integers mean.
     """
     rows = list(_Table(network.graph).rows())
     tensors = [dict(zip(_KEYS, row, strict=False)) for row in rows if row[1] != "operator"]
@@ -155,7 +155,9 @@ class _Table:
                 yield "image", "image", bits, "float32 as given", self._why_float(node)
             elif module is not None:
                 yield from self._parameters(node, name, module)
-                if reason := self._why_float_operator(node, module):
+                reason = self._why_float_operator(node, module)
+                # Slopes and affines have rows of their own that say the same.
+                if reason and not isinstance(module, (nn.PReLU, ops.ChannelAffine, *ops.NORMS)):
                     yield name, "operator", _FLOAT, "", reason
                 self.bits[node] = bits = self._bits_of(node, module)
                 yield name, "activation", bits, self._detail(node, module), self._why_float(node)

@@ -14,6 +14,7 @@ from bitface.data.synthetic import make_faces, write_faces
 from bitface.files import write_json
 from bitface.jobs.evaluate import evaluate_model
 from bitface.jobs.quantize import QuantizeRequest, quantize_model, report_of
+from bitface.quant import BitPlan
 from bitface.runtime import open_model
 from bitface.runtime.bench import bench
 
@@ -51,7 +52,7 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps | None = No
             teacher,
             [folder],
             out / bits,
-            bits,
+            BitPlan.parse(bits),
             max_images=_QUICK_CALIBRATION if quick else _CALIBRATION,
             preprocess="rgb-raw",
             seed=seed,

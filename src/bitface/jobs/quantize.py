@@ -22,6 +22,7 @@ from bitface.graph.onnx_writer import PROFILES
 from bitface.graph.summary import summarise, tensor_table
 from bitface.jobs import faces as job_faces
 from bitface.quant import BitPlan, Calibration, quantize
+from bitface.quant.plan import PlannedLayer
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
 from bitface.runtime.model import export
@@ -40,7 +41,7 @@ class QuantizeRequest:
     model: Path
     images: list[Path]
     out: Path
-    bits: str = "w8a8"
+    plan: BitPlan = field(default_factory=BitPlan)
     image_list: Path | None = None
     max_images: int | None = None
     preprocess: str | None = None
@@ -63,7 +64,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps | None = None) -> dict
             `skipped.csv`, which lists images that can't be used.
     """
     steps = steps or (lambda name: lambda done, total: None)
-    plan = BitPlan.parse(request.bits)
+    plan = request.plan
     if request.out.exists() and not request.out.is_dir():
         raise BitfaceError(f"{request.out}: is a file; --out names a folder")
     clock = _Clock()
@@ -105,6 +106,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps | None = None) -> dict
     measured, alarms = measure_agreement(network, details, faces.held_out, steps("checking held-out faces"))
     warnings += alarms
     clock.lap("agreement")
+    notes += _heavy_edges(layers, student)
     with _staging(request.out) as folder:
         sizes = {"model.bitface": artifact.write(folder / "model.bitface", details)}
         for profile in PROFILES:
@@ -141,7 +143,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps | None = None) -> dict
                     "parameters": parameters,
                     "bytes": -(-parameters * layer.bits.weight // 8),
                 }
-                for layer, parameters in ((bits[name], count) for name, count in _weights(student, bits))
+                for layer, parameters in ((bits[name], count) for name, count in _weights(student, list(bits)))
             ],
             "tensors": tensors,
             "unquantized": unquantized,
@@ -274,9 +276,24 @@ def _headline(result: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _weights(student: Network, planned: dict[str, Any]) -> list[tuple[str, int]]:
+def _heavy_edges(layers: list[PlannedLayer], student: Network) -> list[str]:
+    """A note where a layer that is exempt from the plan takes most of the bytes."""
+    counts = dict(_weights(student, [layer.name for layer in layers]))
+    sizes = {layer.name: counts[layer.name] * layer.bits.weight / 8 for layer in layers}
+    return [
+        f"{layer.name} ({layer.reason}) stays at {layer.bits.weight} bits and takes {sizes[layer.name] / total:.0%} of "
+        f"the weights' bytes; --{layer.reason.split()[0]} plan gives it the plan's bits"
+        for layer in layers
+        if layer.reason in ("first layer", "last layer")
+        and (total := sum(sizes.values()))
+        and sizes[layer.name] > total / 2
+        and layer.bits.weight > min(other.bits.weight for other in layers)
+    ]
+
+
+def _weights(student: Network, names: list[str]) -> list[tuple[str, int]]:
     modules = dict(student.graph.named_modules())
-    counts = {name: getattr(getattr(modules.get(name), "weight", None), "numel", lambda: 0)() for name in planned}
+    counts = {name: getattr(getattr(modules.get(name), "weight", None), "numel", lambda: 0)() for name in names}
     return list(counts.items())
 
 

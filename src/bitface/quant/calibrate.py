@@ -1,5 +1,7 @@
 """Finds the numbers of a student on calibration faces: ranges of activations, scales of weights, biases."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -37,18 +39,10 @@ def activation_ranges(
     }
     observers = {name: OBSERVERS[observer]() for name in watched}
     looks = max((o.looks for o in observers.values()), default=0)
-    look = 0
-
-    def watch(name: str, value: Tensor) -> None:
-        _observe(observers[name], name, value, look)
-
-    def advance(done: int, total: int) -> None:
-        if progress:
-            progress(look * total + done, looks * total)
-
     student.enable(False)  # a quantizer that is switched off passes on what it would have to quantize
     try:
         for look in range(looks):
+            watch, advance = partial(_observe, observers, look), partial(_advance, progress, look, looks)
             run_watched(student.graph, watched, watch, batches, count, advance)
     finally:
         student.enable(True)
@@ -139,7 +133,13 @@ def _before_prelu(student: Student) -> list[str]:
     return [name for name in sources if name in integer & set(student.quantized_layers())]
 
 
-def _observe(observer: MinMax, name: str, value: Tensor, look: int) -> None:
+def _observe(observers: dict[str, MinMax], look: int, name: str, value: Tensor) -> None:
+    observer = observers[name]
     observer.update(value, look)
     if not np.isfinite(observer.high - observer.low):
         raise BitfaceError(f"'{name}' is NaN or infinite on the calibration faces; check the preprocessing")
+
+
+def _advance(progress: Progress | None, look: int, looks: int, done: int, count: int) -> None:
+    if progress:
+        progress(look * count + done, looks * count)

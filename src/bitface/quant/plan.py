@@ -4,7 +4,7 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,18 @@ class BitPlan:
         if str(word).lower().endswith((".yaml", ".yml")):
             return _from_yaml(Path(word))
         return BitPlan.from_json({"bits": word})
+
+    def with_edges(self, first: str | None = None, last: str | None = None) -> "BitPlan":
+        """The plan with other bits for the first or the last layer; `plan` means like the rest, None as it was.
+
+        Raises:
+            UsageError: unknown bits.
+        """
+
+        def edge(word: str | None, kept: LayerBits | None) -> LayerBits | None:
+            return kept if word is None else None if word == "plan" else LayerBits.parse(word, True)
+
+        return replace(self, first=edge(first, self.first), last=edge(last, self.last))
 
     def resolve(self, layers: Sequence[tuple[str, str, bool, bool]]) -> list[PlannedLayer]:
         """The bits of each layer.

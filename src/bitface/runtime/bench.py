@@ -4,30 +4,42 @@ Absolute milliseconds of a shared machine mean little; ratios of medians of the 
 the spread of either side is too large, none is given.
 """
 
-import os
+import json
+import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
-from bitface.errors import BitfaceError
-from bitface.runtime import engines
-from bitface.runtime.machine import cpu_flags, describe
-from bitface.runtime.model import Model
+from bitface.errors import BitfaceError, UsageError
+from bitface.runtime.engines import start
+from bitface.runtime.machine import describe, has_bf16, pinned
+from bitface.runtime.model import TEACHER_KEY, Model
 
 Progress = Callable[[int, int], None]
+Key = TypeVar("Key", bound=Hashable)
+Interval = tuple[float, float]
 
+ENGINES = ("openvino", "onnxruntime")
 WARM_UP = 10
-ROUNDS = 12
-RUNS = 60
-_FEWEST = 15
-_BUDGET = 20.0
+ROUNDS = 10
+SECONDS = 10.0
+ENOUGH_RUNS = 50
+FEWEST_RUNS = 15
+# A round takes at most this many runs of one contender.
+_IN_A_ROW = 10
+# Runs shorter than this (ms) feel that others emptied the caches: each turn begins with one that isn't timed.
+_COLD = 20.0
 # The interquartile range, as a share of the median, above which a ratio means nothing.
 MEANINGLESS = 0.20
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+# What each precision is compared with.
+_COMPARED = {"f32": (), "bf16": ("f32",), "int8": ("f32", "bf16")}
+_RESAMPLED = 1000
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -37,10 +49,11 @@ class Row:
     Attributes:
         median_ms, iqr_ms, p95_ms: of one run with `batch` images, in milliseconds.
         per_second: images per second at the median.
-        ratio: how many times as fast as `baseline`, the same network in float32 on the same engine; None with a
-            `note` where the spread makes it meaningless, or where there is no baseline.
-        ratio_interval: 95 % interval of the ratio (bootstrap over runs).
-        ratio_bf16: the same against the float network in bf16.
+        baseline: the same network in float32 on the same engine.
+        ratio: how many times as fast as the baseline; None with a `note` where the spread makes it meaningless or
+            there is no baseline.
+        ratio_interval: 95 % of the ratio (bootstrap over rounds).
+        ratios: the ratio to the same network in `f32` and, where measured, in `bf16`.
     """
 
     model: str
@@ -55,8 +68,8 @@ class Row:
     per_second: float
     baseline: str | None = None
     ratio: float | None = None
-    ratio_interval: tuple[float, float] | None = None
-    ratio_bf16: float | None = None
+    ratio_interval: Interval | None = None
+    ratios: dict[str, float | None] = field(default_factory=dict)
     note: str | None = None
 
 
@@ -67,179 +80,215 @@ class BenchResult:
     machine: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
+        """`machine` in a line, `versions` in detail (`machine.describe`), `notes`, and `rows`."""
+        facts = self.machine
+        line = f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, OpenVINO {facts['openvino']}"
+        line += f", ONNX Runtime {facts['onnxruntime']}"
         rows = [asdict(row) for row in self.rows]
-        machine = f"{self.machine['cpu']}, {self.machine['cores']} cores"
-        return {"machine": machine, "versions": self.machine, "notes": list(self.notes), "rows": rows}
+        return {"machine": line, "versions": facts, "notes": list(self.notes), "rows": rows}
 
 
 @dataclass(frozen=True, eq=False)
 class _Contender:
+    """A model on an engine. Contenders of one `family` hold the same network."""
+
     model: Model
     label: str
     family: str
     engine: str
     precision: str
+    note: str | None = None
 
 
 def bench(
     models: Sequence[Model],
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
-    engines_used: Sequence[str] = ("openvino", "onnxruntime"),
-    runs: int = RUNS,
+    engines: Sequence[str] = ENGINES,
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
     progress: Progress | None = None,
 ) -> BenchResult:
-    """Measures each model on each engine: float networks in float32 (and bf16 where the CPU has it), integer ones.
+    """Measures float networks in float32 (and bf16 where the CPU has it) and integer ones, on each engine.
+
+    An exported file runs on its own engine only.
+
+    Args:
+        rounds, seconds: see `race`; every batch size with every number of threads is a race of its own.
+        progress: called with (turns taken, turns in all).
 
     Raises:
-        BitfaceError: an engine refuses a model.
+        UsageError: no model, an unknown engine, or batches, threads or rounds below 1.
+        BitfaceError: no model runs on these engines, or an engine refuses one.
     """
-    contenders, notes = _contenders(models, engines_used)
+    if not models or set(engines) - set(ENGINES) or min((*batches, *threads, rounds), default=0) < 1:
+        raise UsageError(f"bench needs models, engines of {', '.join(ENGINES)}, and whole numbers from 1")
+    contenders, notes = _contenders(models, engines)
     groups = [(batch, count) for batch in batches for count in threads]
     rows: list[Row] = []
     for index, (batch, count) in enumerate(groups):
-        with _pinned(count) as pinned:
-            calls = {item: _runner(item, batch, count) for item in contenders}
-            timings = race(calls, runs, _within(progress, index, len(groups)))
-        if not pinned:
-            notes.append(f"{count} threads weren't pinned: this system can't, or has fewer cores")
-        rows += compare(timings, batch, count)
-    return BenchResult(tuple(rows), tuple(dict.fromkeys(notes)), describe())
+        with pinned(count) as pin:
+            calls = {contender: _runner(contender, batch, count) for contender in contenders}
+            step = (lambda done, total, i=index: progress(i * total + done, len(groups) * total)) if progress else None
+            times = race(calls, rounds, seconds, step, prepare=pin)
+            cores = pin()
+        where = f"cores {', '.join(map(str, cores))}" if cores else "no cores: this system can't, or has too few"
+        notes.append(f"batch {batch}, {count} thread{'s' * (count > 1)}: pinned to {where}")
+        rows += compare(times, batch, count, rounds)
+    return BenchResult(tuple(rows), tuple(notes), describe())
 
 
 def race(
-    calls: dict[Any, Callable[[], Any]], runs: int = RUNS, progress: Progress | None = None
-) -> dict[Any, list[float]]:
-    """Times every call in turn, round after round from another start; milliseconds of each run.
+    calls: Mapping[Key, Callable[[], Any]],
+    rounds: int = ROUNDS,
+    seconds: float = SECONDS,
+    progress: Progress | None = None,
+    prepare: Callable[[], Any] | None = None,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> dict[Key, list[float]]:
+    """The milliseconds of every run, the calls taking turns, in another order each round.
 
-    After `WARM_UP` runs each, `runs` in all; fewer (at least 15) where one contender would take over 20 s.
+    Each call is first run 10 times. How many runs follow is what `seconds` per call allow: 100 at most (10 in a
+    round; 50 where there are few rounds), 15 at least. They are spread evenly over the rounds, at most 15.
+
+    Args:
+        prepare: called before the first run and once more before the first one that counts.
+        clock: gives nanoseconds.
     """
-    slowest = 0.0
-    for call in calls.values():
-        for _ in range(WARM_UP):
-            started = time.perf_counter_ns()
-            call()
-        slowest = max(slowest, (time.perf_counter_ns() - started) / 1e9)
-    count = max(_FEWEST, min(runs, int(_BUDGET / max(slowest, 1e-9))))
-    rounds = min(ROUNDS, count)
-    per_round = -(-count // rounds)
-    times: dict[Any, list[float]] = {key: [] for key in calls}
+    rounds = min(rounds, FEWEST_RUNS)
+    prepare = prepare or (lambda: None)
+    prepare()
+    took = {key: float(np.median([_run(call, clock) for _ in range(WARM_UP)])) for key, call in calls.items()}
+    prepare()
+    turns: dict[Key, list[np.ndarray]] = {}
+    for key, milliseconds in took.items():
+        affordable = int(seconds * 1e3 / max(milliseconds, 1e-6))
+        runs = max(FEWEST_RUNS, min(max(ENOUGH_RUNS, rounds * _IN_A_ROW), affordable))
+        turns[key] = np.array_split(np.arange(runs), rounds)
+    times: dict[Key, list[float]] = {key: [] for key in calls}
     order = list(calls)
-    for turn in range(rounds):
-        start = turn % len(order)
-        for key in order[start:] + order[:start]:
-            for _ in range(per_round):
-                started = time.perf_counter_ns()
+    shuffler = random.Random(_SEED)
+    for index in range(rounds):
+        shuffler.shuffle(order)
+        for place, key in enumerate(order, 1):
+            if took[key] < _COLD:
                 calls[key]()
-                times[key].append((time.perf_counter_ns() - started) / 1e6)
-        if progress:
-            progress(turn + 1, rounds)
+            times[key] += [_run(calls[key], clock) for _ in turns[key][index]]
+            if progress:
+                progress(index * len(order) + place, rounds * len(order))
     return times
 
 
-def compare(timings: dict[_Contender, list[float]], batch: int, threads: int) -> list[Row]:
-    """Rows from times, each beside its baseline."""
+def compare(times: Mapping[_Contender, Sequence[float]], batch: int, threads: int, rounds: int) -> list[Row]:
+    """The rows of one race, each beside the same network in floating point on the same engine."""
     rows = []
-    for item, times in timings.items():
-        low, median, high, late = np.percentile(times, [25, 50, 75, 95])
+    for contender, values in times.items():
+        low, median, high, late = (float(value) for value in np.percentile(values, [25, 50, 75, 95]))
+        notes = [contender.note] if contender.note else []
+        if len(values) < ENOUGH_RUNS:
+            notes.append(f"{len(values)} runs only, as they are slow")
         row = Row(
-            item.label, item.engine, item.precision, batch, threads, len(times), round(float(median), 4),
-            round(float(high - low), 4), round(float(late), 4), round(batch * 1e3 / float(median), 2),
+            contender.label, contender.engine, contender.precision, batch, threads, len(values),
+            median, high - low, late, batch * 1e3 / median,
         )  # fmt: skip
-        for base, base_times in timings.items():
-            if base is item or (base.family, base.engine) != (item.family, item.engine):
+        for base in times:
+            same = (base.family, base.engine) == (contender.family, contender.engine)
+            if not same or base.precision not in _COMPARED[contender.precision] or base.precision in row.ratios:
                 continue
+            ratio, interval, why = ratio_of(times[base], values, rounds)
+            row.ratios[base.precision] = ratio
             if base.precision == "f32":
-                ratio, interval, note = ratio_of(base_times, times)
-                name = f"{base.label} {base.engine} f32"
-                row = replace(row, baseline=name, ratio=ratio, ratio_interval=interval, note=note)
-            elif base.precision == "bf16" and item.precision == "int8":
-                row = replace(row, ratio_bf16=ratio_of(base_times, times)[0])
-        rows.append(row)
+                row = replace(row, baseline=f"{base.label} f32", ratio=ratio, ratio_interval=interval)
+                notes += [why] if why else []
+        if contender.precision != "f32" and row.baseline is None:
+            notes.append("no ratio: its float network isn't in this run")
+        rows.append(replace(row, note="; ".join(notes) or None))
     return rows
 
 
 def ratio_of(
-    base: Sequence[float], times: Sequence[float]
-) -> tuple[float | None, tuple[float, float] | None, str | None]:
-    """How many times as fast as the base, with its 95 % interval; or a note why that can't be said."""
-    for name, values in (("baseline", base), ("own", times)):
+    base: Sequence[float], times: Sequence[float], rounds: int
+) -> tuple[float | None, Interval | None, str | None]:
+    """How many times as fast as the base, with a 95 % interval; or why that can't be said.
+
+    The interval comes from drawing rounds again, the same ones of both sides: runs of one round resemble each other,
+    and what disturbs a round disturbs both.
+    """
+    for whose, values in (("the baseline's", base), ("its own", times)):
         low, median, high = np.percentile(values, [25, 50, 75])
-        if (high - low) / median > MEANINGLESS:
-            spread = (high - low) / median
-            return None, None, f"no ratio: the {name} times spread by {spread:.0%} (quartiles to median)"
-    generator = np.random.default_rng(0)
-    resampled = [np.median(generator.choice(values, (1000, len(values))), 1) for values in (base, times)]
-    low, high = np.percentile(resampled[0] / resampled[1], [2.5, 97.5])
-    ratio = float(np.median(base) / np.median(times))
-    return round(ratio, 4), (round(float(low), 4), round(float(high), 4)), None
+        if high - low > MEANINGLESS * median:
+            share = (high - low) / median
+            return None, None, f"no ratio: {whose} times spread by {share:.0%} (quartiles to median)"
+    generator = np.random.default_rng(_SEED)
+    parts = [np.array_split(np.asarray(values), min(rounds, FEWEST_RUNS)) for values in (base, times)]
+    drawn = generator.integers(0, len(parts[0]), (_RESAMPLED, len(parts[0])))
+    before, after = (
+        np.array([np.median(np.concatenate([side[i] for i in chosen])) for chosen in drawn]) for side in parts
+    )
+    lowest, highest = np.percentile(before / after, [2.5, 97.5])
+    return float(np.median(base) / np.median(times)), (float(lowest), float(highest)), None
 
 
-def _contenders(models: Sequence[Model], used: Sequence[str]) -> tuple[list[_Contender], list[str]]:
-    floats = {model.network.fingerprint(): model for model in models if not model.integer}
-    notes, result = [], []
-    for model, label in zip(models, _labels(models), strict=True):
-        family = model.network.fingerprint()
-        if model.details is not None:
-            family = str(model.details.teacher.get("fingerprint"))
-        if family not in floats and len(floats) == 1:
-            family = next(iter(floats))
-        for engine in used:
+def _contenders(models: Sequence[Model], engines: Sequence[str]) -> tuple[list[_Contender], list[str]]:
+    floats = [model for model in models if not model.integer]
+    contenders, notes = [], []
+    for model, label in zip(models, labels([model.path for model in models]), strict=True):
+        family, note = _family(model, floats)
+        for engine in engines:
             if model.profile not in (None, engine):
                 continue
-            precisions = ["int8" if model.integer else "f32"]
-            if engine == "openvino" and not model.integer:
-                if cpu_flags() & _BF16_FLAGS:
-                    precisions.append("bf16")
-                else:
-                    notes.append("bf16 left out: this CPU has no instructions for it")
-            result += [_Contender(model, label, family, engine, precision) for precision in precisions]
-    if not result:
-        raise BitfaceError("nothing to measure: no model runs on the engines asked for")
-    return result, notes
+            precisions = ["int8"] if model.integer else ["f32"]
+            if engine == "openvino" and not model.integer and has_bf16():
+                precisions.append("bf16")
+            elif engine == "openvino" and not model.integer:
+                notes.append("bf16 left out: this CPU isn't known to have instructions for it")
+            contenders += [_Contender(model, label, family, engine, precision, note) for precision in precisions]
+    if not contenders:
+        raise BitfaceError(f"nothing to measure: no model runs on {' or '.join(engines)}")
+    return contenders, list(dict.fromkeys(notes))
 
 
-def _within(progress: Progress | None, index: int, groups: int) -> Progress | None:
-    """The progress of one group as a part of the whole."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(index * total + done, groups * total)
+def _family(model: Model, floats: Sequence[Model]) -> tuple[str, str | None]:
+    """The fingerprint of the float network that a model is or was made from, and a remark where that is a guess."""
+    if not model.integer:
+        return model.network.fingerprint(), None
+    stored = model.network.metadata.get(TEACHER_KEY, "{}")
+    teacher = model.details.teacher if model.details else json.loads(stored)
+    wanted = teacher.get("fingerprint")
+    for other in floats:
+        # A float file that doesn't say its preprocessing is the same network all the same.
+        named = other.with_preprocess(model.preprocess) if model.preprocess else other
+        if wanted in (other.network.fingerprint(), named.network.fingerprint()):
+            return other.network.fingerprint(), None
+    if len(floats) == 1:
+        return floats[0].network.fingerprint(), "compared with the only float network here, which it wasn't made from"
+    return str(wanted), None
 
 
-def _labels(models: Sequence[Model]) -> list[str]:
-    """File names, with the folder in front where two are the same."""
-    names = [model.path.name for model in models]
-    return [
-        f"{model.path.parent.name}/{name}" if names.count(name) > 1 else name
-        for model, name in zip(models, names, strict=True)
-    ]
+def labels(paths: Sequence[Path]) -> list[str]:
+    """File names, with the folder in front of those that there are twice, and a number where that doesn't help."""
+    names = Counter(path.name for path in paths)
+    result: list[str] = []
+    for path in paths:
+        label = f"{path.parent.name}/{path.name}" if names[path.name] > 1 else path.name
+        result.append(label if label not in result else f"{label} ({result.count(label) + 1})")
+    return result
 
 
-def _runner(item: _Contender, batch: int, threads: int) -> Callable[[], Any]:
-    network = item.model.network
-    generator = np.random.default_rng(0)
+def _runner(contender: _Contender, batch: int, threads: int) -> Callable[[], Any]:
+    """One run on normalised random images."""
+    network = contender.model.network
+    generator = np.random.default_rng(_SEED)
     if network.preprocess is not None:
-        pixels = generator.integers(0, 256, (batch, *network.size, 3), dtype=np.uint8)
-        images = network.preprocess(pixels)
+        images = network.preprocess(generator.integers(0, 256, (batch, *network.size, 3), dtype=np.uint8))
     else:
         images = generator.standard_normal((batch, 3, *network.size), dtype=np.float32)
-    precision = "bf16" if item.precision == "bf16" else "f32"
-    run = engines.start(item.model, item.engine, batch, threads, precision)
+    precision = "bf16" if contender.precision == "bf16" else "f32"
+    run = start(contender.model, contender.engine, batch, threads, precision)
     return lambda: run(images)
 
 
-@contextmanager
-def _pinned(threads: int) -> Iterator[bool]:
-    """Keeps this process on as many cores as it has threads, where the system can."""
-    if not hasattr(os, "sched_setaffinity"):
-        yield False
-        return
-    before = os.sched_getaffinity(0)
-    if threads > len(before):
-        yield False
-        return
-    os.sched_setaffinity(0, sorted(before)[:threads])
-    try:
-        yield True
-    finally:
-        os.sched_setaffinity(0, before)
+def _run(call: Callable[[], Any], clock: Callable[[], int]) -> float:
+    started = clock()
+    call()
+    return (clock() - started) / 1e6

@@ -1,43 +1,107 @@
-"""The machine and the versions that a measurement belongs to."""
+"""The machine and the versions that a figure was measured with."""
 
 import os
 import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+# What decides how fast a network runs, as Linux names it: on x86, and on Arm.
+_X86 = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+_ARM = ("asimddp", "i8mm", "bf16", "sve")
+_NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 _PACKAGES = ("bitface", "torch", "onnx", "onnxruntime", "openvino", "numpy")
-
-
-def cpu_flags() -> set[str]:
-    """The instruction sets of the CPU as the system names them; empty where it doesn't."""
-    return set(_cpuinfo("flags").split())
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_CPUINFO = Path("/proc/cpuinfo")
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+_UNKNOWN = "unknown"
 
 
 def describe() -> dict[str, str]:
-    """CPU, cores, system and versions, as text."""
+    """CPU, instruction sets, cores, system, Python and the versions of what computes; `unknown` what no one says."""
     flags = cpu_flags()
     return {
-        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
-        "isa": " ".join(flag for flag in _FLAGS if flag in flags),
-        "cores": str(cores()),
-        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine() or _UNKNOWN,
+        "isa": " ".join(name for name in _X86 + _ARM if name in flags) or _UNKNOWN,
+        "cores": str(len(cores())),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
     }
 
 
-def _cpuinfo(field: str) -> str:
+def cpu_flags() -> set[str]:
+    """The instruction sets of the CPU as the system names them; empty where it doesn't (only Linux does)."""
+    return set((_cpuinfo("flags") or _cpuinfo("Features")).split())
+
+
+def has_bf16() -> bool:
+    """Whether the CPU is known to compute in bfloat16 itself. Where that is emulated, it is slower than float32."""
+    return bool(_NATIVE_BF16 & cpu_flags())
+
+
+def cores() -> list[int]:
+    """The logical cores that this process may run on: one of each physical core first, then their siblings."""
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    seen: set[str] = set()
+    first: list[int] = []
+    second: list[int] = []
+    for core in sorted(os.sched_getaffinity(0)):
+        try:
+            siblings = Path(_SIBLINGS.format(core)).read_text()
+        except OSError:
+            siblings = str(core)
+        (second if siblings in seen else first).append(core)
+        seen.add(siblings)
+    return first + second
+
+
+@contextmanager
+def pinned(count: int) -> Iterator[Callable[[], list[int]]]:
+    """Keeps the process on as many cores as it computes with, and gives it back the others at the end.
+
+    Yields a function that pins all threads there are, to be called again when there may be new ones: engines start
+    threads of their own, and with cores of their own choice. It gives the cores; none where the system can't do it
+    (only Linux can) or there are fewer than `count`.
+    """
+    available = cores()
+    chosen = available[:count] if len(available) >= count and hasattr(os, "sched_setaffinity") else []
+    before: dict[int, set[int]] = {}
+
+    def pin() -> list[int]:
+        known = bool(before)
+        for thread in _threads() if chosen else []:
+            with suppress(OSError):  # it may have ended in the meantime
+                # A thread that is new since the last time has inherited its cores from a pinned one.
+                before.setdefault(thread, set(available) if known else os.sched_getaffinity(thread))
+                os.sched_setaffinity(thread, chosen)
+        return chosen
+
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        yield pin
+    finally:
+        for thread in _threads() if before else []:
+            with suppress(OSError):
+                os.sched_setaffinity(thread, before.get(thread, available))
+
+
+def _threads() -> list[int]:
+    """The threads of this process; 0, the one that asks, where there is no /proc."""
+    try:
+        return [int(entry.name) for entry in Path("/proc/self/task").iterdir()]
+    except OSError:
+        return [0]
+
+
+def _cpuinfo(field: str) -> str:
+    """A field of the first processor in /proc/cpuinfo; empty where there is none."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == field), "")
+    pairs = (line.partition(":") for line in lines)
+    return next((value.strip() for key, _, value in pairs if key.strip() == field), "")
 
 
 def _version(name: str) -> str:

@@ -1,0 +1,302 @@
+"""What is written, against torch, ONNX Runtime, OpenVINO and an integer engine of our own."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from PIL import Image
+from quant.small import Mixed, PreActivation, faces, network
+from torch import Tensor, nn
+
+from bitface import backbones
+from bitface.graph import Network, load_network, ops, to_onnx
+from bitface.graph.integer import QuantizeDequantize
+from bitface.graph.onnx_writer import PROFILES, Profile
+from bitface.quant import BitPlan, Calibration, LayerBits, quantize
+
+from . import integer_oracle
+
+QUICK = Calibration("minmax", bias_correction=False)
+PLANS = {
+    "w8a8": BitPlan(),
+    "w4a4": BitPlan.parse("w4a4"),
+    "w3a8": BitPlan.parse("w3a8"),
+    "w8a32": BitPlan.parse("w8a32"),
+    "one float layer": BitPlan(layers=(("fc", LayerBits(32, 8)),)),
+    "asymmetric": BitPlan(LayerBits(4, 6), weights_symmetric=False, activations="asymmetric"),
+    "symmetric": BitPlan(LayerBits(6, 4), activations="symmetric"),
+    "per tensor": BitPlan(weights_symmetric=False, weights_per_channel=False),
+}
+# What ONNX Runtime may do in integers, and what moves data only.
+INTEGER = {"QuantizeLinear", "QLinearConv", "QLinearAdd", "QGemm", "Clip", "Transpose", "Reshape", "NhwcMaxPool"}
+
+
+class Odds(nn.Module):
+    """What face networks have now and then: an attention of channels, average pooling, rows, a normalised output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Conv2d(3, 8, 3, 2, 1)
+        self.squeeze = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.Hardswish(), nn.Conv2d(4, 8, 1))
+        self.pool = nn.AvgPool2d(3, 2, 1)
+        self.rows = nn.Linear(16, 6)
+        self.slope = nn.PReLU()
+        self.embedding = nn.Linear(48, 10)
+        self.last = nn.Linear(10, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.image(x))
+        x = self.pool(x * torch.sigmoid(self.squeeze(x)))
+        x = self.embedding(torch.flatten(self.slope(self.rows(torch.flatten(x, 2))), 1))
+        return nn.functional.normalize(self.last(nn.functional.leaky_relu(x)))
+
+
+def small(name: str) -> Network:
+    if name in ("mixed", "pre-activation", "odds"):
+        module, size = {"mixed": (Mixed, 16), "pre-activation": (PreActivation, 8), "odds": (Odds, 16)}[name]
+        return network(module(), size)
+    size = 16 if name == "iresnet18" else 32
+    name, _, activation = name.partition(" ")
+    return network(backbones.create(name, input_size=size, **({"activation": activation} if activation else {})), size)
+
+
+def inputs(net: Network, count: int, seed: int = 1) -> np.ndarray:
+    assert net.preprocess is not None
+    return net.preprocess(faces(count, net.size[0], seed))
+
+
+def simulate(net: Network, images: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return net.graph(torch.from_numpy(images)).numpy()
+
+
+def run_onnx(model: onnx.ModelProto, images: np.ndarray, optimised: Path | bool = True) -> np.ndarray:
+    """ONNX Runtime's output; a path receives the graph that it made of the model, False keeps it from making one."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # The exact kernels on CPUs whose fast ones saturate (AVX2 and AVX-512 without VNNI).
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if isinstance(optimised, Path):
+        options.optimized_model_filepath = str(optimised)
+    elif not optimised:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def run_openvino(model: onnx.ModelProto, images: np.ndarray) -> np.ndarray:
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    return compiled(images)[0]
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(((a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)).mean())
+
+
+def check_exact(integer: Network, images: np.ndarray, folder: Path) -> Counter[str]:
+    """ONNX Runtime gives the oracle's numbers; the operators that it ran."""
+    model = to_onnx(integer.graph, "onnxruntime")
+    found = run_onnx(model, images, folder / "optimised.onnx")
+    assert np.abs(found - integer_oracle.run(model, images)).max() == 0
+    return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
+
+
+@pytest.mark.parametrize("word", ["w8a8", "w4a4"])
+@pytest.mark.parametrize(
+    ("name", "convolutions", "additions"),
+    [
+        ("mobilefacenet:0.25 relu", 49, 12),
+        ("mobilefacenet:0.25 relu6", 49, 12),
+        # 33 PReLUs: two more convolutions and two additions in the place of each, as some slopes are negative
+        ("mobilefacenet:0.25 prelu", 49 + 2 * 33, 12 + 2 * 33),
+        ("mobilenetv2", 52, 10),
+    ],
+)
+def test_onnxruntime_equals_the_integer_oracle(
+    tmp_path: Path, name: str, convolutions: int, additions: int, word: str
+) -> None:
+    net = small(name)
+    for module in net.graph.modules():
+        if isinstance(module, nn.PReLU):
+            module.weight.data[::3] *= -1
+    integer, _ = quantize(net, faces(8, 32), BitPlan.parse(word), QUICK)
+    operators = check_exact(integer, inputs(net, 3), tmp_path)
+    assert set(operators) <= INTEGER
+    assert operators["QuantizeLinear"] == 1  # the image
+    found = operators["QLinearConv"], operators["QLinearAdd"], operators["QGemm"]
+    assert found == (convolutions, additions, 1)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "iresnet18"])
+def test_residual_networks_equal_the_integer_oracle(tmp_path: Path, name: str) -> None:
+    net = small(name)
+    integer, _ = quantize(net, faces(8, net.size[0]), BitPlan(), QUICK)
+    operators = check_exact(integer, inputs(net, 2), tmp_path)
+    assert operators["QGemm"] == 1
+    # What IResNet leaves in float: the BatchNorm in front of each of 8 blocks, and the PReLU inside of it, whose
+    # convolution costs more than it.
+    left = {"Mul": 16, "Add": 16, "Min": 8, "Relu": 8} if name == "iresnet18" else {}
+    moved = INTEGER | {"DequantizeLinear"} if left else INTEGER
+    assert {kind: count for kind, count in operators.items() if kind not in moved} == left
+
+
+@pytest.mark.parametrize("plan", [name for name in PLANS if name not in ("w8a32", "one float layer")])
+@pytest.mark.parametrize("name", ["mixed", "pre-activation"])
+def test_every_kind_of_plan_equals_the_integer_oracle(tmp_path: Path, name: str, plan: str) -> None:
+    net = small(name)
+    integer, _ = quantize(net, faces(8, net.size[0]), PLANS[plan])
+    operators = check_exact(integer, inputs(net, 5), tmp_path)
+    assert not {"Conv", "FusedConv", "Gemm", "MatMul"} & set(operators)
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "word"), [("foamliu", "rgb-imagenet"), ("prelu", None)])
+def test_public_networks_equal_the_integer_oracle(data_dir: Path, tmp_path: Path, name: str, word: str | None) -> None:
+    net = load_network(data_dir / "models" / f"{name}_mobilefacenet.onnx", word)
+    assert net.preprocess is not None
+    files = sorted((data_dir / "att" / "images").rglob("*.*g"))[::20]
+    real = np.stack([np.array(Image.open(file).convert("RGB")) for file in files])
+    integer, _ = quantize(net, real, BitPlan())
+    for images in (net.preprocess(real[:8]), inputs(net, 8)):
+        operators = check_exact(integer, images, tmp_path)
+        # The one affine is the normalisation of the image inside of the network.
+        assert set(operators) - INTEGER == ({"Mul", "Add"} if name == "prelu" else set())
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", ["mixed", "pre-activation"])
+def test_integer_files_hold_no_float_weights_and_a_free_batch(name: str, plan: str, profile: Profile) -> None:
+    net = small(name)
+    integer, _ = quantize(net, faces(4, net.size[0]), PLANS[plan], QUICK)
+    model = to_onnx(integer.graph, profile)
+    onnx.checker.check_model(model, full_check=True)
+    allowed = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
+    for tensor in model.graph.initializer:
+        assert tensor.data_type in allowed
+        sides = [side for side in tensor.dims if side != 1]
+        float_layer = plan == "one float layer" and tensor.name == "fc.weight"
+        assert tensor.data_type != TensorProto.FLOAT or len(sides) <= 1 or float_layer, tensor.name
+        assert tensor.data_type != TensorProto.INT64 or tensor.name.endswith(".shape")
+    three = inputs(net, 3)
+    for optimised in (True, False):
+        rows = np.concatenate([run_onnx(model, image[None], optimised) for image in three])
+        np.testing.assert_allclose(run_onnx(model, three, optimised), rows, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds"])
+def test_integer_files_compute_the_simulation(name: str, plan: str, profile: Profile) -> None:
+    if name == "odds" and plan == "one float layer":
+        pytest.skip("names a layer of the other networks")
+    net = small(name)
+    integer, _ = quantize(net, faces(8, net.size[0]), PLANS[plan])
+    model, images = to_onnx(integer.graph, profile), inputs(net, 8)
+    assert cosine(run_onnx(model, images, False), simulate(integer, images)) > 0.999
+    assert cosine(run_onnx(model, images), simulate(integer, images)) > 0.999
+
+
+@pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds", "mobilefacenet:0.25 prelu"])
+def test_openvino_runs_its_profile(name: str) -> None:
+    net = small(name)
+    integer, _ = quantize(net, faces(8, net.size[0]), BitPlan())
+    images = inputs(net, 16)
+    assert cosine(run_openvino(to_onnx(integer.graph, "openvino"), images), simulate(integer, images)) >= 0.995
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds", "mobilefacenet:0.25 relu6"])
+def test_float_networks_in_both_profiles(name: str, profile: Profile) -> None:
+    net = small(name)
+    model, images = to_onnx(net.graph, profile, {"key": "value", "list": [1]}), inputs(net, 3)
+    onnx.checker.check_model(model, full_check=True)
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"key": "value", "list": "[1]"}
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "embedding"]
+    expected = simulate(net, images)
+    for found in (run_onnx(model, images), run_openvino(model, images)):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+class Sloped(nn.Module):
+    """A layer and a PReLU in front of a quantizer: cheap (split), dear (in float), or linear; 4 x 4 pixels."""
+
+    def __init__(self, kind: str, slopes: Tensor) -> None:
+        super().__init__()
+        self.layer = {"cheap": nn.Conv2d(3, 8, 1), "dear": nn.Conv2d(3, 8, 7, padding=3), "linear": nn.Linear(48, 8)}[
+            kind
+        ]
+        self.act, self.last = nn.PReLU(len(slopes)), nn.Linear(8 if kind == "linear" else 128, 6)
+        self.kind, self.slopes = kind, slopes
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.flatten(x, 1) if self.kind == "linear" else x
+        return self.last(torch.flatten(self.act(self.layer(x)), 1))
+
+
+SLOPES = {
+    "positive": torch.linspace(0.05, 1.5, 8),
+    "negative": torch.linspace(-1.2, -0.01, 8),
+    "mixed": torch.linspace(-0.9, 0.9, 8),
+    "zero": torch.zeros(8),
+    "some zero": torch.tensor([0, 0, 0.25, 0.25, 0, -0.5, 0, 1]),
+    "one": torch.tensor([0.25]),
+    "one negative": torch.tensor([-0.25]),
+}
+
+
+@pytest.mark.parametrize("plan", ["w8a8", "w4a4", "asymmetric", "per tensor"])
+@pytest.mark.parametrize("kind", ["cheap", "dear", "linear"])
+@pytest.mark.parametrize("slopes", SLOPES)
+def test_a_prelu_is_split_exactly(kind: str, slopes: str, plan: str) -> None:
+    net = network(Sloped(kind, SLOPES[slopes]), 4)
+    with torch.no_grad():
+        net.graph.get_submodule("act").weight.copy_(SLOPES[slopes])  # type: ignore[operator, union-attr]
+    integer, _ = quantize(net, faces(16, 4), PLANS[plan])
+    quantizer = next(m for name, m in integer.graph.named_modules() if name.startswith("act_a"))
+    assert isinstance(quantizer, QuantizeDequantize)
+    images = inputs(net, 16)
+    seen: list[Tensor] = []
+    quantizer.register_forward_hook(lambda _, x, __: seen.append(quantizer.integers(x[0])))
+    simulate(integer, images)
+    model = to_onnx(integer.graph, "onnxruntime")
+    name = next(node.output[0] for node in model.graph.node if node.output[0].startswith("act_a") and
+                node.op_type == "DequantizeLinear")  # fmt: skip
+    model.graph.output.insert(0, onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    levels = np.rint(run_onnx(model, images, False) / quantizer.scale) + quantizer.zero_point
+    differences = np.abs(levels - seen[0].numpy())
+    # A float layer of many products may round another way; behind a dear layer there is one more rounding.
+    assert differences.max() <= 1
+    assert (differences != 0).mean() < (0.2 if kind == "dear" else 0.005)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_layers_named_like_the_input_and_the_output(profile: Profile) -> None:
+    net = small("odds")
+    assert {"image", "embedding"} <= {name.rstrip("_0123456789") for name, _ in net.graph.named_children()}
+    for graph in (net.graph, quantize(net, faces(4, 16), BitPlan())[0].graph):
+        onnx.checker.check_model(to_onnx(graph, profile), full_check=True)
+
+
+def test_a_limit_that_the_quantizer_makes_anyway_is_left_out() -> None:
+    net = network(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU6(), nn.Flatten(), nn.Linear(64, 5)), 4)
+    counts: dict[float, int] = {}
+    for high in (6.0, 0.01):
+        clip = next(module for module in net.graph.modules() if isinstance(module, ops.Clip))
+        clip.high = 6.0
+        integer, _ = quantize(net, faces(4, 4), BitPlan(), QUICK)
+        next(module for module in integer.graph.modules() if isinstance(module, ops.Clip)).high = high
+        model, images = to_onnx(integer.graph, "onnxruntime"), inputs(net, 3)
+        counts[high] = sum(node.op_type == "Clip" for node in model.graph.node)
+        np.testing.assert_allclose(run_onnx(model, images, False), simulate(integer, images), atol=1e-3)
+    assert counts == {6.0: 0, 0.01: 1}
