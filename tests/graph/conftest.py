@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -7,16 +7,17 @@ import torch
 from torch import nn
 
 
-@pytest.fixture
-def save(tmp_path: Path) -> Callable[[onnx.ModelProto], Path]:
-    """Writes a model to a file and gives its path."""
+@pytest.fixture(scope="module")
+def save(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[onnx.ModelProto], Path]]:
+    """Writes a model to a file and gives its path; the next one takes its place."""
+    path = tmp_path_factory.mktemp("models") / "model.onnx"
 
     def write(model: onnx.ModelProto) -> Path:
-        path = tmp_path / "model.onnx"
         path.write_bytes(model.SerializeToString())
         return path
 
-    return write
+    yield write
+    path.unlink(missing_ok=True)  # some are large
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ def fold(module: nn.Module) -> GraphModule:
     assert graph.code == code
     assert all(torch.equal(value, before[key]) for key, value in graph.state_dict().items())
     assert not any(isinstance(part, ops.NORMS) for part in folded.modules())
+    assert str(passes.fold(folded).graph) == str(folded.graph)
     read = {str(node.target) for node in folded.graph.nodes}
     assert all(name in read or name.rpartition(".")[0] in read for name in folded.state_dict())
     return folded

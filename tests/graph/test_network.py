@@ -73,7 +73,7 @@ def test_a_constant_of_another_shape_is_another_network() -> None:
 
 
 def test_weights_of_a_known_backbone(tmp_path: Path, scramble: Callable[[nn.Module], nn.Module]) -> None:
-    module = scramble(backbones.create("mobilefacenet", 64))
+    module = scramble(backbones.create("mobilefacenet:0.25", 64))
     path = tmp_path / "face.pt"
     torch.save(module.state_dict(), path)
     loaded = load_network(path, "rgb-127.5-127.5")
@@ -82,7 +82,7 @@ def test_weights_of_a_known_backbone(tmp_path: Path, scramble: Callable[[nn.Modu
 
 
 def test_weights_for_images_of_another_size(tmp_path: Path) -> None:
-    torch.save(backbones.create("mobilefacenet", input_size=96).state_dict(), tmp_path / "face.pt")
+    torch.save(backbones.create("mobilefacenet:0.25", input_size=96).state_dict(), tmp_path / "face.pt")
     with pytest.raises(BitfaceError, match=r"face.pt: isn't for images of 112 x 112 .*export the network to ONNX"):
         load_network(tmp_path / "face.pt")
 

@@ -290,10 +290,10 @@ def test_external_data(location: str, allowed: bool, place: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("key", "value"), [("offset", "12"), ("offset", "-4"), ("length", "9999"), ("length", "x")])
-def test_external_data_that_does_not_fit(key: str, value: str, save: Save, tmp_path: Path) -> None:
+def test_external_data_that_does_not_fit(key: str, value: str, save: Save) -> None:
     model = small_network()
     bias = model.initializers[-1]
-    (tmp_path / "weights.bin").write_bytes(numpy_helper.to_array(bias).tobytes())
+    save(finished(model)).with_name("weights.bin").write_bytes(numpy_helper.to_array(bias).tobytes())
     bias.ClearField("raw_data")
     bias.data_location = TensorProto.EXTERNAL
     for entry in (("location", "weights.bin"), (key, value)):

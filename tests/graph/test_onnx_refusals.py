@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -114,7 +114,7 @@ def test_flipped_bytes(seed: int, save: Save) -> None:
         survives(path)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_attributes_and_shapes_of_any_kind(data: st.DataObject, save: Save) -> None:
     """Damage that protobuf can't see: other names, other numbers, other dimensions."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.ops import Mul, Reshape, Slice, attributes
+from bitface.graph.ops import NORMS, Mul, Reshape, Slice, attributes
 
 # Stands for the batch in every shape. Large and prime, so that no other dimension is taken for it.
 BATCH = 7919
@@ -44,6 +44,8 @@ class Builder:
         """
         shapes = ", ".join(map(shape_text, inputs))
         try:
+            if isinstance(module, NORMS) and module.num_features != shape_of(inputs[0])[1]:
+                raise ValueError(f"{module.num_features} channels expected")  # unnoticed without an image
             with torch.no_grad():
                 value = module.eval()(*(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit

@@ -128,7 +128,9 @@ class IntegerConv2d(_IntegerLayer):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride, self.padding, self.dilation = kernel_size, stride, padding, dilation
+        # Tuples even where lists come in: equal layers have equal attributes.
+        self.kernel_size, self.stride = tuple(kernel_size), tuple(stride)
+        self.padding, self.dilation = tuple(padding), tuple(dilation)
         shape = (out_channels, in_channels // groups, *kernel_size)
         self._numbers(shape, bits, input_scale, bias, per_channel, asymmetric, (output_scale, output_zero_point))
 

@@ -123,8 +123,8 @@ def tensor_table(network: Network) -> tuple[list[dict[str, Any]], list[dict[str,
     Returns:
         tensors: `name`, `role`, `bits` and `detail` of each weight, bias, constant and output of an operator.
             Roles: image, activation, weight, bias, scale, slope, affine, constant. Bits: a number, 32 for
-            float32 and for the int32 of a bias (the detail says which), or "fused": read only on the way to
-            a rounding, so that an integer engine never stores it.
+            float32 and for the int32 of a bias (the detail says which), or "fused": rounded, or passed on to an
+            activation function, before an engine that fuses these stores it.
         unquantized: `name`, `role` and `reason`; the role "operator" is arithmetic in floating point without
             parameters of its own, or a whole layer. Scales aren't listed: they are what the integers mean.
     """
@@ -151,7 +151,7 @@ class _Table:
                 self.bits[node] = _FLOAT
                 yield name, "constant", _FLOAT, "float32", self._why_float(node)
             elif node.op == "placeholder":
-                self.bits[node] = bits = _FUSED if self._only_rounded(node) else _FLOAT
+                self.bits[node] = bits = _FUSED if self._never_stored(node) else _FLOAT
                 yield "image", "image", bits, "float32 as given", self._why_float(node)
             elif module is not None:
                 yield from self._parameters(node, name, module)
@@ -201,7 +201,7 @@ class _Table:
         padded = any(isinstance(layer, _CONVOLUTIONS) and any(layer.padding) for layer in after)
         if isinstance(module, (ops.ChannelAffine, *ops.NORMS)) and padded:
             return "BatchNorm before a zero-padded convolution can't be folded into it"
-        return "computes in floating point between roundings" if rounded else "reads floating point"
+        return "computes in floating point between roundings" if rounded else "reads what isn't rounded"
 
     def _fuses_into(self, node: Node) -> str | None:
         """The integer operator in whose accumulator an activation function is computed, if there is one."""
@@ -209,7 +209,7 @@ class _Table:
         module = self._module(source)
         if module is None or len(source.users) != 1:
             return None
-        if isinstance(module, _ACTIVATIONS):
+        if isinstance(module, _ACTIVATIONS + _VIEWS):
             return self._fuses_into(source)
         integer = isinstance(module, _INTEGER_OPERATORS) and not self._why_float_operator(source, module)
         return str(source.target) if integer else None
@@ -221,14 +221,18 @@ class _Table:
         keeps = isinstance(module, _KEEPS_LEVELS) or (isinstance(module, ops.Pad) and module.value == 0)
         if keeps and source not in (_FLOAT, _FUSED):
             return source
-        return _FUSED if self._only_rounded(node) else _FLOAT
+        return _FUSED if self._never_stored(node) else _FLOAT
 
-    def _only_rounded(self, node: Node) -> bool:
-        """Whether quantizers alone read a tensor, through nothing but activation functions and views."""
+    def _never_stored(self, node: Node) -> bool:
+        """Whether a tensor is only read by what an engine does to it before it writes it: an activation function that
+        alone reads it, views, and rounding."""
+        readers = [(user, self._module(user)) for user in node.users]
+        if len(readers) == 1 and isinstance(readers[0][1], _ACTIVATIONS) and self._fuses_into(readers[0][0]):
+            return True
         return all(
-            isinstance(module := self._module(user), QuantizeDequantize)
-            or (isinstance(module, _ACTIVATIONS + _VIEWS) and self._only_rounded(user))
-            for user in node.users
+            isinstance(module, QuantizeDequantize)
+            or (isinstance(module, _ACTIVATIONS + _VIEWS) and self._never_stored(user))
+            for user, module in readers
         )
 
     def _detail(self, node: Node, module: nn.Module) -> str:

@@ -81,8 +81,7 @@ def settle_preprocess(network: Network, images: np.ndarray, word: str | None) ->
     if chosen is None:
         if best is None:
             raise BitfaceError(
-                f"{network.name}: doesn't say how its input is normalised, and {len(images)} faces can't tell; "
-                "name it with --preprocess"
+                f"{network.name}: doesn't say how its input is normalised, and {warning}; name it with --preprocess"
             )
         note = f"preprocessing {best}: the best of the presets on these faces; name it with --preprocess to be sure"
         return network.with_preprocess(parse(best, network.size)), [note], []

@@ -121,7 +121,8 @@ def bench(
         UsageError: no model, an unknown engine, or batches, threads or rounds below 1.
         BitfaceError: no model runs on these engines, or an engine refuses one.
     """
-    if not models or set(engines) - set(ENGINES) or min((*batches, *threads, rounds), default=0) < 1:
+    numbers = (len(models), len(batches), len(threads), *batches, *threads, rounds)
+    if min(numbers) < 1 or set(engines) - set(ENGINES):
         raise UsageError(f"bench needs models, engines of {', '.join(ENGINES)}, and whole numbers from 1")
     contenders, notes = _contenders(models, engines)
     groups = [(batch, count) for batch in batches for count in threads]
@@ -268,10 +269,12 @@ def _family(model: Model, floats: Sequence[Model]) -> tuple[str, str | None]:
 def labels(paths: Sequence[Path]) -> list[str]:
     """File names, with the folder in front of those that there are twice, and a number where that doesn't help."""
     names = Counter(path.name for path in paths)
-    result: list[str] = []
+    seen: Counter[str] = Counter()
+    result = []
     for path in paths:
         label = f"{path.parent.name}/{path.name}" if names[path.name] > 1 else path.name
-        result.append(label if label not in result else f"{label} ({result.count(label) + 1})")
+        seen[label] += 1
+        result.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     return result
 
 
