@@ -107,9 +107,7 @@ def numbered(x: torch.Tensor, scale: int, depths: tuple[int, int, int, int]) -> 
 def check(faces: torch.Tensor, expected: torch.Tensor, state: dict[str, torch.Tensor]) -> None:
     with torch.no_grad():
         network = backbones.from_state_dict(state)
-        torch.testing.assert_close(
-            network(faces), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item()
-        )
+        torch.testing.assert_close(network(faces), expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
         again = backbones.from_state_dict(network.state_dict())
         assert torch.equal(again(faces), network(faces))
 

@@ -12,9 +12,7 @@ from torch import fx, nn
 from bitface import backbones
 from bitface.errors import UsageError
 
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    name: (name, {}) for name in backbones.names() if name != "iresnet100"
-}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in backbones.names() if name != "iresnet100"}
 CASES |= {
     "half-width": ("mobilefacenet:0.5", {}),
     "odd-width": ("mobilefacenet:0.3", {}),

@@ -55,6 +55,4 @@ def test_forward_equals_the_definition(name: str, scramble: Callable[[nn.Module]
         x = F.linear(norm(x, w, "head.bn").flatten(1), w["head.fc.weight"], w["head.fc.bias"])
         expected = norm(x, w, "head.features")
     with torch.no_grad():
-        torch.testing.assert_close(
-            network(faces), expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item()
-        )
+        torch.testing.assert_close(network(faces), expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())

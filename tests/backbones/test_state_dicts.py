@@ -110,9 +110,7 @@ def test_unreadable_files(name: str, content: bytes | None, message: str, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "content", [[1, 2], {}, {"epoch": 3}, {"model": {}}, {1: torch.ones(1)}, torch.ones(2)]
-)
+@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, {"model": {}}, {1: torch.ones(1)}, torch.ones(2)])
 def test_files_without_a_state_dict(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(BitfaceError, match="no state dict in it"):

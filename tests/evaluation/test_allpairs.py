@@ -143,7 +143,5 @@ def test_identities_come_from_the_folders_of_a_list():
 
 def test_folders_that_contradict_the_list_are_refused():
     pairs = listed(["a/1", "a/2", "b/1"], [(0, 1, 1), (1, 2, 1), (0, 2, 0)])
-    with pytest.raises(
-        BitfaceError, match="1 pairs contradict their folders, first the genuine pair a/2, b/1"
-    ):
+    with pytest.raises(BitfaceError, match="1 pairs contradict their folders, first the genuine pair a/2, b/1"):
         evaluate_all_pairs(pairs, np.eye(3))

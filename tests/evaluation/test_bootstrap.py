@@ -11,9 +11,7 @@ def faces(seed, people=60, images=6, noise=0.9, size=16):
     identities = np.repeat(np.arange(people), images)
     # Some people are harder than others, so that their pairs fail together.
     hardness = noise * rng.uniform(0.3, 1.7, people)[identities][:, None]
-    return rng.normal(size=(people, size))[identities] + hardness * rng.normal(
-        size=(len(identities), size)
-    ), identities
+    return rng.normal(size=(people, size))[identities] + hardness * rng.normal(size=(len(identities), size)), identities
 
 
 def naive(rows, identities, far, resamples, seed):
@@ -25,9 +23,7 @@ def naive(rows, identities, far, resamples, seed):
     for _ in range(resamples):
         drawn = generator.integers(0, len(people), size=len(people))
         images = np.concatenate([np.flatnonzero(identities == people[p]) for p in drawn])
-        copies = np.concatenate(
-            [np.full(np.count_nonzero(identities == people[p]), c) for c, p in enumerate(drawn)]
-        )
+        copies = np.concatenate([np.full(np.count_nonzero(identities == people[p]), c) for c, p in enumerate(drawn)])
         scores = unit[images] @ unit[images].T
         upper = np.triu(np.ones_like(scores, dtype=bool), 1)
         person = identities[images]
@@ -58,9 +54,7 @@ def test_pairs_of_a_person_fail_together_and_widen_the_interval():
 
 def test_interval_is_deterministic_by_seed():
     rows, identities = faces(2)
-    first, again, other = (
-        all_pairs(rows, identities, FARS, resamples=100, seed=seed).to_json() for seed in (1, 1, 2)
-    )
+    first, again, other = (all_pairs(rows, identities, FARS, resamples=100, seed=seed).to_json() for seed in (1, 1, 2))
     assert first == again
     assert first != other
 
@@ -85,9 +79,7 @@ def test_perfect_separation_and_few_people_keep_an_interval():
 
 def test_without_resamples_intervals_are_wilson():
     rows, identities = faces(4)
-    assert {point.interval.method for point in all_pairs(rows, identities, FARS, resamples=0).tar} == {
-        "Wilson"
-    }
+    assert {point.interval.method for point in all_pairs(rows, identities, FARS, resamples=0).tar} == {"Wilson"}
 
 
 @pytest.mark.slow
@@ -100,8 +92,6 @@ def test_interval_covers_the_truth():
     for trial in range(60):
         people = generator.choice(1500, 60, replace=False)
         sample = np.isin(identities, people)
-        interval = (
-            all_pairs(rows[sample], identities[sample], [0.01], resamples=200, seed=trial).tar[0].interval
-        )
+        interval = all_pairs(rows[sample], identities[sample], [0.01], resamples=200, seed=trial).tar[0].interval
         covered += interval.low <= truth <= interval.high
     assert covered >= 53

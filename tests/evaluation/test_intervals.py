@@ -5,9 +5,7 @@ import pytest
 from bitface.evaluation import Interval, wilson
 
 
-@pytest.mark.parametrize(
-    ("successes", "total"), [(0, 1), (1, 1), (0, 10), (3, 10), (2985, 3000), (8101, 8101)]
-)
+@pytest.mark.parametrize(("successes", "total"), [(0, 1), (1, 1), (0, 10), (3, 10), (2985, 3000), (8101, 8101)])
 def test_wilson_bounds_are_where_the_score_test_just_rejects(successes, total):
     interval = wilson(successes, total)
     share = successes / total

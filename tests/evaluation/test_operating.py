@@ -121,9 +121,7 @@ def test_bad_scores(genuine, impostor, match):
 
 
 def test_json_holds_null_and_a_reason_where_refused():
-    text = json.dumps(
-        [point.to_json() for point in tar_at_far([0.5], [0.1] * 20, (0.5, 1e-3))], allow_nan=False
-    )
+    text = json.dumps([point.to_json() for point in tar_at_far([0.5], [0.1] * 20, (0.5, 1e-3))], allow_nan=False)
     supported, refused = json.loads(text)
     assert supported["tar"] == 1.0
     assert refused["tar"] is None

@@ -9,9 +9,7 @@ from bitface.errors import BitfaceError
 from bitface.evaluation import agreement, mcnemar
 
 
-@pytest.mark.parametrize(
-    ("b", "c"), [(b, c) for b in range(0, 13, 2) for c in range(13)] + [(40, 75), (500, 430)]
-)
+@pytest.mark.parametrize(("b", "c"), [(b, c) for b in range(0, 13, 2) for c in range(13)] + [(40, 75), (500, 430)])
 def test_p_value_is_exact(b, c):
     first = np.array([True] * b + [False] * c + [True, False])
     second = np.array([False] * b + [True] * c + [True, False])

@@ -76,9 +76,7 @@ def test_a_pair_has_the_same_score_in_the_list_and_among_all_pairs(case):
 
 def test_json_is_plain_and_repeats_byte_for_byte(case):
     pairs, rows = case
-    texts = {
-        json.dumps(verify(rows, pairs, FARS, mode).to_json(True), allow_nan=False) for mode in (True, True)
-    }
+    texts = {json.dumps(verify(rows, pairs, FARS, mode).to_json(True), allow_nan=False) for mode in (True, True)}
     assert len(texts) == 1
     values = json.loads(texts.pop())
     assert set(values) == {"accuracy", "protocol", "auc", "eer", "tar", "counts", "warnings", "roc"}

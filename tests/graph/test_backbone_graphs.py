@@ -18,6 +18,8 @@ from .onnx_models import relative_difference, run_onnx
 
 # Neither square nor large: an exchange of height and width shows, and the time goes into other tests.
 SIZE = (48, 32)
+# Like iresnet18 and iresnet50, but for the depth.
+SLOW = ("iresnet34", "iresnet100")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Case:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=pytest.mark.slow if name == "iresnet100" else ()) for name in backbones.names()],
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in backbones.names()],
 )
 def case(request: pytest.FixtureRequest, scramble: Callable[[nn.Module], nn.Module]) -> Case:
     torch.manual_seed(2)

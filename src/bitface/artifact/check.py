@@ -72,10 +72,14 @@ def graph(network: GraphModule) -> None:
     for name, module in network.named_modules():
         if isinstance(module, INTEGER_LAYERS):
             low, high = limits(module.bits, signed=True)
+            low = max(low, -127)  # the sign of a channel may be turned
+            for integers in (module.weight, module.zero_point):
+                if integers is not None and not (low <= integers.min() <= integers.max() <= high):
+                    raise ValueError(f"'{name}' has integers outside {low} to {high}")
             if not (module.scale > 0).all():
                 raise ValueError(f"'{name}' has a scale that isn't positive")
-            if module.zero_point is not None and not ((low <= module.zero_point) & (module.zero_point <= high)).all():
-                raise ValueError(f"'{name}' has a zero point outside its {module.bits} bits")
+    if len(shape_of(network.graph.output_node().all_input_nodes[0])) != 2:
+        raise ValueError("it gives something else than one vector per image")
     for node in network.graph.nodes:
         if node.op == "call_module" and math.prod(shape_of(node)[1:]) > _LARGEST_VALUE:
             raise ValueError(f"'{node.target}' computes too large a value")

@@ -93,11 +93,10 @@ def read(path: Path) -> Artifact:
         raise BitfaceError(f"{path}: can't be read ({error.strerror})") from error
     try:
         return _parse(data)
-    except BitfaceError as error:
-        raise BitfaceError(f"{path}: {error}") from error
     except Exception as error:  # whatever json, safetensors and torch make of a file that was tampered with
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise BitfaceError(f"{path}: damaged ({reason})") from error
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        reason = reason.splitlines()[0][:400]
+        raise BitfaceError(f"{path}: {reason if isinstance(error, BitfaceError) else f'damaged ({reason})'}") from error
 
 
 def _parse(data: bytes) -> Artifact:

@@ -48,9 +48,7 @@ class ConvBlock(nn.Sequential):
         if padding is None:
             padding = (kernel if isinstance(kernel, int) else kernel[0]) // 2
         parts: OrderedDict[str, nn.Module] = OrderedDict()
-        parts["conv"] = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, padding, groups=groups, bias=bias
-        )
+        parts["conv"] = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=bias)
         if norm:
             parts["bn"] = nn.BatchNorm2d(out_channels)
         if activation is not None:

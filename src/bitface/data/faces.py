@@ -88,9 +88,7 @@ def _listed(sources: Sequence[Path], image_list: Path) -> list[FaceFile]:
     for relative in dict.fromkeys(wanted):
         parts = PurePosixPath(relative)
         if parts.is_absolute() or ".." in parts.parts:
-            raise BitfaceError(
-                f"{image_list}: '{relative}' leads out of the source; list paths relative to it"
-            )
+            raise BitfaceError(f"{image_list}: '{relative}' leads out of the source; list paths relative to it")
         # os.path.isfile, unlike Path.is_file, is also False for names too long to exist.
         root = next((source for source in sources if os.path.isfile(source / relative)), None)
         if root is None:
@@ -221,9 +219,7 @@ def _read_crop(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
     return cv2.resize(image, size[::-1], interpolation=method), True
 
 
-def check_skipped(
-    skipped: Sequence[Skipped], total: int, allow: bool = False, csv_path: Path | None = None
-) -> None:
+def check_skipped(skipped: Sequence[Skipped], total: int, allow: bool = False, csv_path: Path | None = None) -> None:
     """Lists the skipped images in a CSV file (columns path, reason) and refuses when they are too many.
 
     With nothing skipped the file is removed, should an earlier run have left one.
@@ -266,9 +262,7 @@ def _csv(skipped: Sequence[Skipped]) -> bytes:
     writer.writerow(("path", "reason"))
     for row in skipped:
         # A spreadsheet runs a cell that starts so as a formula; file names come from anybody.
-        writer.writerow(
-            [f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in row]
-        )
+        writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in row])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 

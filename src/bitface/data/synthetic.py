@@ -136,11 +136,7 @@ def hamming(codes: np.ndarray, code: np.uint64) -> np.ndarray:
     return _ONES[(codes ^ code).view(np.uint16).reshape(-1, 4)].sum(axis=1)
 
 
-_ONES = (
-    np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8))
-    .reshape(-1, 16)
-    .sum(axis=1, dtype=np.uint8)
-)
+_ONES = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(axis=1, dtype=np.uint8)
 """The number of ones of each 16-bit word."""
 
 

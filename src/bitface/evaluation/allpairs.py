@@ -77,9 +77,7 @@ def all_pairs(
     wanted = [tail_needed(point.false_accepts) for point in summary.tar if point.false_accepts is not None]
     if not resamples or not wanted:
         return summary
-    tail, tail_left, tail_right = impostors.highest(
-        max([size for size in wanted if size <= _TAIL], default=0)
-    )
+    tail, tail_left, tail_right = impostors.highest(max([size for size in wanted if size <= _TAIL], default=0))
     whose = subject[usable]
     known = SubjectScores(images, genuine, subject[left], tail, whose[tail_left], whose[tail_right])
     return replace(summary, tar=with_subject_intervals(summary.tar, known, resamples, seed))
@@ -116,9 +114,7 @@ def _same_subject_pairs(subject: Ints, images: Ints) -> tuple[Ints, Ints]:
     """The rows of every genuine pair, subject by subject."""
     by_subject = np.split(np.argsort(subject, kind="stable"), np.cumsum(images)[:-1])
     several = [rows for rows in by_subject if len(rows) > 1]
-    corners = [
-        (rows[first], rows[second]) for rows in several for first, second in [np.triu_indices(len(rows), 1)]
-    ]
+    corners = [(rows[first], rows[second]) for rows in several for first, second in [np.triu_indices(len(rows), 1)]]
     if not corners:
         empty = np.empty(0, dtype=np.int64)
         return empty, empty

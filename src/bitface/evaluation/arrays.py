@@ -27,9 +27,7 @@ def score_array(scores: ArrayLike, name: str) -> Floats:
         raise BitfaceError(f"there are no {name} pairs; verification needs both genuine and impostor pairs")
     broken = int(np.count_nonzero(~np.isfinite(array)))
     if broken:
-        raise BitfaceError(
-            f"{broken} of {array.size} {name} scores are NaN or infinite; check the embeddings"
-        )
+        raise BitfaceError(f"{broken} of {array.size} {name} scores are NaN or infinite; check the embeddings")
     return array
 
 

@@ -69,9 +69,7 @@ def _follows(point: OperatingPoint, scores: SubjectScores) -> bool:
     return kept == point.impostor or kept >= tail_needed(point.false_accepts or 0)
 
 
-def _resampled(
-    points: list[OperatingPoint], scores: SubjectScores, resamples: int, seed: int
-) -> Iterator[list[float]]:
+def _resampled(points: list[OperatingPoint], scores: SubjectScores, resamples: int, seed: int) -> Iterator[list[float]]:
     """Yields TAR at each point, resample by resample, without those that hold no genuine pair."""
     generator = np.random.default_rng(seed)
     subjects = len(scores.images)

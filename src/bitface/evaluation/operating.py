@@ -73,9 +73,7 @@ class ErrorRates:
         return asdict(self)
 
 
-def tar_at_far(
-    genuine: ArrayLike, impostor: ArrayLike, fars: Sequence[float] = FARS
-) -> tuple[OperatingPoint, ...]:
+def tar_at_far(genuine: ArrayLike, impostor: ArrayLike, fars: Sequence[float] = FARS) -> tuple[OperatingPoint, ...]:
     """TAR at each FAR with Wilson intervals, from genuine [G] and impostor [I] scores.
 
     Raises:
@@ -129,17 +127,13 @@ def needed(far: float) -> int:
     return math.ceil(SUPPORT / Fraction(repr(far)))
 
 
-def operating_points(
-    genuine: Floats, impostors: ImpostorScores, fars: Sequence[float]
-) -> tuple[OperatingPoint, ...]:
+def operating_points(genuine: Floats, impostors: ImpostorScores, fars: Sequence[float]) -> tuple[OperatingPoint, ...]:
     """TAR at each FAR, in the order given. As `tar_at_far`, for impostor scores in either form."""
     checked = check_fars(fars)
     supported = [far for far in checked if impostors.count >= needed(far)]
     limits = np.array([allowed(far, impostors.count) for far in supported], dtype=np.int64)
     points = dict(zip(supported, _points(np.sort(genuine), impostors, supported, limits), strict=True))
-    return tuple(
-        points[far] if far in points else _refused(far, len(genuine), impostors.count) for far in checked
-    )
+    return tuple(points[far] if far in points else _refused(far, len(genuine), impostors.count) for far in checked)
 
 
 def _points(

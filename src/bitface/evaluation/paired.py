@@ -47,9 +47,7 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar:
 
 def _two_sided(fewer: int, flips: int) -> float:
     """Twice the probability of at most `fewer` heads in `flips` throws of a fair coin, at most 1."""
-    log_term = (
-        math.lgamma(flips + 1) - math.lgamma(fewer + 1) - math.lgamma(flips - fewer + 1) - flips * math.log(2)
-    )
+    log_term = math.lgamma(flips + 1) - math.lgamma(fewer + 1) - math.lgamma(flips - fewer + 1) - flips * math.log(2)
     # From the largest term downwards each is k / (n - k + 1) of the one before.
     total, term = 0.0, 1.0
     for k in range(fewer, -1, -1):

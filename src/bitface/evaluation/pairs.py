@@ -70,9 +70,7 @@ def read_pairs(csv_path: Path | str, root: Path | str) -> PairList:
     """
     csv_path, root = Path(csv_path), Path(root)
     if not root.is_dir():
-        raise BitfaceError(
-            f"{root}: no such folder; give the folder that the paths in {csv_path.name} start at"
-        )
+        raise BitfaceError(f"{root}: no such folder; give the folder that the paths in {csv_path.name} start at")
     left, right, same, labels = [], [], [], []
     for a, b, is_same, label in _rows(csv_path):
         left.append(a)
@@ -90,9 +88,7 @@ def read_pairs(csv_path: Path | str, root: Path | str) -> PairList:
     genuine = np.array(same, dtype=bool)
     fold = _contiguous_folds(genuine) if labels[0] is None else _numbered([label or "" for label in labels])
     if fold.max() == 0:
-        raise BitfaceError(
-            f"{csv_path}: all pairs are in one fold; use at least two, or leave the column out"
-        )
+        raise BitfaceError(f"{csv_path}: all pairs are in one fold; use at least two, or leave the column out")
     return PairList(
         paths=paths,
         left=np.array([position[path] for path in left], dtype=np.int32),
@@ -114,9 +110,7 @@ def _rows(csv_path: Path) -> Iterator[tuple[str, str, bool, str | None]]:
                     continue
                 where = f"{csv_path}:{reader.line_num}"
                 if len(cells) != len(header):
-                    raise BitfaceError(
-                        f"{where}: {len(cells)} cells, but the header has {len(header)} columns"
-                    )
+                    raise BitfaceError(f"{where}: {len(cells)} cells, but the header has {len(header)} columns")
                 yield _row({name: cells[at].strip() for name, at in columns.items()}, where)
     except OSError as error:
         raise BitfaceError(f"{csv_path}: can't be read ({error.strerror or error})") from error

@@ -26,9 +26,7 @@ def matrix(embeddings: ArrayLike) -> Floats:
     try:
         array = np.asarray(embeddings, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise BitfaceError(
-            f"embeddings aren't numbers ({error}); expected a matrix [images, size]"
-        ) from error
+        raise BitfaceError(f"embeddings aren't numbers ({error}); expected a matrix [images, size]") from error
     if array.ndim != 2 or array.shape[1] == 0:
         raise BitfaceError(f"embeddings have the shape {array.shape}; expected a matrix [images, size]")
     return array

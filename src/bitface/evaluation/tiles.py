@@ -72,15 +72,11 @@ class TiledImpostors:
         if not formed.all():
             above[~formed] = self.counts(np.array([FAILED]))[0][0]
         whole = _Window(-1.0, 2.0, self._formed)
-        places = {
-            index: _descend(whole, self._histogram, int(ranks[index])) for index in np.flatnonzero(formed)
-        }
+        places = {index: _descend(whole, self._histogram, int(ranks[index])) for index in np.flatnonzero(formed)}
         while places:
             windows = {place.window for place in places.values()}
             sorted_scores = self._collect({window for window in windows if window.members <= self._held})
-            histograms = self._refine(
-                {window for window in windows if window.divisible} - sorted_scores.keys()
-            )
+            histograms = self._refine({window for window in windows if window.divisible} - sorted_scores.keys())
             for index, place in list(places.items()):
                 if place.window in histograms:
                     places[index] = _descend(place.window, histograms[place.window], place.rank, place.above)
@@ -189,9 +185,7 @@ def _descend(window: _Window, histogram: Ints, rank: int, above: int = 0) -> _Pl
     members = int(histogram[_BINS - place])
     higher = int(from_top[place]) - members
     width = window.width / _BINS
-    return _Place(
-        _Window(window.low + (_BINS - place) * width, width, members), rank - higher, above + higher
-    )
+    return _Place(_Window(window.low + (_BINS - place) * width, width, members), rank - higher, above + higher)
 
 
 def _homes(windows: set[_Window]) -> Ints:

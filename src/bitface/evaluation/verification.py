@@ -45,9 +45,7 @@ def verify(
     targets = check_fars(fars)
     rows = matrix(embeddings)
     if len(rows) != len(pairs.paths):
-        raise BitfaceError(
-            f"{len(rows)} embeddings for {len(pairs.paths)} images of the list; give one for each"
-        )
+        raise BitfaceError(f"{len(rows)} embeddings for {len(pairs.paths)} images of the list; give one for each")
     unit, usable = unit_rows(rows, valid)
     scores = row_scores(unit, usable, pairs.left, pairs.right)
     accuracy = fold_accuracy(scores, pairs.same, pairs.fold)

@@ -4,6 +4,8 @@ They compute in float32 what an integer engine computes in integers, from the sa
 graph of them is at once the simulation, the content of the artifact and the source of every export.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -12,14 +14,22 @@ from bitface.graph import ops
 
 def limits(bits: int, signed: bool) -> tuple[int, int]:
     """The smallest and the largest integer of a width of 2 to 8 bits. Raises ValueError for another one."""
-    if bits not in range(2, 9):
-        raise ValueError(f"bits must be 2 to 8, not {bits}")
+    if bits not in range(2, 9) or type(signed) is not bool:
+        raise ValueError(f"bits must be 2 to 8, not {bits}, and signed or not")
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
 def _is_scale(value: float) -> bool:
     """Whether a number is a positive float32, neither denormal nor infinite."""
     return torch.finfo(torch.float32).tiny <= value <= torch.finfo(torch.float32).max
+
+
+def _pair(sides: Sequence[int], least: int) -> tuple[int, int]:
+    """Two numbers as a tuple, even where a list comes in: equal layers have equal attributes."""
+    height, width = sides
+    if type(height) is not int or type(width) is not int or min(height, width) < least:
+        raise ValueError(f"{sides} isn't two numbers from {least}")
+    return height, width
 
 
 class QuantizeDequantize(nn.Module):
@@ -32,7 +42,7 @@ class QuantizeDequantize(nn.Module):
     def __init__(self, scale: float, zero_point: int, bits: int, signed: bool) -> None:
         super().__init__()
         low, high = limits(bits, signed)
-        if not _is_scale(scale) or not low <= zero_point <= high or type(zero_point) is not int:
+        if not _is_scale(scale) or type(zero_point) is not int or not low <= zero_point <= high:
             raise ValueError(f"scale {scale} and zero point {zero_point} don't fit into {bits} bits")
         self.scale, self.zero_point, self.bits, self.signed = scale, zero_point, bits, signed
 
@@ -128,10 +138,9 @@ class IntegerConv2d(_IntegerLayer):
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        # Tuples even where lists come in: equal layers have equal attributes.
-        self.kernel_size, self.stride = tuple(kernel_size), tuple(stride)
-        self.padding, self.dilation = tuple(padding), tuple(dilation)
-        shape = (out_channels, in_channels // groups, *kernel_size)
+        self.kernel_size, self.stride = _pair(kernel_size, 1), _pair(stride, 1)
+        self.padding, self.dilation = _pair(padding, 0), _pair(dilation, 1)
+        shape = (out_channels, in_channels // groups, *self.kernel_size)
         self._numbers(shape, bits, input_scale, bias, per_channel, asymmetric, (output_scale, output_zero_point))
 
     def forward(self, x: Tensor) -> Tensor:
