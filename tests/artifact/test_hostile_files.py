@@ -276,7 +276,7 @@ def grown(count: int, node: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
         "",
         "null",
     ],
-    ids=["nodes", "norm", "affine", "linear", "conv", "pad", "infinity", "number", "cut", "list", "map", "empty", "null"],
+    ids=["nodes", "norm", "affine", "linear", "conv", "pad", "infinity", "number", "cut", "list", "map", "", "null"],
 )  # fmt: skip
 def test_descriptions_that_cost_too_much(tmp_path: Path, description: Any) -> None:
     reason(tmp_path, signed(description, TENSORS))

@@ -41,6 +41,7 @@ Save = Callable[[onnx.ModelProto], Path]
         (lambda m: m.add("Mul", "image", m.add("Shape", "image")), "can't take inputs"),
         (lambda m: m.add("Mul", "image", m.add("ConstantOfShape", m.add("Shape", m.add("Flatten", "image")))),
          "as long as the batch"),
+        (lambda m: m.add("Add", "image", m.constant(np.zeros((0, 1, 1, 1), np.float32))), "a constant that is empty"),
         (lambda m: m.add("Max", "image", "image"), "compares more than the image and one number"),
         (lambda m: m.add("Gemm", m.floats(2, 3), "image"), "something other than a constant matrix"),
         (lambda m: m.add("Gemm", m.add("Flatten", "image"), m.floats(144, 2), m.floats(2, 2)), "another bias"),

@@ -128,3 +128,11 @@ def test_reasons() -> None:
     reasons = [layer.reason for layer in plan.resolve(LAYERS)]
     assert reasons == ["first layer", "plan", "plan", "last layer"]
     assert BitPlan(layers=(("st*", LayerBits(4, 4)),)).resolve(LAYERS)[0].reason == "pattern st*"
+
+
+def test_other_edges() -> None:
+    plan = BitPlan.parse("w4a4")
+    assert plan.with_edges() == plan
+    assert bits_of(plan.with_edges("plan", "w6a8")) == ["w4a4", "w4a4", "w4a4", "w6a8"]
+    with pytest.raises(UsageError, match="unknown bits 'x'"):
+        plan.with_edges("x")

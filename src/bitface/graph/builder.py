@@ -28,8 +28,8 @@ class Builder:
 
     def constant(self, name: str, value: Tensor) -> Node:
         """A fixed tensor that is an operand of an operator, not a weight of one."""
-        if BATCH in value.shape:
-            raise BitfaceError(f"{name}: a constant as long as the batch, which isn't supported")
+        if BATCH in value.shape or 0 in value.shape:
+            raise BitfaceError(f"{name}: a constant that is empty or as long as the batch, which isn't supported")
         target, holder, leaf = self._place(name)
         holder.register_buffer(leaf, value)
         node = self._graph.get_attr(target)
