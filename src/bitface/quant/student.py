@@ -172,7 +172,7 @@ def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], posit
         stem = "image" if tensor.op == "placeholder" else str(tensor.target)
         name = f"{stem}_a{bits}"
         made[bits] = passes.insert_after(graph, tensor, name, quantizer)
-        student.activation_quantizers[name] = quantizer
+        student.activation_quantizers[str(made[bits].target)] = quantizer
     widest = made[max(made)]
     for user in users:
         chosen = next((made[bits] for bits, nodes in readers.items() if _reads(graph, user, nodes)), widest)
