@@ -11,8 +11,14 @@ TORCH ?= torch==2.13.0
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
 
+# Two processes of one thread each: threads of one process would only wait for each other on small tensors.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
 test: $(READY)
-	$(BIN)/python -m pytest $(TESTS)
+	$(PYTEST) -m "not slow" $(TESTS)
+
+test-all: $(READY)
+	$(PYTEST) $(TESTS)
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
