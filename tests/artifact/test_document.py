@@ -6,25 +6,23 @@ from pathlib import Path
 import pytest
 
 from bitface.artifact import file
-from bitface.graph.ops import VOCABULARY
+from bitface.graph import ops
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "artifact.md").read_text(encoding="utf-8")
-# Attributes that are never stored, as they change nothing in evaluation.
-UNSTORED = {"padding_mode", "inplace", "device", "dtype", "momentum", "affine", "track_running_stats", "return_indices",
-            "init", "args", "kwargs"}  # fmt: skip
+ROWS = [line.split("|") for line in DOCUMENT.splitlines() if line.startswith("| `")]
+# Described by what IntegerConv has.
+LIKE_INTEGER_CONV = ("IntegerLinear", "Conv", "Linear")
 
 
-@pytest.mark.parametrize("op", [*VOCABULARY, "Constant"])
+@pytest.mark.parametrize("op", [*ops.VOCABULARY, "Constant"])
 def test_every_operator_is_described(op: str) -> None:
-    rows = [
-        line.split("|") for line in DOCUMENT.splitlines() if line.startswith("| `") and f"`{op}`" in line.split("|")[1]
-    ]
+    rows = [row for row in ROWS if f"`{op}`" in row[1]]
     assert len(rows) == 1
-    attributes = set(inspect.signature(VOCABULARY[op]).parameters) - UNSTORED if op in VOCABULARY else set()
-    if op in ("IntegerLinear", "Conv", "Linear"):  # described by what IntegerConv has
-        rows = [line.split("|") for line in DOCUMENT.splitlines() if line.startswith("| `Integer")]
-    named = " ".join(row[2] for row in rows)
-    assert {name for name in attributes if f"`{name}`" not in named} == set()
+    if op in LIKE_INTEGER_CONV:
+        rows = [row for row in ROWS if "`Integer" in row[1]]
+    parameters = inspect.signature(ops.VOCABULARY[op]).parameters.values() if op in ops.VOCABULARY else []
+    stored = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD} - ops._IGNORED
+    assert {name for name in stored if f"`{name}`" not in " ".join(row[2] for row in rows)} == set()
 
 
 def test_the_numbers_of_the_format() -> None:

@@ -1,6 +1,7 @@
 """What is written, against torch, ONNX Runtime, OpenVINO and an integer engine of our own."""
 
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,13 @@ def small(name: str) -> Network:
     size = 16 if name == "iresnet18" else 32
     name, _, activation = name.partition(" ")
     return network(backbones.create(name, input_size=size, **({"activation": activation} if activation else {})), size)
+
+
+@cache
+def quantized(name: str, plan: str) -> tuple[Network, Network]:
+    """A network and its integers."""
+    net = small(name)
+    return net, quantize(net, faces(8, net.size[0]), PLANS[plan])[0]
 
 
 def inputs(net: Network, count: int, seed: int = 1) -> np.ndarray:
@@ -152,8 +160,7 @@ def test_residual_networks_equal_the_integer_oracle(tmp_path: Path, name: str) -
 @pytest.mark.parametrize("plan", [name for name in PLANS if name not in ("w8a32", "one float layer")])
 @pytest.mark.parametrize("name", ["mixed", "pre-activation"])
 def test_every_kind_of_plan_equals_the_integer_oracle(tmp_path: Path, name: str, plan: str) -> None:
-    net = small(name)
-    integer, _ = quantize(net, faces(8, net.size[0]), PLANS[plan])
+    net, integer = quantized(name, plan)
     operators = check_exact(integer, inputs(net, 5), tmp_path)
     assert not {"Conv", "FusedConv", "Gemm", "MatMul"} & set(operators)
 
@@ -192,8 +199,7 @@ def test_openvino_is_near_the_simulation_on_real_faces(public: tuple[Network, Ne
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", ["mixed", "pre-activation"])
 def test_integer_files_hold_no_float_weights_and_a_free_batch(name: str, plan: str, profile: Profile) -> None:
-    net = small(name)
-    integer, _ = quantize(net, faces(4, net.size[0]), PLANS[plan], QUICK)
+    net, integer = quantized(name, plan)
     model = to_onnx(integer.graph, profile)
     onnx.checker.check_model(model, full_check=True)
     allowed = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
@@ -213,8 +219,7 @@ def test_integer_files_hold_no_float_weights_and_a_free_batch(name: str, plan: s
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds"])
 def test_integer_files_compute_the_simulation(name: str, plan: str, profile: Profile) -> None:
-    net = small(name)
-    integer, _ = quantize(net, faces(8, net.size[0]), PLANS[plan])
+    net, integer = quantized(name, plan)
     model, images = to_onnx(integer.graph, profile), inputs(net, 8)
     assert cosine(run_onnx(model, images, False), simulate(integer, images)) > 0.999
     assert cosine(run_onnx(model, images), simulate(integer, images)) > 0.999
@@ -222,8 +227,7 @@ def test_integer_files_compute_the_simulation(name: str, plan: str, profile: Pro
 
 @pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds"])
 def test_openvino_runs_its_profile(name: str) -> None:
-    net = small(name)
-    integer, _ = quantize(net, faces(8, net.size[0]), BitPlan())
+    net, integer = quantized(name, "w8a8")
     images = inputs(net, 16)
     assert cosine(run_openvino(to_onnx(integer.graph, "openvino"), images), simulate(integer, images)) >= 0.995
 

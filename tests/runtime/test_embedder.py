@@ -204,7 +204,14 @@ def test_other_bits_on_every_engine(tmp_path: Path, word: str) -> None:
     assert agreement(load(tmp_path / "openvino.onnx").embed(images), expected) > 0.995
 
 
-@pytest.mark.parametrize("word", ["w4a4", "w3a8", "w8a32"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "w4a4",
+        "w3a8",
+        "w8a32",
+    ],
+)
 def test_other_bits_for_onnxruntime(tmp_path: Path, word: str) -> None:
     _, integer = make(tmp_path, word)
     images = faces(6, seed=4)

@@ -134,6 +134,11 @@ def clip(context: Context, x: Node, low: Value = None, high: Value = None) -> No
         float(np.asarray(context.attribute(name, default) if operand is None else operand).item())
         for operand, name, default in limits
     ]
+    if "integers" in x.meta:  # limits between the halves of a pair are in integers
+        scale, zero_point = x.meta["integers"]
+        node = context.add(ops.Clip(*((bound - zero_point) * scale for bound in bounds)), x)
+        node.meta["integers"] = x.meta["integers"]
+        return node
     is_relu = bounds[0] == 0 and bounds[1] >= ops.UNBOUNDED
     return context.add(nn.ReLU() if is_relu else ops.Clip(*bounds), x)
 
