@@ -49,7 +49,10 @@ TABLES = {"accuracy": accuracy, "speed": speed}
 def main() -> None:
     text = README.read_text(encoding="utf-8")
     for name, table in TABLES.items():
-        content = json.loads((HERE / "results" / f"{name}.json").read_text(encoding="utf-8"))
+        path = HERE / "results" / f"{name}.json"
+        if not path.is_file():
+            continue  # not measured on this machine yet
+        content = json.loads(path.read_text(encoding="utf-8"))
         machine = content["machine"]
         source = (
             f"*`python benchmarks/{name}.py`, {content['created'][:10]}, {machine['cpu']}, {machine['cores']} cores, "
