@@ -8,33 +8,13 @@ Needs LFW and two networks in $BITFACE_DATA (or ../shared/data): `lfw/images`, `
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from common import LFW, networks, save
+from common import LFW, evaluated, networks, save
 
 from bitface.graph import load_network
 from bitface.graph.summary import summarise
-from bitface.jobs import QuantizeRequest, evaluate_model, quantize_model
+from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.quant import BitPlan
-
-FARS = (1e-4, 1e-5)
-
-
-def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
-    """One row's figures: LFW accuracy, and TAR over all pairs with subject-bootstrap intervals."""
-    _, result = evaluate_model(
-        path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess
-    )
-    row: dict[str, Any] = {
-        "LFW %": f"{result.accuracy.mean:.2%} ± {result.accuracy.std:.2%}",
-    }
-    for point in result.tar:
-        assert point.tar is not None
-        assert point.interval is not None
-        row[f"TAR@{point.far:g} %"] = f"{point.tar:.2%} [{point.interval.low:.1%}, {point.interval.high:.1%}]"
-    row["accuracy"] = result.accuracy.mean
-    row["tar"] = {f"{point.far:g}": point.tar for point in result.tar}
-    return row
 
 
 def main() -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 from bitface.data.assets import fetch
 from bitface.files import write_json
+from bitface.jobs import evaluate_model
 from bitface.runtime.machine import describe
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("BITFACE_DATA", HERE.parent.parent / "shared" / "data"))
 LFW = DATA / "lfw"
+FARS = (1e-4, 1e-5)
 
 
 def networks() -> dict[str, tuple[Path, str | None]]:
@@ -22,6 +24,23 @@ def networks() -> dict[str, tuple[Path, str | None]]:
         "MobileFaceNet PReLU": (DATA / "models" / "prelu_mobilefacenet.onnx", None),
         "SFace": (fetch("sface"), None),
     }
+
+
+def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
+    """One row's figures: LFW accuracy, and TAR over all pairs with subject-bootstrap intervals."""
+    _, result = evaluate_model(
+        path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess
+    )
+    row: dict[str, Any] = {
+        "LFW %": f"{result.accuracy.mean:.2%} ± {result.accuracy.std:.2%}",
+    }
+    for point in result.tar:
+        assert point.tar is not None
+        assert point.interval is not None
+        row[f"TAR@{point.far:g} %"] = f"{point.tar:.2%} [{point.interval.low:.1%}, {point.interval.high:.1%}]"
+    row["accuracy"] = result.accuracy.mean
+    row["tar"] = {f"{point.far:g}": point.tar for point in result.tar}
+    return row
 
 
 def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:

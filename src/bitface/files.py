@@ -54,6 +54,24 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
+def cache_folder() -> Path:
+    """`$BITFACE_CACHE`, else `bitface` in `$XDG_CACHE_HOME`, else `~/.cache/bitface`.
+
+    Raises:
+        BitfaceError: the user has no home folder.
+    """
+    if chosen := os.environ.get("BITFACE_CACHE"):
+        return Path(chosen)
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # A relative XDG folder is invalid by its specification and is ignored.
+    if base.is_absolute():
+        return base / "bitface"
+    try:
+        return Path.home() / ".cache" / "bitface"
+    except RuntimeError as error:
+        raise BitfaceError("no home folder: set BITFACE_CACHE to a folder for what is kept between runs") from error
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from bitface.data import assets
-from bitface.data.assets import ASSETS, Asset, Wheel, cache_folder, fetch
+from bitface.data.assets import ASSETS, Asset, Wheel, fetch
 from bitface.errors import BitfaceError
+from bitface.files import cache_folder
 
 CONTENT = {"alpha": b"first" * 100, "beta": b"second" * 100}
 

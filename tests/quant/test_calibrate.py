@@ -43,21 +43,24 @@ def outputs(student: Student, names: list[str], images: Tensor = IMAGES) -> dict
 def test_ranges_are_those_of_the_float_network() -> None:
     student = student_of(BitPlan.parse("w2a8"))
     steps: list[tuple[int, int]] = []
-    prelus = calibrate.activation_ranges(
-        student, lambda: iter(IMAGES.split(4)), 10, "minmax", lambda *step: steps.append(step)
-    )
+    calibrate.activation_ranges(student, lambda: iter(IMAGES.split(4)), 10, "minmax", lambda *step: steps.append(step))
     student.enable(False)
     names = list(student.activation_quantizers)
     for name, value in outputs(student, names).items():
         quantizer = student.activation_quantizers[name]
         bound = value.abs().max().item() if quantizer.signed else value.max().item()
         assert quantizer.scale.item() == pytest.approx(bound / quantizer.limits[1], rel=0.01), name
+    assert steps == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_outputs_before_a_prelu_are_those_of_the_student() -> None:
+    student = calibrated("w2a4")
+    prelus = calibrate.output_ranges(student, lambda: iter(IMAGES.split(4)), 10, "minmax")
     assert set(prelus) == {"stem.0", "deep.0"}
     for name, value in outputs(student, list(prelus)).items():
         low, high = value.min().item(), value.max().item()
         assert prelus[name].scale.item() == pytest.approx((high - low) / 255)
         assert prelus[name].zero_point.item() == round(-low / prelus[name].scale.item())
-    assert steps == [(4, 10), (8, 10), (10, 10)]
 
 
 @pytest.mark.parametrize("observer", ["minmax", "moving-average", "percentile", "mse"])

@@ -30,8 +30,9 @@ def calibrated(plan: BitPlan, module: nn.Module | None = None) -> tuple[Student,
     size = 8 if isinstance(module, PreActivation) else 16
     graph = from_module(settle(module or Mixed(), size), size=(size, size)).graph
     student = build(passes.fold(graph), plan)
-    outputs = calibrate.activation_ranges(student, lambda: iter([IMAGES[..., :size, :size]]), 6)
+    calibrate.activation_ranges(student, lambda: iter([IMAGES[..., :size, :size]]), 6)
     calibrate.weight_scales(student)
+    outputs = calibrate.output_ranges(student, lambda: iter([IMAGES[..., :size, :size]]), 6)
     return student, outputs
 
 

@@ -136,3 +136,12 @@ def test_other_edges() -> None:
     assert bits_of(plan.with_edges("plan", "w6a8")) == ["w4a4", "w4a4", "w4a4", "w6a8"]
     with pytest.raises(UsageError, match="unknown bits 'x'"):
         plan.with_edges("x")
+
+
+def test_layers_by_number() -> None:
+    layers = [("a", "Conv", True, False), ("b", "Conv", False, False), ("sum", "Add", False, False)]
+    layers += [("c", "Linear", False, True)]
+    plan = BitPlan.from_json({"bits": "w8a8", "layers": {"#1": "w6a6", "#2-3": "w4a4"}})
+    assert [str(layer.bits) for layer in plan.resolve(layers)] == ["w6a6", "w4a4", "w4a4", "w4a4"]
+    with pytest.raises(UsageError, match="#4"):
+        BitPlan.from_json({"layers": {"#4": "w4a4"}}).resolve(layers)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bitface import cpu
 from bitface.runtime import machine
 
 CPUINFO = """processor\t: 0
@@ -19,7 +20,7 @@ flags\t\t: fpu
 @pytest.fixture
 def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "cpuinfo"
-    monkeypatch.setattr(machine, "_CPUINFO", path)
+    monkeypatch.setattr(cpu, "_CPUINFO", path)
     return path
 
 
@@ -28,20 +29,20 @@ def test_names_the_first_processor(cpuinfo: Path) -> None:
     facts = machine.describe()
     assert facts["cpu"] == "A CPU: with a colon"
     assert facts["isa"] == "avx2 avx512_vnni avx512_bf16"
-    assert machine.has_bf16()
+    assert cpu.has_bf16()
 
 
 def test_arm_calls_its_flags_features(cpuinfo: Path) -> None:
     cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd asimddp i8mm\n")
     assert machine.describe()["isa"] == "asimddp i8mm"
-    assert not machine.has_bf16()
+    assert not cpu.has_bf16()
 
 
 def test_without_cpuinfo(cpuinfo: Path) -> None:
     facts = machine.describe()
     assert facts["cpu"]
     assert facts["isa"] == "unknown"
-    assert not machine.has_bf16()
+    assert not cpu.has_bf16()
 
 
 def test_versions_and_cores() -> None:

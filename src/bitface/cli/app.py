@@ -33,6 +33,7 @@ def _options(
 
 app.command("inspect")(inspect.inspect)
 app.command("quantize")(quantize.quantize)
+app.command("run")(quantize.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)

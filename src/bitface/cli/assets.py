@@ -6,8 +6,9 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import output
-from bitface.data.assets import ASSETS, cache_folder, fetch
+from bitface.data.assets import ASSETS, fetch
 from bitface.errors import UsageError
+from bitface.files import cache_folder
 
 
 def assets(

@@ -1,7 +1,8 @@
 """What the commands share: two consoles and a progress bar with rate and remaining time."""
 
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,8 +17,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from bitface.jobs.steps import Progress as StepProgress
+from bitface.jobs.steps import Steps
+
 output = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
+
+_LOG_SECONDS = 30.0
 
 
 class _Rate(ProgressColumn):
@@ -26,22 +32,43 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def progress() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """Gives a function that opens a named step; a step takes (done, total). Silent where stderr is no terminal."""
+def progress() -> Iterator[Steps]:
+    """Gives a function that opens a named step; see `jobs.steps`. Lines in a log where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield _logged
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"),
     )
-    with Progress(*columns, console=errors, transient=True, disable=not sys.stderr.isatty()) as bars:
+    with Progress(*columns, console=errors, transient=True) as bars:
 
-        def step(name: str) -> Callable[[int, int], None]:
-            task = bars.add_task(name, total=None)
-            return lambda done, total: bars.update(task, completed=done, total=total)
+        def step(name: str) -> StepProgress:
+            task = bars.add_task(name, total=None, words="")
+            return lambda done, total, words="": bars.update(task, completed=done, total=total, words=words)
 
         yield step
+
+
+def _logged(name: str) -> StepProgress:
+    """A line about every minute, so that short steps say nothing."""
+    began = last = time.monotonic()
+
+    def tell(done: int, total: int, words: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _LOG_SECONDS:
+            return
+        last = now
+        left = (now - began) / max(done, 1) * (total - done)
+        line = f"{name} {done}/{total}, {left / 60:.1f} min left{', ' if words else ''}{words}"
+        errors.print(line, markup=False, soft_wrap=True)
+
+    return tell
 
 
 def remarks(notes: list[str], warnings: list[str]) -> None:

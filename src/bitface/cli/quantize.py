@@ -1,77 +1,187 @@
-"""`bitface quantize`"""
+"""`bitface quantize` and `bitface run`"""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bitface.cli.console import output, progress, remarks
 from bitface.errors import UsageError
-from bitface.jobs import QuantizeRequest, quantize_model
+from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.observers import OBSERVERS
+
+_SkipOption = Annotated[bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")]
+_ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")]
+_ListOption = Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")]
+_PreprocessOption = Annotated[
+    str | None, typer.Option(help="rgb-127.5-127.5, rgb-raw, rgb-imagenet, bgr-…, or COLOUR-MEAN-STD.")
+]
+_EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
+_MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]
+_LabelsOption = Annotated[
+    str | None, typer.Option(help="Who is on the images: 'folder', or a CSV file with path,label.")
+]
 
 
 def quantize(
     model: Annotated[
         Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
     ],
-    images: Annotated[list[Path], typer.Option(help="A folder of aligned face crops; may be repeated.")],
+    images: Annotated[
+        list[Path], typer.Option(help="A folder of aligned face crops, or synthetic:N; may be repeated.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder to write to.")],
     bits: Annotated[str, typer.Option(help="w8a8, w6a6, w4a8, w4a4, w8a32, … or a plan file (.yaml).")] = "w8a8",
     first: Annotated[
         str | None, typer.Option(help="Bits of the first layer (default 8; 'plan': like the rest).")
     ] = None,
     last: Annotated[str | None, typer.Option(help="Bits of the last layer (default 8; 'plan': like the rest).")] = None,
-    method: Annotated[str, typer.Option(help="ptq: post-training quantization.")] = "ptq",
-    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
-    max_images: Annotated[int | None, typer.Option(min=1, help="Faces that calibrate (default 512).")] = None,
-    preprocess: Annotated[
-        str | None, typer.Option(help="rgb-127.5-127.5, rgb-raw, rgb-imagenet, bgr-…, or COLOUR-MEAN-STD.")
+    method: Annotated[
+        str, typer.Option(help="ptq: post-training quantization; qat: quantization-aware training.")
+    ] = "ptq",
+    image_list: _ListOption = None,
+    max_images: Annotated[
+        int | None, typer.Option(min=1, help="Faces to learn from (default 512 for ptq, all for qat).")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
+    preprocess: _PreprocessOption = None,
+    seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of a training.")] = 0,
     observer: Annotated[
         str, typer.Option(help="How ranges are found: mse, minmax, moving-average, percentile.")
     ] = "mse",
     bias_correction: Annotated[bool, typer.Option(help="Take the mean error out of the biases.")] = True,
     equalization: Annotated[bool, typer.Option(help="Equalize channels before depthwise convolutions.")] = True,
-    allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
-    ] = False,
+    recipe_: Annotated[
+        str | None, typer.Option("--recipe", help="qat: a recipe's name or file (default: our best for the bits).")
+    ] = None,
+    epochs: _EpochsOption = None,
+    minutes: _MinutesOption = None,
+    labels: _LabelsOption = None,
+    resume: _ResumeOption = False,
+    allow_skipped: _SkipOption = False,
 ) -> None:
-    """Make an integer network from a float one and a few hundred unlabelled faces.
+    """Make an integer network from a float one and unlabelled faces: a few hundred (ptq) or some thousand (qat).
 
     Writes model.bitface, model.openvino.onnx, model.onnxruntime.onnx, result.json and report.html to OUT.
 
     bitface quantize net.onnx --images crops/ --bits w8a8 --out out/
+
+    bitface quantize net.onnx --images crops/ --bits w4a4 --method qat --minutes 20 --out out/
     """
-    if method != "ptq":
-        raise UsageError(f"unknown method '{method}': this version has ptq")
+    if method not in ("ptq", "qat"):
+        raise UsageError(f"unknown method '{method}': use ptq or qat")
     if observer not in OBSERVERS:
         raise UsageError(f"unknown observer '{observer}': use one of {', '.join(OBSERVERS)}")
-    calibration = Calibration(observer, equalization, bias_correction)
+    plan = BitPlan.parse(bits).with_edges(first, last)
     request = QuantizeRequest(
-        model,
-        images,
-        out,
-        BitPlan.parse(bits).with_edges(first, last),
-        image_list,
-        max_images,
-        preprocess,
-        seed,
-        allow_skipped,
-        calibration=calibration,
+        model, images, out, plan, image_list, max_images, preprocess, seed, allow_skipped,
+        calibration=Calibration(observer, equalization, bias_correction),
+        labels=labels, minutes=minutes, resume=resume,
+    )  # fmt: skip
+    if method == "qat":
+        chosen = recipe.read(recipe_ or recipe.best_for(plan))
+        if isinstance(chosen, recipe.Pretraining):
+            raise UsageError(f"{chosen.name} trains a teacher from scratch; it is for `bitface run`")
+        chosen = chosen.seeded(seed)
+        chosen = chosen.for_epochs(epochs) if epochs else chosen
+        request = replace(
+            request,
+            method=chosen.method,
+            share=chosen.share,
+            labels=labels or chosen.labels,
+            minutes=minutes or (None if epochs else chosen.minutes),
+        )
+    else:
+        training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--labels": labels}
+        for option, value in {**training_only, "--resume": resume}.items():
+            if value:
+                raise UsageError(f"{option} is for --method qat")
+    _carry_out(request)
+
+
+def run(
+    recipe_: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's file, or the name of one of ours.")],
+    model: Annotated[Path | None, typer.Argument(help="A face network; where the recipe names none.")] = None,
+    images: Annotated[list[Path] | None, typer.Option(help="A folder of aligned face crops; may be repeated.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder to write to.")] = None,
+    image_list: _ListOption = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from.")] = None,
+    preprocess: _PreprocessOption = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
+    epochs: _EpochsOption = None,
+    minutes: _MinutesOption = None,
+    labels: _LabelsOption = None,
+    resume: _ResumeOption = False,
+    allow_skipped: _SkipOption = False,
+) -> None:
+    """Quantize, or train a teacher, as a recipe says. Options replace what the recipe says of model, faces and time.
+
+    bitface run recipes/quantface-w6a6-real.yaml net.onnx --images crops/ --out out/
+    """
+    chosen = recipe.read(recipe_)
+    given: dict[str, Any] = {"images": images or list(chosen.images), "out": out or chosen.out}
+    if isinstance(chosen, recipe.Recipe):
+        given["model"] = model or chosen.model
+    for key, value in given.items():
+        if not value:
+            raise UsageError(f"neither the recipe nor the command line says '{key}'")
+    common: dict[str, Any] = {
+        "image_list": image_list or chosen.image_list,
+        "max_images": max_images or chosen.max_images,
+        "share": chosen.share,
+        "allow_skipped": allow_skipped,
+        "resume": resume,
+    }
+    if isinstance(chosen, recipe.Pretraining):
+        for option, value in {"a model": model, "--epochs": epochs, "--minutes": minutes}.items():
+            if value:
+                raise UsageError(f"{chosen.name} trains a teacher from scratch, so {option} has no place in it")
+        request = PretrainRequest(
+            chosen.backbone,
+            tuple(replace(stage, seed=stage.seed if seed is None else seed) for stage in chosen.stages),
+            embedding_size=chosen.embedding_size,
+            preprocess=preprocess or chosen.preprocess,
+            labels=labels or chosen.labels,
+            seed=seed or 0,
+            **given,
+            **common,
+        )
+        with progress() as steps:
+            result = pretrain(request, steps)
+        remarks(result["notes"], [])
+        output.print(str(request.out / "model.onnx"), markup=False, soft_wrap=True)
+        return
+    chosen = chosen.seeded(seed) if seed is not None else chosen
+    chosen = chosen.for_epochs(epochs) if epochs else chosen
+    _carry_out(
+        QuantizeRequest(
+            **given,
+            **common,
+            plan=chosen.bits,
+            preprocess=preprocess or chosen.preprocess,
+            seed=chosen.method.training.seed if chosen.method else seed or 0,
+            calibration=chosen.calibration,
+            method=chosen.method,
+            labels=labels or chosen.labels,
+            minutes=minutes or (None if epochs else chosen.minutes),
+        )
     )
+
+
+def _carry_out(request: QuantizeRequest) -> None:
     with progress() as steps:
         result = quantize_model(request, steps)
     remarks(result["notes"], result["warnings"])
-    agreed = result["agreement"]["openvino"]
+    agreed, trained = result["agreement"]["openvino"], result["training"]
+    training = f"{trained['steps']} steps at {trained['images_per_second']:.0f} images/s\n" if trained else ""
     output.print(
+        f"{training}"
         f"{result['bytes']['model.bitface']:,} bytes, {result['compression']:.2f}x smaller than the float32 weights\n"
         f"agreement with the teacher on {agreed['count']} held-out faces: mean cosine {agreed['mean']:.4f}, "
         f"1st percentile {agreed['p01']:.4f}, minimum {agreed['minimum']:.4f}\n"
-        f"{len(result['unquantized'])} tensors stay in floating point (listed in result.json)\n"
-        f"{out / 'report.html'}",
+        f"{len(result['unquantized'])} tensor{'s' * (len(result['unquantized']) != 1)} in floating point (listed in result.json)\n"
+        f"{request.out / 'report.html'}",
         markup=False,
         soft_wrap=True,
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitface.errors import BitfaceError
-from bitface.files import sha256_of, write_bytes
+from bitface.files import cache_folder, sha256_of, write_bytes
 
 _TIMEOUT = 1800  # seconds; 13 MB over a slow line, with pip's own retries
 
@@ -93,24 +93,6 @@ ASSETS = {
         ),
     )
 }
-
-
-def cache_folder() -> Path:
-    """`$BITFACE_CACHE`, else `bitface` in `$XDG_CACHE_HOME`, else `~/.cache/bitface`.
-
-    Raises:
-        BitfaceError: the user has no home folder.
-    """
-    if chosen := os.environ.get("BITFACE_CACHE"):
-        return Path(chosen)
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # A relative XDG folder is invalid by its specification and is ignored.
-    if base.is_absolute():
-        return base / "bitface"
-    try:
-        return Path.home() / ".cache" / "bitface"
-    except RuntimeError as error:
-        raise BitfaceError("no home folder: set BITFACE_CACHE to a folder for downloaded files") from error
 
 
 def fetch(name: str, cache: Path | None = None) -> Path:

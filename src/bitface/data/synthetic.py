@@ -22,7 +22,7 @@ from bitface.data.assets import fetch
 from bitface.data.dcgan import LATENT, load_generator
 from bitface.data.faces import Progress, manifest_hash
 from bitface.errors import BitfaceError, UsageError
-from bitface.files import sha256_of, write_json
+from bitface.files import cache_folder, sha256_of, write_json
 
 MAX_ATTEMPTS = 3
 NEAR = 3
@@ -100,6 +100,15 @@ def make_faces(
         "faces_sha256": manifest_hash(images),
     }
     return SyntheticFaces(images, manifest)
+
+
+def cached_faces(count: int, seed: int = 0, progress: Progress | None = None) -> Path:
+    """A folder of synthetic faces in the cache, made at the first call. Arguments and errors as `make_faces`."""
+    folder = cache_folder() / "faces" / f"dcgan-{count}-{seed}"
+    if not (folder / "manifest.json").is_file():
+        made = make_faces(count, seed, progress=progress)
+        write_faces(folder, made.images, made.manifest)
+    return folder
 
 
 def _generate(path: Path, seed: int) -> Iterator[np.ndarray]:

@@ -1,7 +1,6 @@
 """`bitface demo`: the whole way on the default assets, without a single real face."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ from bitface.data.sheet import contact_sheet
 from bitface.data.synthetic import make_faces, write_faces
 from bitface.files import write_json
 from bitface.jobs.evaluate import evaluate_model
-from bitface.jobs.quantize import QuantizeRequest, quantize_model, report_of
+from bitface.jobs.quantize import QuantizeRequest, quantize_model
+from bitface.jobs.result import report_of
+from bitface.jobs.steps import Steps, silent
 from bitface.quant import BitPlan
 from bitface.runtime import open_model
 from bitface.runtime.bench import bench
-
-Steps = Callable[[str], Callable[[int, int], None]]
 
 BITS = ("w8a8", "w4a8")
 FACES, QUICK_FACES = 2000, 400
@@ -26,7 +25,7 @@ _CALIBRATION, _QUICK_CALIBRATION = 300, 64
 _SHEET = 60
 
 
-def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps | None = None) -> dict[str, Any]:
+def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -> dict[str, Any]:
     """Fetches SFace, YuNet and the generator; makes faces; quantizes, checks, measures; writes `out/report.html`.
 
     Args:
@@ -38,7 +37,6 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps | None = No
     Raises:
         BitfaceError: the assets can't be fetched, or `out` can't be written.
     """
-    steps = steps or (lambda name: lambda done, total: None)
     for name in ASSETS:
         fetch(name)
     teacher = fetch("sface")

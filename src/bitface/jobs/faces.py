@@ -1,6 +1,6 @@
 """Which faces calibrate and which are held out, and which preprocessing the network wants."""
 
-from collections.abc import Callable
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import numpy as np
 
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data import faces
+from bitface.data.synthetic import cached_faces
 from bitface.errors import BitfaceError
 from bitface.graph import Network
+from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import parse
 
 DEFAULT_CALIBRATION = 512
@@ -17,15 +19,22 @@ HELD_OUT = 256
 _RANKED = 48
 _FEW = 32
 
-Step = Callable[[str], Callable[[int, int], None]]
+DEFAULT_SYNTHETIC = 2000
+SYNTHETIC_KIND = "synthetic (DCGAN trained on DigiFace-1M)"
+_SYNTHETIC = re.compile(r"synthetic(?::(\d{1,7}))?")
 
 
 @dataclass(frozen=True)
 class Faces:
-    """Calibration faces and held-out faces, uint8 RGB `[N, H, W, 3]`, in an order that no folder decides."""
+    """Faces to learn from and held-out faces, uint8 RGB `[N, H, W, 3]`, in an order that no folder decides.
 
-    calibration: np.ndarray
+    `files` are those of `learning`, in its order.
+    """
+
+    learning: np.ndarray
     held_out: np.ndarray
+    files: list[faces.FaceFile]
+    kind: str
     given: int
     skipped: int
     resized: int
@@ -36,32 +45,41 @@ def gather(
     sources: list[Path],
     size: tuple[int, int],
     image_list: Path | None = None,
-    max_images: int | None = None,
+    max_images: int | None = DEFAULT_CALIBRATION,
     seed: int = 0,
     allow_skipped: bool = False,
     skipped_csv: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    steps: Steps = silent,
 ) -> Faces:
     """Chooses and loads the faces.
 
-    `max_images` (default 512) calibrate; up to 256 others are held out. Where that leaves none, a fifth of the chosen
-    ones is held out instead.
+    A source is a folder, or `synthetic:N` for N faces of the default generator (2,000 without a number), which are made
+    once; they mix freely. `image_list` chooses among those of the folders.
+
+    `max_images` (None: all) are learned from; up to 256 others are held out. Where that leaves none, a fifth of the
+    chosen ones, at most 256, is held out instead.
 
     Raises:
         BitfaceError: no images, fewer than two that can be used, or more than 1 % that can't.
     """
-    files = faces.find_images(sources, image_list)
-    wanted = max_images or DEFAULT_CALIBRATION
+    made = {source: match for source in sources if (match := _SYNTHETIC.fullmatch(str(source)))}
+    folders = [source for source in sources if source not in made]
+    files = faces.find_images(folders, image_list) if folders or not made else []
+    for match in made.values():
+        files += faces.find_images([cached_faces(int(match[1] or DEFAULT_SYNTHETIC), seed, steps("making faces"))])
+    wanted = len(files) if max_images is None else max_images
     chosen = faces.choose(files, wanted + HELD_OUT, seed)
-    loaded = faces.load_faces(chosen, size, progress, unique=True)
+    loaded = faces.load_faces(chosen, size, steps("reading faces"), unique=True)
     faces.check_skipped(loaded.skipped, len(chosen), allow_skipped, skipped_csv)
     count = len(loaded.images)
     if count < 2:
         raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
-    calibrating = wanted if count > wanted else count - max(1, count // 5)
+    learning = wanted if count > wanted else count - min(max(1, count // 5), HELD_OUT)
     return Faces(
-        loaded.images[:calibrating],
-        loaded.images[calibrating:],
+        loaded.images[:learning],
+        loaded.images[learning:],
+        loaded.files[:learning],
+        " and ".join(["real or unknown"] * bool(folders) + [SYNTHETIC_KIND] * bool(made)),
         len(files),
         len(loaded.skipped),
         loaded.resized,
@@ -92,3 +110,12 @@ def settle_preprocess(network: Network, images: np.ndarray, word: str | None) ->
 def few(count: int) -> list[str]:
     """A warning where too few faces calibrate."""
     return [f"only {count} faces calibrate; ranges are steadier with 300 or more"] if count < _FEW else []
+
+
+def lonely(labels: np.ndarray | None) -> list[str]:
+    """A note where many identities have a single image, from which nobody can learn what a person's faces share."""
+    if labels is None:
+        return []
+    counts = np.bincount(labels)
+    alone = int((counts == 1).sum())
+    return [f"{alone} of {len(counts)} identities have one image only"] if alone else []

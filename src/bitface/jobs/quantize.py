@@ -1,42 +1,45 @@
 """`bitface quantize`: a network and faces in; artifact, exports, result and report out."""
 
-import shutil
-import tempfile
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 import bitface
 from bitface import artifact, report
 from bitface.data.faces import manifest_hash
+from bitface.data.labels import identities
 from bitface.errors import BitfaceError
-from bitface.evaluation import agreement, diagnose
-from bitface.files import write_bytes, write_json
+from bitface.files import cache_folder, write_bytes, write_json
 from bitface.graph import Network, load_network
 from bitface.graph.onnx_writer import PROFILES
-from bitface.graph.summary import summarise, tensor_table
 from bitface.jobs import faces as job_faces
+from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
+from bitface.jobs.staging import Clock, staging
+from bitface.jobs.steps import Steps, silent, training_line
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
 from bitface.runtime import Embedder, Model
-from bitface.runtime.machine import describe
 from bitface.runtime.model import export
+from bitface.train import History, Method, TrainingFaces, Watch, train
 
-Progress = Callable[[int, int], None]
-# Called with the name of a step; gives what its progress is reported to.
-Steps = Callable[[str], Progress]
-
-_WEAK_AGREEMENT = 0.9
+# The state of a training while it runs, and when it is done: the best and the last weights.
+CHECKPOINT, FINISHED = "checkpoint.safetensors", "training.safetensors"
 
 
 @dataclass(frozen=True)
 class QuantizeRequest:
-    """What to quantize, with what, and how; the options of `bitface quantize`."""
+    """What to quantize, with what, and how; the options of `bitface quantize`.
+
+    Attributes:
+        images: folders, or `synthetic:N`; see `jobs.faces.gather`.
+        data_kind: what the report calls the faces; None: what is known of their sources.
+        max_images: None: 512 for post-training quantization, all for training.
+        method: None: post-training quantization with `calibration`; otherwise training.
+        labels: `folder` or a CSV file, see `data.labels`; None: nobody knows.
+        share: of the images that are learned from, the first so much.
+        minutes: as many epochs as fit.
+        resume: goes on from the checkpoint in `out`.
+    """
 
     model: Path
     images: list[Path]
@@ -47,287 +50,156 @@ class QuantizeRequest:
     preprocess: str | None = None
     seed: int = 0
     allow_skipped: bool = False
-    data_kind: str = "real or unknown"
+    data_kind: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
+    method: Method | None = None
+    labels: str | None = None
+    share: float = 1.0
+    minutes: float | None = None
+    resume: bool = False
 
 
-def quantize_model(request: QuantizeRequest, steps: Steps | None = None) -> dict[str, Any]:
+def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
     """Makes `model.bitface`, both ONNX exports, `result.json` and `report.html` in `request.out`.
 
-    The files appear together, after everything has been computed and measured.
+    The files appear together, after everything has been computed and measured. A training keeps its state in
+    `checkpoint.safetensors` beside them, which is `training.safetensors` when it is done.
 
     Returns:
         The content of `result.json`.
 
     Raises:
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
-            `skipped.csv`, which lists images that can't be used.
+            `skipped.csv`, which lists images that can't be used, and a training's checkpoint.
     """
-    steps = steps or (lambda name: lambda done, total: None)
-    plan = request.plan
-    if request.out.exists() and not request.out.is_dir():
-        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
-    clock = _Clock()
+    _check_out(request)
+    clock = Clock()
     network = load_network(request.model, request.preprocess)
     clock.lap("import")
     faces = job_faces.gather(
         request.images,
         network.size,
         request.image_list,
-        request.max_images,
+        request.max_images or (None if request.method else job_faces.DEFAULT_CALIBRATION),
         request.seed,
         request.allow_skipped,
         request.out / "skipped.csv",
-        steps("reading faces"),
+        steps,
     )
+    learning = faces.learning[: max(1, round(request.share * len(faces.learning)))]
     clock.lap("faces")
-    network, notes, warnings = job_faces.settle_preprocess(network, faces.calibration, request.preprocess)
-    warnings += job_faces.few(len(faces.calibration))
+    network, notes, warnings = job_faces.settle_preprocess(network, learning, request.preprocess)
+    warnings += job_faces.few(len(learning))
     clock.lap("preprocessing")
-    student, layers = quantize(network, faces.calibration, plan, request.calibration, steps("calibrating"))
+    history = None
+    if request.method is None:
+        student, layers = quantize(network, learning, request.plan, request.calibration, steps("calibrating"))
+    else:
+        labels = identities(faces.files[: len(learning)], request.labels) if request.labels else None
+        notes += job_faces.lonely(labels)
+        student, layers, history = _trained(
+            request, network, TrainingFaces(learning, labels), faces, request.method, steps
+        )
     clock.lap("quantize")
-    teacher = {
-        "name": network.name,
-        "fingerprint": network.fingerprint(),
-        "embedding_size": network.embedding_size,
-    }
     details = artifact.Artifact(
         student,
-        plan.to_json(),
-        teacher,
+        request.plan.to_json(),
+        {"name": network.name, "fingerprint": network.fingerprint(), "embedding_size": network.embedding_size},
         {
-            "kind": request.data_kind,
-            "images": len(faces.calibration),
-            "manifest": manifest_hash(faces.calibration),
+            "kind": request.data_kind or faces.kind,
+            "images": len(learning),
+            "manifest": manifest_hash(learning),
             "privacy": "no image and no name is stored",
         },
-        card={"bitface": bitface.__version__, "method": "ptq", "seed": request.seed},
+        card={"bitface": bitface.__version__, "method": "qat" if request.method else "ptq", "seed": request.seed},
     )
     measured, alarms = measure_agreement(network, details, faces.held_out, steps("checking held-out faces"))
-    warnings += alarms
     clock.lap("agreement")
-    notes += _heavy_edges(layers, student)
-    with _staging(request.out) as folder:
-        sizes = {"model.bitface": artifact.write(folder / "model.bitface", details)}
-        for profile in PROFILES:
-            name = f"model.{profile}.onnx"
-            data = export(details, profile).SerializeToString()
-            write_bytes(folder / name, data)
-            sizes[name] = len(data)
+    with staging(request.out) as folder:
+        sizes = _write_models(folder, details)
         clock.lap("export")
-        before = summarise(network)
-        tensors, unquantized = tensor_table(student)
-        bits = {layer.name: layer for layer in layers}
         result = {
-            "bitface": bitface.__version__,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": {
-                **teacher,
-                "path": str(request.model),
-                "bytes": network.source_bytes,
-                "parameters": before.parameters,
-                "macs": before.macs,
-                "preprocess": network.preprocess.name if network.preprocess else None,
-            },
-            "bits": str(plan.bits),
-            "method": "ptq",
+            **describe_student(network, details, request.plan, layers, sizes),
+            "method": details.card["method"],
             "seed": request.seed,
-            "plan": plan.to_json(),
-            "layers": [
-                {
-                    "name": layer.name,
-                    "kind": layer.kind,
-                    "weight_bits": layer.bits.weight if layer.kind in ("Conv", "Linear") else None,
-                    "activation_bits": layer.bits.activation,
-                    "reason": layer.reason,
-                    "parameters": parameters,
-                    "bytes": -(-parameters * layer.bits.weight // 8),
-                }
-                for layer, parameters in ((bits[name], count) for name, count in _weights(student, list(bits)))
-            ],
-            "tensors": tensors,
-            "unquantized": unquantized,
-            "bytes": sizes,
-            "float_bytes": before.weight_bytes,
-            "compression": before.weight_bytes / sizes["model.bitface"],
             "agreement": {engine: values["summary"] for engine, values in measured.items()},
             "faces": {
-                "kind": request.data_kind,
+                "kind": request.data_kind or faces.kind,
                 "given": faces.given,
-                "calibration": len(faces.calibration),
+                "calibration": len(learning),
                 "held_out": len(faces.held_out),
                 "skipped": faces.skipped,
                 "resized": faces.resized,
                 "duplicates": faces.duplicates,
                 "manifest": details.data["manifest"],
             },
-            "notes": [*network.notes, *notes],
-            "warnings": warnings,
+            "training": _account(request.method, history),
+            "notes": [*network.notes, *notes, *heavy_edges(layers, student)],
+            "warnings": [*warnings, *alarms],
             "seconds": clock.seconds,
-            "machine": describe(),
         }
-        page = report_of([result], title=f"{network.name} {plan.bits}", cosines=measured)
+        result["model"]["path"] = str(request.model)
+        page = report_of([result], title=f"{network.name} {request.plan.bits}", cosines=measured)
         report.write(folder / "report.html", page)
         write_json(folder / "result.json", result)
+    if request.method:
+        (request.out / CHECKPOINT).replace(request.out / FINISHED)
     return result
 
 
-def measure_agreement(
-    network: Network, details: artifact.Artifact, faces: np.ndarray, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Cosines between teacher (OpenVINO, float32) and student on each engine, over faces that didn't calibrate.
-
-    Returns:
-        engine → {"summary": `Agreement.to_json()`, "cosines": one per face}, and warnings in plain words.
-    """
-    reference = Embedder(Model(Path(network.name), "float", network), "openvino").embed(faces)
-    model = Model(Path(f"{network.name}.bitface"), "artifact", details.network, details=details)
-    result: dict[str, dict[str, Any]] = {}
-    warnings = []
-    for index, engine in enumerate(PROFILES):
-        embeddings = Embedder(model, engine).embed(faces)
-        compared = agreement(reference, embeddings)
-        unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
-        cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
-        result[engine] = {"summary": compared.to_json(), "cosines": cosines}
-        if compared.mean < _WEAK_AGREEMENT:
-            warnings.append(
-                f"{engine}: the student agrees with its teacher only by {compared.mean:.3f} (mean cosine of held-out "
-                "faces); expect other decisions, and use more bits"
-            )
-        warnings += [f"{engine}: {text}" for text in diagnose(embeddings) if len(faces) > 1]
-        if progress:
-            progress(index + 1, len(PROFILES))
-    return result, warnings
+def _trained(
+    request: QuantizeRequest,
+    network: Network,
+    learning: TrainingFaces,
+    faces: job_faces.Faces,
+    method: Method,
+    steps: Steps,
+) -> tuple[Network, list[PlannedLayer], History]:
+    teacher = Embedder(Model(request.model, "float", network), "openvino", batch=64)
+    return train(
+        network,
+        learning,
+        faces.held_out,
+        request.plan,
+        method,
+        teacher.embed,
+        f"{network.fingerprint()} openvino f32",
+        cache_folder() / "embeddings",
+        request.out / CHECKPOINT,
+        request.resume,
+        request.minutes,
+        Watch(steps("calibrating"), steps("embedding with the teacher"), training_line(steps("training"))),
+    )
 
 
-def report_of(
-    results: list[dict[str, Any]],
-    title: str,
-    cosines: dict[str, dict[str, Any]] | None = None,
-    **sections: Any,
-) -> dict[str, Any]:
-    """The report's input (see `report.render`) for the results of one teacher."""
-    first = results[0]
-    models = []
-    for result in results:
-        shown = {
-            engine: {**summary, **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
-            for engine, summary in result["agreement"].items()
-        }
-        models.append(
-            {
-                "name": f"{result['model']['name']} {result['bits']}",
-                "bits": result["bits"],
-                "files": [{"name": name, "bytes": size} for name, size in result["bytes"].items()],
-                "float_bytes": result["float_bytes"],
-                "agreement": shown,
-                "layers": result["layers"],
-                "tensors": result["tensors"],
-                "unquantized": result["unquantized"],
-                "data": result["faces"],
-                "plan": result["plan"],
-                "seconds": result["seconds"],
-                **({"evaluation": result["evaluation"]} if "evaluation" in result else {}),
-            }
+def _check_out(request: QuantizeRequest) -> None:
+    if request.out.exists() and not request.out.is_dir():
+        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
+    if request.method and (request.out / CHECKPOINT).exists() and not request.resume:
+        raise BitfaceError(
+            f"{request.out}: holds an unfinished training; go on with --resume, or remove {CHECKPOINT} to begin anew"
         )
-    headline = sections.pop("headline", None) or _headline(first)
+
+
+def _write_models(folder: Path, details: artifact.Artifact) -> dict[str, int]:
+    """Artifact and exports; gives the bytes of each file."""
+    sizes = {"model.bitface": artifact.write(folder / "model.bitface", details)}
+    for profile in PROFILES:
+        data = export(details, profile).SerializeToString()
+        write_bytes(folder / f"model.{profile}.onnx", data)
+        sizes[f"model.{profile}.onnx"] = len(data)
+    return sizes
+
+
+def _account(method: Method | None, history: History | None) -> dict[str, Any] | None:
+    """What a training did, for `result.json`."""
+    if method is None or history is None:
+        return None
     return {
-        "title": title,
-        "subtitle": f"{first['model']['parameters']:,} parameters, {first['model']['macs'] / 1e6:,.0f} M "
-        f"multiply-adds, "
-        f"{first['model']['embedding_size']}-d embeddings",
-        "created": first["created"],
-        "headline": headline,
-        "warnings": list(dict.fromkeys(text for result in results for text in result["warnings"])),
-        "notes": list(dict.fromkeys(text for result in results for text in result["notes"])),
-        "models": models,
-        "provenance": {
-            "model": first["model"]["path"],
-            "teacher fingerprint": first["model"]["fingerprint"],
-            "preprocessing": str(first["model"]["preprocess"]),
-            "calibration faces (manifest)": first["faces"]["manifest"],
-            "seed": str(first["seed"]),
-            **first["machine"],
-        },
-        **sections,
+        "settings": method.to_json(),
+        "steps": history.steps,
+        "images": history.images,
+        "seconds": round(history.seconds, 1),
+        "images_per_second": round(history.per_second, 1),
+        "history": history.rows,
     }
-
-
-def _headline(result: dict[str, Any]) -> list[dict[str, str]]:
-    agreed = result["agreement"]["openvino"]
-    return [
-        {
-            "label": "size",
-            "value": f"{result['bytes']['model.bitface'] / 1e6:.2f} MB",
-            "note": f"{result['compression']:.1f}x smaller than the float32 weights",
-        },
-        {
-            "label": "agreement with the teacher",
-            "value": f"{agreed['mean']:.4f}",
-            "note": f"mean cosine of {agreed['count']} held-out faces, in OpenVINO's integer kernels; "
-            f"minimum {agreed['minimum']:.4f}",
-        },
-        {
-            "label": "left in floating point",
-            "value": str(len(result["unquantized"])),
-            "note": "tensors, each listed below with the reason",
-        },
-    ]
-
-
-def _heavy_edges(layers: list[PlannedLayer], student: Network) -> list[str]:
-    """A note where a layer that is exempt from the plan takes most of the bytes."""
-    counts = dict(_weights(student, [layer.name for layer in layers]))
-    sizes = {layer.name: counts[layer.name] * layer.bits.weight / 8 for layer in layers}
-    return [
-        f"{layer.name} ({layer.reason}) stays at {layer.bits.weight} bits and takes {sizes[layer.name] / total:.0%} of "
-        f"the weights' bytes; --{layer.reason.split()[0]} plan gives it the plan's bits"
-        for layer in layers
-        if layer.reason in ("first layer", "last layer")
-        and (total := sum(sizes.values()))
-        and sizes[layer.name] > total / 2
-        and layer.bits.weight > min(other.bits.weight for other in layers)
-    ]
-
-
-def _weights(student: Network, names: list[str]) -> list[tuple[str, int]]:
-    modules = dict(student.graph.named_modules())
-    counts = {name: getattr(getattr(modules.get(name), "weight", None), "numel", lambda: 0)() for name in names}
-    return list(counts.items())
-
-
-class _Clock:
-    """Seconds between laps."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = round(now - self._last, 2)
-        self._last = now
-
-
-class _staging:
-    """A folder whose files move to `out` together when the block ends well."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def __enter__(self) -> Path:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix=".unfinished.", dir=self.out))
-        except OSError as error:
-            raise BitfaceError(f"{self.out}: can't be written ({error.strerror}); choose another folder") from error
-        return self.folder
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                for file in sorted(self.folder.iterdir()):
-                    file.replace(self.out / file.name)
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)

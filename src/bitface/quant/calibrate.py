@@ -1,5 +1,6 @@
 """Finds the numbers of a student on calibration faces: ranges of activations, scales of weights, biases."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -12,13 +13,13 @@ from bitface.graph import passes
 from bitface.quant.batches import Batches, Progress, run_watched
 from bitface.quant.observers import OBSERVERS, MinMax
 from bitface.quant.plan import FLOAT
-from bitface.quant.quantizers import UniformQuantizer
+from bitface.quant.quantizers import Quantizer, UniformQuantizer
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
 
 
 def activation_ranges(
     student: Student, batches: Batches, count: int, observer: str = "mse", progress: Progress | None = None
-) -> dict[str, UniformQuantizer]:
+) -> None:
     """Sets the range of every activation quantizer from what the float network does.
 
     Args:
@@ -26,30 +27,48 @@ def activation_ranges(
         count: how many images that is.
         observer: a name of `observers.OBSERVERS`.
 
-    Returns:
-        A uint8 quantizer for the output of each layer that a PReLU follows: what an engine needs that can't fuse it.
-
     Raises:
         BitfaceError: an activation is NaN or infinite (named).
     """
-    outputs = {name: UniformQuantizer(8, False, False) for name in _before_prelu(student)}
-    watched = {
-        **student.activation_quantizers,
-        **{name: student.graph.get_submodule(name) for name in outputs},
-    }
-    observers = {name: OBSERVERS[observer]() for name in watched}
-    looks = max((o.looks for o in observers.values()), default=0)
+    watched: dict[str, nn.Module] = {**student.activation_quantizers}
     student.enable(False)  # a quantizer that is switched off passes on what it would have to quantize
     try:
-        for look in range(looks):
-            watch, advance = partial(_observe, observers, look), partial(_advance, progress, look, looks)
-            run_watched(student.graph, watched, watch, batches, count, advance)
+        _find_ranges(student, watched, student.activation_quantizers, batches, count, observer, progress)
     finally:
         student.enable(True)
-    for name, quantizer in {**student.activation_quantizers, **outputs}.items():
+
+
+def output_ranges(
+    student: Student, batches: Batches, count: int, observer: str = "mse", progress: Progress | None = None
+) -> dict[str, UniformQuantizer]:
+    """A uint8 quantizer for the output of each layer that a PReLU follows: what an engine needs that can't fuse it.
+
+    The ranges are those of the student as it is, quantizers and all. Arguments and errors as in `activation_ranges`.
+    """
+    outputs = {name: UniformQuantizer(8, False, False) for name in _before_prelu(student)}
+    watched = {name: student.graph.get_submodule(name) for name in outputs}
+    if outputs:
+        _find_ranges(student, watched, outputs, batches, count, observer, progress)
+    return outputs
+
+
+def _find_ranges(
+    student: Student,
+    watched: dict[str, nn.Module],
+    quantizers: Mapping[str, Quantizer],
+    batches: Batches,
+    count: int,
+    observer: str,
+    progress: Progress | None,
+) -> None:
+    observers = {name: OBSERVERS[observer]() for name in watched}
+    looks = max((o.looks for o in observers.values()), default=0)
+    for look in range(looks):
+        watch, advance = partial(_observe, observers, look), partial(_advance, progress, look, looks)
+        run_watched(student.graph, watched, watch, batches, count, advance)
+    for name, quantizer in quantizers.items():
         low, high = observers[name].range(quantizer.bits, quantizer.signed, quantizer.symmetric)
         quantizer.set_range(torch.tensor([low]), torch.tensor([high]))
-    return outputs
 
 
 def weight_scales(student: Student, search: bool = True) -> None:
@@ -108,7 +127,7 @@ def _both(
     results = []
     for on in (False, True):
         for part in module.modules():
-            if isinstance(part, UniformQuantizer):
+            if isinstance(part, Quantizer):
                 part.enabled = on
         inputs = [values[source][on] for source in node.args if isinstance(source, Node)]
         results.append([module(*parts) for parts in zip(*inputs, strict=True)])

@@ -9,7 +9,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
-from bitface.quant.quantizers import UniformQuantizer
+from bitface.quant.quantizers import Quantizer, UniformQuantizer
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
 
 # Half of what int32 holds, so that the accumulator has room beside the bias.
@@ -20,7 +20,7 @@ def freeze(student: Student, outputs: dict[str, UniformQuantizer] | None = None)
     """The integer graph of a student. The student itself is left as it was.
 
     Args:
-        outputs: quantizers for outputs in front of a PReLU, as `activation_ranges` gives them.
+        outputs: quantizers for outputs in front of a PReLU, as `output_ranges` gives them.
     """
     graph = copy.deepcopy(student.graph)
     for node in list(graph.graph.nodes):
@@ -31,7 +31,7 @@ def freeze(student: Student, outputs: dict[str, UniformQuantizer] | None = None)
             _set(graph, node, integer_layer(module, source.scale.item() if source else 0.0, output))
     for node in list(graph.graph.nodes):
         module = passes.module_of(graph, node)
-        if isinstance(module, UniformQuantizer):
+        if isinstance(module, Quantizer):
             numbers = (module.scale.item(), int(module.zero_point.item()), module.bits, module.signed)
             _set(graph, node, QuantizeDequantize(*numbers))
     return passes.tidy(graph)
@@ -42,6 +42,7 @@ def integer_layer(
 ) -> IntegerConv2d | IntegerLinear:
     """The integers of one layer; `input_scale` 0 for a float input."""
     quantizer = layer.weight_quantizer
+    assert isinstance(quantizer, UniformQuantizer), "learned numbers are settled first"
     weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
     if input_scale and bias is not None:
         _fit_scale_to_bias(quantizer, weight, bias, input_scale)
@@ -76,12 +77,12 @@ def _fit_scale_to_bias(quantizer: UniformQuantizer, weight: Tensor, bias: Tensor
     quantizer.scale = torch.where(silent, needed, torch.maximum(quantizer.scale, needed))
 
 
-def _input_quantizer(graph: GraphModule, node: Node) -> UniformQuantizer | None:
+def _input_quantizer(graph: GraphModule, node: Node) -> Quantizer | None:
     source = node.all_input_nodes[0]
     while isinstance(passes.module_of(graph, source), ops.Reshape):
         source = source.all_input_nodes[0]
     module = passes.module_of(graph, source)
-    return module if isinstance(module, UniformQuantizer) else None
+    return module if isinstance(module, Quantizer) else None
 
 
 def _set(graph: GraphModule, node: Node, module: nn.Module) -> None:

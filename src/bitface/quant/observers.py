@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bitface.graph.integer import limits
-from bitface.quant.quantizers.uniform import affine
+from bitface.quant.quantizers.base import affine
 
 _BINS = 2048
 

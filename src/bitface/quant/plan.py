@@ -5,14 +5,16 @@ import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from bitface.errors import UsageError
+from bitface.errors import UsageError, nearest
 
 FLOAT = 32
+_NUMBERS = re.compile(r"#(\d{1,6})(?:-(\d{1,6}))?")
 _BITS = re.compile(r"w(\d{1,2})a(\d{1,2})")
 
 
@@ -61,7 +63,8 @@ class BitPlan:
     Attributes:
         bits: of every layer that no other rule names.
         first, last: of the layers that read the image and that write the embedding; None: like the rest.
-        layers: glob pattern over layer names → bits; the first that fits wins, before every other rule.
+        layers: glob pattern over layer names → bits, or `#3-17`: the third to the seventeenth layer with weights, in
+            the network's order, with the additions behind them. The first that fits wins, before every other rule.
         weights_symmetric: no zero point in the weights.
         weights_per_channel: one scale for each output channel.
         activations: `symmetric`, `asymmetric`, or `auto`: symmetric at 8 bits (which engines run fastest), asymmetric
@@ -109,16 +112,17 @@ class BitPlan:
             UsageError: a pattern fits no layer.
         """
         names = [name for name, *_ in layers]
+        numbers = list(accumulate(kind in ("Conv", "Linear") for _, kind, *_ in layers))
         for pattern, _ in self.layers:
-            if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            if not any(_fits(pattern, name, number) for name, number in zip(names, numbers, strict=True)):
                 near = difflib.get_close_matches(pattern, names, 1, 0.3)
                 hint = f"; the nearest is '{near[0]}'" if near else ""
                 raise UsageError(f"the plan names '{pattern}', which is no layer of this network{hint}")
-        return [self._of(*layer) for layer in layers]
+        return [self._of(number, *layer) for number, layer in zip(numbers, layers, strict=True)]
 
-    def _of(self, name: str, kind: str, first: bool, last: bool) -> PlannedLayer:
+    def _of(self, number: int, name: str, kind: str, first: bool, last: bool) -> PlannedLayer:
         for pattern, bits in self.layers:
-            if fnmatch.fnmatchcase(name, pattern):
+            if _fits(pattern, name, number):
                 return PlannedLayer(name, kind, bits, f"pattern {pattern}")
         if first and self.first:
             return PlannedLayer(name, kind, self.first, "first layer")
@@ -165,6 +169,12 @@ class BitPlan:
         )
 
 
+def _fits(pattern: str, name: str, number: int) -> bool:
+    if counted := _NUMBERS.fullmatch(pattern):
+        return int(counted[1]) <= number <= int(counted[2] or counted[1])
+    return fnmatch.fnmatchcase(name, pattern)
+
+
 def _from_yaml(path: Path) -> BitPlan:
     try:
         return BitPlan.from_json(yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -179,8 +189,7 @@ def _check_keys(value: Any, known: Sequence[str], where: str) -> None:
         raise UsageError(f"{where} must be a mapping with the keys {', '.join(known)}")
     for key in value:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, 1)
-            raise UsageError(f"{where} has an unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, known)}")
 
 
 def _flag(values: dict[str, Any], key: str) -> bool:

@@ -1,18 +1,21 @@
 """Post-training quantization: the whole way from a network and faces to an integer network."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx import GraphModule
 
 from bitface.graph import Network, passes
-from bitface.quant import calibrate, student
+from bitface.preprocess import Preprocess
+from bitface.quant import calibrate
 from bitface.quant.batches import Progress
 from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
 from bitface.quant.plan import BitPlan, PlannedLayer
+from bitface.quant.student import Student, build
 
 
 @dataclass(frozen=True)
@@ -50,23 +53,62 @@ def quantize(
         BitfaceError: the plan doesn't fit the network, or an activation is NaN or infinite.
         ValueError: the network has no preprocessing, or no images, or images of another size.
     """
-    if network.preprocess is None:
-        raise ValueError("the network has no preprocessing")
+    student = calibrated(network, images, plan, calibration, progress)
+    return finished(network, student, images, calibration), student.layers
+
+
+def calibrated(
+    network: Network,
+    images: np.ndarray,
+    plan: BitPlan,
+    calibration: Calibration = Calibration(),
+    progress: Progress | None = None,
+) -> Student:
+    """The student with every number found: what post-training quantization ends and training begins with.
+
+    Arguments and errors as in `quantize`.
+    """
     if not len(images):
         raise ValueError("there are no calibration images")
-    preprocess = network.preprocess
-
-    def batches() -> Iterator[Tensor]:
-        for start in range(0, len(images), calibration.batch):
-            yield torch.from_numpy(preprocess(images[start : start + calibration.batch]))
-
+    batches = _batches(network, images, calibration.batch)
     graph = passes.fold(network.graph)
     if calibration.equalization and plan.weights_per_channel:
         equalize(graph, batches, len(images))
-    # (pixel - mean) / std is never negative where no mean is above 0
-    quantized = student.build(graph, plan, max(preprocess.mean) <= 0 < min(preprocess.std))
-    outputs = calibrate.activation_ranges(quantized, batches, len(images), calibration.observer, progress)
-    calibrate.weight_scales(quantized, search=calibration.observer in ("mse", "percentile"))
+    student = placed(network, graph, plan)
+    calibrate.activation_ranges(student, batches, len(images), calibration.observer, progress)
+    calibrate.weight_scales(student, search=calibration.observer in ("mse", "percentile"))
     if calibration.bias_correction:
-        calibrate.correct_biases(quantized, torch.from_numpy(preprocess(images[: calibration.bias_images])))
-    return replace(network, graph=freeze(quantized, outputs)), quantized.layers
+        calibrate.correct_biases(student, next(_batches(network, images, calibration.bias_images)()))
+    return student
+
+
+def placed(network: Network, graph: GraphModule, plan: BitPlan) -> Student:
+    """The student of a network's folded graph, its numbers still to be found."""
+    preprocess = _preprocess(network)
+    # (pixel - mean) / std is never negative where no mean is above 0
+    return build(graph, plan, max(preprocess.mean) <= 0 < min(preprocess.std))
+
+
+def finished(
+    network: Network, student: Student, images: np.ndarray, calibration: Calibration = Calibration()
+) -> Network:
+    """The integer network of a student whose numbers are settled; `images` as in `quantize`."""
+    batches = _batches(network, images, calibration.batch)
+    outputs = calibrate.output_ranges(student, batches, len(images), calibration.observer)
+    return replace(network, graph=freeze(student, outputs))
+
+
+def _batches(network: Network, images: np.ndarray, size: int) -> Callable[[], Iterator[Tensor]]:
+    preprocess = _preprocess(network)
+
+    def batches() -> Iterator[Tensor]:
+        for start in range(0, len(images), size):
+            yield torch.from_numpy(preprocess(images[start : start + size]))
+
+    return batches
+
+
+def _preprocess(network: Network) -> Preprocess:
+    if network.preprocess is None:
+        raise ValueError("the network has no preprocessing")
+    return network.preprocess

@@ -15,12 +15,12 @@ from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
 from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
-from bitface.quant.quantizers import UniformQuantizer
+from bitface.quant.quantizers import Quantizer, UniformQuantizer
 
 _ARITHMETIC = (ops.Add, ops.Sub, ops.Mul, ops.MatMul)
 _NEVER_NEGATIVE = (nn.ReLU, nn.Sigmoid, ops.HardSigmoid, ops.ReduceL2)
 _KEEPS_SIGN = (
-    UniformQuantizer,
+    Quantizer,
     nn.MaxPool2d,
     nn.AvgPool2d,
     ops.ReduceMean,
@@ -35,7 +35,7 @@ class _QuantizedLayer:
 
     weight: Any
     bias: Any
-    weight_quantizer: UniformQuantizer
+    weight_quantizer: Quantizer
 
     def quantized_weight(self) -> Tensor:
         return self.weight_quantizer(self.weight)
@@ -49,7 +49,15 @@ class _QuantizedLayer:
 
 class QuantizedConv2d(nn.Conv2d, _QuantizedLayer):
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.quantized_weight(), self.bias)
+        weight = self.quantized_weight()
+        if torch.is_autocast_enabled("cpu") and self._slow_in_bf16():
+            with torch.autocast("cpu", enabled=False):
+                return self._conv_forward(x.float(), weight, self.bias).bfloat16()
+        return self._conv_forward(x, weight, self.bias)
+
+    def _slow_in_bf16(self) -> bool:
+        """Depthwise with a stride or a large kernel: their backward pass takes up to ten times as long in bf16."""
+        return self.groups > 1 and (max(self.stride) > 1 or max(self.kernel_size) > 3)
 
 
 class QuantizedLinear(nn.Linear, _QuantizedLayer):
@@ -64,7 +72,7 @@ class Student:
     graph: GraphModule
     plan: BitPlan
     layers: list[PlannedLayer]
-    activation_quantizers: dict[str, UniformQuantizer] = field(default_factory=dict)
+    activation_quantizers: dict[str, Quantizer] = field(default_factory=dict)
 
     def quantized_layers(self) -> dict[str, "QuantizedConv2d | QuantizedLinear"]:
         return {
@@ -76,7 +84,7 @@ class Student:
     def enable(self, on: bool) -> None:
         """Switches every quantizer on or off."""
         for module in self.graph.modules():
-            if isinstance(module, UniformQuantizer):
+            if isinstance(module, Quantizer):
                 module.enabled = on
 
 

@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from bitface.cpu import has_bf16
 from bitface.errors import BitfaceError, UsageError
 from bitface.runtime.engines import start
-from bitface.runtime.machine import describe, has_bf16, pinned
+from bitface.runtime.machine import describe, pinned
 from bitface.runtime.model import TEACHER_KEY, Model
 
 Progress = Callable[[int, int], None]

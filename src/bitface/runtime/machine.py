@@ -7,37 +7,27 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bitface import cpu
+
 # What decides how fast a network runs, as Linux names it: on x86, and on Arm.
 _X86 = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _ARM = ("asimddp", "i8mm", "bf16", "sve")
-_NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 _PACKAGES = ("bitface", "torch", "onnx", "onnxruntime", "openvino", "numpy")
-_CPUINFO = Path("/proc/cpuinfo")
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 _UNKNOWN = "unknown"
 
 
 def describe() -> dict[str, str]:
     """CPU, instruction sets, cores, system, Python and the versions of what computes; `unknown` what no one says."""
-    flags = cpu_flags()
+    flags = cpu.flags()
     return {
-        "cpu": _cpuinfo("model name") or platform.processor() or platform.machine() or _UNKNOWN,
+        "cpu": cpu.field("model name") or platform.processor() or platform.machine() or _UNKNOWN,
         "isa": " ".join(name for name in _X86 + _ARM if name in flags) or _UNKNOWN,
         "cores": str(len(cores())),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
     }
-
-
-def cpu_flags() -> set[str]:
-    """The instruction sets of the CPU as the system names them; empty where it doesn't (only Linux does)."""
-    return set((_cpuinfo("flags") or _cpuinfo("Features")).split())
-
-
-def has_bf16() -> bool:
-    """Whether the CPU is known to compute in bfloat16 itself. Where that is emulated, it is slower than float32."""
-    return bool(_NATIVE_BF16 & cpu_flags())
 
 
 def cores() -> list[int]:
@@ -92,16 +82,6 @@ def _threads() -> list[int]:
         return [int(entry.name) for entry in Path("/proc/self/task").iterdir()]
     except OSError:
         return [0]
-
-
-def _cpuinfo(field: str) -> str:
-    """A field of the first processor in /proc/cpuinfo; empty where there is none."""
-    try:
-        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    pairs = (line.partition(":") for line in lines)
-    return next((value.strip() for key, _, value in pairs if key.strip() == field), "")
 
 
 def _version(name: str) -> str:

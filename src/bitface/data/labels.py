@@ -1,0 +1,59 @@
+"""Who is on each image, where somebody knows: from folder names or from a file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from bitface.data.faces import FaceFile
+from bitface.errors import BitfaceError
+
+
+def identities(files: Sequence[FaceFile], source: str) -> np.ndarray:
+    """The identity of each file, 0 to C-1 in the order of their names, int64 `[N]`.
+
+    Args:
+        source: `folder`: images of one folder are of one person; otherwise a CSV file with the columns `path` and
+            `label`, paths as below the image folders.
+
+    Raises:
+        BitfaceError: a file without an identity, images that are in no folder, an unreadable or contradictory CSV.
+    """
+    names = _by_folder(files) if source == "folder" else _by_file(files, Path(source))
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _by_folder(files: Sequence[FaceFile]) -> list[str]:
+    names = [str(PurePosixPath(file.relative).parent) for file in files]
+    for file, name in zip(files, names, strict=True):
+        if name == ".":
+            raise BitfaceError(
+                f"{file.path}: lies in no person's folder; --labels folder wants one folder for each person "
+                "(or give --labels a CSV file with the columns path,label)"
+            )
+    return names
+
+
+def _by_file(files: Sequence[FaceFile], path: Path) -> list[str]:
+    known: dict[str, str] = {}
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            rows = csv.DictReader(handle)
+            if not {"path", "label"} <= set(rows.fieldnames or ()):
+                raise BitfaceError(f"{path}: needs the columns path,label")
+            for row in rows:
+                key, label = (row["path"] or "").replace("\\", "/"), row["label"] or ""
+                if not key or not label:
+                    raise BitfaceError(f"{path}: line {rows.line_num} has no path or no label")
+                if known.setdefault(key, label) != label:
+                    raise BitfaceError(f"{path}: line {rows.line_num} gives '{key}' a second label")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BitfaceError(f"{path}: no readable label file ({getattr(error, 'strerror', None) or error})") from error
+    missing = [file.relative for file in files if file.relative not in known]
+    if missing:
+        raise BitfaceError(
+            f"{path}: has no label for {len(missing)} of {len(files)} images, '{missing[0]}' the first; paths are "
+            "those below the image folder"
+        )
+    return [known[file.relative] for file in files]

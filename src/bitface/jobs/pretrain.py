@@ -1,0 +1,122 @@
+"""A teacher from scratch: a backbone trained in full precision on labelled faces, in stages (softmax, then ArcFace)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+import safetensors.torch
+import torch
+
+import bitface
+from bitface import backbones
+from bitface.data.labels import identities
+from bitface.errors import BitfaceError, UsageError
+from bitface.files import write_json
+from bitface.graph import from_module, to_onnx
+from bitface.graph.network import METADATA_KEY
+from bitface.jobs import faces as job_faces
+from bitface.jobs.staging import Clock, staging
+from bitface.jobs.steps import Steps, silent, training_line
+from bitface.losses import build_sum
+from bitface.preprocess import parse
+from bitface.runtime.machine import describe
+from bitface.train import Trainee, Training, TrainingFaces, digest, fit
+
+
+@dataclass(frozen=True)
+class PretrainRequest:
+    """What to train on what.
+
+    Attributes:
+        backbone: a name of `backbones.names()`.
+        stages: trainings one after the other, each from the weights of the one before (QMobileFaceNet: softmax
+            first, then ArcFace).
+        labels: `folder` or a CSV file, see `data.labels`.
+    """
+
+    backbone: str
+    stages: tuple[Training, ...]
+    images: list[Path]
+    out: Path
+    embedding_size: int | None = None
+    preprocess: str = "rgb-127.5-128"
+    labels: str = "folder"
+    image_list: Path | None = None
+    max_images: int | None = None
+    share: float = 1.0
+    seed: int = 0
+    allow_skipped: bool = False
+    resume: bool = False
+
+
+def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
+    """Makes `model.onnx`, `model.safetensors` and `result.json` in `request.out`.
+
+    The state of each stage is kept in `checkpoint-STAGE.safetensors` until the end.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds checkpoints only.
+    """
+    checkpoints = [request.out / f"checkpoint-{stage}.safetensors" for stage in range(1, len(request.stages) + 1)]
+    if checkpoints[0].exists() and not request.resume:
+        raise BitfaceError(f"{request.out}: holds an unfinished training; go on with --resume, or remove its files")
+    if any(training.mix for training in request.stages):
+        raise UsageError("'mix' blends people, which no classifier can learn from; set it to 0")
+    clock = Clock()
+    torch.manual_seed(request.seed)
+    model = backbones.create(request.backbone, request.embedding_size)
+    preprocess = parse(request.preprocess)
+    gathered = job_faces.gather(
+        request.images,
+        preprocess.size,
+        request.image_list,
+        request.max_images,
+        request.seed,
+        request.allow_skipped,
+        request.out / "skipped.csv",
+        steps,
+    )
+    images = gathered.learning[: max(2, round(request.share * len(gathered.learning)))]
+    faces = TrainingFaces(images, identities(gathered.files[: len(images)], request.labels))
+    clock.lap("faces")
+    with torch.no_grad():
+        size = model.eval()(torch.zeros(1, 3, *preprocess.size)).shape[1]
+    stages = []
+    for number, (training, checkpoint) in enumerate(zip(request.stages, checkpoints, strict=True), 1):
+        loss = build_sum(training.loss, size, faces.classes)
+        trainee = Trainee(model, loss, faces, preprocess, train_statistics=True)
+        identity = {
+            "network": f"{request.backbone} {size}",
+            "stage": str(number),
+            "settings": repr(request.stages[:number]),
+            "faces": digest(faces),
+        }
+        name = f"stage {number} of {len(request.stages)}: {', '.join(training.loss)}"
+        history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps(name)))
+        stages.append({"settings": vars(training), **vars(history), "images_per_second": history.per_second})
+    clock.lap("training")
+    result = {
+        "bitface": bitface.__version__,
+        "backbone": request.backbone,
+        "embedding_size": size,
+        "preprocess": preprocess.name,
+        "faces": {"images": len(images), "identities": faces.classes, "skipped": gathered.skipped},
+        "notes": job_faces.lonely(faces.labels),
+        "stages": stages,
+        "seconds": clock.seconds,
+        "machine": describe(),
+    }
+    with staging(request.out) as folder:
+        network = from_module(model.to(memory_format=torch.contiguous_format), preprocess.name, request.backbone)  # type: ignore[call-overload]
+        written = to_onnx(network.graph)
+        onnx.helper.set_model_props(written, {METADATA_KEY: preprocess.name})
+        onnx.save(written, folder / "model.onnx")
+        safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
+        write_json(folder / "result.json", result)
+    for checkpoint in checkpoints:
+        checkpoint.unlink(missing_ok=True)
+    return result

@@ -1,0 +1,204 @@
+"""Recipes: a training as a YAML file, with the bits, the quantizers, the loss and the settings that belong together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+import bitface
+from bitface import backbones
+from bitface.errors import UsageError, nearest
+from bitface.losses import build_sum
+from bitface.quant import BitPlan, Calibration
+from bitface.quant.learn import check_method
+from bitface.quant.observers import OBSERVERS
+from bitface.quant.plan import FLOAT
+from bitface.train import Method, Training
+
+FOLDER = Path(bitface.__file__).with_name("recipes")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A training, and, where a recipe says it, what to train on what.
+
+    Attributes:
+        about: where it is from, and what it departs in.
+        bits: a bit plan, as a word or in the keys of its YAML form.
+        method: quantizers, losses, settings; None: post-training quantization with `calibration`.
+        share: of the images, the first so much.
+        labels: `folder`, a CSV file, or None.
+        minutes: as many epochs as fit; None: `epochs` of the training.
+        model, images, image_list, max_images, preprocess, out: as the options of `bitface quantize`.
+    """
+
+    name: str
+    about: str = ""
+    bits: BitPlan = field(default_factory=BitPlan)
+    method: Method | None = field(default_factory=Method)
+    calibration: Calibration = field(default_factory=Calibration)
+    share: float = 1.0
+    labels: str | None = None
+    minutes: float | None = None
+    model: Path | None = None
+    images: tuple[Path, ...] = ()
+    image_list: Path | None = None
+    max_images: int | None = None
+    preprocess: str | None = None
+    out: Path | None = None
+
+    def seeded(self, seed: int) -> "Recipe":
+        """The same with another seed."""
+        if self.method is None:
+            return self
+        return replace(self, method=replace(self.method, training=replace(self.method.training, seed=seed)))
+
+    def for_epochs(self, epochs: float) -> "Recipe":
+        """The same with another number of epochs. Raises UsageError out of range."""
+        if self.method is None:
+            return self
+        return replace(self, method=replace(self.method, training=replace(self.method.training, epochs=epochs)))
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A recipe that makes a teacher from scratch: see `jobs.pretrain.PretrainRequest`."""
+
+    name: str
+    backbone: str
+    stages: tuple[Training, ...]
+    about: str = ""
+    embedding_size: int | None = None
+    share: float = 1.0
+    labels: str = "folder"
+    images: tuple[Path, ...] = ()
+    image_list: Path | None = None
+    max_images: int | None = None
+    preprocess: str = "rgb-127.5-128"
+    out: Path | None = None
+
+
+def names() -> list[str]:
+    """The recipes that come with the program."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def best_for(plan: BitPlan) -> str:
+    """The name of our best recipe for the bits of a plan."""
+    narrowest = min(plan.bits.weight, plan.bits.activation)
+    by_bits = {2: "best-w2a4", 3: "best-w3a3", 4: "best-w4a4", 8: "best-w8a8", FLOAT: "best-w8a8"}
+    return by_bits.get(narrowest, "best-w6a6")
+
+
+def read(word: str | Path) -> Recipe | Pretraining:
+    """A recipe by name or from a file; one that names a `backbone` trains it from scratch.
+
+    Raises:
+        UsageError: no such recipe, an unreadable file, an unknown key (the nearest known one is named), or a value
+            out of range.
+    """
+    path = Path(word)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        path = FOLDER / f"{word}.yaml"
+        if not path.is_file():
+            raise UsageError(f"unknown recipe '{word}'{nearest(word, names())} (there are {', '.join(names())})")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: no readable recipe ({str(error).splitlines()[0]})") from error
+    try:
+        scratch = isinstance(content, Mapping) and "backbone" in content
+        return _pretraining(path.stem, content) if scratch else _recipe(path.stem, content)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _recipe(name: str, content: Any) -> Recipe:
+    known = [item.name for item in fields(Recipe) if item.name not in ("name", "method")]
+    values = _mapping(content, "the recipe", [*known, "weights", "activations", "training", "post_training"])
+    plan = values.get("bits", "w8a8")
+    made: dict[str, Any] = {
+        "bits": BitPlan.from_json(plan) if isinstance(plan, Mapping) else BitPlan.parse(str(plan)),
+        "calibration": _calibration(values.get("calibration", {})),
+    }
+    training = Training.from_json(_mapping(values.get("training") or {}, "'training'", None))
+    # Unknown losses and options show here, not after the faces have been read.
+    build_sum(training.loss, 8, 2)
+    method = Method(training, values.get("weights", "lsq"), values.get("activations", "lsq"), made["calibration"])
+    check_method(method.weights, method.activations)
+    made["method"] = None if values.get("post_training") is True else method
+    return Recipe(name, **made, **_simple(values))
+
+
+def _pretraining(name: str, content: Mapping[str, Any]) -> Pretraining:
+    values = _mapping(content, "the recipe", [item.name for item in fields(Pretraining) if item.name != "name"])
+    stages = values.get("stages")
+    if not isinstance(stages, list) or not stages:
+        raise UsageError("'stages' of the recipe must be a list of trainings, one after the other")
+    trainings = tuple(Training.from_json(_mapping(stage, "a stage", None)) for stage in stages)
+    for training in trainings:
+        build_sum(training.loss, 8, 2)
+    made = _simple(values)
+    with torch.device("meta"):  # an unknown backbone shows here
+        backbones.create(made["backbone"], made.get("embedding_size"))
+    return Pretraining(name, stages=trainings, **made)
+
+
+def _simple(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that are words, numbers and paths, checked."""
+    made: dict[str, Any] = {}
+    for key, kind in _KINDS.items():
+        if values.get(key) is None:
+            continue
+        if isinstance(values[key], bool) or not isinstance(values[key], kind):
+            raise UsageError(f"'{key}' of the recipe can't be {values[key]!r}")
+        made[key] = values[key]
+    for key in ("model", "image_list", "out"):
+        if key in made:
+            made[key] = Path(made[key])
+    if "images" in made:
+        images = made["images"]
+        made["images"] = tuple(Path(one) for one in ([images] if isinstance(images, str) else images))
+    for key, low, high in _RANGES:
+        if key in made and not low <= made[key] <= high:
+            raise UsageError(f"'{key}' of the recipe is {made[key]}: use {low:g} to {high:g}")
+    return made
+
+
+_KINDS: dict[str, Any] = {
+    "about": str,
+    "share": (int, float),
+    "labels": str,
+    "minutes": (int, float),
+    "model": str,
+    "images": (str, list),
+    "image_list": str,
+    "max_images": int,
+    "preprocess": str,
+    "out": str,
+    "backbone": str,
+    "embedding_size": int,
+}
+_RANGES = (("share", 1e-6, 1), ("minutes", 1e-3, 1e6), ("max_images", 1, 10**9), ("embedding_size", 2, 65_536))
+
+
+def _calibration(value: Any) -> Calibration:
+    values = _mapping(value or {}, "'calibration'", [item.name for item in fields(Calibration)])
+    if values.get("observer", "mse") not in OBSERVERS:
+        raise UsageError(f"unknown observer '{values['observer']}': use one of {', '.join(OBSERVERS)}")
+    for key, kind in (("equalization", bool), ("bias_correction", bool), ("bias_images", int), ("batch", int)):
+        if key in values and (type(values[key]) is not kind or (kind is int and values[key] < 1)):
+            raise UsageError(f"'{key}' of the calibration can't be {values[key]!r}")
+    return Calibration(**values)
+
+
+def _mapping(value: Any, where: str, known: list[str] | None) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} must be a mapping of keys to values")
+    for key in value:
+        if not isinstance(key, str) or (known is not None and key not in known):
+            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, known or [])}")
+    return dict(value)

@@ -1,0 +1,191 @@
+"""What a quantization did, as plain data: agreement, bytes, bits of every tensor, and the report's input."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bitface
+from bitface import artifact
+from bitface.evaluation import agreement, diagnose
+from bitface.graph import Network
+from bitface.graph.onnx_writer import PROFILES
+from bitface.graph.summary import summarise, tensor_table
+from bitface.quant.plan import BitPlan, PlannedLayer
+from bitface.runtime import Embedder, Model
+from bitface.runtime.machine import describe
+
+Progress = Callable[[int, int], None]
+
+_WEAK_AGREEMENT = 0.9
+
+
+def describe_student(
+    network: Network, details: artifact.Artifact, plan: BitPlan, layers: list[PlannedLayer], sizes: dict[str, int]
+) -> dict[str, Any]:
+    """The part of `result.json` that says what was made of what.
+
+    Args:
+        sizes: file name → bytes on disk.
+    """
+    before, student = summarise(network), details.network
+    tensors, unquantized = tensor_table(student)
+    return {
+        "bitface": bitface.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            **details.teacher,
+            "bytes": network.source_bytes,
+            "parameters": before.parameters,
+            "macs": before.macs,
+            "preprocess": network.preprocess.name if network.preprocess else None,
+        },
+        "bits": str(plan.bits),
+        "plan": plan.to_json(),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "weight_bits": layer.bits.weight if layer.kind in ("Conv", "Linear") else None,
+                "activation_bits": layer.bits.activation,
+                "reason": layer.reason,
+                "parameters": parameters,
+                "bytes": -(-parameters * layer.bits.weight // 8),
+            }
+            for layer, parameters in zip(layers, _weights(student, layers), strict=True)
+        ],
+        "tensors": tensors,
+        "unquantized": unquantized,
+        "bytes": sizes,
+        "float_bytes": before.weight_bytes,
+        "compression": before.weight_bytes / sizes["model.bitface"],
+        "machine": describe(),
+    }
+
+
+def measure_agreement(
+    network: Network, details: artifact.Artifact, faces: np.ndarray, progress: Progress | None = None
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Cosines between teacher (OpenVINO, float32) and student on each engine, over faces that didn't calibrate.
+
+    Returns:
+        engine → {"summary": `Agreement.to_json()`, "cosines": one per face}, and warnings in plain words.
+    """
+    reference = Embedder(Model(Path(network.name), "float", network), "openvino").embed(faces)
+    model = Model(Path(f"{network.name}.bitface"), "artifact", details.network, details=details)
+    result: dict[str, dict[str, Any]] = {}
+    warnings = []
+    for index, engine in enumerate(PROFILES):
+        embeddings = Embedder(model, engine).embed(faces)
+        compared = agreement(reference, embeddings)
+        unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
+        cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
+        result[engine] = {"summary": compared.to_json(), "cosines": cosines}
+        if compared.mean < _WEAK_AGREEMENT:
+            warnings.append(
+                f"{engine}: the student agrees with its teacher only by {compared.mean:.3f} (mean cosine of held-out "
+                "faces); expect other decisions, and use more bits"
+            )
+        warnings += [f"{engine}: {text}" for text in diagnose(embeddings) if len(faces) > 1]
+        if progress:
+            progress(index + 1, len(PROFILES))
+    return result, warnings
+
+
+def report_of(
+    results: list[dict[str, Any]],
+    title: str,
+    cosines: dict[str, dict[str, Any]] | None = None,
+    **sections: Any,
+) -> dict[str, Any]:
+    """The report's input (see `report.render`) for the results of one teacher."""
+    first = results[0]
+    models = []
+    for result in results:
+        shown = {
+            engine: {**summary, **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
+            for engine, summary in result["agreement"].items()
+        }
+        models.append(
+            {
+                "name": f"{result['model']['name']} {result['bits']}",
+                "bits": result["bits"],
+                "files": [{"name": name, "bytes": size} for name, size in result["bytes"].items()],
+                "float_bytes": result["float_bytes"],
+                "agreement": shown,
+                "layers": result["layers"],
+                "tensors": result["tensors"],
+                "unquantized": result["unquantized"],
+                "data": result["faces"],
+                "plan": result["plan"],
+                "seconds": result["seconds"],
+                **({"evaluation": result["evaluation"]} if "evaluation" in result else {}),
+            }
+        )
+    headline = sections.pop("headline", None) or _headline(first)
+    return {
+        "title": title,
+        "subtitle": f"{first['model']['parameters']:,} parameters, {first['model']['macs'] / 1e6:,.0f} M "
+        f"multiply-adds, "
+        f"{first['model']['embedding_size']}-d embeddings",
+        "created": first["created"],
+        "headline": headline,
+        "warnings": list(dict.fromkeys(text for result in results for text in result["warnings"])),
+        "notes": list(dict.fromkeys(text for result in results for text in result["notes"])),
+        "models": models,
+        "provenance": {
+            "model": first["model"]["path"],
+            "teacher fingerprint": first["model"]["fingerprint"],
+            "preprocessing": str(first["model"]["preprocess"]),
+            "calibration faces (manifest)": first["faces"]["manifest"],
+            "seed": str(first["seed"]),
+            **first["machine"],
+        },
+        **sections,
+    }
+
+
+def _headline(result: dict[str, Any]) -> list[dict[str, str]]:
+    agreed = result["agreement"]["openvino"]
+    return [
+        {
+            "label": "size",
+            "value": f"{result['bytes']['model.bitface'] / 1e6:.2f} MB",
+            "note": f"{result['compression']:.1f}x smaller than the float32 weights",
+        },
+        {
+            "label": "agreement with the teacher",
+            "value": f"{agreed['mean']:.4f}",
+            "note": f"mean cosine of {agreed['count']} held-out faces, in OpenVINO's integer kernels; "
+            f"minimum {agreed['minimum']:.4f}",
+        },
+        {
+            "label": "left in floating point",
+            "value": str(len(result["unquantized"])),
+            "note": "tensors, each listed below with the reason",
+        },
+    ]
+
+
+def heavy_edges(layers: list[PlannedLayer], student: Network) -> list[str]:
+    """A note where a layer that is exempt from the plan takes most of the bytes."""
+    sizes = {
+        layer.name: count * layer.bits.weight / 8
+        for layer, count in zip(layers, _weights(student, layers), strict=True)
+    }
+    return [
+        f"{layer.name} ({layer.reason}) stays at {layer.bits.weight} bits and takes {sizes[layer.name] / total:.0%} of "
+        f"the weights' bytes; --{layer.reason.split()[0]} plan gives it the plan's bits"
+        for layer in layers
+        if layer.reason in ("first layer", "last layer")
+        and (total := sum(sizes.values()))
+        and sizes[layer.name] > total / 2
+        and layer.bits.weight > min(other.bits.weight for other in layers)
+    ]
+
+
+def _weights(student: Network, layers: list[PlannedLayer]) -> list[int]:
+    modules = dict(student.graph.named_modules())
+    return [getattr(getattr(modules.get(layer.name), "weight", None), "numel", lambda: 0)() for layer in layers]

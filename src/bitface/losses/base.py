@@ -1,0 +1,79 @@
+"""What every loss is, and the checks of its options."""
+
+import math
+
+from torch import Tensor, nn
+
+from bitface.errors import UsageError, nearest
+
+
+class Loss(nn.Module):
+    """A scalar to minimise, of a batch of the student's embeddings beside the teacher's.
+
+    All that changes over a training (class weights, centres, thresholds, memories) is a parameter or a buffer, so that
+    a training continued from `state_dict` goes on bit by bit as if it hadn't stopped.
+
+    Attributes:
+        name: what recipes call it.
+        needs_labels: the labels must be identities; without them the loss has no meaning.
+        uses_pairs: learns from several rows of one label in a batch: images of a person, or views of an image.
+        wants_refresh: `refresh` must be called before the first step, and then once an epoch.
+    """
+
+    name: str = ""
+    needs_labels: bool = False
+    uses_pairs: bool = False
+    wants_refresh: bool = False
+
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
+        """The mean loss of a batch.
+
+        Args:
+            student: embeddings `[B, D]`, not normalised; the gradient goes here and to the loss's own parameters.
+            teacher: embeddings of the same faces `[B, D]`, not normalised; never gets a gradient.
+            labels: int64 `[B]`: identities 0 to C-1, or, where nobody knows them, the numbers of the source images.
+        """
+        raise NotImplementedError
+
+    def begin(self, teacher: Tensor, labels: Tensor) -> None:
+        """Takes a first guess from a teacher's embeddings of all training faces: `[N, D]`, int64 `[N]`."""
+
+    def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
+        """Takes note of the embeddings of all training faces: `[N, D]`, `[N, D]`, int64 `[N]`."""
+
+
+def given(name: str, labels: Tensor | None) -> Tensor:
+    """The labels. Raises UsageError where there are none."""
+    if labels is None:
+        raise UsageError(f"{name} needs a label for each face")
+    return labels
+
+
+def number(name: str, option: str, value: object, low: float, high: float) -> float:
+    """A finite number from `low` to `high`. Raises UsageError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UsageError(f"{name}: '{option}' can't be {value!r}: use a number from {low:g} to {high:g}")
+    if not low <= value <= high:
+        raise UsageError(f"{name}: '{option}' is {value:g}: use {low:g} to {high:g}")
+    return float(value)
+
+
+def whole(name: str, option: str, value: object, low: int, high: int) -> int:
+    """A whole number from `low` to `high`. Raises UsageError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{name}: '{option}' can't be {value!r}: use a whole number from {low} to {high}")
+    return int(number(name, option, value, low, high))
+
+
+def choice(name: str, option: str, value: object, known: tuple[str, ...]) -> str:
+    """One of the known words. Raises UsageError, with the nearest of them, for anything else."""
+    if not isinstance(value, str) or value not in known:
+        raise UsageError(f"{name}: '{option}' can't be {value!r}: use {' or '.join(known)}{nearest(value, known)}")
+    return value
+
+
+def switch(name: str, option: str, value: object) -> bool:
+    """True or False. Raises UsageError for anything else."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}: '{option}' can't be {value!r}: use true or false")
+    return value

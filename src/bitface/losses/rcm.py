@@ -1,0 +1,112 @@
+"""Rotation consistent margin: the individual quantization error as a margin (Wu et al., CVPR 2020)."""
+
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from bitface.errors import UsageError
+from bitface.losses.angular import ERROR_FORMS, individual_error
+from bitface.losses.base import Loss, choice, given, number
+from bitface.losses.centers import ClassCenters
+from bitface.losses.margin import MARGINS, Target, margin_logits
+
+FORMS = ("A", "B", "C")
+CENTERS = ("epoch", "ema")
+
+
+def rcm_target(angle: Tensor, error: Tensor, lam: float, form: str, target: Target) -> Tensor:
+    """What stands in for the cosine of the true class, `[B]`, with `target` = cos(θ + m) in the paper.
+
+    A: target(θ + λe) (equation 11); B: target(θ) - λe; C: target((1 + λe) θ) (section 5.2).
+
+    Args:
+        angle: θ, to the weights of the true class, `[B]`, radians.
+        error: e, the individual errors, `[B]`, radians.
+    """
+    if form == "A":
+        return target(angle + lam * error)
+    if form == "B":
+        return target(angle) - lam * error
+    return target((1 + lam * error) * angle)
+
+
+class RCM(Loss):
+    """A margin loss whose margin grows with each face's individual error.
+
+    The error's gradient goes through the student's embedding alone, not through centres or the teacher. A face whose
+    class has no centre yet gets the plain margin. With λ = 5, θ + m + λe easily passes π, where the paper's cosine
+    would reward larger errors; here it goes on falling (see `margin`).
+
+    The paper doesn't say when centres are computed anew. `epoch`: exactly, by `refresh`, which the training loop calls
+    before the first step and after each epoch; `ema`: from every step's batch, after the step has used the old ones.
+
+    Args:
+        embedding_size, classes: D and C.
+        margin: arcface, cosface or sphereface, with its `s` and `m` (None: its usual one).
+        lam: λ, 0 to 100.
+        form: A, B or C.
+        error: scalar or vector; see `individual_error`.
+        centers: epoch or ema.
+        momentum: what `ema` keeps of the old centre, 0 to 0.9999.
+        generator: where the first class weights come from; None: torch's own.
+
+    Raises:
+        UsageError: there are no classes; an option is unknown or out of range. From `forward`: no labels.
+        RuntimeError: from `forward`, where `refresh` was never called although centres are refreshed by epoch.
+    """
+
+    name = "rcm"
+    needs_labels = True
+
+    def __init__(
+        self,
+        embedding_size: int,
+        classes: int,
+        margin: str = "arcface",
+        lam: float = 5.0,
+        form: str = "A",
+        error: str = "scalar",
+        centers: str = "epoch",
+        momentum: float = 0.9,
+        s: float = 64.0,
+        m: float | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if classes < 1:
+            raise UsageError(f"{self.name} needs labelled faces: there are no classes")
+        base = MARGINS[choice(self.name, "margin", margin, tuple(MARGINS))]
+        self.margin = base(embedding_size, classes, s, m, generator)
+        self.lam = number(self.name, "lam", lam, 0, 100)
+        self.form = choice(self.name, "form", form, FORMS)
+        self.error = choice(self.name, "error", error, ERROR_FORMS)
+        self.rule = choice(self.name, "centers", centers, CENTERS)
+        self.wants_refresh = self.rule == "epoch"
+        self.momentum = number(self.name, "momentum", momentum, 0, 0.9999)
+        self.centers = ClassCenters(embedding_size, classes)
+
+    def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
+        """Sets the centres to those of exactly these embeddings: `[N, D]`, `[N, D]`, int64 `[N]`; under both rules."""
+        self.centers.set(student, teacher, labels)
+
+    def errors(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
+        """The individual errors of a batch, `[B]`, radians; 0 where the class has no centre yet."""
+        centers = self.centers
+        # Cloned by indexing: what `ema` changes afterwards doesn't disturb the gradient.
+        c, c_q = centers.teacher[labels], centers.student[labels]
+        error = individual_error(teacher.detach(), student, c, c_q, self.error)
+        return error.where(centers.known[labels], error.new_zeros(()))
+
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
+        labels = given(self.name, labels)
+        if self.wants_refresh and not self.centers.known.any():
+            raise RuntimeError("rcm with centers=epoch: call refresh() with all embeddings before the first step")
+        error = self.errors(student, teacher, labels)
+        if self.rule == "ema" and self.training:
+            self.centers.move(student.detach(), teacher.detach(), labels, self.momentum)
+        logits = margin_logits(
+            self.margin.cosines(student),
+            labels,
+            self.margin.s,
+            lambda angle: rcm_target(angle, error, self.lam, self.form, self.margin.target),
+        )
+        return F.cross_entropy(logits, labels)

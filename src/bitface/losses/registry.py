@@ -1,0 +1,85 @@
+"""From a name to a loss, and from a recipe's losses to their sum."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Generator
+
+from bitface.errors import UsageError, nearest
+from bitface.losses.base import Loss
+from bitface.losses.ekd import EKD, EKDShift
+from bitface.losses.feature import FeatureLoss
+from bitface.losses.margin import MARGINS
+from bitface.losses.rcm import RCM
+from bitface.losses.relational import RelationalLoss
+from bitface.losses.softmax import L2Softmax, Softmax
+from bitface.losses.total import Sum
+
+_ALL: list[type[Loss]] = [FeatureLoss, RelationalLoss, EKD, EKDShift, Softmax, L2Softmax, *MARGINS.values(), RCM]
+LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in _ALL}
+
+# What the training knows; all other parameters of a loss are options of the recipe.
+_GIVEN = ("embedding_size", "classes", "generator")
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a loss with their defaults. Raises UsageError for an unknown name."""
+    return {
+        key: parameter.default
+        for key, parameter in inspect.signature(_find(name)).parameters.items()
+        if key not in _GIVEN
+    }
+
+
+def build(
+    name: str, embedding_size: int, classes: int = 0, *, generator: Generator | None = None, **options: Any
+) -> Loss:
+    """A loss by its name.
+
+    Args:
+        name: one of `LOSSES`.
+        embedding_size: D.
+        classes: C; 0 where nobody knows the identities.
+        generator: where first class weights come from; None: torch's own.
+        options: the loss's own.
+
+    Raises:
+        UsageError: the name or an option is unknown (the nearest one is named), a value is out of range, or the loss
+            needs identities and there are none.
+    """
+    loss, known = _find(name), options_of(name)
+    for key in options:
+        if key not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"{name} has no option '{key}'{nearest(key, known)} ({has})")
+    if loss.needs_labels and classes < 1:
+        raise UsageError(f"{name} needs labelled faces: give identities, or use a loss without them such as feature")
+    given = dict(zip(_GIVEN, (embedding_size, classes, generator), strict=True))
+    takes = inspect.signature(loss).parameters
+    return loss(**{key: value for key, value in given.items() if key in takes}, **options)
+
+
+def build_sum(
+    losses: Mapping[str, Any], embedding_size: int, classes: int = 0, *, generator: Generator | None = None
+) -> Sum:
+    """The sum of a recipe's losses.
+
+    Args:
+        losses: name → weight, or options with a `weight` (1 if left out) among them.
+
+    Raises:
+        UsageError: as `build`; there is no loss, or a weight is out of range.
+    """
+    made, weights = {}, {}
+    for name, value in losses.items():
+        options = dict(value) if isinstance(value, Mapping) else {"weight": value}
+        weights[name] = options.pop("weight", 1.0)
+        made[name] = build(name, embedding_size, classes, generator=generator, **options)
+    return Sum(made, weights)
+
+
+def _find(name: str) -> type[Loss]:
+    if name not in LOSSES:
+        raise UsageError(f"unknown loss '{name}'{nearest(name, LOSSES)} (there are {', '.join(LOSSES)})")
+    return LOSSES[name]

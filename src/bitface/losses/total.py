@@ -1,0 +1,54 @@
+"""Several losses as one."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bitface.errors import UsageError
+from bitface.losses.base import Loss, number
+
+
+class Sum(Loss):
+    """A weighted sum of losses.
+
+    Args:
+        losses: by name.
+        weights: of each of them, above 0.
+
+    Attributes:
+        parts: what each loss added to the last value, its weight included; empty before the first.
+
+    Raises:
+        UsageError: there is no loss; a weight is missing or out of range.
+    """
+
+    name = "sum"
+
+    def __init__(self, losses: Mapping[str, Loss], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        if not losses:
+            raise UsageError("a training needs at least one loss")
+        self.losses = nn.ModuleDict(losses)
+        self.weights = {name: number(name, "weight", weights.get(name), 1e-12, 1e12) for name in losses}
+        self.needs_labels = any(loss.needs_labels for loss in losses.values())
+        self.uses_pairs = any(loss.uses_pairs for loss in losses.values())
+        self.wants_refresh = any(loss.wants_refresh for loss in losses.values())
+        self.parts: dict[str, float] = {}
+
+    def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
+        values = {name: self.weights[name] * loss(student, teacher, labels) for name, loss in self.losses.items()}
+        self.parts = {name: float(value.detach()) for name, value in values.items()}
+        return torch.stack(list(values.values())).sum()
+
+    def begin(self, teacher: Tensor, labels: Tensor) -> None:
+        for loss in self.losses.values():
+            assert isinstance(loss, Loss)
+            loss.begin(teacher, labels)
+
+    def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
+        """Passes the embeddings on to every loss that wants them."""
+        for loss in self.losses.values():
+            assert isinstance(loss, Loss)
+            if loss.wants_refresh:
+                loss.refresh(student, teacher, labels)

@@ -1,0 +1,53 @@
+"""Turns the fixed quantizers of a calibrated student into ones that learn, and back."""
+
+from collections.abc import Callable
+
+import torch
+
+from bitface.errors import UsageError, nearest
+from bitface.quant.quantizers import LsqQuantizer, Quantizer
+from bitface.quant.student import Student
+
+# The methods by name. Each begins with the numbers that calibration found.
+QUANTIZERS: dict[str, Callable[..., Quantizer]] = {"lsq": LsqQuantizer}
+
+
+def check_method(weights: str, activations: str) -> None:
+    """Refuses names that aren't of `QUANTIZERS`, with the nearest one. Raises UsageError."""
+    for word in (weights, activations):
+        if word not in QUANTIZERS:
+            raise UsageError(
+                f"unknown quantizer '{word}'{nearest(word, QUANTIZERS)} (there are {', '.join(QUANTIZERS)})"
+            )
+
+
+def make_learnable(student: Student, weights: str = "lsq", activations: str = "lsq") -> None:
+    """Replaces every quantizer of a student, in place, by one of the named methods with the same numbers."""
+    for layer in student.quantized_layers().values():
+        layer.weight_quantizer = _like(layer.weight_quantizer, weights)
+    for name, quantizer in student.activation_quantizers.items():
+        _put(student, name, _like(quantizer, activations))
+
+
+def settle(student: Student) -> None:
+    """Fixes what was learned, in place: weights as their quantizers bend them, and uniform quantizers."""
+    for layer in student.quantized_layers().values():
+        with torch.no_grad():
+            layer.weight.copy_(layer.weight_quantizer.transform(layer.weight))
+        layer.weight_quantizer = layer.weight_quantizer.settled()
+    for name, quantizer in student.activation_quantizers.items():
+        _put(student, name, quantizer.settled())
+
+
+def _like(quantizer: Quantizer, method: str) -> Quantizer:
+    made = QUANTIZERS[method](
+        quantizer.bits, quantizer.signed, quantizer.symmetric, quantizer.channels, quantizer.narrow
+    )
+    made.set_numbers(quantizer.scale, quantizer.zero_point)
+    return made
+
+
+def _put(student: Student, name: str, quantizer: Quantizer) -> None:
+    holder, _, leaf = name.rpartition(".")
+    setattr(student.graph.get_submodule(holder), leaf, quantizer)
+    student.activation_quantizers[name] = quantizer

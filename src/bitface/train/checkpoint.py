@@ -1,0 +1,87 @@
+"""A training's whole state in one safetensors file, written atomically: what `--resume` goes on from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bitface.errors import BitfaceError
+from bitface.files import atomic_path
+
+_KEY = "bitface.training"
+
+
+@dataclass
+class Checkpoint:
+    """Named groups of tensors (`model`, `best`, `average`, `loss`, `optimizer`) and the numbers beside them.
+
+    `identity` says of what this is the state (network, plan, faces, settings); `step` how many steps are done.
+    """
+
+    identity: dict[str, str]
+    step: int
+    groups: dict[str, dict[str, Tensor]]
+    numbers: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Raises BitfaceError where it can't be written."""
+        tensors = {
+            f"{group}/{key}": value.detach().contiguous().clone()
+            for group, values in self.groups.items()
+            for key, value in values.items()
+        }
+        about = json.dumps({"identity": self.identity, "step": self.step, "numbers": self.numbers})
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, {_KEY: about})
+
+    @staticmethod
+    def read(path: Path, identity: dict[str, str]) -> "Checkpoint":
+        """The state at `path`, which must be that of `identity`.
+
+        Raises:
+            BitfaceError: no checkpoint, a damaged one, or one of something else (what differs is named).
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                about = json.loads((file.metadata() or {})[_KEY])
+                groups: dict[str, dict[str, Tensor]] = {}
+                for name in file.keys():  # noqa: SIM118, no mapping
+                    group, _, key = name.partition("/")
+                    groups.setdefault(group, {})[key] = file.get_tensor(name)
+            found = Checkpoint(about["identity"], int(about["step"]), groups, about["numbers"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise BitfaceError(f"{path}: no readable checkpoint; remove it to begin anew") from error
+        differing = [key for key in identity if found.identity.get(key) != identity[key]]
+        if differing:
+            raise BitfaceError(
+                f"{path}: the checkpoint is of another training (other {', '.join(differing)}); "
+                "give what it was begun with, or another --out"
+            )
+        return found
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors: `PARAMETER/KEY`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}/{key}": torch.as_tensor(value) for index, values in state.items() for key, value in values.items()
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Gives an optimizer over the same parameters the state that `optimizer_tensors` took."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def copied(module: nn.Module) -> dict[str, Tensor]:
+    """A module's state, apart from it."""
+    return {key: value.detach().clone() for key, value in module.state_dict().items()}

@@ -1,0 +1,112 @@
+"""How a network is trained: the `training` part of a recipe."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, get_origin
+
+from bitface.errors import UsageError, nearest
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("one-cycle", "cosine", "step", "constant")
+VIEWS = ("none", "flip", "mild", "strong")
+
+
+@dataclass(frozen=True)
+class Training:
+    """The settings of one training.
+
+    Attributes:
+        loss: name of a loss → its weight, or its options with a `weight` among them (see `bitface.losses`).
+        epochs: passes over the faces; may be a fraction.
+        batch: images in a step. With `per_identity` above 1 they are drawn as batch / per_identity people times
+            per_identity images; without labels, as that many views of each image.
+        optimizer: adam, adamw or sgd (Nesterov momentum 0.9).
+        rate: the highest learning rate; quantizers' own numbers learn at `quantizer_rate` times that.
+        schedule: one-cycle (a linear rise over `warm_up`, then half a cosine to a hundredth), cosine, step (times
+            `gamma` at each of `milestones`, shares of the whole) or constant.
+        clip: largest norm of the gradient; 0 doesn't clip.
+        views: what the student sees of a face: the image, or its mirror image too (`flip`), or shifted, turned,
+            brighter and darker (`mild`), or blurred, noisy and partly covered besides (`strong`).
+        mix: share of images that are blended with another one (needs a teacher that sees the same blend).
+        teacher: `cached`: embeddings of the image and of its mirror image, computed once; `live`: of each view.
+        average: weights averaged over steps with this decay (0: not), used from evaluation on.
+        precision: f32, bf16, or auto: bf16 where the CPU multiplies it natively.
+        freeze_ranges: the ranges that calibration found stay as they are.
+    """
+
+    loss: dict[str, Any] = field(default_factory=lambda: {"feature": 1.0})
+    epochs: float = 2.0
+    batch: int = 64
+    per_identity: int = 1
+    optimizer: str = "adam"
+    rate: float = 1e-3
+    quantizer_rate: float = 1.0
+    weight_decay: float = 0.0
+    schedule: str = "one-cycle"
+    warm_up: float = 0.1
+    milestones: tuple[float, ...] = ()
+    gamma: float = 0.1
+    clip: float = 5.0
+    views: str = "flip"
+    mix: float = 0.0
+    teacher: str = "cached"
+    average: float = 0.0
+    precision: str = "auto"
+    freeze_ranges: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, known in _WORDS.items():
+            if getattr(self, key) not in known:
+                raise UsageError(f"'{key}' of the training is '{getattr(self, key)}': use one of {', '.join(known)}")
+        for key, (low, high) in _RANGES.items():
+            if not low <= getattr(self, key) <= high:
+                raise UsageError(f"'{key}' of the training is {getattr(self, key)}: use {low:g} to {high:g}")
+        if self.batch % self.per_identity:
+            raise UsageError(f"'batch' ({self.batch}) must be a multiple of 'per_identity' ({self.per_identity})")
+        if self.teacher == "cached" and (self.views in ("mild", "strong") or self.mix):
+            raise UsageError("'views' beyond flip and 'mix' need 'teacher: live', which embeds what the student sees")
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> "Training":
+        """Settings from the keys above. Raises UsageError for an unknown key, a wrong kind or range."""
+        known = {item.name: item for item in fields(Training)}
+        for key, given in value.items():
+            if key not in known:
+                raise UsageError(f"the training has an unknown key '{key}'{nearest(key, known)}")
+            kind = _KINDS[get_origin(known[key].type) or known[key].type]
+            if isinstance(given, bool) != (kind is bool) or not isinstance(given, kind):
+                raise UsageError(f"'{key}' of the training can't be {given!r}")
+        values: dict[str, Any] = {
+            key: tuple(given) if isinstance(given, list) else given for key, given in value.items()
+        }
+        return Training(**values)
+
+
+_KINDS: dict[Any, Any] = {
+    dict: dict,
+    float: (int, float),
+    int: int,
+    str: str,
+    bool: bool,
+    tuple: (list, tuple),
+}
+_WORDS = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "views": VIEWS,
+    "teacher": ("cached", "live"),
+    "precision": ("auto", "f32", "bf16"),
+}
+_RANGES = {
+    "epochs": (0.01, 10_000),
+    "batch": (2, 65_536),
+    "per_identity": (1, 256),
+    "rate": (1e-8, 10),
+    "quantizer_rate": (0, 100),
+    "weight_decay": (0, 1),
+    "warm_up": (0, 0.9),
+    "gamma": (0, 1),
+    "clip": (0, 1e6),
+    "mix": (0, 1),
+    "average": (0, 0.99999),
+}

@@ -1,0 +1,71 @@
+"""What the student sees of a face.
+
+Views depend on the seed and the step alone, so that a resumed training sees the same.
+
+The amounts are those between two photographs that an aligner cuts out, not those of another person: some pixels of
+shift, some degrees, exposure; `strong` adds what cameras do (blur, noise, compression) and things in front of faces.
+"""
+
+import cv2
+import numpy as np
+
+
+def view(image: np.ndarray, kind: str, random: np.random.Generator) -> np.ndarray:
+    """One view of a face, uint8 `[H, W, 3]` both. `kind` is one of `settings.VIEWS`."""
+    if kind == "none":
+        return image
+    if random.random() < 0.5:
+        image = image[:, ::-1]
+    if kind == "flip":
+        return image
+    strong = kind == "strong"
+    image = _moved(image, random, 6 if strong else 3, 0.08 if strong else 0.04, 10 if strong else 4)
+    image = _lit(image, random, 0.3 if strong else 0.15)
+    if strong:
+        image = _degraded(image, random)
+    return image
+
+
+def blend(images: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
+    """Blends a share of the images `[N, H, W, 3]` with others of the batch, half and half on average."""
+    mixed = images.copy()
+    partners = random.permutation(len(images))
+    for row in np.flatnonzero(random.random(len(images)) < share):
+        weight = float(random.uniform(0.3, 0.7))
+        mixed[row] = cv2.addWeighted(images[row], weight, images[partners[row]], 1 - weight, 0)
+    return mixed
+
+
+def _moved(image: np.ndarray, random: np.random.Generator, shift: float, zoom: float, turn: float) -> np.ndarray:
+    height, width = image.shape[:2]
+    angle, scale = random.uniform(-turn, turn), 1 + random.uniform(-zoom, zoom)
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+    matrix = matrix + np.pad(random.uniform(-shift, shift, (2, 1)), ((0, 0), (2, 0)))
+    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def _lit(image: np.ndarray, random: np.random.Generator, amount: float) -> np.ndarray:
+    contrast, brightness = 1 + random.uniform(-amount, amount), random.uniform(-amount, amount) * 128
+    table = np.clip((np.arange(256) - 128) * contrast + 128 + brightness, 0, 255).astype(np.uint8)
+    return cv2.LUT(image, table)
+
+
+def _degraded(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    height, width = image.shape[:2]
+    choice = random.random()
+    if choice < 0.15:
+        image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.5, 2.0))
+    elif choice < 0.3:
+        small = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    elif choice < 0.45:
+        noise = random.normal(0, random.uniform(2, 10), image.shape)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    elif choice < 0.6:
+        image = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
+    if random.random() < 0.3:
+        tall, wide = (int(side * random.uniform(0.15, 0.4)) for side in (height, width))
+        top, left = int(random.integers(0, height - tall)), int(random.integers(0, width - wide))
+        image = image.copy()
+        image[top : top + tall, left : left + wide] = random.integers(0, 256, 3)
+    return image
