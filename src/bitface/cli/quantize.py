@@ -173,14 +173,14 @@ def _carry_out(request: QuantizeRequest) -> None:
     with progress() as steps:
         result = quantize_model(request, steps)
     remarks(result["notes"], result["warnings"])
-    agreed, trained = result["agreement"]["openvino"], result["training"]
+    agreed, trained, left = result["agreement"]["openvino"], result["training"], len(result["unquantized"])
     training = f"{trained['steps']} steps at {trained['images_per_second']:.0f} images/s\n" if trained else ""
     output.print(
         f"{training}"
         f"{result['bytes']['model.bitface']:,} bytes, {result['compression']:.2f}x smaller than the float32 weights\n"
         f"agreement with the teacher on {agreed['count']} held-out faces: mean cosine {agreed['mean']:.4f}, "
         f"1st percentile {agreed['p01']:.4f}, minimum {agreed['minimum']:.4f}\n"
-        f"{len(result['unquantized'])} tensor{'s' * (len(result['unquantized']) != 1)} in floating point (listed in result.json)\n"
+        f"{left} tensor{'s' * (left != 1)} in floating point (listed in result.json)\n"
         f"{request.out / 'report.html'}",
         markup=False,
         soft_wrap=True,

@@ -5,11 +5,29 @@ from collections.abc import Callable
 import torch
 
 from bitface.errors import UsageError, nearest
-from bitface.quant.quantizers import LsqQuantizer, Quantizer
+from bitface.quant.quantizers import (
+    DoReFaQuantizer,
+    DsqQuantizer,
+    EmaQuantizer,
+    LsqQuantizer,
+    MinMaxQuantizer,
+    PactQuantizer,
+    PercentileQuantizer,
+    Quantizer,
+)
 from bitface.quant.student import Student
 
 # The methods by name. Each begins with the numbers that calibration found.
-QUANTIZERS: dict[str, Callable[..., Quantizer]] = {"lsq": LsqQuantizer}
+QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
+    "lsq": LsqQuantizer,
+    "minmax": MinMaxQuantizer,
+    "ema": EmaQuantizer,
+    "percentile": PercentileQuantizer,
+    "pact": PactQuantizer,
+    "dorefa": DoReFaQuantizer,
+    "dsq": DsqQuantizer,
+}
+_ACTIVATIONS_ONLY = ("pact",)
 
 
 def check_method(weights: str, activations: str) -> None:
@@ -19,30 +37,34 @@ def check_method(weights: str, activations: str) -> None:
             raise UsageError(
                 f"unknown quantizer '{word}'{nearest(word, QUANTIZERS)} (there are {', '.join(QUANTIZERS)})"
             )
+    if weights in _ACTIVATIONS_ONLY:
+        raise UsageError(f"'{weights}' clips activations; take another one for the weights, as its paper takes dorefa")
 
 
 def make_learnable(student: Student, weights: str = "lsq", activations: str = "lsq") -> None:
     """Replaces every quantizer of a student, in place, by one of the named methods with the same numbers."""
     for layer in student.quantized_layers().values():
-        layer.weight_quantizer = _like(layer.weight_quantizer, weights)
+        layer.weight_quantizer = _like(layer.weight_quantizer, weights, True)
     for name, quantizer in student.activation_quantizers.items():
-        _put(student, name, _like(quantizer, activations))
+        _put(student, name, _like(quantizer, activations, False))
 
 
 def settle(student: Student) -> None:
     """Fixes what was learned, in place: weights as their quantizers bend them, and uniform quantizers."""
     for layer in student.quantized_layers().values():
         with torch.no_grad():
+            layer.quantized_weight()  # ranges that follow the weights are those of the weights as they are now
             layer.weight.copy_(layer.weight_quantizer.transform(layer.weight))
         layer.weight_quantizer = layer.weight_quantizer.settled()
     for name, quantizer in student.activation_quantizers.items():
         _put(student, name, quantizer.settled())
 
 
-def _like(quantizer: Quantizer, method: str) -> Quantizer:
+def _like(quantizer: Quantizer, method: str, weights: bool) -> Quantizer:
     made = QUANTIZERS[method](
         quantizer.bits, quantizer.signed, quantizer.symmetric, quantizer.channels, quantizer.narrow
     )
+    made.weights = weights
     made.set_numbers(quantizer.scale, quantizer.zero_point)
     return made
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from torch import Tensor
 
 from bitface import cpu
+from bitface.errors import BitfaceError
 from bitface.files import atomic_path, cache_folder
 
 # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
 _NEVER_MAP, _NEVER_TRIM = -4, -1
-_SOURCE = Path(__file__).with_name("fake_quantize.cpp")
-_FLAGS = (
+SOURCE = Path(__file__).with_name("fake_quantize.cpp")
+FLAGS = (
     "-O3",
     "-march=native",
     "-mprefer-vector-width=512",
@@ -30,17 +31,22 @@ _FLAGS = (
 )
 
 
+def compiler() -> str | None:
+    """The C++ compiler: `$CXX`, else the first that is found."""
+    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
+
+
 @cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None where they can't be compiled here or are switched off."""
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
-    if os.environ.get("BITFACE_KERNELS") == "0" or not compiler:
+    found = compiler()
+    if os.environ.get("BITFACE_KERNELS") == "0" or not found:
         return None
     # Threads of torch's own OpenMP; where the compiler has none, one thread does the work.
     for flags in (("-fopenmp",), ()):
         try:
-            return ctypes.CDLL(str(_built([compiler, *_FLAGS, *flags])))
-        except (OSError, subprocess.SubprocessError):
+            return ctypes.CDLL(str(_built([found, *FLAGS, *flags])))
+        except (OSError, BitfaceError, subprocess.SubprocessError):
             continue
     return None
 
@@ -70,10 +76,10 @@ def _built(command: list[str]) -> Path:
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     # -march=native depends on the CPU, and a cache may be shared by several.
     recipe = "\n".join(
-        [*command, version, platform.machine(), *sorted(cpu.flags()), _SOURCE.read_text(encoding="utf-8")]
+        [*command, version, platform.machine(), *sorted(cpu.flags()), SOURCE.read_text(encoding="utf-8")]
     )
     path = cache_folder() / "kernels" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         with atomic_path(path) as temporary:
-            subprocess.run([*command, str(_SOURCE), "-o", str(temporary)], capture_output=True, check=True, timeout=300)
+            subprocess.run([*command, str(SOURCE), "-o", str(temporary)], capture_output=True, check=True, timeout=300)
     return path

@@ -25,6 +25,7 @@ class Quantizer(nn.Module):
         narrow: leaves the lowest integer out, so that every value has its negative.
 
     Attributes:
+        weights: it quantizes a layer's weights, not an activation.
         scale, zero_point: float32 and whole numbers, `[channels]`: what is exported.
     """
 
@@ -40,7 +41,7 @@ class Quantizer(nn.Module):
         self.narrow = narrow
         smallest, largest = limits(bits, signed)
         self.limits = (smallest + 1 if narrow else smallest, largest)
-        self.enabled = True
+        self.enabled, self.weights = True, False
 
     def set_range(self, low: Tensor, high: Tensor) -> None:
         """Takes the range `[low, high]` (float `[channels]`), widened to hold 0; an empty one gets scale 1."""

@@ -1,0 +1,105 @@
+"""Ranges that are watched, not learned: live extremes of weights, running ones of activations (QuantFace, RCM)."""
+
+import torch
+from torch import Tensor
+
+from bitface.quant.quantizers.base import Quantizer, affine
+
+# What a percentile looks at of a large tensor: every so many-th number.
+_SAMPLE = 100_000
+
+
+class MinMaxQuantizer(Quantizer):
+    """Uniform quantization between the smallest and the largest value.
+
+    A weight's range is that of the live weight at each forward pass. An activation's is watched during the first
+    `steps` passes of training (whenever gradients are on) and fixed from then on (QuantFace: 300 steps); it begins as
+    calibration found it and only ever widens. Nothing is outside the range while it is watched, so the gradient goes
+    straight through.
+
+    Attributes:
+        watched: passes watched so far.
+    """
+
+    steps = 300
+
+    scale: Tensor
+    zero_point: Tensor
+    low: Tensor
+    high: Tensor
+    watched: Tensor
+
+    def __init__(self, bits: int, signed: bool, symmetric: bool, channels: int = 1, narrow: bool = False) -> None:
+        super().__init__(bits, signed, symmetric, channels, narrow)
+        self.register_buffer("scale", torch.ones(channels))
+        self.register_buffer("zero_point", torch.zeros(channels, dtype=torch.int32))
+        self.register_buffer("low", torch.zeros(channels))
+        self.register_buffer("high", torch.zeros(channels))
+        self.register_buffer("watched", torch.zeros((), dtype=torch.int64))
+
+    def set_numbers(self, scale: Tensor, zero_point: Tensor) -> None:
+        smallest, largest = self.limits
+        self.scale.copy_(scale)
+        self.zero_point.copy_(zero_point)
+        self.low.copy_((smallest - zero_point) * scale)
+        self.high.copy_((largest - zero_point) * scale)
+
+    def quantize(self, x: Tensor, slope: Tensor | None = None, cap: float = float("inf")) -> Tensor:
+        watching = self.watching()
+        with torch.no_grad():
+            if self.weights:
+                rows = x.reshape(self.channels, -1)
+                self._adopt(rows.amin(1), rows.amax(1))
+            elif watching:
+                self._adopt(*self.merge(*self.extremes(_behind(x, slope, cap))))
+                self.watched += 1
+        return super().quantize(x, slope, cap)
+
+    def watching(self) -> bool:
+        """Whether the next pass still counts."""
+        return torch.is_grad_enabled() and int(self.watched) < self.steps
+
+    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The range of one batch, `[1]` each."""
+        low, high = torch.aminmax(x.float())
+        return low.reshape(1), high.reshape(1)
+
+    def merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The range so far with that of one more batch."""
+        return torch.minimum(self.low, low), torch.maximum(self.high, high)
+
+    def _adopt(self, low: Tensor, high: Tensor) -> None:
+        scale, zero_point = affine(low, high, self.limits, self.symmetric)
+        self.low.copy_(low)
+        self.high.copy_(high)
+        self.scale.copy_(scale)
+        self.zero_point.copy_(zero_point)
+
+
+class EmaQuantizer(MinMaxQuantizer):
+    """Running extremes with a moving average (beta 0.9), which forgets outliers."""
+
+    beta = 0.9
+
+    def merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        return self.low.lerp(low, 1 - self.beta), self.high.lerp(high, 1 - self.beta)
+
+
+class PercentileQuantizer(EmaQuantizer):
+    """A moving average of the range that holds 99.99 % of a batch, half of the rest on each side."""
+
+    outside = 1e-4
+
+    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        flat = x.float().flatten()
+        flat = flat[:: max(1, len(flat) // _SAMPLE)]
+        count = max(1, round(len(flat) * self.outside / 2))
+        return flat.topk(count, largest=False).values[-1:], flat.topk(count).values[-1:]
+
+
+def _behind(x: Tensor, slope: Tensor | None, cap: float) -> Tensor:
+    """What the activation in front of the quantizer makes of `x`."""
+    if slope is not None:
+        by_channel = slope.view(1, -1, *[1] * (x.dim() - 2)) if len(slope) > 1 else slope
+        x = torch.where(x < 0, by_channel * x, x)
+    return x.clamp(max=cap)

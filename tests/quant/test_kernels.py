@@ -1,0 +1,129 @@
+"""The compiled kernels against whole-tensor operations."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bitface.quant.kernels import Grid, compiled, fake_quantize, native
+
+needs_compiler = pytest.mark.skipif(not compiled(), reason="no C++ compiler")
+
+SHAPES = [(1, 1, 1, 1), (2, 3, 5, 7), (3, 17, 4, 4), (5, 6), (1, 4), (2, 5, 3), (4, 64, 9, 9)]
+SLOPES: dict[str, Callable[[int], Tensor | None]] = {
+    "none": lambda channels: None,
+    "relu": lambda channels: torch.zeros(1),
+    "one": lambda channels: torch.tensor([0.3]),
+    "per channel": lambda channels: torch.linspace(-0.2, 0.9, channels),
+}
+
+
+def both(monkeypatch: pytest.MonkeyPatch, run: Callable[[], list[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    """What the compiled kernels give, and what whole-tensor operations do."""
+    quick = run()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["bitface.quant.kernels.fake_quantize"], "library", lambda: None)
+        return quick, run()
+
+
+def gradients(
+    x: Tensor, upstream: Tensor, scale: Tensor, zero: Tensor, grid: Grid, slope: Tensor | None, cap: float
+) -> list[Tensor]:
+    leaves = [value.clone().requires_grad_() for value in (x, scale, zero) + (() if slope is None else (slope,))]
+    y = fake_quantize(leaves[0], leaves[1], leaves[2], grid, leaves[3] if slope is not None else None, cap)
+    y.backward(upstream)
+    return [y.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("cap", [float("inf"), 0.8])
+@pytest.mark.parametrize("sharpness", [0.0, 1.4])
+@pytest.mark.parametrize("slope", SLOPES)
+@pytest.mark.parametrize(("shape", "half"), [*product(SHAPES, (False,)), *product(SHAPES, (True,))])
+def test_activations(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], half: bool, slope: str, sharpness: float, cap: float
+) -> None:
+    generator = torch.Generator().manual_seed(len(shape))
+    kind = torch.bfloat16 if half else torch.float32
+    x, upstream = (torch.randn(shape, generator=generator).to(kind) for _ in range(2))
+    slopes = SLOPES[slope](shape[1])
+    if len(shape) == 4:
+        x = x.contiguous(memory_format=torch.channels_last)  # and the gradient comes in another order
+    elif len(shape) == 3 and slopes is not None and len(slopes) > 1:
+        pytest.skip("slopes for each channel come with images or vectors")
+    grid = Grid((0, 15), 1.0, sharpness)
+    quick, slow = both(
+        monkeypatch,
+        lambda: gradients(x, upstream, torch.tensor([0.13]), torch.tensor([4.0]), grid, slopes, cap),
+    )
+    torch.testing.assert_close(quick[0], slow[0], rtol=0, atol=0)
+    size = float(upstream.abs().sum())
+    for one, two in zip(quick[1:], slow[1:], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-2 if half else 1e-5, atol=1e-6 * size + (1e-2 if half else 0))
+
+
+@needs_compiler
+@pytest.mark.parametrize("sharpness", [0.0, 1.4])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2, 3, 3), (17, 40_000), (5, 7)])
+@pytest.mark.parametrize("per_row", [True, False])
+def test_weights(monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], per_row: bool, sharpness: float) -> None:
+    generator = torch.Generator().manual_seed(7)
+    x, upstream = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+    count = shape[0] if per_row else 1
+    scale, zero = torch.linspace(0.05, 0.4, count), torch.arange(count).float() % 3
+    grid = Grid((-8, 7), 0.5, sharpness)
+    quick, slow = both(monkeypatch, lambda: gradients(x, upstream, scale, zero, grid, None, float("inf")))
+    assert torch.equal(quick[0], slow[0])
+    for one, two in zip(quick[1:], slow[1:], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=2e-5 * float(upstream.abs().sum()) ** 0.5)
+
+
+@needs_compiler
+def test_threads_change_nothing() -> None:
+    generator = torch.Generator().manual_seed(2)
+    x, upstream = (torch.randn(4, 48, 40, 40, generator=generator) for _ in range(2))
+    slope, grid = torch.linspace(0, 1, 48), Grid((0, 255))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(gradients(x, upstream, torch.tensor([0.02]), torch.tensor([9.0]), grid, slope, 6.0))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+
+
+@needs_compiler
+@pytest.mark.parametrize("slope", [None, torch.zeros(1)])
+def test_nan_stays_nan(slope: Tensor | None) -> None:
+    x = torch.tensor([[0.0, float("nan"), 1.0]])
+    y = fake_quantize(x, torch.tensor([0.1]), torch.zeros(1), Grid((0, 15)), slope)
+    assert torch.equal(y.isnan(), x.isnan())
+
+
+def test_empty() -> None:
+    assert fake_quantize(torch.zeros(0, 3, 2, 2), torch.ones(1), torch.zeros(1), Grid((0, 15))).shape == (0, 3, 2, 2)
+
+
+@needs_compiler
+def test_compiles_without_openmp(tmp_path: Path) -> None:
+    compiler = native.compiler()
+    assert compiler
+    subprocess.run([compiler, *native.FLAGS, str(native.SOURCE), "-o", str(tmp_path / "k.so")], check=True)
+
+
+@pytest.mark.parametrize("settings", [{"BITFACE_KERNELS": "0"}, {"CXX": "/no/such/compiler"}])
+def test_without_a_compiler_it_goes_on(settings: dict[str, str], tmp_path: Path) -> None:
+    code = "from bitface.quant.kernels import *; import torch; assert not compiled(); print(fake_quantize(torch.ones(1)"
+    code += ", torch.ones(1), torch.zeros(1), Grid((0, 3))).item())"
+    environment = {**os.environ, **settings, "BITFACE_CACHE": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "1.0"
+    assert run.stderr == ""
