@@ -27,11 +27,16 @@ QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
     "dorefa": DoReFaQuantizer,
     "dsq": DsqQuantizer,
 }
+# All suit activations, and weights too but for these.
 _ACTIVATIONS_ONLY = ("pact",)
 
 
 def check_method(weights: str, activations: str) -> None:
-    """Refuses names that aren't of `QUANTIZERS`, with the nearest one. Raises UsageError."""
+    """Refuses names that aren't of `QUANTIZERS`, with the nearest one, and what can't quantize weights.
+
+    Raises:
+        UsageError: the message says what to take instead.
+    """
     for word in (weights, activations):
         if word not in QUANTIZERS:
             raise UsageError(
@@ -42,7 +47,12 @@ def check_method(weights: str, activations: str) -> None:
 
 
 def make_learnable(student: Student, weights: str = "lsq", activations: str = "lsq") -> None:
-    """Replaces every quantizer of a student, in place, by one of the named methods with the same numbers."""
+    """Replaces every quantizer of a student, in place, by one of the named methods with the same numbers.
+
+    Raises:
+        UsageError: see `check_method`; the student is as it was.
+    """
+    check_method(weights, activations)
     for layer in student.quantized_layers().values():
         layer.weight_quantizer = _like(layer.weight_quantizer, weights, True)
     for name, quantizer in student.activation_quantizers.items():

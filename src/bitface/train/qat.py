@@ -83,7 +83,10 @@ def train(
     training, calibrating = method.training, faces.images[:_CALIBRATING]
     loss = build_sum(training.loss, network.embedding_size, faces.classes)
     if resume and checkpoint and checkpoint.exists():
-        student = placed(network, passes.fold(network.graph), plan)  # its numbers come from the checkpoint
+        # Its numbers come from the checkpoint, those of biases that only correction brought among them.
+        student = placed(network, passes.fold(network.graph), plan)
+        for layer in student.quantized_layers().values() if method.calibration.bias_correction else ():
+            layer.add_to_bias(torch.zeros(len(layer.weight)))
     else:
         student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating)
     learn.make_learnable(student, method.weights, method.activations)

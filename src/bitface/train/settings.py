@@ -61,6 +61,8 @@ class Training:
         for key, (low, high) in _RANGES.items():
             if not low <= getattr(self, key) <= high:
                 raise UsageError(f"'{key}' of the training is {getattr(self, key)}: use {low:g} to {high:g}")
+        if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.milestones):
+            raise UsageError(f"'milestones' of the training are {list(self.milestones)}: use shares from 0 to 1")
         if self.batch % self.per_identity:
             raise UsageError(f"'batch' ({self.batch}) must be a multiple of 'per_identity' ({self.per_identity})")
         if self.teacher == "cached" and (self.views in ("mild", "strong") or self.mix):
@@ -109,4 +111,5 @@ _RANGES = {
     "clip": (0, 1e6),
     "mix": (0, 1),
     "average": (0, 0.99999),
+    "seed": (0, 2**31),
 }

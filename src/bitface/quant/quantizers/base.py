@@ -103,4 +103,9 @@ def affine(low: Tensor, high: Tensor, levels: tuple[int, int], symmetric: bool) 
 
 def round_through(x: Tensor) -> Tensor:
     """Rounds, and passes the gradient on as if it hadn't."""
-    return torch.round(x).detach() + (x - x.detach())
+    return through(torch.round(x), x)
+
+
+def through(value: Tensor, x: Tensor) -> Tensor:
+    """Exactly `value`, with the gradient of `x`."""
+    return value.detach() + (x - x.detach())

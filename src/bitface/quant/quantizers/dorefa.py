@@ -9,9 +9,10 @@ from bitface.quant.quantizers.base import Quantizer
 class DoReFaQuantizer(Quantizer):
     """Weights become `tanh(w) / max |tanh(w)|`, in equal steps; nothing is learned but the weights themselves.
 
-    Departures: the bent weights are scaled back to the largest of their own channel, so that a network without
-    BatchNorm keeps its function; levels are symmetric around 0, with 0 among them; activations are clipped to the
-    range that calibration found instead of to [0, 1].
+    Departures: the bent weights are scaled back to the largest of their own channel, so that a network whose
+    BatchNorms are folded keeps its function (the paper takes the largest of the layer, and leaves it at 1); no gradient
+    passes through the largest; levels are symmetric around 0, with 0 among them; activations are clipped to the range
+    that calibration found instead of to [0, 1].
     """
 
     scale: Tensor
@@ -35,5 +36,6 @@ class DoReFaQuantizer(Quantizer):
             size = rows.abs().amax(1, keepdim=True)
             largest = bent.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
             scale = (size / self.limits[1]).flatten()
-            self.scale.copy_(torch.where(scale > torch.finfo(torch.float32).tiny, scale, torch.ones_like(scale)))
+            # A new tensor: an earlier pass may still need the old one for its gradient.
+            self.scale = torch.where(scale > torch.finfo(torch.float32).tiny, scale, torch.ones_like(scale))
         return (bent / largest * size).reshape(x.shape)

@@ -37,7 +37,8 @@ class LsqQuantizer(Quantizer):
 
     def numbers(self, x: Tensor) -> tuple[Tensor, Tensor]:
         # g = 1 / sqrt(N · Qp) of the paper: steps of scales in proportion to those of weights.
-        count = x.numel() / (self.channels if self.channels > 1 else max(len(x), 1))
+        # N are the weights that share a scale, or the features of one sample.
+        count = x.numel() / (self.channels if self.weights or self.channels > 1 else max(len(x), 1))
         share = (count * self.limits[1]) ** -0.5
         return _slowed(self.scale, share), _slowed(self.zero_point, share)
 

@@ -1,21 +1,25 @@
 """Ranges that are watched, not learned: live extremes of weights, running ones of activations (QuantFace, RCM)."""
 
+import math
+
 import torch
 from torch import Tensor
 
 from bitface.quant.quantizers.base import Quantizer, affine
 
-# What a percentile looks at of a large tensor: every so many-th number.
+# How many numbers of a large tensor a percentile looks at, or up to twice as many.
 _SAMPLE = 100_000
 
 
 class MinMaxQuantizer(Quantizer):
     """Uniform quantization between the smallest and the largest value.
 
-    A weight's range is that of the live weight at each forward pass. An activation's is watched during the first
-    `steps` passes of training (whenever gradients are on) and fixed from then on (QuantFace: 300 steps); it begins as
-    calibration found it and only ever widens. Nothing is outside the range while it is watched, so the gradient goes
-    straight through.
+    A weight's range is that of the live weight at each forward pass; what is exported is that of the last one. An
+    activation's is watched during the first `steps` passes with gradients on, whether in training mode or not, and
+    fixed from then on (QuantFace: 300 steps); it only ever widens.
+
+    Departures: ranges of activations begin as calibration found them (QuantFace: empty), and numbers outside a fixed
+    range have no gradient (QuantFace passes it on). Inside, and so while extremes are watched, it goes straight through.
 
     Attributes:
         watched: passes watched so far.
@@ -47,7 +51,7 @@ class MinMaxQuantizer(Quantizer):
     def quantize(self, x: Tensor, slope: Tensor | None = None, cap: float = float("inf")) -> Tensor:
         watching = self.watching()
         with torch.no_grad():
-            if self.weights:
+            if self.weights or self.channels > 1:
                 rows = x.reshape(self.channels, -1)
                 self._adopt(rows.amin(1), rows.amax(1))
             elif watching:
@@ -70,14 +74,12 @@ class MinMaxQuantizer(Quantizer):
 
     def _adopt(self, low: Tensor, high: Tensor) -> None:
         scale, zero_point = affine(low, high, self.limits, self.symmetric)
-        self.low.copy_(low)
-        self.high.copy_(high)
-        self.scale.copy_(scale)
-        self.zero_point.copy_(zero_point)
+        # New tensors: an earlier pass may still need the old ones for its gradient.
+        self.low, self.high, self.scale, self.zero_point = low, high, scale, zero_point
 
 
 class EmaQuantizer(MinMaxQuantizer):
-    """Running extremes with a moving average (beta 0.9), which forgets outliers."""
+    """Running extremes of activations with a moving average (beta 0.9), which forgets outliers."""
 
     beta = 0.9
 
@@ -86,13 +88,17 @@ class EmaQuantizer(MinMaxQuantizer):
 
 
 class PercentileQuantizer(EmaQuantizer):
-    """A moving average of the range that holds 99.99 % of a batch, half of the rest on each side."""
+    """A moving average of the range that holds 99.99 % of a batch, half of the rest on each side (activations)."""
 
     outside = 1e-4
 
     def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
         flat = x.float().flatten()
-        flat = flat[:: max(1, len(flat) // _SAMPLE)]
+        step = max(1, len(flat) // _SAMPLE)
+        # A step that shares a factor with the sides would meet some channels or columns only.
+        while math.gcd(step, len(flat)) > 1:
+            step += 1
+        flat = flat[::step]
         count = max(1, round(len(flat) * self.outside / 2))
         return flat.topk(count, largest=False).values[-1:], flat.topk(count).values[-1:]
 

@@ -3,16 +3,17 @@
 import torch
 from torch import Tensor, nn
 
-from bitface.quant.quantizers.base import Quantizer, round_through
+from bitface.quant.quantizers.base import Quantizer, through
 
 
 class PactQuantizer(Quantizer):
     """The ends of the range learn from what is clipped: the upper one's gradient is 1 above it, the lower one's 1
     below it, and nothing inside counts (equation 3 of the paper).
 
-    The paper's L2 term on the ends is the optimizer's business. Departures: the lower end (0 in the paper) learns too
-    where values are negative; scale and zero point follow from the ends, the zero point rounded, so that zero stays a
-    level.
+    The paper's L2 term on the ends is the optimizer's weight decay. Departures: the lower end (0 in the paper) learns
+    too where values are negative (symmetric ones have a single end, which the lower levels mirror); scale and zero
+    point follow from the ends, the zero point rounded, so that zero stays a level. An end that crosses zero stops
+    there, but keeps its gradient, so that it can return.
     """
 
     inner = 0.0
@@ -30,13 +31,18 @@ class PactQuantizer(Quantizer):
 
     @property
     def scale(self) -> Tensor:  # type: ignore[override]
-        high = self.high.clamp(min=torch.finfo(torch.float32).eps)
+        high = through(self.high.clamp(min=torch.finfo(torch.float32).eps), self.high)
         if self.low is None:
             return high / self.limits[1]
-        return (high - self.low.clamp(max=0)) / (self.limits[1] - self.limits[0])
+        return (high - through(self.low.clamp(max=0), self.low)) / (self.limits[1] - self.limits[0])
 
     @property
     def zero_point(self) -> Tensor:  # type: ignore[override]
         if self.low is None:
             return torch.zeros_like(self.high)
-        return round_through((self.limits[0] - self.low.clamp(max=0) / self.scale).clamp(*self.limits))
+        smallest, scale = self.limits[0], self.scale
+        low = through(self.low.clamp(max=0), self.low)
+        zero = torch.round(smallest - low / scale).clamp(*self.limits).detach()
+        # The gradient is that of a lower end which the rounded zero point has moved onto a level: with it, what is
+        # clipped below moves with the lower end alone, and what is clipped above with the upper end alone.
+        return through(zero, ((smallest - zero) * scale - low) / scale.detach())

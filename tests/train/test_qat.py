@@ -1,0 +1,136 @@
+"""Quantization-aware training as a whole, and after `kill -9`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitface.errors import BitfaceError
+from bitface.graph import Network
+from bitface.quant import BitPlan
+from bitface.runtime import Embedder, Model
+from bitface.train import Method, Training, TrainingFaces, loop, train
+from bitface.train.teacher import cached_targets
+from quant.small import Mixed, PreActivation, faces, network
+
+STEPS = 12
+TRAINING = Training(loss={"feature": {"form": "cosine"}}, epochs=STEPS / 4, batch=8, rate=3e-3, precision="f32")
+
+
+def teacher(size: int = 16) -> Network:
+    return network(Mixed() if size == 16 else PreActivation(), size)
+
+
+def trained(
+    bits: str = "w4a4",
+    method: Method = Method(TRAINING),
+    size: int = 16,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> tuple[Network, Network, float]:
+    """Teacher, student and the agreement at the end."""
+    net, learned = teacher(size), faces(40, size)
+    embed = Embedder(Model(Path("net"), "float", net), "torch").embed
+    student, layers, history = train(
+        net,
+        TrainingFaces(learned[:32]),
+        learned[32:],
+        BitPlan.parse(bits),
+        method,
+        embed,
+        checkpoint=checkpoint,
+        resume=resume,
+    )
+    assert {str(layer.bits) for layer in layers} >= {bits}
+    return net, student, max(row["agreement"] for row in history.rows)
+
+
+@pytest.mark.parametrize("size", [16, 8])
+def test_a_student_learns_its_teacher(size: int) -> None:
+    longer = Method(Training(loss={"feature": {"form": "cosine"}}, epochs=40, batch=8, rate=3e-3, precision="f32"))
+    net, student, agreement = trained("w3a3", longer, size)
+    _, plain, first = trained("w3a3", Method(Training(loss={"feature": 1.0}, epochs=0.25, batch=8, rate=1e-8)), size)
+    assert agreement > first
+    held_out = faces(40, size)[32:]
+    found = Embedder(Model(Path("student"), "float", student), "torch").embed(held_out)
+    expected = Embedder(Model(Path("net"), "float", net), "torch").embed(held_out)
+    cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.mean() == pytest.approx(agreement, abs=0.02)  # the integers are what was trained
+    assert plain.fingerprint() != student.fingerprint()
+
+
+def test_the_same_seed_gives_the_same_integers() -> None:
+    assert trained()[1].fingerprint() == trained()[1].fingerprint()
+    other = Method(Training(**{**vars(TRAINING), "seed": 1}))
+    assert trained()[1].fingerprint() != trained(method=other)[1].fingerprint()
+
+
+CODE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from train import test_qat
+from bitface.train import loop
+loop.CHECKPOINT_SECONDS = 0.0
+print(test_qat.trained(checkpoint=Path(sys.argv[1]), resume=True)[1].fingerprint())
+"""
+
+
+@pytest.mark.parametrize("written", [1, 2, 5, 11])
+def test_killed_and_resumed_it_ends_with_the_same_integers(written: int, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    command = [sys.executable, "-c", CODE.format(tests=str(Path(__file__).parents[1])), str(checkpoint)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    seen: set[int] = set()
+    while len(seen) < written and process.poll() is None:
+        if checkpoint.exists():
+            seen.add(checkpoint.stat().st_ino)
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    def finished(path: Path) -> str:
+        call = [*command[:-1], str(path)]
+        return subprocess.run(call, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+
+    resumed, whole = finished(checkpoint), finished(tmp_path / "other.safetensors")
+    assert resumed == whole
+    assert len(whole) == 64
+
+
+def test_a_checkpoint_of_other_bits_or_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    path = tmp_path / "checkpoint.safetensors"
+    trained(checkpoint=path)
+    with pytest.raises(BitfaceError, match="other plan"):
+        trained("w8a8", checkpoint=path, resume=True)
+    with pytest.raises(BitfaceError, match="other settings"):
+        trained(method=Method(TRAINING, activations="pact"), checkpoint=path, resume=True)
+
+
+def test_teacher_embeddings_are_computed_once(tmp_path: Path) -> None:
+    images, calls = faces(10, 8), []
+
+    def teach(block: np.ndarray) -> np.ndarray:
+        calls.append(len(block))
+        return block.astype(np.float32).mean((1, 2))
+
+    first = cached_targets(images, teach, "a", tmp_path)
+    np.testing.assert_allclose(first[0], images.astype(np.float32).mean((1, 2)))
+    assert first.shape == (2, 10, 3)
+    assert calls == [10, 10]
+    assert np.array_equal(cached_targets(images, teach, "a", tmp_path), first)
+    assert calls == [10, 10]
+    cached_targets(images[::-1], teach, "a", tmp_path)  # another order
+    cached_targets(images, teach, "b", tmp_path)  # another teacher
+    assert calls == [10] * 6
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"damaged")
+    assert np.array_equal(cached_targets(images, teach, "a", tmp_path), first)
+    assert calls == [10] * 8
