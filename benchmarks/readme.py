@@ -43,7 +43,21 @@ def speed(content: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES = {"accuracy": accuracy, "speed": speed}
+def qat(content: dict[str, Any]) -> list[str]:
+    lines = [
+        "| network | recipe | seed | minutes | images/s | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine | bytes |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in content["rows"]:
+        lines.append(
+            f"| {row['network']} | {row['recipe']} | {row['seed']} | {row['minutes']} | {row['images/s']:.0f} "
+            f"| {row['LFW %']} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine mean']:.4f} "
+            f"| {row['bytes']:,} |"
+        )
+    return lines
+
+
+TABLES = {"accuracy": accuracy, "qat": qat, "speed": speed}
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ class MinMaxQuantizer(Quantizer):
     fixed from then on (QuantFace: 300 steps); it only ever widens.
 
     Departures: ranges of activations begin as calibration found them (QuantFace: empty), and numbers outside a fixed
-    range have no gradient (QuantFace passes it on). Inside, and so while extremes are watched, it goes straight through.
+    range have no gradient (QuantFace passes it on). Inside, so too while extremes are watched, it goes straight on.
 
     Attributes:
         watched: passes watched so far.

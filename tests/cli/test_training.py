@@ -1,0 +1,144 @@
+"""Training from the command line, as a person would do it, and what goes wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bitface as library
+from bitface.data.faces import find_images
+
+from .test_bad_input import ends_in_one_line
+
+PREPROCESS = ("--preprocess", "rgb-127.5-128")
+TINY = "bits: w6a6\ntraining: {loss: {feature: {form: cosine}}, epochs: 1, batch: 8, rate: 1.0e-4, precision: f32}\n"
+FILES = {"model.bitface", "model.openvino.onnx", "model.onnxruntime.onnx", "result.json", "report.html"}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def test_quantize_trains(net, crops, tmp_path, bitface, tiny) -> None:
+    out = tmp_path / "out"
+    run = bitface(
+        "quantize", net, "--images", crops, *PREPROCESS, "--bits", "w6a6", "--method", "qat", "--recipe", tiny,
+        "--max-images", 32, "--out", out,
+    )  # fmt: skip
+    assert run[0] == 0, run
+    assert {path.name for path in out.iterdir()} == FILES | {"training.safetensors"}
+    result = json.loads((out / "result.json").read_text())
+    assert result["method"] == "qat"
+    assert result["bits"] == "w6a6"
+    assert result["training"]["steps"] == 4
+    assert result["training"]["history"][-1]["agreement"] > 0.8
+    assert library.load(out / "model.bitface").embed([crops / "p0" / "0.png"]).shape == (1, 32)
+
+
+def test_run_takes_model_and_faces_from_the_recipe(net, crops, tmp_path, bitface) -> None:
+    recipe, out = tmp_path / "whole.yaml", tmp_path / "out"
+    recipe.write_text(TINY + f"model: {net}\nimages: {crops}\nout: {out}\npreprocess: rgb-127.5-128\nmax_images: 16\n")
+    run = bitface("run", recipe)
+    assert run[0] == 0, run
+    assert json.loads((out / "result.json").read_text())["training"]["steps"] == 2
+    ends_in_one_line(bitface("run", "best-w6a6", net, "--images", crops), 2, "'out'")
+
+
+def test_a_teacher_from_scratch(crops, tmp_path, bitface) -> None:
+    recipe, out = tmp_path / "scratch.yaml", tmp_path / "teacher"
+    stage = "epochs: 0.5, batch: 16, optimizer: sgd, rate: 0.01"
+    recipe.write_text(
+        "backbone: mobilefacenet:0.25\nembedding_size: 32\n"
+        f"stages: [{{loss: {{softmax: 1}}, {stage}}}, {{loss: {{arcface: 1}}, {stage}}}]\n"
+    )
+    run = bitface("run", recipe, "--images", crops, "--out", out)
+    assert run[0] == 0, run
+    assert {path.name for path in out.iterdir()} == {"model.onnx", "model.safetensors", "result.json"}
+    assert json.loads((out / "result.json").read_text())["faces"]["identities"] == 12
+    first, second = (
+        library.load(out / name, preprocess=None if name.endswith("onnx") else "rgb-127.5-128").embed(
+            [crops / "p0" / "0.png"]
+        )
+        for name in ("model.onnx", "model.safetensors")
+    )
+    assert first == pytest.approx(second, rel=1e-3, abs=1e-3)
+    ends_in_one_line(bitface("run", recipe, "--images", crops, "--out", out, "--epochs", 2), 2, "--epochs")
+
+
+def test_interrupted_and_resumed(net, crops, tmp_path, bitface, tiny) -> None:
+    out, long = tmp_path / "out", tmp_path / "long.yaml"
+    long.write_text(TINY.replace("epochs: 1,", "epochs: 3,"))
+    arguments = ["quantize", net, "--images", crops, *PREPROCESS, "--bits", "w6a6", "--method", "qat", "--out", out]
+    code = (
+        "import os, signal; from bitface.train import loop; from bitface.cli import main\n"
+        "before = loop._Run.advance\n"
+        "def advance(self):\n"
+        "    before(self)\n"
+        "    if self.step == 3: os.kill(os.getpid(), signal.SIGINT)\n"
+        "loop._Run.advance = advance\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments), "--recipe", str(long)]
+    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert stopped.returncode == 1, stopped.stderr
+    assert "stopped after step 3" in stopped.stderr
+    assert "--resume" in stopped.stderr
+    assert {path.name for path in out.iterdir()} == {"checkpoint.safetensors"}
+    ends_in_one_line(bitface(*arguments, "--recipe", long), 1, "unfinished", "--resume")
+    ends_in_one_line(bitface(*arguments, "--recipe", tiny, "--resume"), 1, "another training", "settings")
+    assert {path.name for path in out.iterdir()} == {"checkpoint.safetensors"}
+    resumed = bitface(*arguments, "--recipe", long, "--resume")
+    assert resumed[0] == 0, resumed
+    assert {path.name for path in out.iterdir()} == FILES | {"training.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options", "code", "words"),
+    [
+        ("labels: folder\ntraining: {loss: {arcface: 1}, batch: 64}", [], 2, ["'batch' is 64"]),
+        ("training: {loss: {arcface: 1}, batch: 8}", [], 2, ["arcface", "labelled"]),
+        ("training: {loss: {ekd: 1}, batch: 8}", [], 2, ["per_identity"]),
+        ("training: {batch: 8}", ["--labels", "nowhere.csv"], 1, ["nowhere.csv", "label file"]),
+        ("training: {batch: 8, rate: 10, clip: 0, optimizer: sgd, epochs: 20, loss: {feature: {form: mimic}}}",
+         [], 1, ["the loss is", "step", "'rate'"]),
+        ("trainin: {batch: 8}", [], 2, ["did you mean 'training'"]),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_trained(net, crops, tmp_path, bitface, recipe, options, code, words) -> None:
+    path, out = tmp_path / "mine.yaml", tmp_path / "out"
+    path.write_text(recipe)
+    outcome = bitface(
+        "quantize", net, "--images", crops, *PREPROCESS, "--method", "qat", "--recipe", path, *options, "--out", out,
+        "--max-images", 32,
+    )  # fmt: skip
+    ends_in_one_line(outcome, code, *words)
+    assert not out.exists() or not FILES & {file.name for file in out.iterdir()}
+
+
+@pytest.mark.parametrize("option", ["--recipe", "--epochs", "--minutes", "--labels"])
+def test_training_options_without_training(net, crops, tmp_path, bitface, option) -> None:
+    value = "best-w4a4" if option == "--recipe" else "folder" if option == "--labels" else "1"
+    outcome = bitface("quantize", net, "--images", crops, option, value, "--out", tmp_path / "out")
+    ends_in_one_line(outcome, 2, option, "qat")
+
+
+def test_images_of_one_person_each(net, crops, tmp_path, bitface) -> None:
+    labels, recipe = tmp_path / "labels.csv", tmp_path / "ekd.yaml"
+    names = [file.relative for file in find_images([crops])]
+    labels.write_text("path,label\n" + "".join(f"{name},{name}\n" for name in names))
+    recipe.write_text("training: {loss: {ekd: 1}, batch: 8, per_identity: 2}")
+    outcome = bitface(
+        "quantize", net, "--images", crops, *PREPROCESS, "--method", "qat", "--recipe", recipe, "--labels", labels,
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    ends_in_one_line(outcome, 2, "every person has one image")

@@ -1,0 +1,60 @@
+"""Recipes are read as they are written, or refused in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from bitface.errors import UsageError
+from bitface.jobs import recipe
+from bitface.quant import BitPlan
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipe_that_ships_reads(name: str) -> None:
+    read = recipe.read(name)
+    assert read.about
+    assert read.name == name
+
+
+def test_there_is_a_best_one_for_all_bits() -> None:
+    for bits in ("w8a8", "w8a32", "w7a8", "w6a6", "w4a8", "w4a4", "w3a8", "w2a4", "w2a2"):
+        chosen = recipe.read(recipe.best_for(BitPlan.parse(bits)))
+        assert isinstance(chosen, recipe.Recipe)
+        assert chosen.method
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bit: w4a4", "unknown key 'bit'; did you mean 'bits'"),
+        ("bits: w9a9", "unknown bits 'w9a9'"),
+        ("training: {epoch: 1}", "unknown key 'epoch'; did you mean 'epochs'"),
+        ("training: {rate: 100}", "'rate' of the training is 100"),
+        ("training: {loss: {featur: 1}}", "did you mean 'feature'"),
+        ("training: {loss: {feature: {frm: mse}}}", "no option 'frm'; did you mean 'form'"),
+        ("training: {loss: {feature: {form: msee}}}", "did you mean 'mse'"),
+        ("calibration: {observer: best}", "unknown observer 'best'"),
+        ("calibration: {bias: true}", "unknown key 'bias'"),
+        ("weights: lqs", "did you mean 'lsq'"),
+        ("weights: pact", "dorefa"),
+        ("share: 2", "'share' of the recipe is 2"),
+        ("images: 3", "'images' of the recipe can't be 3"),
+        ("- a list", "must be a mapping"),
+        ("", "must be a mapping"),
+        ("a: [", "no readable recipe"),
+        ("backbone: mobilefacenet", "'stages' of the recipe must be a list"),
+        ("{backbone: mobilefacnet, stages: [{epochs: 1}]}", "did you mean 'mobilefacenet'"),
+        ("{backbone: mobilefacenet, stages: [{epoch: 1}]}", "did you mean 'epochs'"),
+        ("{backbone: mobilefacenet, bits: w4a4, stages: [{epochs: 1}]}", "unknown key 'bits'"),
+    ],
+)
+def test_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        recipe.read(path)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UsageError, match="did you mean 'best-w4a4'"):
+        recipe.read("best-w4a")
