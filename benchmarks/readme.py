@@ -45,7 +45,8 @@ def speed(content: dict[str, Any]) -> list[str]:
 
 def qat(content: dict[str, Any]) -> list[str]:
     lines = [
-        "| network | recipe | seed | minutes | images/s | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine | bytes |",
+        "| network | recipe | seed | minutes | images/s | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine "
+        "| bytes |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in content["rows"]:

@@ -1,0 +1,33 @@
+"""Where faces come from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitface.errors import BitfaceError
+from bitface.jobs import faces
+
+
+@pytest.mark.slow
+def test_synthetic_and_real_faces_mix(
+    asset: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dcgan", "yunet"):
+        asset(name)
+    noise = np.random.default_rng(0)
+    for index in range(6):
+        Image.fromarray(noise.integers(0, 256, (112, 112, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
+    gathered = faces.gather([tmp_path, Path("synthetic:20")], (112, 112), max_images=None)
+    assert len(gathered.learning) + len(gathered.held_out) == 26
+    assert gathered.kind == f"real or unknown and {faces.SYNTHETIC_KIND}"
+    alone = faces.gather([Path("synthetic:20")], (112, 112), max_images=None)
+    assert alone.given == 20
+    assert alone.kind == faces.SYNTHETIC_KIND
+
+
+def test_a_folder_that_is_not_there() -> None:
+    with pytest.raises(BitfaceError, match="no such folder"):
+        faces.gather([Path("synthetics:20")], (112, 112))
