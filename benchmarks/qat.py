@@ -1,6 +1,6 @@
 """What training gives: recipes on three networks, trained on faces outside the LFW pairs, tested on LFW as integers.
 
-    python benchmarks/qat.py [--groups headline,papers] [--only TEXT] [--out out/qat]
+    python benchmarks/qat.py [--groups headline,papers,...] [--only TEXT] [--out out/qat]
 
 Each run is `bitface quantize --method qat` as a user would start it, tested in OpenVINO's integer kernels: the LFW
 pairs, and TAR over all pairs of their 7,701 images, single crop. The 5,532 training images are in no test pair, but
@@ -11,106 +11,193 @@ two thirds of them show people who are in one; only the losses that need labels 
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from common import HERE, LFW, evaluated, networks, save
 
+from bitface.analysis.angular import angular_errors
+from bitface.cli.console import progress
+from bitface.data.faces import FaceFile
+from bitface.evaluation import read_pairs
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
+from bitface.runtime import Embedder, open_model
+from bitface.runtime.machine import describe
+from bitface.train import Training
 
 RELU6, PRELU, SFACE = "MobileFaceNet ReLU6", "MobileFaceNet PReLU", "SFace"
+_SETTINGS = [item.name for item in fields(Training)]
 
 
 @dataclass(frozen=True)
 class Run:
+    """A recipe on a network; `changes` are settings of the training, quantizers, or `post_training`."""
+
     network: str
     recipe: str
     seed: int = 0
+    changes: tuple[tuple[str, Any], ...] = ()
 
     @property
     def key(self) -> str:
-        return f"{self.network} {self.recipe} {self.seed}"
+        return " ".join([self.network, self.recipe, *self.changed, str(self.seed)])
+
+    @property
+    def changed(self) -> list[str]:
+        return [f"{name}={value}" for name, value in self.changes]
 
 
-def group(name: str) -> list[Run]:
-    """The runs of a group, the most wanted first."""
-    if name == "headline":
-        first = [
+def headline() -> list[Run]:
+    """Our recipes; three seeds where a figure was promised."""
+    return [
+        *(
             Run(network, f"best-{bits}", seed)
             for seed in (0, 1, 2)
             for bits in ("w6a6", "w4a4", "w8a8", "w3a3", "w2a4")
             for network in (RELU6, PRELU)
             if seed == 0 or bits in ("w6a6", "w4a4")
-        ]
-        return [*first, *(Run(SFACE, f"best-{bits}") for bits in ("w6a6", "w4a4"))]
-    if name == "papers":
-        pairs = {
-            "quantface-w8a8-real": 1, "quantface-w6a6-real": 1, "ef-quantface-w8a8": 1, "ef-quantface-w6a6": 1,
-            "ef-quantface-w6a6-ce": 1, "ef-quantface-w6a6-75": 1, "ef-quantface-w6a6-50": 1,
-            "ef-quantface-w6a6-25": 1, "qmobilefacenet-8bit": 1, "qmobilefacenet-4bit": 1, "qmobilefacenet-2bit": 1,
-            "qmobilefacenet-mixed": 1, "arcface-4bit": 1, "mimic-4bit": 1, "rcm-4bit": 1, "arcface-3bit": 1,
-            "mimic-3bit": 1, "rcm-3bit": 1, "dorefa-rcm-4bit": 1, "dsq-rcm-4bit": 1,
-        }  # fmt: skip
-        return [Run(RELU6, one) for one in pairs]
-    raise SystemExit(f"unknown group '{name}': headline or papers")
+        ),
+        *(Run(SFACE, f"best-{bits}") for bits in ("w6a6", "w4a4")),
+    ]
+
+
+def papers() -> list[Run]:
+    """The recipes of the papers, as they come."""
+    names = [name for name in recipe.names() if not name.startswith(("best-", "scratch-"))]
+    post = [Run(RELU6, f"qmobilefacenet-{bits}bit", changes=(("post_training", True),)) for bits in (8, 4, 2)]
+    return [*(Run(RELU6, name) for name in names), *post]
+
+
+def quantizers() -> list[Run]:
+    """Every quantizer at 4 bits, everything else equal."""
+    kinds = [("lsq", "lsq"), ("minmax", "ema"), ("percentile", "percentile"), ("lsq", "pact"), ("dorefa", "dorefa")]
+    return [
+        Run(RELU6, "best-w4a4", changes=(("epochs", 3), ("weights", weights), ("activations", activations)))
+        for weights, activations in [*kinds, ("dsq", "dsq")]
+    ]
+
+
+def ablation() -> list[Run]:
+    """What each part of our recipe at 4 bits is worth, in three epochs."""
+    flip = (("views", "flip"), ("teacher", "cached"))
+    parts: list[tuple[tuple[str, Any], ...]] = [
+        (),
+        flip,
+        (("quantizer_rate", 1),),
+        (("rate", 3e-3),),
+        (("rate", 5e-4),),
+        (("batch", 32),),
+        (("batch", 32), ("rate", 5e-4)),
+        (("batch", 16), ("rate", 5e-4)),
+        (("average", 0.99),),
+        (("views", "strong"), ("mix", 0.5)),
+        (("loss", {"feature": {"form": "cosine"}, "relational": 1.0}),),
+    ]
+    return [Run(RELU6, "best-w4a4", changes=(("epochs", 3), *part)) for part in parts]
+
+
+GROUPS = {"headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation}
+
+
+def chosen(run: Run) -> recipe.Recipe:
+    """The recipe of a run, with its changes and its seed."""
+    made = recipe.read(run.recipe)
+    assert isinstance(made, recipe.Recipe)
+    assert made.method is not None
+    changes = dict(run.changes)
+    if changes.pop("post_training", False):
+        return replace(made, method=None)
+    training = {key: changes.pop(key) for key in list(changes) if key in _SETTINGS}
+    method = replace(made.method, training=replace(made.method.training, **training), **changes)
+    return replace(made, method=method).seeded(run.seed)
 
 
 def measure(run: Run, out: Path) -> dict[str, Any]:
     """One row: the run's seconds and rate, and what its artifact is worth."""
     path, preprocess = networks()[run.network]
-    chosen = recipe.read(run.recipe)
-    assert isinstance(chosen, recipe.Recipe)
-    chosen = chosen.seeded(run.seed)
-    folder = out / run.key.replace(" ", "-")
+    made = chosen(run)
+    folder = out / "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in run.key)
     began = time.perf_counter()
-    result = quantize_model(
-        QuantizeRequest(
-            path,
-            [LFW / "images"],
-            folder,
-            chosen.bits,
-            image_list=LFW / "not_in_pairs.txt",
-            preprocess=preprocess,
-            seed=run.seed,
-            data_kind="real",
-            calibration=chosen.calibration,
-            method=chosen.method,
-            labels=chosen.labels,
-            share=chosen.share,
-            resume=True,
-        )
+    request = QuantizeRequest(
+        path,
+        [LFW / "images"],
+        folder,
+        made.bits,
+        image_list=LFW / "not_in_pairs.txt",
+        preprocess=preprocess,
+        seed=run.seed,
+        data_kind="real",
+        calibration=made.calibration,
+        method=made.method,
+        labels=made.labels,
+        share=made.share,
+        resume=True,
     )
+    with progress() as steps:
+        result = quantize_model(request, steps)
     seconds = time.perf_counter() - began
     agreed, training = result["agreement"]["openvino"], result["training"] or {}
     return {
         "key": run.key,
         "network": run.network,
         "recipe": run.recipe,
+        "changes": ", ".join(run.changed),
         "bits": result["bits"],
         "seed": run.seed,
+        "cpu": describe()["cpu"],
         "minutes": round(seconds / 60, 1),
         "images/s": training.get("images_per_second"),
         **evaluated(folder / "model.bitface", None),
         "cosine mean": agreed["mean"],
+        **angles(run.network, folder / "model.bitface"),
         "bytes": result["bytes"]["model.bitface"],
     }
 
 
+def angles(network: str, artifact: Path) -> dict[str, float]:
+    """The angular errors on the test faces of people who have several, in degrees (see `analysis.angular`)."""
+    student, _ = Embedder(open_model(artifact, None), "openvino").embed_files(_repeated()[0])
+    return {f"{name} error": value for name, value in angular_errors(_expected(network), student, _repeated()[1]).items()}
+
+
+@lru_cache
+def _repeated() -> tuple[list[FaceFile], np.ndarray]:
+    """The test images of people with at least two of them, and who is on them."""
+    paths = np.array(read_pairs(LFW / "pairs.csv", LFW / "images").paths)
+    _, people, counts = np.unique([path.split("/")[0] for path in paths], return_inverse=True, return_counts=True)
+    several = counts[people] > 1
+    _, labels = np.unique(people[several], return_inverse=True)
+    return [FaceFile(LFW / "images", path) for path in paths[several]], labels
+
+
+@lru_cache
+def _expected(network: str) -> np.ndarray:
+    """The teacher's embeddings of the same images."""
+    path, preprocess = networks()[network]
+    return Embedder(open_model(path, preprocess), "openvino").embed_files(_repeated()[0])[0]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", default="headline,papers")
+    parser.add_argument("--groups", default=",".join(GROUPS))
     parser.add_argument("--only", default="", help="runs whose name holds this text")
     parser.add_argument("--out", type=Path, default=Path("out/qat"))
+    parser.add_argument("--results", default="qat", help="the name of the file in results/")
     options = parser.parse_args()
-    kept = HERE / "results" / "qat.json"
+    for name in options.groups.split(","):
+        if name not in GROUPS:
+            raise SystemExit(f"unknown group '{name}': use {', '.join(GROUPS)}")
+    kept = HERE / "results" / f"{options.results}.json"
     rows = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.is_file() else []
-    for run in [run for name in options.groups.split(",") for run in group(name)]:
+    for run in {run.key: run for name in options.groups.split(",") for run in GROUPS[name]()}.values():
         if options.only not in run.key or any(row["key"] == run.key for row in rows):
             continue
         rows.append(measure(run, options.out))
         print(rows[-1], flush=True)
-        save("qat", rows, test="LFW View 2; TAR over all pairs of its 7,701 images")
+        save(options.results, rows, test="LFW View 2; TAR over all pairs of its 7,701 images")
 
 
 if __name__ == "__main__":

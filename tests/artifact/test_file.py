@@ -26,6 +26,7 @@ PLANS = {
     "w4a4": BitPlan.parse("w4a4"),
     "w3a5": BitPlan(LayerBits(3, 5), None, None),
     "w2a32": BitPlan.parse("w2a32"),
+    "w1a4": BitPlan.parse("w1a4"),
     "asymmetric": BitPlan(LayerBits(7, 6), weights_symmetric=False, activations="asymmetric"),
     "per tensor": BitPlan(LayerBits(5, 8), weights_per_channel=False),
     "float layer": BitPlan(layers=(("fc", LayerBits(32, 8)),)),

@@ -6,13 +6,19 @@ from bitface.artifact import pack, unpack
 ODD_SHAPES = [(), (1,), (67,), (3, 5), (2, 1, 3, 7), (0, 4)]
 
 
+def drawn(generator: np.random.Generator, bits: int, shape: int | tuple[int, ...]) -> np.ndarray:
+    low, high = extremes(bits)
+    values = generator.integers(low, high + 1, shape).astype(np.int8)
+    return values * 2 + 1 if bits == 1 else values  # -1 and 1, with nothing in between
+
+
 def extremes(bits: int) -> tuple[int, int]:
     return -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
 
 
 # By hand: the first value stands in the lowest bits of the first byte.
 GOLDEN = [
-    (1, [0, -1, -1, 0, 0, 0, 0, -1, -1], [0b10000110, 0b1]),
+    (1, [1, -1, -1, 1, 1, 1, 1, -1, -1], [0b10000110, 0b1]),
     (2, [1, -1, 0, -2, 1], [0b10_00_11_01, 0b01]),
     (3, [1, 2, 3, -4, -1], [0b11_010_001, 0b0_111_100_0]),
     (4, [1, -1, 7, -8, 5], [0xF1, 0x87, 0x05]),
@@ -31,14 +37,13 @@ def test_golden_bytes(bits: int, values: list[int], data: list[int]) -> None:
 
 @pytest.mark.parametrize("bits", range(1, 9))
 def test_round_trip_of_every_size(bits: int) -> None:
-    low, high = extremes(bits)
     generator = np.random.default_rng(bits)
     for count in range(68):
-        values = generator.integers(low, high + 1, count).astype(np.int8)
+        values = drawn(generator, bits, count)
         data = pack(values, bits)
         assert (data.dtype, data.size) == (np.uint8, -(-count * bits // 8))
         assert int.from_bytes(data.tobytes(), "little") == sum(
-            (int(value) & (2**bits - 1)) << (bits * index) for index, value in enumerate(values)
+            ((int(value) < 0) if bits == 1 else int(value) & (2**bits - 1)) << (bits * index) for index, value in enumerate(values)
         )
         back = unpack(data, bits, count)
         assert back.dtype == np.int8
@@ -49,13 +54,17 @@ def test_round_trip_of_every_size(bits: int) -> None:
 @pytest.mark.parametrize("shape", ODD_SHAPES)
 @pytest.mark.parametrize("turned", [False, True])
 def test_shapes_and_memory_order(bits: int, shape: tuple[int, ...], turned: bool) -> None:
-    low, high = extremes(bits)
-    values = np.random.default_rng(len(shape) + bits).integers(low, high + 1, shape).astype(np.int8)
+    values = np.asarray(drawn(np.random.default_rng(len(shape) + bits), bits, shape), np.int8)
     values = values.T if turned else values
     np.testing.assert_array_equal(unpack(pack(values, bits), bits, values.size).reshape(values.shape), values)
 
 
-@pytest.mark.parametrize("bits", range(1, 8))
+def test_one_bit_has_no_zero() -> None:
+    with pytest.raises(ValueError, match="-1 and 1, nothing else"):
+        pack(np.array([1, 0, -1], np.int8), 1)
+
+
+@pytest.mark.parametrize("bits", range(2, 8))
 def test_values_that_do_not_fit_are_refused(bits: int) -> None:
     low, high = extremes(bits)
     for value in (low - 1, high + 1):
@@ -74,14 +83,14 @@ def test_impossible_widths(bits: int) -> None:
 @pytest.mark.parametrize("bits", range(1, 9))
 @pytest.mark.parametrize("off", [-1, 1])
 def test_a_wrong_number_of_bytes(bits: int, off: int) -> None:
-    data = pack(np.zeros(13, np.int8), bits)
+    data = pack(np.ones(13, np.int8), bits)
     with pytest.raises(ValueError, match=f"13 values of {bits} bits take {data.size} bytes, not {data.size + off}"):
         unpack(np.zeros(data.size + off, np.uint8), bits, 13)
 
 
 @pytest.mark.parametrize(("bits", "count"), [(1, 1), (3, 5), (4, 1), (7, 9)])
 def test_bits_behind_the_last_value(bits: int, count: int) -> None:
-    data = pack(np.zeros(count, np.int8), bits)
+    data = pack(np.ones(count, np.int8), bits)
     for bit in range(bits * count % 8, 8):
         spoilt = data.copy()
         spoilt[-1] |= 1 << bit

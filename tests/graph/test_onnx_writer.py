@@ -28,6 +28,7 @@ PLANS = {
     "w8a8": BitPlan(),
     "w4a4": BitPlan.parse("w4a4"),
     "w3a8": BitPlan.parse("w3a8"),
+    "w1a8": BitPlan.parse("w1a8"),
     "w8a32": BitPlan.parse("w8a32"),
     "one float layer": BitPlan(layers=(("*fc", LayerBits(32, 8)),)),
     "asymmetric": BitPlan(LayerBits(4, 6), weights_symmetric=False, activations="asymmetric"),

@@ -82,6 +82,40 @@ def test_weights_settle_to_what_they_simulate(method: str, bits: int, symmetric:
     assert weight.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("channels", [1, 6])
+def test_one_bit_is_the_sign_times_the_mean_size(channels: int) -> None:
+    weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    quantizer = learn.QUANTIZERS["dorefa"](1, True, True, channels)
+    quantizer.weights = True
+    found = quantizer(weight)
+    rows, levels = weight.detach().reshape(channels, -1), found.detach().reshape(channels, -1)
+    for row, level in zip(rows.tolist(), levels.tolist(), strict=True):
+        mean = math.fsum(abs(value) for value in row) / len(row)
+        assert level == pytest.approx([mean if value >= 0 else -mean for value in row], rel=1e-5)
+    assert torch.equal(quantizer.settled()(quantizer.transform(weight)), found)
+    assert set(quantizer.settled().integers(weight.detach()).unique().tolist()) == {-1.0, 1.0}
+    found.sum().backward()
+    assert weight.grad is not None
+    assert torch.equal(weight.grad, torch.ones_like(weight))  # straight through (equation 7)
+
+
+def test_one_bit_is_for_methods_that_have_it() -> None:
+    student = build(passes.fold(from_module(settle(Mixed(), 16), None, size=(16, 16)).graph), BitPlan.parse("w1a4"))
+    before = dict(student.quantized_layers())
+    with pytest.raises(UsageError, match="'lsq' can't train weights of 1 bit; set 'weights: dorefa'"):
+        learn.make_learnable(student)
+    assert student.quantized_layers() == before
+    learn.make_learnable(student, "dorefa")
+
+
+def test_a_dead_channel_of_one_bit_stays_silent() -> None:
+    quantizer = learn.QUANTIZERS["dorefa"](1, True, True, 2)
+    quantizer.weights = True
+    levels = quantizer(torch.tensor([[0.0, 0.0], [1.0, -3.0]]))
+    assert levels[0].abs().max() < 1e-9
+    torch.testing.assert_close(levels[1], torch.tensor([2.0, -2.0]))
+
+
 @pytest.mark.parametrize("method", [name for name in learn.QUANTIZERS if name not in OWN_NUMBERS])
 def test_training_begins_where_calibration_ended(method: str) -> None:
     x = torch.linspace(-2, 2, 101)

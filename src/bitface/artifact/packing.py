@@ -7,7 +7,7 @@ def pack(values: np.ndarray, bits: int) -> np.ndarray:
     """Signed integers → `ceil(n · bits / 8)` bytes.
 
     Each value takes its lowest `bits` bits (two's complement), the first value the lowest bits of the first byte; the
-    rest of the last byte is 0.
+    rest of the last byte is 0. A single bit is the sign: 0 for 1, 1 for -1.
 
     Args:
         values: int8, any shape; taken in C order.
@@ -19,6 +19,10 @@ def pack(values: np.ndarray, bits: int) -> np.ndarray:
     if not 1 <= bits <= 8:
         raise ValueError(f"bits must be 1 to 8, not {bits}")
     flat = np.ascontiguousarray(values, np.int8).reshape(-1)
+    if bits == 1:
+        if (np.abs(flat) != 1).any():
+            raise ValueError("values of 1 bit are -1 and 1, nothing else")
+        flat = (flat - 1) // 2
     low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
     if flat.size and not (low <= flat.min() and flat.max() <= high):
         raise ValueError(f"values from {flat.min()} to {flat.max()} don't fit into {bits} bits")
@@ -45,7 +49,7 @@ def unpack(data: np.ndarray, bits: int, count: int) -> np.ndarray:
     rows = planes[: count * bits].reshape(count, bits)
     values = (rows << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
     values[rows[:, -1] == 1] |= np.uint8((0xFF << bits) & 0xFF)  # the sign
-    return values.view(np.int8)
+    return values.view(np.int8) * 2 + 1 if bits == 1 else values.view(np.int8)
 
 
 def packed_size(count: int, bits: int) -> int:

@@ -13,9 +13,14 @@ from bitface.graph import ops
 
 
 def limits(bits: int, signed: bool) -> tuple[int, int]:
-    """The smallest and the largest integer of a width of 2 to 8 bits. Raises ValueError for another one."""
-    if bits not in range(2, 9) or type(signed) is not bool:
-        raise ValueError(f"bits must be 2 to 8, not {bits}, and signed or not")
+    """The smallest and the largest integer of a width of 1 to 8 bits. Raises ValueError for another one.
+
+    One bit is signed and holds -1 and 1, with nothing in between.
+    """
+    if type(signed) is not bool or bits not in range(1 if signed else 2, 9):
+        raise ValueError(f"bits must be 2 to 8, or 1 and signed, not {bits}")
+    if bits == 1:
+        return -1, 1
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
@@ -42,6 +47,8 @@ class QuantizeDequantize(nn.Module):
     def __init__(self, scale: float, zero_point: int, bits: int, signed: bool) -> None:
         super().__init__()
         low, high = limits(bits, signed)
+        if bits == 1:
+            raise ValueError("activations have 2 bits at least")
         if not _is_scale(scale) or type(zero_point) is not int or not low <= zero_point <= high:
             raise ValueError(f"scale {scale} and zero point {zero_point} don't fit into {bits} bits")
         self.scale, self.zero_point, self.bits, self.signed = scale, zero_point, bits, signed
@@ -60,7 +67,7 @@ class QuantizeDequantize(nn.Module):
 class _IntegerLayer(nn.Module):
     """The integers of a convolution or a linear layer.
 
-    `weight` holds int8 values of `bits` bits, `scale` one number per output channel (or one in all), `zero_point`
+    `weight` holds int8 values of `bits` bits (-1 and 1 where that is 1), `scale` one number per output channel (or one in all), `zero_point`
     likewise where the weights are asymmetric. With a quantized input, `bias` is int32 in units of
     `input_scale · scale`; `input_scale` 0 means a float input, and then the bias is float32.
 

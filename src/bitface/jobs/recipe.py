@@ -89,7 +89,7 @@ def names() -> list[str]:
 def best_for(plan: BitPlan) -> str:
     """The name of our best recipe for the bits of a plan."""
     narrowest = min(plan.bits.weight, plan.bits.activation)
-    by_bits = {2: "best-w2a4", 3: "best-w3a3", 4: "best-w4a4", 8: "best-w8a8", FLOAT: "best-w8a8"}
+    by_bits = {1: "best-w1a4", 2: "best-w2a4", 3: "best-w3a3", 4: "best-w4a4", 8: "best-w8a8", FLOAT: "best-w8a8"}
     return by_bits.get(narrowest, "best-w6a6")
 
 

@@ -13,7 +13,7 @@ from bitface.graph import passes
 from bitface.quant.batches import Batches, Progress, run_watched
 from bitface.quant.observers import OBSERVERS, MinMax
 from bitface.quant.plan import FLOAT
-from bitface.quant.quantizers import Quantizer, UniformQuantizer
+from bitface.quant.quantizers import Quantizer, UniformQuantizer, mean_size
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
 
 
@@ -76,6 +76,9 @@ def weight_scales(student: Student, search: bool = True) -> None:
     for layer in student.quantized_layers().values():
         quantizer = layer.weight_quantizer
         rows = layer.weight.detach().reshape(quantizer.channels, -1)
+        if quantizer.bits == 1:
+            quantizer.set_numbers(mean_size(rows), torch.zeros(quantizer.channels))
+            continue
         low, high = rows.amin(1), rows.amax(1)
         best = torch.full((quantizer.channels,), torch.inf)
         kept = torch.ones(quantizer.channels)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from bitface.errors import UsageError, nearest
+from bitface.quant.plan import BitPlan
 from bitface.quant.quantizers import (
     DoReFaQuantizer,
     DsqQuantizer,
@@ -46,13 +47,25 @@ def check_method(weights: str, activations: str) -> None:
         raise UsageError(f"'{weights}' clips activations; take another one for the weights, as its paper takes dorefa")
 
 
+def check_plan(plan: BitPlan, weights: str) -> None:
+    """Refuses a plan whose weights the named method can't train.
+
+    Raises:
+        UsageError: weights of one bit, which have no level in between that a scale could be learned for.
+    """
+    planned = [plan.bits, plan.first, plan.last, *(bits for _, bits in plan.layers)]
+    if weights != "dorefa" and any(bits and bits.weight == 1 for bits in planned):
+        raise UsageError(f"'{weights}' can't train weights of 1 bit; set 'weights: dorefa' in the recipe")
+
+
 def make_learnable(student: Student, weights: str = "lsq", activations: str = "lsq") -> None:
     """Replaces every quantizer of a student, in place, by one of the named methods with the same numbers.
 
     Raises:
-        UsageError: see `check_method`; the student is as it was.
+        UsageError: see `check_method` and `check_plan`; the student is as it was.
     """
     check_method(weights, activations)
+    check_plan(student.plan, weights)
     for layer in student.quantized_layers().values():
         layer.weight_quantizer = _like(layer.weight_quantizer, weights, True)
     for name, quantizer in student.activation_quantizers.items():

@@ -30,17 +30,17 @@ class LayerBits:
 
     @staticmethod
     def parse(word: str, allow_float_weights: bool = False) -> "LayerBits":
-        """`w4a8` and the like: 2 to 8 bits each, activations also 32.
+        """`w4a8` and the like: weights of 1 to 8 bits, activations of 2 to 8 or 32.
 
         Raises:
             UsageError: anything else.
         """
         match = _BITS.fullmatch(str(word).strip().lower())
         weight, activation = (int(digits) for digits in match.groups()) if match else (0, 0)
-        weights = {*range(2, 9), FLOAT} if allow_float_weights else {*range(2, 9)}
+        weights = {*range(1, 9), FLOAT} if allow_float_weights else {*range(1, 9)}
         if weight not in weights or activation not in {*range(2, 9), FLOAT}:
             raise UsageError(
-                f"unknown bits '{word}': write w8a8, w6a6, w4a8, w4a4, … with weights of 2 to 8 bits and activations "
+                f"unknown bits '{word}': write w8a8, w6a6, w4a8, w4a4, … with weights of 1 to 8 bits and activations "
                 "of 2 to 8 bits, or a32 for float activations"
             )
         return LayerBits(weight, activation)

@@ -200,6 +200,7 @@ def _quantize_weights(graph: GraphModule, name: str, module: nn.Module, bits: in
     layer: Any = ops.without_init(kind, **{**ops.attributes(module), "bias": module.bias is not None})
     layer.load_state_dict(module.state_dict())
     channels = layer.weight.shape[0] if plan.weights_per_channel else 1
-    layer.weight_quantizer = UniformQuantizer(bits, True, plan.weights_symmetric, channels, narrow=bits == 8)
+    symmetric = plan.weights_symmetric or bits == 1
+    layer.weight_quantizer = UniformQuantizer(bits, True, symmetric, channels, narrow=bits == 8)
     holder, _, leaf = name.rpartition(".")
     setattr(graph.get_submodule(holder), leaf, layer)

@@ -81,6 +81,7 @@ def train(
         BitfaceError: see `fit`, `build_sum`, `calibrated`.
     """
     training, calibrating = method.training, faces.images[:_CALIBRATING]
+    learn.check_plan(plan, method.weights)
     loss = build_sum(training.loss, network.embedding_size, faces.classes)
     if resume and checkpoint and checkpoint.exists():
         # Its numbers come from the checkpoint, those of biases that only correction brought among them.

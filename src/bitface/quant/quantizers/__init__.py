@@ -1,6 +1,6 @@
 """The quantizers, one file each: from float tensors to integers and back, differentiable where they learn."""
 
-from bitface.quant.quantizers.base import Quantizer
+from bitface.quant.quantizers.base import Quantizer, mean_size
 from bitface.quant.quantizers.dorefa import DoReFaQuantizer
 from bitface.quant.quantizers.dsq import DsqQuantizer
 from bitface.quant.quantizers.lsq import LsqQuantizer
@@ -18,4 +18,5 @@ __all__ = [
     "PercentileQuantizer",
     "Quantizer",
     "UniformQuantizer",
+    "mean_size",
 ]

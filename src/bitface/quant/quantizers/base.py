@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 class Quantizer(nn.Module):
     """`q = clip(round(x / scale) + zero_point)` and back; how scale and zero point come about is each method's own.
 
-    Zero is always one of the levels, so that padding stays exact. Switched off (`enabled`), it changes nothing.
+    Zero is always one of the levels, so that padding stays exact; only weights of one bit are `-scale` or `scale`, by
+    their sign. Switched off (`enabled`), it changes nothing.
 
     Args:
-        bits: 2 to 8.
+        bits: 2 to 8; of weights also 1.
         signed: integers from -2^(bits-1), otherwise from 0.
         symmetric: the zero point stays 0.
         channels: how many scales; 1 for one per tensor.
@@ -52,8 +53,12 @@ class Quantizer(nn.Module):
         raise NotImplementedError
 
     def transform(self, x: Tensor) -> Tensor:
-        """What is rounded in place of `x`: itself, except where a method bends weights first."""
-        return x
+        """What is rounded in place of `x`: itself, except where a method, or a single bit, bends weights first."""
+        return x if self.bits > 1 else self.signs(x)
+
+    def signs(self, x: Tensor) -> Tensor:
+        """`x` as its sign times the scale, with the gradient of `x`."""
+        return through(torch.where(x < 0, -1.0, 1.0) * self.beside(self.scale, x), x)
 
     def integers(self, x: Tensor) -> Tensor:
         """The integers of `x`, as floats."""
@@ -99,6 +104,19 @@ def affine(low: Tensor, high: Tensor, levels: tuple[int, int], symmetric: bool) 
     scale = torch.where(empty, torch.ones_like(scale), scale).float()
     zero_point = torch.zeros_like(scale) if symmetric else torch.round(smallest - low / scale.double())
     return scale, zero_point.clamp(smallest, largest).int()
+
+
+def mean_size(rows: Tensor) -> Tensor:
+    """The scale that brings signs nearest to the weights of each row, `[channels, n]` → `[channels]`, above 0.
+
+    That is the mean of their sizes (Rastegari et al. 2016). There is no level 0, so weights that all are 0 get a scale
+    so small that they stay without effect.
+    """
+    return rows.abs().mean(1).clamp(min=_SMALLEST)
+
+
+# Small beside any weight, yet a normal float32 even when it is multiplied by an activation's scale.
+_SMALLEST = 1e-12
 
 
 def round_through(x: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""DoReFa: weights bent by tanh, activations clipped to a fixed range (Zhou et al. 2016, equations 9 to 11)."""
+"""DoReFa: weights bent by tanh, activations clipped to a fixed range (Zhou et al. 2016, equations 7 to 11)."""
 
 import torch
 from torch import Tensor
 
-from bitface.quant.quantizers.base import Quantizer
+from bitface.quant.quantizers.base import Quantizer, mean_size
 
 
 class DoReFaQuantizer(Quantizer):
@@ -12,7 +12,7 @@ class DoReFaQuantizer(Quantizer):
     Departures: the bent weights are scaled back to the largest of their own channel, so that a network whose
     BatchNorms are folded keeps its function (the paper takes the largest of the layer, and leaves it at 1); no gradient
     passes through the largest; levels are symmetric around 0, with 0 among them; activations are clipped to the range
-    that calibration found instead of to [0, 1].
+    that calibration found instead of to [0, 1]. Weights of one bit are their sign times the mean size of their channel.
     """
 
     scale: Tensor
@@ -31,6 +31,9 @@ class DoReFaQuantizer(Quantizer):
         if not self.weights:
             return x
         rows = x.reshape(self.channels, -1)
+        if self.bits == 1:
+            self.scale = mean_size(rows.detach())
+            return self.signs(x)
         bent = torch.tanh(rows)
         with torch.no_grad():
             size = rows.abs().amax(1, keepdim=True)
