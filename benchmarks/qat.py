@@ -34,7 +34,11 @@ _SETTINGS = [item.name for item in fields(Training)]
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe on a network; `changes` are settings of the training, quantizers, or `post_training`."""
+    """A recipe on a network.
+
+    `changes` are settings of the training, quantizers, `post_training`, or a number of `synthetic` faces beside the
+    real ones.
+    """
 
     network: str
     recipe: str
@@ -68,7 +72,9 @@ def papers() -> list[Run]:
     """The recipes of the papers, as they come."""
     names = [name for name in recipe.names() if not name.startswith(("best-", "scratch-"))]
     post = [Run(RELU6, f"qmobilefacenet-{bits}bit", changes=(("post_training", True),)) for bits in (8, 4, 2)]
-    return [*(Run(RELU6, name) for name in names), *post]
+    # EKD's company alone: what is EKD itself worth?
+    feature = Run(RELU6, "ef-quantface-w6a6", changes=(("loss", {"feature": {"form": "cosine"}}),))
+    return [*(Run(RELU6, name) for name in names), *post, feature]
 
 
 def quantizers() -> list[Run]:
@@ -95,8 +101,9 @@ def ablation() -> list[Run]:
         (("average", 0.99),),
         (("views", "strong"), ("mix", 0.5)),
         (("loss", {"feature": {"form": "cosine"}, "relational": 1.0}),),
+        (("synthetic", 5000), ("epochs", 1.5)),  # as many steps
     ]
-    return [Run(RELU6, "best-w4a4", changes=(("epochs", 3), *part)) for part in parts]
+    return [Run(RELU6, "best-w4a4", changes=tuple({"epochs": 3, **dict(part)}.items())) for part in parts]
 
 
 GROUPS = {"headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation}
@@ -108,6 +115,8 @@ def chosen(run: Run) -> recipe.Recipe:
     assert isinstance(made, recipe.Recipe)
     assert made.method is not None
     changes = dict(run.changes)
+    if synthetic := changes.pop("synthetic", 0):
+        made = replace(made, images=(Path(f"synthetic:{synthetic}"),))
     if changes.pop("post_training", False):
         return replace(made, method=None)
     training = {key: changes.pop(key) for key in list(changes) if key in _SETTINGS}
@@ -123,7 +132,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
     began = time.perf_counter()
     request = QuantizeRequest(
         path,
-        [LFW / "images"],
+        [LFW / "images", *made.images],
         folder,
         made.bits,
         image_list=LFW / "not_in_pairs.txt",
@@ -160,7 +169,9 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
 def angles(network: str, artifact: Path) -> dict[str, float]:
     """The angular errors on the test faces of people who have several, in degrees (see `analysis.angular`)."""
     student, _ = Embedder(open_model(artifact, None), "openvino").embed_files(_repeated()[0])
-    return {f"{name} error": value for name, value in angular_errors(_expected(network), student, _repeated()[1]).items()}
+    return {
+        f"{name} error": value for name, value in angular_errors(_expected(network), student, _repeated()[1]).items()
+    }
 
 
 @lru_cache

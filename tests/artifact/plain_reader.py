@@ -56,6 +56,8 @@ def unpacked(description: dict[str, Any], tensors: dict[str, np.ndarray]) -> dic
         stream = int.from_bytes(tensors[f"{node['name']}.weight"].tobytes(), "little")
         numbers = [(stream >> (bits * index)) & (2**bits - 1) for index in range(int(np.prod(shape)))]
         signs = [1 - 2 * number for number in numbers]
-        signed = signs if bits == 1 else [number - 2**bits if number >= 2 ** (bits - 1) else number for number in numbers]
+        signed = (
+            signs if bits == 1 else [number - 2**bits if number >= 2 ** (bits - 1) else number for number in numbers]
+        )
         result[f"{node['name']}.weight"] = np.array(signed, np.int8).reshape(shape)
     return result

@@ -43,7 +43,8 @@ def test_round_trip_of_every_size(bits: int) -> None:
         data = pack(values, bits)
         assert (data.dtype, data.size) == (np.uint8, -(-count * bits // 8))
         assert int.from_bytes(data.tobytes(), "little") == sum(
-            ((int(value) < 0) if bits == 1 else int(value) & (2**bits - 1)) << (bits * index) for index, value in enumerate(values)
+            ((int(value) < 0) if bits == 1 else int(value) & (2**bits - 1)) << (bits * index)
+            for index, value in enumerate(values)
         )
         back = unpack(data, bits, count)
         assert back.dtype == np.int8

@@ -27,7 +27,9 @@ def test_short_forms(word: str, expected: list[str]) -> None:
     assert bits_of(BitPlan.parse(word)) == expected
 
 
-@pytest.mark.parametrize("word", ["w9a8", "w0a4", "x", "", "w8a1", "w1a1", "w8a33", "w8", "a8", "w8a8x", "w32a8", "w-4a8", "8"])
+@pytest.mark.parametrize(
+    "word", ["w9a8", "w0a4", "x", "", "w8a1", "w1a1", "w8a33", "w8", "a8", "w8a8x", "w32a8", "w-4a8", "8"]
+)
 def test_impossible_words(word: str) -> None:
     with pytest.raises(UsageError, match="unknown bits"):
         BitPlan.parse(word)
