@@ -168,10 +168,10 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
 
 def angles(network: str, artifact: Path) -> dict[str, float]:
     """The angular errors on the test faces of people who have several, in degrees (see `analysis.angular`)."""
-    student, _ = Embedder(open_model(artifact, None), "openvino").embed_files(_repeated()[0])
-    return {
-        f"{name} error": value for name, value in angular_errors(_expected(network), student, _repeated()[1]).items()
-    }
+    files, labels = _repeated()
+    student, _ = Embedder(open_model(artifact, None), "openvino").embed_files(files)
+    errors = angular_errors(_expected(network), student, labels)
+    return {f"{name} error": value for name, value in errors.items()}
 
 
 @lru_cache

@@ -67,9 +67,9 @@ class QuantizeDequantize(nn.Module):
 class _IntegerLayer(nn.Module):
     """The integers of a convolution or a linear layer.
 
-    `weight` holds int8 values of `bits` bits (-1 and 1 where that is 1), `scale` one number per output channel (or one in all), `zero_point`
-    likewise where the weights are asymmetric. With a quantized input, `bias` is int32 in units of
-    `input_scale · scale`; `input_scale` 0 means a float input, and then the bias is float32.
+    `weight` holds int8 values of `bits` bits (-1 and 1 where that is 1), `scale` one number per output channel (or
+    one in all), `zero_point` likewise where the weights are asymmetric. With a quantized input, `bias` is int32 in
+    units of `input_scale · scale`; `input_scale` 0 means a float input, and then the bias is float32.
 
     `output_scale` and `output_zero_point` describe the layer's own output, in uint8, for engines that must round it
     before an activation they can't fuse; scale 0: not measured.
