@@ -24,7 +24,7 @@ def test_faces_that_leave_their_class_do() -> None:
     assert errors == pytest.approx({"face": 10, "class": 0, "individual": 10, "individual vector": 10}, abs=1e-3)
 
 
-def test_the_scalar_form_does_not_see_opposite_turns() -> None:
+def test_means_go_over_faces_of_all_classes() -> None:
     # Class and faces all turn by 20 degrees, the second class's face against its own class.
     teacher, student = at(0, 40, 100, 140), at(20, 60, 120, 160)
     swapped = student.copy()
