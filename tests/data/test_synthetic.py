@@ -1,8 +1,7 @@
 """Synthetic faces: the same from the same seed, all different, and written whole or not at all."""
 
 import json
-import pickle
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bitface.data import synthetic
+from bitface.data import dcgan, synthetic
 from bitface.data.assets import fetch
-from bitface.data.dcgan import Generator, load_generator
 from bitface.data.faces import find_images, load_faces, manifest_hash
+from bitface.data.generators import Generator
 from bitface.data.sheet import contact_sheet
 from bitface.data.synthetic import difference_hash, hamming, make_faces, write_faces
 from bitface.errors import BitfaceError, UsageError
@@ -22,47 +21,12 @@ from bitface.errors import BitfaceError, UsageError
 
 def checkpoint(path: Path) -> Path:
     torch.manual_seed(0)
-    torch.save({"netG_state_dict": Generator().state_dict()}, path)
+    torch.save({"netG_state_dict": dcgan.Generator().state_dict()}, path)
     return path
 
 
 def faces(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
-
-
-def test_the_generator_makes_images_from_a_checkpoint(tmp_path: Path) -> None:
-    generator = load_generator(checkpoint(tmp_path / "weights.tar"))
-    images = generator(torch.randn(3, 100))
-    assert images.shape == (3, 3, 64, 64)
-    assert images.abs().max() <= 1
-    assert not generator.training
-    assert not images.requires_grad
-
-
-class Canary:
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return open, (str(self.path), "w")
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_what_is_no_generator(tmp_path: Path) -> None:
-    path = tmp_path / "weights.tar"
-    with pytest.raises(BitfaceError, match="No such file"):
-        load_generator(path)
-    path.write_bytes(b"nothing")
-    with pytest.raises(BitfaceError, match="not a DCGAN generator"):
-        load_generator(path)
-    torch.save({"netG_state_dict": {"main.0.weight": torch.zeros(3)}}, path)
-    with pytest.raises(BitfaceError, match="not a DCGAN generator"):
-        load_generator(path)
-    for save in (torch.save, lambda value, path: path.write_bytes(pickle.dumps(value))):
-        save(Canary(tmp_path / "canary"), path)
-        with pytest.raises(BitfaceError, match="not a DCGAN generator"):
-            load_generator(path)
-    assert not (tmp_path / "canary").exists()
 
 
 def test_the_hash_against_its_definition() -> None:
@@ -81,14 +45,6 @@ def test_near_duplicates_hash_alike_and_others_do_not() -> None:
     brighter = np.clip(one + noise, 0, 255).astype(np.uint8)
     assert hamming(np.array([difference_hash(one)]), difference_hash(brighter))[0] <= 3
     assert hamming(np.array([difference_hash(one)]), difference_hash(two))[0] > 10
-
-
-def test_the_stream_does_not_depend_on_how_much_is_taken(tmp_path: Path) -> None:
-    path = checkpoint(tmp_path / "weights.tar")
-    runs = [np.stack(list(islice(synthetic._generate(path, 7), n))) for n in (5, 40)]
-    np.testing.assert_array_equal(runs[0], runs[1][:5])
-    assert runs[0].shape == (5, 64, 64, 3)
-    assert torch.is_grad_enabled()
 
 
 def test_writes_a_folder_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +109,20 @@ def test_faces_are_a_function_of_the_seed() -> None:
 
 @pytest.mark.assets
 def test_near_duplicates_and_missing_faces_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = synthetic._generate
+    real = synthetic.open_generator
 
-    def stuttering(path: Path, seed: int) -> object:
-        for image in real(path, seed):
-            yield from (image, image, np.zeros_like(image))
+    def stuttering(path: Path) -> Generator:
+        """The same images, each twice and with a black one behind."""
+        opened = real(path)
+
+        def render(latents: torch.Tensor, truncation: float) -> torch.Tensor:
+            images = opened.render(latents, truncation)
+            return torch.stack([images, images, torch.zeros_like(images)], 1).flatten(0, 1)
+
+        return replace(opened, render=render)
 
     expected = make_faces(5, seed=1).images
-    monkeypatch.setattr(synthetic, "_generate", stuttering)
+    monkeypatch.setattr(synthetic, "open_generator", stuttering)
     made = make_faces(5, seed=1)
     np.testing.assert_array_equal(made.images, expected)
     assert made.manifest["near_duplicates"] >= 4

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitface.data.synthetic import DCGAN
 from bitface.errors import BitfaceError
 from bitface.jobs import faces
 
@@ -22,10 +23,10 @@ def test_synthetic_and_real_faces_mix(
         Image.fromarray(noise.integers(0, 256, (112, 112, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
     gathered = faces.gather([tmp_path, Path("synthetic:20")], (112, 112), max_images=None)
     assert len(gathered.learning) + len(gathered.held_out) == 26
-    assert gathered.kind == f"real or unknown and {faces.SYNTHETIC_KIND}"
+    assert gathered.kind == f"real or unknown and {DCGAN}"
     alone = faces.gather([Path("synthetic:20")], (112, 112), max_images=None)
     assert alone.given == 20
-    assert alone.kind == faces.SYNTHETIC_KIND
+    assert alone.kind == DCGAN
 
 
 def test_a_folder_that_is_not_there() -> None:

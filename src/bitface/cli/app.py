@@ -6,7 +6,7 @@ import sys
 import typer
 
 import bitface
-from bitface.cli import assets, bench, demo, evaluate, export, inspect, quantize
+from bitface.cli import assets, bench, demo, evaluate, export, inspect, quantize, synth
 from bitface.cli.console import errors
 from bitface.errors import BitfaceError
 
@@ -37,6 +37,7 @@ app.command("run")(quantize.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)
+app.command("synth")(synth.synth)
 app.command("assets")(assets.assets)
 app.command("demo")(demo.demo)
 

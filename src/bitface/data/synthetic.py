@@ -6,7 +6,6 @@ Nothing here looks at a real face, so a network can be calibrated, distilled and
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,22 +13,21 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from PIL import Image
 
 from bitface.data.align import FaceAligner
 from bitface.data.assets import fetch
-from bitface.data.dcgan import LATENT, load_generator
 from bitface.data.faces import Progress, manifest_hash
+from bitface.data.generators import open_generator
 from bitface.errors import BitfaceError, UsageError
-from bitface.files import cache_folder, sha256_of, write_json
+from bitface.files import sha256_of, write_json
 
+DCGAN = "synthetic (DCGAN trained on DigiFace-1M)"
 MAX_ATTEMPTS = 3
 NEAR = 3
 
-_BATCH = 32
 _ENLARGED = 160
-_MARGIN = 48
+_MARGIN = 0.3  # of the shorter side
 
 
 @dataclass(frozen=True)
@@ -46,14 +44,16 @@ def make_faces(
     cache: Path | None = None,
     generator: Path | None = None,
     detector: Path | None = None,
+    truncation: float = 1.0,
     progress: Progress | None = None,
 ) -> SyntheticFaces:
     """Makes `count` aligned faces; the same seed gives the same ones, and more of them begin with fewer.
 
-    Each 64x64 image is enlarged to 160x160 and padded, since the detector wants some room around a face.
+    Each image is enlarged to 160x160, if it is smaller, and padded, since the detector wants some room around a face.
     Images with no face found are dropped, and so are near-duplicates: faces whose difference hash is within 3
-    of 64 bits of one already kept. `generator` and `detector` are files; left out, the default assets are
-    fetched to `cache`. `progress` is called with (faces kept, `count`).
+    of 64 bits of one already kept. `generator` (see `generators.open_generator`) and `detector` are files; left out,
+    the default assets are fetched to `cache`. `truncation` draws a generator's latents nearer to their mean.
+    `progress` is called with (faces kept, `count`).
 
     Raises:
         UsageError: `count` is below 1.
@@ -61,14 +61,16 @@ def make_faces(
     """
     if count < 1:
         raise UsageError(f"can't make {count} faces: give a number from 1 on")
+    kind = DCGAN if generator is None else f"synthetic ({generator.name})"
     generator = generator or fetch("dcgan", cache)
+    opened = open_generator(generator)
     detector = detector or fetch("yunet", cache)
     aligner = FaceAligner(detector)
     images = np.empty((count, 112, 112, 3), np.uint8)
     hashes = np.empty(count, np.uint64)
     kept = no_face = near_duplicates = 0
-    attempts = MAX_ATTEMPTS * count + _BATCH
-    for image in islice(_generate(generator, seed), attempts):
+    attempts = MAX_ATTEMPTS * count + 32
+    for image in islice(opened.images(seed, truncation), attempts):
         face = aligner.align(_with_margin(image))
         if face is None:
             no_face += 1
@@ -90,7 +92,10 @@ def make_faces(
             f"{near_duplicates} near-duplicates); ask for fewer, or use another generator"
         )
     manifest = {
+        "kind": kind,
+        "generator": opened.name,
         "seed": seed,
+        "truncation": truncation,
         "generator_sha256": sha256_of(generator),
         "detector_sha256": sha256_of(detector),
         "made": made,
@@ -102,32 +107,12 @@ def make_faces(
     return SyntheticFaces(images, manifest)
 
 
-def cached_faces(count: int, seed: int = 0, progress: Progress | None = None) -> Path:
-    """A folder of synthetic faces in the cache, made at the first call. Arguments and errors as `make_faces`."""
-    folder = cache_folder() / "faces" / f"dcgan-{count}-{seed}"
-    if not (folder / "manifest.json").is_file():
-        made = make_faces(count, seed, progress=progress)
-        write_faces(folder, made.images, made.manifest)
-    return folder
-
-
-def _generate(path: Path, seed: int) -> Iterator[np.ndarray]:
-    """An endless stream of uint8 RGB images `[64, 64, 3]`."""
-    network = load_generator(path)
-    noise = torch.Generator().manual_seed(seed)
-    while True:
-        # Batches are always full, whatever is asked for, and each latent is drawn by itself: both the random
-        # generator and the convolutions otherwise give other numbers for another batch size.
-        latents = torch.stack([torch.randn(LATENT, generator=noise) for _ in range(_BATCH)])
-        with torch.inference_mode():
-            pixels = (network(latents).permute(0, 2, 3, 1) + 1) * 127.5
-            batch = pixels.round().clamp(0, 255).to(torch.uint8).numpy()
-        yield from batch
-
-
 def _with_margin(image: np.ndarray) -> np.ndarray:
-    large = cv2.resize(image, (_ENLARGED, _ENLARGED), interpolation=cv2.INTER_CUBIC)
-    return np.pad(large, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), mode="edge")
+    height, width = image.shape[:2]
+    scale = max(_ENLARGED / min(height, width), 1.0)
+    large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else image
+    margin = round(_MARGIN * min(large.shape[:2]))
+    return np.pad(large, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
 
 
 def difference_hash(image: np.ndarray) -> np.uint64:

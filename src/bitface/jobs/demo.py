@@ -54,7 +54,6 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
             max_images=_QUICK_CALIBRATION if quick else _CALIBRATION,
             preprocess="rgb-raw",
             seed=seed,
-            data_kind="synthetic (DCGAN trained on DigiFace-1M)",
         )
         results.append(quantize_model(request, lambda name, bits=bits: steps(f"{bits}: {name}")))  # type: ignore[misc]
     artifacts = [out / bits / "model.bitface" for bits in BITS]

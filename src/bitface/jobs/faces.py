@@ -1,6 +1,5 @@
 """Which faces calibrate and which are held out, and which preprocessing the network wants."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data import faces
-from bitface.data.synthetic import cached_faces
+from bitface.data.sources import REAL, Source, cached, kind_of
 from bitface.errors import BitfaceError
 from bitface.graph import Network
 from bitface.jobs.steps import Steps, silent
@@ -18,10 +17,6 @@ DEFAULT_CALIBRATION = 512
 HELD_OUT = 256
 _RANKED = 48
 _FEW = 32
-
-DEFAULT_SYNTHETIC = 2000
-SYNTHETIC_KIND = "synthetic (DCGAN trained on DigiFace-1M)"
-_SYNTHETIC = re.compile(r"synthetic(?::(\d{1,7}))?")
 
 
 @dataclass(frozen=True)
@@ -50,11 +45,12 @@ def gather(
     allow_skipped: bool = False,
     skipped_csv: Path | None = None,
     steps: Steps = silent,
+    network: Network | None = None,
 ) -> Faces:
     """Chooses and loads the faces.
 
-    A source is a folder, or `synthetic:N` for N faces of the default generator (2,000 without a number), which are made
-    once; they mix freely. `image_list` chooses among those of the folders.
+    Sources are words (see `data.sources`) and mix freely; `image_list` chooses among the images of the folders.
+    `network` is the teacher that `none` makes images from.
 
     `max_images` (None: all) are learned from; up to 256 others are held out. Where that leaves none, a fifth of the
     chosen ones, at most 256, is held out instead.
@@ -62,11 +58,16 @@ def gather(
     Raises:
         BitfaceError: no images, fewer than two that can be used, or more than 1 % that can't.
     """
-    made = {source: match for source in sources if (match := _SYNTHETIC.fullmatch(str(source)))}
-    folders = [source for source in sources if source not in made]
-    files = faces.find_images(folders, image_list) if folders or not made else []
-    for match in made.values():
-        files += faces.find_images([cached_faces(int(match[1] or DEFAULT_SYNTHETIC), seed, steps("making faces"))])
+    parsed = [Source.parse(source) for source in dict.fromkeys(sources)]
+    given = [source.path for source in parsed if source.kind == "folder" and source.path]
+    files = faces.find_images(given, image_list) if given or not parsed else []
+    kinds = [REAL] if image_list else [kind_of(one, sum(file.root == one for file in files)) for one in given]
+    for source in parsed:
+        if source.kind != "folder":
+            folder = cached(source, seed, network, steps("making faces"))
+            added = faces.find_images([folder])
+            files += added
+            kinds.append(kind_of(folder, len(added)))
     wanted = len(files) if max_images is None else max_images
     chosen = faces.choose(files, wanted + HELD_OUT, seed)
     loaded = faces.load_faces(chosen, size, steps("reading faces"), unique=True)
@@ -79,7 +80,7 @@ def gather(
         loaded.images[:learning],
         loaded.images[learning:],
         loaded.files[:learning],
-        " and ".join(["real or unknown"] * bool(folders) + [SYNTHETIC_KIND] * bool(made)),
+        " and ".join(dict.fromkeys(kinds)),
         len(files),
         len(loaded.skipped),
         loaded.resized,

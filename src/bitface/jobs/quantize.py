@@ -85,6 +85,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         request.allow_skipped,
         request.out / "skipped.csv",
         steps,
+        network,
     )
     learning = faces.learning[: max(1, round(request.share * len(faces.learning)))]
     clock.lap("faces")

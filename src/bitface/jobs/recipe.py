@@ -57,10 +57,11 @@ class Recipe:
         return replace(self, method=replace(self.method, training=replace(self.method.training, seed=seed)))
 
     def for_epochs(self, epochs: float) -> "Recipe":
-        """The same with another number of epochs. Raises UsageError out of range."""
+        """The same with exactly this number of epochs. Raises UsageError out of range."""
         if self.method is None:
             return self
-        return replace(self, method=replace(self.method, training=replace(self.method.training, epochs=epochs)))
+        training = replace(self.method.training, epochs=epochs, min_steps=0)
+        return replace(self, method=replace(self.method, training=training))
 
 
 @dataclass(frozen=True)

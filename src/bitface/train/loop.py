@@ -19,11 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitface.cpu import has_bf16
+from bitface.cpu import has_bf16, keep_memory
 from bitface.errors import BitfaceError, UsageError
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
-from bitface.quant.kernels import keep_memory
 from bitface.quant.quantizers import Quantizer
 from bitface.train.checkpoint import Checkpoint, copied, load_optimizer, optimizer_tensors
 from bitface.train.faces import Sampler, Teach, TrainingFaces
@@ -151,7 +150,7 @@ class _Run:
 
     def begin(self, minutes: float | None) -> None:
         if minutes is None:
-            self.steps = max(1, round(self.training.epochs * self.sampler.steps_per_epoch))
+            self.steps = max(1, round(self.training.epochs * self.sampler.steps_per_epoch), self.training.min_steps)
         else:
             self.steps = max(1, int(minutes * 60 / self._seconds_per_step()))
         if self.training.average:

@@ -17,6 +17,7 @@ class Training:
     Attributes:
         loss: name of a loss → its weight, or its options with a `weight` among them (see `bitface.losses`).
         epochs: passes over the faces; may be a fraction.
+        min_steps: steps that are made at least, however few the faces.
         batch: images in a step. With `per_identity` above 1 they are drawn as batch / per_identity people times
             per_identity images; without labels, as that many views of each image.
         optimizer: adam, adamw or sgd (Nesterov momentum 0.9).
@@ -35,6 +36,7 @@ class Training:
 
     loss: dict[str, Any] = field(default_factory=lambda: {"feature": 1.0})
     epochs: float = 2.0
+    min_steps: int = 0
     batch: int = 64
     per_identity: int = 1
     optimizer: str = "adam"
@@ -101,6 +103,7 @@ _WORDS = {
 }
 _RANGES = {
     "epochs": (0.01, 10_000),
+    "min_steps": (0, 10**9),
     "batch": (2, 65_536),
     "per_identity": (1, 256),
     "rate": (1e-8, 10),

@@ -5,6 +5,6 @@ A kernel is compiled at its first use (some seconds) and kept in the cache folde
 """
 
 from bitface.quant.kernels.fake_quantize import Grid, fake_quantize
-from bitface.quant.kernels.native import compiled, keep_memory
+from bitface.quant.kernels.native import compiled
 
-__all__ = ["Grid", "compiled", "fake_quantize", "keep_memory"]
+__all__ = ["Grid", "compiled", "fake_quantize"]

@@ -15,8 +15,6 @@ from bitface import cpu
 from bitface.errors import BitfaceError
 from bitface.files import atomic_path, cache_folder
 
-# M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
-_NEVER_MAP, _NEVER_TRIM = -4, -1
 SOURCE = Path(__file__).with_name("fake_quantize.cpp")
 FLAGS = (
     "-O3",
@@ -54,17 +52,6 @@ def library() -> ctypes.CDLL | None:
 def compiled() -> bool:
     """Whether the compiled kernels are used."""
     return library() is not None
-
-
-def keep_memory() -> None:
-    """Lets glibc keep what training frees instead of handing it back and having every page zeroed again.
-
-    A tenth to a fifth of a step otherwise; elsewhere than on glibc it does nothing. For the process from now on.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt:
-        mallopt(_NEVER_MAP, 0)
-        mallopt(_NEVER_TRIM, 2**31 - 1)
 
 
 def pointer(tensor: Tensor) -> ctypes.c_void_p:

@@ -1,0 +1,193 @@
+"""Faces without faces: images that a teacher itself calls different faces, made from nothing but the teacher.
+
+Noise is changed by gradient descent until the network answers as it answers to faces: with long embeddings, spread
+over the sphere, the same for an image, its mirror image and a slightly shifted one. Where BatchNorms have kept what
+tensors look like on real faces, the images match that too (ZeroQ, Cai et al. 2020); an embedding network without a
+classifier and with its BatchNorms folded away needs nothing else. The images are sums over scales, so that coarse
+things change first, as in photographs.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from bitface.cpu import keep_memory
+from bitface.data.faces import Progress
+from bitface.errors import BitfaceError
+from bitface.files import atomic_path
+from bitface.graph import Network, ops
+
+STEPS = 30
+BATCH = 64
+_RATE = 0.05
+_SCALES = (28, 16, 8, 4, 2, 1)
+_SHIFT = 3
+# What each term of the objective weighs.
+_MIRROR, _SPREAD, _SMOOTH, _LENGTH, _STATISTICS = 1.0, 1.0, 2.0, 0.1, 1.0
+# Brightness, orange against blue, and green against magenta, by how much photographs vary in them.
+_COLOURS = torch.tensor([[1.0, 0.35, 0.1], [1.0, 0.0, -0.2], [1.0, -0.35, 0.1]])
+# Faces of different people are nearly at right angles; images above this are all the same to the network.
+_ALIKE = 0.9
+
+
+def distilled_faces(
+    network: Network, count: int, seed: int = 0, folder: Path | None = None, progress: Progress | None = None
+) -> np.ndarray:
+    """`count` images from a teacher alone: uint8 RGB `[count, H, W, 3]`.
+
+    They are made in batches of 64, each by its number and the seed alone: more of them begin with fewer.
+
+    Args:
+        network: the teacher, with its preprocessing.
+        folder: keeps finished batches, so that stopping loses one at most.
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        BitfaceError: the preprocessing is unknown, or the network answers alike to whatever it is shown.
+    """
+    if network.preprocess is None:
+        raise BitfaceError(
+            f"{network.name}: doesn't say how its input is normalised, and without faces that can't be found; "
+            "name it with --preprocess"
+        )
+    keep_memory()
+    batches = math.ceil(count / BATCH)
+    made = []
+    for number in range(batches):
+        kept = folder / f"batch-{number:05d}.npy" if folder else None
+        if kept and kept.is_file():
+            made.append(np.load(kept, allow_pickle=False))
+        else:
+            made.append(_batch(network, number, seed, _tell(progress, number * STEPS, batches * STEPS)))
+            if kept:
+                with atomic_path(kept) as temporary, open(temporary, "wb") as file:
+                    np.save(file, made[-1], allow_pickle=False)
+    return np.concatenate(made)[:count]
+
+
+def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]) -> np.ndarray:
+    assert network.preprocess is not None
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+    height, width = network.size
+    layers = [
+        torch.randn(BATCH, 3, math.ceil(height / scale), math.ceil(width / scale), generator=generator).mul_(
+            0.5 if scale > 2 else 0.1
+        )
+        for scale in _SCALES
+    ]
+    for layer in layers:
+        layer.requires_grad_(True)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (network.preprocess.mean, network.preprocess.std))
+    optimizer = torch.optim.Adam(layers, _RATE)
+    graph, statistics = _watched(network.graph)
+    for step in range(STEPS):
+        images = _image(layers, height, width)
+        shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator).tolist()
+        seen = images.roll(shift, (2, 3))
+        seen = seen.flip(1) if network.preprocess.color == "bgr" else seen
+        inputs = (torch.cat([seen, seen.flip(3)]) - mean) / std
+        statistics.clear()
+        embeddings = graph(inputs.contiguous(memory_format=torch.channels_last))
+        loss, alike = _objective(images / 255, embeddings, statistics)
+        if not torch.isfinite(loss):
+            raise BitfaceError(f"{network.name}: its embeddings aren't finite; no images can be made from it")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        tell(step + 1)
+    if alike > _ALIKE:
+        raise BitfaceError(
+            f"{network.name}: gives nearly the same embedding for whatever it is shown (mean cosine {alike:.2f}), so "
+            "no images can be made from it; give faces, or check --preprocess"
+        )
+    with torch.no_grad():
+        pixels = _image(layers, height, width).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+
+
+def _image(layers: list[Tensor], height: int, width: int) -> Tensor:
+    """RGB from 0 to 255, `[B, 3, H, W]`."""
+    size = (height, width)
+    planes = [nn.functional.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in layers]
+    return torch.sigmoid(torch.einsum("bchw,dc->bdhw", torch.stack(planes).sum(0), _COLOURS)) * 255
+
+
+def _objective(images: Tensor, embeddings: Tensor, statistics: list[Tensor]) -> tuple[Tensor, float]:
+    """What is made small, and how alike the embeddings of different images are.
+
+    Args:
+        images: 0 to 1, `[B, 3, H, W]`.
+        embeddings: of them and of their mirror images, `[2B, D]`.
+        statistics: how far each BatchNorm's input is from what it has kept.
+    """
+    length = embeddings.norm(dim=1)
+    unit, mirrored = nn.functional.normalize(embeddings).chunk(2)
+    cosines = (unit @ unit.T)[~torch.eye(len(unit), dtype=torch.bool)]
+    rough = images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
+    loss = (
+        _MIRROR * (1 - (unit * mirrored).sum(1)).mean()
+        + _SPREAD * cosines.square().mean()
+        + _SMOOTH * rough
+        - _LENGTH * length.clamp(min=1e-12).log().mean()
+    )
+    if statistics:
+        loss = loss + _STATISTICS * torch.stack(statistics).mean()
+    return loss, float(cosines.detach().mean())
+
+
+def _watched(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+    """A copy with nothing to train, and a list that gets the distance of each BatchNorm's input as it runs."""
+    graph, found = copy.deepcopy(graph).eval().requires_grad_(False), []
+
+    def watch(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, ops.NORMS)
+        assert module.running_mean is not None
+        assert module.running_var is not None
+        variance, mean = torch.var_mean(inputs[0], [0, *range(2, inputs[0].dim())])
+        kept, spread = module.running_mean, module.running_var.clamp(min=1e-8)
+        found.append(((mean - kept).square() / spread).mean() + ((variance / spread).sqrt() - 1).square().mean())
+
+    for name, module in list(graph.named_modules()):
+        if isinstance(module, ops.NORMS):
+            module.register_forward_pre_hook(watch)
+        elif isinstance(module, nn.PReLU):
+            holder, _, leaf = name.rpartition(".")
+            setattr(graph.get_submodule(holder), leaf, _FrozenPReLU(module.weight))
+    return graph, found
+
+
+class _FrozenPReLU(nn.Module):
+    """A PReLU whose slopes need no gradient: its backward pass takes a quarter of the time of torch's."""
+
+    def __init__(self, slope: Tensor) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = _PReLU.apply(x, self.slope)
+        return result
+
+
+class _PReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x, slope)
+        return nn.functional.prelu(x, slope)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        x, slope = ctx.saved_tensors
+        slope = slope.view(-1, *[1] * (x.dim() - 2))
+        positive = torch.ops.aten.threshold_backward(gradient, x, 0)
+        return positive.mul_(1 - slope).addcmul_(gradient, slope), None
+
+
+def _tell(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + done, total) if progress else None

@@ -1,0 +1,52 @@
+"""`bitface synth`: a source of faces in, a folder of them out, with a manifest and a sheet to look at."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from bitface.data import sources
+from bitface.data.sheet import contact_sheet
+from bitface.data.synthetic import write_faces
+from bitface.errors import BitfaceError, UsageError
+from bitface.files import write_bytes
+from bitface.graph import load_network
+from bitface.jobs.steps import Steps, silent
+
+_ON_SHEET = 100
+
+
+def synthesize(
+    word: str,
+    out: Path,
+    model: Path | None = None,
+    preprocess: str | None = None,
+    seed: int = 0,
+    truncation: float = 1.0,
+    steps: Steps = silent,
+) -> dict[str, Any]:
+    """Makes the faces of a source (see `data.sources`) as PNG files in `out`, with `manifest.json`.
+
+    The first hundred are on a contact sheet beside the folder, `OUT.sheet.png`.
+
+    Returns:
+        The manifest, and the sheet's path under `sheet`.
+
+    Raises:
+        BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
+    """
+    source = sources.Source.parse(word)
+    if source.kind == "folder":
+        raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, generator:FILE:N or none:N")
+    if source.kind == "none" and model is None:
+        raise UsageError("'none' makes images from a teacher: name it with --model")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
+    network = load_network(model, preprocess) if model and source.kind == "none" else None
+    made = sources.make(source, seed, network, truncation, steps("making faces"))
+    write_faces(out, made.images, made.manifest)
+    sheet = out.with_name(f"{out.name}.sheet.png")
+    encoded, data = cv2.imencode(".png", contact_sheet(made.images[:_ON_SHEET])[..., ::-1])
+    assert encoded
+    write_bytes(sheet, data.tobytes())
+    return {**made.manifest, "sheet": str(sheet)}
