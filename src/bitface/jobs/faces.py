@@ -7,7 +7,7 @@ import numpy as np
 
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data import faces
-from bitface.data.sources import REAL, Source, cached, kind_of
+from bitface.data.sources import DISTILLED, REAL, Source, cached, kind_of
 from bitface.errors import BitfaceError
 from bitface.graph import Network
 from bitface.jobs.steps import Steps, silent
@@ -106,6 +106,15 @@ def settle_preprocess(network: Network, images: np.ndarray, word: str | None) ->
         return network.with_preprocess(parse(best, network.size)), [note], []
     network = network.with_preprocess(parse(chosen, network.size))
     return network, [], [warning] if warning else []
+
+
+def unseen(kind: str) -> list[str]:
+    """A note where nothing but images from the teacher itself could be looked at."""
+    if kind != DISTILLED:
+        return []
+    return [
+        "agreement is measured on images distilled from the teacher, not on faces; prove it with `bitface evaluate`"
+    ]
 
 
 def few(count: int) -> list[str]:

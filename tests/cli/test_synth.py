@@ -1,0 +1,106 @@
+"""Faces that are made, from the command line."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from bitface.data import distilled, sources
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Small batches, few steps, and a cache of one's own."""
+    monkeypatch.setattr(distilled, "BATCH", 12)
+    monkeypatch.setattr(distilled, "STEPS", 2)
+    monkeypatch.setattr(distilled, "_ALIKE", 1.1)  # two steps don't tell random networks' images apart
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("few")
+def test_images_from_a_network_alone(bitface: Run, net: Path, tmp_path: Path) -> None:
+    out = tmp_path / "images"
+    arguments = ["synth", "none:20", "--model", net, "--preprocess", "rgb-127.5-128", "--out", out]
+    code, said, _ = bitface(*arguments)
+    assert code == 0
+    assert "none (images distilled from the teacher): 20 kept" in said
+    assert len(list(out.glob("*.png"))) == 20
+    assert json.loads((out / "manifest.json").read_text())["seed"] == 0
+    assert Image.open(tmp_path / "images.sheet.png").width > 1000
+    code, _, err = bitface(*arguments)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "isn't an empty folder" in err
+
+
+@pytest.mark.usefixtures("few")
+def test_quantize_without_a_face(bitface: Run, net: Path, tmp_path: Path) -> None:
+    common = ["quantize", net, "--images", "none:24", "--preprocess", "rgb-127.5-128"]
+    code, _, err = bitface(*common, "--out", tmp_path / "out")
+    assert code == 0, err
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert result["faces"]["kind"] == sources.DISTILLED
+    assert any("not on faces" in note for note in result["notes"])
+    code, said, _ = bitface("inspect", tmp_path / "out" / "model.bitface", "--json", tmp_path / "facts.json")
+    data = json.loads((tmp_path / "facts.json").read_text())["data"]
+    assert (code, data["kind"]) == (0, sources.DISTILLED)
+    assert data["privacy"] == "no image and no name is stored"
+
+
+def flat_generator(path: Path) -> Path:
+    """Grey images, whatever the latents."""
+    grey = numpy_helper.from_array(np.full((1, 3, 64, 64), 0.5, np.float32), "grey")
+    nodes = [
+        helper.make_node("ReduceMean", ["z0"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Reshape", ["mean", "shape"], ["column"]),
+        helper.make_node("Mul", ["column", "zero"], ["nothing"]),
+        helper.make_node("Add", ["grey", "nothing"], ["image"]),
+    ]
+    constants = [
+        grey,
+        numpy_helper.from_array(np.array([-1, 1, 1, 1]), "shape"),
+        numpy_helper.from_array(np.zeros(1, np.float32), "zero"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "generator",
+        [helper.make_tensor_value_info("z0", TensorProto.FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 64, 64])],
+        constants,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.assets
+def test_a_generator_without_faces(bitface: Run, asset: Callable[[str], Path], tmp_path: Path) -> None:
+    asset("yunet")
+    file = flat_generator(tmp_path / "grey.onnx")
+    code, _, err = bitface("synth", f"generator:{file}:5", "--out", tmp_path / "out")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "only 0 of 5 synthetic faces" in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["crops"], "has nothing to be made"),
+        (["none:5"], "name it with --model"),
+        (["none:0", "--model", "net.onnx"], "asks for no faces"),
+        (["none:5", "--model", "gone.onnx"], "gone.onnx: no such file"),
+        (["generator:gone.onnx:5"], "gone.onnx: no such file"),
+    ],
+)
+def test_what_can_not_be_made(bitface: Run, tmp_path: Path, arguments: list[str], message: str) -> None:
+    code, _, err = bitface("synth", *arguments, "--out", tmp_path / "out")
+    assert code in (1, 2)
+    assert message in err
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
