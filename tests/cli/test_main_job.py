@@ -10,7 +10,14 @@ from onnx import TensorProto
 
 import bitface as library
 
-FILES = {"model.bitface", "model.openvino.onnx", "model.onnxruntime.onnx", "result.json", "report.html"}
+FILES = {
+    "model.bitface",
+    "model.openvino.onnx",
+    "model.onnxruntime.onnx",
+    "result.json",
+    "report.html",
+    "faces.safetensors",
+}
 
 
 @pytest.fixture(scope="module")

@@ -47,7 +47,7 @@ def test_quantize_without_a_face(bitface: Run, net: Path, tmp_path: Path) -> Non
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["faces"]["kind"] == sources.DISTILLED
     assert any("not on faces" in note for note in result["notes"])
-    code, said, _ = bitface("inspect", tmp_path / "out" / "model.bitface", "--json", tmp_path / "facts.json")
+    code, *_ = bitface("inspect", tmp_path / "out" / "model.bitface", "--json", tmp_path / "facts.json")
     data = json.loads((tmp_path / "facts.json").read_text())["data"]
     assert (code, data["kind"]) == (0, sources.DISTILLED)
     assert data["privacy"] == "no image and no name is stored"

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,7 @@ from bitface.data.assets import fetch
 from bitface.data.faces import find_images, load_faces, manifest_hash
 from bitface.data.generators import Generator
 from bitface.data.sheet import contact_sheet
-from bitface.data.synthetic import difference_hash, hamming, make_faces, write_faces
+from bitface.data.synthetic import make_faces, write_faces
 from bitface.errors import BitfaceError, UsageError
 
 
@@ -27,24 +26,6 @@ def checkpoint(path: Path) -> Path:
 
 def faces(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, 112, 112, 3), dtype=np.uint8)
-
-
-def test_the_hash_against_its_definition() -> None:
-    image = cv2.GaussianBlur(faces(1)[0], (0, 0), 9)
-    small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
-    bits = [small[row, column] < small[row, column + 1] for row in range(8) for column in range(8)]
-    codes = np.array([difference_hash(image), 0, ~np.uint64(0)], np.uint64)
-    assert codes[0].item().bit_count() == sum(bits)
-    for code in codes:
-        assert hamming(codes, code).tolist() == [(int(other) ^ int(code)).bit_count() for other in codes]
-
-
-def test_near_duplicates_hash_alike_and_others_do_not() -> None:
-    one, two = (cv2.resize(face[:9, :9], (112, 112), interpolation=cv2.INTER_CUBIC) for face in faces(2))
-    noise = np.random.default_rng(1).normal(9, 5, one.shape)
-    brighter = np.clip(one + noise, 0, 255).astype(np.uint8)
-    assert hamming(np.array([difference_hash(one)]), difference_hash(brighter))[0] <= 3
-    assert hamming(np.array([difference_hash(one)]), difference_hash(two))[0] > 10
 
 
 def test_writes_a_folder_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,10 @@ def evaluate(
     allow_skipped: Annotated[
         bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
     ] = False,
+    used: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of faces that the model was made with: what of them does the test show?"),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
 ) -> None:
     """Verify faces: accuracy over ten folds, AUC, EER and TAR at given FARs, each with its interval.
@@ -51,6 +55,7 @@ def evaluate(
             threads=threads,
             seed=seed,
             allow_skipped=allow_skipped,
+            used=used or (),
             progress=steps("embedding"),
         )
     if json:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from bitface.data.align import FaceAligner
 from bitface.data.assets import fetch
+from bitface.data.duplicates import NEAR, SIDE, codes_of, nearest
 from bitface.data.faces import Progress, manifest_hash
 from bitface.data.generators import open_generator
 from bitface.errors import BitfaceError, UsageError
@@ -24,8 +25,6 @@ from bitface.files import sha256_of, write_json
 
 DCGAN = "synthetic (DCGAN trained on DigiFace-1M)"
 MAX_ATTEMPTS = 3
-NEAR = 3
-
 _ENLARGED = 160
 _MARGIN = 0.3  # of the shorter side
 
@@ -50,10 +49,10 @@ def make_faces(
     """Makes `count` aligned faces; the same seed gives the same ones, and more of them begin with fewer.
 
     Each image is enlarged to 160x160, if it is smaller, and padded, since the detector wants some room around a face.
-    Images with no face found are dropped, and so are near-duplicates: faces whose difference hash is within 3
-    of 64 bits of one already kept. `generator` (see `generators.open_generator`) and `detector` are files; left out,
-    the default assets are fetched to `cache`. `truncation` draws a generator's latents nearer to their mean.
-    `progress` is called with (faces kept, `count`).
+    Images with no face found are dropped, and so are near-duplicates of faces already kept (see `duplicates`).
+    `generator` (see `generators.open_generator`) and `detector` are files; left out, the default assets are fetched to
+    `cache`. `truncation` draws a generator's latents nearer to their mean. `progress` is called with (faces kept,
+    `count`).
 
     Raises:
         UsageError: `count` is below 1.
@@ -67,7 +66,7 @@ def make_faces(
     detector = detector or fetch("yunet", cache)
     aligner = FaceAligner(detector)
     images = np.empty((count, 112, 112, 3), np.uint8)
-    hashes = np.empty(count, np.uint64)
+    codes = np.empty((count, SIDE * SIDE // 64), np.uint64)
     kept = no_face = near_duplicates = 0
     attempts = MAX_ATTEMPTS * count + 32
     for image in islice(opened.images(seed, truncation), attempts):
@@ -75,11 +74,11 @@ def make_faces(
         if face is None:
             no_face += 1
             continue
-        code = difference_hash(face.crop)
-        if kept and hamming(hashes[:kept], code).min() <= NEAR:
+        code = codes_of(face.crop[None])
+        if nearest(code, codes[:kept])[1][0] <= NEAR:
             near_duplicates += 1
             continue
-        images[kept], hashes[kept] = face.crop, code
+        images[kept], codes[kept] = face.crop, code[0]
         kept += 1
         if progress:
             progress(kept, count)
@@ -113,25 +112,6 @@ def _with_margin(image: np.ndarray) -> np.ndarray:
     large = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC) if scale > 1 else image
     margin = round(_MARGIN * min(large.shape[:2]))
     return np.pad(large, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
-
-
-def difference_hash(image: np.ndarray) -> np.uint64:
-    """64 bits that say, of an 8 by 9 grey thumbnail, which pixel is darker than its right neighbour.
-
-    Small changes of light, noise or scale turn few of them over.
-    """
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA)
-    return np.packbits(small[:, :-1] < small[:, 1:]).view(np.uint64)[0]
-
-
-def hamming(codes: np.ndarray, code: np.uint64) -> np.ndarray:
-    """How many of 64 bits differ: uint64 `[N]` against one, as integers `[N]`."""
-    return _ONES[(codes ^ code).view(np.uint16).reshape(-1, 4)].sum(axis=1)
-
-
-_ONES = np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(axis=1, dtype=np.uint8)
-"""The number of ones of each 16-bit word."""
 
 
 def write_faces(folder: Path, images: np.ndarray, manifest: dict[str, Any]) -> None:

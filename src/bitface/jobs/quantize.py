@@ -6,6 +6,7 @@ from typing import Any
 
 import bitface
 from bitface import artifact, report
+from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError
@@ -13,6 +14,7 @@ from bitface.files import cache_folder, write_bytes, write_json
 from bitface.graph import Network, load_network
 from bitface.graph.onnx_writer import PROFILES
 from bitface.jobs import faces as job_faces
+from bitface.jobs.overlap import CODES
 from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
@@ -60,7 +62,7 @@ class QuantizeRequest:
 
 
 def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
-    """Makes `model.bitface`, both ONNX exports, `result.json` and `report.html` in `request.out`.
+    """Makes `model.bitface`, both ONNX exports, `faces.safetensors`, `result.json` and `report.html` in `request.out`.
 
     The files appear together, after everything has been computed and measured. A training keeps its state in
     `checkpoint.safetensors` beside them, which is `training.safetensors` when it is done.
@@ -119,6 +121,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     clock.lap("agreement")
     with staging(request.out) as folder:
         sizes = _write_models(folder, details)
+        write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
         result = {
             **describe_student(network, details, request.plan, layers, sizes),

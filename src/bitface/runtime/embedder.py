@@ -86,11 +86,13 @@ class Embedder:
         flip: bool = False,
         skipped: list[tuple[str, str]] | None = None,
         progress: Progress | None = None,
+        watch: Callable[[np.ndarray], None] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """One row per file, whatever happens: (embeddings `[N, D]`, valid `[N]`); failed files give zeros.
 
         Args:
             skipped: collects (path, reason) of failed files.
+            watch: is shown the images of every file in their order, uint8 RGB `[n, H, W, 3]`, black where they failed.
         """
         rows: list[np.ndarray] = [np.zeros((0, self.embedding_size), np.float32)]
         valid: list[np.ndarray] = [np.zeros(0, bool)]
@@ -103,6 +105,8 @@ class Embedder:
             rows.append(embeddings)
             valid.append(good)
             done += len(images)
+            if watch:
+                watch(images)
             if progress:
                 progress(done, len(files))
         return np.concatenate(rows), np.concatenate(valid)

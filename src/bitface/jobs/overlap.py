@@ -1,0 +1,90 @@
+"""Whether a test shows what the model was made with: the same photographs, or the same people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
+from bitface.data.faces import find_images, load_faces
+from bitface.errors import BitfaceError
+from bitface.evaluation import unit_rows
+from bitface.runtime import Embedder, Model
+
+CODES = "faces.safetensors"
+_BLOCK = 4096
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Used:
+    """The faces that a model was made with: their codes, and their embeddings where the images are at hand."""
+
+    codes: np.ndarray
+    embeddings: np.ndarray | None = None
+
+
+def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Used | None:
+    """What is known of the faces that a model was made with.
+
+    Args:
+        folders: the images themselves; none: `faces.safetensors` beside an artifact, if it is of the same faces.
+
+    Returns:
+        None where nothing is known.
+
+    Raises:
+        BitfaceError: a folder holds no images, or the file is damaged.
+    """
+    if folders:
+        loaded = load_faces(find_images(folders), model.network.size)
+        return Used(codes_of(loaded.images), embedder.embed(loaded.images))
+    kept = model.path.with_name(CODES)
+    if model.details is None or not kept.is_file():
+        return None
+    codes, manifest = read_codes(kept)
+    return Used(codes) if manifest == model.details.data.get("manifest") else None
+
+
+def overlap(
+    used: Used, codes: np.ndarray, paths: Sequence[str], embeddings: np.ndarray, threshold: float | None
+) -> tuple[dict[str, Any], list[str]]:
+    """(for the result, warnings) on what of a test the model has seen.
+
+    Args:
+        codes, paths, embeddings: of the test's images, `[N, 4]`, N and `[N, D]`.
+        threshold: the similarity from which two images count as one person; None: people aren't compared.
+
+    Raises:
+        BitfaceError: the codes aren't of as many images.
+    """
+    if len(codes) != len(paths):
+        raise BitfaceError(f"{len(codes)} codes for {len(paths)} images")
+    _, bits = nearest(codes, used.codes)
+    copies = np.flatnonzero(bits <= NEAR)
+    found: dict[str, Any] = {
+        "used": len(used.codes),
+        "images": len(paths),
+        "copies": len(copies),
+        "copied": [paths[int(index)] for index in copies],
+    }
+    warnings = []
+    if len(copies):
+        named = ", ".join(found["copied"][:_NAMED]) + (", ..." if len(copies) > _NAMED else "")
+        warnings.append(
+            f"{len(copies)} of {len(paths):,} test images ({len(copies) / len(paths):.2%}) are among the "
+            f"{len(used.codes):,} faces that the model was made with, or copies of them: {named}"
+        )
+    if used.embeddings is not None and threshold is not None:
+        known, tested = unit_rows(used.embeddings)[0], unit_rows(embeddings)[0]
+        best = np.concatenate([(tested[i : i + _BLOCK] @ known.T).max(1) for i in range(0, len(tested), _BLOCK)])
+        people = int((best >= threshold).sum())
+        found |= {"people": people, "threshold": threshold}
+        if people:
+            warnings.append(
+                f"{people:,} of {len(paths):,} test images ({people / len(paths):.1%}) show somebody who, at the "
+                "strictest threshold here, is among the faces that the model was made with"
+            )
+    return found, warnings
