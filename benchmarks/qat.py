@@ -22,6 +22,7 @@ from common import HERE, LFW, evaluated, networks, save
 from bitface.analysis.angular import angular_errors
 from bitface.cli.console import progress
 from bitface.data.faces import FaceFile
+from bitface.data.synthetic import write_faces
 from bitface.evaluation import read_pairs
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
 from bitface.runtime import Embedder, open_model
@@ -37,17 +38,19 @@ class Run:
     """A recipe on a network.
 
     `changes` are settings of the training, quantizers, `post_training`, or a number of `synthetic` faces beside the
-    real ones.
+    real ones. `faces` is a source of `bitface quantize --images`, `real` or `noise`.
     """
 
     network: str
     recipe: str
     seed: int = 0
     changes: tuple[tuple[str, Any], ...] = ()
+    faces: str = "real"
 
     @property
     def key(self) -> str:
-        return " ".join([self.network, self.recipe, *self.changed, str(self.seed)])
+        words = [] if self.faces == "real" else [self.faces]
+        return " ".join([self.network, self.recipe, *self.changed, *words, str(self.seed)])
 
     @property
     def changed(self) -> list[str]:
@@ -106,7 +109,36 @@ def ablation() -> list[Run]:
     return [Run(RELU6, "best-w4a4", changes=tuple({"epochs": 3, **dict(part)}.items())) for part in parts]
 
 
-GROUPS = {"headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation}
+def faceless() -> list[Run]:
+    """Our recipes with real, synthetic, distilled and no images at all: as many steps each."""
+    sources = ("real", "synthetic:5532", "none:512", "noise:5532")
+    post = (("post_training", True),)
+    return [
+        *(Run(network, "best-w8a8", 0, post, one) for network in (RELU6, PRELU, SFACE) for one in sources),
+        *(
+            Run(network, f"best-{bits}", faces=one)
+            for bits in ("w6a6", "w4a4")
+            for network in (RELU6, PRELU, SFACE)
+            for one in sources
+        ),
+    ]
+
+
+def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
+    """The sources of a run, and the list that chooses among their images."""
+    if run.faces == "real":
+        return [LFW / "images"], LFW / "not_in_pairs.txt"
+    kind, _, count = run.faces.partition(":")
+    if kind != "noise":
+        return [Path(run.faces)], None
+    folder = out / run.faces.replace(":", "-")
+    if not folder.is_dir():
+        noise = np.random.default_rng(0).integers(0, 256, (int(count), 112, 112, 3), dtype=np.uint8)
+        write_faces(folder, noise, {"kind": "random noise", "kept": int(count)})
+    return [folder], None
+
+
+GROUPS = {"faceless": faceless, "headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation}
 
 
 def chosen(run: Run) -> recipe.Recipe:
@@ -130,15 +162,16 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
     made = chosen(run)
     folder = out / "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in run.key)
     began = time.perf_counter()
+    images, listed = images_of(run, out)
     request = QuantizeRequest(
         path,
-        [LFW / "images", *made.images],
+        [*images, *made.images],
         folder,
         made.bits,
-        image_list=LFW / "not_in_pairs.txt",
+        image_list=listed,
         preprocess=preprocess,
         seed=run.seed,
-        data_kind="real",
+        data_kind="real" if run.faces == "real" else None,
         calibration=made.calibration,
         method=made.method,
         labels=made.labels,
@@ -154,6 +187,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
         "network": run.network,
         "recipe": run.recipe,
         "changes": ", ".join(run.changed),
+        "faces": result["faces"]["kind"],
         "bits": result["bits"],
         "seed": run.seed,
         "cpu": describe()["cpu"],
