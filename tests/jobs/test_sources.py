@@ -1,15 +1,19 @@
 """Where faces come from."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from bitface.data.sources import DISTILLED, REAL
 from bitface.data.synthetic import DCGAN
 from bitface.errors import BitfaceError
+from bitface.graph import passes
 from bitface.jobs import faces
+from quant.small import Mixed, network
 
 
 @pytest.mark.slow
@@ -32,3 +36,13 @@ def test_synthetic_and_real_faces_mix(
 def test_a_folder_that_is_not_there() -> None:
     with pytest.raises(BitfaceError, match="no such folder"):
         faces.gather([Path("synthetics:20")], (112, 112))
+
+
+def test_what_could_not_be_seen_is_said() -> None:
+    whole = network(Mixed(), 16)
+    folded = replace(whole, graph=passes.fold(whole.graph))
+    assert len(faces.unseen(DISTILLED, whole)) == 1
+    notes = faces.unseen(DISTILLED, folded)
+    assert len(notes) == 2
+    assert "no BatchNorm" in notes[0]
+    assert faces.unseen(REAL, folded) == []

@@ -72,6 +72,11 @@ def distilled_faces(
     return np.concatenate(made)[:count]
 
 
+def has_statistics(graph: GraphModule) -> bool:
+    """Whether a graph has kept what its tensors look like on the faces it was trained with."""
+    return any(isinstance(module, ops.NORMS) for module in graph.modules())
+
+
 def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]) -> np.ndarray:
     assert network.preprocess is not None
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)

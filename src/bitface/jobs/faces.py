@@ -7,6 +7,7 @@ import numpy as np
 
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data import faces
+from bitface.data.distilled import has_statistics
 from bitface.data.sources import DISTILLED, REAL, Source, cached, kind_of
 from bitface.errors import BitfaceError
 from bitface.graph import Network
@@ -108,13 +109,18 @@ def settle_preprocess(network: Network, images: np.ndarray, word: str | None) ->
     return network, [], [warning] if warning else []
 
 
-def unseen(kind: str) -> list[str]:
-    """A note where nothing but images from the teacher itself could be looked at."""
+def unseen(kind: str, network: Network) -> list[str]:
+    """Notes where nothing but images from the teacher itself could be looked at."""
     if kind != DISTILLED:
         return []
-    return [
-        "agreement is measured on images distilled from the teacher, not on faces; prove it with `bitface evaluate`"
-    ]
+    folded = (
+        "the file holds no BatchNorm (folded away, or never there), so images are distilled from embeddings alone; "
+        "a file that still has them gives better ones"
+    )
+    measured = (
+        "agreement is measured on images distilled from the teacher, not on faces; prove it with bitface evaluate"
+    )
+    return [measured] if has_statistics(network.graph) else [folded, measured]
 
 
 def few(count: int) -> list[str]:

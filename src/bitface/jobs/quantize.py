@@ -92,7 +92,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     learning = faces.learning[: max(1, round(request.share * len(faces.learning)))]
     clock.lap("faces")
     network, notes, warnings = job_faces.settle_preprocess(network, learning, request.preprocess)
-    notes += job_faces.unseen(faces.kind)
+    notes += job_faces.unseen(faces.kind, network)
     warnings += job_faces.few(len(learning))
     clock.lap("preprocessing")
     history = None
