@@ -57,7 +57,52 @@ def test_the_teacher_is_left_as_it_was() -> None:
     distilled_faces(net, 4)
     assert net.fingerprint() == before
     assert all(parameter.requires_grad for parameter in net.graph.parameters())
-    assert not any(module._forward_pre_hooks for module in net.graph.modules())
+    assert not any(module._forward_hooks for module in net.graph.modules())
+
+
+def test_moments_and_their_gradients() -> None:
+    for shape in ((4, 5, 3, 2), (6, 5)):
+        x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+        mean, square = distilled._Moments.apply(x)
+        dims = [axis for axis in range(x.dim()) if axis != 1]
+        torch.testing.assert_close(mean, x.mean(dims))
+        torch.testing.assert_close(square - mean.square(), x.var(dims, correction=0))
+        assert torch.autograd.gradcheck(distilled._Moments.apply, x)
+
+
+def test_a_frozen_prelu_has_the_gradient_of_a_prelu() -> None:
+    slope = torch.tensor([0.2, -0.5, 1.5], dtype=torch.float64)
+    x = torch.randn(4, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    module = distilled._FrozenPReLU(slope)
+    torch.testing.assert_close(module(x), nn.functional.prelu(x, slope))
+    assert torch.autograd.gradcheck(module, x)
+
+
+def test_kept_statistics_are_matched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inputs of the BatchNorms come nearer to what these have kept than without this term."""
+    net = network(Mixed(), 16)
+    monkeypatch.setattr(distilled, "STEPS", 40)
+
+    def distance(images: np.ndarray) -> float:
+        norms = [module for module in net.graph.modules() if isinstance(module, nn.BatchNorm2d)]
+        seen: list[torch.Tensor] = []
+        handles = [norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for norm in norms]
+        assert net.preprocess is not None
+        with torch.no_grad():
+            net.graph(torch.from_numpy(net.preprocess(images)))
+        for handle in handles:
+            handle.remove()
+        total = 0.0
+        for norm, x in zip(norms, seen, strict=True):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            total += float(((x.mean((0, 2, 3)) - norm.running_mean).square() / norm.running_var).mean())
+            total += float((x.std((0, 2, 3)) / norm.running_var.sqrt() - 1).square().mean())
+        return total
+
+    near = distance(distilled_faces(net, 8))
+    monkeypatch.setattr(distilled, "_STATISTICS", 0.0)
+    assert near < 0.8 * distance(distilled_faces(net, 8))
 
 
 def test_colours_follow_the_preprocessing() -> None:
