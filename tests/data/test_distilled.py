@@ -102,7 +102,7 @@ def test_kept_statistics_are_matched(monkeypatch: pytest.MonkeyPatch) -> None:
 
     near = distance(distilled_faces(net, 8))
     monkeypatch.setattr(distilled, "_STATISTICS", 0.0)
-    assert near < 0.8 * distance(distilled_faces(net, 8))
+    assert near < 0.9 * distance(distilled_faces(net, 8))
 
 
 def test_colours_follow_the_preprocessing() -> None:
