@@ -28,7 +28,7 @@ def networks() -> dict[str, tuple[Path, str | None]]:
 
 def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
     """One row's figures: LFW accuracy, and TAR over all pairs with subject-bootstrap intervals."""
-    _, result = evaluate_model(
+    content, result = evaluate_model(
         path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess
     )
     row: dict[str, Any] = {
@@ -39,6 +39,8 @@ def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
         assert point.interval is not None
         row[f"TAR@{point.far:g} %"] = f"{point.tar:.2%} [{point.interval.low:.1%}, {point.interval.high:.1%}]"
     row["accuracy"] = result.accuracy.mean
+    # Test images that are copies of what the model was made with; None where nobody knows.
+    row["copies"] = content["overlap"]["copies"] if content["overlap"] else None
     row["tar"] = {f"{point.far:g}": point.tar for point in result.tar}
     return row
 
