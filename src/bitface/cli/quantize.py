@@ -31,7 +31,7 @@ def quantize(
     ],
     images: Annotated[
         list[Path],
-        typer.Option(help="A folder of aligned crops, synthetic:N, generator:FILE:N, or none; may be repeated."),
+        typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write to.")],
     bits: Annotated[str, typer.Option(help="w8a8, w6a6, w4a8, w4a4, w8a32, … or a plan file (.yaml).")] = "w8a8",

@@ -1,7 +1,8 @@
 """Where faces come from: folders, generators of people who don't exist, or nothing but the teacher.
 
-A source is a word: a folder, `synthetic[:N]`, `generator:FILE[:N]` or `none[:N]`. What has to be made is made once and
-kept in the cache as a folder of PNG files with a manifest; the same goes for a folder that `bitface synth` wrote.
+A source is a word: a folder, a shard (`.tar`, `.zip`), `synthetic[:N]`, `generator:FILE[:N]` or `none[:N]`. What has to be
+made is made once and kept in the cache as a folder of PNG files with a manifest, like the one of a folder that
+`bitface synth` wrote.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 
 from bitface.data.distilled import STEPS, distilled_faces
 from bitface.data.faces import Progress, manifest_hash
+from bitface.data.shards import is_shard, unpacked
 from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import cache_folder, sha256_of
@@ -27,7 +29,7 @@ _DEFAULT = {"synthetic": 2000, "generator": 2000, "none": 512}
 
 @dataclass(frozen=True)
 class Source:
-    """`kind` is folder, synthetic, generator or none; `path` is the folder or the generator's file."""
+    """`kind` is folder, shard, synthetic, generator or none; `path` is that of the folder or the file."""
 
     kind: str
     path: Path | None = None
@@ -42,7 +44,7 @@ class Source:
         """
         match = _WORD.fullmatch(str(word))
         if not match:
-            return Source("folder", Path(word))
+            return Source("shard" if is_shard(Path(word)) else "folder", Path(word))
         kind, _, file = match[1].partition(":")
         count = int(match[2] or _DEFAULT[kind])
         if count < 1:
@@ -87,6 +89,9 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
     if source.kind == "folder":
         assert source.path is not None
         return source.path
+    if source.kind == "shard":
+        assert source.path is not None
+        return unpacked(source.path)
     name = "dcgan"
     if source.kind == "none" and network is not None:
         name = f"distilled-{network.fingerprint()[:16]}"

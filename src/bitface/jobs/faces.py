@@ -60,11 +60,12 @@ def gather(
         BitfaceError: no images, fewer than two that can be used, or more than 1 % that can't.
     """
     parsed = [Source.parse(source) for source in dict.fromkeys(sources)]
-    given = [source.path for source in parsed if source.kind == "folder" and source.path]
+    packed = ("folder", "shard")
+    given = [cached(source) for source in parsed if source.kind in packed]
     files = faces.find_images(given, image_list) if given or not parsed else []
     kinds = [REAL] if image_list else [kind_of(one, sum(file.root == one for file in files)) for one in given]
     for source in parsed:
-        if source.kind != "folder":
+        if source.kind not in packed:
             folder = cached(source, seed, network, steps("making faces"))
             added = faces.find_images([folder])
             files += added

@@ -36,7 +36,7 @@ def synthesize(
         BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
     """
     source = sources.Source.parse(word)
-    if source.kind == "folder":
+    if source.kind in ("folder", "shard"):
         raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, generator:FILE:N or none:N")
     if source.kind == "none" and model is None:
         raise UsageError("'none' makes images from a teacher: name it with --model")
