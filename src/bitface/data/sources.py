@@ -1,7 +1,7 @@
 """Where faces come from: folders, generators of people who don't exist, or nothing but the teacher.
 
-A source is a word: a folder, a shard (`.tar`, `.zip`), `synthetic[:N]`, `generator:FILE[:N]` or `none[:N]`. What has to be
-made is made once and kept in the cache as a folder of PNG files with a manifest, like the one of a folder that
+A source is a word: a folder, a shard (`.tar`, `.zip`), `synthetic[:N]`, `generator:FILE[:N]` or `none[:N]`. What has
+to be made is made once and kept in the cache as a folder of PNG files with a manifest, like the one of a folder that
 `bitface synth` wrote.
 """
 
