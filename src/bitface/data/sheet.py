@@ -2,6 +2,7 @@
 
 import math
 
+import cv2
 import numpy as np
 
 
@@ -22,3 +23,10 @@ def contact_sheet(images: np.ndarray, columns: int = 10, gap: int = 2) -> np.nda
         top, left = index // columns * (height + gap), index % columns * (width + gap)
         sheet[top : top + height, left : left + width] = image
     return sheet
+
+
+def sheet_png(images: np.ndarray) -> bytes:
+    """A contact sheet as a PNG file."""
+    encoded, data = cv2.imencode(".png", cv2.cvtColor(contact_sheet(images), cv2.COLOR_RGB2BGR))
+    assert encoded
+    return data.tobytes()

@@ -4,11 +4,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from bitface import report
 from bitface.data.assets import ASSETS, fetch
-from bitface.data.sheet import contact_sheet
+from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import make_faces, write_faces
 from bitface.files import write_json
 from bitface.jobs.evaluate import evaluate_model
@@ -73,7 +71,7 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
         latency=latency,
         faces={
             "caption": f"{_SHEET} of the {len(made.images)} synthetic faces: people who don't exist",
-            "png": _png(made.images[:_SHEET]),
+            "png": sheet_png(made.images[:_SHEET]),
         },
     )
     page["headline"] += _speed_headline(latency)
@@ -105,11 +103,6 @@ def _on_lfw(path: Path, label: str, steps: Steps) -> dict[str, Any]:
         progress=steps(f"LFW: {label}"),
     )
     return {"label": f"{label} on LFW (OpenVINO)", "result": content}
-
-
-def _png(images: Any) -> bytes:
-    _, data = cv2.imencode(".png", cv2.cvtColor(contact_sheet(images), cv2.COLOR_RGB2BGR))
-    return data.tobytes()
 
 
 def _speed_headline(latency: dict[str, Any]) -> list[dict[str, str]]:

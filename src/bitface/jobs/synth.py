@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from bitface.data import sources
-from bitface.data.sheet import contact_sheet
+from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
@@ -46,7 +44,5 @@ def synthesize(
     made = sources.make(source, seed, network, truncation, steps("making faces"))
     write_faces(out, made.images, made.manifest)
     sheet = out.with_name(f"{out.name}.sheet.png")
-    encoded, data = cv2.imencode(".png", contact_sheet(made.images[:_ON_SHEET])[..., ::-1])
-    assert encoded
-    write_bytes(sheet, data.tobytes())
+    write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
     return {**made.manifest, "sheet": str(sheet)}
