@@ -15,6 +15,9 @@ from bitface.cli import main
 from bitface.graph import from_module, to_onnx
 
 Run = Callable[..., tuple[int, str, str]]
+# What `quantize` writes.
+MODELS = {"model.bitface", "model.openvino.onnx", "model.onnxruntime.onnx"}
+FILES = {*MODELS, "faces.safetensors", "result.json", "report.html"}
 
 
 @pytest.fixture(scope="session")

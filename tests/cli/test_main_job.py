@@ -10,14 +10,7 @@ from onnx import TensorProto
 
 import bitface as library
 
-FILES = {
-    "model.bitface",
-    "model.openvino.onnx",
-    "model.onnxruntime.onnx",
-    "result.json",
-    "report.html",
-    "faces.safetensors",
-}
+from .conftest import FILES
 
 
 @pytest.fixture(scope="module")

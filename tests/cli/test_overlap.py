@@ -24,6 +24,8 @@ def test_what_lies_beside_the_artifact_is_found(
     assert found["used"] == 30
     assert found["copies"] == len(found["copied"]) > 20
     assert "are among the 30 faces that the model was made with" in err
+    exported, _ = shared(bitface, quantized / "model.openvino.onnx", pairs, crops, tmp_path / "c.json")
+    assert exported == found
     # Without the file, or with another model's, nothing is known.
     alone = tmp_path / "model.bitface"
     shutil.copy(quantized / "model.bitface", alone)
@@ -38,6 +40,17 @@ def test_a_folder_tells_people_too(bitface: Run, quantized: Path, pairs: Path, c
     assert found["used"] == 4
     assert found["copies"] >= 4
     assert found["people"] >= 4
+
+
+def test_used_images_that_can_not_be_read_are_no_silence(
+    bitface: Run, quantized: Path, pairs: Path, crops: Path, tmp_path: Path
+) -> None:
+    used = tmp_path / "used"
+    shutil.copytree(crops / "p0", used)
+    (used / "broken.png").write_bytes(b"nothing")
+    code, _, err = bitface("evaluate", quantized / "model.bitface", "--pairs", pairs, "--root", crops, "--used", used)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "broken.png" in err
 
 
 def test_a_folder_that_is_not_there(bitface: Run, quantized: Path, pairs: Path, crops: Path, tmp_path: Path) -> None:

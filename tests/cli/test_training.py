@@ -10,18 +10,11 @@ import pytest
 import bitface as library
 from bitface.data.faces import find_images
 
+from .conftest import FILES
 from .test_bad_input import ends_in_one_line
 
 PREPROCESS = ("--preprocess", "rgb-127.5-128")
 TINY = "bits: w6a6\ntraining: {loss: {feature: {form: cosine}}, epochs: 1, batch: 8, rate: 1.0e-4, precision: f32}\n"
-FILES = {
-    "model.bitface",
-    "model.openvino.onnx",
-    "model.onnxruntime.onnx",
-    "result.json",
-    "report.html",
-    "faces.safetensors",
-}
 
 
 @pytest.fixture

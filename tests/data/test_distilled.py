@@ -133,6 +133,10 @@ def test_finished_batches_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     again = distilled_faces(net, 16, folder=tmp_path / "batches", progress=lambda done, _: steps.append(done))
     assert steps == list(range(13, 25))
     np.testing.assert_array_equal(again, whole)
+    # A damaged batch, and one of another kind, are made anew.
+    (tmp_path / "batches" / "batch-00000.npy").write_bytes(b"damaged")
+    np.save(tmp_path / "batches" / "batch-00001.npy", np.zeros(3))
+    np.testing.assert_array_equal(distilled_faces(net, 16, folder=tmp_path / "batches"), whole)
 
 
 class Constant(nn.Module):
@@ -188,6 +192,13 @@ def test_as_a_source() -> None:
 )
 def test_words(word: str, kind: str, path: str | None, count: int) -> None:
     assert sources.Source.parse(word) == sources.Source(kind, Path(path) if path else None, count)
+
+
+def test_other_ways_of_making_images_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, source = network(Mixed(), 16), sources.Source.parse("none:4")
+    folder = sources.cached(source, 0, net)
+    monkeypatch.setattr(distilled, "STEPS", 3)
+    assert sources.cached(source, 0, net) != folder
 
 
 def test_impossible_words() -> None:

@@ -2,7 +2,7 @@
 
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,20 @@ def load_state_dict_file(path: str | Path) -> dict[str, torch.Tensor]:
         content = _read_pickle(path)
     else:
         raise BitfaceError(f"{path}: not a weights file by its name; give a .pt, .pth or .safetensors file")
-    for _ in range(len(_NESTS)):
-        nest = next((name for name in _NESTS if _nested(content, name)), None)
-        if nest is None:
-            break
-        content = content[nest]
+    content = unnested(content, _NESTS)
     if not is_state_dict(content):
         raise BitfaceError(f"{path}: no state dict in it ({describe(content)}); save the network's state_dict() alone")
     return without_prefixes(dict(content))
+
+
+def unnested(content: Any, nests: Sequence[str]) -> Any:
+    """What lies inside the dictionaries of these names, one in the other at most once for each name."""
+    for _ in nests:
+        nest = next((name for name in nests if _nested(content, name)), None)
+        if nest is None:
+            break
+        content = content[nest]
+    return content
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:

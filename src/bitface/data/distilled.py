@@ -7,6 +7,7 @@ classifier and with its BatchNorms folded away needs nothing else. The images ar
 things change first, as in photographs.
 """
 
+import hashlib
 import math
 from collections.abc import Callable
 from functools import partial
@@ -38,6 +39,13 @@ _COLOURS = torch.tensor([[1.0, 0.35, 0.1], [1.0, 0.0, -0.2], [1.0, -0.35, 0.1]])
 _ALIKE = 0.9
 
 
+def version() -> str:
+    """Names how images are made: what was kept under other numbers is of another kind."""
+    weights = (_MIRROR, _SPREAD, _SMOOTH, _LENGTH, _STATISTICS)
+    numbers = repr((STEPS, BATCH, _RATE, _SCALES, _SHIFT, _MIRRORED, weights, _COLOURS.tolist()))
+    return hashlib.sha256(numbers.encode()).hexdigest()[:8]
+
+
 def distilled_faces(
     network: Network, count: int, seed: int = 0, folder: Path | None = None, progress: Progress | None = None
 ) -> np.ndarray:
@@ -63,14 +71,24 @@ def distilled_faces(
     made = []
     for number in range(batches):
         kept = folder / f"batch-{number:05d}.npy" if folder else None
-        if kept and kept.is_file():
-            made.append(np.load(kept, allow_pickle=False))
+        whole = _read(kept, (BATCH, *network.size, 3)) if kept else None
+        if whole is not None:
+            made.append(whole)
         else:
             made.append(_batch(network, number, seed, _tell(progress, number * STEPS, batches * STEPS)))
             if kept:
                 with atomic_path(kept) as temporary, open(temporary, "wb") as file:
                     np.save(file, made[-1], allow_pickle=False)
     return np.concatenate(made)[:count]
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A batch that was kept; None where there is none, or it is damaged and has to be made anew."""
+    try:
+        images = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return images if images.dtype == np.uint8 and images.shape == shape else None
 
 
 def has_statistics(graph: GraphModule) -> bool:

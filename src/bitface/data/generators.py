@@ -5,7 +5,7 @@ file is executed.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bitface.backbones.weights import describe, is_state_dict, one_line, without_prefixes
+from bitface.backbones.weights import describe, is_state_dict, one_line, unnested, without_prefixes
 from bitface.data import dcgan
 from bitface.data.stylegan2 import first_difference, stylegan2_from_state
 from bitface.errors import BitfaceError
@@ -157,18 +157,10 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
             "no state dict: damaged, or a pickled network, and pickles aren't opened because they can execute "
             f"anything; save the network's state_dict() alone. Accepted: {_ACCEPTED}"
         ) from error
-    for _ in _NESTS:
-        nest = next((name for name in _NESTS if _nested(content, name)), None)
-        if nest is None:
-            break
-        content = content[nest]
+    content = unnested(content, _NESTS)
     if not is_state_dict(content):
         raise BitfaceError(f"no state dict in it ({describe(content)}); accepted: {_ACCEPTED}")
     return without_prefixes(dict(content))
-
-
-def _nested(content: Any, name: str) -> bool:
-    return isinstance(content, Mapping) and isinstance(content.get(name), Mapping)
 
 
 def _from_state(state: dict[str, Tensor]) -> Generator:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitface.data.distilled import STEPS, distilled_faces
+from bitface.data.distilled import STEPS, distilled_faces, version
 from bitface.data.faces import Progress, manifest_hash
 from bitface.data.shards import is_shard, unpacked
 from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
@@ -74,7 +74,7 @@ def make(
             raise UsageError("'none' makes images from a teacher: name the network")
         teacher = network.fingerprint()
         # Finished batches stay, so that stopping loses little and asking for more begins with them.
-        batches = cache_folder() / "faces" / f".distilled-{teacher[:16]}-{seed}"
+        batches = cache_folder() / "faces" / f".distilled-{teacher[:16]}-{version()}-{seed}"
         images = distilled_faces(network, source.count, seed, batches, progress)
         manifest = {
             "kind": DISTILLED, "seed": seed, "teacher": teacher, "steps": STEPS, "kept": len(images),
@@ -94,7 +94,7 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
         return unpacked(source.path)
     name = "dcgan"
     if source.kind == "none" and network is not None:
-        name = f"distilled-{network.fingerprint()[:16]}"
+        name = f"distilled-{network.fingerprint()[:16]}-{version()}"
     elif source.path is not None:
         name = f"generator-{_hash_of(source.path)[:16]}"
     folder = cache_folder() / "faces" / f"{name}-{source.count}-{seed}"

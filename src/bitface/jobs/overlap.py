@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
-from bitface.data.faces import find_images, load_faces
+from bitface.data.faces import check_skipped, find_images, load_faces
 from bitface.errors import BitfaceError
 from bitface.evaluation import unit_rows
 from bitface.runtime import Embedder, Model
@@ -30,7 +30,8 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
     """What is known of the faces that a model was made with.
 
     Args:
-        folders: the images themselves; none: `faces.safetensors` beside an artifact, if it is of the same faces.
+        folders: the images themselves; none: `faces.safetensors` beside an artifact (of the same faces) or an
+            exported file.
 
     Returns:
         None where nothing is known.
@@ -39,13 +40,17 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         BitfaceError: a folder holds no images, or the file is damaged.
     """
     if folders:
-        loaded = load_faces(find_images(folders), model.network.size)
+        files = find_images(folders)
+        loaded = load_faces(files, model.network.size)
+        check_skipped(loaded.skipped, len(files), False)
         return Used(codes_of(loaded.images), embedder.embed(loaded.images))
     kept = model.path.with_name(CODES)
-    if model.details is None or not kept.is_file():
+    if not model.integer or not kept.is_file():
         return None
     codes, manifest = read_codes(kept)
-    return Used(codes) if manifest == model.details.data.get("manifest") else None
+    # An exported file doesn't say what made it, but lies beside its artifact.
+    same = model.details is None or manifest == model.details.data.get("manifest")
+    return Used(codes) if same else None
 
 
 def overlap(
