@@ -116,7 +116,7 @@ def test_empty() -> None:
 def test_compiles_without_openmp(tmp_path: Path) -> None:
     compiler = native.compiler()
     assert compiler
-    subprocess.run([compiler, *native.FLAGS, str(native.SOURCE), "-o", str(tmp_path / "k.so")], check=True)
+    subprocess.run([compiler, *native.FLAGS, *map(str, native.SOURCES), "-o", str(tmp_path / "k.so")], check=True)
 
 
 @pytest.mark.parametrize("settings", [{"BITFACE_KERNELS": "0"}, {"CXX": "/no/such/compiler"}])

@@ -160,7 +160,11 @@ def _trained(
     method: Method,
     steps: Steps,
 ) -> tuple[Network, list[PlannedLayer], History]:
-    teacher = Embedder(Model(request.model, "float", network), "openvino", batch=64)
+    # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic. A small batch stays in the
+    # CPU's caches.
+    live = method.training.teacher == "live"
+    precision = "bf16" if live and method.training.half else "f32"
+    teacher = Embedder(Model(request.model, "float", network), "openvino", batch=8, precision=precision)
     return train(
         network,
         learning,
@@ -168,7 +172,7 @@ def _trained(
         request.plan,
         method,
         teacher.embed,
-        f"{network.fingerprint()} openvino f32",
+        f"{network.fingerprint()} openvino {precision}",
         cache_folder() / "embeddings",
         request.out / CHECKPOINT,
         request.resume,

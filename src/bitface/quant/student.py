@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
+from bitface.quant.kernels import depthwise, depthwise_fits
 from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
 
@@ -50,14 +51,10 @@ class _QuantizedLayer:
 class QuantizedConv2d(nn.Conv2d, _QuantizedLayer):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.quantized_weight()
-        if torch.is_autocast_enabled("cpu") and self._slow_in_bf16():
-            with torch.autocast("cpu", enabled=False):
-                return self._conv_forward(x.float(), weight, self.bias).bfloat16()
+        if torch.is_grad_enabled() and depthwise_fits(x, weight, self.groups):
+            x = x.bfloat16() if torch.is_autocast_enabled("cpu") else x
+            return depthwise(x, weight, self.bias, self.stride, self.padding, self.dilation)
         return self._conv_forward(x, weight, self.bias)
-
-    def _slow_in_bf16(self) -> bool:
-        """Depthwise with a stride or a large kernel: their backward pass takes up to ten times as long in bf16."""
-        return self.groups > 1 and (max(self.stride) > 1 or max(self.kernel_size) > 3)
 
 
 class QuantizedLinear(nn.Linear, _QuantizedLayer):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitface.cpu import has_bf16, keep_memory
+from bitface.cpu import keep_memory
 from bitface.errors import BitfaceError, UsageError
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
@@ -139,7 +139,7 @@ class _Run:
         self.model = trainee.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.requires_grad_(True)
         self.optimizer = _optimizer(self.model, trainee.loss, training)
-        self.half = training.precision == "bf16" or (training.precision == "auto" and has_bf16())
+        self.half = training.half
         self.step, self.steps = 0, 0
         self.average: dict[str, Tensor] = {}
         self.best: dict[str, Tensor] = {}

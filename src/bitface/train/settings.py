@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, get_origin
 
+from bitface.cpu import has_bf16
 from bitface.errors import UsageError, nearest
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -30,7 +31,7 @@ class Training:
         mix: share of images that are blended with another one (needs a teacher that sees the same blend).
         teacher: `cached`: embeddings of the image and of its mirror image, computed once; `live`: of each view.
         average: weights averaged over steps with this decay (0: not), used from evaluation on.
-        precision: f32, bf16, or auto: bf16 where the CPU multiplies it natively.
+        precision: f32, bf16, or auto: bf16 where the CPU multiplies it natively. A live teacher computes in it too.
         freeze_ranges: the ranges that calibration found stay as they are.
     """
 
@@ -69,6 +70,11 @@ class Training:
             raise UsageError(f"'batch' ({self.batch}) must be a multiple of 'per_identity' ({self.per_identity})")
         if self.teacher == "cached" and (self.views in ("mild", "strong") or self.mix):
             raise UsageError("'views' beyond flip and 'mix' need 'teacher: live', which embeds what the student sees")
+
+    @property
+    def half(self) -> bool:
+        """Whether this machine trains in bf16."""
+        return self.precision == "bf16" or (self.precision == "auto" and has_bf16())
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Training":

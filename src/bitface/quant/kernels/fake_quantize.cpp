@@ -6,30 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstring>
 #include <vector>
+
+#include "bf16.h"
 
 namespace {
 
 constexpr int64_t kBlock = 1 << 14;
-
-struct bf16 {
-    uint16_t bits;
-};
-
-inline float load(const float* p) { return *p; }
-inline float load(const bf16* p) {
-    const uint32_t word = static_cast<uint32_t>(p->bits) << 16;
-    float value;
-    std::memcpy(&value, &word, sizeof value);
-    return value;
-}
-inline void store(float* p, float value) { *p = value; }
-inline void store(bf16* p, float value) {  // to nearest, halves to even; no NaN comes here
-    uint32_t word;
-    std::memcpy(&word, &value, sizeof word);
-    p->bits = static_cast<uint16_t>((word + 0x7fff + ((word >> 16) & 1)) >> 16);
-}
 
 // What is fixed for a tensor, or for one row of weights.
 struct Grid {

@@ -15,7 +15,8 @@ from bitface import cpu
 from bitface.errors import BitfaceError
 from bitface.files import atomic_path, cache_folder
 
-SOURCE = Path(__file__).with_name("fake_quantize.cpp")
+SOURCES = [Path(__file__).with_name(name) for name in ("fake_quantize.cpp", "depthwise.cpp")]
+_HEADER = Path(__file__).with_name("bf16.h")
 FLAGS = (
     "-O3",
     "-march=native",
@@ -62,11 +63,11 @@ def pointer(tensor: Tensor) -> ctypes.c_void_p:
 def _built(command: list[str]) -> Path:
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     # -march=native depends on the CPU, and a cache may be shared by several.
-    recipe = "\n".join(
-        [*command, version, platform.machine(), *sorted(cpu.flags()), SOURCE.read_text(encoding="utf-8")]
-    )
+    sources = [path.read_text(encoding="utf-8") for path in (*SOURCES, _HEADER)]
+    recipe = "\n".join([*command, version, platform.machine(), *sorted(cpu.flags()), *sources])
     path = cache_folder() / "kernels" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         with atomic_path(path) as temporary:
-            subprocess.run([*command, str(SOURCE), "-o", str(temporary)], capture_output=True, check=True, timeout=300)
+            files = [*map(str, SOURCES), "-o", str(temporary)]
+            subprocess.run([*command, *files], capture_output=True, check=True, timeout=300)
     return path
