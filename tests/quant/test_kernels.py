@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitface.quant.kernels import Grid, compiled, fake_quantize, native
+from bitface.quant.kernels import Grid, compiled, depthwise, depthwise_fits, fake_quantize, native
 
 needs_compiler = pytest.mark.skipif(not compiled(), reason="no C++ compiler")
 
@@ -127,3 +127,69 @@ def test_without_a_compiler_it_goes_on(settings: dict[str, str], tmp_path: Path)
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "1.0"
     assert run.stderr == ""
+
+
+@needs_compiler
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "stride", "padding", "dilation"),
+    [
+        ((2, 3, 7, 5), (3, 3), (2, 2), (1, 1), (1, 1)),
+        ((3, 33, 8, 8), (3, 3), (1, 1), (1, 1), (1, 1)),
+        ((2, 64, 7, 7), (7, 7), (1, 1), (0, 0), (1, 1)),
+        ((2, 4, 9, 10), (3, 2), (2, 1), (1, 2), (2, 1)),
+        ((1, 1, 4, 4), (1, 1), (3, 3), (0, 0), (1, 1)),
+    ],
+)
+def test_depthwise(
+    shape: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...], padding: tuple[int, ...],
+    dilation: tuple[int, ...], bias: bool, half: bool,
+) -> None:  # fmt: skip
+    generator = torch.Generator().manual_seed(3)
+    kind = torch.bfloat16 if half else torch.float32
+    x = torch.randn(shape, generator=generator).to(kind)
+    weight = torch.randn(shape[1], 1, *kernel, generator=generator)
+    offset = torch.randn(shape[1], generator=generator) if bias else None
+
+    def run(convolve: Callable[..., Tensor], *values: Tensor | None) -> list[Tensor]:
+        leaves = [value.clone().requires_grad_() for value in values if value is not None]
+        y = convolve(*leaves[:2], leaves[2] if bias else None)
+        y.backward(torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape).to(y.dtype))
+        return [y.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+    quick = run(lambda a, w, b: depthwise(a, w, b, stride, padding, dilation), x, weight, offset)
+    exact = [value.double() if value is not None else None for value in (x, weight, offset)]
+    slow = run(lambda a, w, b: torch.nn.functional.conv2d(a, w, b, stride, padding, dilation, shape[1]), *exact)
+    assert quick[0].dtype == quick[1].dtype == kind
+    for one, two in zip(quick, slow, strict=True):
+        # Sums are of float32; what is written as bfloat16 is rounded once.
+        coarse = one.dtype == torch.bfloat16 or half
+        torch.testing.assert_close(one.double(), two, rtol=2e-2 if coarse else 1e-5, atol=5e-2 if coarse else 1e-4)
+
+
+@needs_compiler
+def test_threads_change_nothing_in_depthwise_layers() -> None:
+    generator = torch.Generator().manual_seed(4)
+    x, weight = torch.randn(5, 40, 12, 12, generator=generator), torch.randn(40, 1, 3, 3, generator=generator)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            a, w = x.clone().requires_grad_(), weight.clone().requires_grad_()
+            depthwise(a, w, None, (2, 2), (1, 1), (1, 1)).square().sum().backward()
+            found.append((a.grad, w.grad))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
+
+
+def test_a_depthwise_layer_is_the_same_with_and_without_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = torch.randn(2, 6, 9, 9), torch.randn(6, 1, 3, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["bitface.quant.kernels.depthwise"], "library", lambda: None)
+        assert not depthwise_fits(x, weight, 6)
+    assert depthwise_fits(x, weight, 6) == compiled()
+    assert not depthwise_fits(x, torch.randn(12, 1, 3, 3), 6)  # two filters for each channel
+    assert not depthwise_fits(x, torch.randn(6, 6, 3, 3), 1)

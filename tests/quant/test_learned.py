@@ -13,6 +13,7 @@ from bitface.quant import BitPlan, calibrate, learn
 from bitface.quant.freeze import freeze
 from bitface.quant.fused import fused
 from bitface.quant.quantizers import DsqQuantizer, LsqQuantizer, PactQuantizer, Quantizer
+from bitface.quant.quantizers.minmax import MinMaxQuantizer
 from bitface.quant.student import Student, build
 
 from .small import Mixed, PreActivation, settle
@@ -296,3 +297,21 @@ def calibrated(student: Student, images: Tensor) -> Student:
     calibrate.activation_ranges(student, lambda: iter([images]), len(images))
     calibrate.weight_scales(student)
     return student
+
+
+@pytest.mark.parametrize("slope", [None, 0.0, 0.3, -0.3, "per channel", "with a negative one"])
+@pytest.mark.parametrize("cap", [float("inf"), 0.9])
+@pytest.mark.parametrize("half", [False, True])
+def test_a_watched_range_is_that_behind_the_activation(slope: object, cap: float, half: bool) -> None:
+    x = torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(5)).to(torch.bfloat16 if half else torch.float)
+    slopes = {"per channel": torch.linspace(0, 2, 5), "with a negative one": torch.linspace(-1, 1, 5)}
+    given = None if slope is None else slopes[slope] if isinstance(slope, str) else torch.tensor([slope])
+    low, high = MinMaxQuantizer(8, True, False).extremes(x, given, cap)
+    values = [
+        min(float(value) * (float(given[channel % len(given)]) if given is not None and value < 0 else 1), cap)
+        for image in x.float()
+        for channel, plane in enumerate(image)
+        for value in plane.flatten()
+    ]
+    assert float(low) == pytest.approx(min(values), rel=1e-6)
+    assert float(high) == pytest.approx(max(values), rel=1e-6)

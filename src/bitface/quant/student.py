@@ -53,6 +53,7 @@ class QuantizedConv2d(nn.Conv2d, _QuantizedLayer):
         weight = self.quantized_weight()
         if torch.is_grad_enabled() and depthwise_fits(x, weight, self.groups):
             x = x.bfloat16() if torch.is_autocast_enabled("cpu") else x
+            assert not isinstance(self.padding, str)
             return depthwise(x, weight, self.bias, self.stride, self.padding, self.dilation)
         return self._conv_forward(x, weight, self.bias)
 

@@ -14,13 +14,14 @@ from torch.nn import functional as F
 
 from bitface.quant.kernels.native import library, pointer
 
-Pair = tuple[int, int]
+Pair = tuple[int, ...]
 
 
 def fits(x: Tensor, weight: Tensor, groups: int) -> bool:
     """Whether a convolution is for the kernel: one filter for each channel, on a CPU, in float32 or bfloat16."""
     return (
-        groups == weight.shape[0] == x.shape[1]
+        x.dim() == 4
+        and groups == weight.shape[0] == x.shape[1]
         and weight.shape[1] == 1
         and x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)
@@ -31,8 +32,11 @@ def fits(x: Tensor, weight: Tensor, groups: int) -> bool:
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair) -> Tensor:
-    """`conv2d` with one filter for each channel: `[B, C, H, W]`, weights `[C, 1, h, w]`, `[B, C, H', W']` in the type of
-    `x`. For what `fits`.
+    """`conv2d` with one filter for each channel, `[B, C, H, W]` → `[B, C, H', W']` in the type of `x`, where it `fits`.
+
+    Args:
+        weight: `[C, 1, h, w]`, float32.
+        bias: `[C]`.
     """
     result: Tensor = _Depthwise.apply(x, weight, bias, stride, padding, dilation)
     return result

@@ -55,7 +55,7 @@ class MinMaxQuantizer(Quantizer):
                 rows = x.reshape(self.channels, -1)
                 self._adopt(rows.amin(1), rows.amax(1))
             elif watching:
-                self._adopt(*self.merge(*self.extremes(_behind(x, slope, cap))))
+                self._adopt(*self.merge(*self.extremes(x, slope, cap)))
                 self.watched += 1
         return super().quantize(x, slope, cap)
 
@@ -63,10 +63,16 @@ class MinMaxQuantizer(Quantizer):
         """Whether the next pass still counts."""
         return torch.is_grad_enabled() and int(self.watched) < self.steps
 
-    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The range of one batch, `[1]` each."""
-        low, high = torch.aminmax(x.float())
-        return low.reshape(1), high.reshape(1)
+    def extremes(self, x: Tensor, slope: Tensor | None, cap: float) -> tuple[Tensor, Tensor]:
+        """The range of one batch behind the activation in front (see `_behind`), `[1]` each."""
+        if slope is not None and bool((slope < 0).any()):
+            x, slope, cap = _behind(x.float(), slope, cap), None, float("inf")
+        # An activation that never falls takes extremes to extremes: the numbers between needn't be computed.
+        each = slope is not None and len(slope) > 1
+        axes = [axis for axis in range(x.dim()) if not (each and axis == 1)]
+        ends = torch.stack([x.amin(axes), x.amax(axes)]).float()
+        ends = _behind(ends if each else ends[:, None], slope, cap)
+        return ends.amin().reshape(1), ends.amax().reshape(1)
 
     def merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The range so far with that of one more batch."""
@@ -92,8 +98,8 @@ class PercentileQuantizer(EmaQuantizer):
 
     outside = 1e-4
 
-    def extremes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        flat = x.float().flatten()
+    def extremes(self, x: Tensor, slope: Tensor | None, cap: float) -> tuple[Tensor, Tensor]:
+        flat = _behind(x, slope, cap).float().flatten()
         step = max(1, len(flat) // _SAMPLE)
         # A step that shares a factor with the sides would meet some channels or columns only.
         while math.gcd(step, len(flat)) > 1:
