@@ -6,7 +6,7 @@ import sys
 import typer
 
 import bitface
-from bitface.cli import assets, bench, demo, evaluate, export, inspect, quantize, synth
+from bitface.cli import assets, bench, calibrate, demo, evaluate, export, inspect, quantize, synth, verify
 from bitface.cli.console import errors
 from bitface.errors import BitfaceError
 
@@ -35,6 +35,8 @@ app.command("inspect")(inspect.inspect)
 app.command("quantize")(quantize.quantize)
 app.command("run")(quantize.run)
 app.command("evaluate")(evaluate.evaluate)
+app.command("calibrate")(calibrate.calibrate)
+app.command("verify")(verify.verify)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -17,8 +17,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from bitface.errors import UsageError
+from bitface.evaluation.operating import check_fars
 from bitface.jobs.steps import Progress as StepProgress
 from bitface.jobs.steps import Steps
+from bitface.runtime.embedder import ENGINES, Engine
 
 output = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -69,6 +72,26 @@ def _logged(name: str) -> StepProgress:
         errors.print(line, markup=False, soft_wrap=True)
 
     return tell
+
+
+def fars_of(text: str | None, default: Sequence[float]) -> tuple[float, ...]:
+    """The false accept rates of an option such as 1e-3,1e-4. Raises UsageError where they aren't numbers."""
+    if text is None:
+        return tuple(default)
+    try:
+        return check_fars([float(part) for part in text.split(",")])
+    except ValueError:
+        raise UsageError(f"--far takes numbers such as 1e-3,1e-4, not '{text}'") from None
+
+
+def engine_of(word: str | None) -> Engine | None:
+    """The engine of an option. Raises UsageError for an unknown one."""
+    for engine in ENGINES:
+        if word == engine:
+            return engine
+    if word is None:
+        return None
+    raise UsageError(f"unknown engine '{word}': use one of {', '.join(ENGINES)}")
 
 
 def remarks(notes: list[str], warnings: list[str]) -> None:

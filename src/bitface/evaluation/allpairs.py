@@ -27,6 +27,7 @@ def all_pairs(
     block: int = 1024,
     resamples: int = 1000,
     seed: int = 0,
+    at: Sequence[float] = (),
 ) -> ScoreSummary:
     """Scores all N(N-1)/2 pairs: genuine where the identities are equal, impostor where they differ.
 
@@ -42,6 +43,7 @@ def all_pairs(
         block: images per side of a tile; bounds memory, changes nothing else.
         resamples: of the bootstrap; 0 leaves Wilson intervals, which take pairs to be independent.
         seed: of the bootstrap.
+        at: thresholds at which to report both error rates.
 
     Raises:
         BitfaceError: shapes don't fit, or there are no genuine or no impostor pairs.
@@ -73,14 +75,14 @@ def all_pairs(
         impostor=impostors.count,
         failed_pairs=failed_genuine + failed_impostor,
     )
-    summary = summarise(genuine, impostors, targets, ALL_PAIRS, counts)
+    summary = summarise(genuine, impostors, targets, ALL_PAIRS, counts, at)
     wanted = [tail_needed(point.false_accepts) for point in summary.tar if point.false_accepts is not None]
     if not resamples or not wanted:
         return summary
     tail, tail_left, tail_right = impostors.highest(max([size for size in wanted if size <= _TAIL], default=0))
     whose = subject[usable]
     known = SubjectScores(images, genuine, subject[left], tail, whose[tail_left], whose[tail_right])
-    return replace(summary, tar=with_subject_intervals(summary.tar, known, resamples, seed))
+    return replace(summary, tar=with_subject_intervals(summary.tar, known, resamples, seed), subjects=known)
 
 
 def evaluate_all_pairs(
@@ -90,6 +92,7 @@ def evaluate_all_pairs(
     *,
     valid: ArrayLike | None = None,
     seed: int = 0,
+    at: Sequence[float] = (),
 ) -> ScoreSummary:
     """All pairs of the images of a list, whose identities are the names of their folders.
 
@@ -107,7 +110,7 @@ def evaluate_all_pairs(
             f"{len(wrong)} pairs contradict their folders, first the {kind} pair {a}, {b}; "
             "all pairs needs one folder per person (Person/image.jpg)"
         )
-    return all_pairs(embeddings, names, fars, valid=valid, seed=seed)
+    return all_pairs(embeddings, names, fars, valid=valid, seed=seed, at=at)
 
 
 def _same_subject_pairs(subject: Ints, images: Ints) -> tuple[Ints, Ints]:

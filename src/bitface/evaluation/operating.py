@@ -68,6 +68,19 @@ class ErrorRates:
     genuine: int
     impostor: int
 
+    @staticmethod
+    def of(threshold: float, hits: int, genuine: int, false: int, impostor: int) -> "ErrorRates":
+        """From the pairs accepted and those there are, of each kind."""
+        return ErrorRates(
+            threshold,
+            hits / genuine,
+            wilson(hits, genuine),
+            false / impostor,
+            wilson(false, impostor),
+            genuine,
+            impostor,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
         return asdict(self)
@@ -92,15 +105,7 @@ def rates_at(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> Error
     accepted, rejected = score_array(genuine, "genuine"), score_array(impostor, "impostor")
     hits = int(np.count_nonzero(accepted >= threshold))
     false = int(np.count_nonzero(rejected >= threshold))
-    return ErrorRates(
-        threshold=float(threshold),
-        tar=hits / len(accepted),
-        tar_interval=wilson(hits, len(accepted)),
-        far=false / len(rejected),
-        far_interval=wilson(false, len(rejected)),
-        genuine=len(accepted),
-        impostor=len(rejected),
-    )
+    return ErrorRates.of(float(threshold), hits, len(accepted), false, len(rejected))
 
 
 def check_fars(fars: Sequence[float]) -> tuple[float, ...]:

@@ -1,15 +1,17 @@
 """The results of a verification, as plain values that turn into JSON."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bitface.evaluation.arrays import Floats
+from bitface.evaluation.bootstrap import SubjectScores
 from bitface.evaluation.curve import Roc, ladder
 from bitface.evaluation.folds import FoldAccuracy
 from bitface.evaluation.impostors import ImpostorScores
-from bitface.evaluation.operating import OperatingPoint, operating_points
+from bitface.evaluation.operating import ErrorRates, OperatingPoint, operating_points
 
 LIST = "list"
 ALL_PAIRS = "all pairs"
@@ -41,6 +43,8 @@ class ScoreSummary:
         tar: one point per FAR, in the order asked for, see `operating`.
         counts: images and pairs.
         roc: the whole curve; left out of the JSON unless asked for.
+        fixed: both error rates at the thresholds that were given, see `operating.ErrorRates`.
+        subjects: what resampling people needs, where people are known; not in the JSON.
     """
 
     protocol: str
@@ -49,6 +53,8 @@ class ScoreSummary:
     tar: tuple[OperatingPoint, ...]
     counts: Counts
     roc: Roc = field(repr=False)
+    fixed: tuple[ErrorRates, ...] = ()
+    subjects: SubjectScores | None = field(default=None, repr=False)
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
         """The fields as plain JSON values; `curve` adds some 200 corners of the ROC curve."""
@@ -57,6 +63,7 @@ class ScoreSummary:
             "auc": self.auc,
             "eer": self.eer,
             "tar": [point.to_json() for point in self.tar],
+            "fixed": [rates.to_json() for rates in self.fixed],
             "counts": self.counts.to_json(),
         }
         if curve:
@@ -108,9 +115,19 @@ class VerificationResult:
 
 
 def summarise(
-    genuine: Floats, impostors: ImpostorScores, fars: tuple[float, ...], protocol: str, counts: Counts
+    genuine: Floats,
+    impostors: ImpostorScores,
+    fars: tuple[float, ...],
+    protocol: str,
+    counts: Counts,
+    at: Sequence[float] = (),
 ) -> ScoreSummary:
-    """AUC, EER, ROC and TAR at the given FARs, with Wilson intervals. `genuine` is [G], unsorted."""
+    """AUC, EER, ROC, TAR at the given FARs, and both rates at fixed thresholds, with Wilson intervals.
+
+    Args:
+        genuine: [G], unsorted.
+        at: thresholds that were found elsewhere.
+    """
     steps = ladder(genuine, impostors)
     return ScoreSummary(
         protocol=protocol,
@@ -119,4 +136,14 @@ def summarise(
         tar=operating_points(np.asarray(genuine), impostors, fars),
         counts=counts,
         roc=steps.roc(),
+        fixed=_rates(np.asarray(genuine), impostors, at),
+    )
+
+
+def _rates(genuine: Floats, impostors: ImpostorScores, at: Sequence[float]) -> tuple[ErrorRates, ...]:
+    values = np.unique(np.asarray(at, dtype=np.float64))
+    accepted = dict(zip(values.tolist(), impostors.counts(values)[1].tolist(), strict=True)) if len(values) else {}
+    return tuple(
+        ErrorRates.of(float(one), int(np.count_nonzero(genuine >= one)), len(genuine), accepted[one], impostors.count)
+        for one in at
     )

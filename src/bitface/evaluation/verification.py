@@ -25,6 +25,7 @@ def verify(
     *,
     valid: ArrayLike | None = None,
     seed: int = 0,
+    at: Sequence[float] = (),
 ) -> VerificationResult:
     """Cross-validated accuracy over the list, and AUC, EER and TAR at each FAR.
 
@@ -37,6 +38,7 @@ def verify(
         valid: [N], false where the embedding of an image failed. Pairs that touch such an image, or one whose
             embedding is zero or not finite, score -1 and are counted.
         seed: of the bootstrap by subject.
+        at: thresholds found elsewhere, at which to report both error rates.
 
     Raises:
         BitfaceError: the embeddings don't fit the list; see `allpairs.evaluate_all_pairs` for all pairs.
@@ -50,7 +52,7 @@ def verify(
     scores = row_scores(unit, usable, pairs.left, pairs.right)
     accuracy = fold_accuracy(scores, pairs.same, pairs.fold)
     if all_pairs:
-        summary = evaluate_all_pairs(pairs, rows, targets, valid=valid, seed=seed)
+        summary = evaluate_all_pairs(pairs, rows, targets, valid=valid, seed=seed, at=at)
     else:
         counts = Counts(
             images=len(rows),
@@ -61,7 +63,7 @@ def verify(
             failed_pairs=int(np.count_nonzero(~(usable[pairs.left] & usable[pairs.right]))),
         )
         genuine = score_array(scores[pairs.same], "genuine")
-        summary = summarise(genuine, ImpostorArray(scores[~pairs.same]), targets, LIST, counts)
+        summary = summarise(genuine, ImpostorArray(scores[~pairs.same]), targets, LIST, counts, at)
     delivered = rows if valid is None else rows[flags(valid, len(rows), "valid")]
     warnings = diagnose(delivered)
     if summary.counts.failed_images:

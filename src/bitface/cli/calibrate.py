@@ -1,0 +1,73 @@
+"""`bitface calibrate`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bitface.cli.console import engine_of, fars_of, output, progress, remarks
+from bitface.files import write_json
+from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
+
+
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="A .bitface artifact.")],
+    pairs: Annotated[Path | None, typer.Option(help="A list of pairs, in any form that `evaluate` reads.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder that the list's paths are relative to.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Instead of a list: a folder of faces, one folder for each person.")
+    ] = None,
+    labels: Annotated[str, typer.Option(help="folder, or a CSV file with the columns path,label.")] = "folder",
+    all_pairs: Annotated[bool, typer.Option("--all-pairs", help="All pairs of the list's images.")] = False,
+    far: Annotated[str | None, typer.Option(help="False accept rates (default: 1e-3,1e-4,1e-5).")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="The float network: what would its thresholds do on the artifact?")
+    ] = None,
+    preprocess: Annotated[str | None, typer.Option(help="Of a teacher that doesn't say it itself.")] = None,
+    data: Annotated[str | None, typer.Option(help="How the artifact describes these faces; no names, please.")] = None,
+    engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Add the mirrored image's embedding, here and in verify.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to this file and leave the artifact as it is.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+) -> None:
+    """Find the decision thresholds of an artifact for given false accept rates, and keep them in it.
+
+    bitface calibrate out/model.bitface --pairs pairs.csv --root images/ --all-pairs --far 1e-3,1e-4,1e-5
+
+    bitface calibrate out/model.bitface --images people/ --teacher net.onnx
+    """
+    request = CalibrateRequest(
+        model, pairs, root, tuple(images or ()), labels, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess,
+        data, engine_of(engine), threads, flip, seed, allow_skipped, out,
+    )  # fmt: skip
+    with progress() as steps:
+        result = calibrate_model(request, steps)
+    if json:
+        write_json(json, result)
+    remarks(result["notes"], result["warnings"])
+    table = Table("FAR", "threshold", "95 % interval", "FAR on other people", "TAR")
+    for one in result["thresholds"]:
+        bounds, expected, tar = one["interval"], one["expected"], one["tar_interval"]
+        table.add_row(
+            f"{one['far']:g}",
+            f"{one['threshold']:.4f}",
+            f"{bounds['low']:.4f} – {bounds['high']:.4f}" if bounds else "",
+            f"{expected['low']:.2g} – {expected['high']:.2g}",
+            f"{one['tar']:.2%} ({tar['low']:.2%} – {tar['high']:.2%})",
+        )
+    output.print(table)
+    for one in result["teacher"]:
+        output.print(
+            f"the teacher's threshold for FAR {one['target']:g}, {one['threshold']:.4f}, has FAR {one['far']:.3g} "
+            f"and FRR {1 - one['tar']:.2%} on this model",
+            soft_wrap=True,
+        )
+    output.print(result["model"], markup=False, soft_wrap=True)

@@ -1,0 +1,149 @@
+"""`bitface calibrate`: an artifact and labelled faces in, decision thresholds out, into the artifact itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface import artifact
+from bitface.data.faces import FaceFile, find_images
+from bitface.data.labels import identities
+from bitface.errors import BitfaceError, UsageError
+from bitface.evaluation import all_pairs, identity_of, read_pairs, verify
+from bitface.evaluation.health import diagnose
+from bitface.evaluation.pairs import PairList
+from bitface.evaluation.protocol import Embeddings
+from bitface.evaluation.results import ScoreSummary
+from bitface.evaluation.thresholds import thresholds
+from bitface.jobs.embed import embed, prepare
+from bitface.jobs.steps import Steps, silent
+from bitface.runtime.embedder import Engine
+from bitface.runtime.machine import describe
+
+DEFAULT_FARS = (1e-3, 1e-4, 1e-5)
+
+
+@dataclass(frozen=True)
+class CalibrateRequest:
+    """What to find thresholds for, and on which faces; the options of `bitface calibrate`.
+
+    Attributes:
+        model: the artifact.
+        pairs, root: a list of pairs (see `evaluation.read_pairs`) and its images; or
+        images, labels: folders and who is on them (see `data.labels`): all pairs are formed.
+        all_pairs: forms all pairs of a list's images too.
+        teacher: the float network, to say what its thresholds would do here.
+        data: how the faces are described in the artifact; None: by the list's or the folder's name.
+        out: where the artifact is written with its thresholds; None: over itself.
+    """
+
+    model: Path
+    pairs: Path | None = None
+    root: Path | None = None
+    images: tuple[Path, ...] = ()
+    labels: str = "folder"
+    all_pairs: bool = False
+    fars: tuple[float, ...] = DEFAULT_FARS
+    teacher: Path | None = None
+    preprocess: str | None = None
+    data: str | None = None
+    engine: Engine | None = None
+    threads: int | None = None
+    flip: bool = False
+    seed: int = 0
+    allow_skipped: bool = False
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Faces:
+    """Faces with what is known of them: pairs, or who each one is."""
+
+    files: list[FaceFile]
+    name: str
+    pairs: PairList | None
+    people: np.ndarray | None
+
+    def summary(self, found: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()) -> ScoreSummary:
+        if self.people is not None:
+            return all_pairs(found.values, self.people, fars, valid=found.valid, seed=seed, at=at)
+        assert self.pairs is not None
+        return verify(found.values, self.pairs, fars, valid=found.valid, seed=seed, at=at).summary
+
+
+def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[str, Any]:
+    """Finds a threshold for each FAR and writes them into the artifact, in the place of those it had.
+
+    Returns:
+        The thresholds, and, with a teacher, what its thresholds do on the integer model: both error rates.
+
+    Raises:
+        BitfaceError: no artifact, faces that can't be used, a FAR that they don't support, or a degenerate model;
+            the artifact stays as it was.
+    """
+    faces = _faces(request)
+    ready = prepare(request.model, faces.files, request.engine, request.threads)
+    details = ready.embedder.model.details
+    if details is None:
+        raise BitfaceError(f"{request.model}: no .bitface file; thresholds are kept in those")
+    found, skipped = embed(
+        ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding"),
+    )  # fmt: skip
+    broken = diagnose(found.values[found.valid] if found.valid is not None else found.values)
+    if broken:
+        raise BitfaceError(f"{request.model}: no threshold can be trusted: {broken[0]}")
+    reused, old = _of_teacher(request, faces, steps)
+    summary = faces.summary(found, request.fars, request.seed, old)
+    facts = {
+        "protocol": summary.protocol,
+        "data": request.data or faces.name,
+        "images": summary.counts.images,
+        "people": summary.counts.identities,
+        "failed": summary.counts.failed_images,
+        "engine": ready.embedder.engine,
+        "flip": request.flip,
+        "seed": request.seed,
+    }
+    stored = [{**one.to_json(), **facts} for one in thresholds(summary, seed=request.seed)]
+    path = request.out or request.model
+    artifact.write(path, replace(details, thresholds=stored))
+    return {
+        "model": str(path),
+        "thresholds": stored,
+        "teacher": [
+            {**rates.to_json(), "target": far} for far, rates in zip(reused, summary.fixed, strict=True)
+        ],
+        "skipped": [{"path": name, "reason": reason} for name, reason in skipped],
+        "notes": list(ready.notes),
+        "warnings": list(ready.warnings),
+        "machine": describe(),
+    }  # fmt: skip
+
+
+def _faces(request: CalibrateRequest) -> _Faces:
+    if bool(request.images) == bool(request.pairs):
+        raise UsageError("give either --pairs with --root, or --images with --labels")
+    if request.images:
+        files = find_images(request.images)
+        return _Faces(files, ", ".join(path.name for path in request.images), None, identities(files, request.labels))
+    assert request.pairs is not None
+    if request.root is None:
+        raise UsageError("--pairs needs --root, the folder that its paths start at")
+    pairs = read_pairs(request.pairs, request.root)
+    files = [FaceFile(request.root, path) for path in pairs.paths]
+    people = np.array([identity_of(path) for path in pairs.paths]) if request.all_pairs else None
+    return _Faces(files, request.pairs.name, pairs, people)
+
+
+def _of_teacher(request: CalibrateRequest, faces: _Faces, steps: Steps) -> tuple[list[float], list[float]]:
+    """The FARs and thresholds of the float network on the same faces."""
+    if request.teacher is None:
+        return [], []
+    ready = prepare(request.teacher, faces.files, request.engine, request.threads, request.preprocess)
+    expected, _ = embed(
+        ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding with the teacher")
+    )
+    points = [one for one in faces.summary(expected, request.fars, request.seed).tar if one.threshold is not None]
+    return [point.far for point in points], [float(point.threshold or 0) for point in points]

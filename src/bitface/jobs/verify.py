@@ -1,0 +1,75 @@
+"""`bitface verify`: are these two photographs of one person? Answered by a threshold that the artifact holds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface.data.align import FaceAligner
+from bitface.data.assets import fetch
+from bitface.data.images import ImageSkipped, read_image
+from bitface.errors import BitfaceError
+from bitface.evaluation import row_scores, unit_rows
+from bitface.evaluation.thresholds import nearest_threshold
+from bitface.runtime import Embedder, open_model
+
+
+def verify_images(first: Path, second: Path, model_path: Path, far: float) -> dict[str, Any]:
+    """Whether two photographs show one person.
+
+    An image of the network's own size counts as an aligned crop; in any other the largest face is found and aligned.
+    The engine and the mirrored image are those with which the threshold was found.
+
+    Returns:
+        `same`, `similarity`, `threshold` and the stored facts of the threshold; `aligned`: the images that were.
+
+    Raises:
+        BitfaceError: the model holds no threshold for this FAR, an image can't be read, or shows no face.
+    """
+    model = open_model(model_path)
+    if model.details is None:
+        raise BitfaceError(f"{model_path}: no .bitface file; thresholds are kept in those (see bitface calibrate)")
+    stored = nearest_threshold(model.details.thresholds, far)
+    crops, aligned = face_crops([first, second], model.network.size)
+    embedder = Embedder(model, stored["engine"], batch=2)
+    unit, usable = unit_rows(embedder.embed(crops, bool(stored["flip"])))
+    if not usable.all():
+        raise BitfaceError(f"{model_path}: gives no usable embedding of {(first, second)[int(np.argmin(usable))]}")
+    similarity = float(row_scores(unit, usable, [0], [1])[0])
+    return {
+        "same": similarity >= stored["threshold"],
+        "similarity": similarity,
+        **stored,
+        "images": [str(first), str(second)],
+        "aligned": [str(path) for path in aligned],
+    }
+
+
+def face_crops(paths: list[Path], size: tuple[int, int]) -> tuple[np.ndarray, list[Path]]:
+    """The faces of photographs as crops, uint8 RGB `[N, H, W, 3]`, and the photographs that had to be aligned.
+
+    Raises:
+        BitfaceError: a file that can't be read, a photograph without a face, or one to be aligned for a network of
+            another input than the aligner's.
+    """
+    crops, aligned = [], []
+    aligner: FaceAligner | None = None
+    for path in paths:
+        try:
+            image = read_image(path)
+        except ImageSkipped as error:
+            raise BitfaceError(f"{path}: {error.reason}") from error
+        if image.shape[:2] != size:
+            aligner = aligner or FaceAligner(fetch("yunet"))
+            found = aligner.align(image)
+            if found is None:
+                raise BitfaceError(f"{path}: no face is found; give a photograph of one, or an aligned crop of it")
+            image = found.crop
+            aligned.append(path)
+        if image.shape[:2] != size:
+            raise BitfaceError(
+                f"{path}: the aligner makes crops of {image.shape[1]}x{image.shape[0]}, the network takes "
+                f"{size[1]}x{size[0]}; give an aligned crop of that size"
+            )
+        crops.append(image)
+    return np.stack(crops), aligned
