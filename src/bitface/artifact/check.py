@@ -17,6 +17,7 @@ from bitface.graph.integer import INTEGER_LAYERS, limits
 _LARGEST_SIDE = 1 << 24
 _LARGEST_VALUE = 1 << 28
 _MOST_NODES = 10_000
+_ENGINES = ("openvino", "onnxruntime", "torch")
 
 
 def _conv(values: dict[str, Any]) -> list[int]:
@@ -91,7 +92,21 @@ def facts(description: dict[str, Any]) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(description[key], kind):
             raise TypeError(f"'{key}' is a {type(description[key]).__name__}")
+    for one in description["thresholds"]:
+        _threshold(one)
     return {key: description[key] for key in kinds}
+
+
+def _threshold(one: Any) -> None:
+    """What decides by a threshold can rely on. Older files say less of each."""
+    rate, value = one["far"], one["threshold"]
+    if not (0 < rate < 1 and -1.001 <= value <= 1.001):
+        raise ValueError(f"a threshold of {value} for FAR {rate}")
+    if one.get("engine", _ENGINES[0]) not in _ENGINES or one.get("flip", False) not in (False, True):
+        raise ValueError(f"a threshold for the engine '{one['engine']}'")
+    expected = one.get("expected", {"low": 0, "high": 1})
+    if not 0 <= expected["low"] <= expected["high"] <= 1:
+        raise ValueError(f"a threshold with a FAR of {expected} elsewhere")
 
 
 def _shape(node: dict[str, Any]) -> tuple[str, torch.Size]:

@@ -25,10 +25,11 @@ def verify(
     if json:
         write_json(json, answer)
     remarks([f"{path}: aligned by the face found in it" for path in answer["aligned"]], [])
-    expected = answer["expected"]
+    expected = answer.get("expected")
+    elsewhere = f" (on other people {expected['low']:.2g} to {expected['high']:.2g})" if expected else ""
     output.print(
         f"{'same' if answer['same'] else 'different'}: similarity {answer['similarity']:.4f}, threshold "
-        f"{answer['threshold']:.4f} for FAR {far:g} (on other people {expected['low']:.2g} to {expected['high']:.2g})",
+        f"{answer['threshold']:.4f} for FAR {far:g}{elsewhere}",
         markup=False,
         soft_wrap=True,
     )

@@ -31,8 +31,8 @@ def verify_images(first: Path, second: Path, model_path: Path, far: float) -> di
         raise BitfaceError(f"{model_path}: no .bitface file; thresholds are kept in those (see bitface calibrate)")
     stored = nearest_threshold(model.details.thresholds, far)
     crops, aligned = face_crops([first, second], model.network.size)
-    embedder = Embedder(model, stored["engine"], batch=2)
-    unit, usable = unit_rows(embedder.embed(crops, bool(stored["flip"])))
+    embedder = Embedder(model, stored.get("engine", "openvino"), batch=2)
+    unit, usable = unit_rows(embedder.embed(crops, bool(stored.get("flip", False))))
     if not usable.all():
         raise BitfaceError(f"{model_path}: gives no usable embedding of {(first, second)[int(np.argmin(usable))]}")
     similarity = float(row_scores(unit, usable, [0], [1])[0])

@@ -1,0 +1,103 @@
+"""Do thresholds hold on people they have never seen? And what do the float network's thresholds do on integers?
+
+    python benchmarks/thresholds.py [--splits 100] [--only TEXT] [--out out/thresholds]
+
+Each of the MobileFaceNets is turned into a w8a8 artifact with 300 faces outside the LFW pairs. Its embeddings of the
+7,701 test images are split by people, at random, again and again: thresholds are found on one half as `bitface
+calibrate` finds them, and the FAR that they have on the other half is held against the interval that they came with.
+"""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import LFW, networks, save
+
+from bitface.data.faces import FaceFile
+from bitface.evaluation import all_pairs, identity_of, read_pairs
+from bitface.evaluation.thresholds import thresholds
+from bitface.jobs import QuantizeRequest, quantize_model
+from bitface.jobs.calibrate import DEFAULT_FARS
+from bitface.jobs.embed import embed_kept, prepare
+from bitface.quant import BitPlan
+
+
+def artifact(name: str, folder: Path) -> Path:
+    """The w8a8 artifact of a network, made where it isn't there yet."""
+    path, preprocess = networks()[name]
+    made = folder / path.stem
+    if not (made / "model.bitface").is_file():
+        quantize_model(
+            QuantizeRequest(
+                path, [LFW / "images"], made, BitPlan.parse("w8a8"), image_list=LFW / "not_in_pairs.txt",
+                max_images=300, preprocess=preprocess, data_kind="real",
+            )
+        )  # fmt: skip
+    return made / "model.bitface"
+
+
+def measure(name: str, out: Path, splits: int) -> list[dict[str, Any]]:
+    """One row for each FAR: how often the interval held, and what the float network's threshold does."""
+    path, preprocess = networks()[name]
+    images = read_pairs(LFW / "pairs.csv", LFW / "images").paths
+    files = [FaceFile(LFW / "images", image) for image in images]
+    people = np.unique([identity_of(image) for image in images], return_inverse=True)[1]
+    found = {
+        kind: embed_kept(prepare(model, files, preprocess=word).embedder, files, out / "embeddings")[0]
+        for kind, model, word in (("integer", artifact(name, out), None), ("float", path, preprocess))
+    }
+    own = all_pairs(found["float"].values, people, DEFAULT_FARS, resamples=0)
+    reused = [float(point.threshold or 0) for point in own.tar]
+    mine = all_pairs(found["integer"].values, people, DEFAULT_FARS, resamples=0, at=reused)
+    held, ratios = np.zeros(len(DEFAULT_FARS), int), []
+    began = time.perf_counter()
+    for split in range(splits):
+        half = np.random.default_rng(split).permutation(people.max() + 1)[people] % 2 == 0
+        rows = found["integer"].values
+        summary = all_pairs(rows[half], people[half], DEFAULT_FARS, resamples=1)
+        chosen = thresholds(summary, resamples=1000, seed=split)
+        others = all_pairs(
+            rows[~half], people[~half], DEFAULT_FARS, resamples=0, at=[one.threshold for one in chosen]
+        ).fixed
+        held += [one.expected.low <= there.far <= one.expected.high for one, there in zip(chosen, others, strict=True)]
+        ratios.append([there.far / one.far for one, there in zip(chosen, others, strict=True)])
+    seconds = (time.perf_counter() - began) / max(splits, 1)
+    low, high = np.quantile(ratios, [0.025, 0.975], axis=0)
+    return [
+        {
+            "key": f"{name} {far:g}",
+            "network": name,
+            "far": far,
+            "splits": splits,
+            "held": int(held[index]),
+            "far on the other half, as a multiple": [round(float(low[index]), 2), round(float(high[index]), 2)],
+            "threshold": mine.tar[index].threshold,
+            "tar": mine.tar[index].tar,
+            "float threshold": reused[index],
+            "far at the float threshold": mine.fixed[index].far,
+            "tar at the float threshold": mine.fixed[index].tar,
+            "seconds a split": round(seconds, 1),
+        }
+        for index, far in enumerate(DEFAULT_FARS)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--splits", type=int, default=100)
+    parser.add_argument("--only", default="MobileFaceNet", help="networks whose name holds this text")
+    parser.add_argument("--out", type=Path, default=Path("out/thresholds"))
+    options = parser.parse_args()
+    os.makedirs(options.out, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for name in networks():
+        if options.only in name:
+            rows += measure(name, options.out, options.splits)
+            save("thresholds", rows, test="the 7,701 images of LFW View 2, split by people")
+
+
+if __name__ == "__main__":
+    main()

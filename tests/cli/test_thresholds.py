@@ -1,0 +1,179 @@
+"""Thresholds from the command line: found, kept in the artifact, and decided by."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bitface import artifact, load
+from bitface.evaluation import all_pairs
+from bitface.evaluation.similarity import row_scores, unit_rows
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def model(quantized: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "model.bitface"
+    shutil.copy(quantized / "model.bitface", path)
+    return path
+
+
+def test_thresholds_are_kept_in_the_artifact(bitface: Run, model: Path, crops: Path, tmp_path: Path) -> None:
+    before = artifact.read(model)
+    code, out, err = bitface(
+        "calibrate",
+        model,
+        "--images",
+        crops,
+        "--far",
+        "0.05,0.01",
+        "--data",
+        "own crops",
+        "--json",
+        tmp_path / "a.json",
+    )
+    assert code == 0, err
+    assert "threshold" in out
+    after = artifact.read(model)
+    assert after.network.fingerprint() == before.network.fingerprint()
+    assert [one["far"] for one in after.thresholds] == [0.05, 0.01]
+    assert json.loads((tmp_path / "a.json").read_text())["thresholds"] == after.thresholds
+    # The same from the embeddings, by hand.
+    files = sorted(crops.glob("*/*.png"))
+    rows = load(model).embed([str(path) for path in files])
+    summary = all_pairs(rows, [path.parent.name for path in files], (0.05, 0.01))
+    for stored, point in zip(after.thresholds, summary.tar, strict=True):
+        assert stored["threshold"] == pytest.approx(point.threshold)
+        assert (stored["images"], stored["people"], stored["impostor"]) == (48, 12, 48 * 47 // 2 - 12 * 6)
+        assert (stored["data"], stored["protocol"], stored["engine"]) == ("own crops", "all pairs", "openvino")
+        assert stored["expected"]["low"] < stored["far"] < stored["expected"]["high"]
+    code, out, err = bitface("inspect", model, "--json", tmp_path / "b.json")
+    assert json.loads((tmp_path / "b.json").read_text())["thresholds"] == after.thresholds
+
+
+def test_verify_decides_by_the_kept_threshold(bitface: Run, model: Path, crops: Path, tmp_path: Path) -> None:
+    assert bitface("calibrate", model, "--images", crops, "--far", "0.05", "--flip")[0] == 0
+    stored = artifact.read(model).thresholds[0]
+    embedder = load(model)
+    verdicts = set()
+    for other in (crops / "p3" / "1.png", crops / "p4" / "0.png", crops / "p7" / "2.png"):
+        pair = [crops / "p3" / "0.png", other]
+        code, out, err = bitface("verify", *pair, "--model", model, "--far", "0.05", "--json", tmp_path / "a.json")
+        assert code == 0, err
+        unit, usable = unit_rows(embedder.embed([str(path) for path in pair], flip=True))
+        similarity = float(row_scores(unit, usable, [0], [1])[0])
+        answer = json.loads((tmp_path / "a.json").read_text())
+        assert answer["similarity"] == pytest.approx(similarity, abs=1e-6)
+        assert answer["same"] == (similarity >= stored["threshold"])
+        assert out.startswith("same:" if answer["same"] else "different:")
+        verdicts.add(answer["same"])
+    assert verdicts == {True, False}
+
+
+def test_photographs_are_aligned_by_themselves(bitface: Run, model: Path, crops: Path, tmp_path: Path) -> None:
+    code, _, err = bitface("calibrate", model, "--images", crops, "--far", "0.05")
+    assert code == 0, err
+    wall = tmp_path / "wall.png"
+    Image.fromarray(np.full((300, 400, 3), 128, np.uint8)).save(wall)
+    code, out, err = bitface("verify", crops / "p1" / "0.png", wall, "--model", model, "--far", "0.05")
+    assert (code, out) == (1, "")
+    assert "wall.png: no face is found" in err
+
+
+def test_what_the_teachers_thresholds_would_do(
+    bitface: Run, net: Path, model: Path, crops: Path, tmp_path: Path
+) -> None:
+    code, out, err = bitface(
+        "calibrate", model, "--images", crops, "--far", "0.05", "--teacher", net, "--preprocess", "rgb-127.5-128",
+        "--json", tmp_path / "a.json",
+    )  # fmt: skip
+    assert code == 0, err
+    (row,) = json.loads((tmp_path / "a.json").read_text())["teacher"]
+    files = sorted(crops.glob("*/*.png"))
+    names, paths = [path.parent.name for path in files], [str(path) for path in files]
+    (point,) = all_pairs(load(net, preprocess="rgb-127.5-128").embed(paths), names, (0.05,)).tar
+    assert row["threshold"] == pytest.approx(point.threshold, abs=1e-6)
+    here = all_pairs(load(model).embed(paths), names, (0.05,), at=(row["threshold"],)).fixed[0]
+    assert (row["far"], row["tar"]) == (here.far, here.tar)
+    assert "the teacher's threshold for FAR 0.05" in " ".join(out.split())
+
+
+def test_lists_of_pairs_do_too(bitface: Run, model: Path, pairs: Path, crops: Path, tmp_path: Path) -> None:
+    out = tmp_path / "other.bitface"
+    before = model.read_bytes()
+    code, _, err = bitface(
+        "calibrate", model, "--pairs", pairs, "--root", crops, "--all-pairs", "--far", "0.05", "--out", out
+    )
+    assert code == 0, err
+    assert model.read_bytes() == before
+    assert artifact.read(out).thresholds[0]["data"] == "pairs.csv"
+    code, _, err = bitface("calibrate", model, "--pairs", pairs, "--root", crops, "--far", "0.05")
+    assert code == 1
+    assert "a threshold for FAR 0.05 needs at least 200 impostor pairs, has 60; all pairs" in err
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--images", "CROPS", "--far", "1e-5"], 1, "needs at least 1000000 impostor pairs, has 1056"),
+        (["--images", "CROPS", "--far", "2"], 2, "a FAR of 2 makes no sense"),
+        (["--images", "CROPS", "--far", "low"], 2, "--far takes numbers"),
+        (["--images", "CROPS", "--labels", "missing.csv"], 1, "no readable label file"),
+        (["--far", "0.05"], 2, "give either --pairs with --root, or --images"),
+        (["--pairs", "p.csv", "--far", "0.05"], 2, "--pairs needs --root"),
+        (["--images", "CROPS", "--engine", "abacus"], 2, "unknown engine"),
+    ],
+)
+def test_bad_requests_change_nothing(
+    bitface: Run, model: Path, crops: Path, options: list[str], code: int, message: str
+) -> None:
+    before = model.read_bytes()
+    given = [str(crops) if word == "CROPS" else word for word in options]
+    found, out, err = bitface("calibrate", model, *given)
+    assert (found, out) == (code, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert model.read_bytes() == before
+
+
+def test_what_holds_no_threshold_says_so(bitface: Run, net: Path, model: Path, crops: Path) -> None:
+    pair = [crops / "p1" / "0.png", crops / "p1" / "1.png"]
+    code, _, err = bitface("verify", *pair, "--model", model, "--far", "1e-4")
+    assert code == 1
+    assert "no threshold for FAR 0.0001 is stored (none is); make one with bitface calibrate" in err
+    for command in (["verify", *pair, "--model", net, "--far", "1e-4"], ["calibrate", net, "--images", crops]):
+        code, _, err = bitface(*command)
+        assert code == 1
+        assert "no .bitface file" in err or "doesn't say how its input is normalised" in err
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        {"far": 1e-4},
+        {"far": 0, "threshold": 0.3},
+        {"far": 1e-4, "threshold": "0.3"},
+        {"far": 1e-4, "threshold": 3},
+        {"far": 1e-4, "threshold": 0.3, "engine": "abacus"},
+        {"far": 1e-4, "threshold": 0.3, "flip": "yes"},
+        {"far": 1e-4, "threshold": 0.3, "expected": {"low": 0.5, "high": 0.1}},
+        "0.3",
+    ],
+)
+def test_thresholds_of_a_tampered_file_are_refused(bitface: Run, model: Path, crops: Path, threshold: object) -> None:
+    from dataclasses import replace
+
+    details = artifact.read(model)
+    artifact.write(model, replace(details, thresholds=[threshold]))  # type: ignore[list-item]
+    code, out, err = bitface(
+        "verify", crops / "p1" / "0.png", crops / "p1" / "1.png", "--model", model, "--far", "1e-4"
+    )
+    assert (code, out) == (1, "")
+    assert "damaged" in err
+    assert err.count("\n") == 1
