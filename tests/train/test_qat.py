@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from bitface.errors import BitfaceError
 from bitface.graph import Network
+from bitface.losses import build_sum
 from bitface.quant import BitPlan
 from bitface.runtime import Embedder, Model
 from bitface.train import Method, Training, TrainingFaces, loop, train
+from bitface.train.qat import agreement, likeness
 from bitface.train.teacher import cached_targets
 from quant.small import Mixed, PreActivation, faces, network
 
@@ -134,3 +137,29 @@ def test_teacher_embeddings_are_computed_once(tmp_path: Path) -> None:
         file.write_bytes(b"damaged")
     assert np.array_equal(cached_targets(images, teach, "a", tmp_path), first)
     assert calls == [10] * 8
+
+
+def test_likeness_is_blind_to_a_common_turn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    teacher = torch.randn(20, 6, generator=generator)
+    turn = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
+    assert likeness(3 * teacher @ turn, teacher) == pytest.approx(1, abs=1e-6)
+    assert agreement(teacher @ turn, teacher) < 0.6
+    noisy = teacher + torch.randn(20, 6, generator=generator)
+    rows, others = (torch.nn.functional.normalize(one) for one in (noisy, teacher))
+    pairs = [(float(rows[i] @ rows[j]), float(others[i] @ others[j])) for i in range(20) for j in range(i)]
+    assert likeness(noisy, teacher) == pytest.approx(np.corrcoef(np.transpose(pairs))[0, 1], abs=1e-5)
+    assert likeness(teacher[:1], teacher[:1]) == likeness(torch.ones(5, 3), torch.ones(5, 3)) == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "keeps"),
+    [
+        ({"feature": 1.0}, True),
+        ({"arcface": 1.0}, False),
+        ({"arcface": 1.0, "feature": 0.1}, True),
+        ({"rcm": 1.0}, False),
+    ],
+)
+def test_losses_say_whether_embeddings_stay_in_place(loss: dict[str, float], keeps: bool) -> None:
+    assert build_sum(loss, 8, 3).keeps_direction == keeps

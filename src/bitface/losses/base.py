@@ -17,12 +17,15 @@ class Loss(nn.Module):
         name: what recipes call it.
         needs_labels: the labels must be identities; without them the loss has no meaning.
         uses_pairs: learns from several rows of one label in a batch: images of a person, or views of an image.
+        keeps_direction: brings embeddings to where the teacher's are. Others let all of them turn together, so that
+            only the similarities between faces tell how good a student is.
         wants_refresh: `refresh` must be called before the first step, and then once an epoch.
     """
 
     name: str = ""
     needs_labels: bool = False
     uses_pairs: bool = False
+    keeps_direction: bool = False
     wants_refresh: bool = False
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:

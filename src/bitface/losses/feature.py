@@ -39,6 +39,7 @@ class FeatureLoss(Loss):
     """
 
     name = "feature"
+    keeps_direction = True
 
     def __init__(self, form: str = "mse") -> None:
         super().__init__()

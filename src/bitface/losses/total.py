@@ -33,6 +33,7 @@ class Sum(Loss):
         self.weights = {name: number(name, "weight", weights.get(name), 1e-12, 1e12) for name in losses}
         self.needs_labels = any(loss.needs_labels for loss in losses.values())
         self.uses_pairs = any(loss.uses_pairs for loss in losses.values())
+        self.keeps_direction = any(loss.keeps_direction for loss in losses.values())
         self.wants_refresh = any(loss.wants_refresh for loss in losses.values())
         self.parts: dict[str, float] = {}
 

@@ -105,7 +105,9 @@ def train(
         network.preprocess,
         teach,
         targets,
-        evaluate=lambda: agreement(network, student, held_out, expected),
+        evaluate=lambda: (agreement if loss.keeps_direction else likeness)(
+            embedded(network, student, held_out), torch.from_numpy(expected)
+        ),
         run=fused(student),
     )
     expected = teach(held_out)
@@ -120,14 +122,28 @@ def train(
     return finished(network, student, calibrating, method.calibration), student.layers, history
 
 
-def agreement(network: Network, student: Student, images: np.ndarray, expected: np.ndarray) -> float:
-    """The mean cosine between a student's embeddings of faces and the teacher's, `[M, D]`."""
+def embedded(network: Network, student: Student, images: np.ndarray) -> torch.Tensor:
+    """The student's embeddings of uint8 faces, `[M, D]`."""
     assert network.preprocess is not None
-    cosines = []
+    parts = []
     with torch.no_grad():
         for start in range(0, len(images), _BATCH):
             inputs = torch.from_numpy(network.preprocess(images[start : start + _BATCH]))
-            found = student.graph(inputs.contiguous(memory_format=torch.channels_last))
-            wanted = torch.from_numpy(expected[start : start + _BATCH])
-            cosines.append(torch.nn.functional.cosine_similarity(found, wanted))
-    return float(torch.cat(cosines).mean())
+            parts.append(student.graph(inputs.contiguous(memory_format=torch.channels_last)))
+    return torch.cat(parts)
+
+
+def agreement(student: torch.Tensor, teacher: torch.Tensor) -> float:
+    """The mean cosine between a student's embeddings and its teacher's, `[M, D]` both."""
+    return float(torch.nn.functional.cosine_similarity(student, teacher).mean())
+
+
+def likeness(student: torch.Tensor, teacher: torch.Tensor) -> float:
+    """How alike student and teacher find each two faces: the correlation of their cosines, -1 to 1.
+
+    Turning all embeddings together changes nothing. 0 for fewer than three faces, or where all cosines are equal.
+    """
+    first, second = torch.triu_indices(len(student), len(student), 1)
+    cosines = [(rows @ rows.T)[first, second] for rows in map(torch.nn.functional.normalize, (student, teacher))]
+    table = torch.stack(cosines).double()
+    return float(torch.corrcoef(table)[0, 1].nan_to_num()) if table.shape[1] > 1 else 0.0
