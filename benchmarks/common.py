@@ -8,7 +8,7 @@ from typing import Any
 
 from bitface.data.assets import fetch
 from bitface.files import write_json
-from bitface.jobs import evaluate_model
+from bitface.jobs import EvaluateRequest, evaluate_model
 from bitface.runtime.machine import describe
 
 HERE = Path(__file__).parent
@@ -29,7 +29,7 @@ def networks() -> dict[str, tuple[Path, str | None]]:
 def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
     """One row's figures: LFW accuracy, and TAR over all pairs with subject-bootstrap intervals."""
     content, result = evaluate_model(
-        path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess
+        EvaluateRequest(path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess)
     )
     row: dict[str, Any] = {
         "LFW %": f"{result.accuracy.mean:.2%} ± {result.accuracy.std:.2%}",

@@ -6,7 +6,7 @@ import sys
 import typer
 
 import bitface
-from bitface.cli import assets, bench, calibrate, demo, evaluate, export, inspect, quantize, synth, verify
+from bitface.cli import assets, bench, calibrate, demo, evaluate, export, galleries, inspect, quantize, synth, verify
 from bitface.cli.console import errors
 from bitface.errors import BitfaceError
 
@@ -37,6 +37,8 @@ app.command("run")(quantize.run)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("verify")(verify.verify)
+app.command("enroll")(galleries.enroll)
+app.command("identify")(galleries.identify)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)

@@ -1,23 +1,29 @@
 """`bitface evaluate`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from bitface.cli.console import output, progress, remarks
+from bitface.cli.console import engine_of, fars_of, output, progress, remarks
 from bitface.errors import UsageError
-from bitface.evaluation import FARS
+from bitface.evaluation import FARS, VerificationResult
 from bitface.files import write_json
-from bitface.jobs import evaluate_model
-from bitface.runtime import ENGINES
+from bitface.jobs import EvaluateRequest, evaluate_model
+from bitface.jobs.suite import read_suite, run_suite
+from bitface.jobs.tables import percent
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
-    pairs: Annotated[Path, typer.Option(help="A CSV with the columns a, b, same, fold.")],
-    root: Annotated[Path, typer.Option(help="The folder that the paths in the CSV are relative to.")],
+    model: Annotated[
+        Path | None, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="A list of pairs (CSV, LFW's pairs.txt and its like), or a .bin pack.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder that the list's paths are relative to.")] = None,
+    part: Annotated[str | None, typer.Option(help="Of the folder of the CFP protocol: cfp-ff or cfp-fp.")] = None,
     all_pairs: Annotated[
         bool, typer.Option("--all-pairs", help="TAR, AUC and EER over all pairs of the images.")
     ] = False,
@@ -34,33 +40,62 @@ def evaluate(
         list[Path] | None,
         typer.Option(help="A folder of faces that the model was made with: what of them does the test show?"),
     ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="The float network: paired tests, its thresholds, and mixed galleries.")
+    ] = None,
+    groups: Annotated[
+        Path | None, typer.Option(help="A CSV with a column path or person, and attributes: figures for each group.")
+    ] = None,
+    suite: Annotated[Path | None, typer.Option(help="Instead: a YAML file of many models and protocols.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Of a suite: the folder of results and kept embeddings.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
 ) -> None:
     """Verify faces: accuracy over ten folds, AUC, EER and TAR at given FARs, each with its interval.
 
     bitface evaluate out/model.bitface --pairs pairs.csv --root images/ --all-pairs --far 1e-4,1e-5
+
+    bitface evaluate out/model.bitface --pairs lfw.bin --against net.onnx
+
+    bitface evaluate --suite suite.yaml --out results/
     """
-    if engine is not None and engine not in ENGINES:
-        raise UsageError(f"unknown engine '{engine}': use one of {', '.join(ENGINES)}")
+    if suite:
+        if model or pairs:
+            raise UsageError("a suite names its models and protocols itself; leave the model and --pairs out")
+        _suite(suite, out, json)
+        return
+    if model is None or pairs is None:
+        raise UsageError("name a model and --pairs, or a --suite")
+    if out:
+        raise UsageError("--out is for a --suite; --json writes the result of one model")
+    request = EvaluateRequest(
+        model, pairs, root, part, all_pairs, flip, engine_of(engine), fars_of(far, FARS), preprocess, threads, seed,
+        allow_skipped, used or (), against, groups,
+    )  # fmt: skip
     with progress() as steps:
-        content, result = evaluate_model(
-            model,
-            pairs,
-            root,
-            all_pairs=all_pairs,
-            flip=flip,
-            engine=engine,
-            fars=_fars(far),
-            preprocess=preprocess,
-            threads=threads,
-            seed=seed,
-            allow_skipped=allow_skipped,
-            used=used or (),
-            progress=steps("embedding"),
-        )
+        content, result = evaluate_model(request, steps)
     if json:
         write_json(json, content)
     remarks(content["notes"], content["warnings"])
+    _print(result)
+    _print_stored(content["stored_thresholds"])
+    if content["baseline"]:
+        _print_baseline(content["baseline"])
+    if content["groups"]:
+        _print_groups(content["groups"])
+
+
+def _suite(path: Path, out: Path | None, json: Path | None) -> None:
+    chosen = read_suite(path, out)
+    with progress() as steps:
+        content = run_suite(chosen, steps)
+    if json:
+        write_json(json, content)
+    remarks(content["notes"], content["warnings"])
+    output.print((chosen.out / "results.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    output.print(str(chosen.out / "results.json"), markup=False, soft_wrap=True)
+
+
+def _print(result: VerificationResult) -> None:
     accuracy, counts = result.accuracy, result.counts
     output.print(
         f"accuracy {accuracy.mean:.2%} ± {accuracy.std:.2%} over {len(accuracy.accuracies)} folds; over "
@@ -78,10 +113,48 @@ def evaluate(
     output.print(table)
 
 
-def _fars(text: str | None) -> tuple[float, ...]:
-    if text is None:
-        return FARS
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--far takes numbers such as 1e-3,1e-4, not '{text}'") from None
+def _print_stored(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        output.print(
+            f"the artifact's threshold for FAR {row['target']:g}, {row['threshold']:.4f}, has FAR {row['far']:.3g} and "
+            f"TAR {row['tar']:.2%} here",
+            soft_wrap=True,
+        )
+
+
+def _print_baseline(content: dict[str, Any]) -> None:
+    test = content["comparison"]["mcnemar"]
+    output.print(
+        f"beside {content['model']}: {test['flipped']} decisions differ, {test['b']} for the worse and {test['c']} for "
+        f"the better (McNemar p = {test['p']:.3g})",
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table("FAR", "TAR: baseline", "model", "change", "at the baseline's threshold: FAR", "TAR")
+    for row in content["comparison"]["differences"]:
+        bounds, reused = row["interval"], row["reused"]
+        change = f"{100 * row['change']:+.2f}"
+        change += f" [{100 * bounds['low']:+.2f}, {100 * bounds['high']:+.2f}]" if bounds else ""
+        rates = (f"{reused['far']:.3g}", f"{reused['tar']:.2%}") if reused else ("", "")
+        table.add_row(f"{row['far']:g}", f"{row['baseline']:.2%}", f"{row['model']:.2%}", change, *rates)
+    output.print(table)
+    names = [figure["name"] for figure in content["mixed"][0]["figures"] if figure["name"] not in ("AUC", "EER")]
+    mixed = Table("gallery", "probes", *names)
+    for cell in content["mixed"]:
+        shown = {figure["name"]: percent({**figure, "interval": None}) for figure in cell["figures"]}
+        mixed.add_row(cell["gallery"], cell["probe"], *(shown.get(name, "") for name in names))
+    output.print(mixed)
+
+
+def _print_groups(tables: dict[str, Any]) -> None:
+    """Both rates at everybody's threshold for the strictest FAR, for each group; of the baseline beside them."""
+    base = {(row["attribute"], row["group"]): row for row in tables.get("baseline", [])}
+    table = Table("group", "images", "FAR", "TAR", *(["baseline: FAR", "TAR"] if base else []))
+    for row in tables["model"]:
+        sides = [row, *([base[row["attribute"], row["group"]]] if base else [])]
+        cells: list[str] = []
+        for side in sides:
+            last = side["rates"][-1] if side["rates"] else None
+            cells += [f"{last['far']:.3g}", f"{last['tar']:.2%}"] if last else ["not supported", ""]
+        table.add_row(f"{row['attribute']}: {row['group']}", f"{row['images']:,}", *cells)
+    output.print(table)

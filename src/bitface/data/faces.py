@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
+from bitface.data.align import crop_face
 from bitface.data.images import ImageSkipped, read_image
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
@@ -26,10 +27,16 @@ Skipped = tuple[str, str]
 
 @dataclass(frozen=True)
 class FaceFile:
-    """An image below a source folder; `relative` is written with forward slashes on every system."""
+    """An image below a source folder; `relative` is written with forward slashes on every system.
+
+    Attributes:
+        landmarks: where the face is, five points (x, y) in pixels in the order of `align.TEMPLATE`: the image is a
+            photograph, and its crop is cut out by them. None: the image is the crop.
+    """
 
     root: Path
     relative: str
+    landmarks: tuple[tuple[float, float], ...] | None = None
 
     @property
     def path(self) -> Path:
@@ -160,7 +167,7 @@ def load_faces(
     resized = duplicates = 0
     for done, file in enumerate(files, start=1):
         try:
-            image, changed = _read_crop(file.path, size)
+            image, changed = _read_crop(file, size)
         except ImageSkipped as error:
             skipped.append((file.relative, error.reason))
         else:
@@ -196,7 +203,7 @@ def batches(
         valid = np.zeros(len(part), bool)
         for row, file in enumerate(part):
             try:
-                images[row], _ = _read_crop(file.path, size)
+                images[row], _ = _read_crop(file, size)
                 valid[row] = True
             except ImageSkipped as error:
                 if skipped is not None:
@@ -204,8 +211,13 @@ def batches(
         yield images, valid
 
 
-def _read_crop(path: Path, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
-    image = read_image(path)
+def _read_crop(file: FaceFile, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+    image = read_image(file.path)
+    if file.landmarks is not None:
+        try:
+            image = crop_face(image, np.array(file.landmarks, dtype=np.float64))
+        except (ValueError, cv2.error):
+            raise ImageSkipped("its landmarks don't span a face") from None
     height, width = image.shape[:2]
     if (height, width) == size:
         return image, False

@@ -7,10 +7,18 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.arrays import Bools
+from bitface.evaluation.allpairs import all_pairs
+from bitface.evaluation.arrays import Bools, Floats, score_array
+from bitface.evaluation.impostors import ImpostorArray
+from bitface.evaluation.intervals import wilson
 from bitface.evaluation.pairs import identity_of
+from bitface.evaluation.protocol import Embeddings, Figure
+from bitface.evaluation.results import LIST, Counts, ScoreSummary, VerificationResult, summarise
+from bitface.evaluation.similarity import row_scores, unit_rows
+from bitface.evaluation.verification_protocol import PairProtocol, PairResult
 
 _KEYS = ("path", "person", "identity")
 
@@ -95,3 +103,71 @@ class GroupRow:
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
         return dict(vars(self))
+
+
+def by_group(
+    protocol: PairProtocol, found: Embeddings, groups: Groups, overall: VerificationResult, seed: int = 0
+) -> list[GroupRow]:
+    """Every figure for each group: pairs whose two images both belong to it.
+
+    The thresholds of everybody decide in each group (FAR and TAR under `rates`), which is what people meet; TAR, AUC
+    and EER under `figures` are at thresholds of the group's own. Accuracy is that of the held-out decisions over all.
+
+    Args:
+        overall: the result on everybody, of the same protocol and embeddings.
+    """
+    unit, usable = unit_rows(found.values, found.valid)
+    pairs = protocol.pairs
+    people = np.array(pairs.identities)
+    fars = [point.far for point in overall.tar]
+    at = [float(point.threshold) for point in overall.tar if point.threshold is not None]
+    rows = []
+    for attribute, members in groups.members.items():
+        for group, inside in members.items():
+            listed = inside[pairs.left] & inside[pairs.right]
+            figures = []
+            if listed.any():
+                right = int(np.count_nonzero(overall.accuracy.correct[listed]))
+                total = int(np.count_nonzero(listed))
+                figures.append(Figure("accuracy", right / total, wilson(right, total)))
+            try:
+                summary = _summary(protocol, unit, usable, people, inside, fars, at, seed)
+            except BitfaceError as error:
+                shown = [figure.to_json() for figure in figures]
+                rows.append(GroupRow(attribute, group, int(inside.sum()), shown, [], str(error)))
+                continue
+            result = PairResult(overall.accuracy, summary, ())
+            figures += [figure for figure in result.figures() if figure.name != "accuracy"]
+            supported = [point.far for point in overall.tar if point.threshold is not None]
+            rates = [{"target": far, **one.to_json()} for far, one in zip(supported, summary.fixed, strict=True)]
+            rows.append(GroupRow(attribute, group, int(inside.sum()), [f.to_json() for f in figures], rates))
+    return rows
+
+
+def _summary(
+    protocol: PairProtocol,
+    unit: Floats,
+    usable: Bools,
+    people: NDArray[np.str_],
+    inside: Bools,
+    fars: list[float],
+    at: list[float],
+    seed: int,
+) -> ScoreSummary:
+    """The pairs within a group. Raises BitfaceError where it has none of one kind."""
+    if protocol.all_pairs:
+        return all_pairs(unit[inside], people[inside], fars, valid=usable[inside], seed=seed, at=at)
+    pairs = protocol.pairs
+    listed = inside[pairs.left] & inside[pairs.right]
+    left, right, same = pairs.left[listed], pairs.right[listed], pairs.same[listed]
+    scores = row_scores(unit, usable, left, right)
+    counts = Counts(
+        images=int(inside.sum()),
+        failed_images=int((inside & ~usable).sum()),
+        identities=None,
+        genuine=int(same.sum()),
+        impostor=int((~same).sum()),
+        failed_pairs=int((~(usable[left] & usable[right])).sum()),
+    )
+    genuine = score_array(scores[same], "genuine")
+    return summarise(genuine, ImpostorArray(scores[~same]), tuple(fars), LIST, counts, at)

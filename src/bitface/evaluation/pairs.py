@@ -1,19 +1,19 @@
-"""Lists of verification pairs: a CSV file with the columns `a,b,same,fold` and a folder of images."""
+"""Lists of verification pairs and a folder of images; see `pair_formats` for the forms that lists have."""
 
-import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Ints
+from bitface.evaluation.pair_formats import read_rows
+from bitface.evaluation.pair_rows import PairRow
 
 FOLDS = 10
-_SAME = {"1": True, "true": True, "0": False, "false": False}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,8 @@ class PairList:
         left, right: [P] int32, the two images of a pair as positions in `paths`.
         same: [P] bool, whether the pair is genuine (one person) or impostor (two).
         fold: [P] int64, the fold from 0 upwards.
+        notes: what is odd about the list, and no error.
+        people: [N], whom each image shows, where the list says so otherwise than by the images' folders.
     """
 
     paths: tuple[str, ...]
@@ -33,6 +35,8 @@ class PairList:
     right: NDArray[np.int32]
     same: Bools
     fold: Ints
+    notes: tuple[str, ...] = ()
+    people: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.same)
@@ -47,6 +51,11 @@ class PairList:
         """The number of impostor pairs."""
         return len(self) - self.genuine
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """[N], the person of each image: by the list where it says so, else by the folder (see `identity_of`)."""
+        return self.people or tuple(identity_of(path) for path in self.paths)
+
 
 def identity_of(path: str) -> str:
     """The person an image shows, by the name of the folder it lies in: `Person/img.jpg` is `Person`.
@@ -56,111 +65,91 @@ def identity_of(path: str) -> str:
     return PurePosixPath(path).parent.name
 
 
-def read_pairs(csv_path: Path | str, root: Path | str) -> PairList:
-    """Reads a list of pairs, and makes sure that every image is there.
+def read_pairs(path: Path | str, root: Path | str, part: str | None = None) -> PairList:
+    """Reads a list of pairs in any of the forms that `pair_formats` knows, and makes sure that every image is there.
 
-    The header names the columns `a`, `b` (image paths relative to `root`), `same` (0, 1, true or false) and
-    `fold` (any label), in any order; other columns are ignored. Folds are numbered from 0 in the order of
-    their labels, numerically if all are whole numbers. Without the column, genuine and impostor pairs are
-    each cut into ten contiguous blocks in the order of the file (fewer if one kind has fewer than ten pairs).
+    They are a CSV with the columns `a`, `b`, `same` and perhaps `fold`; LFW's `pairs.txt` and View-1 lists; the lists
+    of CALFW, CPLFW and SLLFW; lines `image image label`; flags in a `.npy` file; and the protocol folder of CFP. The
+    content tells which it is. Folds are numbered from 0 in the order of their labels, numerically if all are whole
+    numbers. Where a list has none, genuine and impostor pairs are each cut into ten contiguous blocks in the order of
+    the list (fewer if one kind has fewer than ten pairs); for published lists of ten folds that is what they are.
+
+    Args:
+        path: the list; for CFP its folder.
+        root: the folder that the images' paths start at.
+        part: of CFP: `cfp-ff` or `cfp-fp`.
 
     Raises:
-        BitfaceError: the file can't be read or decoded, has no pairs, only one kind of pair or only one
-            fold; a row is malformed (named by its line); a path leads out of `root`; images are missing.
+        BitfaceError: the list can't be read or recognised, has no pairs, only one kind of pair or only one
+            fold; a row is malformed or contradicts another (named by their lines); a path leads out of `root`;
+            images are missing.
+        UsageError: the part is wrong.
     """
-    csv_path, root = Path(csv_path), Path(root)
+    path, root = Path(path), Path(root)
     if not root.is_dir():
-        raise BitfaceError(f"{root}: no such folder; give the folder that the paths in {csv_path.name} start at")
-    left, right, same, labels = [], [], [], []
-    for a, b, is_same, label in _rows(csv_path):
-        left.append(a)
-        right.append(b)
-        same.append(is_same)
-        labels.append(label)
-    if not same:
-        raise BitfaceError(f"{csv_path}: holds no pairs; expected rows under the header a,b,same,fold")
-    if all(same) or not any(same):
-        kind = "genuine" if same[0] else "impostor"
-        raise BitfaceError(f"{csv_path}: holds only {kind} pairs; verification needs both kinds")
-    paths = tuple(sorted({*left, *right}))
-    _require_files(paths, root, csv_path)
-    position = {path: index for index, path in enumerate(paths)}
-    genuine = np.array(same, dtype=bool)
-    fold = _contiguous_folds(genuine) if labels[0] is None else _numbered([label or "" for label in labels])
+        raise BitfaceError(f"{root}: no such folder; give the folder that the paths in {path.name} start at")
+    return pair_list(read_rows(path, root, part), path, root)
+
+
+def pair_list(rows: Sequence[PairRow], path: Path, root: Path) -> PairList:
+    """The pairs of these rows. `path` is the list they are from, for messages. Raises BitfaceError as `read_pairs`."""
+    if not rows:
+        raise BitfaceError(f"{path}: holds no pairs; give a list with one pair at least of each kind")
+    genuine = np.array([row.same for row in rows], dtype=bool)
+    if genuine.all() or not genuine.any():
+        kind = "genuine" if rows[0].same else "impostor"
+        raise BitfaceError(f"{path}: holds only {kind} pairs; verification needs both kinds")
+    paths = tuple(sorted({image for row in rows for image in (row.a, row.b)}))
+    _require_files(paths, root, path, rows)
+    position = {image: index for index, image in enumerate(paths)}
+    left = np.array([position[row.a] for row in rows], dtype=np.int32)
+    right = np.array([position[row.b] for row in rows], dtype=np.int32)
+    notes = _repetitions(left, right, genuine, rows)
+    labels = [row.fold for row in rows if row.fold is not None]
+    fold = _numbered(labels) if labels else _contiguous_folds(genuine)
     if fold.max() == 0:
-        raise BitfaceError(f"{csv_path}: all pairs are in one fold; use at least two, or leave the column out")
-    return PairList(
-        paths=paths,
-        left=np.array([position[path] for path in left], dtype=np.int32),
-        right=np.array([position[path] for path in right], dtype=np.int32),
-        same=genuine,
-        fold=fold,
-    )
+        raise BitfaceError(f"{path}: all pairs are in one fold; use at least two, or leave the column out")
+    return PairList(paths, left, right, genuine, fold, notes, _people(rows, paths))
 
 
-def _rows(csv_path: Path) -> Iterator[tuple[str, str, bool, str | None]]:
-    """Yields `(a, b, same, fold label)` of every row; the label is None where there is no such column."""
-    try:
-        with open(csv_path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip().lower() for name in next(reader, [])]
-            columns = _columns(header, csv_path)
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                where = f"{csv_path}:{reader.line_num}"
-                if len(cells) != len(header):
-                    raise BitfaceError(f"{where}: {len(cells)} cells, but the header has {len(header)} columns")
-                yield _row({name: cells[at].strip() for name, at in columns.items()}, where)
-    except OSError as error:
-        raise BitfaceError(f"{csv_path}: can't be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise BitfaceError(f"{csv_path}: isn't UTF-8 text; save it as UTF-8") from error
-    except csv.Error as error:
-        raise BitfaceError(f"{csv_path}:{reader.line_num}: not a CSV row ({error})") from error
-
-
-def _columns(header: Sequence[str], csv_path: Path) -> dict[str, int]:
-    if not any(header):
-        raise BitfaceError(f"{csv_path}: is empty; expected the header a,b,same,fold and one pair per row")
-    for name in ("a", "b", "same", "fold"):
-        if header.count(name) > 1:
-            raise BitfaceError(f"{csv_path}: the header names the column {name} {header.count(name)} times")
-        if name not in header and name != "fold":
-            raise BitfaceError(f"{csv_path}: the header has no column {name}; expected a,b,same,fold")
-    return {name: header.index(name) for name in ("a", "b", "same", "fold") if name in header}
-
-
-def _row(cells: dict[str, str], where: str) -> tuple[str, str, bool, str | None]:
-    a, b = _relative(cells["a"], where), _relative(cells["b"], where)
-    if a == b:
-        raise BitfaceError(f"{where}: pairs {a} with itself; a pair needs two images")
-    if cells["same"].lower() not in _SAME:
-        raise BitfaceError(f"{where}: same is {cells['same']!r}; expected 0, 1, true or false")
-    if cells.get("fold") == "":
-        raise BitfaceError(f"{where}: fold is empty; give a label, or leave the whole column out")
-    return a, b, _SAME[cells["same"].lower()], cells.get("fold")
-
-
-def _relative(text: str, where: str) -> str:
-    """The path with forward slashes. Lists from either family of systems are held to the rules of both."""
-    if not text:
-        raise BitfaceError(f"{where}: an image path is empty")
-    windows, posix = PureWindowsPath(text), PurePosixPath(text.replace("\\", "/"))
-    if windows.anchor or posix.is_absolute() or ".." in posix.parts or "\0" in text:
-        raise BitfaceError(f"{where}: {text!r} leads out of the image folder; give paths relative to it")
-    if not posix.parts:
-        raise BitfaceError(f"{where}: {text!r} isn't an image path")
-    return str(posix)
-
-
-def _require_files(paths: Sequence[str], root: Path, csv_path: Path) -> None:
-    missing = [path for path in paths if not os.path.isfile(root / path)]
+def _require_files(paths: Sequence[str], root: Path, list_path: Path, rows: Sequence[PairRow]) -> None:
+    missing = {path for path in paths if not os.path.isfile(root / path)}
     if missing:
+        where, first = next((row.where, path) for row in rows for path in (row.a, row.b) if path in missing)
         raise BitfaceError(
-            f"{csv_path}: {len(missing)} of {len(paths)} images aren't in {root}, first {missing[0]}; "
-            "check the image folder"
+            f"{where}: {len(missing)} of {len(paths)} images aren't in {root}, first {first}; check the image folder"
         )
+
+
+def _repetitions(
+    left: NDArray[np.int32], right: NDArray[np.int32], same: Bools, rows: Sequence[PairRow]
+) -> tuple[str, ...]:
+    """A note on pairs that are listed again, in either order. Raises BitfaceError where the second says otherwise."""
+    low, high = np.minimum(left, right).astype(np.int64), np.maximum(left, right).astype(np.int64)
+    _, first, pair = np.unique(low * (high.max() + 1) + high, return_index=True, return_inverse=True)
+    before = first[pair]
+    wrong = np.flatnonzero(same != same[before])
+    if len(wrong):
+        row, other = rows[wrong[0]], rows[before[wrong[0]]]
+        kinds = ("a genuine", "an impostor") if row.same else ("an impostor", "a genuine")
+        raise BitfaceError(
+            f"{row.where}: {row.a} and {row.b} are {kinds[0]} pair here and {kinds[1]} one in {other.where}"
+        )
+    again = np.flatnonzero(before != np.arange(len(rows)))
+    if not len(again):
+        return ()
+    row, other = rows[again[0]], rows[before[again[0]]]
+    count = f"{len(again)} pairs are" if len(again) > 1 else "1 pair is"
+    return (f"{count} listed again, first {row.a} and {row.b} in {row.where} as in {other.where}; each time counts",)
+
+
+def _people(rows: Sequence[PairRow], paths: Sequence[str]) -> tuple[str, ...] | None:
+    people: dict[str, str] = {}
+    for row in rows:
+        if row.people is None:
+            return None
+        people[row.a], people[row.b] = row.people
+    return tuple(people[path] for path in paths)
 
 
 def _contiguous_folds(same: Bools) -> Ints:

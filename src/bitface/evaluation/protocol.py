@@ -72,15 +72,15 @@ class Result(Protocol):
 
 
 class FaceProtocol(Protocol):
-    """A protocol whose files have been read.
+    """A protocol whose files have been read."""
 
-    Attributes:
-        name: what a table calls it.
-        paths: the N distinct images, relative to the root folder, with forward slashes.
-    """
+    @property
+    def name(self) -> str:
+        """What a table calls it."""
 
-    name: str
-    paths: tuple[str, ...]
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The N distinct images, relative to the root folder, with forward slashes."""
 
     def score(
         self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float], seed: int = 0

@@ -7,10 +7,11 @@ threads or the engine; ties go to the lower row. Where nearly all scores of a bl
 model), the whole block is formed again. Memory is bounded by a block: a gallery may be a memory-mapped file.
 """
 
+import importlib
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,7 +25,7 @@ LARGE = 100_000
 """Gallery rows from which faiss is used where it is installed."""
 
 _PROBES = 4096
-_BLOCK = {"numpy": 2048, "faiss": 16384}
+_BLOCK = {"numpy": 1024, "faiss": 16384}
 _SPARE = 16
 _PAIRS = 1 << 14
 
@@ -74,9 +75,7 @@ class EmbeddingRows:
 
 def as_rows(vectors: Rows | ArrayLike, valid: ArrayLike | None = None) -> Rows:
     """The vectors as `Rows`: a matrix is wrapped, anything else is taken to be `Rows` already."""
-    if hasattr(vectors, "unit"):
-        return vectors  # type: ignore[return-value]
-    return EmbeddingRows(vectors, valid)  # type: ignore[arg-type]
+    return cast(Rows, vectors) if hasattr(vectors, "unit") else EmbeddingRows(vectors, valid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,9 +281,8 @@ class Products:
 
     def faiss_best(self, k: int) -> tuple[Single, Ints]:
         """The k best rows of each probe by faiss: rough scores, descending, and rows, [P, k] each."""
-        import faiss
-
-        index: Any = faiss.IndexFlatIP(self._single.shape[1])
+        faiss: Any = importlib.import_module("faiss")
+        index = faiss.IndexFlatIP(self._single.shape[1])
         index.add(self._single_rows)
         return index.search(self._single, k)
 
@@ -308,7 +306,7 @@ class _Best:
         short = np.flatnonzero(np.isneginf(limit))
         if len(short) and k == self._k:
             kth = np.partition(products.rough[short], len(names) - k, axis=1)[:, len(names) - k]
-            limit[short] = kth - products.margin
+            limit[short] = kth.astype(np.float64) - products.margin
         if np.isposinf(limit).all():
             return
         found = products.at_least(limit, most=4 * k * len(limit) + (1 << 16))
@@ -324,8 +322,8 @@ class _Best:
         """Takes in what faiss finds; what limits remain, infinite for the probes that are done with."""
         k = min(self._k + _SPARE, len(names))
         rough, rows = products.faiss_best(k)
-        limit = np.maximum(limit, rough[:, self._k - 1] - products.margin)
-        # What faiss leaves out scores no more than the last that it names. Is that too low to matter, nothing is lost.
+        limit = np.maximum(limit, rough[:, self._k - 1].astype(np.float64) - products.margin)
+        # What faiss leaves out scores no more than the last that it names: where that is too low, nothing is lost.
         whole = (rough[:, -1] < limit - 2 * products.margin) | (k == len(names))
         probes, columns = np.nonzero(whole[:, None] & (rough >= (limit - products.margin)[:, None]))
         chosen = rows[probes, columns]

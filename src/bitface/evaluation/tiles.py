@@ -1,7 +1,7 @@
-"""Impostor scores of all pairs of N images, formed tile by tile and never kept.
+"""Impostor scores of all pairs of N images, or of all images on one side with all on another, formed tile by tile.
 
 Each question is answered by one pass over the tiles: a histogram once, then exact work on the few scores in
-those of its bins that matter. Memory is bounded by a tile and the histogram, whatever N. The scores
+those of its bins that matter. Scores are never kept: memory is bounded by a tile and the histogram, whatever N. They
 don't depend on the tiles (see `similarity`), nor does any answer.
 """
 
@@ -20,7 +20,7 @@ _HELD = 1 << 20
 
 
 class TiledImpostors:
-    """The impostor scores among all pairs of the given rows; see `impostors.ImpostorScores`.
+    """The impostor scores among all pairs of the given rows, or between two sides; see `impostors.ImpostorScores`.
 
     Args:
         unit: [N, D], usable unit vectors from `unit_rows`.
@@ -28,6 +28,8 @@ class TiledImpostors:
         failed: further impostor pairs, those that touch a failed image, all of which score -1.
         block: rows and columns of a tile; 24 bytes of memory for each of its block² pairs.
         held: the most scores of one bin that are kept for sorting; a fuller bin is cut finer first.
+        probe: `(unit, subject)` of another side, [M, D] and [M]. Every row then meets every one of these, and an
+            impostor pair is two of different subjects.
     """
 
     def __init__(
@@ -37,8 +39,11 @@ class TiledImpostors:
         failed: int = 0,
         block: int = 1024,
         held: int = _HELD,
+        probe: tuple[Floats, NDArray[np.integer]] | None = None,
     ) -> None:
         self._unit, self._subject, self._failed = unit, subject, failed
+        self._other, self._other_subject = probe or (unit, subject)
+        self._one_sided = probe is None
         self._block, self._held = block, held
         self._histogram = np.zeros(_BINS + 1, dtype=np.int64)
         for scores, impostor in self._tiles():
@@ -94,6 +99,8 @@ class TiledImpostors:
     def highest(self, count: int) -> tuple[Floats, Ints, Ints]:
         """At least the `count` highest scores where a bin allows it, descending, with the rows of each pair.
 
+        With two sides the first row is one of the first side, the second one of the probes.
+
         A bin too full to be kept is left out with all below it, and fewer come back.
         """
         from_top = np.cumsum(self._histogram[::-1])
@@ -117,13 +124,13 @@ class TiledImpostors:
     def _placed_tiles(self) -> Iterator[tuple[Floats, Bools, int, int]]:
         size = self._block
         for top in range(0, len(self._unit), size):
-            for side in range(top, len(self._unit), size):
+            for side in range(top if self._one_sided else 0, len(self._other), size):
                 rows, columns = slice(top, top + size), slice(side, side + size)
-                scores = self._unit[rows] @ self._unit[columns].T
+                scores = self._unit[rows] @ self._other[columns].T
                 np.clip(scores, -1.0, 1.0, out=scores)
-                impostor = self._subject[rows, None] != self._subject[None, columns]
-                # On the diagonal every pair stands twice.
-                yield scores, np.triu(impostor, 1) if side == top else impostor, top, side
+                impostor = self._subject[rows, None] != self._other_subject[None, columns]
+                # On the diagonal of one side every pair stands twice.
+                yield scores, np.triu(impostor, 1) if self._one_sided and side == top else impostor, top, side
 
     def _tiles(self) -> Iterator[tuple[Floats, Bools]]:
         for scores, impostor, _, _ in self._placed_tiles():

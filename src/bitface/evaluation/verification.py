@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.allpairs import evaluate_all_pairs
-from bitface.evaluation.arrays import flags, score_array
+from bitface.evaluation.allpairs import check_sides, evaluate_all_pairs, side_scores
+from bitface.evaluation.arrays import Floats, flags, score_array
 from bitface.evaluation.folds import fold_accuracy
 from bitface.evaluation.health import diagnose
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.operating import FARS, check_fars
 from bitface.evaluation.pairs import PairList
 from bitface.evaluation.results import LIST, Counts, VerificationResult, summarise
-from bitface.evaluation.similarity import matrix, row_scores, unit_rows
+from bitface.evaluation.similarity import matrix, unit_rows
 
 
 def verify(
@@ -26,8 +26,13 @@ def verify(
     valid: ArrayLike | None = None,
     seed: int = 0,
     at: Sequence[float] = (),
+    probe: ArrayLike | None = None,
+    probe_valid: ArrayLike | None = None,
 ) -> VerificationResult:
     """Cross-validated accuracy over the list, and AUC, EER and TAR at each FAR.
+
+    With the embeddings of a second model as `probe`, those of the first are the enrolled side: the left image of a
+    pair is taken from the first model and the right one from the second.
 
     Args:
         embeddings: [N, D], one per image in the order of `pairs.paths`, any length of the vectors.
@@ -39,6 +44,7 @@ def verify(
             embedding is zero or not finite, score -1 and are counted.
         seed: of the bootstrap by subject.
         at: thresholds found elsewhere, at which to report both error rates.
+        probe, probe_valid: the same images by another model, [N, D] and [N].
 
     Raises:
         BitfaceError: the embeddings don't fit the list; see `allpairs.evaluate_all_pairs` for all pairs.
@@ -48,28 +54,39 @@ def verify(
     rows = matrix(embeddings)
     if len(rows) != len(pairs.paths):
         raise BitfaceError(f"{len(rows)} embeddings for {len(pairs.paths)} images of the list; give one for each")
+    others = rows if probe is None else matrix(probe)
+    check_sides(rows, others)
     unit, usable = unit_rows(rows, valid)
-    scores = row_scores(unit, usable, pairs.left, pairs.right)
+    other, other_usable = (unit, usable) if probe is None else unit_rows(others, probe_valid)
+    scores = side_scores((unit, usable), (other, other_usable), pairs.left, pairs.right)
     accuracy = fold_accuracy(scores, pairs.same, pairs.fold)
     if all_pairs:
-        summary = evaluate_all_pairs(pairs, rows, targets, valid=valid, seed=seed, at=at)
+        summary = evaluate_all_pairs(
+            pairs, rows, targets, valid=valid, seed=seed, at=at, probe=probe, probe_valid=probe_valid
+        )
     else:
         counts = Counts(
             images=len(rows),
-            failed_images=int(np.count_nonzero(~usable)),
+            failed_images=int(np.count_nonzero(~(usable & other_usable))),
             identities=None,
             genuine=pairs.genuine,
             impostor=pairs.impostor,
-            failed_pairs=int(np.count_nonzero(~(usable[pairs.left] & usable[pairs.right]))),
+            failed_pairs=int(np.count_nonzero(~(usable[pairs.left] & other_usable[pairs.right]))),
         )
         genuine = score_array(scores[pairs.same], "genuine")
         summary = summarise(genuine, ImpostorArray(scores[~pairs.same]), targets, LIST, counts, at)
-    delivered = rows if valid is None else rows[flags(valid, len(rows), "valid")]
-    warnings = diagnose(delivered)
+    warnings = diagnose(_delivered(rows, valid))
+    if probe is not None:
+        warnings = [f"gallery: {warning}" for warning in warnings]
+        warnings += [f"probes: {warning}" for warning in diagnose(_delivered(others, probe_valid))]
     if summary.counts.failed_images:
         warnings.insert(
             0,
-            f"{summary.counts.failed_images} of {len(rows)} images have no usable embedding; "
-            f"their {summary.counts.failed_pairs} pairs score -1",
+            f"{summary.counts.failed_images} of {len(rows)} images have no usable embedding"
+            f"{'' if probe is None else ' by both models'}; their {summary.counts.failed_pairs} pairs score -1",
         )
     return VerificationResult(accuracy, summary, tuple(warnings))
+
+
+def _delivered(rows: Floats, valid: ArrayLike | None) -> Floats:
+    return rows if valid is None else rows[flags(valid, len(rows), "valid")]

@@ -1,11 +1,13 @@
 """The commands as functions: files in, files and plain results out. Everything they do is done by the other rooms.
 
 `quantize` makes an artifact, by calibration or by training, and proves it; `pretrain` makes a teacher; `recipe` reads
-trainings from files; `evaluate` verifies a model on a pair list; `demo` shows the whole way on the default assets.
+trainings from files; `evaluate` verifies a model on a pair
+list, beside another one where asked; `suite` puts many models to many protocols; `calibrate` finds thresholds and
+`verify` decides by them; `demo` shows the whole way on the default assets.
 """
 
-from bitface.jobs.evaluate import evaluate_model
+from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.pretrain import PretrainRequest, pretrain
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
 
-__all__ = ["PretrainRequest", "QuantizeRequest", "evaluate_model", "pretrain", "quantize_model"]
+__all__ = ["EvaluateRequest", "PretrainRequest", "QuantizeRequest", "evaluate_model", "pretrain", "quantize_model"]

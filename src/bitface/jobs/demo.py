@@ -9,7 +9,7 @@ from bitface.data.assets import ASSETS, fetch
 from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import make_faces, write_faces
 from bitface.files import write_json
-from bitface.jobs.evaluate import evaluate_model
+from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
 from bitface.jobs.result import report_of
 from bitface.jobs.steps import Steps, silent
@@ -95,12 +95,8 @@ def _on_lfw(path: Path, label: str, steps: Steps) -> dict[str, Any]:
     folder = lfw_folder()
     assert folder is not None
     content, _ = evaluate_model(
-        path,
-        folder / "pairs.csv",
-        folder / "images",
-        all_pairs=True,
-        fars=(1e-3, 1e-4, 1e-5),
-        progress=steps(f"LFW: {label}"),
+        EvaluateRequest(path, folder / "pairs.csv", folder / "images", all_pairs=True, fars=(1e-3, 1e-4, 1e-5)),
+        lambda name: steps(f"LFW: {label}: {name}"),
     )
     return {"label": f"{label} on LFW (OpenVINO)", "result": content}
 

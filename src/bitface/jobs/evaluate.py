@@ -1,7 +1,8 @@
-"""`bitface evaluate`: a model and a pair list in, accuracy and operating points out."""
+"""`bitface evaluate`: a model and a list of pairs in, accuracy and operating points out; beside another model, too."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,99 +10,145 @@ import numpy as np
 
 import bitface
 from bitface.data.duplicates import codes_of
-from bitface.data.faces import FaceFile, check_skipped, load_faces
-from bitface.errors import BitfaceError
-from bitface.evaluation import FARS, VerificationResult, read_pairs, verify
-from bitface.jobs.faces import settle_preprocess
+from bitface.data.faces import FaceFile
+from bitface.evaluation import FARS, VerificationResult
+from bitface.evaluation.compare import compare
+from bitface.evaluation.groups import by_group, read_groups
+from bitface.evaluation.mixed import matrix
+from bitface.evaluation.protocol import Embeddings
+from bitface.jobs.embed import Prepared, embed, prepare
 from bitface.jobs.overlap import overlap, used_faces
-from bitface.runtime import Embedder, open_model
+from bitface.jobs.protocols import listed_pairs
+from bitface.jobs.steps import Steps, silent
 from bitface.runtime.embedder import Engine
 from bitface.runtime.machine import describe
 
-Progress = Callable[[int, int], None]
-_RANKED = 48
 
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What to evaluate on what; the options of `bitface evaluate`.
 
-def evaluate_model(
-    model_path: Path,
-    pairs_csv: Path,
-    root: Path,
-    *,
-    all_pairs: bool = False,
-    flip: bool = False,
-    engine: Engine | None = None,
-    fars: Sequence[float] = FARS,
-    preprocess: str | None = None,
-    threads: int | None = None,
-    seed: int = 0,
-    allow_skipped: bool = False,
-    used: Sequence[Path] = (),
-    progress: Progress | None = None,
-) -> tuple[dict[str, Any], VerificationResult]:
-    """Verification over a pair list (see `evaluation.verify`).
-
-    Args:
+    Attributes:
+        pairs, root, part: a list in any form, see `jobs.protocols.listed_pairs`.
+        all_pairs: TAR, AUC and EER over all pairs of the list's images.
         used: folders of the faces that the model was made with, to flag what the test shares with them; see
             `jobs.overlap.used_faces`.
+        against: another model on the same pairs, the baseline: paired tests, what its thresholds do on the model, and
+            mixed galleries.
+        groups: a CSV of attributes; every figure for each group, of the baseline too.
+    """
+
+    model: Path
+    pairs: Path
+    root: Path | None = None
+    part: str | None = None
+    all_pairs: bool = False
+    flip: bool = False
+    engine: Engine | None = None
+    fars: Sequence[float] = FARS
+    preprocess: str | None = None
+    threads: int | None = None
+    seed: int = 0
+    allow_skipped: bool = False
+    used: Sequence[Path] = ()
+    against: Path | None = None
+    groups: Path | None = None
+
+
+def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dict[str, Any], VerificationResult]:
+    """Verification over a list of pairs (see `evaluation.verify`).
 
     Returns:
         The content of the JSON file, and the result itself.
 
     Raises:
-        BitfaceError: the model, the list or the images can't be used.
+        BitfaceError: the models, the list, the groups or the images can't be used.
     """
-    pairs = read_pairs(pairs_csv, root)
-    model = open_model(model_path, preprocess)
-    files = [FaceFile(Path(root), path) for path in pairs.paths]
-    notes = list(model.network.notes)
-    warnings: list[str] = []
-    if not model.integer:
-        step = max(1, len(files) // _RANKED)
-        sample = load_faces(files[::step][:_RANKED], model.network.size).images
-        network, more, warnings = settle_preprocess(model.network, sample, preprocess)
-        notes += more
-        assert network.preprocess is not None
-        model = model.with_preprocess(network.preprocess)
-    embedder = Embedder(model, engine or model.profile or "openvino", threads)
-    skipped: list[tuple[str, str]] = []
-    known = used_faces(model, used, embedder)
+    protocol, root = listed_pairs(request.pairs, request.root, request.part, request.all_pairs)
+    groups = read_groups(request.groups, protocol.paths) if request.groups else None
+    files = [FaceFile(root, path) for path in protocol.paths]
+    ready = prepare(request.model, files, request.engine, request.threads, request.preprocess)
+    base = _baseline(request, files)
+    warnings = list(ready.warnings)
+    known = used_faces(ready.embedder.model, request.used, ready.embedder)
     codes: list[np.ndarray] = []
     watch = (lambda images: codes.append(codes_of(images))) if known else None
     started = time.perf_counter()
-    embeddings, valid = embedder.embed_files(files, flip, skipped, progress, watch)
-    embedding_seconds = time.perf_counter() - started
-    check_skipped(skipped, len(files), allow_skipped)
-    if not np.any(valid):
-        raise BitfaceError(f"{root}: not one image of the list can be used; the first: {skipped[0][1]}")
-    result = verify(embeddings, pairs, fars, all_pairs, valid=valid, seed=seed)
+    found, skipped = embed(
+        ready.embedder, files, request.flip, request.allow_skipped, steps("embedding"), watch
+    )  # fmt: skip
+    expected: Embeddings | None = None
+    if base:
+        expected, _ = embed(
+            base.embedder, files, request.flip, request.allow_skipped, steps("embedding with the baseline")
+        )
+    embedded = time.perf_counter()
+    details = ready.embedder.model.details
+    stored = details.thresholds if details else []
+    own = protocol.score(expected, fars=request.fars, seed=request.seed) if expected else None
+    reused = [float(point.threshold or 0) for point in own.tar if point.supported] if own else []
+    result = protocol.score(
+        found, fars=request.fars, seed=request.seed, at=[*reused, *(float(one["threshold"]) for one in stored)]
+    )
+    fixed = result.summary.fixed
+    beside: dict[str, Any] | None = None
+    if own and expected and base:
+        beside = {
+            "model": str(request.against),
+            "fingerprint": base.embedder.fingerprint,
+            **own.to_json(),
+            "comparison": compare(own, result, fixed[: len(reused)], seed=request.seed).to_json(),
+            "mixed": [cell.to_json() for cell in matrix(protocol, expected, found, request.fars, request.seed)],
+        }
+    tables: dict[str, Any] | None = None
+    if groups:
+        sides = [("model", found, result), *([("baseline", expected, own)] if expected and own else [])]
+        tables = {
+            name: [row.to_json() for row in by_group(protocol, side, groups, figures, request.seed)]
+            for name, side, figures in sides
+        }
+        if groups.unknown:
+            warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
     shared: dict[str, Any] | None = None
     if known:
         strictest = [point.threshold for point in result.tar if point.threshold is not None]
+        good = np.ones(len(files), bool) if found.valid is None else found.valid
         # An image that can't be read shows nobody.
-        names = [path for path, good in zip(pairs.paths, valid, strict=True) if good]
+        names = [path for path, usable in zip(protocol.paths, good, strict=True) if usable]
         shared, flagged = overlap(
-            known, np.concatenate(codes)[valid], names, embeddings[valid], max(strictest, default=None)
+            known, np.concatenate(codes)[good], names, found.values[good], max(strictest, default=None)
         )
         warnings += flagged
     content = {
         "bitface": bitface.__version__,
-        "model": str(model_path),
-        "kind": model.kind,
-        "fingerprint": embedder.fingerprint,
-        "engine": embedder.engine,
-        "precision": "integer" if model.integer else "f32",
-        "preprocess": embedder.preprocess.name,
-        "flip": flip,
-        "pairs": str(pairs_csv),
+        "model": str(request.model),
+        "kind": ready.embedder.model.kind,
+        "fingerprint": ready.embedder.fingerprint,
+        "engine": ready.embedder.engine,
+        "precision": "integer" if ready.embedder.model.integer else "f32",
+        "preprocess": ready.embedder.preprocess.name,
+        "flip": request.flip,
+        "pairs": str(request.pairs),
         **result.to_json(curve=True),
+        "stored_thresholds": [
+            {"target": one["far"], **rates.to_json()} for one, rates in zip(stored, fixed[len(reused) :], strict=True)
+        ],
+        "baseline": beside,
+        "groups": tables,
         "overlap": shared,
-        "notes": notes,
-        "warnings": [*warnings, *result.warnings],
+        "notes": [*ready.notes, *protocol.pairs.notes],
+        "warnings": [*warnings, *(base.warnings if base else ()), *result.warnings],
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "seconds": {
-            "embedding": round(embedding_seconds, 2),
-            "scoring": round(time.perf_counter() - started - embedding_seconds, 2),
+            "embedding": round(embedded - started, 2),
+            "scoring": round(time.perf_counter() - embedded, 2),
         },
         "machine": describe(),
     }
     return content, result
+
+
+def _baseline(request: EvaluateRequest, files: Sequence[FaceFile]) -> Prepared | None:
+    if request.against is None:
+        return None
+    return prepare(request.against, files, request.engine, request.threads, request.preprocess)

@@ -1,0 +1,69 @@
+"""`bitface enroll` and `bitface identify`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitface.cli.console import engine_of, output, progress, remarks
+from bitface.files import write_json
+from bitface.jobs import galleries
+
+
+def enroll(
+    model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
+    images: Annotated[list[Path], typer.Option(help="A folder of aligned crops, one folder for each person.")],
+    out: Annotated[Path, typer.Option(help="The gallery file to write (.safetensors).")],
+    int8: Annotated[bool, typer.Option("--int8", help="A quarter of the bytes, one scale for each vector.")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Add the mirrored image's embedding.")] = False,
+    engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
+    ] = False,
+) -> None:
+    """Embed faces into a gallery file that knows the model it was made with.
+
+    bitface enroll out/model.bitface --images people/ --out gallery.safetensors
+    """
+    with progress() as steps:
+        result = galleries.enroll(
+            model, images, out, int8=int8, flip=flip, engine=engine_of(engine), threads=threads, preprocess=preprocess,
+            allow_skipped=allow_skipped, steps=steps,
+        )  # fmt: skip
+    remarks(result["notes"], result["warnings"])
+    output.print(
+        f"{result['images']:,} images of {result['people']:,} people, {result['precision']}, "
+        f"{result['bytes']:,} bytes\n{out}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def identify(
+    probes: Annotated[list[Path], typer.Argument(help="Photographs, or aligned crops.")],
+    gallery: Annotated[Path, typer.Option(help="A file of bitface enroll.")],
+    model: Annotated[Path, typer.Option(help="The model that the gallery was made with.")],
+    top: Annotated[int, typer.Option(min=1, help="People named for each photograph.")] = 5,
+    far: Annotated[
+        float | None, typer.Option(help="Name nobody below the artifact's threshold for this false accept rate.")
+    ] = None,
+    allow_mixed: Annotated[
+        bool, typer.Option("--allow-mixed", help="The gallery is another model's: float, and the probes' integer.")
+    ] = False,
+    preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the answers to this file.")] = None,
+) -> None:
+    """Say who of a gallery is on each photograph. Photographs that aren't crops of a face are aligned.
+
+    bitface identify a.jpg --gallery gallery.safetensors --model out/model.bitface --far 1e-4
+    """
+    answers = galleries.identify_images(
+        probes, gallery, model, top=top, far=far, allow_mixed=allow_mixed, preprocess=preprocess
+    )
+    if json:
+        write_json(json, answers)
+    for answer in answers:
+        people = ", ".join(f"{one['id']} {one['similarity']:.4f}" for one in answer["people"]) or "nobody"
+        output.print(f"{answer['image']}: {people}", markup=False, soft_wrap=True)

@@ -1,0 +1,117 @@
+"""Verification sets packed into one `.bin` file, as InsightFace hands them around.
+
+Such a file is a pickle of `(images, same)`: the encoded images, two in a row for each pair, and a flag for each pair.
+It is read as `plain_pickle` does, which runs nothing.
+"""
+
+import csv
+import io
+import mmap
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bitface.data.plain_pickle import Refused, Span, load
+from bitface.errors import BitfaceError
+from bitface.files import cache_folder, sha256_of
+
+SUFFIX = ".bin"
+LIST = "pairs.csv"
+FOLDS = 10
+
+_MAGIC = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"BM": ".bmp", b"GIF8": ".gif"}
+
+
+def is_pack(path: Path) -> bool:
+    """Whether a path names a file that is read as a pack."""
+    return path.name.lower().endswith(SUFFIX) and not path.is_dir()
+
+
+def unpacked_pack(path: Path) -> tuple[Path, Path]:
+    """The folder with the images of a pack, and the list of its pairs there: a CSV with the columns a,b,same,fold.
+
+    Both are made at the first call and kept in the cache by the file's hash. The images are written as they are
+    encoded, numbered in the order of the pack. The ten folds are contiguous, in the order of the pairs, and differ by
+    one pair at most, the longer ones first, as InsightFace cuts them (scikit-learn's KFold without shuffling).
+
+    Raises:
+        BitfaceError: the file can't be read, is no such pickle or a damaged one, asks for anything but lists, tuples,
+            bytes and numbers, or its parts don't fit each other.
+    """
+    path = Path(path)
+    try:
+        folder = cache_folder() / "packs" / sha256_of(path)[:16]
+        if folder.is_dir():
+            return folder, folder / LIST
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
+            if path.stat().st_size == 0:
+                raise Refused("is empty")
+            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                _write(data, *_parts(load(data)), temporary)
+            temporary.chmod(0o755)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                # Another process may have been faster.
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except Refused as error:
+        raise BitfaceError(f"{path}: {error}") from error
+    except OSError as error:
+        raise BitfaceError(f"{path}: can't be unpacked ({error.strerror or error})") from error
+    return folder, folder / LIST
+
+
+def _parts(value: Any) -> tuple[list[Span], list[bool]]:
+    """Images and flags, out of what the pickle built."""
+    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(v, list | tuple) for v in value):
+        raise Refused("holds something else than a list of images and a list of flags; give an InsightFace .bin pack")
+    images, same = value
+    for index, image in enumerate(images):
+        if not isinstance(image, Span):
+            raise Refused(f"image {index} is no string of bytes; pack the images as they are encoded in files")
+    for index, flag in enumerate(same):
+        if not isinstance(flag, int) or flag not in (0, 1):
+            raise Refused(f"the flag of pair {index} is neither true nor false")
+    if not same or len(images) != 2 * len(same):
+        raise Refused(f"holds {len(images)} images for {len(same)} pairs; expected two for each")
+    return list(images), [bool(flag) for flag in same]
+
+
+def _write(data: mmap.mmap, images: list[Span], same: list[bool], folder: Path) -> None:
+    names: dict[Span, str] = {}
+    for index, image in enumerate(images):
+        # What a pickle refers to again is one file: the folder can't outgrow the pack.
+        if image not in names:
+            content = image.read(data)
+            names[image] = f"{index:06}{_extension(content, index)}"
+            (folder / names[image]).write_bytes(content)
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("a", "b", "same", "fold"))
+    for index, (flag, fold) in enumerate(zip(same, _folds(len(same)), strict=True)):
+        a, b = names[images[2 * index]], names[images[2 * index + 1]]
+        if a == b:
+            raise Refused(f"pair {index} is one image with itself")
+        rows.writerow((a, b, int(flag), fold))
+    (folder / LIST).write_text(text.getvalue(), encoding="utf-8")
+
+
+def _folds(pairs: int) -> Iterator[int]:
+    for fold in range(FOLDS):
+        yield from [fold] * (pairs // FOLDS + (fold < pairs % FOLDS))
+
+
+def _extension(content: bytes, index: int) -> str:
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return ".webp"
+    for magic, extension in _MAGIC.items():
+        if content.startswith(magic):
+            return extension
+    raise Refused(f"image {index} begins with {content[:8]!r}: neither JPEG nor PNG, nor another image that is known")

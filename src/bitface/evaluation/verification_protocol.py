@@ -1,0 +1,79 @@
+"""Verification over a list of pairs, or over all pairs of its images, as a protocol."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bitface.evaluation.operating import FARS
+from bitface.evaluation.pairs import PairList
+from bitface.evaluation.protocol import Embeddings, Figure, both_sides
+from bitface.evaluation.results import VerificationResult
+from bitface.evaluation.verification import verify
+
+
+@dataclass(frozen=True, eq=False)
+class PairResult(VerificationResult):
+    """What `verification.verify` finds out, with the figures of a table."""
+
+    def figures(self) -> list[Figure]:
+        """Accuracy with its spread over the folds, TAR at each FAR, AUC and EER."""
+        accuracy = self.accuracy
+        return [
+            Figure("accuracy", accuracy.mean, accuracy.interval, spread=accuracy.std),
+            *(Figure(f"TAR@FAR {_short(point.far)}", point.tar, point.interval, point.reason) for point in self.tar),
+            Figure("AUC", self.auc),
+            Figure("EER", self.eer),
+        ]
+
+
+class PairProtocol:
+    """Ten-fold verification: a `protocol.FaceProtocol` around a list of pairs.
+
+    Attributes:
+        name: what a table calls it.
+        pairs: the list, from `read_pairs`.
+        all_pairs: AUC, EER and TAR over all pairs of the images rather than over the list; see `verify`.
+        paths: the images of the list.
+    """
+
+    def __init__(self, name: str, pairs: PairList, all_pairs: bool = False) -> None:
+        self.name, self.pairs, self.all_pairs = name, pairs, all_pairs
+        self.paths = pairs.paths
+
+    def score(
+        self,
+        gallery: Embeddings,
+        probe: Embeddings | None = None,
+        *,
+        fars: Sequence[float] = FARS,
+        seed: int = 0,
+        at: Sequence[float] = (),
+    ) -> PairResult:
+        """The result for embeddings of `paths`, in that order.
+
+        Without probes this is what `verify` says of the gallery. With them, the left image of each pair is the
+        gallery's and the right one the probes'; all pairs are then all ordered pairs of two different images.
+
+        Args:
+            gallery, probe: by the models of the two sides, see `protocol.FaceProtocol`.
+            fars: where to report TAR.
+            seed: of the bootstrap by subject, which gives the intervals over all pairs.
+            at: thresholds found elsewhere, at which to report both error rates.
+
+        Raises:
+            BitfaceError: the embeddings don't fit the list or each other, or, for all pairs, the images' people
+                contradict the list.
+            UsageError: a FAR isn't between 0 and 1.
+        """
+        enrolled, asking = both_sides(len(self.paths), gallery, probe)
+        other = (None, None) if probe is None else (asking.values, asking.valid)
+        result = verify(
+            enrolled.values, self.pairs, fars, self.all_pairs,
+            valid=enrolled.valid, seed=seed, at=at, probe=other[0], probe_valid=other[1],
+        )  # fmt: skip
+        return PairResult(result.accuracy, result.summary, result.warnings)
+
+
+def _short(far: float) -> str:
+    """A false accept rate as people type it: 1e-4."""
+    mantissa, exponent = f"{far:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

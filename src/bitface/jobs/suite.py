@@ -1,0 +1,267 @@
+"""`bitface evaluate --suite`: many models on many protocols, in one table.
+
+Embeddings are kept in the output folder and so is every result, by what it depends on: a suite that was stopped goes
+on where it stopped, and one that was changed computes what is new.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import bitface
+from bitface.errors import UsageError, nearest
+from bitface.evaluation import FARS
+from bitface.evaluation.operating import check_fars
+from bitface.evaluation.protocol import Embeddings
+from bitface.files import write_bytes, write_json
+from bitface.jobs.embed import Prepared, embed_kept, prepare
+from bitface.jobs.protocols import Opened, open_protocol
+from bitface.jobs.steps import Steps, silent
+from bitface.jobs.tables import latex, markdown
+from bitface.runtime.embedder import ENGINES, Engine
+from bitface.runtime.machine import describe
+
+_KEYS = (
+    "models", "protocols", "baseline", "mixed", "fars", "flip", "engine", "threads", "seed", "groups", "allow_skipped",
+    "out",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SuiteModel:
+    """A model by its name in the table."""
+
+    name: str
+    path: Path
+    preprocess: str | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to evaluate.
+
+    Attributes:
+        protocols: name → what `jobs.protocols.open_protocol` takes.
+        base: the folder that the protocols' paths are relative to.
+        baseline: the model that the others are held against; None: nobody is.
+        mixed: galleries of the baseline against probes of each other model, and the other way round.
+        groups: a CSV of attributes (see `evaluation.groups`).
+        out: the folder of results and kept embeddings.
+    """
+
+    models: tuple[SuiteModel, ...]
+    protocols: Mapping[str, Mapping[str, Any]]
+    out: Path
+    base: Path = Path()
+    baseline: str | None = None
+    mixed: bool = False
+    fars: tuple[float, ...] = FARS
+    flip: bool = False
+    engine: Engine | None = None
+    threads: int | None = None
+    seed: int = 0
+    groups: Path | None = None
+    allow_skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One result: a protocol, the gallery's model and the probes'."""
+
+    protocol: str
+    gallery: str
+    probe: str
+    figures: list[dict[str, Any]]
+    result: dict[str, Any] = field(repr=False)
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return dict(vars(self))
+
+
+def read_suite(path: Path, out: Path | None = None) -> Suite:
+    """A suite from a YAML file; paths in it are relative to the file's folder.
+
+    Args:
+        out: replaces the file's.
+
+    Raises:
+        UsageError: the file can't be read, has an unknown key (the nearest known one is named), lacks one, or holds
+            a value of another kind.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: no readable suite ({str(error).splitlines()[0]})") from error
+    try:
+        return _suite(content, path.resolve().parent, out)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _suite(content: Any, base: Path, out: Path | None) -> Suite:
+    if not isinstance(content, Mapping):
+        raise UsageError("a suite is a list of keys; the least is 'models' and 'protocols'")
+    for key in content:
+        if key not in _KEYS:
+            raise UsageError(f"unknown key '{key}'{nearest(key, _KEYS)}")
+    models = tuple(_model(str(name), value, base) for name, value in _mapping(content, "models").items())
+    protocols = {str(name): value for name, value in _mapping(content, "protocols").items()}
+    for name, value in protocols.items():
+        if not isinstance(value, Mapping):
+            raise UsageError(f"the protocol '{name}' must be a list of keys such as pairs and root")
+    kinds: dict[str, Any] = {"baseline": str, "mixed": bool, "flip": bool, "engine": str, "threads": int, "seed": int}
+    kinds |= {"groups": str, "allow_skipped": bool, "out": str, "fars": list}
+    for key, kind in kinds.items():
+        if key in content and (not isinstance(content[key], kind) or isinstance(content[key], bool) != (kind is bool)):
+            raise UsageError(f"'{key}' can't be {content[key]!r}")
+    baseline = content.get("baseline", models[0].name if content.get("mixed") else None)
+    names = [model.name for model in models]
+    if baseline is not None and baseline not in names:
+        raise UsageError(f"the baseline '{baseline}' is none of the models{nearest(baseline, names)}")
+    engine = content.get("engine")
+    if engine is not None and engine not in ENGINES:
+        raise UsageError(f"unknown engine '{engine}': use one of {', '.join(ENGINES)}")
+    where = out or (base / content["out"] if "out" in content else None)
+    if where is None:
+        raise UsageError("neither the suite nor --out says where the results go")
+    try:
+        fars = check_fars([float(far) for far in content.get("fars", FARS)])
+    except (TypeError, ValueError):
+        raise UsageError(f"'fars' can't be {content['fars']!r}") from None
+    return Suite(
+        models, protocols, where, base, baseline, content.get("mixed", False), fars, content.get("flip", False), engine,
+        content.get("threads"), content.get("seed", 0), base / content["groups"] if "groups" in content else None,
+        content.get("allow_skipped", False),
+    )  # fmt: skip
+
+
+def _mapping(content: Mapping[str, Any], key: str) -> Mapping[Any, Any]:
+    value = content.get(key)
+    if not isinstance(value, Mapping) or not value:
+        raise UsageError(f"'{key}' must name at least one, each on a line of its own")
+    return value
+
+
+def _model(name: str, value: Any, base: Path) -> SuiteModel:
+    given = {"path": value} if isinstance(value, str) else value
+    if not isinstance(given, Mapping) or not isinstance(given.get("path"), str) or set(given) - {"path", "preprocess"}:
+        raise UsageError(f"the model '{name}' must be a path, or 'path' and 'preprocess'")
+    return SuiteModel(name, base / given["path"], given.get("preprocess"))
+
+
+def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
+    """Evaluates everything and writes `results.json`, `results.md` and `results.tex` to `suite.out`.
+
+    Returns:
+        The content of `results.json`.
+
+    Raises:
+        BitfaceError: a model, a protocol or its images can't be used; what has been computed is kept.
+    """
+    cells: list[Cell] = []
+    notes: list[str] = []
+    warnings: list[str] = []
+    skipped: dict[str, int] = {}
+    # Everything is opened before anything is computed: a mistake in the last line shows at once.
+    protocols = [(spec, open_protocol(name, spec, suite.base)) for name, spec in suite.protocols.items()]
+    for spec, opened in protocols:
+        notes += opened.notes
+        ready: dict[str, Prepared] = {}
+        for model in suite.models:
+            ready[model.name] = prepare(model.path, opened.files, suite.engine, suite.threads, model.preprocess)
+            warnings += [f"{model.name}: {text}" for text in ready[model.name].warnings]
+        for gallery, probe in _sides(suite):
+            cells.append(_cell(suite, opened, spec, ready, gallery, probe, skipped, steps))
+    warnings += [f"{_who(cell)}: {text}" for cell in cells for text in cell.warnings]
+    content = {
+        "bitface": bitface.__version__,
+        "models": {model.name: str(model.path) for model in suite.models},
+        "baseline": suite.baseline,
+        "fars": list(suite.fars),
+        "flip": suite.flip,
+        "cells": [cell.to_json() for cell in cells],
+        "skipped": skipped,
+        "notes": list(dict.fromkeys(notes)),
+        "warnings": list(dict.fromkeys(warnings)),
+        "machine": describe(),
+    }  # fmt: skip
+    write_json(suite.out / "results.json", content)
+    write_bytes(suite.out / "results.md", markdown(cells).encode())
+    write_bytes(suite.out / "results.tex", latex(cells).encode())
+    return content
+
+
+def _sides(suite: Suite) -> list[tuple[str, str]]:
+    """(gallery, probe) of every cell."""
+    names = [model.name for model in suite.models]
+    pairs = [(name, name) for name in names]
+    if suite.mixed and suite.baseline is not None:
+        others = [name for name in names if name != suite.baseline]
+        pairs += [side for other in others for side in ((suite.baseline, other), (other, suite.baseline))]
+    return pairs
+
+
+def _who(cell: Cell) -> str:
+    who = cell.gallery if cell.gallery == cell.probe else f"{cell.gallery} gallery, {cell.probe} probes"
+    return f"{cell.protocol}, {who}"
+
+
+def _cell(
+    suite: Suite,
+    opened: Opened,
+    spec: Mapping[str, Any],
+    ready: Mapping[str, Prepared],
+    gallery: str,
+    probe: str,
+    skipped: dict[str, int],
+    steps: Steps,
+) -> Cell:
+    sides = dict.fromkeys((gallery, probe))
+    facts = [
+        opened.protocol.name,
+        sorted(spec.items(), key=str),
+        opened.protocol.paths,
+        suite.fars,
+        suite.flip,
+        suite.seed,
+    ]
+    facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
+    facts += [bitface.__version__]
+    path = (
+        suite.out / "cells" / f"{hashlib.sha256(repr(facts).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
+    )
+    kept = _kept(path)
+    if kept is not None:
+        return Cell(opened.protocol.name, gallery, probe, kept["figures"], kept["result"], kept["warnings"])
+    found: dict[str, Embeddings] = {}
+    for side in sides:
+        found[side], missing = embed_kept(
+            ready[side].embedder, opened.files, suite.out / "embeddings", suite.flip, suite.allow_skipped,
+            steps(f"{opened.protocol.name}: embedding with {side}"),
+        )  # fmt: skip
+        if missing:
+            skipped[opened.protocol.name] = len(missing)
+    result = opened.protocol.score(
+        found[gallery], None if gallery == probe else found[probe], fars=suite.fars, seed=suite.seed
+    )
+    cell = Cell(
+        opened.protocol.name, gallery, probe, [figure.to_json() for figure in result.figures()],
+        result.to_json(curve=True), list(result.warnings),
+    )  # fmt: skip
+    write_json(path, cell.to_json())
+    return cell
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content if {"figures", "result", "warnings"} <= set(content) else None
+    except (OSError, ValueError, TypeError):
+        return None  # not there, or damaged: computed anew

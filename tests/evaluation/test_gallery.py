@@ -1,0 +1,272 @@
+import json
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from bitface.errors import BitfaceError, UsageError
+from bitface.evaluation import gallery as module
+from bitface.evaluation.gallery import Gallery, enrolled, int8_cost, quantized, read_gallery, write_gallery
+from bitface.evaluation.search import nearest, score_blocks
+from bitface.evaluation.similarity import unit_rows
+
+IDS = ("Ann", "Ann", "Böb", "Cy")
+
+
+def rows(count=4, size=6, seed=0):
+    return np.random.default_rng(seed).normal(size=(count, size)) * 7
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "people.safetensors"
+
+
+def test_a_float_gallery_comes_back_as_it_was(path):
+    values = rows()
+    write_gallery(path, enrolled(values, IDS, "f" * 64, "rgb-127.5-127.5", True))
+    found = read_gallery(path)
+    assert found.embeddings.tolist() == values.astype(np.float32).tolist()
+    assert (found.ids, found.fingerprint, found.preprocess, found.flip) == (IDS, "f" * 64, "rgb-127.5-127.5", True)
+    assert (len(found), found.size, found.precision, found.scales) == (4, 6, "float32", None)
+    assert found.unit(slice(1, 3))[0].tolist() == unit_rows(values.astype(np.float32)[1:3])[0].tolist()
+
+
+def test_an_int8_gallery_comes_back_as_it_was(path):
+    values = rows()
+    write_gallery(path, enrolled(values, IDS, "f", "rgb-raw", int8=True))
+    found = read_gallery(path)
+    codes, scales = quantized(values.astype(np.float32))
+    assert found.precision == "int8"
+    assert found.embeddings.dtype == np.int8
+    assert found.embeddings.tolist() == codes.tolist()
+    assert found.scales.tolist() == scales.tolist()
+    content = load(path.read_bytes())
+    assert {name: (value.dtype, value.shape) for name, value in content.items()} == {
+        "embeddings": (np.int8, (4, 6)),
+        "scales": (np.float32, (4,)),
+    }
+
+
+def test_the_same_gallery_is_the_same_file(path, tmp_path):
+    for name in ("a", "b"):
+        write_gallery(tmp_path / name, enrolled(rows(), IDS, "f", "rgb-raw", int8=True))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert {file.name for file in tmp_path.iterdir()} == {"a", "b"}
+
+
+def test_codes_and_scales_by_hand():
+    codes, scales = quantized(np.array([[3.0, -4.0, 0.0], [0.0, 0.0, -2e-30]]))
+    # 3/5 and -4/5: the scale is 0.8/127, and 0.6 of it 95.25 steps.
+    assert codes.tolist() == [[95, -127, 0], [0, 0, -127]]
+    assert scales == pytest.approx([0.8 / 127, 1 / 127], rel=1e-7)
+
+
+@pytest.mark.parametrize("size", [1, 7, 512])
+def test_every_vector_uses_the_whole_range_and_none_is_half_a_step_off(size):
+    values = np.random.default_rng(size).standard_t(2, size=(300, size))
+    codes, scales = quantized(values)
+    unit = unit_rows(values)[0]
+    assert (np.abs(codes.astype(int)).max(axis=1) == 127).all()
+    assert (np.abs(codes * scales[:, None].astype(np.float64) - unit) <= scales[:, None] * 0.50001).all()
+
+
+def test_scores_against_int8_are_those_of_its_vectors():
+    gallery, probes = enrolled(rows(40), ["x"] * 40, "f", "p", int8=True), rows(5, seed=1)
+    vectors = gallery.embeddings.astype(np.float64) * gallery.scales[:, None]
+    for block in (3, 64):
+        scores = np.concatenate([part for _, part in score_blocks(gallery, probes, block)], axis=1)
+        for probe in range(5):
+            for row in range(40):
+                a, b = probes[probe], vectors[row]
+                assert scores[probe, row] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-6)
+    found = nearest(gallery, probes, 2, block=7)
+    assert found.rows.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :2].tolist()
+
+
+def test_scoring_an_int8_gallery_never_expands_it_whole():
+    gallery = Gallery(np.ones((40_000, 64), np.int8), ("x",) * 40_000, "f", "p", scales=np.ones(40_000, np.float32))
+    probes = rows(3, 64)
+    tracemalloc.start()
+    for _ in score_blocks(gallery, probes, 500):
+        pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < gallery.embeddings.size * 8 / 4
+
+
+def test_what_int8_costs(path):
+    rng = np.random.default_rng(5)
+    people = rng.normal(size=(60, 24))
+    values = people + 0.9 * rng.normal(size=(60, 24))
+    probes = (people[:, None] + 0.9 * rng.normal(size=(60, 3, 24))).reshape(-1, 24)
+    ids, asked = [f"p{at}" for at in range(60)], [f"p{at // 3}" for at in range(180)]
+    gallery = enrolled(values, ids, "f", "p")
+    cost = int8_cost(gallery, probes, asked)
+
+    def rank1(vectors):
+        hits = 0
+        for at, probe in enumerate(unit_rows(probes)[0]):
+            scores = [float(probe @ vector) for vector in unit_rows(vectors)[0]]
+            hits += all(scores[at // 3] > score for other, score in enumerate(scores) if other != at // 3)
+        return hits / 180
+
+    small = gallery.quantized()
+    expanded = small.embeddings * small.scales[:, None].astype(np.float64)
+    assert cost.float32_rank1 == rank1(values.astype(np.float32))
+    assert cost.int8_rank1 == rank1(expanded)
+    assert 0.2 < cost.int8_rank1 < 1
+    assert cost.lost == cost.float32_rank1 - cost.int8_rank1
+    both = [unit_rows(probes)[0] @ unit_rows(form)[0].T for form in (values.astype(np.float32), expanded)]
+    assert cost.largest_difference == pytest.approx(np.abs(both[0] - both[1]).max(), abs=1e-12)
+    assert 1e-4 < cost.largest_difference < 0.02
+    for form, size in ((gallery, cost.float32_bytes), (small, cost.int8_bytes)):
+        write_gallery(path, form)
+        assert path.stat().st_size == size
+    assert small.quantized() is small
+    json.dumps(cost.to_json(), allow_nan=False)
+    with pytest.raises(BitfaceError, match="int8 already"):
+        int8_cost(small, probes, asked)
+
+
+def test_another_model_is_refused():
+    gallery = enrolled(rows(), IDS, "a1b2c3d4e5f60718", "rgb-raw")
+    gallery.check_model("a1b2c3d4e5f60718")
+    gallery.check_model("0" * 64, allow_mixed=True)
+    with pytest.raises(UsageError, match=r"by model a1b2c3d4e5f6, the probes come from 000000000000: .*--allow-mixed"):
+        gallery.check_model("0" * 64)
+    with pytest.raises(UsageError, match="from unknown"):
+        gallery.check_model("")
+    with pytest.raises(UsageError, match=r"by model unknown, .* unknown: "):
+        enrolled(rows(), IDS, "", "rgb-raw").check_model("")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.ones(4), IDS), r"float32 \[4\]; expected float32 \[images, size\]"),
+        ((np.ones((0, 3)), ()), r"float32 \[0, 3\]"),
+        ((np.ones((4, 3)), IDS[:3]), "3 names for 4 embeddings"),
+        ((np.ones((2, 3)), ("Ann", "")), "none of them empty"),
+        (([[1, 2], [np.nan, 1]], ("Ann", "Bob")), r"row 1 \(Bob\) is not finite"),
+        (([[1, 2], [1e300, 1]], ("Ann", "Bob")), r"row 1 \(Bob\) is not finite"),
+        (([[1, 2], [0, 0]], ("Ann", "Bob")), r"row 1 \(Bob\) is zero; enrol only images"),
+        (([["x"]], ("Ann",)), "aren't numbers"),
+    ],
+)
+def test_what_cannot_be_enrolled(arguments, message):
+    for int8 in (False, True):
+        with pytest.raises(BitfaceError, match=message):
+            enrolled(*arguments, "f", "p", int8=int8)
+
+
+def test_quantizing_names_the_row(monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 2)
+    with pytest.raises(BitfaceError, match="row 4 is zero or not finite"):
+        quantized(np.array([[1.0], [2.0], [3.0], [4.0], [0.0], [5.0]]))
+
+
+GOOD = {"version": 1, "ids": ["Ann", "Bob"], "fingerprint": "f", "preprocess": "p", "flip": False, "sha256": "0" * 64}
+FLOAT = {"embeddings": np.ones((2, 3), np.float32)}
+INT8 = {"embeddings": np.full((2, 3), 127, np.int8), "scales": np.ones(2, np.float32)}
+
+
+def changed(tensors, name, at, value):
+    copies = {key: array.copy() for key, array in tensors.items()}
+    copies[name][at] = value
+    return copies
+
+
+@pytest.mark.parametrize(
+    ("tensors", "description", "message"),
+    [
+        (FLOAT, None, "no description of a gallery"),
+        (FLOAT, "{", "description isn't JSON"),
+        (FLOAT, "[" * 100_000, "description isn't JSON"),
+        (FLOAT, "[]", "isn't of version 1"),
+        (FLOAT, GOOD | {"version": 2}, "isn't of version 1"),
+        (FLOAT, GOOD | {"note": ""}, "has the entries .*'note'"),
+        (FLOAT, {key: GOOD[key] for key in GOOD if key != "flip"}, "has the entries"),
+        (FLOAT, GOOD | {"ids": "ab"}, "ids aren't a list"),
+        (FLOAT, GOOD | {"ids": ["Ann", 3]}, "ids must be names"),
+        (FLOAT, GOOD | {"ids": ["Ann", ""]}, "ids must be names"),
+        (FLOAT, GOOD | {"ids": ["Ann"]}, "1 names for 2 embeddings"),
+        (FLOAT, GOOD | {"fingerprint": None}, "fingerprint is null; expected a str"),
+        (FLOAT, GOOD | {"flip": 1}, "flip is 1; expected a bool"),
+        (FLOAT, GOOD, "doesn't match its checksum"),
+        (INT8, GOOD, "doesn't match its checksum"),
+        ({"vectors": FLOAT["embeddings"]}, GOOD, r"tensors \['vectors'\]; expected embeddings"),
+        (FLOAT | {"more": np.ones(1, np.float32)}, GOOD, "expected embeddings"),
+        ({"embeddings": np.ones((2, 3))}, GOOD, r"float64 \[2, 3\]"),
+        ({"embeddings": np.ones(2, np.float32)}, GOOD, r"float32 \[2\]"),
+        ({"embeddings": np.ones((2, 3), np.int8)}, GOOD, "int8 .* expected float32"),
+        (FLOAT | {"scales": np.ones(2, np.float32)}, GOOD, "float32 .* expected int8"),
+        (INT8 | {"scales": np.ones(3, np.float32)}, GOOD, "scales are float32 .3.; expected one per vector"),
+        (INT8 | {"scales": np.ones(2)}, GOOD, "scales are float64"),
+        (changed(FLOAT, "embeddings", (1, 2), np.inf), GOOD, r"row 1 \(Bob\) is not finite"),
+        (changed(FLOAT, "embeddings", 0, 0), GOOD, r"row 0 \(Ann\) is zero"),
+        (changed(INT8, "embeddings", 1, 0), GOOD, r"row 1 \(Bob\) is zero"),
+        (changed(INT8, "embeddings", (1, 1), -128), GOOD, r"row 1 \(Bob\) holds the code -128"),
+        (changed(INT8, "scales", 0, 0), GOOD, r"row 0 \(Ann\) has the scale 0"),
+        (changed(INT8, "scales", 1, -1), GOOD, r"row 1 \(Bob\) has the scale -1"),
+        (changed(INT8, "scales", 1, np.nan), GOOD, "has the scale nan"),
+        (changed(INT8, "scales", 1, np.inf), GOOD, "has the scale inf"),
+    ],
+)
+def test_what_is_no_gallery_is_refused_in_one_line(path, tensors, description, message):
+    text = description if isinstance(description, str) else json.dumps(description)
+    path.write_bytes(save(tensors, None if description is None else {"bitface": text}))
+    with pytest.raises(BitfaceError, match=message) as caught:
+        read_gallery(path)
+    assert str(caught.value).startswith(f"{path}: not a usable gallery: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_files_are_refused_in_one_line(path):
+    write_gallery(path, enrolled(rows(), IDS, "f", "rgb-raw", int8=True))
+    content = path.read_bytes()
+    damaged = [content[:size] for size in (0, 5, 8, 40, len(content) - 1)]
+    damaged += [content + b"\0", struct.pack("<Q", 2**63) + content[8:], b"\x80\x04K\x01." * 50]
+    damaged += [content.replace(b'"I8"', b'"I9"'), content.replace(b"[4,6]", b"[4,7]")]
+    for bad in damaged:
+        assert bad != content
+        path.write_bytes(bad)
+        with pytest.raises(BitfaceError, match=r"people\.safetensors: not a") as caught:
+            read_gallery(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_no_changed_byte_goes_unnoticed(path):
+    write_gallery(path, enrolled(rows(), IDS, "f", "rgb-raw", int8=True))
+    content = path.read_bytes()
+    for at in range(len(content)):
+        changed = bytearray(content)
+        changed[at] ^= 1 + at % 255
+        path.write_bytes(changed)
+        with pytest.raises(BitfaceError, match=r"people\.safetensors: not a"):
+            read_gallery(path)
+
+
+def test_names_are_capped(path, monkeypatch):
+    monkeypatch.setattr(module, "LARGEST_METADATA", 1000)
+    gallery = enrolled(rows(), ["x" * 300] * 4, "f", "p")
+    with pytest.raises(BitfaceError, match="names of the gallery take more than"):
+        write_gallery(path, gallery)
+    assert not path.exists()
+    monkeypatch.setattr(module, "LARGEST_METADATA", 10_000)
+    write_gallery(path, gallery)
+    monkeypatch.setattr(module, "LARGEST_METADATA", 1000)
+    with pytest.raises(BitfaceError, match="header"):
+        read_gallery(path)
+
+
+def test_missing_files_and_folders(path, tmp_path):
+    with pytest.raises(BitfaceError, match=r"people\.safetensors: can't be read"):
+        read_gallery(path)
+    with pytest.raises(BitfaceError, match="can't be read"):
+        read_gallery(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(BitfaceError, match="can't be written"):
+        write_gallery(tmp_path / "file" / "people.safetensors", enrolled(rows(), IDS, "f", "p"))
