@@ -64,6 +64,11 @@ def trained(row: dict[str, Any]) -> str:
     return f"{row['images/s']:.0f}" if row["images/s"] else ""
 
 
+def minutes(row: dict[str, Any]) -> str:
+    """Minutes on both cores of the machine, or on one."""
+    return f"{row['minutes']}" + (" (one core)" if row.get("cores") == 1 else "")
+
+
 def qat(content: dict[str, Any]) -> list[str]:
     """Our recipes as they come, on real faces."""
     own = [row for row in content["rows"] if row["recipe"].startswith("best-") and not row["changes"] and real(row)]
@@ -71,7 +76,7 @@ def qat(content: dict[str, Any]) -> list[str]:
     return table(
         f"| network | recipe | seed | minutes | images/s | {_FIGURES} bytes |",
         [
-            f"| {row['network']} | {row['recipe']} | {row['seed']} | {row['minutes']} | {trained(row)} "
+            f"| {row['network']} | {row['recipe']} | {row['seed']} | {minutes(row)} | {trained(row)} "
             f"| {figures(row)} {row['bytes']:,} |"
             for row in own
         ],
@@ -85,7 +90,7 @@ def papers(content: dict[str, Any]) -> list[str]:
     lines = []
     for row in theirs:
         name = ", ".join(part for part in (row["recipe"], row["changes"]) if part)
-        lines.append(f"| {name} | {row['minutes']} | {figures(row)} {errors(row)}")
+        lines.append(f"| {name} | {minutes(row)} | {figures(row)} {errors(row)}")
     return table(f"| recipe | minutes | {_FIGURES} individual error: scalar, vector | class error |", lines)
 
 
@@ -137,7 +142,58 @@ def making_faces(content: dict[str, Any]) -> list[str]:
     )
 
 
+def share(figure: dict[str, Any]) -> str:
+    """A figure of a protocol in percent, with its interval."""
+    interval = figure["interval"]
+    return f"{100 * figure['value']:.2f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+
+
+def thresholds(content: dict[str, Any]) -> list[str]:
+    """How often thresholds hold on other people, and what the float network's thresholds do."""
+    lines = []
+    for row in content["rows"]:
+        low, high = row["far on the other half, as a multiple"]
+        lines.append(
+            f"| {row['network']} {row['bits']} | {row['far']:g} | {row['held']} of {row['splits']} "
+            f"| {low:.2f} to {high:.2f} "
+            f"| {row['far at the float threshold']:.3g}, {1 - row['tar at the float threshold']:.2%} "
+            f"| {row['far']:.3g}, {1 - row['tar']:.2%} |"
+        )
+    return table(
+        "| artifact | FAR | held on the other half | FAR there / target, 95 % of splits "
+        "| float threshold reused: FAR, FRR | own threshold: FAR, FRR |",
+        lines,
+    )
+
+
+def mixed(content: dict[str, Any]) -> list[str]:
+    """Every combination of galleries and probes."""
+    wanted = ("TAR@FAR 1e-4", "TAR@FAR 1e-5", "rank-1")
+    lines = []
+    for row in content["rows"]:
+        for cell in row["cells"]:
+            found = {figure["name"]: figure for figure in cell["figures"]}
+            shown = " | ".join(share(found[name]) for name in wanted)
+            lines.append(f"| {row['network']} | {row['bits']} | {cell['gallery']} | {cell['probe']} | {shown} |")
+    return table(f"| network | bits | gallery | probes | {' | '.join(wanted)} |", lines)
+
+
+def galleries(content: dict[str, Any]) -> list[str]:
+    """What int8 embeddings save and cost."""
+    lines = []
+    for row in content["rows"]:
+        cost = row["int8 gallery"]
+        lines.append(
+            f"| {row['network']} | {row['bits']} | {cost['float32_bytes']:,} | {cost['int8_bytes']:,} "
+            f"| {cost['float32_rank1']:.2%} | {cost['int8_rank1']:.2%} | {cost['largest_difference']:.4f} |"
+        )
+    return table(
+        "| network | bits | bytes: float32 | int8 | rank-1: float32 | int8 | largest difference of a score |", lines
+    )
+
+
 ROOT = HERE.parent
+EVALUATION = ROOT / "docs" / "evaluation.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
@@ -149,6 +205,9 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "training_speed": (TRAINING, "training_speed", training_speed),
     "faceless": (FACES, "faceless", faceless),
     "making_faces": (FACES, "making_faces", making_faces),
+    "thresholds": (EVALUATION, "thresholds", thresholds),
+    "mixed": (EVALUATION, "mixed", mixed),
+    "galleries": (EVALUATION, "mixed", galleries),
 }
 
 

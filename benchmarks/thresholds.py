@@ -1,20 +1,21 @@
 """Do thresholds hold on people they have never seen? And what do the float network's thresholds do on integers?
 
-    python benchmarks/thresholds.py [--splits 100] [--only TEXT] [--out out/thresholds]
+    python benchmarks/thresholds.py [--splits 100] [--bits w8a8,w4a8] [--only TEXT] [--out out/thresholds]
 
-Each of the MobileFaceNets is turned into a w8a8 artifact with 300 faces outside the LFW pairs. Its embeddings of the
-7,701 test images are split by people, at random, again and again: thresholds are found on one half as `bitface
+The MobileFaceNets are turned into artifacts with 300 faces outside the LFW pairs (post-training). Their embeddings of
+the 7,701 test images are split by people, at random, again and again: thresholds are found on one half as `bitface
 calibrate` finds them, and the FAR that they have on the other half is held against the interval that they came with.
 """
 
 import argparse
+import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import LFW, networks, save
+from common import HERE, LFW, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import all_pairs, identity_of, read_pairs
@@ -25,21 +26,21 @@ from bitface.jobs.embed import embed_kept, prepare
 from bitface.quant import BitPlan
 
 
-def artifact(name: str, folder: Path) -> Path:
-    """The w8a8 artifact of a network, made where it isn't there yet."""
+def artifact(name: str, bits: str, folder: Path) -> Path:
+    """The artifact of a network, made where it isn't there yet."""
     path, preprocess = networks()[name]
-    made = folder / path.stem
+    made = folder / path.stem / bits
     if not (made / "model.bitface").is_file():
         quantize_model(
             QuantizeRequest(
-                path, [LFW / "images"], made, BitPlan.parse("w8a8"), image_list=LFW / "not_in_pairs.txt",
+                path, [LFW / "images"], made, BitPlan.parse(bits), image_list=LFW / "not_in_pairs.txt",
                 max_images=300, preprocess=preprocess, data_kind="real",
             )
         )  # fmt: skip
     return made / "model.bitface"
 
 
-def measure(name: str, out: Path, splits: int) -> list[dict[str, Any]]:
+def measure(name: str, bits: str, out: Path, splits: int) -> list[dict[str, Any]]:
     """One row for each FAR: how often the interval held, and what the float network's threshold does."""
     path, preprocess = networks()[name]
     images = read_pairs(LFW / "pairs.csv", LFW / "images").paths
@@ -47,7 +48,7 @@ def measure(name: str, out: Path, splits: int) -> list[dict[str, Any]]:
     people = np.unique([identity_of(image) for image in images], return_inverse=True)[1]
     found = {
         kind: embed_kept(prepare(model, files, preprocess=word).embedder, files, out / "embeddings")[0]
-        for kind, model, word in (("integer", artifact(name, out), None), ("float", path, preprocess))
+        for kind, model, word in (("integer", artifact(name, bits, out), None), ("float", path, preprocess))
     }
     own = all_pairs(found["float"].values, people, DEFAULT_FARS, resamples=0)
     reused = [float(point.threshold or 0) for point in own.tar]
@@ -68,8 +69,9 @@ def measure(name: str, out: Path, splits: int) -> list[dict[str, Any]]:
     low, high = np.quantile(ratios, [0.025, 0.975], axis=0)
     return [
         {
-            "key": f"{name} {far:g}",
+            "key": f"{name} {bits} {far:g}",
             "network": name,
+            "bits": bits,
             "far": far,
             "splits": splits,
             "held": int(held[index]),
@@ -88,14 +90,18 @@ def measure(name: str, out: Path, splits: int) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--splits", type=int, default=100)
+    parser.add_argument("--bits", default="w8a8,w4a8")
     parser.add_argument("--only", default="MobileFaceNet", help="networks whose name holds this text")
     parser.add_argument("--out", type=Path, default=Path("out/thresholds"))
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for name in networks():
-        if options.only in name:
-            rows += measure(name, options.out, options.splits)
+    path = HERE / "results" / "thresholds.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    for bits in options.bits.split(","):
+        for name in networks():
+            if options.only not in f"{name} {bits}" or any(row["key"].startswith(f"{name} {bits}") for row in rows):
+                continue
+            rows += measure(name, bits, options.out, options.splits)
             save("thresholds", rows, test="the 7,701 images of LFW View 2, split by people")
 
 

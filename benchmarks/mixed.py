@@ -1,0 +1,91 @@
+"""What mixed galleries cost: float and integer galleries against float and integer probes, and galleries in int8.
+
+    python benchmarks/mixed.py [--only TEXT] [--out out/mixed] [--trained out/qat]
+
+Both MobileFaceNets at w8a8 (post-training), w6a6 and w4a4 (trained; w4a4 for six epochs), on LFW: TAR over all pairs of
+the 7,701 test images, and rank-1 with the first image of each person enrolled and the others searched for. An artifact
+that `qat.py` has left in `--trained` is taken as it is. Training images are in no test pair, but two thirds of them
+show people who are in one.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import FARS, LFW, networks, save
+from qat import PRELU, RELU6, Run, carry_out, folder_of
+
+from bitface.data.faces import FaceFile
+from bitface.evaluation import identity_of, read_pairs
+from bitface.evaluation.gallery import enrolled, int8_cost
+from bitface.evaluation.identification import ClosedSetProtocol
+from bitface.evaluation.mixed import BASELINE, matrix
+from bitface.evaluation.protocol import Embeddings
+from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.jobs.embed import embed_kept, prepare
+
+RUNS = {
+    "w8a8": lambda network: Run(network, "best-w8a8", 0, (("post_training", True),)),
+    "w6a6": lambda network: Run(network, "best-w6a6", 1),
+    "w4a4": lambda network: Run(network, "best-w4a4", 0, (("epochs", 6), ("min_steps", 0))),
+}
+
+
+def artifact(run: Run, places: list[Path]) -> Path:
+    """The artifact of a run: one that is there, or a new one in the first place."""
+    for place in places:
+        if (folder_of(run, place) / "model.bitface").is_file():
+            return folder_of(run, place) / "model.bitface"
+    carry_out(run, places[0])
+    return folder_of(run, places[0]) / "model.bitface"
+
+
+def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
+    """One matrix, and what a gallery of the integer model costs in int8."""
+    path, preprocess = networks()[network]
+    pairs = read_pairs(LFW / "pairs.csv", LFW / "images")
+    files = [FaceFile(LFW / "images", name) for name in pairs.paths]
+    made = artifact(RUNS[bits](network), places)
+
+    def embedded(model: Path, word: str | None) -> Embeddings:
+        return embed_kept(prepare(model, files, preprocess=word).embedder, files, places[0] / "embeddings")[0]
+
+    baseline, model = embedded(path, preprocess), embedded(made, None)
+    cells = matrix(PairProtocol("LFW", pairs, all_pairs=True), baseline, model, FARS)
+    people, closed = np.array([identity_of(name) for name in pairs.paths]), ClosedSetProtocol.of(pairs.paths)
+    rows = np.asarray(model.values)
+    gallery = enrolled(rows[closed.enrolled], people[closed.enrolled].tolist(), model.fingerprint, "")
+    return {
+        "key": f"{network} {bits}",
+        "network": network,
+        "bits": bits,
+        "training": RUNS[bits](network).key,
+        "cells": [
+            {
+                "gallery": "float" if cell.gallery == BASELINE else "integer",
+                "probe": "float" if cell.probe == BASELINE else "integer",
+                "figures": [figure.to_json() for figure in cell.figures],
+            }
+            for cell in cells
+        ],
+        "int8 gallery": int8_cost(gallery, rows[closed.probes], people[closed.probes].tolist()).to_json(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="rows whose name holds this text")
+    parser.add_argument("--out", type=Path, default=Path("out/mixed"))
+    parser.add_argument("--trained", type=Path, default=Path("out/qat"))
+    options = parser.parse_args()
+    rows = []
+    for bits in RUNS:
+        for network in (RELU6, PRELU):
+            if options.only in f"{network} {bits}":
+                rows.append(measure(network, bits, [options.out, options.trained]))
+                save("mixed", rows, test="LFW View 2: all pairs of its 7,701 images, and their people")
+
+
+if __name__ == "__main__":
+    main()
