@@ -27,7 +27,7 @@ LARGE = 100_000
 _PROBES = 4096
 _BLOCK = {"numpy": 1024, "faiss": 16384}
 _SPARE = 16
-_PAIRS = 1 << 14
+_PAIRS = 1 << 12
 
 Single = NDArray[np.float32]
 
