@@ -161,7 +161,9 @@ def test_older_header_and_further_columns_in_any_order(csv):
 
 
 def test_without_a_column_of_media_every_image_is_one_and_the_result_is_told(csv):
-    text = "TEMPLATE_ID,SUBJECT_ID,FILENAME,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n1,5,a.jpg,1,2,3,4\n1,5,b.jpg,1,2,3,4\n"
+    text = (
+        "TEMPLATE_ID,SUBJECT_ID,FILENAME,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n1,5,a.jpg,1,2,3,4\n1,5,b.jpg,1,2,3,4\n"
+    )
     listed = read_template_files(csv(text))
     assert listed.medium.tolist() == [0, 1]
     assert len(listed.notes) == 1
@@ -216,7 +218,9 @@ def test_a_template_number_in_two_files(csv):
     refused(lambda: read_template_files(files), r"1.csv:2: template 3 is in .*0.csv too")
 
 
-@pytest.mark.parametrize("text", ["1 7 1\n7 12 0\n1 12 0\n", "1,7,1\r\n7, 12,0\r\n\r\n1\t12\t0", "\ufeff1 7 1\n7 12 0\n1 12 0"])
+@pytest.mark.parametrize(
+    "text", ["1 7 1\n7 12 0\n1 12 0\n", "1,7,1\r\n7, 12,0\r\n\r\n1\t12\t0", "\ufeff1 7 1\n7 12 0\n1 12 0"]
+)
 def test_pairs_with_labels(write, text):
     pairs = read_template_pairs(write(text, "pairs.txt"), read_media_list(write(MEDIA)))
     assert pairs.left.tolist() == [0, 1, 0]
@@ -254,6 +258,8 @@ GOOD = "1 7 1\n7 12 0\n"
         (GOOD + "1 12 -0\n", r"pairs.txt:3: '1 12 -0' isn't 3"),
         (GOOD + "1 12 4294967296\n", r"pairs.txt:3: .* isn't 3"),
         (GOOD + "1 99999999999 0\n", r"pairs.txt:3: .* isn't 3"),
+        (GOOD + f"1 {2**64 + 7} 0\n", r"pairs.txt:3: .* isn't 3"),
+        (GOOD + "1 " + "9" * 5000 + " 0\n", r"pairs.txt:3: .* isn't 3"),
         ("1,7,1\n7,12,,0\n", r"pairs.txt:2: '7,12,,0' isn't 3"),
         (GOOD + "\n1 99 0\n", r"pairs.txt:4: '1 99 0' names a template of which no image is listed"),
         (GOOD + "99 1 0\n", r"pairs.txt:3: '99 1 0' names a template"),

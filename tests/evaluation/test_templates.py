@@ -221,7 +221,9 @@ def test_intervals_are_by_subject_with_or_without_names(case):
     for template in np.unique(pairs.left[bad]):
         noisy[templates.image[templates.template == template]] = rng.normal(size=24)
     named = replace(templates, subject=person.astype(np.int32))
-    first, second = (TemplateProtocol("IJB", one, pairs).score(embedded(noisy), fars=FARS) for one in (templates, named))
+    first, second = (
+        TemplateProtocol("IJB", one, pairs).score(embedded(noisy), fars=FARS) for one in (templates, named)
+    )
     for mine, theirs in zip(first.summary.tar, second.summary.tar, strict=True):
         # Genuine pairs link all templates of a person here, so that the links say what the names say.
         assert (mine.interval is None) == (theirs.interval is None)
@@ -242,21 +244,23 @@ def test_intervals_are_by_subject_with_or_without_names(case):
 
 
 def test_templates_that_pairs_link_through_others_are_one_subject():
-    # 0-1, 1-2 and 3-4 are genuine: two subjects, of which one has two of the three pairs. With everything accepted
-    # but one pair of the first subject, a resample holds 0, 1 or 2 times the first: TAR is 1/2 of its pairs or 1.
-    templates = listed([(i, i, 0) for i in range(6)], 6)
-    values = np.eye(6) * 0.01
-    values[:, 0] += [0, 0, 1, 0, 0, 0]
-    values[[0, 1], 1] = 1
-    values[[3, 4], 3] = 1
-    left, right = np.array([0, 1, 3] + [0] * 100, dtype=np.int32), np.array([1, 2, 4] + [5] * 100, dtype=np.int32)
-    pairs = TemplatePairs(left, right, np.array([True] * 3 + [False] * 100), repeated=99)
+    # Four subjects with 25 genuine pairs each, every one linked with the next: 0-1, 1-2, 2-3, and so on. All pairs of
+    # two subjects score 1, all of the others 0, and impostors 0.6. One resample in 16 holds good subjects alone, and
+    # one bad ones alone, so that the interval is everything; 100 independent pairs would leave [0.4, 0.6].
+    chains = [np.arange(26) + 26 * subject for subject in range(4)]
+    templates = listed([(i, i, 0) for i in range(106)], 106)
+    values = np.zeros((106, 3))
+    values[:52, 0] = 1
+    values[52:104:2, 1] = values[53:104:2, 2] = 1
+    values[104:] = [[1, 0, 0], [0.6, 0.8, 0]]
+    left = np.concatenate([chain[:-1] for chain in chains] + [np.full(100, 104)]).astype(np.int32)
+    right = np.concatenate([chain[1:] for chain in chains] + [np.full(100, 105)]).astype(np.int32)
+    pairs = TemplatePairs(left, right, np.arange(200) < 100, repeated=99)
     result = TemplateProtocol("IJB", templates, pairs).score(embedded(values), fars=(0.1,))
     point = result.summary.tar[0]
-    assert (point.accepted, point.genuine) == (2, 3)
-    assert point.interval.low == min(0.5, wilson(2, 3).low)
-    assert point.interval.high == 1.0 > wilson(2, 3).high
-    assert "99 pairs are listed more than once" in result.warnings[-1]
+    assert (point.accepted, point.genuine) == (50, 100)
+    assert (point.interval.low, point.interval.high) == (0, 1)
+    assert result.warnings[0] == "99 pairs are listed more than once, and count as often"
 
 
 def test_mixed_galleries_take_left_templates_from_the_gallery(case):

@@ -11,13 +11,14 @@ from bitface import artifact
 from bitface.data.faces import FaceFile, find_images
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
-from bitface.evaluation import all_pairs, identity_of, read_pairs, verify
+from bitface.evaluation import all_pairs, verify
 from bitface.evaluation.health import diagnose
 from bitface.evaluation.pairs import PairList
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.results import ScoreSummary
 from bitface.evaluation.thresholds import thresholds
 from bitface.jobs.embed import embed, prepare
+from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
 from bitface.runtime.embedder import Engine
 from bitface.runtime.machine import describe
@@ -63,14 +64,15 @@ class _Faces:
 
     files: list[FaceFile]
     name: str
-    pairs: PairList | None
-    people: np.ndarray | None
+    pairs: PairList | None = None
+    people: np.ndarray | None = None
+    all_pairs: bool = False
 
     def summary(self, found: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()) -> ScoreSummary:
         if self.people is not None:
             return all_pairs(found.values, self.people, fars, valid=found.valid, seed=seed, at=at)
         assert self.pairs is not None
-        return verify(found.values, self.pairs, fars, valid=found.valid, seed=seed, at=at).summary
+        return verify(found.values, self.pairs, fars, self.all_pairs, valid=found.valid, seed=seed, at=at).summary
 
 
 def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -127,14 +129,12 @@ def _faces(request: CalibrateRequest) -> _Faces:
         raise UsageError("give either --pairs with --root, or --images with --labels")
     if request.images:
         files = find_images(request.images)
-        return _Faces(files, ", ".join(path.name for path in request.images), None, identities(files, request.labels))
+        name = ", ".join(path.name for path in request.images)
+        return _Faces(files, name, people=identities(files, request.labels))
     assert request.pairs is not None
-    if request.root is None:
-        raise UsageError("--pairs needs --root, the folder that its paths start at")
-    pairs = read_pairs(request.pairs, request.root)
-    files = [FaceFile(request.root, path) for path in pairs.paths]
-    people = np.array([identity_of(path) for path in pairs.paths]) if request.all_pairs else None
-    return _Faces(files, request.pairs.name, pairs, people)
+    protocol, root = listed_pairs(request.pairs, request.root)
+    files = [FaceFile(root, path) for path in protocol.paths]
+    return _Faces(files, request.pairs.name, protocol.pairs, all_pairs=request.all_pairs)
 
 
 def _of_teacher(request: CalibrateRequest, faces: _Faces, steps: Steps) -> tuple[list[float], list[float]]:
