@@ -134,7 +134,7 @@ def _print_baseline(content: dict[str, Any]) -> None:
     for row in content["comparison"]["differences"]:
         bounds, reused = row["interval"], row["reused"]
         change = f"{100 * row['change']:+.2f}"
-        change += f" [{100 * bounds['low']:+.2f}, {100 * bounds['high']:+.2f}]" if bounds else ""
+        change += f" [{100 * bounds['low']:+.2f}, {100 * bounds['high']:+.2f}]"
         rates = (f"{reused['far']:.3g}", f"{reused['tar']:.2%}") if reused else ("", "")
         table.add_row(f"{row['far']:g}", f"{row['baseline']:.2%}", f"{row['model']:.2%}", change, *rates)
     output.print(table)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.arrays import Floats, Ints
+from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.intervals import LEVEL, Interval
 from bitface.evaluation.operating import OperatingPoint, allowed
 
@@ -158,3 +158,32 @@ def paired_differences(
     # One seed draws the same people for both.
     rows = [list(_resampled(list(p), s, resamples, seed)) for p, s in ((points, scores), (others, other_scores))]
     return np.array(rows[1], dtype=np.float64) - np.array(rows[0], dtype=np.float64)
+
+
+def paired_list_differences(
+    same: Bools, first: Floats, second: Floats, fars: Sequence[float], resamples: int = 1000, seed: int = 0
+) -> Floats:
+    """As `paired_differences` for a list of pairs, which are taken to be independent: `[resamples, fars]`.
+
+    Args:
+        same: `[P]`, genuine or impostor.
+        first, second: `[P]`, both models' scores of the same pairs.
+    """
+    generator = np.random.default_rng(seed)
+    ranked = []
+    for scores in (first, second):
+        kinds = [np.flatnonzero(mask)[np.argsort(-scores[mask], kind="stable")] for mask in (same, ~same)]
+        ranked.append([(rows, -scores[rows]) for rows in kinds])
+    differences = np.empty((resamples, len(fars)))
+    for row in range(resamples):
+        weight = np.bincount(generator.integers(0, len(same), len(same)), minlength=len(same))
+        tars = []
+        for (genuine, genuine_negated), (impostor, impostor_negated) in ranked:
+            false, true = np.cumsum(weight[impostor]), np.cumsum(weight[genuine])
+            at = [
+                min(int(np.searchsorted(false, allowed(far, int(false[-1])), "right")), len(false) - 1) for far in fars
+            ]
+            accepted = [int(np.searchsorted(genuine_negated, impostor_negated[one], "left")) for one in at]
+            tars.append([true[count - 1] / true[-1] if count else 0.0 for count in accepted])
+        differences[row] = np.subtract(tars[1], tars[0])
+    return differences

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.bootstrap import paired_differences
+from bitface.evaluation.bootstrap import paired_differences, paired_list_differences
 from bitface.evaluation.intervals import LEVEL, Interval
 from bitface.evaluation.operating import ErrorRates, OperatingPoint
 from bitface.evaluation.paired import McNemar, mcnemar
@@ -20,15 +20,15 @@ class Difference:
 
     Attributes:
         baseline, model: both TARs.
-        interval: of the difference, from resamples of people that both models see alike; None where people aren't
-            known (a list of pairs).
+        interval: of the difference, from resamples that both models see alike: of people, over all pairs; of pairs,
+            over a list.
         reused: both error rates of the model at the baseline's threshold; None where they weren't asked for.
     """
 
     far: float
     baseline: float
     model: float
-    interval: Interval | None
+    interval: Interval
     reused: ErrorRates | None = None
 
     @property
@@ -65,15 +65,17 @@ def compare(
 ) -> Comparison:
     """Holds a model against its baseline on the same pairs.
 
-    McNemar's test on the held-out decisions of the folds; the bootstrap by subject of the difference in TAR, where
-    both results are over all pairs.
+    McNemar's test on the held-out decisions of the folds; the bootstrap of the difference in TAR, by subject where both
+    results are over all pairs, by pair where they are over the list.
 
     Args:
         reused: what the baseline's thresholds, those of its supported FARs in their order, do on the model.
 
     Raises:
-        BitfaceError: the results are of different pairs or FARs.
+        BitfaceError: the results are of different pairs or at different FARs.
     """
+    if not np.array_equal(baseline.same, model.same):
+        raise BitfaceError("the two models were scored on different pairs; compare them on the same list")
     pairs = [
         (a, b) for a, b in zip(baseline.tar, model.tar, strict=False) if a.supported and b.supported and a.far == b.far
     ]
@@ -99,10 +101,15 @@ def _intervals(
     second: list[OperatingPoint],
     resamples: int,
     seed: int,
-) -> list[Interval | None]:
+) -> list[Interval]:
     known, other = baseline.summary.subjects, model.summary.subjects
-    if known is None or other is None or not first:
-        return [None] * len(first)
-    drawn = paired_differences((first, known), (second, other), resamples, seed)
+    if not first:
+        return []
+    if known is not None and other is not None:
+        drawn, method = paired_differences((first, known), (second, other), resamples, seed), "paired subject bootstrap"
+    else:
+        fars = [point.far for point in first]
+        drawn = paired_list_differences(baseline.same, baseline.scores, model.scores, fars, resamples, seed)
+        method = "paired bootstrap, pairs independent"
     lows, highs = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    return [Interval(float(a), float(b), "paired subject bootstrap") for a, b in zip(lows, highs, strict=True)]
+    return [Interval(float(a), float(b), method) for a, b in zip(lows, highs, strict=True)]

@@ -136,7 +136,7 @@ def by_group(
                 shown = [figure.to_json() for figure in figures]
                 rows.append(GroupRow(attribute, group, int(inside.sum()), shown, [], str(error)))
                 continue
-            result = PairResult(overall.accuracy, summary, ())
+            result = PairResult(overall.accuracy, summary, (), overall.same, overall.scores)
             figures += [figure for figure in result.figures() if figure.name != "accuracy"]
             supported = [point.far for point in overall.tar if point.threshold is not None]
             rates = [{"target": far, **one.to_json()} for far, one in zip(supported, summary.fixed, strict=True)]

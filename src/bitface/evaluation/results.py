@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.evaluation.arrays import Floats
+from bitface.evaluation.arrays import Bools, Floats
 from bitface.evaluation.bootstrap import SubjectScores
 from bitface.evaluation.curve import Roc, ladder
 from bitface.evaluation.folds import FoldAccuracy
@@ -79,11 +79,14 @@ class VerificationResult:
         accuracy: cross-validated over the folds of the list.
         summary: operating points, over the list or all pairs.
         warnings: what is wrong with the embeddings, in plain words; empty when nothing is.
+        same, scores: [P], of the list's pairs; not in the JSON.
     """
 
     accuracy: FoldAccuracy
     summary: ScoreSummary
     warnings: tuple[str, ...]
+    same: Bools = field(repr=False)
+    scores: Floats = field(repr=False)
 
     @property
     def auc(self) -> float:

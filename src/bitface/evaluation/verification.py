@@ -85,7 +85,7 @@ def verify(
             f"{summary.counts.failed_images} of {len(rows)} images have no usable embedding"
             f"{'' if probe is None else ' by both models'}; their {summary.counts.failed_pairs} pairs score -1",
         )
-    return VerificationResult(accuracy, summary, tuple(warnings))
+    return VerificationResult(accuracy, summary, tuple(warnings), pairs.same, scores)
 
 
 def _delivered(rows: Floats, valid: ArrayLike | None) -> Floats:

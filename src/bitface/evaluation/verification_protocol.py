@@ -70,7 +70,7 @@ class PairProtocol:
             enrolled.values, self.pairs, fars, self.all_pairs,
             valid=enrolled.valid, seed=seed, at=at, probe=other[0], probe_valid=other[1],
         )  # fmt: skip
-        return PairResult(result.accuracy, result.summary, result.warnings)
+        return PairResult(result.accuracy, result.summary, result.warnings, result.same, result.scores)
 
 
 def _short(far: float) -> str:

@@ -141,7 +141,7 @@ class YtfProtocol:
     def _result(self, scores: Floats, fars: tuple[float, ...], counts: Counts) -> VerificationResult:
         same = self.pairs.same
         summary = summarise(score_array(scores[same], "genuine"), ImpostorArray(scores[~same]), fars, "videos", counts)
-        return VerificationResult(fold_accuracy(scores, same, self.pairs.fold), summary, ())
+        return VerificationResult(fold_accuracy(scores, same, self.pairs.fold), summary, (), same, scores)
 
 
 def _failures(counts: Counts, videos: int, failed: int) -> list[str]:
