@@ -192,6 +192,24 @@ def galleries(content: dict[str, Any]) -> list[str]:
     )
 
 
+def templates(content: dict[str, Any]) -> list[str]:
+    return table(
+        "| step | seconds | peak MB |",
+        [f"| {row['step']} | {row['seconds']:.0f} | {row['peak MB']:,.0f} |" for row in content["rows"]],
+    )
+
+
+def identification(content: dict[str, Any]) -> list[str]:
+    return table(
+        "| engine | distractors | seconds | peak MB |",
+        [
+            f"| {row['engine']}{', with TAR@FAR 1e-6' if 'TAR@FAR 1e-6' in row else ''} | {row['distractors']:,} "
+            f"| {row['seconds']:.1f} | {row['peak MB']:,} |"
+            for row in content["rows"]
+        ],
+    )
+
+
 ROOT = HERE.parent
 EVALUATION = ROOT / "docs" / "evaluation.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
@@ -207,6 +225,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "making_faces": (FACES, "making_faces", making_faces),
     "thresholds": (EVALUATION, "thresholds", thresholds),
     "mixed": (EVALUATION, "mixed", mixed),
+    "templates": (EVALUATION, "templates", templates),
+    "identification": (EVALUATION, "identification", identification),
     "galleries": (EVALUATION, "mixed", galleries),
 }
 

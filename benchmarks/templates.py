@@ -101,8 +101,9 @@ def step(name: str, folder: Path) -> dict[str, float]:
         run = lambda: pair_scores(both, both, listed_pairs.left, listed_pairs.right)  # noqa: E731
     elif name == "scoring, shuffled":
         both = pool(embeddings, listed, norm=True, quality=True)
-        order = np.random.default_rng(4).permutation(PAIRS)
+        order = np.random.default_rng(4).permutation(np.arange(PAIRS, dtype=np.int32))
         left, right = listed_pairs.left[order], listed_pairs.right[order]
+        del order, listed_pairs
         run = lambda: pair_scores(both, both, left, right)  # noqa: E731
     elif name == "1:1 result":
         protocol = TemplateProtocol("IJB-C", listed, listed_pairs, quality=True)

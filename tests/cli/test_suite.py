@@ -62,6 +62,23 @@ def test_one_table_of_everything(
     assert r"$\pm$" in tex
 
 
+def test_groups_of_a_suite(bitface: Run, suite: Path, tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("person,side\n" + "\n".join(f"p{n},{'lr'[n % 2]}" for n in range(12)))
+    suite.write_text(suite.read_text().replace("mixed: true", "groups: groups.csv"))
+    code, out, err = bitface("evaluate", "--suite", suite)
+    assert code == 0, err
+    cells = json.loads((tmp_path / "results" / "results.json").read_text())["cells"]
+    groups = {cell["protocol"]: cell["result"].get("groups") for cell in cells if cell["gallery"] == "w8a8"}
+    assert [row["group"] for row in groups["all pairs"]] == ["l", "r"]
+    assert groups["people"] is None
+    rates = groups["all pairs"][0]["rates"][0]
+    assert f"| w8a8 | side: l | {groups['all pairs'][0]['images']} | 0.2 | {rates['far']:.3g} |" in out
+    (tmp_path / "groups.csv").unlink()
+    code, _, err = bitface("evaluate", "--suite", suite)
+    assert code == 1
+    assert "groups.csv: no such file" in err
+
+
 def test_nothing_is_computed_twice(bitface: Run, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, stopped = Embedder.embed_files, []
 

@@ -37,23 +37,27 @@ class Groups:
     unknown: int
 
 
-def read_groups(path: Path, images: Sequence[str]) -> Groups:
+def read_groups(path: Path, images: Sequence[str], people: Sequence[str] | None = None) -> Groups:
     """Reads a CSV of attributes: a column `path` (an image) or `person` (the name of the folder), and others.
 
     Every other column is an attribute, and every value in it a group; an empty cell says that nobody knows.
+
+    Args:
+        people: whom each image shows; None: by its folder.
 
     Raises:
         BitfaceError: the file can't be read, names no image or person, has no attribute or contradicts itself (the
             line is named), or knows nothing of these images.
     """
     key, attributes, known = _read(Path(path))
-    names = list(images) if key == "path" else [identity_of(image) for image in images]
+    shown = people or [identity_of(image) for image in images]
+    names = list(images) if key == "path" else list(shown)
     values = [known.get(name, {}) for name in names]
     unknown = sum(not any(row.values()) for row in values)
     if unknown == len(images):
         raise BitfaceError(
             f"{path}: has no attribute of any of the {len(images)} images, '{names[0]}' the first; its column '{key}' "
-            + ("holds paths below the image folder" if key == "path" else "holds names of the images' folders")
+            + ("holds paths below the image folder" if key == "path" else "holds people's names")
         )
     members: dict[str, dict[str, Bools]] = {}
     for attribute in attributes:

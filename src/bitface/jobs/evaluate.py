@@ -65,7 +65,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         BitfaceError: the models, the list, the groups or the images can't be used.
     """
     protocol, root = listed_pairs(request.pairs, request.root, request.part, request.all_pairs)
-    groups = read_groups(request.groups, protocol.paths) if request.groups else None
+    groups = read_groups(request.groups, protocol.paths, protocol.pairs.identities) if request.groups else None
     files = [FaceFile(root, path) for path in protocol.paths]
     ready = prepare(request.model, files, request.engine, request.threads, request.preprocess)
     base = _baseline(request, files)

@@ -14,11 +14,13 @@ from typing import Any
 import yaml
 
 import bitface
-from bitface.errors import UsageError, nearest
+from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.evaluation import FARS
+from bitface.evaluation.groups import by_group, read_groups
 from bitface.evaluation.operating import check_fars
 from bitface.evaluation.protocol import Embeddings
-from bitface.files import write_bytes, write_json
+from bitface.evaluation.verification_protocol import PairProtocol, PairResult
+from bitface.files import sha256_of, write_bytes, write_json
 from bitface.jobs.embed import Prepared, embed_kept, prepare
 from bitface.jobs.protocols import Opened, open_protocol
 from bitface.jobs.steps import Steps, silent
@@ -50,7 +52,7 @@ class Suite:
         base: the folder that the protocols' paths are relative to.
         baseline: the model that the others are held against; None: nobody is.
         mixed: galleries of the baseline against probes of each other model, and the other way round.
-        groups: a CSV of attributes (see `evaluation.groups`).
+        groups: a CSV of attributes (see `evaluation.groups`), for the lists of pairs.
         out: the folder of results and kept embeddings.
     """
 
@@ -169,6 +171,8 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
     notes: list[str] = []
     warnings: list[str] = []
     skipped: dict[str, int] = {}
+    if suite.groups and not suite.groups.is_file():
+        raise BitfaceError(f"{suite.groups}: no such file; 'groups' names a CSV of attributes")
     # Everything is opened before anything is computed: a mistake in the last line shows at once.
     protocols = [(spec, open_protocol(name, spec, suite.base)) for name, spec in suite.protocols.items()]
     for spec, opened in protocols:
@@ -233,7 +237,7 @@ def _cell(
         suite.seed,
     ]
     facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
-    facts += [bitface.__version__]
+    facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
     path = (
         suite.out / "cells" / f"{hashlib.sha256(repr(facts).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
     )
@@ -251,9 +255,19 @@ def _cell(
     result = opened.protocol.score(
         found[gallery], None if gallery == probe else found[probe], fars=suite.fars, seed=suite.seed
     )
+    content = result.to_json(curve=True)
+    if (
+        suite.groups
+        and isinstance(opened.protocol, PairProtocol)
+        and isinstance(result, PairResult)
+        and len(sides) == 1
+    ):
+        known = read_groups(suite.groups, opened.protocol.paths, opened.protocol.pairs.identities)
+        rows = by_group(opened.protocol, found[gallery], known, result, suite.seed)
+        content["groups"] = [row.to_json() for row in rows]
     cell = Cell(
-        opened.protocol.name, gallery, probe, [figure.to_json() for figure in result.figures()],
-        result.to_json(curve=True), list(result.warnings),
+        opened.protocol.name, gallery, probe, [figure.to_json() for figure in result.figures()], content,
+        list(result.warnings),
     )  # fmt: skip
     write_json(path, cell.to_json())
     return cell

@@ -15,6 +15,8 @@ class Row(Protocol):
     def probe(self) -> str: ...
     @property
     def figures(self) -> list[dict[str, Any]]: ...
+    @property
+    def result(self) -> dict[str, Any]: ...
 
 
 def markdown(cells: Sequence[Row]) -> str:
@@ -24,8 +26,28 @@ def markdown(cells: Sequence[Row]) -> str:
         head = ["gallery", "probe", *names]
         lines += [f"### {_plain(protocol)}", "", f"| {' | '.join(map(_plain, head))} |", "|---" * len(head) + "|"]
         lines += [f"| {' | '.join(map(_plain, row))} |" for row in rows]
-        lines.append("")
+        lines += ["", *_groups([cell for cell in cells if cell.protocol == protocol])]
     return "\n".join(lines)
+
+
+def _groups(cells: Sequence[Row]) -> list[str]:
+    """Both rates of each group at everybody's thresholds, model by model."""
+    rows = [
+        (cell.gallery, group, rates)
+        for cell in cells
+        for group in cell.result.get("groups", ())
+        for rates in group["rates"] or [None]
+    ]
+    if not rows:
+        return []
+    lines = ["| model | group | images | FAR of everybody | FAR | TAR |", "|---|---|---|---|---|---|"]
+    for model, group, rates in rows:
+        name = f"{group['attribute']}: {group['group']}"
+        shown = (
+            ["–"] * 3 if rates is None else [f"{rates['target']:g}", f"{rates['far']:.3g}", f"{100 * rates['tar']:.2f}"]
+        )
+        lines.append(f"| {' | '.join(map(_plain, [model, name, str(group['images']), *shown]))} |")
+    return [*lines, ""]
 
 
 def latex(cells: Sequence[Row]) -> str:
