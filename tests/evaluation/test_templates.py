@@ -8,10 +8,11 @@ import pytest
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import pooling, row_scores, unit_rows, wilson
+from bitface.evaluation.operating import far_name
 from bitface.evaluation.pooling import Pooled, pair_scores, pool
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.template_lists import TemplateList, TemplatePairs, read_media_list, read_template_pairs
-from bitface.evaluation.templates import TemplateProtocol, far_name
+from bitface.evaluation.templates import TemplateProtocol
 
 from . import oracles
 

@@ -1,10 +1,11 @@
-"""Face verification, from embeddings to results.
+"""Protocols, from embeddings to results.
 
-Embeddings of images and a list of genuine and impostor pairs come in; accuracy over folds, ROC, AUC, EER and
-TAR at given FARs go out, with confidence intervals, over the list or over all pairs of its images. So do a
-comparison of two models on the same pairs, the agreement of a student with its teacher, and an alarm for
-degenerate models. Everything works on numpy arrays; scores, and all that is counted from them, have the same
-bits on every machine. Nothing here knows of images or networks.
+Embeddings of images and what a protocol's files say of them come in; figures with confidence intervals go out:
+accuracy over folds, ROC, AUC, EER and TAR at given FARs over a list or over all pairs of its images, the same for
+videos and templates, ranks in galleries with and without distractors. So do a comparison of two models, mixed
+galleries, groups, decision thresholds, the agreement of a student with its teacher, and an alarm for degenerate
+models. Every protocol has the interface of `protocol.FaceProtocol`. Everything works on numpy arrays; scores, and all
+that is counted from them, have the same bits on every machine. Nothing here knows of pixels or networks.
 """
 
 from bitface.evaluation.allpairs import all_pairs, evaluate_all_pairs

@@ -18,10 +18,9 @@ from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.identification import RankRate, check_ranks, shares_by_person
 from bitface.evaluation.operating import OperatingPoint, allowed, check_fars, needed, operating_points
-from bitface.evaluation.protocol import Figure
+from bitface.evaluation.protocol import Figure, tar_figures
 from bitface.evaluation.search import Nearest, Products, Rows, as_rows, nearest_at, same_size
 from bitface.evaluation.similarity import FAILED
-from bitface.evaluation.templates import far_name
 
 HIGHEST_KEPT = 1 << 16
 """The most impostor scores that are kept to find the thresholds of TAR among distractors."""
@@ -59,7 +58,7 @@ class DistractorResult:
         """Rank-k among all distractors, TAR at each FAR, then rank-k among fewer and fewer distractors."""
         sizes = sorted({point.distractors or 0 for point in self.points}, reverse=True)
         ranked = [[point.figure() for point in self.points if point.distractors == size] for size in sizes]
-        tar = [Figure(f"TAR@FAR {far_name(point.far)}", point.tar, point.interval, point.reason) for point in self.tar]
+        tar = tar_figures(self.tar)
         return [*ranked[0], *tar, *(figure for part in ranked[1:] for figure in part)]
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:

@@ -18,12 +18,11 @@ from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.identification import RANKS, check_ranks, diagnoses, failure_warnings, shares_by_person
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.intervals import Interval
-from bitface.evaluation.operating import FARS, check_fars, needed, operating_points
+from bitface.evaluation.operating import FARS, check_fars, far_name, needed, operating_points
 from bitface.evaluation.pooling import Pooled, pool
 from bitface.evaluation.protocol import Embeddings, Figure, both_sides
 from bitface.evaluation.similarity import FAILED
 from bitface.evaluation.template_lists import Positions, SearchList, TemplateList
-from bitface.evaluation.templates import far_name
 
 FPIRS = (1e-1, 1e-2, 1e-3)
 

@@ -108,6 +108,12 @@ def rates_at(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> Error
     return ErrorRates.of(float(threshold), hits, len(accepted), false, len(rejected))
 
 
+def far_name(far: float) -> str:
+    """A rate as people type it: 1e-4."""
+    mantissa, exponent = f"{far:e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
 def check_fars(fars: Sequence[float]) -> tuple[float, ...]:
     """The FARs as floats. Raises UsageError where there are none, or one isn't between 0 and 1."""
     checked = tuple(float(far) for far in fars)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, flags
 from bitface.evaluation.intervals import Interval
+from bitface.evaluation.operating import OperatingPoint, far_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,11 @@ class Figure:
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
         return asdict(self)
+
+
+def tar_figures(points: Sequence[OperatingPoint], how: str = "") -> list[Figure]:
+    """TAR at each FAR as figures; `how` is added to their names."""
+    return [Figure(f"TAR@FAR {far_name(one.far)}{how}", one.tar, one.interval, one.reason) for one in points]
 
 
 class Result(Protocol):

@@ -12,15 +12,9 @@ from bitface.evaluation.identification import diagnoses
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.operating import FARS, OperatingPoint, check_fars
 from bitface.evaluation.pooling import Pooled, pair_scores, pool
-from bitface.evaluation.protocol import Embeddings, Figure, both_sides
+from bitface.evaluation.protocol import Embeddings, Figure, both_sides, tar_figures
 from bitface.evaluation.results import Counts, ScoreSummary, summarise
 from bitface.evaluation.template_lists import Positions, TemplateList, TemplatePairs
-
-
-def far_name(far: float) -> str:
-    """A rate as people type it: 1e-4."""
-    mantissa, exponent = f"{far:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,11 +36,7 @@ class TemplateResult:
 
     def figures(self) -> list[Figure]:
         """TAR at each FAR, then AUC and EER."""
-        points = [
-            Figure(f"TAR@FAR {far_name(point.far)}", point.tar, point.interval, point.reason)
-            for point in self.summary.tar
-        ]
-        return [*points, Figure("AUC", self.summary.auc), Figure("EER", self.summary.eer)]
+        return [*tar_figures(self.summary.tar), Figure("AUC", self.summary.auc), Figure("EER", self.summary.eer)]
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
         """Everything as plain JSON values without NaN; `curve` adds the ROC curve."""

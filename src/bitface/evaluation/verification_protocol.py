@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bitface.evaluation.operating import FARS
 from bitface.evaluation.pairs import PairList
-from bitface.evaluation.protocol import Embeddings, Figure, both_sides
+from bitface.evaluation.protocol import Embeddings, Figure, both_sides, tar_figures
 from bitface.evaluation.results import VerificationResult
 from bitface.evaluation.verification import verify
 
@@ -19,7 +19,7 @@ class PairResult(VerificationResult):
         accuracy = self.accuracy
         return [
             Figure("accuracy", accuracy.mean, accuracy.interval, spread=accuracy.std),
-            *(Figure(f"TAR@FAR {_short(point.far)}", point.tar, point.interval, point.reason) for point in self.tar),
+            *tar_figures(self.tar),
             Figure("AUC", self.auc),
             Figure("EER", self.eer),
         ]
@@ -71,9 +71,3 @@ class PairProtocol:
             valid=enrolled.valid, seed=seed, at=at, probe=other[0], probe_valid=other[1],
         )  # fmt: skip
         return PairResult(result.accuracy, result.summary, result.warnings, result.same, result.scores)
-
-
-def _short(far: float) -> str:
-    """A false accept rate as people type it: 1e-4."""
-    mantissa, exponent = f"{far:e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"

@@ -18,10 +18,9 @@ from bitface.evaluation.folds import fold_accuracy
 from bitface.evaluation.identification import diagnoses
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.operating import FARS, check_fars
-from bitface.evaluation.protocol import Embeddings, Figure, both_sides
+from bitface.evaluation.protocol import Embeddings, Figure, both_sides, tar_figures
 from bitface.evaluation.results import Counts, VerificationResult, summarise
 from bitface.evaluation.similarity import RESOLUTION, row_scores, unit_rows
-from bitface.evaluation.templates import far_name
 from bitface.evaluation.video_lists import VideoPairs
 
 _ROWS = 4096
@@ -64,7 +63,7 @@ def _figures(result: VerificationResult, how: str) -> list[Figure]:
     accuracy = result.accuracy
     return [
         Figure(f"accuracy{how}", accuracy.mean, accuracy.interval, spread=accuracy.std),
-        *(Figure(f"TAR@FAR {far_name(one.far)}{how}", one.tar, one.interval, one.reason) for one in result.tar),
+        *tar_figures(result.tar, how),
         Figure(f"AUC{how}", result.auc),
         Figure(f"EER{how}", result.eer),
     ]

@@ -13,11 +13,12 @@ from bitface.data.duplicates import codes_of
 from bitface.data.faces import FaceFile
 from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.compare import compare
-from bitface.evaluation.groups import by_group, read_groups
+from bitface.evaluation.groups import Groups, by_group, read_groups
 from bitface.evaluation.mixed import matrix
 from bitface.evaluation.protocol import Embeddings
+from bitface.evaluation.verification_protocol import PairProtocol
 from bitface.jobs.embed import Prepared, embed, prepare
-from bitface.jobs.overlap import overlap, used_faces
+from bitface.jobs.overlap import Used, overlap, used_faces
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
 from bitface.runtime.embedder import Engine
@@ -92,7 +93,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
     )
     fixed = result.summary.fixed
     beside: dict[str, Any] | None = None
-    if own and expected and base:
+    if base and expected and own:
         beside = {
             "model": str(request.against),
             "fingerprint": base.embedder.fingerprint,
@@ -102,23 +103,13 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         }
     tables: dict[str, Any] | None = None
     if groups:
-        sides = [("model", found, result), *([("baseline", expected, own)] if expected and own else [])]
-        tables = {
-            name: [row.to_json() for row in by_group(protocol, side, groups, figures, request.seed)]
-            for name, side, figures in sides
-        }
+        tables = {"model": _by_group(protocol, found, groups, result, request.seed)}
+        if expected and own:
+            tables["baseline"] = _by_group(protocol, expected, groups, own, request.seed)
         if groups.unknown:
             warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
-    shared: dict[str, Any] | None = None
-    if known:
-        strictest = [point.threshold for point in result.tar if point.threshold is not None]
-        good = np.ones(len(files), bool) if found.valid is None else found.valid
-        # An image that can't be read shows nobody.
-        names = [path for path, usable in zip(protocol.paths, good, strict=True) if usable]
-        shared, flagged = overlap(
-            known, np.concatenate(codes)[good], names, found.values[good], max(strictest, default=None)
-        )
-        warnings += flagged
+    shared, flagged = _shared(known, codes, protocol, found, result)
+    warnings += flagged
     content = {
         "bitface": bitface.__version__,
         "model": str(request.model),
@@ -152,3 +143,22 @@ def _baseline(request: EvaluateRequest, files: Sequence[FaceFile]) -> Prepared |
     if request.against is None:
         return None
     return prepare(request.against, files, request.engine, request.threads, request.preprocess)
+
+
+def _by_group(
+    protocol: PairProtocol, found: Embeddings, groups: Groups, result: VerificationResult, seed: int
+) -> list[dict[str, Any]]:
+    return [row.to_json() for row in by_group(protocol, found, groups, result, seed)]
+
+
+def _shared(
+    known: Used | None, codes: list[np.ndarray], protocol: PairProtocol, found: Embeddings, result: VerificationResult
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What the test shares with the faces that the model was made with, and warnings of it."""
+    if known is None:
+        return None, []
+    strictest = [point.threshold for point in result.tar if point.threshold is not None]
+    good = np.ones(len(found), bool) if found.valid is None else found.valid
+    # An image that can't be read shows nobody.
+    names = [path for path, usable in zip(protocol.paths, good, strict=True) if usable]
+    return overlap(known, np.concatenate(codes)[good], names, found.values[good], max(strictest, default=None))
