@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 
 from bitface.errors import BitfaceError, UsageError
-from bitface.evaluation import all_pairs, auc, eer, fold_accuracy, identity_of, tar_at_far, unit_rows, verify, wilson
+from bitface.evaluation import (
+    VerificationResult,
+    all_pairs,
+    auc,
+    eer,
+    fold_accuracy,
+    identity_of,
+    tar_at_far,
+    unit_rows,
+    verify,
+    wilson,
+)
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.pairs import PairList
 from bitface.evaluation.protocol import Embeddings, FaceProtocol
 from bitface.evaluation.tiles import TiledImpostors
-from bitface.evaluation.verification_protocol import PairProtocol, PairResult
+from bitface.evaluation.verification_protocol import PairProtocol
 
 from . import oracles
 
@@ -83,7 +94,7 @@ def test_it_is_a_protocol(case):
     pairs, rows, _ = case
     protocol: FaceProtocol = PairProtocol("small", pairs)
     assert (protocol.name, protocol.paths) == ("small", pairs.paths)
-    assert isinstance(protocol.score(Embeddings(rows), fars=FARS), PairResult)
+    assert isinstance(protocol.score(Embeddings(rows), fars=FARS), VerificationResult)
 
 
 def test_figures(case):

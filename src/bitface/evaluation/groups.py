@@ -15,10 +15,10 @@ from bitface.evaluation.arrays import Bools, Floats, score_array
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.intervals import wilson
 from bitface.evaluation.pairs import identity_of
-from bitface.evaluation.protocol import Embeddings, Figure
+from bitface.evaluation.protocol import Embeddings, Figure, tar_figures
 from bitface.evaluation.results import LIST, Counts, ScoreSummary, VerificationResult, summarise
 from bitface.evaluation.similarity import row_scores, unit_rows
-from bitface.evaluation.verification_protocol import PairProtocol, PairResult
+from bitface.evaluation.verification_protocol import PairProtocol
 
 _KEYS = ("path", "person", "identity")
 
@@ -140,8 +140,7 @@ def by_group(
                 shown = [figure.to_json() for figure in figures]
                 rows.append(GroupRow(attribute, group, int(inside.sum()), shown, [], str(error)))
                 continue
-            result = PairResult(overall.accuracy, summary, (), overall.same, overall.scores)
-            figures += [figure for figure in result.figures() if figure.name != "accuracy"]
+            figures += [*tar_figures(summary.tar), Figure("AUC", summary.auc), Figure("EER", summary.eer)]
             supported = [point.far for point in overall.tar if point.threshold is not None]
             rates = [{"target": far, **one.to_json()} for far, one in zip(supported, summary.fixed, strict=True)]
             rows.append(GroupRow(attribute, group, int(inside.sum()), [f.to_json() for f in figures], rates))

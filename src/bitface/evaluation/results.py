@@ -12,6 +12,7 @@ from bitface.evaluation.curve import Roc, ladder
 from bitface.evaluation.folds import FoldAccuracy
 from bitface.evaluation.impostors import ImpostorScores
 from bitface.evaluation.operating import ErrorRates, OperatingPoint, operating_points
+from bitface.evaluation.protocol import Figure, tar_figures
 
 LIST = "list"
 ALL_PAIRS = "all pairs"
@@ -107,6 +108,16 @@ class VerificationResult:
     def counts(self) -> Counts:
         """Images and pairs behind AUC, EER and TAR."""
         return self.summary.counts
+
+    def figures(self, how: str = "") -> list[Figure]:
+        """Accuracy with its spread over the folds, TAR at each FAR, AUC and EER; `how` is added to their names."""
+        accuracy = self.accuracy
+        return [
+            Figure(f"accuracy{how}", accuracy.mean, accuracy.interval, spread=accuracy.std),
+            *tar_figures(self.tar, how),
+            Figure(f"AUC{how}", self.auc),
+            Figure(f"EER{how}", self.eer),
+        ]
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
         """Everything as plain JSON values without NaN; `curve` adds the ROC curve."""

@@ -1,28 +1,12 @@
 """Verification over a list of pairs, or over all pairs of its images, as a protocol."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from bitface.evaluation.operating import FARS
 from bitface.evaluation.pairs import PairList
-from bitface.evaluation.protocol import Embeddings, Figure, both_sides, tar_figures
+from bitface.evaluation.protocol import Embeddings, both_sides
 from bitface.evaluation.results import VerificationResult
 from bitface.evaluation.verification import verify
-
-
-@dataclass(frozen=True, eq=False)
-class PairResult(VerificationResult):
-    """What `verification.verify` finds out, with the figures of a table."""
-
-    def figures(self) -> list[Figure]:
-        """Accuracy with its spread over the folds, TAR at each FAR, AUC and EER."""
-        accuracy = self.accuracy
-        return [
-            Figure("accuracy", accuracy.mean, accuracy.interval, spread=accuracy.std),
-            *tar_figures(self.tar),
-            Figure("AUC", self.auc),
-            Figure("EER", self.eer),
-        ]
 
 
 class PairProtocol:
@@ -47,7 +31,7 @@ class PairProtocol:
         fars: Sequence[float] = FARS,
         seed: int = 0,
         at: Sequence[float] = (),
-    ) -> PairResult:
+    ) -> VerificationResult:
         """The result for embeddings of `paths`, in that order.
 
         Without probes this is what `verify` says of the gallery. With them, the left image of each pair is the
@@ -66,8 +50,7 @@ class PairProtocol:
         """
         enrolled, asking = both_sides(len(self.paths), gallery, probe)
         other = (None, None) if probe is None else (asking.values, asking.valid)
-        result = verify(
+        return verify(
             enrolled.values, self.pairs, fars, self.all_pairs,
             valid=enrolled.valid, seed=seed, at=at, probe=other[0], probe_valid=other[1],
         )  # fmt: skip
-        return PairResult(result.accuracy, result.summary, result.warnings, result.same, result.scores)

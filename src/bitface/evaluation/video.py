@@ -18,7 +18,7 @@ from bitface.evaluation.folds import fold_accuracy
 from bitface.evaluation.identification import diagnoses
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.operating import FARS, check_fars
-from bitface.evaluation.protocol import Embeddings, Figure, both_sides, tar_figures
+from bitface.evaluation.protocol import Embeddings, Figure, both_sides
 from bitface.evaluation.results import Counts, VerificationResult, summarise
 from bitface.evaluation.similarity import RESOLUTION, row_scores, unit_rows
 from bitface.evaluation.video_lists import VideoPairs
@@ -46,7 +46,7 @@ class VideoResult:
 
     def figures(self) -> list[Figure]:
         """Accuracy, TAR at each FAR, AUC and EER, by mean embeddings and then by pairs of frames."""
-        return [*_figures(self.mean, ""), *_figures(self.pairwise, ", pairs of frames")]
+        return [*self.mean.figures(), *self.pairwise.figures(", pairs of frames")]
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
         """Everything as plain JSON values without NaN; `curve` adds the ROC curves."""
@@ -57,16 +57,6 @@ class VideoResult:
             "failed_videos": self.failed_videos,
             "warnings": list(self.warnings),
         }
-
-
-def _figures(result: VerificationResult, how: str) -> list[Figure]:
-    accuracy = result.accuracy
-    return [
-        Figure(f"accuracy{how}", accuracy.mean, accuracy.interval, spread=accuracy.std),
-        *tar_figures(result.tar, how),
-        Figure(f"AUC{how}", result.auc),
-        Figure(f"EER{how}", result.eer),
-    ]
 
 
 @dataclass(eq=False)

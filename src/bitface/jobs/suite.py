@@ -15,11 +15,11 @@ import yaml
 
 import bitface
 from bitface.errors import BitfaceError, UsageError, nearest
-from bitface.evaluation import FARS
+from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.groups import by_group, read_groups
 from bitface.evaluation.operating import check_fars
 from bitface.evaluation.protocol import Embeddings
-from bitface.evaluation.verification_protocol import PairProtocol, PairResult
+from bitface.evaluation.verification_protocol import PairProtocol
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.jobs.embed import Prepared, embed_kept, prepare
 from bitface.jobs.protocols import Opened, open_protocol
@@ -259,7 +259,7 @@ def _cell(
     if (
         suite.groups
         and isinstance(opened.protocol, PairProtocol)
-        and isinstance(result, PairResult)
+        and isinstance(result, VerificationResult)
         and len(sides) == 1
     ):
         known = read_groups(suite.groups, opened.protocol.paths, opened.protocol.pairs.identities)
