@@ -3,8 +3,9 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """A folder that `fill` fills at the first call; it is there whole or not at all, whoever else fills it meanwhile.
+
+    Raises:
+        OSError: the folder can't be written; and whatever `fill` raises.
+    """
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        fill(temporary)
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            # Another process may have been faster.
+            if not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -208,3 +208,36 @@ def test_what_a_request_lacks(bitface: Run, quantized: Path, pairs: Path, suite:
         code, out, err = bitface("evaluate", *options)
         assert (code, out) == (2, "")
         assert message in err
+
+
+def test_a_dead_model_gets_a_diagnosis_instead_of_a_number(
+    bitface: Run, net: Path, crops: Path, pairs: Path, suite: Path, tmp_path: Path
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    model = onnx.load(net)
+    for tensor in model.graph.initializer:  # the first convolution gives nothing
+        if len(tensor.dims) == 4:
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros(tensor.dims, np.float32), tensor.name))
+            break
+    dead = tmp_path / "dead.onnx"
+    onnx.save(model, dead)
+    options = ["--pairs", pairs, "--root", crops, "--preprocess", "rgb-127.5-128", "--json", tmp_path / "a.json"]
+    code, out, err = bitface("evaluate", dead, *options)
+    assert (code, out) == (1, "")
+    assert "dead.onnx: no figure means anything: " in err
+    assert "--anyway" in err
+    assert not (tmp_path / "a.json").exists()
+    code, out, err = bitface("evaluate", dead, *options, "--anyway")
+    assert code == 0
+    assert "accuracy" in out
+    assert "warning" in err
+    suite.write_text(suite.read_text().replace(f"path: {net}", f"path: {dead}").replace("mixed: true", ""))
+    code, out, err = bitface("evaluate", "--suite", suite)
+    assert code == 0, err
+    cells = json.loads((tmp_path / "results" / "results.json").read_text())["cells"]
+    for cell in cells:
+        values = [figure["value"] for figure in cell["figures"] if figure["name"] in ("accuracy", "rank-1")]
+        assert (values == [None]) == (cell["gallery"] == "float")
+    assert "| float | float | – |" in out

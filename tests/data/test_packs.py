@@ -109,6 +109,23 @@ def test_images_keep_their_bytes_and_are_named_by_them(tmp_path: Path) -> None:
     assert [(folder / name).read_bytes() for name in names] == images
 
 
+def test_an_image_of_several_pairs_is_one_file(tmp_path: Path) -> None:
+    first, second, third = (encoded(seed, "PNG") for seed in range(3))
+    # Read from a file each, so that the pickle holds the first image twice.
+    images = [first, second, bytes(bytearray(first)), third, third, bytes(bytearray(third))]
+    folder, listed = unpacked_pack(written(tmp_path / "a.bin", pickle.dumps((images, [True, False, True]))))
+    assert sorted(path.name for path in folder.glob("*.png")) == [
+        "000000.png",
+        "000001.png",
+        "000003.png",
+        "000005.png",
+    ]
+    rows = [line.split(",")[:3] for line in listed.read_text().splitlines()[1:]]
+    assert rows == [
+        ["000000.png", "000001.png", "1"], ["000000.png", "000003.png", "0"], ["000003.png", "000005.png", "1"],
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("pairs", [10, 25, 60, 107])
 def test_folds_are_those_of_kfold_without_shuffling(tmp_path: Path, pairs: int) -> None:
     content = pickle.dumps(([IMAGES[index % 50] + bytes(index) for index in range(2 * pairs)], [True, False] * 60))
@@ -264,7 +281,7 @@ def test_a_damaged_escape(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_a_file_that_ends_anywhere(tmp_path: Path, protocol: int) -> None:
-    images = [image[:12] for image in IMAGES[:4]]
+    images = [image[:12] + bytes([index]) for index, image in enumerate(IMAGES[:4])]
     whole = python_2(images, [True, False], protocol) if protocol < 4 else pickle.dumps((images, [True, False]))
     assert_unpacked(written(tmp_path / "whole.bin", whole), images, [True, False])
     for size in range(len(whole)):

@@ -3,6 +3,7 @@ import pytest
 
 from bitface.errors import BitfaceError
 from bitface.evaluation import diagnose
+from bitface.evaluation.health import degenerate
 
 RNG = np.random.default_rng(0)
 GOOD = RNG.normal(size=(300, 64)).astype(np.float32)
@@ -65,3 +66,18 @@ def test_few_images(count):
 def test_not_a_matrix():
     with pytest.raises(BitfaceError, match="matrix"):
         diagnose(GOOD[0])
+
+
+def test_degenerate_embeddings_and_a_few_broken_ones() -> None:
+    random = np.random.default_rng(0)
+    good = random.standard_normal((300, 16))
+    assert degenerate(good) == []
+    few = good.copy()
+    few[:3] = np.nan
+    assert degenerate(few) == []
+    assert diagnose(few)
+    few[3] = 0
+    assert "NaN" in degenerate(few)[0]
+    assert degenerate(few, np.arange(300) > 3) == []
+    assert degenerate(np.ones((300, 16)) + 0.01 * good)
+    assert degenerate(np.zeros((5, 4)))

@@ -46,6 +46,9 @@ def evaluate(
     groups: Annotated[
         Path | None, typer.Option(help="A CSV with a column path or person, and attributes: figures for each group.")
     ] = None,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Figures of a model whose embeddings are degenerate, too.")
+    ] = False,
     suite: Annotated[Path | None, typer.Option(help="Instead: a YAML file of many models and protocols.")] = None,
     out: Annotated[Path | None, typer.Option(help="Of a suite: the folder of results and kept embeddings.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
@@ -69,7 +72,7 @@ def evaluate(
         raise UsageError("--out is for a --suite; --json writes the result of one model")
     request = EvaluateRequest(
         model, pairs, root, part, all_pairs, flip, engine_of(engine), fars_of(far, FARS), preprocess, threads, seed,
-        allow_skipped, used or (), against, groups,
+        allow_skipped, used or (), against, groups, anyway,
     )  # fmt: skip
     with progress() as steps:
         content, result = evaluate_model(request, steps)

@@ -5,17 +5,16 @@ It is read as `plain_pickle` does, which runs nothing.
 """
 
 import csv
+import hashlib
 import io
 import mmap
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bitface.data.plain_pickle import Refused, Span, load
 from bitface.errors import BitfaceError
-from bitface.files import cache_folder, sha256_of
+from bitface.files import cache_folder, filled_once, sha256_of
 
 SUFFIX = ".bin"
 LIST = "pairs.csv"
@@ -33,34 +32,24 @@ def unpacked_pack(path: Path) -> tuple[Path, Path]:
     """The folder with the images of a pack, and the list of its pairs there: a CSV with the columns a,b,same,fold.
 
     Both are made at the first call and kept in the cache by the file's hash. The images are written as they are
-    encoded, numbered in the order of the pack. The ten folds are contiguous, in the order of the pairs, and differ by
-    one pair at most, the longer ones first, as InsightFace cuts them (scikit-learn's KFold without shuffling).
+    encoded, each once, numbered in the order of the pack. The ten folds are contiguous, in the order of the pairs, and
+    differ by one pair at most, the longer ones first, as InsightFace cuts them (scikit-learn's KFold without
+    shuffling).
 
     Raises:
         BitfaceError: the file can't be read, is no such pickle or a damaged one, asks for anything but lists, tuples,
             bytes and numbers, or its parts don't fit each other.
     """
     path = Path(path)
+
+    def fill(temporary: Path) -> None:
+        if path.stat().st_size == 0:
+            raise Refused("is empty")
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            _write(data, *_parts(load(data)), temporary)
+
     try:
-        folder = cache_folder() / "packs" / sha256_of(path)[:16]
-        if folder.is_dir():
-            return folder, folder / LIST
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            if path.stat().st_size == 0:
-                raise Refused("is empty")
-            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                _write(data, *_parts(load(data)), temporary)
-            temporary.chmod(0o755)
-            try:
-                temporary.rename(folder)
-            except OSError:
-                # Another process may have been faster.
-                if not folder.is_dir():
-                    raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        folder = filled_once(cache_folder() / "packs" / sha256_of(path)[:16], fill)
     except Refused as error:
         raise BitfaceError(f"{path}: {error}") from error
     except OSError as error:
@@ -86,12 +75,22 @@ def _parts(value: Any) -> tuple[list[Span], list[bool]]:
 
 def _write(data: mmap.mmap, images: list[Span], same: list[bool], folder: Path) -> None:
     names: dict[Span, str] = {}
+    written: dict[bytes, str] = {}
     for index, image in enumerate(images):
-        # What a pickle refers to again is one file: the folder can't outgrow the pack.
-        if image not in names:
-            content = image.read(data)
-            names[image] = f"{index:06}{_extension(content, index)}"
-            (folder / names[image]).write_bytes(content)
+        if image in names:
+            continue
+        # An image of several pairs is packed once for each of them, and becomes one file: embedded once, and never
+        # taken for another image of its person. Only within a pair two equal ones stay two.
+        content = image.read(data)
+        digest = hashlib.sha256(content).digest()
+        beside = names.get(images[index - 1]) if index % 2 else None
+        if digest not in written or written[digest] == beside:
+            name = f"{index:06}{_extension(content, index)}"
+            (folder / name).write_bytes(content)
+            written.setdefault(digest, name)
+            names[image] = name
+        else:
+            names[image] = written[digest]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("a", "b", "same", "fold"))

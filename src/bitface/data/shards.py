@@ -2,7 +2,6 @@
 
 import shutil
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -10,7 +9,7 @@ from typing import IO
 
 from bitface.data.faces import EXTENSIONS
 from bitface.errors import BitfaceError
-from bitface.files import cache_folder, sha256_of
+from bitface.files import cache_folder, filled_once, sha256_of
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 
@@ -28,30 +27,23 @@ def unpacked(path: Path) -> Path:
     Raises:
         BitfaceError: the file can't be read, holds no image, or an image whose name leads out of the folder.
     """
+
+    def fill(temporary: Path) -> None:
+        for name, content in _images(path):
+            target = temporary.joinpath(*_inside(path, name).parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target, "wb") as file:
+                shutil.copyfileobj(content, file)
+        if not any(temporary.iterdir()):
+            raise BitfaceError(f"{path}: no image ({' '.join(EXTENSIONS)}) is packed in it")
+
     try:
-        folder = cache_folder() / "shards" / sha256_of(path)[:16]
-        if folder.is_dir():
-            return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            for name, content in _images(path):
-                target = temporary.joinpath(*_inside(path, name).parts)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with open(target, "wb") as file:
-                    shutil.copyfileobj(content, file)
-            if not any(temporary.iterdir()):
-                raise BitfaceError(f"{path}: no image ({' '.join(EXTENSIONS)}) is packed in it")
-            temporary.chmod(0o755)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        return filled_once(cache_folder() / "shards" / sha256_of(path)[:16], fill)
     except OSError as error:
         raise BitfaceError(f"{path}: can't be unpacked ({error.strerror or error})") from error
     # A damaged archive fails in many ways, in the middle too.
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
         raise BitfaceError(f"{path}: is no whole .tar or .zip file ({error})") from error
-    return folder
 
 
 def _images(path: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bitface.evaluation.arrays import Bools, Floats
+from bitface.evaluation.arrays import Bools, Floats, flags
 from bitface.evaluation.paired import agreement
 from bitface.evaluation.similarity import matrix, row_scores, unit_rows
 
@@ -11,6 +11,7 @@ HIGHEST_MEAN_COSINE = 0.9
 LOWEST_SPREAD = 1e-3
 LOWEST_UNIQUE = 0.5
 LOWEST_AGREEMENT = 0.9
+MOST_BROKEN = 0.01
 
 _SAMPLE = 20_000
 
@@ -53,6 +54,22 @@ def diagnose(embeddings: ArrayLike, teacher: ArrayLike | None = None) -> list[st
                 "the student no longer follows it; check that both see the same preprocessing"
             )
     return found
+
+
+def degenerate(embeddings: ArrayLike, valid: ArrayLike | None = None) -> list[str]:
+    """Why no figure of these embeddings means anything; empty where figures do.
+
+    What `diagnose` finds, except that up to one embedding in a hundred may be broken: those are counted as failures.
+
+    Args:
+        embeddings: [N, D].
+        valid: [N], false where an image couldn't be embedded; such rows aren't looked at.
+    """
+    rows = matrix(embeddings)
+    rows = rows if valid is None else rows[flags(valid, len(rows), "valid")]
+    usable = unit_rows(rows)[1]
+    few = np.count_nonzero(~usable) <= MOST_BROKEN * len(rows)
+    return diagnose(rows[usable] if few and usable.any() else rows)
 
 
 def _collapsed(rows: Floats, unit: Floats) -> list[str]:

@@ -12,7 +12,7 @@ from bitface.data.faces import FaceFile, find_images
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import all_pairs, verify
-from bitface.evaluation.health import diagnose
+from bitface.evaluation.health import degenerate
 from bitface.evaluation.pairs import PairList
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.results import ScoreSummary
@@ -93,7 +93,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     found, skipped = embed(
         ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding"),
     )  # fmt: skip
-    broken = diagnose(found.values[found.valid] if found.valid is not None else found.values)
+    broken = degenerate(found.values, found.valid)
     if broken:
         raise BitfaceError(f"{request.model}: no threshold can be trusted: {broken[0]}")
     reused, old = _of_teacher(request, faces, steps)

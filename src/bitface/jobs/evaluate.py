@@ -11,9 +11,11 @@ import numpy as np
 import bitface
 from bitface.data.duplicates import codes_of
 from bitface.data.faces import FaceFile
+from bitface.errors import BitfaceError
 from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.compare import compare
 from bitface.evaluation.groups import Groups, by_group, read_groups
+from bitface.evaluation.health import degenerate
 from bitface.evaluation.mixed import matrix
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.verification_protocol import PairProtocol
@@ -37,6 +39,7 @@ class EvaluateRequest:
         against: another model on the same pairs, the baseline: paired tests, what its thresholds do on the model, and
             mixed galleries.
         groups: a CSV of attributes; every figure for each group, of the baseline too.
+        anyway: gives figures of a model whose embeddings are degenerate, too.
     """
 
     model: Path
@@ -54,6 +57,7 @@ class EvaluateRequest:
     used: Sequence[Path] = ()
     against: Path | None = None
     groups: Path | None = None
+    anyway: bool = False
 
 
 def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dict[str, Any], VerificationResult]:
@@ -63,7 +67,8 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         The content of the JSON file, and the result itself.
 
     Raises:
-        BitfaceError: the models, the list, the groups or the images can't be used.
+        BitfaceError: the models, the list, the groups or the images can't be used, or a model's embeddings are
+            degenerate (see `evaluation.health.degenerate`).
     """
     protocol, root = listed_pairs(request.pairs, request.root, request.part, request.all_pairs)
     groups = read_groups(request.groups, protocol.paths, protocol.pairs.identities) if request.groups else None
@@ -84,6 +89,12 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
             base.embedder, files, request.flip, request.allow_skipped, steps("embedding with the baseline")
         )
     embedded = time.perf_counter()
+    for path, side in ((request.model, found), (request.against, expected)):
+        broken = degenerate(side.values, side.valid) if side and not request.anyway else []
+        if broken:
+            raise BitfaceError(
+                f"{path}: no figure means anything: {'; '.join(broken)} (--anyway gives them all the same)"
+            )
     details = ready.embedder.model.details
     stored = details.thresholds if details else []
     own = protocol.score(expected, fars=request.fars, seed=request.seed) if expected else None

@@ -17,8 +17,9 @@ import bitface
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.groups import by_group, read_groups
+from bitface.evaluation.health import degenerate
 from bitface.evaluation.operating import check_fars
-from bitface.evaluation.protocol import Embeddings
+from bitface.evaluation.protocol import Embeddings, FaceProtocol, Figure, Result
 from bitface.evaluation.verification_protocol import PairProtocol
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.jobs.embed import Prepared, embed_kept, prepare
@@ -255,22 +256,30 @@ def _cell(
     result = opened.protocol.score(
         found[gallery], None if gallery == probe else found[probe], fars=suite.fars, seed=suite.seed
     )
-    content = result.to_json(curve=True)
-    if (
-        suite.groups
-        and isinstance(opened.protocol, PairProtocol)
-        and isinstance(result, VerificationResult)
-        and len(sides) == 1
-    ):
-        known = read_groups(suite.groups, opened.protocol.paths, opened.protocol.pairs.identities)
-        rows = by_group(opened.protocol, found[gallery], known, result, suite.seed)
-        content["groups"] = [row.to_json() for row in rows]
+    figures, content = result.figures(), result.to_json(curve=True)
+    broken = [text for side in sides for text in degenerate(found[side].values, found[side].valid)]
+    if broken:
+        # A diagnosis in the place of numbers; those of other models are still shown.
+        figures = [Figure(figure.name, None, reason=broken[0]) for figure in figures]
+        content = {"degenerate": broken}
+    elif suite.groups and len(sides) == 1:
+        content["groups"] = _by_group(suite.groups, opened.protocol, found[gallery], result, suite.seed)
     cell = Cell(
-        opened.protocol.name, gallery, probe, [figure.to_json() for figure in result.figures()], content,
+        opened.protocol.name, gallery, probe, [figure.to_json() for figure in figures], content,
         list(result.warnings),
     )  # fmt: skip
     write_json(path, cell.to_json())
     return cell
+
+
+def _by_group(
+    path: Path, protocol: FaceProtocol, found: Embeddings, result: Result, seed: int
+) -> list[dict[str, Any]] | None:
+    """Every figure for each group, of a list of pairs; None for other protocols."""
+    if not isinstance(protocol, PairProtocol) or not isinstance(result, VerificationResult):
+        return None
+    groups = read_groups(path, protocol.paths, protocol.pairs.identities)
+    return [row.to_json() for row in by_group(protocol, found, groups, result, seed)]
 
 
 def _kept(path: Path) -> dict[str, Any] | None:

@@ -35,7 +35,7 @@ def _groups(cells: Sequence[Row]) -> list[str]:
     rows = [
         (cell.gallery, group, rates)
         for cell in cells
-        for group in cell.result.get("groups", ())
+        for group in cell.result.get("groups") or ()
         for rates in group["rates"] or [None]
     ]
     if not rows:
