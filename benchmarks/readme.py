@@ -240,7 +240,7 @@ def main() -> None:
         machine = content["machine"]
         source = (
             f"*`{content.get('command', f'python benchmarks/{script}.py')}`, {content['created'][:10]}, "
-            f"{machine['cpu']}, {machine['cores']} cores, "
+            f"{machine['cpu']}, {machine['cores']} core{'s' * (machine['cores'] != '1')}, "
             f"OpenVINO {machine['openvino']}, ONNX Runtime {machine['onnxruntime']}*"
         )
         block = "\n".join([f"<!-- {name} -->", *made(content), "", source, f"<!-- /{name} -->"])
