@@ -159,6 +159,10 @@ def test_a_baseline_beside_a_model(
     ]
     for side in ("model", "baseline"):
         assert [(row["group"], row["images"]) for row in content["groups"][side]] == counts
+    rates = {side: content["groups"][side][1]["rates"] for side in ("model", "baseline")}
+    (change, *_) = [row for row in content["groups"]["changes"] if row["group"] == "r" and row["target"] == 0.2]
+    assert change["tar_change"] == rates["model"][0]["tar"] - rates["baseline"][0]["tar"]
+    assert change["far_ratio"] == rates["model"][0]["far"] / rates["baseline"][0]["far"]
     assert "images are in no group" in err
     assert "McNemar" in out
 

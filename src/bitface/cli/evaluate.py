@@ -152,12 +152,16 @@ def _print_baseline(content: dict[str, Any]) -> None:
 def _print_groups(tables: dict[str, Any]) -> None:
     """Both rates at everybody's threshold for the strictest FAR, for each group; of the baseline beside them."""
     base = {(row["attribute"], row["group"]): row for row in tables.get("baseline", [])}
-    table = Table("group", "images", "FAR", "TAR", *(["baseline: FAR", "TAR"] if base else []))
+    table = Table("group", "images", "FAR", "TAR", *(["baseline: FAR", "TAR", "change: FAR", "TAR"] if base else []))
+    changes = {(row["attribute"], row["group"]): row for row in tables.get("changes", [])}
     for row in tables["model"]:
         sides = [row, *([base[row["attribute"], row["group"]]] if base else [])]
         cells: list[str] = []
         for side in sides:
             last = side["rates"][-1] if side["rates"] else None
             cells += [f"{last['far']:.3g}", f"{last['tar']:.2%}"] if last else ["not supported", ""]
+        if change := changes.get((row["attribute"], row["group"])):
+            ratio = change["far_ratio"]
+            cells += [f"{ratio:.2f}x" if ratio is not None else "", f"{100 * change['tar_change']:+.2f}"]
         table.add_row(f"{row['attribute']}: {row['group']}", f"{row['images']:,}", *cells)
     output.print(table)

@@ -30,9 +30,14 @@ class Roc:
         keep = np.unique(np.concatenate(([0], at, [len(self.far) - 1])))
         return Roc(self.far[keep], self.tar[keep])
 
+    @property
+    def frr(self) -> Floats:
+        """1 - TAR, [K]: over FAR, with both axes logarithmic, the DET curve."""
+        return 1 - self.tar
+
     def to_json(self) -> dict[str, Any]:
-        """Both coordinates as lists."""
-        return {"far": self.far.tolist(), "tar": self.tar.tolist()}
+        """The coordinates of ROC and DET curve as lists."""
+        return {"far": self.far.tolist(), "tar": self.tar.tolist(), "frr": self.frr.tolist()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -147,6 +147,31 @@ def by_group(
     return rows
 
 
+def group_changes(baseline: Sequence[GroupRow], model: Sequence[GroupRow]) -> list[dict[str, Any]]:
+    """What changes for each group from the baseline to the model, each at its own threshold for everybody.
+
+    Returns:
+        For each group and target FAR the FAR there as a multiple of the baseline's (None where that is 0) and the
+        change in TAR.
+    """
+    changes = []
+    for old, new in zip(baseline, model, strict=True):
+        before = {rates["target"]: rates for rates in old.rates}
+        for rates in new.rates:
+            if (was := before.get(rates["target"])) is None:
+                continue
+            changes.append(
+                {
+                    "attribute": new.attribute,
+                    "group": new.group,
+                    "target": rates["target"],
+                    "far_ratio": rates["far"] / was["far"] if was["far"] else None,
+                    "tar_change": rates["tar"] - was["tar"],
+                }
+            )
+    return changes
+
+
 def _summary(
     protocol: PairProtocol,
     unit: Floats,

@@ -14,7 +14,7 @@ from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError
 from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.compare import compare
-from bitface.evaluation.groups import Groups, by_group, read_groups
+from bitface.evaluation.groups import by_group, group_changes, read_groups
 from bitface.evaluation.health import degenerate
 from bitface.evaluation.mixed import matrix
 from bitface.evaluation.protocol import Embeddings
@@ -114,9 +114,11 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         }
     tables: dict[str, Any] | None = None
     if groups:
-        tables = {"model": _by_group(protocol, found, groups, result, request.seed)}
+        rows = by_group(protocol, found, groups, result, request.seed)
+        tables = {"model": [row.to_json() for row in rows]}
         if expected and own:
-            tables["baseline"] = _by_group(protocol, expected, groups, own, request.seed)
+            before = by_group(protocol, expected, groups, own, request.seed)
+            tables |= {"baseline": [row.to_json() for row in before], "changes": group_changes(before, rows)}
         if groups.unknown:
             warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
     shared, flagged = _shared(known, codes, protocol, found, result)
@@ -154,12 +156,6 @@ def _baseline(request: EvaluateRequest, files: Sequence[FaceFile]) -> Prepared |
     if request.against is None:
         return None
     return prepare(request.against, files, request.engine, request.threads, request.preprocess)
-
-
-def _by_group(
-    protocol: PairProtocol, found: Embeddings, groups: Groups, result: VerificationResult, seed: int
-) -> list[dict[str, Any]]:
-    return [row.to_json() for row in by_group(protocol, found, groups, result, seed)]
 
 
 def _shared(
