@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from common import FARS, LFW, networks, save
-from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept
+from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_machine
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs
@@ -88,7 +88,12 @@ def main() -> None:
             row = measure(network, bits, [options.out, options.trained])
             with alone(options.out / "mixed.lock"):
                 rows = [*(other for other in kept("mixed") if other["key"] != key), row]
-                save("mixed", rows, test="LFW View 2: all pairs of its 7,701 images, and their people")
+                save(
+                    "mixed",
+                    rows,
+                    test="LFW View 2: all pairs of its 7,701 images, and their people",
+                    machine=whole_machine(),
+                )
 
 
 if __name__ == "__main__":

@@ -264,12 +264,18 @@ def main() -> None:
         row = measured.get(run.key) or measure(run, options.out)
         with alone(options.out / f"{options.results}.lock"):
             rows = [*(other for other in kept(options.results) if other["key"] != run.key), row]
-            save(options.results, rows, test="LFW View 2; TAR over all pairs of its 7,701 images", command=command)
+            test = "LFW View 2; TAR over all pairs of its 7,701 images"
+            save(options.results, rows, test=test, command=command, machine=whole_machine())
 
 
 def cores() -> int:
     """The cores that this program may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def whole_machine() -> dict[str, str]:
+    """The machine with all its cores; how many of them a row had is in the row."""
+    return {**describe(), "cores": str(os.cpu_count())}
 
 
 @contextmanager
