@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,17 @@ def test_one_table_of_everything(
     tex = (tmp_path / "results" / "results.tex").read_text()
     assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 3
     assert r"$\pm$" in tex
+
+
+def test_what_was_skipped_is_said_again(bitface: Run, suite: Path, crops: Path, tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    shutil.copytree(crops, faces)
+    (faces / "p3" / "1.png").write_bytes(b"no image")
+    suite.write_text(suite.read_text().replace(str(crops), str(faces)) + "allow_skipped: true\n")
+    for _ in range(2):
+        assert bitface("evaluate", "--suite", suite)[0] == 0
+        content = json.loads((tmp_path / "results" / "results.json").read_text())
+        assert content["skipped"]["people"] == 1
 
 
 def test_groups_of_a_suite(bitface: Run, suite: Path, tmp_path: Path) -> None:

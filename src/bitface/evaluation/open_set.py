@@ -8,7 +8,7 @@ a FAR, and as there an FPIR that fewer than ten non-mated searches would decide 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -255,7 +255,7 @@ def _refused(fpir: float, mated: int, non_mated: int) -> SearchPoint:
     return SearchPoint(fpir, None, None, None, None, mated, non_mated, reason)
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class SearchProtocol:
     """1:N identification of probes in each gallery.
 
@@ -264,7 +264,6 @@ class SearchProtocol:
         searches: see `template_lists`.
         norm, quality: see `pooling.pool`.
         fpirs, ranks: what to report.
-        paths: the N distinct images.
     """
 
     name: str
@@ -273,10 +272,11 @@ class SearchProtocol:
     quality: bool = False
     fpirs: tuple[float, ...] = FPIRS
     ranks: tuple[int, ...] = RANKS
-    paths: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.paths = self.searches.templates.paths
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The N distinct images."""
+        return self.searches.templates.paths
 
     def score(
         self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float] = FARS, seed: int = 0

@@ -1,7 +1,7 @@
 """1:1 verification of templates, the protocol of IJB-B and IJB-C: listed pairs of templates, one score for each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class TemplateResult:
         }
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class TemplateProtocol:
     """1:1 verification over listed pairs of templates.
 
@@ -57,7 +57,6 @@ class TemplateProtocol:
         name: what a table calls it.
         templates, pairs: see `template_lists`.
         norm, quality: see `pool`. InsightFace's published figures use both.
-        paths: the N distinct images.
     """
 
     name: str
@@ -65,10 +64,11 @@ class TemplateProtocol:
     pairs: TemplatePairs
     norm: bool = True
     quality: bool = False
-    paths: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.paths = self.templates.paths
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The N distinct images."""
+        return self.templates.paths
 
     def score(
         self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float] = FARS, seed: int = 0

@@ -8,7 +8,7 @@ costs no more than the former.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,22 +59,22 @@ class VideoResult:
         }
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class YtfProtocol:
     """Verification over listed pairs of videos.
 
     Attributes:
         name: what a table calls it.
         pairs: see `video_lists`.
-        paths: the N frames.
     """
 
     name: str
     pairs: VideoPairs
-    paths: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.paths = self.pairs.paths
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The N distinct images."""
+        return self.pairs.paths
 
     def score(
         self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float] = FARS, seed: int = 0

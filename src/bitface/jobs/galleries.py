@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bitface.data.faces import check_skipped, find_images
 from bitface.errors import BitfaceError
-from bitface.evaluation.gallery import enrolled, read_gallery, write_gallery
+from bitface.evaluation.gallery import Gallery, enrolled, read_gallery, write_gallery
 from bitface.evaluation.pairs import identity_of
 from bitface.evaluation.search import nearest
 from bitface.evaluation.thresholds import nearest_threshold
@@ -92,16 +94,29 @@ def identify_images(
     if far is not None:
         least = float(nearest_threshold(model.details.thresholds if model.details else [], far)["threshold"])
     crops, aligned = face_crops(list(probes), model.network.size)
-    found = nearest(gallery, Embedder(model, batch=min(16, len(crops))).embed(crops, gallery.flip), len(gallery))
+    embeddings = Embedder(model, batch=min(16, len(crops))).embed(crops, gallery.flip)
     answers = []
-    for path, scores, rows in zip(probes, found.scores, found.rows, strict=True):
-        if rows[0] < 0:
+    for path, best in zip(probes, _people(gallery, embeddings, top), strict=True):
+        if not best:
             raise BitfaceError(f"{model_path}: gives no usable embedding of {path}")
-        best: dict[str, float] = {}
-        for score, row in zip(scores, rows, strict=True):
-            best.setdefault(gallery.ids[int(row)], float(score))
-            if len(best) == top:
-                break
         named = [{"id": name, "similarity": score} for name, score in best.items() if score >= least]
         answers.append({"image": str(path), "aligned": path in aligned, "people": named})
     return answers
+
+
+def _people(gallery: Gallery, embeddings: np.ndarray, top: int) -> list[dict[str, float]]:
+    """The `top` most similar people of each probe with their best image's score; nobody for an unusable embedding."""
+    wanted, rows = min(top, len(set(gallery.ids))), 4 * top
+    while True:
+        # People have several images: more rows are asked for until there are people enough.
+        found = nearest(gallery, embeddings, min(rows, len(gallery)))
+        people: list[dict[str, float]] = []
+        for scores, places in zip(found.scores, found.rows, strict=True):
+            best: dict[str, float] = {}
+            for score, row in zip(scores, places, strict=True):
+                if row >= 0 and len(best) < top:
+                    best.setdefault(gallery.ids[int(row)], float(score))
+            people.append(best)
+        if rows >= len(gallery) or all(len(best) >= wanted or not best for best in people):
+            return people
+        rows *= 8

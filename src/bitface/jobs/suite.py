@@ -82,6 +82,7 @@ class Cell:
     figures: list[dict[str, Any]]
     result: dict[str, Any] = field(repr=False)
     warnings: list[str] = field(default_factory=list)
+    skipped: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -171,7 +172,6 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
     cells: list[Cell] = []
     notes: list[str] = []
     warnings: list[str] = []
-    skipped: dict[str, int] = {}
     if suite.groups and not suite.groups.is_file():
         raise BitfaceError(f"{suite.groups}: no such file; 'groups' names a CSV of attributes")
     # Everything is opened before anything is computed: a mistake in the last line shows at once.
@@ -183,7 +183,7 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
             ready[model.name] = prepare(model.path, opened.files, suite.engine, suite.threads, model.preprocess)
             warnings += [f"{model.name}: {text}" for text in ready[model.name].warnings]
         for gallery, probe in _sides(suite):
-            cells.append(_cell(suite, opened, spec, ready, gallery, probe, skipped, steps))
+            cells.append(_cell(suite, opened, spec, ready, gallery, probe, steps))
     warnings += [f"{_who(cell)}: {text}" for cell in cells for text in cell.warnings]
     content = {
         "bitface": bitface.__version__,
@@ -192,7 +192,7 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
         "fars": list(suite.fars),
         "flip": suite.flip,
         "cells": [cell.to_json() for cell in cells],
-        "skipped": skipped,
+        "skipped": {cell.protocol: cell.skipped for cell in cells if cell.skipped},
         "notes": list(dict.fromkeys(notes)),
         "warnings": list(dict.fromkeys(warnings)),
         "machine": describe(),
@@ -225,7 +225,6 @@ def _cell(
     ready: Mapping[str, Prepared],
     gallery: str,
     probe: str,
-    skipped: dict[str, int],
     steps: Steps,
 ) -> Cell:
     sides = dict.fromkeys((gallery, probe))
@@ -244,15 +243,17 @@ def _cell(
     )
     kept = _kept(path)
     if kept is not None:
-        return Cell(opened.protocol.name, gallery, probe, kept["figures"], kept["result"], kept["warnings"])
+        return Cell(
+            opened.protocol.name, gallery, probe, kept["figures"], kept["result"], kept["warnings"], kept["skipped"]
+        )
     found: dict[str, Embeddings] = {}
+    skipped = 0
     for side in sides:
         found[side], missing = embed_kept(
             ready[side].embedder, opened.files, suite.out / "embeddings", suite.flip, suite.allow_skipped,
             steps(f"{opened.protocol.name}: embedding with {side}"),
         )  # fmt: skip
-        if missing:
-            skipped[opened.protocol.name] = len(missing)
+        skipped = len(missing)
     result = opened.protocol.score(
         found[gallery], None if gallery == probe else found[probe], fars=suite.fars, seed=suite.seed
     )
@@ -266,7 +267,7 @@ def _cell(
         content["groups"] = _by_group(suite.groups, opened.protocol, found[gallery], result, suite.seed)
     cell = Cell(
         opened.protocol.name, gallery, probe, [figure.to_json() for figure in figures], content,
-        list(result.warnings),
+        list(result.warnings), skipped,
     )  # fmt: skip
     write_json(path, cell.to_json())
     return cell
@@ -285,6 +286,6 @@ def _by_group(
 def _kept(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return content if {"figures", "result", "warnings"} <= set(content) else None
+        return content if {"figures", "result", "warnings", "skipped"} <= set(content) else None
     except (OSError, ValueError, TypeError):
         return None  # not there, or damaged: computed anew
