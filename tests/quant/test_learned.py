@@ -232,7 +232,7 @@ def test_watched_ranges_stand_still_after_their_steps() -> None:
 def test_a_trained_student_freezes_to_the_same_network(method: str, bits: str, module: type[nn.Module]) -> None:
     student, images = student_of(bits, module)
     learn.make_learnable(student, "dorefa" if method == "pact" else method, method)
-    run = fused(student)
+    run = fused(student.graph)
     optimizer = torch.optim.SGD(student.graph.parameters(), 0.01)
     for _ in range(3):
         optimizer.zero_grad()
@@ -261,7 +261,7 @@ def test_an_activation_in_the_kernel_is_the_same_activation(activation: nn.Modul
     graph = from_module(settle(Net(), 16), size=(16, 16)).graph
     student = calibrated(build(passes.fold(graph), BitPlan.parse("w4a4")), IMAGES)
     learn.make_learnable(student)
-    run = fused(student)
+    run = fused(student.graph)
     kinds = {ops.op_name(part) for part in run.modules()}
     assert len([node for node in run.graph.nodes if "fused" in str(node.target)]) == 1, kinds
     student.graph.requires_grad_(True)

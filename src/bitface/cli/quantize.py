@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from bitface.cli.console import output, progress, remarks
-from bitface.errors import UsageError
+from bitface.errors import UsageError, nearest
 from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.observers import OBSERVERS
+from bitface.quant.reconstruct import EFFORTS
 
 _SkipOption = Annotated[bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")]
 _ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")]
@@ -42,9 +43,12 @@ def quantize(
     method: Annotated[
         str, typer.Option(help="ptq: post-training quantization; qat: quantization-aware training.")
     ] = "ptq",
+    effort: Annotated[
+        str | None, typer.Option(help="ptq: fast (ranges; the default), balanced or max (units rebuilt, minutes).")
+    ] = None,
     image_list: _ListOption = None,
     max_images: Annotated[
-        int | None, typer.Option(min=1, help="Faces to learn from (default 512 for ptq, all for qat).")
+        int | None, typer.Option(min=1, help="Faces to learn from (default 512, 1024 with effort, all for qat).")
     ] = None,
     preprocess: _PreprocessOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of a training.")] = 0,
@@ -72,12 +76,18 @@ def quantize(
     """
     if method not in ("ptq", "qat"):
         raise UsageError(f"unknown method '{method}': use ptq or qat")
+    if effort and effort not in EFFORTS:
+        raise UsageError(f"unknown effort '{effort}'{nearest(effort, EFFORTS)} (there are {', '.join(EFFORTS)})")
+    if effort and method == "qat":
+        raise UsageError("--effort is for --method ptq; a training takes --epochs or --minutes")
     if observer not in OBSERVERS:
         raise UsageError(f"unknown observer '{observer}': use one of {', '.join(OBSERVERS)}")
     plan = BitPlan.parse(bits).with_edges(first, last)
+    reconstruction = EFFORTS[effort or "fast"]
+    reconstruction = replace(reconstruction, seed=seed) if reconstruction else None
     request = QuantizeRequest(
         model, images, out, plan, image_list, max_images, preprocess, seed, allow_skipped,
-        calibration=Calibration(observer, equalization, bias_correction),
+        calibration=Calibration(observer, equalization, bias_correction, reconstruction=reconstruction),
         labels=labels, minutes=minutes, resume=resume,
     )  # fmt: skip
     if method == "qat":

@@ -14,7 +14,7 @@ from bitface.graph import Network
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import parse
 
-DEFAULT_CALIBRATION = 512
+DEFAULT_CALIBRATION, DEFAULT_RECONSTRUCTION = 512, 1024
 HELD_OUT = 256
 _RANKED = 48
 _FEW = 32

@@ -1,6 +1,6 @@
 """`bitface quantize`: a network and faces in; artifact, exports, result and report out."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class QuantizeRequest:
     Attributes:
         images: folders, or `synthetic:N`; see `jobs.faces.gather`.
         data_kind: what the report calls the faces; None: what is known of their sources.
-        max_images: None: 512 for post-training quantization, all for training.
+        max_images: None: 512 for calibration, 1,024 for reconstruction, all for training.
         method: None: post-training quantization with `calibration`; otherwise training.
         labels: `folder` or a CSV file, see `data.labels`; None: nobody knows.
         share: of the images that are learned from, the first so much.
@@ -82,7 +82,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         request.images,
         network.size,
         request.image_list,
-        request.max_images or (None if request.method else job_faces.DEFAULT_CALIBRATION),
+        request.max_images or _enough(request),
         request.seed,
         request.allow_skipped,
         request.out / "skipped.csv",
@@ -97,7 +97,8 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     clock.lap("preprocessing")
     history = None
     if request.method is None:
-        student, layers = quantize(network, learning, request.plan, request.calibration, steps("calibrating"))
+        told = steps("calibrating"), steps("reconstructing") if request.calibration.reconstruction else None
+        student, layers = quantize(network, learning, request.plan, request.calibration, *told)
     else:
         labels = identities(faces.files[: len(learning)], request.labels) if request.labels else None
         notes += job_faces.lonely(labels)
@@ -138,6 +139,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
                 "duplicates": faces.duplicates,
                 "manifest": details.data["manifest"],
             },
+            "calibration": asdict(request.method.calibration if request.method else request.calibration),
             "training": _account(request.method, history),
             "notes": [*network.notes, *notes, *heavy_edges(layers, student)],
             "warnings": [*warnings, *alarms],
@@ -179,6 +181,13 @@ def _trained(
         request.minutes,
         Watch(steps("calibrating"), steps("embedding with the teacher"), training_line(steps("training"))),
     )
+
+
+def _enough(request: QuantizeRequest) -> int | None:
+    """How many images are used where nobody says; None: all."""
+    if request.method:
+        return None
+    return job_faces.DEFAULT_RECONSTRUCTION if request.calibration.reconstruction else job_faces.DEFAULT_CALIBRATION
 
 
 def _check_out(request: QuantizeRequest) -> None:

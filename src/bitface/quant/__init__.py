@@ -6,5 +6,6 @@ calibration faces; `freeze` turns the result into the integer modules of `graph`
 
 from bitface.quant.plan import BitPlan, LayerBits
 from bitface.quant.post_training import Calibration, quantize
+from bitface.quant.reconstruct import Reconstruction
 
-__all__ = ["BitPlan", "Calibration", "LayerBits", "quantize"]
+__all__ = ["BitPlan", "Calibration", "LayerBits", "Reconstruction", "quantize"]

@@ -8,7 +8,6 @@ from torch.fx import GraphModule
 
 from bitface.graph import ops, passes
 from bitface.quant.quantizers import Quantizer
-from bitface.quant.student import Student
 
 
 class ActivationQuantizer(nn.Module):
@@ -40,9 +39,9 @@ def _fusible(module: nn.Module | None) -> bool:
     return isinstance(module, nn.ReLU | nn.LeakyReLU | nn.PReLU)
 
 
-def fused(student: Student) -> GraphModule:
-    """A graph over the student's own modules in which activations are part of the quantizers that alone read them."""
-    graph = GraphModule(student.graph, copy.deepcopy(student.graph.graph))
+def fused(graph: GraphModule) -> GraphModule:
+    """A graph over the modules of a student's in which activations are part of the quantizers that alone read them."""
+    graph = GraphModule(graph, copy.deepcopy(graph.graph))
     for node in list(graph.graph.nodes):
         quantizer = passes.module_of(graph, node)
         if not isinstance(quantizer, Quantizer):

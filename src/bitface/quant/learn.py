@@ -68,8 +68,13 @@ def make_learnable(student: Student, weights: str = "lsq", activations: str = "l
     check_plan(student.plan, weights)
     for layer in student.quantized_layers().values():
         layer.weight_quantizer = _like(layer.weight_quantizer, weights, True)
+    let_activations_learn(student, activations)
+
+
+def let_activations_learn(student: Student, method: str = "lsq") -> None:
+    """Replaces the quantizers of activations alone, in place, by ones of the named method with the same numbers."""
     for name, quantizer in student.activation_quantizers.items():
-        _put(student, name, _like(quantizer, activations, False))
+        _put(student, name, _like(quantizer, method, False))
 
 
 def settle(student: Student) -> None:

@@ -15,6 +15,7 @@ from bitface.quant.batches import Progress
 from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
 from bitface.quant.plan import BitPlan, PlannedLayer
+from bitface.quant.reconstruct import Reconstruction, reconstruct
 from bitface.quant.student import Student, build
 
 
@@ -27,6 +28,7 @@ class Calibration:
         equalization: of channels in front of depthwise convolutions, see `equalize`.
         bias_correction: measured on at most `bias_images` of the images.
         batch: images in one run of the network; part of the result, as float sums depend on it in the last digit.
+        reconstruction: how units learn to give what the float network gives; None: they don't.
     """
 
     observer: str = "mse"
@@ -34,6 +36,7 @@ class Calibration:
     bias_correction: bool = True
     bias_images: int = 64
     batch: int = 16
+    reconstruction: Reconstruction | None = None
 
 
 def quantize(
@@ -42,18 +45,20 @@ def quantize(
     plan: BitPlan,
     calibration: Calibration = Calibration(),
     progress: Progress | None = None,
+    rebuilding: Progress | None = None,
 ) -> tuple[Network, list[PlannedLayer]]:
     """The integer network of a float one, and the bits of every layer.
 
     Args:
         network: the teacher, with its preprocessing.
         images: calibration faces, uint8 RGB `[N, H, W, 3]` in an order that is part of the result.
+        progress, rebuilding: told how far calibration and reconstruction are.
 
     Raises:
         BitfaceError: the plan doesn't fit the network, or an activation is NaN or infinite.
         ValueError: the network has no preprocessing, or no images, or images of another size.
     """
-    student = calibrated(network, images, plan, calibration, progress)
+    student = calibrated(network, images, plan, calibration, progress, rebuilding)
     return finished(network, student, images, calibration), student.layers
 
 
@@ -63,6 +68,7 @@ def calibrated(
     plan: BitPlan,
     calibration: Calibration = Calibration(),
     progress: Progress | None = None,
+    rebuilding: Progress | None = None,
 ) -> Student:
     """The student with every number found: what post-training quantization ends and training begins with.
 
@@ -79,6 +85,9 @@ def calibrated(
     calibrate.weight_scales(student, search=calibration.observer in ("mse", "percentile"))
     if calibration.bias_correction:
         calibrate.correct_biases(student, next(_batches(network, images, calibration.bias_images)()))
+    if calibration.reconstruction:
+        every = next(_batches(network, images, len(images))())
+        reconstruct(student, graph, every, calibration.reconstruction, rebuilding)
     return student
 
 

@@ -108,7 +108,7 @@ def train(
         evaluate=lambda: (agreement if loss.keeps_direction else likeness)(
             embedded(network, student, held_out), torch.from_numpy(expected)
         ),
-        run=fused(student),
+        run=fused(student.graph),
     )
     expected = teach(held_out)
     identity = {

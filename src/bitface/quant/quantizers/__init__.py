@@ -6,6 +6,7 @@ from bitface.quant.quantizers.dsq import DsqQuantizer
 from bitface.quant.quantizers.lsq import LsqQuantizer
 from bitface.quant.quantizers.minmax import EmaQuantizer, MinMaxQuantizer, PercentileQuantizer
 from bitface.quant.quantizers.pact import PactQuantizer
+from bitface.quant.quantizers.rounding import RoundingQuantizer
 from bitface.quant.quantizers.uniform import UniformQuantizer
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PactQuantizer",
     "PercentileQuantizer",
     "Quantizer",
+    "RoundingQuantizer",
     "UniformQuantizer",
     "mean_size",
 ]
