@@ -17,7 +17,7 @@ from bitface.losses import build_sum
 from bitface.quant import BitPlan
 from bitface.runtime import Embedder, Model
 from bitface.train import Method, Training, TrainingFaces, loop, train
-from bitface.train.qat import agreement, likeness
+from bitface.train.distil import agreement, likeness
 from bitface.train.teacher import cached_targets
 from quant.small import Mixed, PreActivation, faces, network
 
