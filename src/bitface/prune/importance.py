@@ -14,9 +14,10 @@ _BATCH = 32
 
 
 def magnitude(groups: Sequence[Group]) -> list[Tensor]:
-    """The L2 norm of each channel's weights over all layers of its group, as multiples of the group's mean, `[C]` each.
+    """The squares of each channel's weights, summed over its group, as multiples of the group's mean, `[C]` each.
 
-    It needs no faces. (DepGraph, equation 4 without the regularizer, as torch-pruning computes it.)
+    It needs no faces. As torch-pruning computes it: what writes a channel and what reads it counts, depthwise layers and
+    biases don't.
     """
     scores = library().importance.GroupMagnitudeImportance(p=2)
     with torch.no_grad():
