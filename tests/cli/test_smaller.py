@@ -31,8 +31,8 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distill, "SCHOOLING", replace(distill.SCHOOLING, batch=8))
 
 
-def test_pruned_then_quantized(net, crops, tmp_path, bitface) -> None:
-    out, smaller = tmp_path / "out", tmp_path / "w8a8"
+def test_pruned(net, crops, tmp_path, bitface) -> None:
+    out = tmp_path / "out"
     run = bitface("prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, *QUICK, "--out", out)
     assert run[0] == 0, run
     assert {path.name for path in out.iterdir()} == {"model.onnx", "result.json"}
@@ -45,9 +45,7 @@ def test_pruned_then_quantized(net, crops, tmp_path, bitface) -> None:
     assert code == 0
     assert f"{result['after']['parameters']:,}" in said
     assert "rgb-127.5-128" in said
-    run = bitface("quantize", out / "model.onnx", "--images", crops, "--max-images", 16, "--out", smaller)
-    assert run[0] == 0, run
-    assert library.load(smaller / "model.bitface").embed([crops / "p0" / "0.png"]).shape == (1, 32)
+    assert library.load(out / "model.onnx").embed([crops / "p0" / "0.png"]).shape == (1, 32)
 
 
 @pytest.mark.parametrize(
@@ -102,13 +100,10 @@ def test_what_cannot_be_done(net, crops, tmp_path, bitface, command, options, co
     assert not out.exists() or not list(out.iterdir())
 
 
-def test_without_the_library(net, crops, tmp_path) -> None:
-    code = "import sys; sys.modules['torch_pruning'] = None; from bitface.cli import main; main()"
-    arguments = ["prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, *QUICK, "--out", tmp_path / "out"]
-    run = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-    ends_in_one_line((run.returncode, run.stdout, run.stderr), 1, "pip install bitface[prune]")
+def test_without_the_library(net, crops, tmp_path, bitface, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    outcome = bitface("prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, *QUICK, "--out", tmp_path / "out")
+    ends_in_one_line(outcome, 1, "pip install bitface[prune]")
 
 
 def interrupt(step: int) -> str:
@@ -124,6 +119,7 @@ def interrupt(step: int) -> str:
     )
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed(net, crops, tmp_path, bitface) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
     arguments = ["prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, "--max-images", 16, "--epochs", 2]
@@ -164,13 +160,36 @@ candidates:
     return path
 
 
+def test_one_that_fails_beside_one_that_does_not(candidates, tmp_path, bitface) -> None:
+    out = tmp_path / "out"
+    lines = [line for line in candidates.read_text().splitlines() if "w8a8" not in line]
+    candidates.write_text("\n".join(lines).replace("epochs: 2", "epochs: 1"))
+    run = bitface("compare", candidates, "--out", out)
+    ends_in_one_line(run, 1, "1 of 2 candidates failed (impossible)")
+    content = json.loads((out / "comparison.json").read_text())
+    rows = {row["name"]: row for row in content["rows"]}
+    assert list(rows) == ["original", "pruned", "impossible"]
+    assert "empty layers" in rows["impossible"]["error"]
+    assert rows["original"]["latency"]["ratio"] == 1
+    for key in ("bytes", "parameters", "macs"):
+        assert rows["pruned"][key] < rows["original"][key]
+    table = (out / "comparison.md").read_text()
+    assert table in run[1]
+    assert "failed: a ratio of 0.999 would empty layers" in table
+    assert (out / "comparison.html").read_text().count("<circle") == 4
+    # A second run computes nothing, and says the same.
+    again = bitface("compare", candidates, "--out", out)
+    assert (again[0], again[1]) == (run[0], run[1])
+
+
+@pytest.mark.slow
 def test_compared(candidates, tmp_path, bitface) -> None:
     out = tmp_path / "out"
     # The pruned network is made once and used twice; Ctrl-C in the middle of it loses nothing.
     command = [sys.executable, "-c", interrupt(2), "compare", str(candidates), "--out", str(out)]
     stopped = subprocess.run(command, capture_output=True, text=True, check=False)
     assert stopped.returncode == 1, stopped.stderr
-    assert "stopped after step 2 of 4" in stopped.stderr
+    assert "stopped at the candidate 'pruned w8a8' (stopped after step 2 of 4); the same command" in stopped.stderr
     made = {path.name.split("-")[0]: path for path in (out / "steps").iterdir()}
     first = (made["quantize"] / "model.bitface").stat().st_mtime_ns
     run = bitface("compare", candidates, "--out", out)
@@ -180,20 +199,13 @@ def test_compared(candidates, tmp_path, bitface) -> None:
     content = json.loads((out / "comparison.json").read_text())
     rows = {row["name"]: row for row in content["rows"]}
     assert list(rows) == ["original", "w8a8", "pruned w8a8", "pruned", "impossible"]
-    assert "empty layers" in rows["impossible"]["error"]
     assert rows["pruned w8a8"]["bytes"] < rows["w8a8"]["bytes"] < rows["pruned"]["bytes"] < rows["original"]["bytes"]
-    assert rows["original"]["latency"]["ratio"] == 1
+    assert rows["w8a8"]["macs"] == rows["original"]["macs"] > rows["pruned w8a8"]["macs"] == rows["pruned"]["macs"]
     figures = {figure["name"]: figure for figure in rows["w8a8"]["figures"]}
     assert figures["TAR@FAR 5e-2"]["value"] is not None
     assert content["ranked_by"] == "TAR@FAR 5e-2"
     assert "pruned w8a8" in content["frontier"]["bytes"]
-    table, page = (out / "comparison.md").read_text(), (out / "comparison.html").read_text()
-    assert table in run[1]
-    assert "failed: a ratio of 0.999 would empty layers" in table
-    assert page.count("<circle") == 8
-    # A second run computes nothing, and says the same.
-    again = bitface("compare", candidates, "--out", out)
-    assert (again[0], again[1]) == (run[0], run[1])
+    assert (out / "comparison.html").read_text().count("<circle") == 8
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,13 @@ def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) 
         model, key = _made(comparison, candidate, out, named)
         network = open_model(model, None if candidate.steps else comparison.preprocess).network
         figures = _evaluated(comparison, model, key, not candidate.steps, out, named)
-        sizes = counted(network) if not candidate.steps or "quantize" not in dict(candidate.steps) else {}
-        return {**row, "model": str(model), "bytes": model.stat().st_size, **sizes, **figures, "latency": None}
-    except Interrupted:
-        raise
+        sizes = {"bytes": model.stat().st_size, **counted(network)}
+        return {**row, "model": str(model), **sizes, **figures, "latency": None}
+    except (Interrupted, KeyboardInterrupt) as stop:
+        where = f" ({str(stop).split(';')[0]})" if str(stop) else ""
+        raise Interrupted(
+            f"stopped at the candidate '{candidate.name}'{where}; the same command goes on where it stopped"
+        ) from stop
     except Exception as error:  # whatever it is, hours of other candidates shouldn't be lost to it
         if candidate.name == ORIGINAL:
             raise

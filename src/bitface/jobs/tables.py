@@ -123,7 +123,7 @@ def comparison(content: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(map(_plain, cells))} |")
     lines.append("")
     for cost, lists in content["equal"].items():
-        lines += [f"At equal {cost} (within 10 %), best first: {_plain(', '.join(equal))}" for equal in lists]
+        lines += [f"- at equal {cost} (within 10 %), best first: {_plain(', '.join(equal))}" for equal in lists]
     for cost, best in content["frontier"].items():
-        lines.append(f"Not beaten at fewer {cost}: {_plain(', '.join(best))}")
+        lines.append(f"- not beaten at fewer {cost}: {_plain(', '.join(best))}")
     return "\n".join(lines) + "\n"

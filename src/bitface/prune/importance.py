@@ -16,8 +16,8 @@ _BATCH = 32
 def magnitude(groups: Sequence[Group]) -> list[Tensor]:
     """The squares of each channel's weights, summed over its group, as multiples of the group's mean, `[C]` each.
 
-    It needs no faces. As torch-pruning computes it: what writes a channel and what reads it counts, depthwise layers and
-    biases don't.
+    It needs no faces. As torch-pruning computes it: what writes a channel and what reads it counts, depthwise layers
+    and biases don't.
     """
     scores = library().importance.GroupMagnitudeImportance(p=2)
     with torch.no_grad():
