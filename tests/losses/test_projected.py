@@ -36,6 +36,13 @@ def test_a_shorter_student_comes_as_near_as_its_size_allows() -> None:
     assert torch.allclose(*cosines, atol=0.05)
 
 
+def test_the_turn_comes_back_from_a_checkpoint() -> None:
+    student = torch.randn(12, 3, generator=torch.Generator().manual_seed(1))
+    first, second = (Projected(build("feature", 8, form="cosine"), 3, 8) for _ in range(2))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first(student, TEACHER, None), second(student, TEACHER, None))
+
+
 def test_a_longer_student_learns_zeros() -> None:
     loss = Projected(build("feature", 10, form="cosine"), 10, 8)
     assert not list(loss.parameters())

@@ -20,7 +20,7 @@ from bitface.cli.options import (
 )
 from bitface.cli.prune import show
 from bitface.jobs.distill import SCHOOLING, DistillRequest, distill_model
-from bitface.jobs.learning import settings
+from bitface.jobs.training import settings
 
 
 def distill(

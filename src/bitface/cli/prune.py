@@ -18,8 +18,8 @@ from bitface.cli.options import (
     ResumeOption,
     SkipOption,
 )
-from bitface.jobs.learning import settings
 from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
+from bitface.jobs.training import settings
 from bitface.prune import Pruning
 
 

@@ -17,7 +17,8 @@ from bitface import report
 from bitface.analysis.frontier import alike, frontier
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of, write_bytes, write_json
-from bitface.jobs.candidates import ORIGINAL, Candidate, Comparison, Request
+from bitface.jobs.candidate_steps import Request
+from bitface.jobs.candidates import ORIGINAL, Candidate, Comparison
 from bitface.jobs.distill import DistillRequest, distill_model
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.learning import counted

@@ -12,7 +12,7 @@ from torch import nn
 import bitface
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError
 from bitface.evaluation import agreement
 from bitface.files import cache_folder, write_json
 from bitface.graph import Network, load_network, passes, to_onnx
@@ -21,6 +21,7 @@ from bitface.graph.summary import summarise
 from bitface.jobs import faces as job_faces
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, training_line
+from bitface.jobs.training import account
 from bitface.losses import Loss, build_sum
 from bitface.losses.projected import Projected
 from bitface.runtime import Embedder, Model
@@ -69,43 +70,6 @@ class Prepared:
     notes: list[str]
     warnings: list[str]
     clock: Clock
-
-
-def losses_of(words: str) -> dict[str, Any]:
-    """The losses of an option such as `feature` or `feature,relational=0.5`: name → weight or options.
-
-    `feature` is the cosine distance here, whose size suits the learning rate.
-
-    Raises:
-        UsageError: a weight that is no number.
-    """
-    losses: dict[str, Any] = {}
-    for word in words.split(","):
-        name, _, weight = (part.strip() for part in word.partition("="))
-        try:
-            value = float(weight or 1)
-        except ValueError:
-            raise UsageError(
-                f"--loss takes names with weights, such as feature,relational=0.5, not '{words}'"
-            ) from None
-        losses[name] = {"form": "cosine", "weight": value} if name == "feature" else value
-    return losses
-
-
-def settings(base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0) -> Training:
-    """A training with the losses, epochs and seed of the command line.
-
-    Losses that learn from several images of a person, or views of an image, get two of each.
-
-    Raises:
-        UsageError: an unknown loss, or a value out of range.
-    """
-    training = replace(base, seed=seed)
-    training = replace(training, loss=losses_of(loss)) if loss else training
-    training = replace(training, epochs=epochs, min_steps=0) if epochs else training
-    if build_sum(training.loss, 8, 2).uses_pairs and training.per_identity < 2:
-        training = replace(training, per_identity=2)
-    return training
 
 
 def prepare(request: Lesson, steps: Steps) -> Prepared:
@@ -240,18 +204,6 @@ def write_network(path: Path, network: Network) -> int:
     said = {METADATA_KEY: network.preprocess.name} if network.preprocess else {}
     onnx.save(to_onnx(network.graph, metadata=said), path)
     return path.stat().st_size
-
-
-def account(settings: dict[str, Any], history: History) -> dict[str, Any]:
-    """What a training did, for `result.json`."""
-    return {
-        "settings": settings,
-        "steps": history.steps,
-        "images": history.images,
-        "seconds": round(history.seconds, 1),
-        "images_per_second": round(history.per_second, 1),
-        "history": history.rows,
-    }
 
 
 def _compared(ready: Prepared, student: Network) -> dict[str, Any]:

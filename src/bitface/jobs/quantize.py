@@ -15,11 +15,12 @@ from bitface.graph import Network, load_network
 from bitface.graph.onnx_writer import PROFILES
 from bitface.jobs import faces as job_faces
 from bitface.jobs import recipe
-from bitface.jobs.learning import CHECKPOINT, account, teacher_of
+from bitface.jobs.learning import CHECKPOINT, teacher_of
 from bitface.jobs.overlap import CODES
 from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
+from bitface.jobs.training import account
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
 from bitface.runtime.model import export
@@ -185,16 +186,13 @@ def _trained(
     method: Method,
     steps: Steps,
 ) -> tuple[Network, list[PlannedLayer], History]:
-    teacher = teacher_of(request.model, network, method.training)
     return train(
         network,
         learning,
         faces.held_out,
         request.plan,
         method,
-        teacher.embed,
-        teacher.name,
-        teacher.cache,
+        teacher_of(request.model, network, method.training),
         request.out / CHECKPOINT,
         request.resume,
         request.minutes,

@@ -14,7 +14,7 @@ from bitface.quant.fused import fused
 from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
 from bitface.train.distil import Teacher, Watch, distil
-from bitface.train.faces import Teach, TrainingFaces, digest
+from bitface.train.faces import TrainingFaces, digest
 from bitface.train.loop import History
 from bitface.train.settings import Training
 
@@ -46,9 +46,7 @@ def train(
     held_out: np.ndarray,
     plan: BitPlan,
     method: Method,
-    teach: Teach,
-    teacher: str = "",
-    cache: Path | None = None,
+    teacher: Teacher,
     checkpoint: Path | None = None,
     resume: bool = False,
     minutes: float | None = None,
@@ -60,9 +58,7 @@ def train(
         network: the teacher, with its preprocessing.
         faces: what is learned from; the first 512 find the ranges.
         held_out: faces on which the agreement with the teacher decides which state is the best, `[M, H, W, 3]`.
-        teach: gives the teacher's embeddings of uint8 RGB faces.
-        teacher: names the teacher's embeddings in the cache (its fingerprint and engine).
-        cache: a folder that keeps the teacher's embeddings.
+        teacher: gives the network's embeddings.
         checkpoint, resume, minutes: see `fit`.
 
     Raises:
@@ -87,7 +83,7 @@ def train(
     }
     assert network.preprocess is not None
     history = distil(
-        student.graph, loss, faces, held_out, network.preprocess, training, Teacher(teach, teacher, cache), identity,
+        student.graph, loss, faces, held_out, network.preprocess, training, teacher, identity,
         checkpoint, resume, minutes, watch, run=fused(student),
     )  # fmt: skip
     learn.settle(student)
