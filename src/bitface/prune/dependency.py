@@ -81,6 +81,7 @@ def find_groups(graph: GraphModule) -> list[Group]:
             kind = type(module).__name__
             raise BitfaceError(f"{node.target}: {kind} mixes channels, so that pruning can't follow them through it")
     names = {module: name for name, module in graph.named_modules()}
+    order = {str(node.target): place for place, node in enumerate(graph.graph.nodes)}
     graph.requires_grad_(True)
     found = tp.DependencyGraph()
     try:
@@ -91,10 +92,9 @@ def find_groups(graph: GraphModule) -> list[Group]:
                 graph, torch.zeros(1, *shape), customized_pruners={ops.ChannelAffine: _affine_pruner(tp)}, verbose=False
             )
             handles = list(found.get_all_groups(_last_layers(graph), (nn.Conv2d, nn.Linear)))
+        groups = [group for group in (_group(found, handle, names, order) for handle in handles) if group]
     except Exception as error:  # the library has no kind of its own for what it can't follow
         raise BitfaceError(f"torch-pruning can't follow this network: {one_line(error)}") from error
-    order = {str(node.target): place for place, node in enumerate(graph.graph.nodes)}
-    groups = [group for group in (_group(found, handle, names, order) for handle in handles) if group]
     if not groups:
         raise BitfaceError("no channels of this network can be pruned: each is the image's or the embedding's")
     return sorted(groups, key=lambda group: order[group.name])
