@@ -51,10 +51,8 @@ def test_pruned(net, crops, tmp_path, bitface) -> None:
 @pytest.mark.parametrize(
     ("options", "size"),
     [
-        (("--loss", "ekd"), 32),
-        (("--loss", "feature,relational=0.5", "--embedding-size", 16), 16),
-        (("--loss", "arcface", "--labels", "folder"), 32),
-        (("--from-teacher",), 32),
+        (("--loss", "ekd,relational=0.5", "--embedding-size", 16), 16),
+        (("--loss", "feature,arcface=0.01", "--labels", "folder", "--from-teacher"), 32),
     ],
 )
 def test_distilled(net, crops, tmp_path, bitface, options, size) -> None:
