@@ -210,6 +210,25 @@ def identification(content: dict[str, Any]) -> list[str]:
     )
 
 
+def smaller(content: dict[str, Any]) -> list[str]:
+    """Quantized, pruned and distilled: bytes, latency, accuracy."""
+    lines = []
+    for row in content["rows"]:
+        if "error" in row:
+            lines.append(f"| {row['network']} | {row['candidate']} | failed: {row['error']} | | | | | |")
+            continue
+        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}x"
+        lines.append(
+            f"| {row['network']} | {row['candidate']} | {row['bytes']:,} | {row['macs'] / 1e6:,.0f} M | {ratio} "
+            f"| {row['LFW %']} | {row['TAR@FAR 1e-4 %']} | {row['TAR@FAR 1e-5 %']} |"
+        )
+    return table(
+        "| network | candidate | bytes | multiply-adds | times as fast | LFW % ± sd of folds | TAR@FAR 1e-4 % "
+        "| TAR@FAR 1e-5 % |",
+        lines,
+    )
+
+
 ROOT = HERE.parent
 EVALUATION = ROOT / "docs" / "evaluation.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
@@ -228,6 +247,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "templates": (EVALUATION, "templates", templates),
     "identification": (EVALUATION, "identification", identification),
     "galleries": (EVALUATION, "mixed", galleries),
+    "smaller": (ROOT / "docs" / "smaller.md", "smaller", smaller),
 }
 
 

@@ -66,8 +66,8 @@ def steps(net: Network, bits: str, batch: int) -> dict[tuple[str, str], Callable
     add("full precision, folded", folded)
     student = calibrated(net, faces.images[:16], BitPlan.parse(bits))
     learn.make_learnable(student)
-    add(f"quantization-aware {bits}", student.graph, fused(student))
-    add(f"quantization-aware {bits}, live teacher", student.graph, fused(student), live=True)
+    add(f"quantization-aware {bits}", student.graph, fused(student.graph))
+    add(f"quantization-aware {bits}, live teacher", student.graph, fused(student.graph), live=True)
     return made
 
 

@@ -34,7 +34,7 @@ def test_unknown_option_names_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("iresnet18:0.5", {}, "no width"),
+        ("iresnet18:0", {}, "impossible"),
         ("mobilefacenet:", {}, "must be a number"),
         ("mobilefacenet:wide", {}, "must be a number"),
         ("mobilefacenet:nan", {}, "impossible"),

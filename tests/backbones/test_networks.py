@@ -15,6 +15,7 @@ from bitface.errors import UsageError
 CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in backbones.names() if name != "iresnet100"}
 CASES |= {
     "half-width": ("mobilefacenet:0.5", {}),
+    **{f"narrow {name}": (f"{name}:0.3", {}) for name in ("iresnet18", "resnet18", "mobilenetv2")},
     "odd-width": ("mobilefacenet:0.3", {}),
     "relu": ("mobilefacenet", {"activation": "relu"}),
     "relu6": ("mobilefacenet", {"activation": "relu6"}),

@@ -16,8 +16,8 @@ from bitface.graph import Network
 from bitface.losses import build_sum
 from bitface.quant import BitPlan
 from bitface.runtime import Embedder, Model
-from bitface.train import Method, Training, TrainingFaces, loop, train
-from bitface.train.qat import agreement, likeness
+from bitface.train import Method, Teacher, Training, TrainingFaces, loop, train
+from bitface.train.distil import agreement, likeness
 from bitface.train.teacher import cached_targets
 from quant.small import Mixed, PreActivation, faces, network
 
@@ -45,7 +45,7 @@ def trained(
         learned[32:],
         BitPlan.parse(bits),
         method,
-        embed,
+        Teacher(embed),
         checkpoint=checkpoint,
         resume=resume,
     )

@@ -1,13 +1,40 @@
 """The building blocks that the mobile networks share: convolution with its followers, inverted residual."""
 
+import math
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from bitface.errors import UsageError
 
+# Of the four stages of ResNet-18 and of IResNets.
+CHANNELS = (64, 128, 256, 512)
 ACTIVATIONS = ("prelu", "relu", "relu6")
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels times a width, rounded to a multiple of eight (at least eight); a width of 1 changes nothing.
+
+    Raises:
+        UsageError: the width isn't a positive number.
+    """
+    if isinstance(width, bool) or not isinstance(width, int | float) or not (math.isfinite(width) and width > 0):
+        raise UsageError(f"width {width!r} is impossible: use a positive number such as 0.5")
+    return channels if width == 1 else max(8, 8 * math.floor(channels * width / 8 + 0.5))
+
+
+def four_stages(width: float) -> tuple[int, int, int, int]:
+    """The channels of a residual network's stages at a width. Raises UsageError for an impossible one."""
+    first, second, third, last = (scaled(channels, width) for channels in CHANNELS)
+    return first, second, third, last
+
+
+def read_channels(state: Mapping[str, torch.Tensor]) -> tuple[int, int, int, int]:
+    """The same of a state dict. Raises KeyError, IndexError for weights that are missing or misshapen."""
+    first, second, third, last = (state[f"layer{stage}.0.conv2.weight"].shape[0] for stage in range(1, 5))
+    return first, second, third, last
 
 
 def activation_module(name: str, channels: int) -> nn.Module:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from bitface.backbones.blocks import CHANNELS, four_stages, read_channels
 from bitface.backbones.head import (
     InputSize,
     checked_dropout,
@@ -46,7 +47,8 @@ class IBasicBlock(nn.Module):
 class IResNet(nn.Module):
     """Faces `[N, 3, H, W]` → embeddings `[N, embedding_size]`, not normalised.
 
-    `depths` are the blocks of the four stages, each of which halves the image in its first block. The scale
+    `depths` are the blocks of the four stages, each of which halves the image in its first block, and `channels` those
+    that each stage gives. The scale
     of the last BatchNorm, `features`, stays one.
     """
 
@@ -56,20 +58,22 @@ class IResNet(nn.Module):
         embedding_size: int = 512,
         dropout: float = 0.0,
         input_size: InputSize = 112,
+        channels: tuple[int, int, int, int] = CHANNELS,
     ) -> None:
         super().__init__()
         checked_embedding_size(embedding_size)
         height, width = spatial_size(input_size)
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.prelu = nn.PReLU(64)
-        self.layer1 = _stage(64, 64, depths[0])
-        self.layer2 = _stage(64, 128, depths[1])
-        self.layer3 = _stage(128, 256, depths[2])
-        self.layer4 = _stage(256, 512, depths[3])
-        self.bn2 = nn.BatchNorm2d(512)
+        first, second, third, last = channels
+        self.conv1 = nn.Conv2d(3, first, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
+        self.prelu = nn.PReLU(first)
+        self.layer1 = _stage(first, first, depths[0])
+        self.layer2 = _stage(first, second, depths[1])
+        self.layer3 = _stage(second, third, depths[2])
+        self.layer4 = _stage(third, last, depths[3])
+        self.bn2 = nn.BatchNorm2d(last)
         self.dropout = nn.Dropout(checked_dropout(dropout))
-        self.fc = nn.Linear(512 * height * width, embedding_size)
+        self.fc = nn.Linear(last * height * width, embedding_size)
         self.features = fixed_scale_norm(embedding_size)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -89,24 +93,32 @@ def _stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-def iresnet18(embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112) -> IResNet:
-    """24.0 M parameters. Raises UsageError for impossible options."""
-    return IResNet((2, 2, 2, 2), embedding_size, dropout, input_size)
+def iresnet18(
+    embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112, width: float = 1.0
+) -> IResNet:
+    """24.0 M parameters at width 1. Raises UsageError for impossible options."""
+    return IResNet((2, 2, 2, 2), embedding_size, dropout, input_size, four_stages(width))
 
 
-def iresnet34(embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112) -> IResNet:
-    """34.1 M parameters. Raises UsageError for impossible options."""
-    return IResNet((3, 4, 6, 3), embedding_size, dropout, input_size)
+def iresnet34(
+    embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112, width: float = 1.0
+) -> IResNet:
+    """34.1 M parameters at width 1. Raises UsageError for impossible options."""
+    return IResNet((3, 4, 6, 3), embedding_size, dropout, input_size, four_stages(width))
 
 
-def iresnet50(embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112) -> IResNet:
-    """43.6 M parameters. Raises UsageError for impossible options."""
-    return IResNet((3, 4, 14, 3), embedding_size, dropout, input_size)
+def iresnet50(
+    embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112, width: float = 1.0
+) -> IResNet:
+    """43.6 M parameters at width 1. Raises UsageError for impossible options."""
+    return IResNet((3, 4, 14, 3), embedding_size, dropout, input_size, four_stages(width))
 
 
-def iresnet100(embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112) -> IResNet:
-    """65.2 M parameters. Raises UsageError for impossible options."""
-    return IResNet((3, 13, 30, 3), embedding_size, dropout, input_size)
+def iresnet100(
+    embedding_size: int = 512, dropout: float = 0.0, input_size: InputSize = 112, width: float = 1.0
+) -> IResNet:
+    """65.2 M parameters at width 1. Raises UsageError for impossible options."""
+    return IResNet((3, 13, 30, 3), embedding_size, dropout, input_size, four_stages(width))
 
 
 def from_state(state: Mapping[str, torch.Tensor]) -> IResNet | None:
@@ -123,4 +135,5 @@ def from_state(state: Mapping[str, torch.Tensor]) -> IResNet | None:
             depth[number] += 1
     embedding_size, inputs = state["fc.weight"].shape
     depths = (depth[0], depth[1], depth[2], depth[3])
-    return IResNet(depths, embedding_size, input_size=square_input(inputs // 512))
+    channels = read_channels(state)
+    return IResNet(depths, embedding_size, input_size=square_input(inputs // channels[3]), channels=channels)

@@ -4,7 +4,6 @@ The modules `layer1` to `layer10` are the rows of QMobileFaceNet's table I, so t
 as the paper does (`layer3.*`).
 """
 
-import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from bitface.backbones.blocks import ConvBlock, InvertedResidual, initialise
+from bitface.backbones.blocks import ConvBlock, InvertedResidual, initialise, scaled
 from bitface.backbones.head import InputSize, checked_embedding_size, spatial_size
 from bitface.errors import UsageError
 
@@ -44,21 +43,15 @@ def paper_plan(width: float = 1.0) -> Plan:
     Raises:
         UsageError: the width isn't a positive number.
     """
-    if not isinstance(width, int | float) or not (math.isfinite(width) and width > 0):
-        raise UsageError(f"width {width!r} is impossible: use a positive number such as 0.5")
-
-    def scaled(channels: int) -> int:
-        return max(8, 8 * math.floor(channels * width / 8 + 0.5))
-
     layers: list[Layer] = []
-    channels = scaled(64)
+    stem = channels = scaled(64, width)
     for expansion, out, repetitions, _ in _TABLE:
         row = []
         for _ in range(repetitions):
-            row.append((expansion * channels, scaled(out)))
-            channels = scaled(out)
+            row.append((expansion * channels, scaled(out, width)))
+            channels = scaled(out, width)
         layers.append(tuple(row))
-    return Plan(scaled(64), tuple(layers), scaled(512))
+    return Plan(stem, tuple(layers), scaled(512, width))
 
 
 class MobileFaceNet(nn.Module):

@@ -5,12 +5,13 @@ ImageNet's pictures: the stem has stride 1 instead of 2, so that the last featur
 original. Most parameters are therefore in the fully connected layer (1280 · 49 inputs).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import nn
 
-from bitface.backbones.blocks import ConvBlock, InvertedResidual, initialise
+from bitface.backbones.blocks import ConvBlock, InvertedResidual, initialise, scaled
 from bitface.backbones.head import (
     EmbeddingHead,
     InputSize,
@@ -30,44 +31,62 @@ _TABLE = (
     (6, 320, 1, 1),
 )
 _STEM, _LAST = 32, 1280
+_OUTS = tuple(out for _, out, _, _ in _TABLE)
 
 
 class MobileNetV2(nn.Module):
-    """Faces `[N, 3, H, W]` → embeddings `[N, embedding_size]`, not normalised. Every activation is ReLU6."""
+    """Faces `[N, 3, H, W]` → embeddings `[N, embedding_size]`, not normalised. Every activation is ReLU6.
 
-    def __init__(self, embedding_size: int = 256, dropout: float = 0.4, input_size: InputSize = 112) -> None:
+    `stem`, `outs` (of the table's rows) and `last` are channels.
+    """
+
+    def __init__(
+        self,
+        embedding_size: int = 256,
+        dropout: float = 0.4,
+        input_size: InputSize = 112,
+        stem: int = _STEM,
+        outs: Sequence[int] = _OUTS,
+        last: int = _LAST,
+    ) -> None:
         super().__init__()
         checked_embedding_size(embedding_size)
-        self.stem = ConvBlock(3, _STEM, 3, activation="relu6")
-        channels = _STEM
+        self.stem = ConvBlock(3, stem, 3, activation="relu6")
+        channels = stem
         blocks = []
-        for expansion, out, repetitions, first_stride in _TABLE:
+        for (expansion, _, repetitions, first_stride), out in zip(_TABLE, outs, strict=True):
             for repetition in range(repetitions):
                 hidden = None if expansion == 1 else expansion * channels
                 stride = first_stride if repetition == 0 else 1
                 blocks.append(InvertedResidual(channels, hidden, out, stride=stride, activation="relu6"))
                 channels = out
         self.blocks = nn.Sequential(*blocks)
-        self.last = ConvBlock(channels, _LAST, activation="relu6")
-        self.head = EmbeddingHead(_LAST, spatial_size(input_size), embedding_size, dropout)
+        self.last = ConvBlock(channels, last, activation="relu6")
+        self.head = EmbeddingHead(last, spatial_size(input_size), embedding_size, dropout)
         initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.last(self.blocks(self.stem(x))))
 
 
-def mobilenetv2(embedding_size: int = 256, dropout: float = 0.4, input_size: InputSize = 112) -> MobileNetV2:
+def mobilenetv2(
+    embedding_size: int = 256, dropout: float = 0.4, input_size: InputSize = 112, width: float = 1.0
+) -> MobileNetV2:
     """RCM's MobileNetV2 (section 5.1); dropout is ArcFace's 0.4. Raises UsageError for impossible options."""
-    return MobileNetV2(embedding_size, dropout, input_size)
+    outs = [scaled(out, width) for out in _OUTS]
+    return MobileNetV2(embedding_size, dropout, input_size, scaled(_STEM, width), outs, scaled(_LAST, width))
 
 
 def from_state(state: Mapping[str, torch.Tensor]) -> MobileNetV2 | None:
     """The MobileNetV2 with the shapes of these weights (not loaded yet), or None if they are none of one.
 
     Raises:
-        ValueError, BitfaceError: it has the names of one, but weights are misshapen.
+        KeyError, ValueError, BitfaceError: it has the names of one, but weights are misshapen.
     """
     if not {"stem.conv.weight", "blocks.0.depthwise.conv.weight", "head.fc.weight"} <= state.keys():
         return None
     embedding_size, inputs = state["head.fc.weight"].shape
-    return MobileNetV2(embedding_size, input_size=square_input(inputs // _LAST))
+    firsts = accumulate((row[2] for row in _TABLE[:-1]), initial=0)
+    outs = [state[f"blocks.{block}.project.conv.weight"].shape[0] for block in firsts]
+    stem, last = state["stem.conv.weight"].shape[0], state["last.conv.weight"].shape[0]
+    return MobileNetV2(embedding_size, input_size=square_input(inputs // last), stem=stem, outs=outs, last=last)

@@ -27,7 +27,7 @@ def names() -> list[str]:
 def create(name: str, embedding_size: int | None = None, **options: Any) -> nn.Module:
     """A freshly initialised network: faces `[N, 3, 112, 112]` → embeddings `[N, embedding_size]`.
 
-    `name` is one of `names()`, with the width after a colon where the network has one: `mobilefacenet:0.5`.
+    `name` is one of `names()`, with a width after a colon, by which channels are multiplied: `mobilefacenet:0.5`.
     Without `embedding_size` the network's own default holds. `options` are the network's own; all take
     `input_size` (112, or height and width). The output isn't normalised.
 
@@ -40,8 +40,6 @@ def create(name: str, embedding_size: int | None = None, **options: Any) -> nn.M
         raise UsageError(f"unknown network '{base}'{_nearest(base, names())}")
     known = [option for option in inspect.signature(builder).parameters if option != "embedding_size"]
     if colon:
-        if "width" not in known:
-            raise UsageError(f"'{name}': {base} has no width; leave ':{width}' out")
         if "width" in options:
             raise UsageError(f"'{name}' and width={options['width']}: give the width once")
         try:

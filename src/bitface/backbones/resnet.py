@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from bitface.backbones.blocks import initialise
+from bitface.backbones.blocks import CHANNELS, four_stages, initialise, read_channels
 from bitface.backbones.head import (
     EmbeddingHead,
     InputSize,
@@ -44,7 +44,7 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Faces `[N, 3, H, W]` → embeddings `[N, embedding_size]`, not normalised; `depths` per stage."""
+    """Faces `[N, 3, H, W]` → embeddings `[N, embedding_size]`, not normalised; `depths` and `channels` per stage."""
 
     def __init__(
         self,
@@ -52,17 +52,19 @@ class ResNet(nn.Module):
         embedding_size: int = 256,
         dropout: float = 0.4,
         input_size: InputSize = 112,
+        channels: tuple[int, int, int, int] = CHANNELS,
     ) -> None:
         super().__init__()
         checked_embedding_size(embedding_size)
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        first, second, third, last = channels
+        self.conv1 = nn.Conv2d(3, first, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
         self.relu = nn.ReLU()
-        self.layer1 = _stage(64, 64, depths[0])
-        self.layer2 = _stage(64, 128, depths[1])
-        self.layer3 = _stage(128, 256, depths[2])
-        self.layer4 = _stage(256, 512, depths[3])
-        self.head = EmbeddingHead(512, spatial_size(input_size), embedding_size, dropout)
+        self.layer1 = _stage(first, first, depths[0])
+        self.layer2 = _stage(first, second, depths[1])
+        self.layer3 = _stage(second, third, depths[2])
+        self.layer4 = _stage(third, last, depths[3])
+        self.head = EmbeddingHead(last, spatial_size(input_size), embedding_size, dropout)
         initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -78,9 +80,11 @@ def _stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:
     return nn.Sequential(*blocks)
 
 
-def resnet18(embedding_size: int = 256, dropout: float = 0.4, input_size: InputSize = 112) -> ResNet:
+def resnet18(
+    embedding_size: int = 256, dropout: float = 0.4, input_size: InputSize = 112, width: float = 1.0
+) -> ResNet:
     """RCM's ResNet-18 (section 5.1); dropout is ArcFace's 0.4. Raises UsageError for impossible options."""
-    return ResNet((2, 2, 2, 2), embedding_size, dropout, input_size)
+    return ResNet((2, 2, 2, 2), embedding_size, dropout, input_size, four_stages(width))
 
 
 def from_state(state: Mapping[str, torch.Tensor]) -> ResNet | None:
@@ -97,4 +101,5 @@ def from_state(state: Mapping[str, torch.Tensor]) -> ResNet | None:
             depth[number] += 1
     embedding_size, inputs = state["head.fc.weight"].shape
     depths = (depth[0], depth[1], depth[2], depth[3])
-    return ResNet(depths, embedding_size, input_size=square_input(inputs // 512))
+    channels = read_channels(state)
+    return ResNet(depths, embedding_size, input_size=square_input(inputs // channels[3]), channels=channels)

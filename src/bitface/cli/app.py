@@ -6,7 +6,22 @@ import sys
 import typer
 
 import bitface
-from bitface.cli import assets, bench, calibrate, demo, evaluate, export, galleries, inspect, quantize, synth, verify
+from bitface.cli import (
+    assets,
+    bench,
+    calibrate,
+    compare,
+    demo,
+    distill,
+    evaluate,
+    export,
+    galleries,
+    inspect,
+    prune,
+    quantize,
+    synth,
+    verify,
+)
 from bitface.cli.console import errors
 from bitface.errors import BitfaceError
 
@@ -34,6 +49,9 @@ def _options(
 app.command("inspect")(inspect.inspect)
 app.command("quantize")(quantize.quantize)
 app.command("run")(quantize.run)
+app.command("prune")(prune.prune)
+app.command("distill")(distill.distill)
+app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("verify")(verify.verify)

@@ -7,34 +7,30 @@ from typing import Annotated, Any
 import typer
 
 from bitface.cli.console import output, progress, remarks
+from bitface.cli.options import (
+    EpochsOption,
+    ImagesOption,
+    LabelsOption,
+    ListOption,
+    MinutesOption,
+    ModelArgument,
+    OutOption,
+    PreprocessOption,
+    ResumeOption,
+    SkipOption,
+)
 from bitface.errors import UsageError, nearest
 from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
+from bitface.jobs.quantize import by_recipe
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.reconstruct import EFFORTS
 
-_SkipOption = Annotated[bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")]
-_ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")]
-_ListOption = Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")]
-_PreprocessOption = Annotated[
-    str | None, typer.Option(help="rgb-127.5-127.5, rgb-raw, rgb-imagenet, bgr-…, or COLOUR-MEAN-STD.")
-]
-_EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
-_MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]
-_LabelsOption = Annotated[
-    str | None, typer.Option(help="Who is on the images: 'folder', or a CSV file with path,label.")
-]
-
 
 def quantize(
-    model: Annotated[
-        Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
-    ],
-    images: Annotated[
-        list[Path],
-        typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
-    ],
-    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    model: ModelArgument,
+    images: ImagesOption,
+    out: OutOption,
     bits: Annotated[str, typer.Option(help="w8a8, w6a6, w4a8, w4a4, w8a32, … or a plan file (.yaml).")] = "w8a8",
     first: Annotated[
         str | None, typer.Option(help="Bits of the first layer (default 8; 'plan': like the rest).")
@@ -46,11 +42,11 @@ def quantize(
     effort: Annotated[
         str | None, typer.Option(help="ptq: fast (ranges; the default), balanced or max (units rebuilt, minutes).")
     ] = None,
-    image_list: _ListOption = None,
+    image_list: ListOption = None,
     max_images: Annotated[
         int | None, typer.Option(min=1, help="Faces to learn from (default 512, 1024 with effort, all for qat).")
     ] = None,
-    preprocess: _PreprocessOption = None,
+    preprocess: PreprocessOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of a training.")] = 0,
     observer: Annotated[
         str, typer.Option(help="How ranges are found: mse, minmax, moving-average, percentile.")
@@ -60,11 +56,11 @@ def quantize(
     recipe_: Annotated[
         str | None, typer.Option("--recipe", help="qat: a recipe's name or file (default: our best for the bits).")
     ] = None,
-    epochs: _EpochsOption = None,
-    minutes: _MinutesOption = None,
-    labels: _LabelsOption = None,
-    resume: _ResumeOption = False,
-    allow_skipped: _SkipOption = False,
+    epochs: EpochsOption = None,
+    minutes: MinutesOption = None,
+    labels: LabelsOption = None,
+    resume: ResumeOption = False,
+    allow_skipped: SkipOption = False,
 ) -> None:
     """Make an integer network from a float one and unlabelled faces: a few hundred (ptq) or some thousand (qat).
 
@@ -91,18 +87,7 @@ def quantize(
         labels=labels, minutes=minutes, resume=resume,
     )  # fmt: skip
     if method == "qat":
-        chosen = recipe.read(recipe_ or recipe.best_for(plan))
-        if isinstance(chosen, recipe.Pretraining):
-            raise UsageError(f"{chosen.name} trains a teacher from scratch; it is for `bitface run`")
-        chosen = chosen.seeded(seed)
-        chosen = chosen.for_epochs(epochs) if epochs else chosen
-        request = replace(
-            request,
-            method=chosen.method,
-            share=chosen.share,
-            labels=labels or chosen.labels,
-            minutes=minutes or (None if epochs else chosen.minutes),
-        )
+        request = by_recipe(request, recipe_, epochs)
     else:
         training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--labels": labels}
         for option, value in {**training_only, "--resume": resume}.items():
@@ -116,15 +101,15 @@ def run(
     model: Annotated[Path | None, typer.Argument(help="A face network; where the recipe names none.")] = None,
     images: Annotated[list[Path] | None, typer.Option(help="A folder of aligned face crops; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to write to.")] = None,
-    image_list: _ListOption = None,
+    image_list: ListOption = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from.")] = None,
-    preprocess: _PreprocessOption = None,
+    preprocess: PreprocessOption = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
-    epochs: _EpochsOption = None,
-    minutes: _MinutesOption = None,
-    labels: _LabelsOption = None,
-    resume: _ResumeOption = False,
-    allow_skipped: _SkipOption = False,
+    epochs: EpochsOption = None,
+    minutes: MinutesOption = None,
+    labels: LabelsOption = None,
+    resume: ResumeOption = False,
+    allow_skipped: SkipOption = False,
 ) -> None:
     """Quantize, or train a teacher, as a recipe says. Options replace what the recipe says of model, faces and time.
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
 import safetensors.torch
 import torch
 
@@ -13,9 +12,9 @@ from bitface import backbones
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_json
-from bitface.graph import from_module, to_onnx
-from bitface.graph.network import METADATA_KEY
+from bitface.graph import from_module
 from bitface.jobs import faces as job_faces
+from bitface.jobs.learning import write_network
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
 from bitface.losses import build_sum
@@ -112,9 +111,7 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
     }
     with staging(request.out) as folder:
         network = from_module(model.to(memory_format=torch.contiguous_format), preprocess.name, request.backbone)  # type: ignore[call-overload]
-        written = to_onnx(network.graph)
-        onnx.helper.set_model_props(written, {METADATA_KEY: preprocess.name})
-        onnx.save(written, folder / "model.onnx")
+        write_network(folder / "model.onnx", network)
         safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
         write_json(folder / "result.json", result)
     for checkpoint in checkpoints:

@@ -1,6 +1,6 @@
 """`bitface quantize`: a network and faces in; artifact, exports, result and report out."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +9,25 @@ from bitface import artifact, report
 from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
-from bitface.errors import BitfaceError
-from bitface.files import cache_folder, write_bytes, write_json
+from bitface.errors import BitfaceError, UsageError
+from bitface.files import write_bytes, write_json
 from bitface.graph import Network, load_network
 from bitface.graph.onnx_writer import PROFILES
 from bitface.jobs import faces as job_faces
+from bitface.jobs import recipe
+from bitface.jobs.learning import CHECKPOINT, teacher_of
 from bitface.jobs.overlap import CODES
 from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
+from bitface.jobs.training import account
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
-from bitface.runtime import Embedder, Model
 from bitface.runtime.model import export
 from bitface.train import History, Method, TrainingFaces, Watch, train
 
-# The state of a training while it runs, and when it is done: the best and the last weights.
-CHECKPOINT, FINISHED = "checkpoint.safetensors", "training.safetensors"
+# The state of a training when it is done: the best and the last weights.
+FINISHED = "training.safetensors"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,30 @@ class QuantizeRequest:
     share: float = 1.0
     minutes: float | None = None
     resume: bool = False
+
+
+def by_recipe(request: QuantizeRequest, name: str | None = None, epochs: float | None = None) -> QuantizeRequest:
+    """The same request as a training, with what a recipe says and the request doesn't.
+
+    Args:
+        name: of a recipe, or its file; None: our best for the bits.
+        epochs: exactly so many, whatever the recipe says.
+
+    Raises:
+        UsageError: see `recipe.read`; or the recipe trains a teacher.
+    """
+    chosen = recipe.read(name or recipe.best_for(request.plan))
+    if isinstance(chosen, recipe.Pretraining):
+        raise UsageError(f"{chosen.name} trains a teacher from scratch; it is for `bitface run`")
+    chosen = chosen.seeded(request.seed)
+    chosen = chosen.for_epochs(epochs) if epochs else chosen
+    return replace(
+        request,
+        method=chosen.method,
+        share=chosen.share,
+        labels=request.labels or chosen.labels,
+        minutes=request.minutes or (None if epochs else chosen.minutes),
+    )
 
 
 def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -140,7 +166,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
                 "manifest": details.data["manifest"],
             },
             "calibration": asdict(request.method.calibration if request.method else request.calibration),
-            "training": _account(request.method, history),
+            "training": account(request.method.to_json(), history) if request.method and history else None,
             "notes": [*network.notes, *notes, *heavy_edges(layers, student)],
             "warnings": [*warnings, *alarms],
             "seconds": clock.seconds,
@@ -162,20 +188,13 @@ def _trained(
     method: Method,
     steps: Steps,
 ) -> tuple[Network, list[PlannedLayer], History]:
-    # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic. A small batch stays in the
-    # CPU's caches.
-    live = method.training.teacher == "live"
-    precision = "bf16" if live and method.training.half else "f32"
-    teacher = Embedder(Model(request.model, "float", network), "openvino", batch=8, precision=precision)
     return train(
         network,
         learning,
         faces.held_out,
         request.plan,
         method,
-        teacher.embed,
-        f"{network.fingerprint()} openvino {precision}",
-        cache_folder() / "embeddings",
+        teacher_of(request.model, network, method.training),
         request.out / CHECKPOINT,
         request.resume,
         request.minutes,
@@ -207,17 +226,3 @@ def _write_models(folder: Path, details: artifact.Artifact) -> dict[str, int]:
         write_bytes(folder / f"model.{profile}.onnx", data)
         sizes[f"model.{profile}.onnx"] = len(data)
     return sizes
-
-
-def _account(method: Method | None, history: History | None) -> dict[str, Any] | None:
-    """What a training did, for `result.json`."""
-    if method is None or history is None:
-        return None
-    return {
-        "settings": method.to_json(),
-        "steps": history.steps,
-        "images": history.images,
-        "seconds": round(history.seconds, 1),
-        "images_per_second": round(history.per_second, 1),
-        "history": history.rows,
-    }

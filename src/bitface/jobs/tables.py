@@ -101,3 +101,29 @@ _TEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
 
 def _tex(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in text)
+
+
+def comparison(content: dict[str, Any]) -> str:
+    """The table of `jobs.compare`, with who costs nearly the same below it."""
+    rows = content["rows"]
+    names = [figure["name"] for figure in rows[0]["figures"] if figure["name"] not in ("AUC", "EER")]
+    head = ["candidate", "bytes", "ms", "times as fast", *names]
+    lines = [f"| {' | '.join(map(_plain, head))} |", "|---" * len(head) + "|"]
+    for row in rows:
+        if row["error"]:
+            cells = [row["name"], f"failed: {row['error']}", *[""] * (len(head) - 2)]
+        else:
+            times = row["latency"]
+            found = {figure["name"]: percent(figure) for figure in row["figures"]}
+            faster = "–" if times["ratio"] is None else f"{times['ratio']:.2f}"
+            if times["ratio_interval"]:
+                faster += f" [{times['ratio_interval'][0]:.2f}, {times['ratio_interval'][1]:.2f}]"
+            cells = [row["name"], f"{row['bytes']:,}", f"{times['median_ms']:.2f}", faster]
+            cells += [found.get(name, "") for name in names]
+        lines.append(f"| {' | '.join(map(_plain, cells))} |")
+    lines.append("")
+    for cost, lists in content["equal"].items():
+        lines += [f"- at equal {cost} (within 10 %), best first: {_plain(', '.join(equal))}" for equal in lists]
+    for cost, best in content["frontier"].items():
+        lines.append(f"- not beaten at fewer {cost}: {_plain(', '.join(best))}")
+    return "\n".join(lines) + "\n"

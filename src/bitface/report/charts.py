@@ -13,7 +13,7 @@ from typing import Any
 from bitface.report import format
 
 _MOST_BINS = 40
-_MOST_TICKS = 7
+MOST_TICKS = 7
 _FLOAT_BITS = 32
 
 
@@ -83,11 +83,12 @@ def histogram(values: Sequence[float], axis: tuple[float, float], marker: float 
     position = None
     if marker is not None and not format.missing(marker) and low <= marker <= high:
         position = round(100 * (marker - low) / (high - low), 3)
-    return Histogram(columns, round(100 / bins, 4), _ticks(low, high), position, summary)
+    return Histogram(columns, round(100 / bins, 4), ticks(low, high), position, summary)
 
 
-def _ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    step = round_step(high - low, _MOST_TICKS)
+def ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+    """Round numbers of an axis: position in per cent and text."""
+    step = round_step(high - low, MOST_TICKS)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return tuple(

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader
 
 from bitface.files import write_bytes
 from bitface.report import charts, format, verification
+from bitface.report.scatter import scatter
 
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,6 +33,8 @@ def render(report: Mapping[str, Any]) -> str:
             latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
                 per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or
                 is None, and `note` says why.
+            comparison: {threads, rows, drawings} as `jobs.compare` gives them: rows [{name, error, bytes, latency,
+                figures}], drawings as `scatter.scatter` takes them.
             faces: {caption, png: PNG bytes or a data URI of an image}.
             provenance: {name: value}.
 
@@ -50,11 +53,15 @@ def render(report: Mapping[str, Any]) -> str:
     models = [_model(model) for model in report.get("models") or ()]
     latency, faces = _latency(report), _faces(report)
     sections = [(f"model-{number}", model["name"]) for number, model in enumerate(models, 1)]
+    comparison = _comparison(report.get("comparison"))
+    sections += [("comparison", "Comparison")] if comparison else []
     sections += [("speed", "Speed")] if latency else []
     sections += [("faces", "Faces")] if faces else []
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
     page = _templates().get_template("page.html.j2")
-    text = page.render(report=report, sections=sections, models=models, latency=latency, faces=faces)
+    text = page.render(
+        report=report, sections=sections, models=models, latency=latency, faces=faces, comparison=comparison
+    )
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -129,6 +136,19 @@ def _latency(report: Mapping[str, Any]) -> dict[str, Any] | None:
         groups.setdefault((row.get("batch"), row.get("threads")), []).append(row)
     bars = [(batch, threads, _bars(group)) for (batch, threads), group in groups.items()]
     return {"machine": latency.get("machine"), "rows": rows, "groups": bars} if rows else None
+
+
+def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The rows with their figures by name, and the drawings."""
+    if not comparison:
+        return None
+    rows = [
+        {**row, "number": number, "found": {figure["name"]: figure for figure in row.get("figures") or ()}}
+        for number, row in enumerate(comparison["rows"], 1)
+    ]
+    names = dict.fromkeys(name for row in rows for name in row["found"] if name not in ("AUC", "EER"))
+    drawn = [drawing for drawing in map(scatter, comparison.get("drawings") or ()) if drawing]
+    return {**comparison, "rows": rows, "names": list(names), "drawings": drawn}
 
 
 def _bars(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

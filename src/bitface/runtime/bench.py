@@ -130,7 +130,7 @@ def bench(
     rows: list[Row] = []
     for index, (batch, count) in enumerate(groups):
         with pinned(count) as pin:
-            calls = {contender: _runner(contender, batch, count) for contender in contenders}
+            calls = {one: runner(one.model, one.engine, batch, count, _float(one.precision)) for one in contenders}
             step = (lambda done, total, i=index: progress(i * total + done, len(groups) * total)) if progress else None
             times = race(calls, rounds, seconds, step, prepare=pin)
             cores = pin()
@@ -279,17 +279,21 @@ def labels(paths: Sequence[Path]) -> list[str]:
     return result
 
 
-def _runner(contender: _Contender, batch: int, threads: int) -> Callable[[], Any]:
+def runner(model: Model, engine: str, batch: int, threads: int, precision: str = "f32") -> Callable[[], Any]:
     """One run on normalised random images."""
-    network = contender.model.network
+    network = model.network
     generator = np.random.default_rng(_SEED)
     if network.preprocess is not None:
         images = network.preprocess(generator.integers(0, 256, (batch, *network.size, 3), dtype=np.uint8))
     else:
         images = generator.standard_normal((batch, 3, *network.size), dtype=np.float32)
-    precision = "bf16" if contender.precision == "bf16" else "f32"
-    run = start(contender.model, contender.engine, batch, threads, precision)
+    run = start(model, engine, batch, threads, precision)
     return lambda: run(images)
+
+
+def _float(precision: str) -> str:
+    """The precision of what isn't integers."""
+    return "bf16" if precision == "bf16" else "f32"
 
 
 def _run(call: Callable[[], Any], clock: Callable[[], int]) -> float:

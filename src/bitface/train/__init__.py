@@ -2,12 +2,14 @@
 
 In come a model, faces (with or without identities), a loss and settings; out comes the trained model. `faces` says
 what a step learns from, `views` what the student sees of it, `teacher` what it should answer, `loop` does the rest and
-`checkpoint` keeps it. `qat` is the whole way for a quantized student.
+`checkpoint` keeps it. `distil` is what every student of a teacher goes
+through, and `qat` the whole way of a quantized one.
 """
 
+from bitface.train.distil import Teacher, Watch, distil
 from bitface.train.faces import TrainingFaces, digest
 from bitface.train.loop import History, Interrupted, Status, Trainee, fit
-from bitface.train.qat import Method, Watch, train
+from bitface.train.qat import Method, train
 from bitface.train.settings import Training
 
 __all__ = [
@@ -15,11 +17,13 @@ __all__ = [
     "Interrupted",
     "Method",
     "Status",
+    "Teacher",
     "Trainee",
     "Training",
     "TrainingFaces",
     "Watch",
     "digest",
+    "distil",
     "fit",
     "train",
 ]

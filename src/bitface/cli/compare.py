@@ -1,0 +1,34 @@
+"""`bitface compare`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bitface.cli.console import output, progress
+from bitface.errors import BitfaceError
+from bitface.jobs.candidates import read_comparison
+from bitface.jobs.compare import compare_candidates
+
+
+def compare(
+    candidates: Annotated[Path, typer.Argument(help="A YAML file of candidates; see docs/smaller.md.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to, and to go on in.")],
+) -> None:
+    """Make and measure several smaller versions of a network: quantized, pruned, distilled, or all of it in turn.
+
+    Writes comparison.json, comparison.md and comparison.html to OUT. Run it again to go on where it was stopped, or
+    after candidates were added. Exit code 1 where a candidate failed; the others are measured all the same.
+
+    bitface compare candidates.yaml --out compared/
+    """
+    comparison = read_comparison(candidates)
+    with progress() as steps:
+        content = compare_candidates(comparison, out, steps)
+    output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    output.print(str(out / "comparison.html"), markup=False, soft_wrap=True)
+    failed = [row["name"] for row in content["rows"] if row["error"]]
+    if failed:
+        raise BitfaceError(
+            f"{len(failed)} of {len(comparison.candidates)} candidates failed ({', '.join(failed)}); the table says why"
+        )

@@ -1,0 +1,66 @@
+"""`bitface distill`"""
+
+from typing import Annotated
+
+import typer
+
+from bitface.cli.console import output, progress, remarks
+from bitface.cli.options import (
+    EpochsOption,
+    ImagesOption,
+    LabelsOption,
+    ListOption,
+    LossOption,
+    MinutesOption,
+    ModelArgument,
+    OutOption,
+    PreprocessOption,
+    ResumeOption,
+    SkipOption,
+)
+from bitface.cli.prune import show
+from bitface.jobs.distill import SCHOOLING, DistillRequest, distill_model
+from bitface.jobs.training import settings
+
+
+def distill(
+    teacher: ModelArgument,
+    student: Annotated[
+        str, typer.Option(help="mobilefacenet, iresnet18, …, with a width after a colon: mobilefacenet:0.5.")
+    ],
+    images: ImagesOption,
+    out: OutOption,
+    loss: LossOption = None,
+    epochs: EpochsOption = None,
+    minutes: MinutesOption = None,
+    embedding_size: Annotated[int | None, typer.Option(min=2, help="Of the student (default: the teacher's).")] = None,
+    from_teacher: Annotated[
+        bool,
+        typer.Option("--from-teacher", help="Begin with the teacher's weights of the same name and shape."),
+    ] = False,
+    image_list: ListOption = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from (default: all).")] = None,
+    labels: LabelsOption = None,
+    preprocess: PreprocessOption = None,
+    seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
+    resume: ResumeOption = False,
+    allow_skipped: SkipOption = False,
+) -> None:
+    """Train a smaller network to give a teacher's embeddings; unlabelled faces are enough, the more the better.
+
+    Writes model.onnx, a float network that quantize, evaluate and bench take, and result.json to OUT. Ctrl-C stops the
+    training after a step; --resume goes on.
+
+    bitface distill net.onnx --student mobilefacenet:0.5 --images crops/ --minutes 60 --out half/
+    """
+    request = DistillRequest(
+        model=teacher, student=student, images=images, out=out, training=settings(SCHOOLING, loss, epochs, seed),
+        minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher, image_list=image_list,
+        max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
+        allow_skipped=allow_skipped,
+    )  # fmt: skip
+    with progress() as steps:
+        result = distill_model(request, steps)
+    remarks(result["notes"], result["warnings"])
+    show(result)
+    output.print(str(out / "model.onnx"), markup=False, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""`bitface prune`"""
+
+from typing import Annotated, Any
+
+import typer
+
+from bitface.cli.console import output, progress, remarks
+from bitface.cli.options import (
+    EpochsOption,
+    ImagesOption,
+    LabelsOption,
+    ListOption,
+    LossOption,
+    MinutesOption,
+    ModelArgument,
+    OutOption,
+    PreprocessOption,
+    ResumeOption,
+    SkipOption,
+)
+from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
+from bitface.jobs.training import settings
+from bitface.prune import Pruning
+
+
+def prune(
+    model: ModelArgument,
+    images: ImagesOption,
+    out: OutOption,
+    ratio: Annotated[float, typer.Option(help="Share of the parameters to remove, above 0 and below 1.")],
+    importance: Annotated[
+        str, typer.Option(help="taylor: how far the embedding moves; magnitude: the size of the weights.")
+    ] = Pruning.importance,
+    scope: Annotated[
+        str, typer.Option(help="global: the least important channels anywhere; uniform: as many everywhere.")
+    ] = Pruning.scope,
+    round_to: Annotated[int, typer.Option(help="Channels are multiples of this.")] = Pruning.round_to,
+    loss: LossOption = None,
+    epochs: EpochsOption = None,
+    minutes: MinutesOption = None,
+    image_list: ListOption = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from (default: all).")] = None,
+    labels: LabelsOption = None,
+    preprocess: PreprocessOption = None,
+    seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
+    resume: ResumeOption = False,
+    allow_skipped: SkipOption = False,
+) -> None:
+    """Take channels out of a network, and let it learn from itself as it was; unlabelled faces are enough.
+
+    Writes model.onnx, a float network that quantize, evaluate and bench take, and result.json to OUT. Ctrl-C stops the
+    training after a step; --resume goes on.
+
+    bitface prune net.onnx --ratio 0.2 --images crops/ --out pruned/
+    """
+    request = PruneRequest(
+        model=model, images=images, out=out, pruning=Pruning(ratio, importance, scope, round_to, seed),
+        training=settings(RECOVERY, loss, epochs, seed), minutes=minutes, image_list=image_list,
+        max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
+        allow_skipped=allow_skipped,
+    )  # fmt: skip
+    with progress() as steps:
+        result = prune_model(request, steps)
+    remarks(result["notes"], result["warnings"])
+    removed = result["removed"]
+    output.print(
+        f"{removed['parameters']:.1%} of the parameters, {removed['macs']:.1%} of the multiply-adds and "
+        f"{removed['channels']:.1%} of the channels removed",
+        markup=False,
+        soft_wrap=True,
+    )
+    show(result)
+    output.print(str(out / "model.onnx"), markup=False, soft_wrap=True)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Sizes before and after, and how a student agrees with its teacher."""
+    before, after, agreed = result["before"], result["after"], result["agreement"]
+    cosine = f"mean cosine {agreed['cosine']['mean']:.4f}, " if agreed["cosine"] else ""
+    output.print(
+        f"{before['parameters']:,} to {after['parameters']:,} parameters, {before['macs'] / 1e6:,.1f} to "
+        f"{after['macs'] / 1e6:,.1f} M multiply-adds, {before['bytes']:,} to {after['bytes']:,} bytes\n"
+        f"agreement with the teacher on {result['faces']['held_out']} held-out faces: {cosine}correlation of "
+        f"the cosines of pairs {agreed['likeness']:.4f}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,178 @@
+"""The file of `bitface compare`: what is compared on what, and candidates as lists of steps."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import bitface
+from bitface.errors import UsageError, nearest
+from bitface.evaluation.operating import check_fars
+from bitface.files import sha256_of
+from bitface.jobs.candidate_steps import STEPS, Request
+
+ORIGINAL = "original"
+FARS = (1e-4, 1e-5)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to a smaller network: its steps in their order, as (`prune`, `distill` or `quantize`, options)."""
+
+    name: str
+    steps: tuple[tuple[str, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared on what.
+
+    Attributes:
+        model: the float network that every candidate begins with, or learns from.
+        images, image_list, max_images, labels: what candidates learn from; see `bitface quantize`.
+        pairs, root, part, all_pairs: what they are tested on; see `jobs.evaluate.EvaluateRequest`.
+        threads: of the latency.
+        base: the folder that paths in the candidates' options are relative to.
+    """
+
+    model: Path
+    images: tuple[Path, ...]
+    pairs: Path
+    candidates: tuple[Candidate, ...]
+    root: Path | None = None
+    part: str | None = None
+    all_pairs: bool = True
+    image_list: Path | None = None
+    max_images: int | None = None
+    labels: str | None = None
+    preprocess: str | None = None
+    fars: tuple[float, ...] = FARS
+    threads: int = 1
+    seed: int = 0
+    allow_skipped: bool = False
+    base: Path = Path()
+
+    def request(self, step: str, options: Mapping[str, Any], model: Path, out: Path, first: bool) -> Request:
+        """The request of a step on a model; `first`: on the original, which may not say its preprocessing.
+
+        Raises:
+            UsageError: an unknown step or option (the nearest known one is named), or a value that can't be.
+        """
+        if step not in STEPS:
+            raise UsageError(f"unknown step '{step}'{nearest(step, STEPS)} (there are {', '.join(STEPS)})")
+        known, make = STEPS[step]
+        for key, value in _mapping(options, f"'{step}'").items():
+            if key not in known:
+                raise UsageError(f"'{step}' has an unknown option '{key}'{nearest(key, known)}")
+            if not isinstance(value, known[key]) or isinstance(value, bool) != (known[key] is bool):
+                raise UsageError(f"'{key}' of '{step}' can't be {value!r}")
+        common = {
+            "model": model, "images": list(self.images), "out": out, "image_list": self.image_list,
+            "max_images": options.get("max_images", self.max_images), "labels": self.labels, "seed": self.seed,
+            "preprocess": self.preprocess if first else None, "allow_skipped": self.allow_skipped,
+            "minutes": options.get("minutes"), "resume": True,
+        }  # fmt: skip
+        return make(dict(options), common, self.base)
+
+    def key(self, request: Request, before: str) -> str:
+        """Names what a step gives: changed by anything that it depends on.
+
+        Args:
+            before: names the model it begins with.
+        """
+        plain = replace(request, model=Path(before), out=Path(), resume=False)
+        listed = sha256_of(self.image_list) if self.image_list else None
+        return hashlib.sha256(repr((bitface.__version__, plain, listed)).encode()).hexdigest()[:16]
+
+
+def read_comparison(path: Path) -> Comparison:
+    """A comparison from a YAML file; paths in it are relative to the file's folder.
+
+    Raises:
+        UsageError: the file can't be read, has an unknown key (the nearest known one is named), lacks one, or holds
+            a value that can't be.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UsageError(f"{path}: no readable comparison ({str(error).splitlines()[0]})") from error
+    try:
+        made = _comparison(content, path.resolve().parent)
+        for candidate in made.candidates:
+            try:
+                for place, (step, options) in enumerate(candidate.steps):
+                    made.request(step, options, made.model, Path(), place == 0)
+            except UsageError as error:
+                raise UsageError(f"candidate '{candidate.name}': {error}") from error
+        return made
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+_KINDS: dict[str, Any] = {
+    "model": str, "preprocess": str, "images": (str, list), "image_list": str, "max_images": int, "labels": str,
+    "protocol": dict, "fars": list, "threads": int, "seed": int, "allow_skipped": bool, "candidates": dict,
+}  # fmt: skip
+_PROTOCOL: dict[str, Any] = {"pairs": str, "root": str, "part": str, "all_pairs": bool}
+_NEEDED = ("model", "images", "protocol", "candidates")
+
+
+def _comparison(content: Any, base: Path) -> Comparison:
+    values = _checked(content, _KINDS, "a comparison", _NEEDED)
+    protocol = _checked(values.pop("protocol"), _PROTOCOL, "'protocol'", ("pairs",))
+    images = values.pop("images")
+    made = {**values, **protocol}
+    for key in ("model", "image_list", "pairs", "root"):
+        if key in made:
+            made[key] = base / made[key]
+    if "labels" in made and made["labels"] != "folder":
+        made["labels"] = str(base / made["labels"])
+    made["images"] = tuple(_source(str(one), base) for one in ([images] if isinstance(images, str) else images))
+    made["candidates"] = tuple(_candidate(str(name), steps) for name, steps in values["candidates"].items())
+    if not made["candidates"] or not made["images"]:
+        raise UsageError("'candidates' and 'images' must name at least one")
+    if made.get("threads", 1) < 1:
+        raise UsageError(f"'threads' is {made['threads']}: use 1 or more")
+    try:
+        made["fars"] = check_fars([float(far) for far in made.get("fars", FARS)])
+    except (TypeError, ValueError):
+        raise UsageError(f"'fars' can't be {made['fars']!r}") from None
+    return Comparison(**made, base=base)
+
+
+def _source(word: str, base: Path) -> Path:
+    """A folder below the file's, or a word such as `synthetic:1000` as it is."""
+    return base / word if (base / word).exists() or ":" not in word else Path(word)
+
+
+def _candidate(name: str, steps: Any) -> Candidate:
+    given = _mapping({} if steps is None else steps, f"the candidate '{name}'")
+    if name == ORIGINAL:
+        raise UsageError(
+            f"'{ORIGINAL}' is the network itself, which is always compared; give the candidate another name"
+        )
+    if "quantize" in given and list(given)[-1] != "quantize":
+        raise UsageError(f"the candidate '{name}' goes on after 'quantize', which must be the last step")
+    return Candidate(name, tuple((str(step), {} if options is None else options) for step, options in given.items()))
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{where} must be a mapping of keys to values")
+    return dict(value)
+
+
+def _checked(value: Any, kinds: Mapping[str, Any], where: str, needed: tuple[str, ...]) -> dict[str, Any]:
+    values = _mapping(value, where)
+    for key, given in values.items():
+        if key not in kinds:
+            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, kinds)}")
+        if not isinstance(given, kinds[key]) or isinstance(given, bool) != (kinds[key] is bool):
+            raise UsageError(f"'{key}' can't be {given!r}")
+    for key in needed:
+        if key not in values:
+            raise UsageError(f"{where} needs '{key}'")
+    return values

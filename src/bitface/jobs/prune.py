@@ -1,0 +1,54 @@
+"""`bitface prune`: a network and faces in, the same network with fewer channels out, trained to answer as before."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from bitface.jobs.learning import Lesson, counted, finish, learn, prepare
+from bitface.jobs.steps import Steps, silent
+from bitface.prune import Pruning, prune
+from bitface.train import Training
+
+# Faces that Taylor importance looks at.
+_LOOKED_AT = 256
+RECOVERY = Training(loss={"feature": {"form": "cosine"}}, epochs=16, views="mild", teacher="live")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneRequest(Lesson):
+    """What to prune and how to recover; the options of `bitface prune`."""
+
+    pruning: Pruning
+    training: Training = RECOVERY
+
+
+def prune_model(request: PruneRequest, steps: Steps = silent) -> dict[str, Any]:
+    """Makes `model.onnx` and `result.json` in `request.out`, once the pruned network has learned from the whole one.
+
+    The embeddings keep their size. The state of the training is in `checkpoint.safetensors` until it is done.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        BitfaceError, UsageError: see `prune.prune`, and whatever else of the request can't be carried out; then `out`
+            holds no new file but `skipped.csv` and the checkpoint.
+    """
+    ready = prepare(request, steps)
+    student, groups = prune(ready.network, request.pruning, ready.learning.images[:_LOOKED_AT])
+    ready.clock.lap("pruning")
+    kept = hashlib.sha256(student.fingerprint().encode()).hexdigest()
+    history = learn(request, ready, student.graph, student.embedding_size, {"channels": kept}, steps)
+    whole, left = counted(ready.network), counted(student)
+    return finish(
+        request,
+        ready,
+        student,
+        history,
+        pruning=vars(request.pruning),
+        removed={
+            **{key: 1 - left[key] / whole[key] for key in whole},
+            "channels": 1 - sum(group.after for group in groups) / sum(group.before for group in groups),
+        },
+        groups=[group.to_json() for group in groups],
+    )

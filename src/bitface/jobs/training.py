@@ -1,0 +1,57 @@
+"""A training from the command line's few words, and what it says of itself afterwards."""
+
+from dataclasses import replace
+from typing import Any
+
+from bitface.errors import UsageError
+from bitface.losses import build_sum
+from bitface.train import History, Training
+
+
+def losses_of(words: str) -> dict[str, Any]:
+    """The losses of an option such as `feature` or `feature,relational=0.5`: name → weight or options.
+
+    `feature` is the cosine distance here, whose size suits the learning rate.
+
+    Raises:
+        UsageError: a weight that is no number.
+    """
+    losses: dict[str, Any] = {}
+    for word in words.split(","):
+        name, _, weight = (part.strip() for part in word.partition("="))
+        try:
+            value = float(weight or 1)
+        except ValueError:
+            raise UsageError(
+                f"--loss takes names with weights, such as feature,relational=0.5, not '{words}'"
+            ) from None
+        losses[name] = {"form": "cosine", "weight": value} if name == "feature" else value
+    return losses
+
+
+def settings(base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0) -> Training:
+    """A training with the losses, epochs and seed of the command line.
+
+    Losses that learn from several images of a person, or views of an image, get two of each.
+
+    Raises:
+        UsageError: an unknown loss, or a value out of range.
+    """
+    training = replace(base, seed=seed)
+    training = replace(training, loss=losses_of(loss)) if loss else training
+    training = replace(training, epochs=epochs, min_steps=0) if epochs else training
+    if build_sum(training.loss, 8, 2).uses_pairs and training.per_identity < 2:
+        training = replace(training, per_identity=2)
+    return training
+
+
+def account(settings: dict[str, Any], history: History) -> dict[str, Any]:
+    """What a training did, for `result.json`."""
+    return {
+        "settings": settings,
+        "steps": history.steps,
+        "images": history.images,
+        "seconds": round(history.seconds, 1),
+        "images_per_second": round(history.per_second, 1),
+        "history": history.rows,
+    }

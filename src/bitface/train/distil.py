@@ -1,0 +1,117 @@
+"""Learning from a teacher: what every student goes through, quantized, pruned or another network altogether."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from bitface.losses import Loss
+from bitface.preprocess import Preprocess
+from bitface.train.faces import Teach, TrainingFaces
+from bitface.train.loop import History, Status, Trainee, fit
+from bitface.train.settings import Training
+from bitface.train.teacher import cached_targets
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """What a student learns from.
+
+    Attributes:
+        embed: uint8 RGB faces `[N, H, W, 3]` → embeddings `[N, D]`.
+        name: of its embeddings in the cache (its fingerprint and engine).
+        cache: a folder that keeps them; None: nowhere.
+    """
+
+    embed: Teach
+    name: str = ""
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of what: (done, total) of the steps before training, and the status of training."""
+
+    calibrating: Callable[[int, int], None] | None = None
+    embedding: Callable[[int, int], None] | None = None
+    training: Callable[[Status], None] | None = None
+
+
+def distil(
+    student: nn.Module,
+    loss: Loss,
+    faces: TrainingFaces,
+    held_out: np.ndarray,
+    preprocess: Preprocess,
+    training: Training,
+    teacher: Teacher,
+    identity: dict[str, str] | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    minutes: float | None = None,
+    watch: Watch = Watch(),
+    run: nn.Module | None = None,
+    train_statistics: bool = False,
+) -> History:
+    """Trains a student in place, and leaves its best state in it.
+
+    The best is the one that agrees most with the teacher on held-out faces: by the cosine of their embeddings where the
+    loss brings these together, else, or where their sizes differ, by how alike both find each two faces.
+
+    Args:
+        student: images float32 `[B, 3, H, W]` → embeddings `[B, D]`.
+        held_out: uint8 RGB `[M, H, W, 3]`.
+        run, train_statistics: see `Trainee`.
+        identity, checkpoint, resume, minutes: see `fit`.
+
+    Raises:
+        BitfaceError: see `fit`.
+    """
+    targets = None
+    if training.teacher == "cached":
+        targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.cache, watch.embedding)
+    if faces.labels is not None:
+        known = teacher.embed(faces.images) if targets is None else targets[0]
+        loss.begin(torch.from_numpy(known), torch.from_numpy(faces.labels))
+    expected = torch.from_numpy(teacher.embed(held_out))
+
+    def evaluate() -> float:
+        found = embedded(student, preprocess, held_out)
+        comparable = loss.keeps_direction and found.shape == expected.shape
+        return (agreement if comparable else likeness)(found, expected)
+
+    trainee = Trainee(
+        student, loss, faces, preprocess, teacher.embed, targets, evaluate, train_statistics=train_statistics, run=run
+    )
+    return fit(trainee, training, identity, checkpoint, resume, minutes, watch.training)
+
+
+def embedded(student: nn.Module, preprocess: Preprocess, images: np.ndarray) -> torch.Tensor:
+    """A student's embeddings of uint8 faces, `[M, D]`."""
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(images), _BATCH):
+            inputs = torch.from_numpy(preprocess(images[start : start + _BATCH]))
+            parts.append(student(inputs.contiguous(memory_format=torch.channels_last)))
+    return torch.cat(parts)
+
+
+def agreement(student: torch.Tensor, teacher: torch.Tensor) -> float:
+    """The mean cosine between a student's embeddings and its teacher's, `[M, D]` both."""
+    return float(torch.nn.functional.cosine_similarity(student, teacher).mean())
+
+
+def likeness(student: torch.Tensor, teacher: torch.Tensor) -> float:
+    """How alike student and teacher find each two faces: the correlation of their cosines, -1 to 1.
+
+    Turning all embeddings together changes nothing. 0 for fewer than three faces, or where all cosines are equal.
+    """
+    first, second = torch.triu_indices(len(student), len(student), 1)
+    cosines = [(rows @ rows.T)[first, second] for rows in map(torch.nn.functional.normalize, (student, teacher))]
+    table = torch.stack(cosines).double()
+    return float(torch.corrcoef(table)[0, 1].nan_to_num()) if table.shape[1] > 1 else 0.0
