@@ -6,7 +6,21 @@ import sys
 import typer
 
 import bitface
-from bitface.cli import assets, bench, calibrate, demo, evaluate, export, galleries, inspect, quantize, synth, verify
+from bitface.cli import (
+    assets,
+    bench,
+    calibrate,
+    demo,
+    evaluate,
+    export,
+    galleries,
+    inspect,
+    quantize,
+    search,
+    sensitivity,
+    synth,
+    verify,
+)
 from bitface.cli.console import errors
 from bitface.errors import BitfaceError
 
@@ -40,6 +54,8 @@ app.command("verify")(verify.verify)
 app.command("enroll")(galleries.enroll)
 app.command("identify")(galleries.identify)
 app.command("bench")(bench.bench)
+app.command("sensitivity")(sensitivity.sensitivity)
+app.command("search")(search.search)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)
 app.command("assets")(assets.assets)
