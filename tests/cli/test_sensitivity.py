@@ -4,14 +4,48 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
 import yaml
+from torch import Tensor, nn
 
 import bitface as library
 from bitface.analysis import sensitivity as analysis
-from bitface.graph.network import load_network
+from bitface.graph import from_module, load_network, to_onnx
+from quant.small import settle
 
 from .test_bad_input import ends_in_one_line
+
+
+class Small(nn.Module):
+    """Eight layers with a residual, so that a sweep takes a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1, bias=False), nn.BatchNorm2d(16), nn.PReLU(16))
+        self.deep = nn.Sequential(
+            nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.PReLU(32),
+            nn.Conv2d(32, 32, 3, 1, 1, groups=32, bias=False), nn.BatchNorm2d(32), nn.PReLU(32),
+            nn.Conv2d(32, 16, 1, bias=False), nn.BatchNorm2d(16),
+        )  # fmt: skip
+        self.down = nn.Sequential(nn.Conv2d(16, 32, 3, 4, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.wide = nn.Sequential(nn.Conv2d(32, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        self.whole = nn.Sequential(nn.Conv2d(64, 64, 7, groups=64, bias=False), nn.BatchNorm2d(64))
+        self.fc = nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = self.wide(self.down(x + self.deep(x)))
+        return self.fc(torch.flatten(self.whole(x), 1))
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("net") / "small.onnx"
+    onnx.save(to_onnx(from_module(settle(Small(), 112), size=(112, 112)).graph), path)
+    return path
+
 
 COMMON = ("--preprocess", "rgb-127.5-128", "--calibration-faces", 12, "--faces", 16)
 
@@ -70,7 +104,7 @@ def test_an_interrupted_sweep_goes_on(net, crops, pairs, tmp_path, bitface, monk
 
     def stopping(*given):
         calls.append(given)
-        if len(calls) == 150:
+        if len(calls) == 22:
             raise KeyboardInterrupt
         return plain(*given)
 
@@ -84,9 +118,9 @@ def test_an_interrupted_sweep_goes_on(net, crops, pairs, tmp_path, bitface, monk
     assert code == 0, err
     resumed = len(calls) - first
     calls.clear()
-    calls += [None] * 200  # past the interruption
+    calls += [None] * 100  # past the interruption
     assert bitface(*arguments, "--out", tmp_path / "whole")[0] == 0
-    assert resumed < len(calls) - 200
+    assert resumed < len(calls) - 100
     one, two = (json.loads((folder / "sensitivity.json").read_text()) for folder in (out, tmp_path / "whole"))
     assert one["units"] == two["units"]
     assert one["pairs"]["count"] == 20
@@ -172,3 +206,48 @@ def test_too_few_faces(net, crops, tmp_path, bitface) -> None:
     few = bitface("search", net, *common, "--calibration-faces", 28, "--budget", "4bits")
     ends_in_one_line(few, 1, "only 20 faces are held out")
     ends_in_one_line(bitface("sensitivity", net, *common, "--bits", "8,1"), 2, "--bits takes widths of 2 to 8")
+
+
+def test_activations_under_their_own_budget(net, crops, tmp_path, bitface) -> None:
+    out = tmp_path / "out"
+    given = ("search", net, "--images", crops, *COMMON, "--bits", "8,4", "--budget", "6bits", "--cost", "jacobian")
+    given += ("--points", 2, "--tries", 0, "--activations", "8,4", "--out", out)
+    ends_in_one_line(bitface(*given, "--activation-bits", 3), 1, "no plan meets --activation-bits 3", "is the least")
+    code, _, err = bitface(*given, "--activation-bits", 6)
+    assert code == 0, err
+    assert {path.name for path in out.glob("*.json")} == {"result.json"}, "a proxy needs no sweep"
+    best = json.loads((out / "result.json").read_text())["best"]
+    plan = yaml.safe_load((out / best["file"]).read_text())
+    read = {name: int(bits.partition("a")[2]) for name, bits in plan["layers"].items()}
+    assert set(read.values()) == {4, 8}
+    names = list(best["bits"])
+    assert read[names[0]] == read[names[-1]] == 8
+
+
+def test_a_budget_of_time(net, crops, tmp_path, bitface) -> None:
+    out = tmp_path / "out"
+    given = ("search", net, "--images", crops, *COMMON, "--cost", "jacobian", "--out", out)
+    ends_in_one_line(bitface(*given, "--budget", "0.0001ms"), 1, "no plan meets 0.0001ms", "in 8 bits take here")
+    ends_in_one_line(bitface(*given, "--budget", "1ms", "--bits", "8,4"), 2, "no CPU is faster below 8 bits")
+    code, _, err = bitface(*given, "--budget", "10000ms")
+    assert code == 0, err
+    result = json.loads((out / "result.json").read_text())
+    best = result["best"]
+    assert set(best["bits"].values()) == {32}, "time enough for floating point everywhere"
+    assert best["agreement"] > 0.9999
+    fastest = result["front"][0]
+    assert set(fastest["bits"].values()) == {8}
+    assert all(row["milliseconds"] <= row["limit"] for row in result["front"])
+
+
+def test_a_mixed_plan_finds_its_recipe(searched: Path) -> None:
+    from bitface.jobs.recipe import best_for, read
+    from bitface.quant import BitPlan
+
+    for path in searched.glob("plan-*.yaml"):
+        assert read(best_for(BitPlan.parse(path)))
+    few = {"bits": "w8a8", "layers": {"a*": "w2a8", "b*": "w2a8"}}
+    assert best_for(BitPlan.from_json(few)) == "best-w2a4"
+    assert best_for(BitPlan.from_json({"bits": "w4a4", "layers": {"stem": "w8a8"}})) == "best-w4a4"
+    assert best_for(BitPlan.from_json({"bits": "w4a4", "layers": {"stem": "w1a8"}})) == "best-w1a4"
+    assert best_for(BitPlan.from_json({"bits": "w8a8", "layers": {"stem": "w32a32"}})) == "best-w8a8"

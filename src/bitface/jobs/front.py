@@ -30,7 +30,7 @@ class Front:
         self.plans[file], self.layers[file] = plan, layers
         self.rows = [one for one in self.rows if one["file"] != file] + [{**row, "file": file}]
 
-    def summary(self, budget: Budget) -> dict[str, Any]:
+    def summary(self, budget: Budget, notes: list[str]) -> dict[str, Any]:
         """The part of `result.json` that says what was found."""
         return {
             "budget": asdict(budget),
@@ -38,7 +38,7 @@ class Front:
             "uniform": self.uniform,
             "best": next(row for row in self.rows if row["file"] == self.best),
             "layers": self.layers[self.best],
-            "notes": self.notes,
+            "notes": [*notes, *self.notes],
         }
 
 

@@ -12,8 +12,9 @@ from bitface.analysis.plans import Trial, groups, plan_of
 from bitface.analysis.search import Choice, Problem, refine
 from bitface.analysis.sensitivity import ACTIVATIONS, WEIGHTS, Probe, tensor_of
 from bitface.errors import BitfaceError
+from bitface.graph import Network, ops, passes
 from bitface.graph.builder import shape_of
-from bitface.jobs.budget import BITS, Budget
+from bitface.jobs.budget import BITS, BYTES, Budget
 from bitface.jobs.front import Costs, Front, edges, layer_rows, probe_layers, weight_bytes, weights_of
 from bitface.jobs.sensitivity import Subject
 from bitface.jobs.steps import Progress, Steps
@@ -62,18 +63,30 @@ class _Search:
         }
 
 
+def check_budget(wanted: Wanted, network: Network) -> None:
+    """Refuses a budget of bytes or bits that no plan meets, before anything is measured.
+
+    Raises:
+        BitfaceError: the message says what the smallest plan takes.
+    """
+    sizes = [layer.weight.numel() for layer in passes.fold(network.graph).modules() if isinstance(layer, ops.LAYERS)]
+    narrowest, budget = min(wanted.widths), wanted.budget
+    smallest = sum(weight_bytes(size, narrowest) for size in sizes) if budget.axis == BYTES else narrowest
+    if budget.value < smallest:
+        raise BitfaceError(
+            f"no plan meets {budget.word}: {budget.said(smallest)} is the least, with all weights at {narrowest} bits"
+        )
+
+
 def front(wanted: Wanted, chosen: Subject, probe: Probe, costs: Costs, points: int, tries: int, steps: Steps) -> Front:
     """Plans for `points` budgets from the smallest to the largest plan, and for the one that is asked for.
 
+    The budget of weights is one that `check_budget` lets pass.
+
     Raises:
-        BitfaceError: no plan meets a budget (the message says what the smallest takes).
+        BitfaceError: no plan meets that of activations (the message says what the smallest takes).
     """
     problem, budget = _problem(wanted, probe, costs), wanted.budget
-    if problem.solve(budget.value) is None:
-        raise BitfaceError(
-            f"no plan meets {budget.word}: {budget.said(problem.smallest)} is the least, with all weights at "
-            f"{min(wanted.widths)} bits"
-        )
     activations, trial = _activations(wanted, probe, costs), Trial(probe, chosen.learning)
     sides = [(faces, trial.expected(faces)) for faces in (chosen.measured, chosen.spare)]
     search = _Search(problem, trial, weights_of(probe), activations, *sides)

@@ -67,6 +67,11 @@ class _Stopwatch:
             }
         return self.known[choice]
 
+    def best(self, limit: float) -> Choice:
+        """Of the plans measured so far that keep a limit, the one that agrees best."""
+        fitting = [choice for choice, row in self.known.items() if row["milliseconds"] <= limit]
+        return max(fitting, key=lambda choice: self.known[choice]["agreement"])
+
     def time(self, student: Network | None) -> float:
         """The median milliseconds of one image; None: of the float network."""
         model = to_onnx(student.graph, "openvino").SerializeToString() if student else self.floating
@@ -96,7 +101,8 @@ def front(budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Cos
     found, between = Front(), np.linspace(fastest, slowest, _POINTS).tolist()[1:-1]
     ladder = sorted({fastest, *between, budget.value})
     for number, limit in enumerate(ladder):
-        choice = _within(limit, watch, problem, rest) or whole
+        _try(limit, watch, problem, rest)
+        choice = watch.best(limit)
         row = watch.row(choice)
         label = budget.label(limit, slowest)
         plan = watch.plan(choice)
@@ -128,15 +134,14 @@ def _problem(watch: _Stopwatch, costs: Costs) -> tuple[Problem, float]:
     ), rest
 
 
-def _within(limit: float, watch: _Stopwatch, problem: Problem, rest: float) -> Choice | None:
-    """The best plan that is measured to keep the limit; None where no attempt did."""
+def _try(limit: float, watch: _Stopwatch, problem: Problem, rest: float) -> None:
+    """Measures what should keep the limit by the sum of its layers' times, and less where that doesn't."""
     target = limit
     for _ in range(_ATTEMPTS):
         choice = problem.solve(max(target - rest, 0.0))
         if choice is None:
-            return None
+            return
         took = watch.row(choice)["milliseconds"]
         if took <= limit:
-            return choice
+            return
         target *= 0.98 * limit / took
-    return None

@@ -79,8 +79,11 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
     timed = request.budget.axis == TIME
     widths = (8,) if timed else tuple(request.widths)
     base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})))
-    # A table that is another network's should be refused before an hour has gone.
+    # A table of another network and a budget too small should be refused before an hour has gone.
     chosen = _split(subject(base, steps))
+    wanted = fronts.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
+    if not timed:
+        fronts.check_budget(wanted, chosen.network)
     known = _known(request, chosen)
     probe = probed(base, chosen, steps)
     clock.lap("calibration")
@@ -89,10 +92,9 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
     if timed:
         found = latency.front(request.budget, request.base.model, chosen, probe, costs, steps)
     else:
-        wanted = fronts.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
         found = fronts.front(wanted, chosen, probe, costs, request.points, request.tries, steps)
     clock.lap("search")
-    result = {**_account(request, chosen), **found.summary(request.budget), "seconds": clock.seconds}
+    result = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
     with staging(base.out) as folder:
         for name, plan in found.plans.items():
             write_bytes(folder / name, yaml.safe_dump(plan.to_json(), sort_keys=False).encode())

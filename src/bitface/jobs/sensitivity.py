@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from bitface.jobs.drawings import sensitivity_page
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Progress, Steps, silent
-from bitface.quant import Calibration
 from bitface.runtime.machine import describe
 from bitface.train.checkpoint import Checkpoint
 
@@ -64,7 +63,6 @@ class SensitivityRequest:
     preprocess: str | None = None
     seed: int = 0
     allow_skipped: bool = False
-    calibration: Calibration = field(default_factory=Calibration)
 
 
 @dataclass(frozen=True)
@@ -147,9 +145,8 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
 def probed(request: SensitivityRequest, chosen: Subject, steps: Steps = silent) -> Probe:
     """The network with the quantizers of every width that is asked about."""
     return sensitivity.prepare(
-        chosen.network, chosen.learning, request.weight_bits, request.activation_bits, request.calibration,
-        steps("calibrating"),
-    )  # fmt: skip
+        chosen.network, chosen.learning, request.weight_bits, request.activation_bits, progress=steps("calibrating")
+    )
 
 
 def measured_table(
@@ -210,7 +207,6 @@ def _settings(request: SensitivityRequest) -> dict[str, Any]:
         "weight_bits": list(request.weight_bits),
         "activation_bits": list(request.activation_bits),
         "seed": request.seed,
-        "calibration": vars(request.calibration),
     }
 
 

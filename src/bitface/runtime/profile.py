@@ -7,6 +7,8 @@ import numpy as np
 from bitface.errors import BitfaceError
 
 _RUNS = 60
+# What OpenVINO calls a layer whose bias it adds apart.
+_SPLIT = "/WithoutBiases"
 
 
 def layer_times(model: bytes, names: Iterable[str], threads: int = 1) -> tuple[dict[str, float], float]:
@@ -40,8 +42,8 @@ def layer_times(model: bytes, names: Iterable[str], threads: int = 1) -> tuple[d
         took = str(_value(facts, "execTimeMcs"))
         if not took.isdigit():
             continue
-        owners = [name for name in str(_value(facts, "originalLayersNames")).split(",") if name in wanted]
-        if owners:
+        held = [name.removesuffix(_SPLIT) for name in str(_value(facts, "originalLayersNames")).split(",")]
+        if owners := [name for name in held if name in wanted]:
             wanted[owners[0]] += int(took) / 1e3
         else:
             rest += int(took) / 1e3
