@@ -6,7 +6,7 @@ import yaml
 
 from bitface.analysis import sensitivity
 from bitface.analysis.plans import Trial, groups, plan_of
-from bitface.analysis.sensitivity import Probe
+from bitface.analysis.probe import Probe, prepare
 from bitface.errors import UsageError
 from bitface.graph import ops
 from bitface.quant import BitPlan, LayerBits, quantize
@@ -19,7 +19,7 @@ LEARNING, HELD = faces(32, 16), faces(24, 16, seed=1)
 
 @pytest.fixture(scope="module")
 def probe() -> Probe:
-    return sensitivity.prepare(network(Mixed(), 16), LEARNING, (8, 4, 2), (8, 4))
+    return prepare(network(Mixed(), 16), LEARNING, (8, 4, 2), (8, 4))
 
 
 def test_a_trial_says_what_quantization_will_give(probe: Probe, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bitface.analysis import proxies, sensitivity
-from bitface.analysis.sensitivity import ACTIVATIONS, WEIGHTS, Probe, Unit
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.quant import Calibration
 from quant.small import Mixed, faces, network
 
@@ -11,7 +11,7 @@ HELD = faces(6, 16, seed=1)
 
 @pytest.fixture(scope="module")
 def probe() -> Probe:
-    return sensitivity.prepare(network(Mixed(), 16), faces(24, 16), (8, 4), (8,), Calibration(bias_correction=False))
+    return prepare(network(Mixed(), 16), faces(24, 16), (8, 4), (8,), Calibration(bias_correction=False))
 
 
 @pytest.fixture(scope="module")

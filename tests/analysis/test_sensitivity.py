@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bitface.analysis import sensitivity
-from bitface.analysis.sensitivity import ACTIVATIONS, WEIGHTS, Probe, Unit
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.quant import BitPlan, Calibration, LayerBits
 from bitface.quant.post_training import calibrated
 from quant.small import Mixed, PreActivation, faces, network
@@ -19,7 +19,7 @@ CORRECTED = Calibration(equalization=False)
 
 @cache
 def probe(corrected: bool) -> Probe:
-    return sensitivity.prepare(network(Mixed(), 16), LEARNING, (8, 4, 2), (8, 4), CORRECTED if corrected else PLAIN)
+    return prepare(network(Mixed(), 16), LEARNING, (8, 4, 2), (8, 4), CORRECTED if corrected else PLAIN)
 
 
 def swept(one: Probe, batch: int = 8, held: np.ndarray = HELD) -> torch.Tensor:
@@ -105,7 +105,7 @@ def test_a_sweep_that_goes_on_finds_the_same() -> None:
 
 def test_a_network_with_an_unfoldable_batchnorm() -> None:
     small = network(PreActivation(), 8)
-    one = sensitivity.prepare(small, faces(16, 8), (4,), (4,))
+    one = prepare(small, faces(16, 8), (4,), (4,))
     found = swept(one, held=faces(8, 8, seed=1))
     assert torch.isfinite(found).all()
     assert (found[:-1].mean(1) > 0).all()

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitface.analysis.sensitivity import ACTIVATIONS, BATCH, WEIGHTS, Probe, Unit, tensor_of, turned
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, tensor_of
+from bitface.analysis.sensitivity import BATCH, turned
 from bitface.analysis.walk import channels_last
 from bitface.quant import BitPlan, Calibration, LayerBits, calibrate
 from bitface.quant.plan import escaped

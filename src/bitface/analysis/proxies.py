@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitface.analysis.sensitivity import WEIGHTS, Probe, Unit
+from bitface.analysis.probe import WEIGHTS, Probe, Unit
 from bitface.analysis.walk import Step, beside, compute, linear
 from bitface.graph import ops
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from bitface.cli.console import bits_of, output, progress, remarks
 from bitface.jobs.budget import TIME, Budget
 from bitface.jobs.search import SearchRequest, search_plans
-from bitface.jobs.sensitivity import SensitivityRequest
+from bitface.jobs.sweeps import SensitivityRequest
 
 
 def search(

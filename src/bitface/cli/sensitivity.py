@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import bits_of, output, progress, remarks
-from bitface.jobs.sensitivity import PAGE, TABLE, SensitivityRequest, measure_sensitivity
+from bitface.jobs.sensitivity import TABLE, measure_sensitivity
+from bitface.jobs.sweeps import SensitivityRequest
 
 _SHOWN = 12
 
@@ -56,7 +57,7 @@ def sensitivity(
     for proxy, parts in table["correlations"].items():
         found = ", ".join(f"{part} {_number(values['all'])}" for part, values in parts.items())
         output.print(f"rank correlation of the proxy '{proxy}' with the sweep: {found}", soft_wrap=True)
-    output.print(f"{out / TABLE}\n{out / PAGE}", markup=False, soft_wrap=True)
+    output.print(f"{out / TABLE}\n{(out / TABLE).with_suffix('.html')}", markup=False, soft_wrap=True)
 
 
 def _worst(rows: list[dict[str, Any]], part: str, faces: int) -> Table:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bitface.analysis.sensitivity import ACTIVATIONS, WEIGHTS
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS
 
 _TITLES = {WEIGHTS: "Weights alone in few bits", ACTIVATIONS: "Activations alone in few bits"}
 

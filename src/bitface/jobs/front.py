@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bitface.analysis.sensitivity import Probe
+from bitface.analysis.probe import Probe
 from bitface.artifact.packing import packed_size
 from bitface.graph import ops
 from bitface.jobs.budget import Budget

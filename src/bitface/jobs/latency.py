@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 
 from bitface.analysis.plans import groups
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe
 from bitface.analysis.search import Choice, Problem
-from bitface.analysis.sensitivity import ACTIVATIONS, WEIGHTS, Probe
 from bitface.errors import BitfaceError
 from bitface.evaluation import agreement
 from bitface.graph import Network, passes, to_onnx
 from bitface.jobs.budget import Budget
 from bitface.jobs.front import Costs, Front, layer_rows, probe_layers, weight_bytes, weights_of
-from bitface.jobs.sensitivity import Subject
 from bitface.jobs.steps import Steps
+from bitface.jobs.sweeps import Subject
 from bitface.quant import BitPlan, LayerBits, quantize
 from bitface.quant.plan import FLOAT, escaped
 from bitface.runtime import Embedder, Model
@@ -38,7 +38,6 @@ class _Stopwatch:
         self.sizes = weights_of(probe)
         network = chosen.network
         self.expected = Embedder(Model(model, "float", network), "openvino").embed(chosen.spare)
-        self.floating = to_onnx(passes.fold(network.graph), "openvino").SerializeToString()
         self.known: dict[Choice, dict[str, Any]] = {}
 
     def plan(self, choice: Choice) -> BitPlan:
@@ -72,9 +71,9 @@ class _Stopwatch:
         fitting = [choice for choice, row in self.known.items() if row["milliseconds"] <= limit]
         return max(fitting, key=lambda choice: self.known[choice]["agreement"])
 
-    def time(self, student: Network | None) -> float:
-        """The median milliseconds of one image; None: of the float network."""
-        model = to_onnx(student.graph, "openvino").SerializeToString() if student else self.floating
+    def time(self, student: Network) -> float:
+        """The median milliseconds of one image."""
+        model = to_onnx(student.graph, "openvino").SerializeToString()
         with pinned(1) as pin:
             run = openvino(model, 1, 1)
             image = self.probe.inputs(self.chosen.spare[:1]).contiguous().numpy()
@@ -85,26 +84,26 @@ def front(budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Cos
     """Plans for budgets between all layers in 8 bits and all in floating point, and for the one that is asked for.
 
     Raises:
-        BitfaceError: even with all layers in 8 bits the budget isn't met (the message says what that takes).
+        BitfaceError: neither in 8 bits nor in floating point the budget is met (the message says what they take).
     """
     tell = steps("measuring plans")
     watch = _Stopwatch(model, chosen, probe)
-    names = list(watch.sizes)
-    whole: Choice = (_WIDTHS.index(8),) * len(names)
-    fastest, slowest = watch.row(whole)["milliseconds"], watch.time(None)
-    if fastest > budget.value:
+    ends = [(_WIDTHS.index(width),) * len(watch.sizes) for width in (8, FLOAT)]
+    whole, floating = (watch.row(choice)["milliseconds"] for choice in ends)
+    least, most = sorted((whole, floating))
+    if least > budget.value:
         raise BitfaceError(
-            f"no plan meets {budget.word}: {budget.said(fastest)} is what all layers in 8 bits take here, one thread "
-            f"(in floating point {budget.said(slowest)}); no CPU is faster below 8 bits"
+            f"no plan meets {budget.word}: {budget.said(least)} is the least here (one thread, all layers in 8 bits "
+            f"{budget.said(whole)}, in floating point {budget.said(floating)}); no CPU is faster below 8 bits"
         )
     problem, rest = _problem(watch, costs)
-    found, between = Front(), np.linspace(fastest, slowest, _POINTS).tolist()[1:-1]
-    ladder = sorted({fastest, *between, budget.value})
+    found, between = Front(), np.linspace(least, most, _POINTS).tolist()[1:-1]
+    ladder = sorted({least, *between, budget.value})
     for number, limit in enumerate(ladder):
         _try(limit, watch, problem, rest)
         choice = watch.best(limit)
         row = watch.row(choice)
-        label = budget.label(limit, slowest)
+        label = budget.label(limit, most)
         plan = watch.plan(choice)
         layers = layer_rows(plan, probe, watch.sizes)
         found.add(f"plan-{label}.yaml", plan, {"label": label, "limit": limit, **row}, layers)
@@ -112,7 +111,7 @@ def front(budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Cos
             found.best = f"plan-{label}.yaml"
         tell(number + 1, len(ladder), f"{label}: {row['milliseconds']:.3g} ms, {row['agreement']:.4f}")
     found.notes.append(
-        f"one image, one thread, OpenVINO: {fastest:.3g} ms with all layers in 8 bits, {slowest:.3g} ms in floating "
+        f"one image, one thread, OpenVINO: {whole:.3g} ms with all layers in 8 bits, {floating:.3g} ms in floating "
         "point; no CPU is faster below 8 bits"
     )
     return found
@@ -123,7 +122,8 @@ def _problem(watch: _Stopwatch, costs: Costs) -> tuple[Problem, float]:
     student = quantize(watch.chosen.network, watch.chosen.learning, BitPlan.parse("w8a8"))[0]
     names = list(watch.sizes)
     integers, rest = layer_times(to_onnx(student.graph, "openvino").SerializeToString(), names)
-    floats, _ = layer_times(watch.floating, names)
+    folded = passes.fold(watch.chosen.network.graph)
+    floats, _ = layer_times(to_onnx(folded, "openvino").SerializeToString(), names)
     read = {name: tensor for tensor, readers in watch.probe.readers.items() for name in readers}
     rounded = [costs[WEIGHTS, name, 8] + costs[ACTIVATIONS, read[name], 8] for name in names]
     return Problem(

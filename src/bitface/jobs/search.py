@@ -13,28 +13,21 @@ import yaml
 import bitface
 from bitface import report
 from bitface.analysis import proxies
-from bitface.analysis.sensitivity import WEIGHTS, Probe
+from bitface.analysis.probe import WEIGHTS, Probe
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.files import write_bytes, write_json
-from bitface.jobs import fronts, latency
+from bitface.jobs import ladder, latency
 from bitface.jobs.budget import TIME, Budget
 from bitface.jobs.drawings import search_page
 from bitface.jobs.front import Costs
-from bitface.jobs.sensitivity import (
-    FEWEST,
-    TABLE,
-    SensitivityRequest,
-    Subject,
-    measured_table,
-    probed,
-    subject,
-    write_table,
-)
+from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent
+from bitface.jobs.sweeps import FEWEST, SensitivityRequest, Subject, subject
 from bitface.runtime.machine import describe
 
 WIDTHS = (8, 6, 4, 3, 2)
+_OWN_TABLE = "search-sensitivity.json"
 COSTS = ("measured", *proxies.NAMES)
 
 
@@ -81,9 +74,9 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
     base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})))
     # A table of another network and a budget too small should be refused before an hour has gone.
     chosen = _split(subject(base, steps))
-    wanted = fronts.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
+    wanted = ladder.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
     if not timed:
-        fronts.check_budget(wanted, chosen.network)
+        ladder.check_budget(wanted, chosen.network)
     known = _known(request, chosen)
     probe = probed(base, chosen, steps)
     clock.lap("calibration")
@@ -92,7 +85,7 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
     if timed:
         found = latency.front(request.budget, request.base.model, chosen, probe, costs, steps)
     else:
-        found = fronts.front(wanted, chosen, probe, costs, request.points, request.tries, steps)
+        found = ladder.front(wanted, chosen, probe, costs, request.points, request.tries, steps)
     clock.lap("search")
     result = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
     with staging(base.out) as folder:
@@ -126,15 +119,17 @@ def _split(chosen: Subject) -> Subject:
     return replace(chosen, measured=faces[:half], spare=faces[half:])
 
 
-def _known(request: SearchRequest, chosen: Subject) -> Costs:
-    """The costs of a table that is there already."""
-    path = request.table or request.base.out / TABLE
-    if request.table is None and not path.exists():
-        return {}
+def _known(request: SearchRequest, chosen: Subject) -> list[Costs]:
+    """The costs of the tables that are there already."""
+    paths = [request.table] if request.table else [request.base.out / name for name in (TABLE, _OWN_TABLE)]
+    return [_read(path, request.cost, chosen) for path in paths if request.table or path.exists()]
+
+
+def _read(path: Path, cost: str, chosen: Subject) -> Costs:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows, fingerprint = content["units"], content["model"]["fingerprint"]
-        values = [row["cost"] if request.cost == "measured" else row["proxies"][request.cost] for row in rows]
+        values = [row["cost"] if cost == "measured" else row["proxies"][cost] for row in rows]
         costs = {(row["part"], row["name"], int(row["bits"])): float(v) for row, v in zip(rows, values, strict=True)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BitfaceError(f"{path}: no readable sensitivity table; make it with bitface sensitivity") from error
@@ -143,14 +138,16 @@ def _known(request: SearchRequest, chosen: Subject) -> Costs:
     return costs
 
 
-def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: Costs, steps: Steps) -> Costs:
-    """What every width of every layer costs; measured where the table doesn't say it."""
+def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: list[Costs], steps: Steps) -> Costs:
+    """What every width of every layer costs; measured where no table says all of it."""
     asked = probe if len(request.activations) > 1 or request.budget.axis == TIME else probe.only(WEIGHTS)
-    if all((unit.part, unit.name, unit.bits) in known for unit in asked.units):
-        return known
+    for costs in known:
+        if all((unit.part, unit.name, unit.bits) in costs for unit in asked.units):
+            return costs
     if request.cost == "measured":
         table = measured_table(request.base, chosen, steps, asked)
-        write_table(request.base.out, table)
+        # A table that is there stays, though it doesn't hold all widths.
+        write_table(request.base.out, table, _OWN_TABLE if (request.base.out / TABLE).exists() else TABLE)
         return {(row["part"], row["name"], row["bits"]): row["cost"] for row in table["units"]}
     found = proxies.estimate(asked, chosen.measured, seed=request.base.seed, progress=steps("proxies"))[request.cost]
     return {(unit.part, unit.name, unit.bits): value for unit, value in found.items()}

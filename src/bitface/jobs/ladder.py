@@ -9,15 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from bitface.analysis.plans import Trial, groups, plan_of
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, tensor_of
 from bitface.analysis.search import Choice, Problem, refine
-from bitface.analysis.sensitivity import ACTIVATIONS, WEIGHTS, Probe, tensor_of
 from bitface.errors import BitfaceError
 from bitface.graph import Network, ops, passes
 from bitface.graph.builder import shape_of
 from bitface.jobs.budget import BITS, BYTES, Budget
 from bitface.jobs.front import Costs, Front, edges, layer_rows, probe_layers, weight_bytes, weights_of
-from bitface.jobs.sensitivity import Subject
 from bitface.jobs.steps import Progress, Steps
+from bitface.jobs.sweeps import Subject
 from bitface.quant.quantizers import Quantizer
 
 
