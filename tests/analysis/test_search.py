@@ -26,6 +26,17 @@ def test_the_optimum_is_that_of_all_plans(seed: int) -> None:
         assert one.cost(found) == pytest.approx(min(one.cost(p) for p in plans if one.within(p, budget)))
 
 
+@pytest.mark.parametrize("less", [1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 0.0])
+def test_budgets_a_hair_below_a_plan(less: float) -> None:
+    one = problem()
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        budget = one.price(tuple(rng.integers(0, 2, 5).tolist())) * (1 - less)
+        found = one.solve(budget)
+        assert found is not None
+        assert one.within(found, budget)
+
+
 def test_no_plan_below_the_smallest() -> None:
     one = problem()
     assert one.solve(one.smallest * 0.999) is None

@@ -159,7 +159,7 @@ def _activations(wanted: Wanted, probe: Probe, costs: Costs) -> dict[str, int]:
     # What is joined to an edge has the edge's bits.
     chosen = {tensor: 8 for group in joined if at_edge & set(group) for tensor in group}
     free = [group for group in joined if not at_edge & set(group)]
-    if wanted.activation_bits is None:
+    if wanted.activation_bits is None or not free:
         return chosen | {tensor: wanted.activations[0] for group in free for tensor in group}
     size = {tensor_of(s): prod(shape_of(s.node)[1:]) for s in probe.walk.steps if isinstance(s.module, Quantizer)}
     widths = sorted(wanted.activations, reverse=True)
