@@ -6,7 +6,10 @@ the optimum. Costs don't quite add up, so that plans near the answer, one layer 
 measured as wholes.
 """
 
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,18 +71,18 @@ class Problem:
         layers, widths = self.costs.shape
         one_each = np.kron(np.eye(layers), np.ones(widths))
         # Numbers around 1 suit the solver's tolerances.
-        costs, prices = (
-            self.costs.ravel() / max(float(self.costs.max()), 1e-30),
-            self.prices.ravel()[None] / max(budget, 1e-12),
-        )
+        costs = self.costs.ravel() / max(float(self.costs.max()), 1e-30)
+        prices = self.prices.ravel()[None] / max(budget, 1e-12)
         for margin in _MARGINS:
-            answer = milp(
-                costs,
-                integrality=np.ones(layers * widths),
-                bounds=Bounds(0, 1),
-                constraints=[LinearConstraint(one_each, 1, 1), LinearConstraint(prices, ub=1 - margin)],
-                options={"mip_rel_gap": 0.0, "time_limit": 60.0},
-            )
+            limits = [LinearConstraint(one_each, 1, 1), LinearConstraint(prices, ub=1 - margin)]
+            with _unheard():
+                answer = milp(
+                    costs,
+                    integrality=np.ones(layers * widths),
+                    bounds=Bounds(0, 1),
+                    constraints=limits,
+                    options={"mip_rel_gap": 0.0, "time_limit": 60.0},
+                )
             if answer.x is None:
                 continue
             choice = tuple(int(index) for index in answer.x.reshape(layers, widths).argmax(1))
@@ -109,6 +112,20 @@ class Problem:
                         found[swapped] = self.cost(swapped)
                         break
         yield from sorted(found, key=lambda near: found[near])
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Keeps what the solver prints for its own developers out of the program's output."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def refine(
