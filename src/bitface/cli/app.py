@@ -19,6 +19,8 @@ from bitface.cli import (
     inspect,
     prune,
     quantize,
+    search,
+    sensitivity,
     synth,
     verify,
 )
@@ -58,6 +60,8 @@ app.command("verify")(verify.verify)
 app.command("enroll")(galleries.enroll)
 app.command("identify")(galleries.identify)
 app.command("bench")(bench.bench)
+app.command("sensitivity")(sensitivity.sensitivity)
+app.command("search")(search.search)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)
 app.command("assets")(assets.assets)

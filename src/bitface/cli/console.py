@@ -84,6 +84,17 @@ def fars_of(text: str | None, default: Sequence[float]) -> tuple[float, ...]:
         raise UsageError(f"--far takes numbers such as 1e-3,1e-4, not '{text}'") from None
 
 
+def bits_of(text: str, option: str, least: int) -> tuple[int, ...]:
+    """The widths of an option such as 8,4,2, the widest first. Raises UsageError where they aren't `least` to 8."""
+    try:
+        widths = sorted({int(part) for part in text.split(",")}, reverse=True)
+    except ValueError:
+        widths = [0]
+    if not least <= min(widths) <= max(widths) <= 8:
+        raise UsageError(f"{option} takes widths of {least} to 8 bits such as 8,4,2, not '{text}'")
+    return tuple(widths)
+
+
 def engine_of(word: str | None) -> Engine | None:
     """The engine of an option. Raises UsageError for an unknown one."""
     for engine in ENGINES:

@@ -88,8 +88,13 @@ def names() -> list[str]:
 
 
 def best_for(plan: BitPlan) -> str:
-    """The name of our best recipe for the bits of a plan."""
-    narrowest = min(plan.bits.weight, plan.bits.activation)
+    """The name of our best recipe for the bits of a plan; for mixed ones, by most of its layers.
+
+    A plan of `bitface search` has the mean bits of its weights as its own. Weights of one bit need their own recipe.
+    """
+    listed = sorted(min(bits.weight, bits.activation) for bits in (plan.bits, *(bits for _, bits in plan.layers)))
+    narrowest = min(plan.bits.weight, plan.bits.activation, listed[(len(listed) - 1) // 2])
+    narrowest = 1 if any(bits.weight == 1 for _, bits in plan.layers) else narrowest
     by_bits = {1: "best-w1a4", 2: "best-w2a4", 3: "best-w3a3", 4: "best-w4a4", 8: "best-w8a8", FLOAT: "best-w8a8"}
     return by_bits.get(narrowest, "best-w6a6")
 

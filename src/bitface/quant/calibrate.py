@@ -30,10 +30,16 @@ def activation_ranges(
     Raises:
         BitfaceError: an activation is NaN or infinite (named).
     """
-    watched: dict[str, nn.Module] = {**student.activation_quantizers}
+    _set_ranges(student.activation_quantizers, observed_inputs(student, batches, count, observer, progress))
+
+
+def observed_inputs(
+    student: Student, batches: Batches, count: int, observer: str = "mse", progress: Progress | None = None
+) -> dict[str, MinMax]:
+    """What observers see at every activation quantizer in the float network; arguments and errors as above."""
     student.enable(False)  # a quantizer that is switched off passes on what it would have to quantize
     try:
-        _find_ranges(student, watched, student.activation_quantizers, batches, count, observer, progress)
+        return _observed(student, {**student.activation_quantizers}, batches, count, observer, progress)
     finally:
         student.enable(True)
 
@@ -48,46 +54,58 @@ def output_ranges(
     outputs = {name: UniformQuantizer(8, False, False) for name in _before_prelu(student)}
     watched = {name: student.graph.get_submodule(name) for name in outputs}
     if outputs:
-        _find_ranges(student, watched, outputs, batches, count, observer, progress)
+        _set_ranges(outputs, _observed(student, watched, batches, count, observer, progress))
     return outputs
 
 
-def _find_ranges(
+def _observed(
     student: Student,
     watched: dict[str, nn.Module],
-    quantizers: Mapping[str, Quantizer],
     batches: Batches,
     count: int,
     observer: str,
     progress: Progress | None,
-) -> None:
+) -> dict[str, MinMax]:
     observers = {name: OBSERVERS[observer]() for name in watched}
     looks = max((o.looks for o in observers.values()), default=0)
     for look in range(looks):
         watch, advance = partial(_observe, observers, look), partial(_advance, progress, look, looks)
         run_watched(student.graph, watched, watch, batches, count, advance)
+    return observers
+
+
+def _set_ranges(quantizers: Mapping[str, Quantizer], observers: Mapping[str, MinMax]) -> None:
     for name, quantizer in quantizers.items():
-        low, high = observers[name].range(quantizer.bits, quantizer.signed, quantizer.symmetric)
-        quantizer.set_range(torch.tensor([low]), torch.tensor([high]))
+        set_range(quantizer, observers[name])
+
+
+def set_range(quantizer: Quantizer, observer: MinMax) -> None:
+    """Gives a quantizer of activations the range that an observer found for it."""
+    low, high = observer.range(quantizer.bits, quantizer.signed, quantizer.symmetric)
+    quantizer.set_range(torch.tensor([low]), torch.tensor([high]))
 
 
 def weight_scales(student: Student, search: bool = True) -> None:
     """Sets the scales of the weights: the least squared error of a search over ranges, or the extremes."""
     for layer in student.quantized_layers().values():
-        quantizer = layer.weight_quantizer
-        rows = layer.weight.detach().reshape(quantizer.channels, -1)
-        if quantizer.bits == 1:
-            quantizer.set_numbers(mean_size(rows), torch.zeros(quantizer.channels))
-            continue
-        low, high = rows.amin(1), rows.amax(1)
-        best = torch.full((quantizer.channels,), torch.inf)
-        kept = torch.ones(quantizer.channels)
-        for fraction in torch.linspace(1.0, 0.3, 71 if search else 1):
-            quantizer.set_range(low * fraction, high * fraction)
-            error = (quantizer(rows) - rows).square().sum(1)
-            kept = torch.where(error < best, fraction, kept)
-            best = torch.minimum(error, best)
-        quantizer.set_range(low * kept, high * kept)
+        set_scales(layer.weight_quantizer, layer.weight.detach(), search)
+
+
+def set_scales(quantizer: Quantizer, weight: Tensor, search: bool = True) -> None:
+    """Sets the scales of one layer's weights `[out, …]`; see `weight_scales`."""
+    rows = weight.reshape(quantizer.channels, -1)
+    if quantizer.bits == 1:
+        quantizer.set_numbers(mean_size(rows), torch.zeros(quantizer.channels))
+        return
+    low, high = rows.amin(1), rows.amax(1)
+    best = torch.full((quantizer.channels,), torch.inf)
+    kept = torch.ones(quantizer.channels)
+    for fraction in torch.linspace(1.0, 0.3, 71 if search else 1):
+        quantizer.set_range(low * fraction, high * fraction)
+        error = (quantizer(rows) - rows).square().sum(1)
+        kept = torch.where(error < best, fraction, kept)
+        best = torch.minimum(error, best)
+    quantizer.set_range(low * kept, high * kept)
 
 
 def correct_biases(student: Student, images: Tensor, batch: int = 32) -> None:

@@ -169,6 +169,11 @@ class BitPlan:
         )
 
 
+def escaped(name: str) -> str:
+    """The pattern that fits this name alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
+
+
 def _fits(pattern: str, name: str, number: int) -> bool:
     if counted := _NUMBERS.fullmatch(pattern):
         return int(counted[1]) <= number <= int(counted[2] or counted[1])

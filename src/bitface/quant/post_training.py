@@ -1,6 +1,6 @@
 """Post-training quantization: the whole way from a network and faces to an integer network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from bitface.graph import Network, passes
 from bitface.preprocess import Preprocess
 from bitface.quant import calibrate
-from bitface.quant.batches import Progress
+from bitface.quant.batches import Batches, Progress
 from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
 from bitface.quant.plan import BitPlan, PlannedLayer
@@ -37,6 +37,11 @@ class Calibration:
     bias_images: int = 64
     batch: int = 16
     reconstruction: Reconstruction | None = None
+
+    @property
+    def search_scales(self) -> bool:
+        """Whether the scales of weights are searched for, too, rather than taken from the extremes."""
+        return self.observer in ("mse", "percentile")
 
 
 def quantize(
@@ -74,21 +79,37 @@ def calibrated(
 
     Arguments and errors as in `quantize`.
     """
+    student, batches = begun(network, images, plan, calibration)
+    calibrate.activation_ranges(student, batches, len(images), calibration.observer, progress)
+    calibrate.weight_scales(student, calibration.search_scales)
+    teacher = student.as_float()
+    if calibration.bias_correction:
+        calibrate.correct_biases(student, bias_images(network, images, calibration))
+    if calibration.reconstruction:
+        every = next(_batches(network, images, len(images))())
+        reconstruct(student, teacher, every, calibration.reconstruction, rebuilding)
+    return student
+
+
+def begun(
+    network: Network, images: np.ndarray, plan: BitPlan, calibration: Calibration = Calibration()
+) -> tuple[Student, Batches]:
+    """The student, folded and equalized, without a number found yet, and the faces that find them.
+
+    Arguments and errors as in `quantize`.
+    """
     if not len(images):
         raise ValueError("there are no calibration images")
     batches = _batches(network, images, calibration.batch)
     graph = passes.fold(network.graph)
     if calibration.equalization and plan.weights_per_channel:
         equalize(graph, batches, len(images))
-    student = placed(network, graph, plan)
-    calibrate.activation_ranges(student, batches, len(images), calibration.observer, progress)
-    calibrate.weight_scales(student, search=calibration.observer in ("mse", "percentile"))
-    if calibration.bias_correction:
-        calibrate.correct_biases(student, next(_batches(network, images, calibration.bias_images)()))
-    if calibration.reconstruction:
-        every = next(_batches(network, images, len(images))())
-        reconstruct(student, graph, every, calibration.reconstruction, rebuilding)
-    return student
+    return placed(network, graph, plan), batches
+
+
+def bias_images(network: Network, images: np.ndarray, calibration: Calibration = Calibration()) -> Tensor:
+    """The preprocessed calibration faces that correct biases, `[N, 3, H, W]`."""
+    return next(_batches(network, images, calibration.bias_images)())
 
 
 def placed(network: Network, graph: GraphModule, plan: BitPlan) -> Student:
@@ -107,7 +128,7 @@ def finished(
     return replace(network, graph=freeze(student, outputs))
 
 
-def _batches(network: Network, images: np.ndarray, size: int) -> Callable[[], Iterator[Tensor]]:
+def _batches(network: Network, images: np.ndarray, size: int) -> Batches:
     preprocess = _preprocess(network)
 
     def batches() -> Iterator[Tensor]:

@@ -78,7 +78,7 @@ def reconstruct(
     """Learns roundings, scales and biases of a calibrated student, in place; its quantizers are fixed ones again.
 
     Args:
-        teacher: the float graph that the student was built from, with the same names.
+        teacher: the float graph under the same names (`Student.as_float` before biases were corrected).
         images: preprocessed `[N, 3, H, W]`.
 
     Raises:

@@ -79,6 +79,14 @@ class Student:
             if isinstance(module, QuantizedConv2d | QuantizedLinear)
         }
 
+    def as_float(self) -> GraphModule:
+        """A copy of the graph, under the same names, that computes in floating point."""
+        graph = copy.deepcopy(self.graph)
+        for module in graph.modules():
+            if isinstance(module, Quantizer):
+                module.enabled = False
+        return graph
+
     def enable(self, on: bool) -> None:
         """Switches every quantizer on or off."""
         for module in self.graph.modules():
@@ -172,9 +180,7 @@ def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], posit
     users = list(tensor.users)
     made: dict[int, Node] = {}
     for bits in sorted(readers, reverse=True):
-        symmetric = scheme == "symmetric" or (scheme == "auto" and (bits == 8 or positive))
-        signed = not positive if symmetric else False
-        quantizer = UniformQuantizer(bits, signed, symmetric)
+        quantizer = activation_quantizer(scheme, bits, positive)
         stem = "image" if tensor.op == "placeholder" else str(tensor.target)
         name = f"{stem}_a{bits}"
         made[bits] = passes.insert_after(graph, tensor, name, quantizer)
@@ -184,6 +190,23 @@ def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], posit
         chosen = next((made[bits] for bits, nodes in readers.items() if _reads(graph, user, nodes)), widest)
         if user.op != "output":
             user.replace_input_with(tensor, chosen)
+
+
+def activation_quantizer(scheme: str, bits: int, positive: bool) -> UniformQuantizer:
+    """The quantizer of a tensor, its range still to be found.
+
+    Args:
+        scheme: `BitPlan.activations`.
+        positive: the tensor is never negative.
+    """
+    symmetric = scheme == "symmetric" or (scheme == "auto" and (bits == 8 or positive))
+    return UniformQuantizer(bits, not positive if symmetric else False, symmetric)
+
+
+def weight_quantizer(plan: BitPlan, bits: int, channels: int) -> UniformQuantizer:
+    """The quantizer of a layer's weights with so many output channels, its scales still to be found."""
+    symmetric = plan.weights_symmetric or bits == 1
+    return UniformQuantizer(bits, True, symmetric, channels if plan.weights_per_channel else 1, narrow=bits == 8)
 
 
 def _reads(graph: GraphModule, user: Node, readers: list[Node]) -> bool:
@@ -197,8 +220,6 @@ def _quantize_weights(graph: GraphModule, name: str, module: nn.Module, bits: in
     kind = QuantizedConv2d if isinstance(module, nn.Conv2d) else QuantizedLinear
     layer: Any = ops.without_init(kind, **{**ops.attributes(module), "bias": module.bias is not None})
     layer.load_state_dict(module.state_dict())
-    channels = layer.weight.shape[0] if plan.weights_per_channel else 1
-    symmetric = plan.weights_symmetric or bits == 1
-    layer.weight_quantizer = UniformQuantizer(bits, True, symmetric, channels, narrow=bits == 8)
+    layer.weight_quantizer = weight_quantizer(plan, bits, len(layer.weight))
     holder, _, leaf = name.rpartition(".")
     setattr(graph.get_submodule(holder), leaf, layer)

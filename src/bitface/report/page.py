@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 
 from bitface.files import write_bytes
-from bitface.report import charts, format, verification
+from bitface.report import charts, format, plots, verification
 from bitface.report.scatter import scatter
 
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
@@ -29,6 +29,8 @@ def render(report: Mapping[str, Any]) -> str:
             title, subtitle: text. created: an ISO date.
             headline: [{label, value, note?}], the few figures to see first.
             warnings, notes: lists of text.
+            plots: [{title, x: {label}, y: {label, log?}, series: [{name, joined?, points: [(x, y, words)]}]}].
+            tables: [{title, columns, rows}] of text.
             models: one for each artifact, see below.
             latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
                 per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or
@@ -59,9 +61,11 @@ def render(report: Mapping[str, Any]) -> str:
     sections += [("faces", "Faces")] if faces else []
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
     page = _templates().get_template("page.html.j2")
+    drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
     text = page.render(
-        report=report, sections=sections, models=models, latency=latency, faces=faces, comparison=comparison
-    )
+        report=report, sections=sections, models=models, latency=latency, faces=faces, comparison=comparison,
+        plots=drawn,
+    )  # fmt: skip
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

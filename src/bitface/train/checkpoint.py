@@ -1,4 +1,4 @@
-"""A training's whole state in one safetensors file, written atomically: what `--resume` goes on from."""
+"""The whole state of a training, or of other long work, in one safetensors file, written atomically."""
 
 import json
 from dataclasses import dataclass
@@ -40,8 +40,8 @@ class Checkpoint:
             save_file(tensors, temporary, {_KEY: about})
 
     @staticmethod
-    def read(path: Path, identity: dict[str, str]) -> "Checkpoint":
-        """The state at `path`, which must be that of `identity`.
+    def read(path: Path, identity: dict[str, str], work: str = "training") -> "Checkpoint":
+        """The state at `path`, which must be that of `identity`; `work` is what the message calls it.
 
         Raises:
             BitfaceError: no checkpoint, a damaged one, or one of something else (what differs is named).
@@ -59,7 +59,7 @@ class Checkpoint:
         differing = [key for key in identity if found.identity.get(key) != identity[key]]
         if differing:
             raise BitfaceError(
-                f"{path}: the checkpoint is of another training (other {', '.join(differing)}); "
+                f"{path}: the checkpoint is of another {work} (other {', '.join(differing)}); "
                 "give what it was begun with, or another --out"
             )
         return found

@@ -1,0 +1,80 @@
+"""`bitface search`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bitface.cli.console import bits_of, output, progress, remarks
+from bitface.jobs.budget import TIME, Budget
+from bitface.jobs.search import SearchRequest, search_plans
+from bitface.jobs.sweeps import SensitivityRequest
+
+
+def search(
+    model: Annotated[
+        Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
+    ],
+    images: Annotated[
+        list[Path],
+        typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
+    ],
+    budget: Annotated[str, typer.Option(help="Of packed weights (400KB), mean bits (3.5bits) or time (2.1ms).")],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("search"),
+    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
+    bits: Annotated[str, typer.Option(help="Widths of weights to choose from.")] = "8,6,4,3,2",
+    activations: Annotated[str, typer.Option(help="Bits of activations; several with --activation-bits.")] = "8",
+    activation_bits: Annotated[
+        float | None, typer.Option(min=2, max=8, help="Mean bits of an activation, chosen from several widths.")
+    ] = None,
+    cost: Annotated[
+        str, typer.Option(help="What plans are chosen by: measured, or a proxy: jacobian, fisher, local.")
+    ] = "measured",
+    sensitivity: Annotated[
+        Path | None, typer.Option(help="A sensitivity.json (default: the one in OUT, else it is measured).")
+    ] = None,
+    points: Annotated[int, typer.Option(min=2, max=50, help="Budgets of the front, beside yours.")] = 8,
+    tries: Annotated[int, typer.Option(min=0, help="Whole plans measured for each budget.")] = 16,
+    faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to choose by; others judge.")] = 128,
+    calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
+    preprocess: Annotated[str | None, typer.Option(help="For networks that don't say it themselves.")] = None,
+    seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
+    ] = False,
+) -> None:
+    """Find the bits of each layer under a budget, and what other budgets would buy.
+
+    Writes a plan for each budget (plan-0400KB.yaml, …), result.json and report.html to OUT.
+
+    bitface search net.onnx --images crops/ --budget 400KB --out out/
+
+    bitface quantize net.onnx --images crops/ --bits out/plan-0400KB.yaml --out student/
+    """
+    base = SensitivityRequest(
+        model, images, out, image_list, faces=faces, calibration_faces=calibration_faces, preprocess=preprocess,
+        seed=seed, allow_skipped=allow_skipped,
+    )  # fmt: skip
+    request = SearchRequest(
+        base, Budget.parse(budget), bits_of(bits, "--bits", 2), bits_of(activations, "--activations", 2),
+        activation_bits, cost, sensitivity, points, tries,
+    )  # fmt: skip
+    with progress() as steps:
+        result = search_plans(request, steps)
+    remarks(result["notes"], result["warnings"])
+    timed = request.budget.axis == TIME
+    table = Table("plan", *(["ms"] if timed else []), "weight bytes", "mean bits", "agreement")
+    for row in [*result["front"], *result["uniform"]]:
+        table.add_row(
+            row.get("file", row["label"]), *([f"{row['milliseconds']:.3f}"] if timed else []),
+            f"{row['weight_bytes']:,}", f"{row['mean_bits']:.2f}", f"{row['agreement']:.4f}",
+        )  # fmt: skip
+    output.print(table)
+    best = result["best"]
+    output.print(
+        f"within {result['budget']['word']}: agreement {best['agreement']:.4f} on {result['faces']['reported']} faces "
+        f"that chose nothing\n{out / 'report.html'}\n{out / best['file']}",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,84 @@
+"""`bitface sensitivity`"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from bitface.cli.console import bits_of, output, progress, remarks
+from bitface.jobs.sensitivity import TABLE, measure_sensitivity
+from bitface.jobs.sweeps import SensitivityRequest
+
+_SHOWN = 12
+
+
+def sensitivity(
+    model: Annotated[
+        Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
+    ],
+    images: Annotated[
+        list[Path],
+        typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("sensitivity"),
+    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
+    bits: Annotated[str, typer.Option(help="Widths of weights and activations to ask about.")] = "8,4,2",
+    faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to measure on.")] = 128,
+    calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
+    pairs: Annotated[
+        Path | None, typer.Option(help="A list of pairs, in any form that `evaluate` reads: verification, too.")
+    ] = None,
+    pairs_root: Annotated[Path | None, typer.Option(help="The folder that the list's paths are relative to.")] = None,
+    part: Annotated[str | None, typer.Option(help="Of the folder of the CFP protocol: cfp-ff or cfp-fp.")] = None,
+    max_pairs: Annotated[int, typer.Option(min=20, help="Pairs to take, evenly from every fold.")] = 600,
+    preprocess: Annotated[str | None, typer.Option(help="For networks that don't say it themselves.")] = None,
+    seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
+    ] = False,
+) -> None:
+    """Measure what rounding each layer's weights, and each activation, alone does to the embedding.
+
+    Writes sensitivity.json and sensitivity.html to OUT. An interrupted run goes on where it stopped.
+
+    bitface sensitivity net.onnx --images crops/ --bits 8,4,2 --out out/
+    """
+    widths = bits_of(bits, "--bits", 2)
+    request = SensitivityRequest(
+        model, images, out, image_list, widths, widths, faces, calibration_faces, pairs, pairs_root, part, max_pairs,
+        preprocess, seed, allow_skipped,
+    )  # fmt: skip
+    with progress() as steps:
+        table = measure_sensitivity(request, steps)
+    remarks(table["notes"], table["warnings"])
+    for name in ("weights", "activations"):
+        output.print(_worst([row for row in table["units"] if row["part"] == name], name, table["faces"]["measured"]))
+    for proxy, parts in table["correlations"].items():
+        found = ", ".join(f"{part} {_number(values['all'])}" for part, values in parts.items())
+        output.print(f"rank correlation of the proxy '{proxy}' with the sweep: {found}", soft_wrap=True)
+    output.print(f"{out / TABLE}\n{(out / TABLE).with_suffix('.html')}", markup=False, soft_wrap=True)
+
+
+def _worst(rows: list[dict[str, Any]], part: str, faces: int) -> Table:
+    """The tensors that cost most at the narrowest width."""
+    widths = list(dict.fromkeys(row["bits"] for row in rows))
+    narrowest = sorted((row for row in rows if row["bits"] == min(widths)), key=lambda row: -row["cost"])[:_SHOWN]
+    of = {(row["name"], row["bits"]): row for row in rows}
+    judged = "accuracy" in rows[0]
+    table = Table(
+        f"{part}: the {len(narrowest)} most sensitive",
+        *(f"{bits} bits" for bits in widths),
+        *(f"accuracy at {bits}" for bits in widths if judged),
+        caption=f"mean of 1 - cosine, {faces} faces",
+    )
+    for row in narrowest:
+        own = [of[row["name"], bits] for bits in widths]
+        table.add_row(
+            row["name"], *(f"{one['cost']:.3g}" for one in own), *(f"{one['accuracy']:.2%}" for one in own if judged)
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"

@@ -1,0 +1,147 @@
+"""Plans under a budget of time: which layers stay in floating point. No CPU engine is faster below 8 bits."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface.analysis.plans import groups
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe
+from bitface.analysis.search import Choice, Problem
+from bitface.errors import BitfaceError
+from bitface.evaluation import agreement
+from bitface.graph import Network, passes, to_onnx
+from bitface.jobs.budget import Budget
+from bitface.jobs.front import Costs, Front, layer_rows, probe_layers, weight_bytes, weights_of
+from bitface.jobs.steps import Steps
+from bitface.jobs.sweeps import Subject
+from bitface.quant import BitPlan, LayerBits, quantize
+from bitface.quant.plan import FLOAT, escaped
+from bitface.runtime import Embedder, Model
+from bitface.runtime.bench import race
+from bitface.runtime.engines import openvino
+from bitface.runtime.machine import pinned
+from bitface.runtime.profile import layer_times
+
+_WIDTHS = (FLOAT, 8)
+_POINTS = 4
+# Times of layers don't quite add up: conversions between integers and floats come in between.
+_ATTEMPTS = 3
+_ROUNDS, _SECONDS = 5, 1.0
+
+
+class _Stopwatch:
+    """Plans as OpenVINO runs them, on one thread."""
+
+    def __init__(self, model: Path, chosen: Subject, probe: Probe) -> None:
+        self.model, self.chosen, self.probe = model, chosen, probe
+        self.sizes = weights_of(probe)
+        network = chosen.network
+        self.expected = Embedder(Model(model, "float", network), "openvino").embed(chosen.spare)
+        self.known: dict[Choice, dict[str, Any]] = {}
+
+    def plan(self, choice: Choice) -> BitPlan:
+        """The plan of a choice; additions are in integers where any layer is that reads their stream."""
+        bits = {name: _WIDTHS[index] for name, index in zip(self.sizes, choice, strict=True)}
+        every = dict(bits)
+        for group in groups(self.probe.readers):
+            names = {name for tensor in group for name in self.probe.readers[tensor]}
+            width = min((bits[name] for name in names if name in bits), default=min(bits.values()))
+            every |= dict.fromkeys(names - set(bits), width)
+        listed = tuple((escaped(name), LayerBits(every[name], every[name])) for name in probe_layers(self.probe))
+        return BitPlan(LayerBits(8, 8), None, None, listed)
+
+    def row(self, choice: Choice) -> dict[str, Any]:
+        """Milliseconds of one image, bytes and agreement of a plan, all measured."""
+        if choice not in self.known:
+            student = quantize(self.chosen.network, self.chosen.learning, self.plan(choice))[0]
+            bits = {name: _WIDTHS[index] for name, index in zip(self.sizes, choice, strict=True)}
+            found = Embedder(Model(self.model, "artifact", student), "openvino").embed(self.chosen.spare)
+            self.known[choice] = {
+                "milliseconds": self.time(student),
+                "weight_bytes": sum(weight_bytes(self.sizes[name], width) for name, width in bits.items()),
+                "mean_bits": sum(self.sizes[n] * width for n, width in bits.items()) / sum(self.sizes.values()),
+                "agreement": agreement(self.expected, found).mean,
+                "bits": bits,
+            }
+        return self.known[choice]
+
+    def best(self, limit: float) -> Choice:
+        """Of the plans measured so far that keep a limit, the one that agrees best."""
+        fitting = [choice for choice, row in self.known.items() if row["milliseconds"] <= limit]
+        return max(fitting, key=lambda choice: self.known[choice]["agreement"])
+
+    def time(self, student: Network) -> float:
+        """The median milliseconds of one image."""
+        model = to_onnx(student.graph, "openvino").SerializeToString()
+        with pinned(1) as pin:
+            run = openvino(model, 1, 1)
+            image = self.probe.inputs(self.chosen.spare[:1]).contiguous().numpy()
+            return float(np.median(race({"plan": lambda: run(image)}, _ROUNDS, _SECONDS, prepare=pin)["plan"]))
+
+
+def front(budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Costs, steps: Steps) -> Front:
+    """Plans for budgets between all layers in 8 bits and all in floating point, and for the one that is asked for.
+
+    Raises:
+        BitfaceError: neither in 8 bits nor in floating point the budget is met (the message says what they take).
+    """
+    tell = steps("measuring plans")
+    watch = _Stopwatch(model, chosen, probe)
+    ends = [(_WIDTHS.index(width),) * len(watch.sizes) for width in (8, FLOAT)]
+    whole, floating = (watch.row(choice)["milliseconds"] for choice in ends)
+    least, most = sorted((whole, floating))
+    if least > budget.value:
+        raise BitfaceError(
+            f"no plan meets {budget.word}: {budget.said(least)} is the least here (one thread, all layers in 8 bits "
+            f"{budget.said(whole)}, in floating point {budget.said(floating)}); no CPU is faster below 8 bits"
+        )
+    problem, rest = _problem(watch, costs)
+    found, between = Front(), np.linspace(least, most, _POINTS).tolist()[1:-1]
+    ladder = sorted({least, *between, budget.value})
+    for number, limit in enumerate(ladder):
+        _try(limit, watch, problem, rest)
+        choice = watch.best(limit)
+        row = watch.row(choice)
+        label = budget.label(limit, most)
+        plan = watch.plan(choice)
+        layers = layer_rows(plan, probe, watch.sizes)
+        found.add(f"plan-{label}.yaml", plan, {"label": label, "limit": limit, **row}, layers)
+        if limit == budget.value:
+            found.best = f"plan-{label}.yaml"
+        tell(number + 1, len(ladder), f"{label}: {row['milliseconds']:.3g} ms, {row['agreement']:.4f}")
+    found.notes.append(
+        f"one image, one thread, OpenVINO: {whole:.3g} ms with all layers in 8 bits, {floating:.3g} ms in floating "
+        "point; no CPU is faster below 8 bits"
+    )
+    return found
+
+
+def _problem(watch: _Stopwatch, costs: Costs) -> tuple[Problem, float]:
+    """Costs and times of each layer in floating point and in 8 bits, and the time of everything else."""
+    student = quantize(watch.chosen.network, watch.chosen.learning, BitPlan.parse("w8a8"))[0]
+    names = list(watch.sizes)
+    integers, rest = layer_times(to_onnx(student.graph, "openvino").SerializeToString(), names)
+    folded = passes.fold(watch.chosen.network.graph)
+    floats, _ = layer_times(to_onnx(folded, "openvino").SerializeToString(), names)
+    read = {name: tensor for tensor, readers in watch.probe.readers.items() for name in readers}
+    rounded = [costs[WEIGHTS, name, 8] + costs[ACTIVATIONS, read[name], 8] for name in names]
+    return Problem(
+        names,
+        _WIDTHS,
+        np.array([[0.0, cost] for cost in rounded]),
+        np.array([[floats[name], integers[name]] for name in names]),
+    ), rest
+
+
+def _try(limit: float, watch: _Stopwatch, problem: Problem, rest: float) -> None:
+    """Measures what should keep the limit by the sum of its layers' times, and less where that doesn't."""
+    target = limit
+    for _ in range(_ATTEMPTS):
+        choice = problem.solve(max(target - rest, 0.0))
+        if choice is None:
+            return
+        took = watch.row(choice)["milliseconds"]
+        if took <= limit:
+            return
+        target *= 0.98 * limit / took

@@ -1,0 +1,183 @@
+"""`bitface search`: a network, faces and a budget in; bit plans that `bitface quantize` takes out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+import bitface
+from bitface import report
+from bitface.analysis import proxies
+from bitface.analysis.probe import WEIGHTS, Probe
+from bitface.errors import BitfaceError, UsageError, nearest
+from bitface.files import write_bytes, write_json
+from bitface.jobs import ladder, latency
+from bitface.jobs.budget import TIME, Budget
+from bitface.jobs.drawings import search_page
+from bitface.jobs.front import Costs
+from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
+from bitface.jobs.staging import Clock, staging
+from bitface.jobs.steps import Steps, silent
+from bitface.jobs.sweeps import FEWEST, SensitivityRequest, Subject, subject
+from bitface.runtime.machine import describe
+
+WIDTHS = (8, 6, 4, 3, 2)
+_OWN_TABLE = "search-sensitivity.json"
+COSTS = ("measured", *proxies.NAMES)
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What to search; the options of `bitface search`.
+
+    Attributes:
+        base: network, faces and folder, as for a sensitivity sweep; its widths are set here.
+        activations: widths of activations. More than one: chosen under `activation_bits`, the mean of a number.
+            The image and the last layer's input keep 8.
+        cost: `measured`, or a proxy of `analysis.proxies`.
+        table: a `sensitivity.json`; None: the one in `base.out`, if there is one.
+        points: how many budgets, beside the one that is asked for.
+        tries: whole plans measured for each budget.
+    """
+
+    base: SensitivityRequest
+    budget: Budget
+    widths: Sequence[int] = WIDTHS
+    activations: Sequence[int] = (8,)
+    activation_bits: float | None = None
+    cost: str = "measured"
+    table: Path | None = None
+    points: int = 8
+    tries: int = 16
+
+
+def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any]:
+    """Writes a plan file for each budget, `result.json` and `report.html` to the folder; the sweep's files, too, where
+    it had to be made.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        BitfaceError, UsageError: no plan meets the budget (the message says what the smallest takes), or the request
+            can't be carried out.
+    """
+    _check(request)
+    clock = Clock()
+    timed = request.budget.axis == TIME
+    widths = (8,) if timed else tuple(request.widths)
+    base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})))
+    # A table of another network and a budget too small should be refused before an hour has gone.
+    chosen = _split(subject(base, steps))
+    wanted = ladder.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
+    if not timed:
+        ladder.check_budget(wanted, chosen.network)
+    known = _known(request, chosen)
+    probe = probed(base, chosen, steps)
+    clock.lap("calibration")
+    costs = _costs(replace(request, base=base), chosen, probe, known, steps)
+    clock.lap("sensitivity")
+    if timed:
+        found = latency.front(request.budget, request.base.model, chosen, probe, costs, steps)
+    else:
+        found = ladder.front(wanted, chosen, probe, costs, request.points, request.tries, steps)
+    clock.lap("search")
+    result = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
+    with staging(base.out) as folder:
+        for name, plan in found.plans.items():
+            write_bytes(folder / name, yaml.safe_dump(plan.to_json(), sort_keys=False).encode())
+        report.write(folder / "report.html", search_page(result))
+        write_json(folder / "result.json", result)
+    return result
+
+
+def _check(request: SearchRequest) -> None:
+    if request.cost not in COSTS:
+        raise UsageError(f"unknown cost '{request.cost}'{nearest(request.cost, COSTS)} (there are {', '.join(COSTS)})")
+    if (len(request.activations) > 1) != (request.activation_bits is not None):
+        raise UsageError("several widths of activations need --activation-bits, their mean, and one width needs none")
+    if request.budget.axis == TIME and (tuple(request.activations) != (8,) or tuple(request.widths) != WIDTHS):
+        raise UsageError("a budget of time chooses between 8 bits and float alone: no CPU is faster below 8 bits")
+
+
+def _split(chosen: Subject) -> Subject:
+    """Faces that choose plans and faces that only judge the chosen ones."""
+    if len(chosen.spare) >= FEWEST:  # as many as choose are enough
+        return replace(chosen, spare=chosen.spare[: len(chosen.measured)])
+    faces = np.concatenate([chosen.measured, chosen.spare])
+    half = len(faces) // 2
+    if half < FEWEST:
+        raise BitfaceError(
+            f"only {len(faces)} faces are held out; {2 * FEWEST} are needed, half of them to choose plans and half to "
+            "judge them: give more faces, or a smaller --calibration-faces"
+        )
+    return replace(chosen, measured=faces[:half], spare=faces[half:])
+
+
+def _known(request: SearchRequest, chosen: Subject) -> list[Costs]:
+    """The costs of the tables that are there already."""
+    paths = [request.table] if request.table else [request.base.out / name for name in (TABLE, _OWN_TABLE)]
+    return [_read(path, request.cost, chosen) for path in paths if request.table or path.exists()]
+
+
+def _read(path: Path, cost: str, chosen: Subject) -> Costs:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows, fingerprint = content["units"], content["model"]["fingerprint"]
+        values = [row["cost"] if cost == "measured" else row["proxies"][cost] for row in rows]
+        costs = {(row["part"], row["name"], int(row["bits"])): float(v) for row, v in zip(rows, values, strict=True)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BitfaceError(f"{path}: no readable sensitivity table; make it with bitface sensitivity") from error
+    if fingerprint != chosen.network.fingerprint():
+        raise BitfaceError(f"{path}: is of another network or preprocessing; give another --sensitivity or --out")
+    return costs
+
+
+def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: list[Costs], steps: Steps) -> Costs:
+    """What every width of every layer costs; measured where no table says all of it."""
+    asked = probe if len(request.activations) > 1 or request.budget.axis == TIME else probe.only(WEIGHTS)
+    for costs in known:
+        if all((unit.part, unit.name, unit.bits) in costs for unit in asked.units):
+            return costs
+    if request.cost == "measured":
+        table = measured_table(request.base, chosen, steps, asked)
+        # A table that is there stays, though it doesn't hold all widths.
+        write_table(request.base.out, table, _OWN_TABLE if (request.base.out / TABLE).exists() else TABLE)
+        return {(row["part"], row["name"], row["bits"]): row["cost"] for row in table["units"]}
+    found = proxies.estimate(asked, chosen.measured, seed=request.base.seed, progress=steps("proxies"))[request.cost]
+    return {(unit.part, unit.name, unit.bits): value for unit, value in found.items()}
+
+
+def _account(request: SearchRequest, chosen: Subject) -> dict[str, Any]:
+    network = chosen.network
+    return {
+        "bitface": bitface.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "path": str(request.base.model),
+            "name": network.name,
+            "fingerprint": network.fingerprint(),
+            "preprocess": network.preprocess.name if network.preprocess else None,
+        },
+        "settings": {
+            "widths": list(request.widths),
+            "activations": list(request.activations),
+            "activation_bits": request.activation_bits,
+            "cost": request.cost,
+            "tries": request.tries,
+            "seed": request.base.seed,
+        },
+        "faces": {
+            "kind": chosen.kind,
+            "calibration": len(chosen.learning),
+            "chosen_on": len(chosen.measured),
+            "reported": len(chosen.spare),
+        },
+        "warnings": chosen.warnings,
+        "machine": describe(),
+    }

@@ -1,0 +1,133 @@
+"""`bitface sensitivity`: a network and faces in; what rounding each tensor alone costs out."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bitface
+from bitface import report
+from bitface.analysis import proxies, sensitivity
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
+from bitface.data.faces import manifest_hash
+from bitface.files import write_json
+from bitface.graph import ops
+from bitface.jobs.drawings import sensitivity_page
+from bitface.jobs.staging import Clock, staging
+from bitface.jobs.steps import Steps, silent
+from bitface.jobs.sweeps import STATE, ChosenPairs, SensitivityRequest, Subject, Sweeps, settings, subject
+from bitface.runtime.machine import describe
+
+TABLE = "sensitivity.json"
+_PROXY_FACES = 64
+
+
+def measure_sensitivity(request: SensitivityRequest, steps: Steps = silent) -> dict[str, Any]:
+    """Writes `sensitivity.json` and `sensitivity.html` to `request.out`.
+
+    While it runs, `sensitivity.unfinished.safetensors` keeps what is measured; the same request goes on from there.
+
+    Returns:
+        The content of `sensitivity.json`.
+
+    Raises:
+        BitfaceError, UsageError: whatever of the request can't be carried out, or the folder holds the unfinished
+            sweep of another one.
+    """
+    table = measured_table(request, subject(request, steps), steps)
+    write_table(request.out, table)
+    return table
+
+
+def write_table(out: Path, table: dict[str, Any], name: str = TABLE) -> None:
+    """Writes a finished sweep as JSON and as a page beside it, and forgets its state."""
+    with staging(out) as folder:
+        write_json(folder / name, table)
+        report.write((folder / name).with_suffix(".html"), sensitivity_page(table))
+    with suppress(OSError):
+        (out / STATE).unlink()
+
+
+def probed(request: SensitivityRequest, chosen: Subject, steps: Steps = silent) -> Probe:
+    """The network with the quantizers of every width that is asked about."""
+    return prepare(
+        chosen.network, chosen.learning, request.weight_bits, request.activation_bits, progress=steps("calibrating")
+    )
+
+
+def measured_table(
+    request: SensitivityRequest, chosen: Subject, steps: Steps = silent, probe: Probe | None = None
+) -> dict[str, Any]:
+    """The content of `sensitivity.json`; see `measure_sensitivity`."""
+    clock = Clock()
+    pairs = ChosenPairs.of(request, chosen, steps) if request.pairs else None
+    clock.lap("pairs")
+    probe = probe or probed(request, chosen, steps)
+    clock.lap("calibration")
+    sweeps = Sweeps(request, chosen, probe, pairs)
+    turned, scores = sweeps.run(steps)
+    clock.lap("sweep")
+    estimated = proxies.estimate(probe, chosen.measured[:_PROXY_FACES], seed=request.seed, progress=steps("proxies"))
+    clock.lap("proxies")
+    exact = sensitivity.costs(probe, turned)
+    rows = [
+        {
+            **_described(probe, unit),
+            "cost": exact[unit],
+            "standard_error": sensitivity.mean_and_error(turned[number])[1],
+            "proxies": {name: values[unit] for name, values in estimated.items()},
+            **({"accuracy": pairs.accuracy(scores[number])} if pairs else {}),
+        }
+        for number, unit in enumerate(probe.units)
+    ]
+    return {
+        "bitface": bitface.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            "path": str(request.model),
+            "name": chosen.network.name,
+            "fingerprint": chosen.network.fingerprint(),
+            "preprocess": chosen.network.preprocess.name if chosen.network.preprocess else None,
+        },
+        "settings": settings(request),
+        "faces": {
+            "kind": chosen.kind,
+            "calibration": len(chosen.learning),
+            "measured": len(chosen.measured),
+            "manifest": manifest_hash(chosen.measured),
+        },
+        "pairs": {"list": str(request.pairs), "count": len(pairs.same), "accuracy": pairs.accuracy(scores[-1])}
+        if pairs
+        else None,
+        "units": rows,
+        "correlations": _correlations(probe, exact, estimated),
+        "notes": chosen.notes,
+        "warnings": chosen.warnings,
+        "seconds": clock.seconds,
+        "machine": describe(),
+    }
+
+
+def _described(probe: Probe, unit: Unit) -> dict[str, Any]:
+    facts: dict[str, Any] = {"part": unit.part, "name": unit.name, "bits": unit.bits}
+    if unit.part == ACTIVATIONS:
+        return {**facts, "read_by": probe.readers[unit.name]}
+    layer = probe.student.graph.get_submodule(unit.name)
+    assert isinstance(layer, ops.LAYERS)
+    return {**facts, "parameters": layer.weight.numel()}
+
+
+def _correlations(
+    probe: Probe, exact: dict[Unit, float], estimated: dict[str, dict[Unit, float]]
+) -> dict[str, dict[str, dict[str, float | None]]]:
+    """proxy → part → bits (or `all`) → Spearman's rank correlation with the sweep."""
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for name, values in estimated.items():
+        found[name] = {}
+        for part in (WEIGHTS, ACTIVATIONS):
+            own = [unit for unit in probe.units if unit.part == part]
+            widths = {str(bits): [unit for unit in own if unit.bits == bits] for bits in {one.bits: 0 for one in own}}
+            found[name][part] = {
+                key: sensitivity.rank_correlation(values, exact, units) for key, units in {"all": own, **widths}.items()
+            }
+    return found

@@ -1,0 +1,57 @@
+import re
+
+import pytest
+
+from bitface.report import page
+from bitface.report.plots import plot
+
+
+def data(points: list, log: bool = False, **series) -> dict:
+    one = {"name": "costs", "points": points, **series}
+    return {"title": "T", "x": {"label": "layers"}, "y": {"label": "cost", "log": log}, "series": [one]}
+
+
+def test_places_keep_the_order_and_the_distances() -> None:
+    drawn = plot(data([(1, 0.0, "a"), (2, 5.0, "b"), (3, 10.0, "c")], joined=True))
+    assert drawn is not None
+    marks = drawn.series[0].marks
+    assert 0 < marks[0].x < marks[1].x < marks[2].x < 100
+    assert 100 > marks[0].y > marks[1].y > marks[2].y > 0, "up is more"
+    assert marks[1].y == pytest.approx((marks[0].y + marks[2].y) / 2, abs=0.01)
+    assert drawn.series[0].lines[0] == (marks[0].x, marks[0].y, marks[1].x, marks[1].y)
+    assert len(drawn.series[0].lines) == 2
+
+
+def test_a_logarithmic_axis_ticks_at_powers_of_ten() -> None:
+    drawn = plot(data([(1, 1e-5, ""), (2, 1e-3, ""), (3, 1e-1, "")], log=True))
+    assert drawn is not None
+    first, middle, last = (mark.y for mark in drawn.series[0].marks)
+    assert middle == pytest.approx((first + last) / 2, abs=0.01)
+    assert [text for _, text in drawn.y_ticks] == ["1e-05", "0.0001", "0.001", "0.01", "0.1"]
+    ticks = {text: 100 - place for place, text in drawn.y_ticks}
+    assert ticks["0.001"] == pytest.approx(middle, abs=0.01)
+
+
+def test_what_has_no_place_is_left_out() -> None:
+    drawn = plot(data([(1, 0.0, ""), (2, float("nan"), ""), (3, None, ""), (4, 0.1, "")], log=True))
+    assert drawn is not None
+    assert len(drawn.series[0].marks) == 1
+    assert plot(data([(1, None, "")])) is None
+    assert plot(data([])) is None
+
+
+def test_one_point_and_equal_points() -> None:
+    for log in (False, True):
+        drawn = plot(data([(5, 0.25, ""), (5, 0.25, "")], log=log))
+        assert drawn is not None
+        assert all(mark.x == mark.y == 50 for mark in drawn.series[0].marks)
+
+
+def test_a_page_draws_plots_and_tables_and_escapes_them() -> None:
+    tables = [{"title": "Costs", "columns": ["<layer>", "cost"], "rows": [["<b>", "0.1"]]}]
+    text = page.render({"title": "x", "plots": [data([(1, 2, "<script>")], joined=True)], "tables": tables})
+    assert len(re.findall(r"<circle [^>]*cx=", text)) == 2  # the mark and its key
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+    assert "&lt;layer&gt;" in text
+    assert "<td>0.1</td>" in text
