@@ -6,7 +6,20 @@ import sys
 import typer
 
 import bitface
-from bitface.cli import assets, bench, calibrate, demo, evaluate, export, galleries, inspect, quantize, synth, verify
+from bitface.cli import (
+    analyse,
+    assets,
+    bench,
+    calibrate,
+    demo,
+    evaluate,
+    export,
+    galleries,
+    inspect,
+    quantize,
+    synth,
+    verify,
+)
 from bitface.cli.console import errors
 from bitface.errors import BitfaceError
 
@@ -35,6 +48,7 @@ app.command("inspect")(inspect.inspect)
 app.command("quantize")(quantize.quantize)
 app.command("run")(quantize.run)
 app.command("evaluate")(evaluate.evaluate)
+app.command("analyse")(analyse.analyse)
 app.command("calibrate")(calibrate.calibrate)
 app.command("verify")(verify.verify)
 app.command("enroll")(galleries.enroll)

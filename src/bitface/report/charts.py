@@ -83,10 +83,11 @@ def histogram(values: Sequence[float], axis: tuple[float, float], marker: float 
     position = None
     if marker is not None and not format.missing(marker) and low <= marker <= high:
         position = round(100 * (marker - low) / (high - low), 3)
-    return Histogram(columns, round(100 / bins, 4), _ticks(low, high), position, summary)
+    return Histogram(columns, round(100 / bins, 4), ticks(low, high), position, summary)
 
 
-def _ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+def ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
+    """Round numbers on an axis: position in per cent and text."""
     step = round_step(high - low, _MOST_TICKS)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -1,0 +1,247 @@
+"""Where in the network the student leaves its teacher: both graphs side by side, tensor by tensor.
+
+The student's graph is the teacher's folded one with quantizers in it, and its nodes keep their names. Tensors of one
+name are compared after the best scale of each channel: equalization moves such scales into the next layer, so that they
+are no damage. The quantizers are compared too, with the teacher's tensor that they round.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import GraphModule, Node
+
+from bitface.analysis.ranges import Range, RangeWatch
+from bitface.errors import BitfaceError
+from bitface.graph import ops, passes
+from bitface.graph.builder import shape_of
+from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
+
+IMAGE = "image"
+QUANTIZER = "quantizer"
+_INTEGER = (QuantizeDequantize, *INTEGER_LAYERS)
+_VIEWS = (ops.Reshape, ops.Transpose, ops.Slice, ops.Pad)
+# The damage starts where noise rises by this factor at least, in dB. What is below a tenth of the embedding's noise
+# doesn't count as noise: a rise from nearly nothing to very little harms nobody.
+_START_DB = 3.0
+_HARMLESS = 0.1
+_MOST_DB = 120.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One tensor, in teacher and student.
+
+    Attributes:
+        name: of the node; `kind`: its operator, `quantizer` or `image`.
+        bits: of the weights or of the quantizer; None: in floating point.
+        snr: energy of the teacher's tensor over the energy of the difference, dB, 120 at most.
+        before: the lowest `snr` of the tensors it is made from.
+        cosine: of the two tensors, all values of all faces as one vector.
+        rise: how much the noise rose here, dB, what is harmless aside; see `start_of`.
+    """
+
+    name: str
+    kind: str
+    bits: int | None
+    snr: float
+    before: float
+    cosine: float
+    rise: float = 0.0
+
+
+@dataclass(frozen=True)
+class Layers:
+    """All points in the order of the network, and every quantizer of activations.
+
+    Attributes:
+        start: the point that starts the damage; None where none stands out.
+    """
+
+    points: tuple[Point, ...]
+    ranges: tuple[Range, ...]
+    start: Point | None
+    faces: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "points": [asdict(point) for point in self.points],
+            "ranges": [one.to_json() for one in self.ranges],
+            "start": asdict(self.start) if self.start else None,
+            "faces": self.faces,
+        }
+
+
+def compare_layers(
+    teacher: GraphModule,
+    student: GraphModule,
+    batches: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    progress: Callable[[int], None] | None = None,
+) -> Layers:
+    """Runs both graphs side by side; no more than one batch's live tensors are held.
+
+    Args:
+        teacher: folded (see `graph.passes.fold`).
+        student: the integer graph of a student of it; or another folded float graph with the same names.
+        batches: gives the preprocessed images for teacher and student, `[B, 3, H, W]` each.
+        progress: is told how many faces are done.
+
+    Raises:
+        BitfaceError: the graphs have no tensor in common, or not in the same order.
+    """
+    names = _common(teacher, student)
+    tallies: dict[str, _Tally] = {}
+    watches: dict[str, RangeWatch] = {}
+    faces = 0
+    with torch.no_grad():
+        for first, second in batches():
+            for name, x, y, watch in _side_by_side(teacher, student, first, second, names):
+                tallies.setdefault(name, _Tally()).add(x, y)
+                if watch is not None:
+                    module, origin, values = watch
+                    watches.setdefault(name, RangeWatch(name, origin, module)).update(values)
+            faces += len(first)
+            if progress:
+                progress(faces)
+    points = _points(student, tallies)
+    return Layers(tuple(points), tuple(watch.result() for watch in watches.values()), start_of(points), faces)
+
+
+def start_of(points: Sequence[Point]) -> Point | None:
+    """The point at which noise rises most over what its inputs already carried; None below 3 dB."""
+    best = max(points, key=lambda point: point.rise, default=None)
+    return best if best is not None and best.rise >= _START_DB else None
+
+
+class _Tally:
+    """Sums over faces for each channel: teacher², student², teacher·student."""
+
+    def __init__(self) -> None:
+        self.sums: Tensor | None = None
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        x, y = (value.transpose(0, 1).flatten(1).double() for value in (x, y))
+        sums = torch.stack([(x * x).sum(1), (y * y).sum(1), (x * y).sum(1)])
+        self.sums = sums if self.sums is None else self.sums + sums
+
+    def noise(self, per_channel: bool) -> tuple[float, float]:
+        """Energy of what a scale of each channel (or of all) leaves, over the teacher's; and the cosine then."""
+        assert self.sums is not None
+        xx, yy, xy = self.sums if per_channel else self.sums.sum(1, keepdim=True)
+        tiny = torch.finfo(torch.float64).tiny
+        scale = (xy / yy.clamp(min=tiny)).clamp(min=0)
+        left = (xx - 2 * scale * xy + scale * scale * yy).clamp(min=0).sum()
+        whole = xx.sum()
+        if whole <= tiny:
+            return (0.0, 1.0) if yy.sum() <= tiny else (1.0, 0.0)
+        length = (whole * (scale * scale * yy).sum()).sqrt()
+        return float(left / whole), float((scale * xy).sum() / length) if length > tiny else 0.0
+
+
+def _common(teacher: GraphModule, student: GraphModule) -> set[str]:
+    """The names of the tensors that both have, of one shape, in one order."""
+    shapes = {_name(node): shape_of(node)[1:] for node in student.graph.nodes if node.op == "call_module"}
+    ours = [_name(n) for n in teacher.graph.nodes if n.op == "call_module" and shapes.get(_name(n)) == shape_of(n)[1:]]
+    theirs = [name for name in shapes if name in set(ours)]
+    if not ours or ours != theirs:
+        raise BitfaceError(
+            "the layers of teacher and student have other names or another order, so they can't be compared one by "
+            "one; give the float network that the student was made from"
+        )
+    return set(ours)
+
+
+def _name(node: Node) -> str:
+    return IMAGE if node.op == "placeholder" else str(node.target)
+
+
+_Watched = tuple[QuantizeDequantize, str, Tensor]
+
+
+def _side_by_side(
+    teacher: GraphModule, student: GraphModule, first: Tensor, second: Tensor, names: set[str]
+) -> Iterator[tuple[str, Tensor, Tensor, _Watched | None]]:
+    """(name, the teacher's tensor, the student's) of each pair; for a quantizer also what it rounds."""
+    readers: dict[str, int] = {}
+    for node in student.graph.nodes:
+        if isinstance(passes.module_of(student, node), QuantizeDequantize):
+            readers[_name(node.all_input_nodes[0])] = readers.get(_name(node.all_input_nodes[0]), 0) + 1
+    ahead = _walk(teacher, first)
+    held: dict[str, Tensor] = {}
+    for node, value, inputs in _walk(student, second):
+        name, module = _name(node), passes.module_of(student, node)
+        if isinstance(module, QuantizeDequantize):
+            origin = _name(node.all_input_nodes[0])
+            if origin in held:
+                yield name, held[origin], value, (module, origin, inputs[0])
+                readers[origin] -= 1
+                if not readers[origin]:
+                    del held[origin]
+        elif name in names or name == IMAGE:
+            expected = next(x for other, x, _ in ahead if _name(other) == name)
+            if readers.get(name):
+                held[name] = expected
+            if not isinstance(module, _VIEWS):
+                yield name, expected, value, None
+
+
+def _walk(graph: GraphModule, images: Tensor) -> Iterator[tuple[Node, Tensor, list[Tensor]]]:
+    """Runs a graph node by node: (node, its value, its inputs); what nobody reads any more is dropped."""
+    last = {source: node for node in graph.graph.nodes for source in node.all_input_nodes}
+    values: dict[Node, Tensor] = {}
+    for node in graph.graph.nodes:
+        if node.op == "output":
+            return
+        inputs = [values[source] for source in node.args if isinstance(source, Node)]
+        module = passes.module_of(graph, node)
+        if module is not None:
+            values[node] = module(*inputs)
+        else:
+            values[node] = images if node.op == "placeholder" else graph.get_buffer(str(node.target))
+        yield node, values[node], inputs
+        for source in node.all_input_nodes:
+            if last[source] is node:
+                del values[source]
+
+
+def _points(student: GraphModule, tallies: dict[str, _Tally]) -> list[Point]:
+    """The tallies as figures, each with the noise of what it is made from."""
+    end = _name(student.graph.output_node().all_input_nodes[0])
+    noises: dict[str, float] = {}
+    points = []
+    for node in student.graph.nodes:
+        name = _name(node)
+        if node.op not in ("placeholder", "call_module") or name not in tallies:
+            continue
+        noise, cosine = tallies[name].noise(per_channel=name != end)
+        inherited = max((noises[one] for one in _sources(node, noises)), default=0.0)
+        noises[name] = noise
+        module = passes.module_of(student, node)
+        kind = QUANTIZER if isinstance(module, QuantizeDequantize) else ops.op_name(module) if module else IMAGE
+        bits = getattr(module, "bits", None) if isinstance(module, _INTEGER) else None
+        points.append((Point(name, kind or "", bits, _db(noise), _db(inherited), cosine), noise, inherited))
+    floor = max(_HARMLESS * points[-1][1], 1e-12) if points else 0.0
+    return [
+        Point(**{**asdict(point), "rise": 10 * math.log10((noise + floor) / (inherited + floor))})
+        for point, noise, inherited in points
+    ]
+
+
+def _sources(node: Node, known: dict[str, float]) -> list[str]:
+    """The nearest compared tensors that a node is made from."""
+    found, front = [], list(node.all_input_nodes)
+    while front:
+        source = front.pop()
+        if _name(source) in known and source.op != "get_attr":
+            found.append(_name(source))
+        else:
+            front += source.all_input_nodes
+    return found
+
+
+def _db(noise: float) -> float:
+    return _MOST_DB if noise <= 10 ** (-_MOST_DB / 10) else -10 * math.log10(noise)
