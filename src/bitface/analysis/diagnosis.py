@@ -1,7 +1,7 @@
 """From the findings to a few plain sentences, and the command to try next."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bitface.analysis.layers import IMAGE, QUANTIZER, Layers, Point
@@ -10,9 +10,10 @@ from bitface.analysis.ranges import Range
 # Mean A-QE in degrees. Below the first hardly a decision changes; above the second the student is another network.
 _CLOSE = 10.0
 _LOST = 60.0
-# A quantizer clips too much where clipping makes most of its error and so many values are clipped.
-_CLIPPED = 0.001
-_COARSE_NOISE = 0.01
+# A quantizer clips too much where clipping is most of its error, and the noise it adds a tenth of what the embedding has
+# in the end.
+_SHARE_OF_END = 0.1
+_LEAST_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def diagnose_student(
         sentences.append(f"The student's preprocessing doesn't fit these faces: {better_preprocess} does.")
         return Diagnosis((*sentences, *_parts(errors)), _quantize(subject, "--preprocess", better_preprocess))
     start = layers.start if layers else None
-    clipping = worst_clipped(layers.ranges) if layers else None
+    clipping = worst_clipped(layers) if layers else None
     if layers:
         sentences.append(_where(start, layers))
     if clipping:
@@ -70,14 +71,20 @@ def diagnose_student(
     return Diagnosis((*sentences, *_parts(errors)), _next(subject, turned, start, clipping))
 
 
-def worst_clipped(ranges: Sequence[Range]) -> Range | None:
-    """The quantizer that loses most by clipping, where clipping is most of what it loses and it loses 1 % or more."""
+def worst_clipped(layers: Layers) -> Range | None:
+    """The quantizer that loses most by clipping, where that is most of what it loses, and enough to matter."""
+    end = _noise(layers.points[-1].snr)
+    added = {point.name: _noise(point.snr) - _noise(point.before) for point in layers.points}
     found = [
         one
-        for one in ranges
-        if one.clipped > _CLIPPED and one.clip_noise > one.noise / 2 and one.clip_noise > _COARSE_NOISE
+        for one in layers.ranges
+        if one.clip_noise > one.noise / 2 and added[one.name] > max(_SHARE_OF_END * end, _LEAST_NOISE)
     ]
-    return max(found, key=lambda one: one.clip_noise, default=None)
+    return max(found, key=lambda one: added[one.name], default=None)
+
+
+def _noise(snr: float) -> float:
+    return 10 ** (-snr / 10)
 
 
 def _how_much(turned: float) -> str:
@@ -91,17 +98,25 @@ def _how_much(turned: float) -> str:
 def _where(start: Point | None, layers: Layers) -> str:
     end = layers.points[-1]
     if start is None:
+        largest = max(layers.points, key=lambda point: point.rise)
         return (
             f"No single layer starts the damage: noise adds up along the network, to {end.snr:.1f} dB of signal over "
-            "noise at the embedding."
+            f"noise at the embedding; {_title(largest)} adds most of it at once."
         )
-    bits = f" ({start.bits} bits)" if start.bits else ""
-    kind = {QUANTIZER: "quantizer ", IMAGE: "", "IntegerConv": "weights of ", "IntegerLinear": "weights of "}
     before = "no noise" if start.before >= 100 else f"{start.before:.1f} dB"
     return (
-        f"The damage starts at the {kind.get(start.kind, '')}{start.name}{bits}: signal over noise falls from {before} "
+        f"The damage starts at {_title(start)}: signal over noise falls from {before} "
         f"to {start.snr:.1f} dB there; the embedding ends at {end.snr:.1f} dB."
     )
+
+
+def _title(point: Point) -> str:
+    """A tensor in words."""
+    if point.kind == IMAGE:
+        return "the image itself"
+    bits = f" ({point.bits} bits)" if point.bits else ""
+    weights = point.kind in ("IntegerConv", "IntegerLinear")
+    return f"the {'quantizer' if point.kind == QUANTIZER else 'weights of' if weights else 'layer'} {point.name}{bits}"
 
 
 def _parts(errors: Mapping[str, float] | None) -> list[str]:

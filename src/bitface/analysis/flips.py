@@ -48,7 +48,7 @@ class Flips:
         gained: pairs that only the student decides rightly, genuine and impostor.
         genuine, impostor: the pairs there are.
         worst: at most 100 of them, the most damage first.
-        faces: bool `[N]`, those in a pair that the student alone decides wrongly.
+        faces: bool `[N]`, those in one of the worst pairs that the student alone decides wrongly.
     """
 
     far: float
@@ -129,7 +129,6 @@ def flips(teacher: Floats, student: Floats, pairs: Pairs, far: float, at: tuple[
     """
     found: list[tuple[np.ndarray, ...]] = []
     counts = dict.fromkeys(("rejected", "accepted", "gained", "genuine", "impostor"), 0)
-    faces = np.zeros(len(teacher), bool)
     for left, right, same, (before, after) in pairs.scored(teacher, student):
         changed = (before >= at[0]) != (after >= at[1])
         counts["genuine"] += int(same.sum())
@@ -140,12 +139,14 @@ def flips(teacher: Floats, student: Floats, pairs: Pairs, far: float, at: tuple[
         counts["rejected"] += int((lost & same).sum())
         counts["accepted"] += int((lost & ~same).sum())
         counts["gained"] += int((~lost).sum())
-        faces[left[lost]] = faces[right[lost]] = True
         kept = np.argsort(-damage, kind="stable")[:MOST_KEPT]
         found.append(tuple(part[kept] for part in (left, right, same, before, after, damage)))
     columns = [np.concatenate(parts) for parts in zip(*found, strict=True)]
     order = np.argsort(-columns[-1], kind="stable")[:MOST_KEPT]
     worst = tuple(
-        Flip(int(a), int(b), bool(c), float(d), float(e), float(f)) for a, b, c, d, e, f in zip(*columns, strict=True)
+        Flip(int(a), int(b), bool(c), float(d), float(e), float(f))
+        for a, b, c, d, e, f in zip(*(column[order] for column in columns), strict=True)
     )
-    return Flips(far, *at, **counts, worst=tuple(worst[index] for index in order), faces=faces)
+    faces = np.zeros(len(teacher), bool)
+    faces[[row for one in worst if one.lost for row in (one.left, one.right)]] = True
+    return Flips(far, *at, **counts, worst=worst, faces=faces)

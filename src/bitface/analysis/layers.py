@@ -3,6 +3,9 @@
 The student's graph is the teacher's folded one with quantizers in it, and its nodes keep their names. Tensors of one
 name are compared after the best scale of each channel: equalization moves such scales into the next layer, so that they
 are no damage. The quantizers are compared too, with the teacher's tensor that they round.
+
+What a layer adds is told apart from what it is given: the teacher's own layer is run on the student's input as well. A
+layer may raise or lower noise that is there already, quantized or not; only what it does beyond that is its own.
 """
 
 import math
@@ -11,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.analysis.ranges import Range, RangeWatch
@@ -22,7 +25,7 @@ from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 
 IMAGE = "image"
 QUANTIZER = "quantizer"
-_INTEGER = (QuantizeDequantize, *INTEGER_LAYERS)
+_WEIGHTED = (*ops.LAYERS, *INTEGER_LAYERS, nn.PReLU, ops.ChannelAffine)
 _VIEWS = (ops.Reshape, ops.Transpose, ops.Slice, ops.Pad)
 # The damage starts where noise rises by this factor at least, in dB. What is below a tenth of the embedding's noise
 # doesn't count as noise: a rise from nearly nothing to very little harms nobody.
@@ -39,9 +42,9 @@ class Point:
         name: of the node; `kind`: its operator, `quantizer` or `image`.
         bits: of the weights or of the quantizer; None: in floating point.
         snr: energy of the teacher's tensor over the energy of the difference, dB, 120 at most.
-        before: the lowest `snr` of the tensors it is made from.
+        before: the `snr` that it would have if the node itself were the teacher's, on the student's input.
         cosine: of the two tensors, all values of all faces as one vector.
-        rise: how much the noise rose here, dB, what is harmless aside; see `start_of`.
+        rise: from `before` to `snr`, how much noise the node adds, dB, what is harmless aside; see `start_of`.
     """
 
     name: str
@@ -95,24 +98,29 @@ def compare_layers(
     """
     names = _common(teacher, student)
     tallies: dict[str, _Tally] = {}
+    given: dict[str, _Tally] = {}
     watches: dict[str, RangeWatch] = {}
     faces = 0
     with torch.no_grad():
         for first, second in batches():
-            for name, x, y, watch in _side_by_side(teacher, student, first, second, names):
-                tallies.setdefault(name, _Tally()).add(x, y)
-                if watch is not None:
-                    module, origin, values = watch
-                    watches.setdefault(name, RangeWatch(name, origin, module)).update(values)
+            for node, expected, value, inputs in _side_by_side(teacher, student, first, second, names):
+                name, module = _name(node), passes.module_of(student, node)
+                tallies.setdefault(name, _Tally()).add(expected, value)
+                if isinstance(module, QuantizeDequantize):
+                    watch = RangeWatch(name, _name(node.all_input_nodes[0]), module)
+                    watches.setdefault(name, watch).update(inputs[0])
+                elif isinstance(module, _WEIGHTED):
+                    inherited = _as_teacher(teacher, node, inputs, tallies)
+                    given.setdefault(name, _Tally()).add(expected, inherited)
             faces += len(first)
             if progress:
                 progress(faces)
-    points = _points(student, tallies)
+    points = _points(student, tallies, given)
     return Layers(tuple(points), tuple(watch.result() for watch in watches.values()), start_of(points), faces)
 
 
 def start_of(points: Sequence[Point]) -> Point | None:
-    """The point at which noise rises most over what its inputs already carried; None below 3 dB."""
+    """The point that adds most noise to what it was given; None below 3 dB."""
     best = max(points, key=lambda point: point.rise, default=None)
     return best if best is not None and best.rise >= _START_DB else None
 
@@ -127,6 +135,12 @@ class _Tally:
         x, y = (value.transpose(0, 1).flatten(1).double() for value in (x, y))
         sums = torch.stack([(x * x).sum(1), (y * y).sum(1), (x * y).sum(1)])
         self.sums = sums if self.sums is None else self.sums + sums
+
+    def scales(self) -> Tensor:
+        """The best factor of each channel of the student, float32."""
+        assert self.sums is not None
+        _, yy, xy = self.sums
+        return (xy / yy.clamp(min=torch.finfo(torch.float64).tiny)).clamp(min=0).float()
 
     def noise(self, per_channel: bool) -> tuple[float, float]:
         """Energy of what a scale of each channel (or of all) leaves, over the teacher's; and the cosine then."""
@@ -159,13 +173,10 @@ def _name(node: Node) -> str:
     return IMAGE if node.op == "placeholder" else str(node.target)
 
 
-_Watched = tuple[QuantizeDequantize, str, Tensor]
-
-
 def _side_by_side(
     teacher: GraphModule, student: GraphModule, first: Tensor, second: Tensor, names: set[str]
-) -> Iterator[tuple[str, Tensor, Tensor, _Watched | None]]:
-    """(name, the teacher's tensor, the student's) of each pair; for a quantizer also what it rounds."""
+) -> Iterator[tuple[Node, Tensor, Tensor, list[Tensor]]]:
+    """(the student's node, the teacher's tensor, the student's, its inputs) wherever there are both."""
     readers: dict[str, int] = {}
     for node in student.graph.nodes:
         if isinstance(passes.module_of(student, node), QuantizeDequantize):
@@ -177,7 +188,7 @@ def _side_by_side(
         if isinstance(module, QuantizeDequantize):
             origin = _name(node.all_input_nodes[0])
             if origin in held:
-                yield name, held[origin], value, (module, origin, inputs[0])
+                yield node, held[origin], value, inputs
                 readers[origin] -= 1
                 if not readers[origin]:
                     del held[origin]
@@ -186,7 +197,17 @@ def _side_by_side(
             if readers.get(name):
                 held[name] = expected
             if not isinstance(module, _VIEWS):
-                yield name, expected, value, None
+                yield node, expected, value, inputs
+
+
+def _as_teacher(teacher: GraphModule, node: Node, inputs: list[Tensor], tallies: dict[str, _Tally]) -> Tensor:
+    """What the teacher's layer makes of the student's input."""
+    module = teacher.get_submodule(str(node.target))
+    source = _name(node.all_input_nodes[0])
+    if isinstance(module, nn.Conv2d) and module.groups == module.in_channels and source in tallies:
+        # Only in front of depthwise convolutions may the student's channels have scales of their own.
+        inputs = [inputs[0] * tallies[source].scales().view(1, -1, 1, 1)]
+    return module(*inputs)
 
 
 def _walk(graph: GraphModule, images: Tensor) -> Iterator[tuple[Node, Tensor, list[Tensor]]]:
@@ -208,39 +229,30 @@ def _walk(graph: GraphModule, images: Tensor) -> Iterator[tuple[Node, Tensor, li
                 del values[source]
 
 
-def _points(student: GraphModule, tallies: dict[str, _Tally]) -> list[Point]:
-    """The tallies as figures, each with the noise of what it is made from."""
+def _points(student: GraphModule, tallies: dict[str, _Tally], given: dict[str, _Tally]) -> list[Point]:
+    """The tallies as figures."""
     end = _name(student.graph.output_node().all_input_nodes[0])
     noises: dict[str, float] = {}
-    points = []
+    found = []
     for node in student.graph.nodes:
-        name = _name(node)
-        if node.op not in ("placeholder", "call_module") or name not in tallies:
+        name, module = _name(node), passes.module_of(student, node)
+        if name not in tallies:
             continue
-        noise, cosine = tallies[name].noise(per_channel=name != end)
-        inherited = max((noises[one] for one in _sources(node, noises)), default=0.0)
-        noises[name] = noise
-        module = passes.module_of(student, node)
+        noises[name], cosine = tallies[name].noise(per_channel=name != end)
+        inherited = noises[name]
+        if isinstance(module, QuantizeDequantize):
+            inherited = noises[_name(node.all_input_nodes[0])]
+        elif name in given:
+            inherited, _ = given[name].noise(per_channel=name != end)
+        elif module is None:
+            inherited = 0.0
         kind = QUANTIZER if isinstance(module, QuantizeDequantize) else ops.op_name(module) if module else IMAGE
-        bits = getattr(module, "bits", None) if isinstance(module, _INTEGER) else None
-        points.append((Point(name, kind or "", bits, _db(noise), _db(inherited), cosine), noise, inherited))
-    floor = max(_HARMLESS * points[-1][1], 1e-12) if points else 0.0
+        found.append((name, kind or "", getattr(module, "bits", None), noises[name], inherited, cosine))
+    floor = max(_HARMLESS * found[-1][3], 1e-12)
     return [
-        Point(**{**asdict(point), "rise": 10 * math.log10((noise + floor) / (inherited + floor))})
-        for point, noise, inherited in points
+        Point(name, kind, bits, _db(noise), _db(inherited), cosine, _db(inherited + floor) - _db(noise + floor))
+        for name, kind, bits, noise, inherited, cosine in found
     ]
-
-
-def _sources(node: Node, known: dict[str, float]) -> list[str]:
-    """The nearest compared tensors that a node is made from."""
-    found, front = [], list(node.all_input_nodes)
-    while front:
-        source = front.pop()
-        if _name(source) in known and source.op != "get_attr":
-            found.append(_name(source))
-        else:
-            front += source.all_input_nodes
-    return found
 
 
 def _db(noise: float) -> float:

@@ -60,8 +60,8 @@ def maps(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray | None = N
         return Maps(rows[:0], np.zeros((0, 2)), np.zeros((0, 2)))
     settings = {"perplexity": min(_PERPLEXITY, (len(rows) - 1) / 3), "random_state": seed, "metric": "cosine"}
     first = TSNE(init="random", **settings).fit_transform(_dense(teacher[rows]))
-    begin = first / first.std() * 1e-4  # as small as t-SNE likes its beginnings
-    second = TSNE(init=begin.astype(np.float32), **settings).fit_transform(_dense(student[rows]))
+    # At full size and without the usual exaggeration: a layout that is shrunk first may grow again as its mirror image.
+    second = TSNE(init=first, early_exaggeration=1.0, **settings).fit_transform(_dense(student[rows]))
     return Maps(rows, first, second)
 
 
