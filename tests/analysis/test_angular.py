@@ -114,9 +114,7 @@ def test_lonely_faces_count_in_a_qe_only() -> None:
     teacher, student = at(0, 10, 90), at(25, 35, 130)
     errors = dissect(teacher, student, np.array([0, 0, 1]))
     assert errors.alone.tolist() == [False, False, True]
-    assert errors.means() == pytest.approx(
-        {"face": 30, "class": 25, "individual": 0, "individual vector": 0}, abs=1e-3
-    )
+    assert errors.means() == pytest.approx({"face": 30, "class": 25, "individual": 0, "individual vector": 0}, abs=1e-3)
     assert set(dissect(teacher, student, np.arange(3)).means()) == {"face"}
 
 

@@ -49,8 +49,9 @@ def test_neighbours_kept_match_a_loop() -> None:
     assert found is not None
     shares = []
     for row in range(30):
-        sides = [set([one for one in np.argsort(-(side @ side[row])) if one != row][:10]) for side in (teacher, student)]
-        shares.append(len(sides[0] & sides[1]) / 10)
+        before, after = (np.argsort(-(side @ side[row])).tolist() for side in (teacher, student))
+        # The nearest of all is the face itself.
+        shares.append(len(set(before[1:11]) & set(after[1:11])) / 10)
     assert (found.k, found.faces) == (10, 30)
     assert found.kept == pytest.approx(np.mean(shares))
     assert found.lowest == pytest.approx(np.quantile(shares, 0.1))

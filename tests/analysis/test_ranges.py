@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -42,7 +44,7 @@ def test_the_histogram_grows_with_the_values_and_loses_none() -> None:
     found = watched(QuantizeDequantize(0.1, 0, 4, True), *batches)
     values = np.concatenate(batches).astype(np.float32).astype(np.float64)
     edges = found.start + found.width * np.arange(len(found.counts) + 1)
-    expected = [int(((values >= a) & (values < b)).sum()) for a, b in zip(edges, edges[1:], strict=False)]
+    expected = [int(((values >= a) & (values < b)).sum()) for a, b in pairwise(edges)]
     assert list(found.counts) == expected
     assert sum(found.counts) == len(values)
     assert len(found.counts) <= 128

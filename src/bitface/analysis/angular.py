@@ -59,16 +59,18 @@ def dissect(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray) -> Ang
     centers, counts = class_centers(f, who)
     turned, _ = class_centers(f_q, who)
     c, c_q = centers[who], turned[who]
-    degrees = [
-        torch.rad2deg(angles).numpy()
-        for angles in (
-            angular_error(f, f_q),
-            angular_error(centers, turned),
-            individual_error(f, f_q, c, c_q, "scalar"),
-            individual_error(f, f_q, c, c_q, "vector"),
-        )
-    ]
-    return AngularErrors(*degrees, labels, (counts[who] < 2).numpy())
+
+    def degrees(angles: torch.Tensor) -> np.ndarray:
+        return torch.rad2deg(angles).numpy()
+
+    return AngularErrors(
+        face=degrees(angular_error(f, f_q)),
+        per_class=degrees(angular_error(centers, turned)),
+        scalar=degrees(individual_error(f, f_q, c, c_q, "scalar")),
+        vector=degrees(individual_error(f, f_q, c, c_q, "vector")),
+        labels=labels,
+        alone=(counts[who] < 2).numpy(),
+    )
 
 
 def class_centers(rows: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -8,11 +8,12 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 NAMES = ("sharpness", "brightness", "contrast", "asymmetry")
+# What each measures, and what it tells.
 WORDS = {
     "sharpness": "variance of the Laplacian; low: blurred",
     "brightness": "mean grey value, 0 to 255",
     "contrast": "standard deviation of the grey values",
-    "asymmetry": "difference between the face and its mirror image over the contrast; high: turned or lit from one side",
+    "asymmetry": "difference between the face and its mirror image, over the contrast; high: turned or side-lit",
     "pixels": "pixels of the image file; low: enlarged",
 }
 _FEWEST = 5

@@ -10,8 +10,7 @@ from bitface.analysis.ranges import Range
 # Mean A-QE in degrees. Below the first hardly a decision changes; above the second the student is another network.
 _CLOSE = 10.0
 _LOST = 60.0
-# A quantizer clips too much where clipping is most of its error, and the noise it adds a tenth of what the embedding has
-# in the end.
+# A quantizer clips too much where clipping is most of its error, and the noise it adds is a tenth of the embedding's.
 _SHARE_OF_END = 0.1
 _LEAST_NOISE = 1e-4
 

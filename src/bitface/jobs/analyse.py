@@ -96,9 +96,7 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
     notes += student.notes
     clock.lap("models")
-    found = findings.embedded(
-        files, names, teacher, student.embedder, request.allow_skipped, steps, notes
-    )
+    found = findings.embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
     clock.lap("embedding")
     who, word = (found.who, "class") if found.who is not None else (findings.pseudo(found, notes), "pseudo-class")
     parts = findings.angles(found, who, word, request.seed, notes)
@@ -164,7 +162,9 @@ def _teacher(
     """
     model = open_model(request.teacher, request.preprocess)
     if model.integer:
-        raise BitfaceError(f"{request.teacher}: is quantized itself; TEACHER is the float network, STUDENT comes second")
+        raise BitfaceError(
+            f"{request.teacher}: is quantized itself; TEACHER is the float network, STUDENT comes second"
+        )
     if model.network.embedding_size != student.network.embedding_size:
         raise BitfaceError(
             f"{request.student}: gives embeddings of {student.network.embedding_size} numbers, {request.teacher} of "
@@ -187,7 +187,7 @@ def _teacher(
 def _sample(files: Sequence[FaceFile], names: list[str] | None) -> list[FaceFile]:
     """Faces for the choice of a preprocessing: of different people where they are known."""
     if names:
-        files = list({name: file for name, file in zip(names, files, strict=True)}.values())
+        files = list(dict(zip(names, files, strict=True)).values())
     return list(files[:: max(1, len(files) // _RANKED)][:_RANKED])
 
 
@@ -202,8 +202,8 @@ def _differences(teacher: Model, student: Model) -> list[str]:
             f"{student.preprocess.name} of {_size(student)}; each is given its own"
         )
     made_from = student.details.teacher.get("fingerprint") if student.details else None
-    same_input = teacher.with_preprocess(student.preprocess) if teacher.network.size == student.network.size else teacher
-    if made_from and made_from not in (teacher.network.fingerprint(), same_input.network.fingerprint()):
+    # A fingerprint holds the preprocessing; it alone doesn't make another network.
+    if made_from and made_from != teacher.network.with_preprocess(student.preprocess).fingerprint():
         found.append(f"{student.path.name} was made from another network than {teacher.path.name}")
     return found
 

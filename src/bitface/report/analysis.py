@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from bitface.analysis.conditions import WORDS
 from bitface.files import write_bytes
 from bitface.report import angles, format, page
 
@@ -52,6 +53,7 @@ def render(analysis: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | Non
         ranges=[angles.range_plot(one) for one in worst],
         maps=[(side, angles.dots(drawn[side], drawn["group"], drawn["title"])) for side in ("teacher", "student")],
         worst=_worst(analysis["flips"], pictures),
+        meanings=WORDS,
     )
 
 
@@ -137,8 +139,8 @@ def _uri(image: np.ndarray) -> str:
 
 
 def _provenance(analysis: Mapping[str, Any]) -> dict[str, Any]:
-    rows = {}
+    rows: dict[str, Any] = {}
     for side in ("teacher", "student"):
-        one = analysis[side]
-        rows |= {side: one["path"], f"{side} preprocessing": one["preprocess"], f"{side} fingerprint": one["fingerprint"]}
+        rows[side] = analysis[side]["path"]
+        rows |= {f"{side} {fact}": analysis[side][fact] for fact in ("preprocess", "fingerprint")}
     return {**rows, "bitface": analysis["bitface"], **analysis["machine"]}

@@ -109,8 +109,8 @@ class RangePlot:
     title: str
     columns: tuple[charts.Column, ...]
     width: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
     ticks: tuple[tuple[float, str], ...]
     words: str
 
@@ -134,12 +134,13 @@ def range_plot(one: Mapping[str, Any]) -> RangePlot:
         f"{one['clipped']:.2%} clipped, {one['unused']} of {one['levels']} levels unused; error {one['noise']:.2%} of "
         f"the energy, {one['clip_noise']:.2%} by clipping"
     )
-    edges = [round(100 * (one[edge] - left) / span, 3) for edge in ("low", "high")]
+    low, high = (round(100 * (one[edge] - left) / span, 3) for edge in ("low", "high"))
     return RangePlot(
         f"{one['tensor']}, {one['bits']} bits",
         columns,
         round(100 * width / span, 3),
-        *edges,
+        low,
+        high,
         charts.ticks(left, right),
         words,
     )

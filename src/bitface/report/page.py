@@ -57,7 +57,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def fill(template: str, **values: Any) -> str:
-    """A template of this folder as text, with what HTML can't hold, and what turns the direction of writing, replaced."""
+    """A template of this folder as text; what HTML can't hold or what turns the direction of writing is replaced."""
     text = _templates().get_template(template).render(**values)
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
