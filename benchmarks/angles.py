@@ -3,9 +3,9 @@
     python benchmarks/angles.py [--bits w8a8,w6a6,w4a4] [--only TEXT] [--out out/angles] [--trained out/qat]
 
 Artifacts by post-training quantization with 300 faces outside the LFW pairs, and those that `qat.py` has left in
-`--trained`, are analysed as `bitface analyse` does it, on the people who have ten images or more among the 7,701 of the
-LFW pairs: none of these images calibrated or trained anything. Reports stay in `--out`. A row that
-`results/angles.json` holds already isn't measured again.
+`--trained`, are analysed as `bitface analyse` does it, on the people of whom LFW has ten images or more: on all of
+their images, and on those alone that are in the LFW pairs, which calibrated and trained nothing (trained artifacts on
+these only). Reports stay in `--out`. A row that `results/angles.json` holds already isn't measured again.
 """
 
 import argparse
@@ -16,19 +16,22 @@ from typing import Any
 
 from common import HERE, LFW, artifact, networks, save
 
+from bitface.data.faces import find_images
 from bitface.evaluation import identity_of, read_pairs
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
 _LEAST = 10
 
 
-def image_list(folder: Path) -> Path:
-    """The test images of people who have enough of them, as a list."""
-    paths = read_pairs(LFW / "pairs.csv", LFW / "images").paths
-    counts = Counter(map(identity_of, paths))
+def image_list(folder: Path, unseen: bool) -> Path:
+    """The images of people who have enough of them, as a list; or those of them that are in pairs."""
+    images = [file.relative for file in find_images([LFW / "images"])]
+    counts = Counter(map(identity_of, images))
+    paired = set(read_pairs(LFW / "pairs.csv", LFW / "images").paths)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "people.txt"
-    path.write_text("\n".join(one for one in paths if counts[identity_of(one)] >= _LEAST))
+    path = folder / ("unseen.txt" if unseen else "all.txt")
+    chosen = [one for one in images if counts[identity_of(one)] >= _LEAST and (one in paired or not unseen)]
+    path.write_text("\n".join(chosen))
     return path
 
 
@@ -46,12 +49,12 @@ def students(bits: str, only: str, out: Path, trained: Path) -> dict[str, tuple[
     return {key: value for key, value in found.items() if only in key}
 
 
-def measure(key: str, network: str, made: Path, out: Path) -> dict[str, Any]:
+def measure(key: str, network: str, made: Path, out: Path, unseen: bool) -> dict[str, Any]:
     """The angles of one student."""
     path, preprocess = networks()[network]
     result = analyse_student(
         AnalyseRequest(
-            path, made, LFW / "images", out / "reports" / key.replace(" ", "-"), image_list(out), "folder",
+            path, made, LFW / "images", out / "reports" / key.replace(" ", "-"), image_list(out, unseen), "folder",
             preprocess=preprocess,
         )
     )  # fmt: skip
@@ -62,6 +65,7 @@ def measure(key: str, network: str, made: Path, out: Path) -> dict[str, Any]:
         "network": network,
         "bits": result["student"]["bits"],
         "method": result["student"]["method"],
+        "unseen": unseen,
         "faces": result["faces"]["used"],
         "people": result["faces"]["classes"],
         "A-QE": plain["face"],
@@ -91,12 +95,15 @@ def main() -> None:
     options = parser.parse_args()
     path = HERE / "results" / "angles.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    for key, (network, made) in students(options.bits, options.only, options.out, options.trained).items():
-        if any(row["key"] == key for row in rows):
-            continue
-        made = made or artifact(network, key.split()[-2], options.out)
-        rows.append(measure(key, network, made, options.out))
-        save("angles", rows, test=f"people with {_LEAST} or more of the 7,701 images of LFW View 2")
+    wanted = students(options.bits, options.only, options.out, options.trained)
+    for unseen in (True, False):
+        for student, (network, made) in wanted.items():
+            key = f"{student} {'unseen' if unseen else 'all'}"
+            if any(row["key"] == key for row in rows) or (made is not None and not unseen):
+                continue
+            model = made or artifact(network, student.split()[-2], options.out)
+            rows.append(measure(key, network, model, options.out, unseen))
+            save("angles", rows, test=f"people with {_LEAST} or more images in LFW; unseen: in pairs of View 2")
 
 
 if __name__ == "__main__":

@@ -192,6 +192,27 @@ def galleries(content: dict[str, Any]) -> list[str]:
     )
 
 
+def angles(content: dict[str, Any]) -> list[str]:
+    """How far students turn faces and classes, and how wide classes lie."""
+    lines = []
+    for row in content["rows"]:
+        turned = row["turned back"]
+        names = {"A-QE": "face", "class": "class", "individual": "individual", "individual vector": "individual vector"}
+        cells = [f"{row[name]:.1f}, {turned[same]:.1f}" for name, same in names.items()]
+        between, within = (
+            [f"{row[f'{kind} {side}']['mean']:.1f}" for side in ("teacher", "student")] for kind in ("inter", "within")
+        )
+        lines.append(
+            f"| {row['key']} | {row['faces']:,} | {' | '.join(cells)} | {' → '.join(between)} | {' → '.join(within)} "
+            f"| {row['neighbours kept']:.1%} |"
+        )
+    return table(
+        "| student | faces | A-QE | class | individual | individual vector | between classes | within classes "
+        "| neighbours kept |",
+        lines,
+    )
+
+
 def templates(content: dict[str, Any]) -> list[str]:
     return table(
         "| step | seconds | peak MB |",
@@ -212,6 +233,7 @@ def identification(content: dict[str, Any]) -> list[str]:
 
 ROOT = HERE.parent
 EVALUATION = ROOT / "docs" / "evaluation.md"
+ANALYSIS = ROOT / "docs" / "analysis.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
@@ -227,6 +249,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "mixed": (EVALUATION, "mixed", mixed),
     "templates": (EVALUATION, "templates", templates),
     "identification": (EVALUATION, "identification", identification),
+    "angles": (ANALYSIS, "angles", angles),
     "galleries": (EVALUATION, "mixed", galleries),
 }
 

@@ -29,7 +29,8 @@ class Subject:
 
     Attributes:
         trained: by quantization-aware training.
-        bits: the plan's, such as `w4a4`; None: no artifact.
+        bits: the plan's, such as `w4a4`; None: not known.
+        preprocess: the word that the teacher's file doesn't say itself.
     """
 
     teacher: str
@@ -37,6 +38,7 @@ class Subject:
     images: str
     bits: str | None = None
     trained: bool = False
+    preprocess: str | None = None
 
 
 def diagnose_student(
@@ -148,4 +150,6 @@ def _next(subject: Subject, turned: float, start: Point | None, clipping: Range 
 
 
 def _quantize(subject: Subject, *options: str) -> str:
+    if subject.preprocess and "--preprocess" not in options:
+        options = (*options, "--preprocess", subject.preprocess)
     return shlex.join(["bitface", "quantize", subject.teacher, "--images", subject.images, *options, "--out", "out/"])

@@ -11,15 +11,17 @@ from bitface.analysis.diagnosis import Subject, diagnose_student
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data.faces import FaceFile, find_images, load_faces
 from bitface.data.labels import names_of
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, UsageError
+from bitface.evaluation.health import degenerate
 from bitface.evaluation.pairs import PairList
 from bitface.files import write_json
-from bitface.jobs import findings
+from bitface.jobs import findings, flipped
 from bitface.jobs.embed import prepare
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import parse
+from bitface.quant.plan import LayerBits
 from bitface.report import analysis as report
 from bitface.runtime import Embedder, Model, open_model
 from bitface.runtime.embedder import Engine
@@ -89,7 +91,8 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
         raise BitfaceError(f"{request.out}: is a file; --out names a folder")
     clock = Clock()
     notes: list[str] = []
-    files, listed = _files(request, notes)
+    files, listed = _files(request)
+    notes += listed.notes if listed else ()
     names = names_of(files, request.labels) if request.labels else None
     student = prepare(request.student, files, request.engine, request.threads)
     teacher, better, warnings = _teacher(request, student.embedder.model, files, names)
@@ -97,6 +100,8 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     notes += student.notes
     clock.lap("models")
     found = findings.embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
+    for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
+        warnings += [f"{model.name}: {text}" for text in degenerate(rows)]
     clock.lap("embedding")
     who, word = (found.who, "class") if found.who is not None else (findings.pseudo(found, notes), "pseudo-class")
     parts = findings.angles(found, who, word, request.seed, notes)
@@ -105,18 +110,12 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     clock.lap("layers")
     parts |= findings.mapped(found, who, word, request.seed, notes)
     clock.lap("maps")
-    flipped = findings.flipped(found, listed, student.embedder.model, notes)
+    decisions = flipped.decisions(found, listed, student.embedder.model, notes)
     clock.lap("pairs")
-    details = student.embedder.model.details
-    diagnosis = diagnose_student(
-        Subject(
-            str(request.teacher), str(request.student), str(request.images),
-            str(details.plan["bits"]) if details and "bits" in details.plan else None,
-            bool(details and details.card.get("method") == "qat"),
-        ),
-        parts["errors"]["as embedded"]["face"], layers, better,
-        parts["errors"]["as embedded"] if found.who is not None else None,
-    )  # fmt: skip
+    means = parts["errors"]["as embedded"]
+    subject = _subject(request, student.embedder.model)
+    diagnosis = diagnose_student(subject, means["face"], layers, better, means if word == "class" else None)
+    parts["faces"] |= {"images": len(files), "labels": _label_kind(request.labels)}
     result = {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -127,15 +126,16 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
         "diagnosis": asdict(diagnosis),
         **parts,
         "layers": layers.to_json() if layers else None,
-        **flipped,
+        **decisions,
         "notes": notes,
         "warnings": warnings,
         "machine": describe(),
         "seconds": clock.seconds,
     }
-    result["faces"] |= {"images": len(files), "labels": _label_kind(request.labels)}
     with staging(request.out) as folder:
-        pictures = findings.pictures(found.files, result["flips"]) if request.faces else None
+        pictures = (
+            flipped.pictures(found.files, result["flips"], student.embedder.preprocess.size) if request.faces else None
+        )
         report.write(folder / "analysis.html", result, pictures)
         write_json(folder / "analysis.json", result)
     return result
@@ -145,7 +145,18 @@ def _label_kind(labels: str | None) -> str | None:
     return labels if labels in (None, "folder") else "file"
 
 
-def _files(request: AnalyseRequest, notes: list[str]) -> tuple[list[FaceFile], PairList | None]:
+def _subject(request: AnalyseRequest, student: Model) -> Subject:
+    """What the diagnosis is about."""
+    details, word = student.details, request.preprocess
+    try:
+        bits = str(LayerBits.parse(details.plan["bits"])) if details else None
+    except (KeyError, UsageError):  # a plan is whatever the file says
+        bits = None
+    trained = details is not None and details.card.get("method") == "qat"
+    return Subject(str(request.teacher), str(request.student), str(request.images), bits, trained, word)
+
+
+def _files(request: AnalyseRequest) -> tuple[list[FaceFile], PairList | None]:
     """The faces, and the pairs where a list names some."""
     listed = listed_pairs(request.pairs, request.images)[0].pairs if request.pairs else None
     if listed and not request.image_list and not request.labels:

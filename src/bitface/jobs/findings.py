@@ -11,16 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bitface.analysis import angular, classes, flips
-from bitface.analysis.conditions import NAMES, conditions, shared
+from bitface.analysis import angular, classes
+from bitface.analysis.conditions import conditions
 from bitface.analysis.distributions import distributions
 from bitface.analysis.layers import Layers, compare_layers
 from bitface.analysis.maps import MOST_MAPPED, maps, neighbourhoods
 from bitface.data.faces import FaceFile, choose, load_faces
 from bitface.errors import BitfaceError
 from bitface.evaluation import unit_rows
-from bitface.evaluation.health import degenerate
-from bitface.evaluation.pairs import PairList
 from bitface.graph import passes
 from bitface.jobs.embed import embed
 from bitface.jobs.steps import Steps
@@ -28,7 +26,6 @@ from bitface.runtime import Embedder, Model
 
 _LAYER_FACES = 64
 _LAYER_BATCH = 8
-SHOWN_PAIRS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +76,6 @@ def embedded(
         raise BitfaceError(f"{int(good.sum())} of {len(files)} faces are embedded by both models; give at least two")
     if not good.all():
         notes.append(f"{int((~good).sum())} of {len(files)} faces aren't embedded by both models and are left out")
-    for name, rows in ((teacher.model.path.name, first.values), (student.model.path.name, second.values)):
-        notes += [f"{name}: {text}" for text in degenerate(rows[good])]
     kept = [file for file, one in zip(files, good, strict=True) if one]
     people, who = np.unique(np.array(names)[good], return_inverse=True) if names else (np.array([]), None)
     pixels = np.array([_pixels(file) for file in kept], np.float64)[:, None]
@@ -217,6 +212,7 @@ def layers(
 
 
 def mapped(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[str]) -> dict[str, Any]:
+    """Both maps, and how much of the neighbourhoods is kept."""
     drawn = maps(*found.unit, who, seed)
     if len(drawn.rows) < len(who):
         notes.append(f"the maps show {len(drawn.rows)} of {len(who):,} faces (at most {MOST_MAPPED:,})")
@@ -232,66 +228,3 @@ def mapped(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[s
         },
         "neighbourhoods": asdict(kept) if kept else None,
     }
-
-
-def flipped(found: Embedded, listed: PairList | None, student: Model, notes: list[str]) -> dict[str, Any]:
-    """The pairs whose decision flipped, and what their faces share."""
-    nothing: dict[str, Any] = {"flips": None, "conditions": []}
-    pairs = _pairs(found, listed, notes)
-    if pairs is None:
-        notes.append("no pairs and no labels: decisions that flipped aren't looked for")
-        return nothing
-    stored = {one["far"]: float(one["threshold"]) for one in student.details.thresholds} if student.details else {}
-    wanted = sorted(stored) or list(flips.FARS)
-    try:
-        before, after = (flips.thresholds(unit, pairs, wanted) for unit in found.unit)
-    except BitfaceError as error:
-        notes.append(f"decisions that flipped aren't looked for: {error}")
-        return nothing
-    if not before:
-        notes.append("decisions that flipped aren't looked for: too few impostor pairs for a threshold")
-        return nothing
-    points = [
-        flips.flips(*found.unit, pairs, far, (before[far], stored.get(far, after[far])))
-        for far in sorted(before)[:2]
-    ]  # fmt: skip
-    strictest = points[0]
-    return {
-        "flips": {
-            "pairs": "list" if listed else "all pairs",
-            "points": [
-                {
-                    **{key: value for key, value in vars(one).items() if key not in ("worst", "faces")},
-                    "own": one.far in stored,
-                }
-                for one in points
-            ],
-            "worst": [
-                {**asdict(one), "left": found.files[one.left].relative, "right": found.files[one.right].relative}
-                for one in strictest.worst
-            ],
-        },
-        "conditions": [asdict(one) for one in shared([*NAMES, "pixels"], found.conditions, strictest.faces)],
-    }
-
-
-def _pairs(found: Embedded, listed: PairList | None, notes: list[str]) -> flips.Pairs | None:
-    """The pairs to decide on, as rows of the embedded faces."""
-    if listed is None:
-        return None if found.who is None else flips.Pairs(labels=found.who)
-    places = {file.relative: row for row, file in enumerate(found.files)}
-    rows = np.array([places.get(path, -1) for path in listed.paths])
-    left, right = rows[listed.left], rows[listed.right]
-    there = (left >= 0) & (right >= 0)
-    if not there.any():
-        raise BitfaceError("no pair of --pairs has both of its images among the faces; leave out --image-list")
-    if not there.all():
-        notes.append(f"{int((~there).sum()):,} of {len(there):,} pairs have an image that isn't among the faces")
-    return flips.Pairs(left[there], right[there], listed.same[there])
-
-
-def pictures(files: list[FaceFile], found: dict[str, Any] | None) -> dict[str, np.ndarray]:
-    """The crops of the pairs that are shown, by path."""
-    shown = {path for one in (found["worst"][:SHOWN_PAIRS] if found else []) for path in (one["left"], one["right"])}
-    loaded = load_faces([file for file in files if file.relative in shown])
-    return {file.relative: image for file, image in zip(loaded.files, loaded.images, strict=True)}

@@ -13,7 +13,7 @@ from bitface.files import write_bytes
 from bitface.report import angles, format, page
 
 _WORST_RANGES = 6
-_SHOWN_PAIRS = 24
+SHOWN_PAIRS = 24
 
 
 def render(analysis: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | None = None) -> str:
@@ -127,7 +127,7 @@ def _outlines(found: Mapping[str, Any], word: str) -> list[tuple[str, str, angle
 
 
 def _worst(flips: Mapping[str, Any] | None, pictures: Mapping[str, np.ndarray] | None) -> list[dict[str, Any]]:
-    rows = flips["worst"][:_SHOWN_PAIRS] if flips else []
+    rows = flips["worst"][:SHOWN_PAIRS] if flips else []
     uris = {path: _uri(image) for path, image in (pictures or {}).items()}
     return [{**row, "images": [uris[one] for one in (row["left"], row["right"]) if one in uris]} for row in rows]
 
