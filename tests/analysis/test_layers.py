@@ -103,6 +103,34 @@ def test_figures_match_hooks(module: type[nn.Module]) -> None:
         assert point.bits == getattr(student.get_submodule(point.name), "bits", None)
 
 
+class Heads(nn.Module):
+    """A view that two layers read is quantized itself; 8 x 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
+        self.one, self.other = nn.Linear(64, 6), nn.Linear(64, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.flatten(self.stem(x), 1)
+        return self.one(x) + self.other(x)
+
+
+def test_a_view_that_is_quantized() -> None:
+    teacher, images = network(Heads(), 8), faces(24, 8)
+    student = student_of(teacher, images)
+    found = compare_layers(passes.fold(teacher.graph), student, batches_of(teacher, images))
+    assert {one.name for one in found.ranges} >= {point.name for point in found.points if point.kind == "quantizer"}
+    assert min(point.snr for point in found.points) > 25
+
+
+def test_a_network_that_breaks_is_refused(teacher: Network, images: np.ndarray) -> None:
+    graph = passes.fold(teacher.graph)
+    inputs = next(batches_of(teacher, images, 24)())[0]
+    with pytest.raises(BitfaceError, match="NaN"):
+        compare_layers(graph, graph, lambda: iter([(inputs, inputs * torch.inf)]))
+
+
 def outputs(graph: torch.fx.GraphModule, inputs: Tensor) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     handles = [

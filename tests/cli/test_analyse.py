@@ -122,11 +122,13 @@ def test_pairs_of_a_list_at_the_artifacts_own_threshold(
     model = tmp_path / "model.bitface"
     stored = artifact.read(quantized / "model.bitface")
     # Nothing reaches this threshold: every genuine pair that the teacher accepts is lost.
-    artifact.write(model, replace(stored, thresholds=[{"far": 0.5, "threshold": 1.0}]))
+    own = {"far": 0.5, "threshold": 1.0}
+    artifact.write(model, replace(stored, thresholds=[own, {**own, "far": 0.4, "flip": True}]))
     code, out, err = bitface(
         "analyse", net, model, "--images", few, "--pairs", pairs, "--out", tmp_path / "out", "--faces"
     )
     assert code == 0, err
+    assert "with --flip" in err
     result = content(tmp_path / "out")
     (point,) = result["flips"]["points"]
     assert (point["far"], point["student"], point["own"]) == (0.5, 1.0, True)

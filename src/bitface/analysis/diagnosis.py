@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from bitface.analysis.layers import IMAGE, QUANTIZER, Layers, Point
 from bitface.analysis.ranges import Range
 
-# Mean A-QE in degrees. Below the first hardly a decision changes; above the second the student is another network.
+# Degrees by which faces turn against their class: below, hardly a decision changes.
 _CLOSE = 10.0
-_LOST = 60.0
 # A quantizer clips too much where clipping is most of its error, and the noise it adds is a tenth of the embedding's.
 _SHARE_OF_END = 0.1
 _LEAST_NOISE = 1e-4
@@ -41,35 +40,51 @@ class Subject:
     preprocess: str | None = None
 
 
+@dataclass(frozen=True)
+class Angles:
+    """What is known of the angles, in degrees, all means.
+
+    Attributes:
+        plain: `AngularErrors.means`; rotated: the same without the rotation of all faces together, where that is meant.
+        within: angles of faces to the centre of their class, teacher's and student's; None: nobody knows the classes.
+    """
+
+    plain: Mapping[str, float]
+    rotated: Mapping[str, float] | None = None
+    within: tuple[float, float] | None = None
+
+    @property
+    def harm(self) -> float:
+        """What of the angles can harm: against the class where there is one, else of the face."""
+        best = self.rotated or self.plain
+        return best.get("individual vector", best["face"])
+
+
 def diagnose_student(
-    subject: Subject,
-    turned: float,
-    layers: Layers | None,
-    better_preprocess: str | None = None,
-    errors: Mapping[str, float] | None = None,
+    subject: Subject, angles: Angles, layers: Layers | None, better_preprocess: str | None = None
 ) -> Diagnosis:
     """The sentences and the command.
 
     Args:
-        turned: mean A-QE, degrees.
         better_preprocess: under which the faces say the network works better than under the student's own.
-        errors: `AngularErrors.means`, where classes are known.
     """
-    sentences = [_how_much(turned)]
+    sentences = _turns(angles)
     if better_preprocess:
         sentences.append(f"The student's preprocessing doesn't fit these faces: {better_preprocess} does.")
-        return Diagnosis((*sentences, *_parts(errors)), _quantize(subject, "--preprocess", better_preprocess))
+        return Diagnosis(tuple(sentences), _quantize(subject, "--preprocess", better_preprocess))
     start = layers.start if layers else None
     clipping = worst_clipped(layers) if layers else None
     if layers:
         sentences.append(_where(start, layers))
+        if subject.trained:
+            sentences.append("A trained student's layers may differ from its teacher's without harm.")
     if clipping:
         sentences.append(
             f"The range of {clipping.tensor} saturates: {clipping.clipped:.2%} of its values are clipped (it holds "
             f"{clipping.low:.3g} to {clipping.high:.3g}, there were {clipping.seen_low:.3g} to "
             f"{clipping.seen_high:.3g})."
         )
-    return Diagnosis((*sentences, *_parts(errors)), _next(subject, turned, start, clipping))
+    return Diagnosis(tuple(sentences), _next(subject, angles.harm, start, clipping))
 
 
 def worst_clipped(layers: Layers) -> Range | None:
@@ -88,12 +103,19 @@ def _noise(snr: float) -> float:
     return 10 ** (-snr / 10)
 
 
-def _how_much(turned: float) -> str:
-    if turned < _CLOSE:
-        return f"Quantization turns a face by {turned:.1f} degrees on average: the student follows its teacher closely."
-    if turned < _LOST:
-        return f"Quantization turns a face by {turned:.1f} degrees on average."
-    return f"Quantization turns a face by {turned:.1f} degrees on average: little of the teacher is left."
+def _turns(angles: Angles) -> list[str]:
+    """How far faces turn, and how much of it can harm."""
+    plain = angles.plain
+    rest = f", by {angles.rotated['face']:.1f} without the rotation of all faces together" if angles.rotated else ""
+    close = ": the student follows its teacher closely" if angles.harm < _CLOSE else ""
+    found = [f"Quantization turns a face by {plain['face']:.1f} degrees on average{rest}{close}."]
+    if angles.within and "class" in plain:
+        found.append(
+            f"Its class turns by {plain['class']:.1f} degrees, which harms nobody; against its class a face turns by "
+            f"{plain['individual vector']:.1f}. Faces lie {angles.within[0]:.1f} degrees from the centre of their "
+            f"class in the teacher, {angles.within[1]:.1f} in the student."
+        )
+    return found
 
 
 def _where(start: Point | None, layers: Layers) -> str:
@@ -120,18 +142,9 @@ def _title(point: Point) -> str:
     return f"the {'quantizer' if point.kind == QUANTIZER else 'weights of' if weights else 'layer'} {point.name}{bits}"
 
 
-def _parts(errors: Mapping[str, float] | None) -> list[str]:
-    if not errors or "class" not in errors:
-        return []
-    return [
-        f"Of the {errors['face']:.1f} degrees by which a face turns, its class turns by {errors['class']:.1f}, which "
-        f"harms nobody; against its class it turns by {errors['individual vector']:.1f}."
-    ]
-
-
-def _next(subject: Subject, turned: float, start: Point | None, clipping: Range | None) -> str:
+def _next(subject: Subject, harm: float, start: Point | None, clipping: Range | None) -> str:
     """The command that deals with the first cause; where nothing is wrong, the one that proves it."""
-    if turned < _CLOSE:
+    if harm < _CLOSE:
         return shlex.join(
             ["bitface", "evaluate", subject.student, "--against", subject.teacher, "--pairs", "PAIRS", "--root", "DIR"]
         )

@@ -94,7 +94,7 @@ def compare_layers(
         progress: is told how many faces are done.
 
     Raises:
-        BitfaceError: the graphs have no tensor in common, or not in the same order.
+        BitfaceError: the graphs have no tensor in common, or not in the same order; or one holds NaN or infinity.
     """
     names = _common(teacher, student)
     tallies: dict[str, _Tally] = {}
@@ -134,6 +134,8 @@ class _Tally:
     def add(self, x: Tensor, y: Tensor) -> None:
         x, y = (value.transpose(0, 1).flatten(1).double() for value in (x, y))
         sums = torch.stack([(x * x).sum(1), (y * y).sum(1), (x * y).sum(1)])
+        if not torch.isfinite(sums).all():
+            raise BitfaceError("a tensor holds NaN or infinity")
         self.sums = sums if self.sums is None else self.sums + sums
 
     def scales(self) -> Tensor:
@@ -196,7 +198,7 @@ def _side_by_side(
             expected = next(x for other, x, _ in ahead if _name(other) == name)
             if readers.get(name):
                 held[name] = expected
-            if not isinstance(module, _VIEWS):
+            if name in held or not isinstance(module, _VIEWS):
                 yield node, expected, value, inputs
 
 
@@ -231,13 +233,12 @@ def _walk(graph: GraphModule, images: Tensor) -> Iterator[tuple[Node, Tensor, li
 
 def _points(student: GraphModule, tallies: dict[str, _Tally], given: dict[str, _Tally]) -> list[Point]:
     """The tallies as figures."""
-    end = _name(student.graph.output_node().all_input_nodes[0])
+    nodes = [node for node in student.graph.nodes if node.op != "output" and _name(node) in tallies]
+    end = _name(nodes[-1])
     noises: dict[str, float] = {}
     found = []
-    for node in student.graph.nodes:
+    for node in nodes:
         name, module = _name(node), passes.module_of(student, node)
-        if name not in tallies:
-            continue
         noises[name], cosine = tallies[name].noise(per_channel=name != end)
         inherited = noises[name]
         if isinstance(module, QuantizeDequantize):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import bitface
-from bitface.analysis.diagnosis import Subject, diagnose_student
+from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data.faces import FaceFile, find_images, load_faces
 from bitface.data.labels import names_of
@@ -112,9 +112,7 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     clock.lap("maps")
     decisions = flipped.decisions(found, listed, student.embedder.model, notes)
     clock.lap("pairs")
-    means = parts["errors"]["as embedded"]
-    subject = _subject(request, student.embedder.model)
-    diagnosis = diagnose_student(subject, means["face"], layers, better, means if word == "class" else None)
+    diagnosis = diagnose_student(_subject(request, student.embedder.model), _known(parts), layers, better)
     parts["faces"] |= {"images": len(files), "labels": _label_kind(request.labels)}
     result = {
         "bitface": bitface.__version__,
@@ -143,6 +141,13 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
 
 def _label_kind(labels: str | None) -> str | None:
     return labels if labels in (None, "folder") else "file"
+
+
+def _known(parts: dict[str, Any]) -> Angles:
+    """The angles as the diagnosis needs them; pseudo-classes aren't known ones."""
+    plain, rotated = parts["errors"].values()
+    within = parts["angles"].get("within-class")
+    return Angles(plain, rotated, (within["teacher"]["mean"], within["student"]["mean"]) if within else None)
 
 
 def _subject(request: AnalyseRequest, student: Model) -> Subject:
