@@ -37,7 +37,7 @@ QUANTIZER = Point("conv_a8", "quantizer", 8, 4, 30, 0.7, 9)
         (layers(QUANTIZER, RANGE), ("quantizer conv_a8", "range of conv saturates", "10.00%"), "--observer minmax"),
         (layers(QUANTIZER, replace(RANGE, clip_noise=0.01)), ("quantizer conv_a8",), "--bits w4a8"),
         (layers(replace(QUANTIZER, name="conv", kind="IntegerConv", bits=4)), ("weights of conv (4 bits)",), "w8a4"),
-        (layers(None), ("No single layer", "conv_a8"), "--method qat"),
+        (layers(None), ("No single layer", "below 10 dB at the weights of fc"), "--method qat"),
         (layers(replace(IMAGE, snr=2, rise=9)), ("the image itself",), "inspect net.onnx"),
         (None, ("30.0 degrees",), "--method qat"),
     ],
@@ -73,10 +73,12 @@ def test_a_trained_student_isnt_sent_to_training_again() -> None:
 def test_class_and_individual_error_are_told_apart() -> None:
     means = {"face": 80.0, "class": 79.5, "individual": 0.5, "individual vector": 60.0}
     rotated = {**means, "face": 7.0, "individual vector": 6.5}
-    diagnosis = diagnose_student(SUBJECT, Angles(means, rotated, (31.0, 32.5)), layers(None))
+    diagnosis = diagnose_student(SUBJECT, Angles(means, rotated, (31.0, 32.5), (89.0, 88.7)), layers(None))
     text = " ".join(diagnosis.sentences)
-    for figure in ("80.0", "7.0 without", "79.5", "60.0", "31.0", "32.5", "closely"):
+    for figure in ("80.0", "7.0 without", "79.5", "60.0", "31.0", "32.5", "88.7", "keep apart", "closely"):
         assert figure in text
+    crowded = diagnose_student(SUBJECT, Angles(means, rotated, (31.0, 32.5), (89.0, 80.7)), None)
+    assert "crowd together" in " ".join(crowded.sentences)
     # A rotation of everything harms nobody, however large.
     assert diagnosis.command.startswith("bitface evaluate")
     assert "class" not in " ".join(diagnose_student(SUBJECT, turned(30), None).sentences)

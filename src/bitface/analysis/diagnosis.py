@@ -9,6 +9,9 @@ from bitface.analysis.ranges import Range
 
 # Degrees by which faces turn against their class: below, hardly a decision changes.
 _CLOSE = 10.0
+# Degrees by which the mean angle between classes may fall before it is said.
+_CROWDED = 1.0
+_LOW_DB = 10.0
 # A quantizer clips too much where clipping is most of its error, and the noise it adds is a tenth of the embedding's.
 _SHARE_OF_END = 0.1
 _LEAST_NOISE = 1e-4
@@ -46,12 +49,14 @@ class Angles:
 
     Attributes:
         plain: `AngularErrors.means`; rotated: the same without the rotation of all faces together, where that is meant.
-        within: angles of faces to the centre of their class, teacher's and student's; None: nobody knows the classes.
+        within, between: angles of faces to the centre of their class, and between centres, teacher's and student's;
+            None: nobody knows the classes, or there are too few.
     """
 
     plain: Mapping[str, float]
     rotated: Mapping[str, float] | None = None
     within: tuple[float, float] | None = None
+    between: tuple[float, float] | None = None
 
     @property
     def harm(self) -> float:
@@ -111,9 +116,19 @@ def _turns(angles: Angles) -> list[str]:
     found = [f"Quantization turns a face by {plain['face']:.1f} degrees on average{rest}{close}."]
     if angles.within and "class" in plain:
         found.append(
-            f"Its class turns by {plain['class']:.1f} degrees, which harms nobody; against its class a face turns by "
+            f"Its class turns by {plain['class']:.1f} degrees as a whole; against its class a face turns by "
             f"{plain['individual vector']:.1f}. Faces lie {angles.within[0]:.1f} degrees from the centre of their "
             f"class in the teacher, {angles.within[1]:.1f} in the student."
+        )
+    if angles.between:
+        before, after = angles.between
+        crowd = (
+            "classes crowd together"
+            if after < before - _CROWDED
+            else "classes keep apart, so that their turn is no harm"
+        )
+        found.append(
+            f"Between centres there are {before:.1f} degrees in the teacher, {after:.1f} in the student: {crowd}."
         )
     return found
 
@@ -121,10 +136,11 @@ def _turns(angles: Angles) -> list[str]:
 def _where(start: Point | None, layers: Layers) -> str:
     end = layers.points[-1]
     if start is None:
-        largest = max(layers.points, key=lambda point: point.rise)
+        low = next((point for point in layers.points if point.snr < _LOW_DB), None)
+        first = f" It falls below {_LOW_DB:.0f} dB at {_title(low)} first." if low else ""
         return (
             f"No single layer starts the damage: noise adds up along the network, to {end.snr:.1f} dB of signal over "
-            f"noise at the embedding; {_title(largest)} adds most of it at once."
+            f"noise at the embedding.{first}"
         )
     before = "no noise" if start.before >= 100 else f"{start.before:.1f} dB"
     return (

@@ -145,9 +145,12 @@ def _label_kind(labels: str | None) -> str | None:
 
 def _known(parts: dict[str, Any]) -> Angles:
     """The angles as the diagnosis needs them; pseudo-classes aren't known ones."""
+    within, between = (
+        (found["teacher"]["mean"], found["student"]["mean"]) if found else None
+        for found in (parts["angles"].get(f"{kind}-class") for kind in ("within", "inter"))
+    )
     plain, rotated = parts["errors"].values()
-    within = parts["angles"].get("within-class")
-    return Angles(plain, rotated, (within["teacher"]["mean"], within["student"]["mean"]) if within else None)
+    return Angles(plain, rotated, within, between)
 
 
 def _subject(request: AnalyseRequest, student: Model) -> Subject:
