@@ -97,7 +97,7 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     student = prepare(request.student, files, request.engine, request.threads)
     teacher, better, warnings = _teacher(request, student.embedder.model, files, names)
     warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
-    notes += student.notes
+    notes += [*teacher.model.network.notes, *student.notes]
     clock.lap("models")
     found = findings.embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
     for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
@@ -166,10 +166,12 @@ def _subject(request: AnalyseRequest, student: Model) -> Subject:
 
 def _files(request: AnalyseRequest) -> tuple[list[FaceFile], PairList | None]:
     """The faces, and the pairs where a list names some."""
-    listed = listed_pairs(request.pairs, request.images)[0].pairs if request.pairs else None
-    if listed and not request.image_list and not request.labels:
-        return [FaceFile(request.images, path) for path in listed.paths], listed
-    return find_images([request.images], request.image_list), listed
+    if request.pairs is None:
+        return find_images([request.images], request.image_list), None
+    protocol, root = listed_pairs(request.pairs, request.images)
+    if request.image_list or request.labels:
+        return find_images([request.images], request.image_list), protocol.pairs
+    return [FaceFile(root, path) for path in protocol.paths], protocol.pairs
 
 
 def _teacher(
