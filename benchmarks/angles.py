@@ -35,7 +35,7 @@ def image_list(folder: Path, unseen: bool) -> Path:
     return path
 
 
-def students(bits: str, only: str, out: Path, trained: Path) -> dict[str, tuple[str, Path | None]]:
+def students(bits: str, only: str, trained: Path) -> dict[str, tuple[str, Path | None]]:
     """Key → (network, artifact); None: still to be made. Trained ones are known by their folder's name."""
     names = [name for name in networks() if name.startswith("MobileFaceNet")]
     found: dict[str, tuple[str, Path | None]] = {
@@ -95,7 +95,7 @@ def main() -> None:
     options = parser.parse_args()
     path = HERE / "results" / "angles.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    wanted = students(options.bits, options.only, options.out, options.trained)
+    wanted = students(options.bits, options.only, options.trained)
     for unseen in (True, False):
         for student, (network, made) in wanted.items():
             key = f"{student} {'unseen' if unseen else 'all'}"

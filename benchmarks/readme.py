@@ -195,15 +195,17 @@ def galleries(content: dict[str, Any]) -> list[str]:
 def angles(content: dict[str, Any]) -> list[str]:
     """How far students turn faces and classes, and how wide classes lie."""
     lines = []
-    for row in content["rows"]:
+    for row in sorted(content["rows"], key=lambda row: not row["unseen"]):
         turned = row["turned back"]
         names = {"A-QE": "face", "class": "class", "individual": "individual", "individual vector": "individual vector"}
         cells = [f"{row[name]:.1f}, {turned[same]:.1f}" for name, same in names.items()]
         between, within = (
             [f"{row[f'{kind} {side}']['mean']:.1f}" for side in ("teacher", "student")] for kind in ("inter", "within")
         )
+        # A trained artifact is known by its folder, which spells out every setting.
+        student = row["key"].removesuffix(" unseen").removesuffix(" all").split("-loss-")[0]
         lines.append(
-            f"| {row['key']} | {row['faces']:,} | {' | '.join(cells)} | {' → '.join(between)} | {' → '.join(within)} "
+            f"| {student} | {row['faces']:,} | {' | '.join(cells)} | {' → '.join(between)} | {' → '.join(within)} "
             f"| {row['neighbours kept']:.1%} |"
         )
     return table(
