@@ -192,6 +192,29 @@ def galleries(content: dict[str, Any]) -> list[str]:
     )
 
 
+def angles(content: dict[str, Any]) -> list[str]:
+    """How far students turn faces and classes, and how wide classes lie."""
+    lines = []
+    for row in sorted(content["rows"], key=lambda row: not row["unseen"]):
+        turned = row["turned back"]
+        names = {"A-QE": "face", "class": "class", "individual": "individual", "individual vector": "individual vector"}
+        cells = [f"{row[name]:.1f}, {turned[same]:.1f}" for name, same in names.items()]
+        between, within = (
+            [f"{row[f'{kind} {side}']['mean']:.1f}" for side in ("teacher", "student")] for kind in ("inter", "within")
+        )
+        # A trained artifact is known by its folder, which spells out every setting.
+        student = row["key"].removesuffix(" unseen").removesuffix(" all").split("-loss-")[0]
+        lines.append(
+            f"| {student} | {row['faces']:,} | {' | '.join(cells)} | {' → '.join(between)} | {' → '.join(within)} "
+            f"| {row['neighbours kept']:.1%} |"
+        )
+    return table(
+        "| student | faces | A-QE | class | individual | individual vector | between classes | within classes "
+        "| neighbours kept |",
+        lines,
+    )
+
+
 def templates(content: dict[str, Any]) -> list[str]:
     return table(
         "| step | seconds | peak MB |",
@@ -250,6 +273,7 @@ def smaller(content: dict[str, Any]) -> list[str]:
 
 ROOT = HERE.parent
 EVALUATION = ROOT / "docs" / "evaluation.md"
+ANALYSIS = ROOT / "docs" / "analysis.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
@@ -265,6 +289,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "mixed": (EVALUATION, "mixed", mixed),
     "templates": (EVALUATION, "templates", templates),
     "identification": (EVALUATION, "identification", identification),
+    "angles": (ANALYSIS, "angles", angles),
     "galleries": (EVALUATION, "mixed", galleries),
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", post_training),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", smaller),

@@ -15,29 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, LFW, networks, save
+from common import HERE, LFW, artifact, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import all_pairs, identity_of, read_pairs
 from bitface.evaluation.thresholds import thresholds
-from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.jobs.calibrate import DEFAULT_FARS
 from bitface.jobs.embed import embed_kept, prepare
-from bitface.quant import BitPlan
-
-
-def artifact(name: str, bits: str, folder: Path) -> Path:
-    """The artifact of a network, made where it isn't there yet."""
-    path, preprocess = networks()[name]
-    made = folder / path.stem / bits
-    if not (made / "model.bitface").is_file():
-        quantize_model(
-            QuantizeRequest(
-                path, [LFW / "images"], made, BitPlan.parse(bits), image_list=LFW / "not_in_pairs.txt",
-                max_images=300, preprocess=preprocess, data_kind="real",
-            )
-        )  # fmt: skip
-    return made / "model.bitface"
 
 
 def measure(name: str, bits: str, out: Path, splits: int) -> list[dict[str, Any]]:

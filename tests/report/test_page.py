@@ -12,7 +12,7 @@ from bitface.report import render, write
 
 from .example import full, sheet, verification
 
-VOID = {"meta", "link", "img", "br", "hr", "input", "rect", "line"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "rect", "line", "polyline"}
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}\u202e\x00\ud800&amp;"
 
 

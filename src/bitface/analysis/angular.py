@@ -1,5 +1,7 @@
 """What quantization turns: whole classes, which is harmless, and single faces, which is not (Wu et al., CVPR 2020)."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
@@ -7,25 +9,99 @@ from bitface.losses.angular import angular_error, individual_error
 from bitface.losses.centers import class_means
 
 
-def angular_errors(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The mean angles by which quantization turns faces, their classes, and faces against their class.
+@dataclass(frozen=True, eq=False)
+class AngularErrors:
+    """Angles between a teacher's and a student's embeddings of the same faces, in degrees.
+
+    Attributes:
+        face: A-QE of each face, `[N]` (equation 6).
+        per_class: A-QE of each class centre, `[C]` (equation 9): the class error.
+        scalar: individual error of each face as the paper has it, |A-QE of the face - A-QE of its centre| (equation
+            12): 0 where both turn by as much, even if elsewhere.
+        vector: the angle that is left of each face's error once the smallest rotation that brings its teacher's
+            centre onto its student's is undone. A rotation about the centre itself stays in it, unless the rotation of
+            all faces together was taken out before (see `without_rotation`).
+        labels: the class of each face, `[N]`.
+        alone: bool `[N]`, faces that are alone in their class, for whom class and individual error can't be told
+            apart; they count in `face` only.
+    """
+
+    face: np.ndarray
+    per_class: np.ndarray
+    scalar: np.ndarray
+    vector: np.ndarray
+    labels: np.ndarray
+    alone: np.ndarray
+
+    def means(self) -> dict[str, float]:
+        """`face`, and over the faces that aren't alone `class` (each face counting), `individual`, `individual vector`.
+
+        Only `face` where all are alone.
+        """
+        found = {"face": float(self.face.mean())}
+        shared = ~self.alone
+        if shared.any():
+            found["class"] = float(self.per_class[self.labels[shared]].mean())
+            found["individual"] = float(self.scalar[shared].mean())
+            found["individual vector"] = float(self.vector[shared].mean())
+        return found
+
+
+def dissect(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray) -> AngularErrors:
+    """The angular errors of faces and classes.
 
     Args:
-        teacher, student: embeddings of the same faces, float32 `[N, D]`.
-        labels: who is on them, 0 to C-1, int64 `[N]`; a class of one face has no individual error.
-
-    Returns:
-        Degrees: `face` (A-QE, equation 6), `class` (equation 9, each face counting), `individual` (scalar, equation
-        12), `individual vector` (the angle that is left when the class's own rotation is undone).
+        teacher, student: embeddings of the same faces, `[N, D]`, of any length but 0.
+        labels: who is on them, 0 to C-1, int64 `[N]`; each class has a face.
     """
-    f, f_q, who = torch.from_numpy(teacher), torch.from_numpy(student), torch.from_numpy(labels)
-    classes = int(who.max()) + 1
-    unit_f, unit_q = torch.nn.functional.normalize(f), torch.nn.functional.normalize(f_q)
-    c, c_q = class_means(unit_f, who, classes)[0][who], class_means(unit_q, who, classes)[0][who]
-    found = {
-        "face": angular_error(f, f_q),
-        "class": angular_error(c, c_q),
-        "individual": individual_error(f, f_q, c, c_q, "scalar"),
-        "individual vector": individual_error(f, f_q, c, c_q, "vector"),
-    }
-    return {name: float(torch.rad2deg(angles).mean()) for name, angles in found.items()}
+    # Double precision: angles of a thousandth of a degree are asked for.
+    f, f_q, who = torch.from_numpy(teacher).double(), torch.from_numpy(student).double(), torch.from_numpy(labels)
+    centers, counts = class_centers(f, who)
+    turned, _ = class_centers(f_q, who)
+    c, c_q = centers[who], turned[who]
+
+    def degrees(angles: torch.Tensor) -> np.ndarray:
+        return torch.rad2deg(angles).numpy()
+
+    return AngularErrors(
+        face=degrees(angular_error(f, f_q)),
+        per_class=degrees(angular_error(centers, turned)),
+        scalar=degrees(individual_error(f, f_q, c, c_q, "scalar")),
+        vector=degrees(individual_error(f, f_q, c, c_q, "vector")),
+        labels=labels,
+        alone=(counts[who] < 2).numpy(),
+    )
+
+
+def class_centers(rows: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of each class's embeddings, each of length 1, `[C, D]`, and the counts."""
+    return class_means(torch.nn.functional.normalize(rows), labels, int(labels.max()) + 1)
+
+
+def angular_errors(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The mean angles by which quantization turns faces, their classes, and faces against their class, in degrees.
+
+    Arguments as of `dissect`, the result as of `AngularErrors.means`.
+    """
+    return dissect(teacher, student, labels).means()
+
+
+def without_rotation(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
+    """The student's embeddings, length 1, turned as one whole so that they lie as near to the teacher's as they can.
+
+    The orthogonal matrix with the least squared distance (Schönemann 1966, Procrustes; reflections allowed). It
+    changes no similarity of two of the student's faces, so that what it takes out harms no decision.
+
+    Raises:
+        ValueError: no more faces than dimensions. Then a rotation could hide nearly every error.
+    """
+    if not rotation_is_meant(teacher):
+        raise ValueError(f"{len(teacher)} faces can't fix a rotation in {teacher.shape[1]} dimensions")
+    f, f_q = (torch.nn.functional.normalize(torch.from_numpy(rows).double()) for rows in (teacher, student))
+    left, _, right = torch.linalg.svd(f_q.T @ f)
+    return (f_q @ left @ right).numpy()
+
+
+def rotation_is_meant(rows: np.ndarray) -> bool:
+    """Whether there are enough faces for the rotation of all of them to mean something: more than dimensions."""
+    return len(rows) > rows.shape[1]

@@ -7,6 +7,7 @@ import typer
 
 import bitface
 from bitface.cli import (
+    analyse,
     assets,
     bench,
     calibrate,
@@ -55,6 +56,7 @@ app.command("prune")(prune.prune)
 app.command("distill")(distill.distill)
 app.command("compare")(compare.compare)
 app.command("evaluate")(evaluate.evaluate)
+app.command("analyse")(analyse.analyse)
 app.command("calibrate")(calibrate.calibrate)
 app.command("verify")(verify.verify)
 app.command("enroll")(galleries.enroll)

@@ -20,8 +20,12 @@ def identities(files: Sequence[FaceFile], source: str) -> np.ndarray:
     Raises:
         BitfaceError: a file without an identity, images that are in no folder, an unreadable or contradictory CSV.
     """
-    names = _by_folder(files) if source == "folder" else _by_file(files, Path(source))
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    return np.unique(names_of(files, source), return_inverse=True)[1].astype(np.int64)
+
+
+def names_of(files: Sequence[FaceFile], source: str) -> list[str]:
+    """The name of each file's identity; arguments and errors as in `identities`."""
+    return _by_folder(files) if source == "folder" else _by_file(files, Path(source))
 
 
 def _by_folder(files: Sequence[FaceFile]) -> list[str]:

@@ -4,7 +4,8 @@
 networks, and `compare` puts them all in one table; `pretrain` makes a teacher; `recipe` reads
 trainings from files; `evaluate` verifies a model on a pair
 list, beside another one where asked; `suite` puts many models to many protocols; `calibrate` finds thresholds and
-`verify` decides by them; `demo` shows the whole way on the default assets.
+`verify` decides by them; `analyse` says what a student lost, where, and what to try next; `demo` shows the whole way on
+the default assets.
 """
 
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model

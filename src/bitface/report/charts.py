@@ -87,7 +87,7 @@ def histogram(values: Sequence[float], axis: tuple[float, float], marker: float 
 
 
 def ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:
-    """Round numbers of an axis: position in per cent and text."""
+    """Round numbers on an axis: position in per cent and text."""
     step = round_step(high - low, MOST_TICKS)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -60,12 +60,16 @@ def render(report: Mapping[str, Any]) -> str:
     sections += [("speed", "Speed")] if latency else []
     sections += [("faces", "Faces")] if faces else []
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
-    page = _templates().get_template("page.html.j2")
     drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
-    text = page.render(
-        report=report, sections=sections, models=models, latency=latency, faces=faces, comparison=comparison,
-        plots=drawn,
+    return fill(
+        "page.html.j2", report=report, sections=sections, models=models, latency=latency, faces=faces,
+        comparison=comparison, plots=drawn,
     )  # fmt: skip
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template of this folder as text; what HTML can't hold or what turns the direction of writing is replaced."""
+    text = _templates().get_template(template).render(**values)
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -84,7 +88,7 @@ def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    names = "count size percent unit interval milliseconds number ratio duration date plain label"
+    names = "count size percent unit far interval milliseconds number ratio duration date plain label"
     environment.filters |= {name: getattr(format, name) for name in names.split()}
     return environment
 

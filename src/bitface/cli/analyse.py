@@ -1,0 +1,60 @@
+"""`bitface analyse`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bitface.cli.console import engine_of, output, progress, remarks
+from bitface.jobs.analyse import AnalyseRequest, analyse_student
+
+
+def analyse(
+    teacher: Annotated[Path, typer.Argument(help="The float network.")],
+    student: Annotated[Path, typer.Argument(help="What was made of it: .bitface, an exported file, or a network.")],
+    images: Annotated[Path, typer.Option(help="A folder of aligned face crops.")],
+    out: Annotated[Path, typer.Option(help="The folder to write to.")],
+    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="Who is on the images: 'folder', or a CSV file with path,label.")
+    ] = None,
+    pairs: Annotated[Path | None, typer.Option(help="A list of pairs of these images, as `evaluate` reads it.")] = None,
+    faces: Annotated[bool, typer.Option("--faces", help="Put pictures of flipped pairs into the page.")] = False,
+    preprocess: Annotated[
+        str | None, typer.Option(help="Of a teacher that doesn't say it itself (default: the student's).")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the maps, and of what is drawn where there is too much.")] = 0,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
+    ] = False,
+) -> None:
+    """Find out what a student lost against its teacher, where in the network, and what to try next.
+
+    bitface analyse net.onnx out/model.bitface --images people/ --labels folder --out analysis/
+    """
+    request = AnalyseRequest(
+        teacher, student, images, out, image_list, labels, pairs, faces, preprocess, engine_of(engine), threads, seed,
+        allow_skipped,
+    )  # fmt: skip
+    with progress() as steps:
+        result = analyse_student(request, steps)
+    remarks(result["notes"], result["warnings"])
+    table = Table("angle, mean degrees", *result["errors"])
+    for name in result["errors"]["as embedded"]:
+        cells = [f"{means[name]:.2f}" if means else "" for means in result["errors"].values()]
+        table.add_row(name, *cells)
+    output.print(table)
+    for sentence in result["diagnosis"]["sentences"]:
+        output.print(sentence, markup=False, soft_wrap=True)
+    if result["flips"]:
+        point = result["flips"]["points"][0]
+        output.print(
+            f"at FAR {point['far']:g} the student alone rejects {point['rejected']:,} genuine pairs and accepts "
+            f"{point['accepted']:,} impostor pairs; it alone is right on {point['gained']:,}",
+            soft_wrap=True,
+        )
+    output.print(f"next: {result['diagnosis']['command']}", markup=False, soft_wrap=True)
+    output.print(out / "analysis.html", markup=False, soft_wrap=True)

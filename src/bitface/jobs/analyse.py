@@ -1,0 +1,248 @@
+"""`bitface analyse`: a teacher, its student and faces in; what the student lost, where, and what to try next, out."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import bitface
+from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
+from bitface.analysis.preprocessing import best_preset, rank_presets
+from bitface.data.faces import FaceFile, find_images, load_faces
+from bitface.data.labels import names_of
+from bitface.errors import BitfaceError, UsageError
+from bitface.evaluation.health import degenerate
+from bitface.evaluation.pairs import PairList
+from bitface.files import write_json
+from bitface.jobs import findings, flipped
+from bitface.jobs.embed import prepare
+from bitface.jobs.protocols import listed_pairs
+from bitface.jobs.staging import Clock, staging
+from bitface.jobs.steps import Steps, silent
+from bitface.preprocess import parse
+from bitface.quant.plan import LayerBits
+from bitface.report import analysis as report
+from bitface.runtime import Embedder, Model, open_model
+from bitface.runtime.embedder import Engine
+from bitface.runtime.machine import describe
+
+_RANKED = 48
+
+
+@dataclass(frozen=True)
+class AnalyseRequest:
+    """What to analyse on which faces; the options of `bitface analyse`.
+
+    Attributes:
+        teacher: a float network; student: an artifact, an exported file or another float network.
+        images, image_list: the faces; with `pairs` and neither list nor labels, those of the pairs.
+        labels: see `data.labels`; None: nobody knows, and the teacher's similarities make pseudo-classes.
+        pairs: a list of pairs whose paths are below `images`; None: all pairs of labelled faces.
+        faces: puts pictures of flipped pairs into the page.
+        preprocess: of a teacher that doesn't say it itself; None: the student's.
+    """
+
+    teacher: Path
+    student: Path
+    images: Path
+    out: Path
+    image_list: Path | None = None
+    labels: str | None = None
+    pairs: Path | None = None
+    faces: bool = False
+    preprocess: str | None = None
+    engine: Engine | None = None
+    threads: int | None = None
+    seed: int = 0
+    allow_skipped: bool = False
+
+
+def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str, Any]:
+    """Writes `analysis.json` and `analysis.html` into `request.out`, together.
+
+    Returns:
+        The content of `analysis.json`, which is all that the page is drawn from:
+
+        bitface, created, title, machine, seconds, notes, warnings.
+        teacher, student: {path, name, kind, preprocess, embedding_size, fingerprint, bits, method}.
+        faces: {images, used, failed, classes, alone, labels}; `labels` is `folder`, `file` or None.
+        class_word: `class`, or `pseudo-class` where the teacher's similarities made the classes. It stands for CLASS
+            below.
+        errors: {"as embedded": MEANS, "rotation taken out": MEANS or None}, MEANS being degrees {face, CLASS,
+            individual, individual vector}, see `analysis.angular.AngularErrors.means`.
+        angles: {"errors", "errors without rotation", "inter-CLASS", "within-CLASS"}, each {name: a distribution}, see
+            `analysis.distributions`; the last two of teacher and student.
+        classes: the 20 with most individual error, [{name, faces, error, individual, teacher, student}], the last two
+            being mean angles to the centre.
+        layers: `analysis.layers.Layers.to_json`, or None.
+        map: {rows, teacher, student: [[x, y]], group: [int], title: [text]}; neighbourhoods: see `analysis.maps`, or
+            None.
+        flips: {pairs, points: [{far, teacher, student, rejected, accepted, gained, genuine, impostor, own}], worst:
+            [{left, right, same, teacher, student, damage}]} with thresholds under `teacher` and `student`, or None.
+            `own`: the student's threshold is the artifact's.
+        conditions: [{name, flipped, all, p, faces}], see `analysis.conditions`.
+        diagnosis: {sentences, command}.
+
+    Raises:
+        BitfaceError: models that can't be compared, faces or labels that can't be used; then nothing is written.
+    """
+    if request.out.exists() and not request.out.is_dir():
+        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
+    clock = Clock()
+    notes: list[str] = []
+    files, listed = _files(request)
+    notes += listed.notes if listed else ()
+    names = names_of(files, request.labels) if request.labels else None
+    student = prepare(request.student, files, request.engine, request.threads)
+    teacher, better, warnings = _teacher(request, student.embedder.model, files, names)
+    warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
+    notes += [*teacher.model.network.notes, *student.notes]
+    clock.lap("models")
+    found = findings.embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
+    for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
+        warnings += [f"{model.name}: {text}" for text in degenerate(rows)]
+    clock.lap("embedding")
+    who, word = (found.who, "class") if found.who is not None else (findings.pseudo(found, notes), "pseudo-class")
+    parts = findings.angles(found, who, word, request.seed, notes)
+    clock.lap("angles")
+    layers = findings.layers(found.files, teacher.model, student.embedder.model, request.seed, steps, notes)
+    clock.lap("layers")
+    parts |= findings.mapped(found, who, word, request.seed, notes)
+    clock.lap("maps")
+    decisions = flipped.decisions(found, listed, student.embedder.model, notes)
+    clock.lap("pairs")
+    diagnosis = diagnose_student(_subject(request, student.embedder.model), _known(parts), layers, better)
+    parts["faces"] |= {"images": len(files), "labels": _label_kind(request.labels)}
+    result = {
+        "bitface": bitface.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "title": f"{request.student.name} beside {request.teacher.name}",
+        "teacher": _facts(teacher.model),
+        "student": _facts(student.embedder.model),
+        "class_word": word,
+        "diagnosis": asdict(diagnosis),
+        **parts,
+        "layers": layers.to_json() if layers else None,
+        **decisions,
+        "notes": notes,
+        "warnings": warnings,
+        "machine": describe(),
+        "seconds": clock.seconds,
+    }
+    with staging(request.out) as folder:
+        pictures = (
+            flipped.pictures(found.files, result["flips"], student.embedder.preprocess.size) if request.faces else None
+        )
+        report.write(folder / "analysis.html", result, pictures)
+        write_json(folder / "analysis.json", result)
+    return result
+
+
+def _label_kind(labels: str | None) -> str | None:
+    return labels if labels in (None, "folder") else "file"
+
+
+def _known(parts: dict[str, Any]) -> Angles:
+    """The angles as the diagnosis needs them; pseudo-classes aren't known ones."""
+    within, between = (
+        (found["teacher"]["mean"], found["student"]["mean"]) if found else None
+        for found in (parts["angles"].get(f"{kind}-class") for kind in ("within", "inter"))
+    )
+    plain, rotated = parts["errors"].values()
+    return Angles(plain, rotated, within, between)
+
+
+def _subject(request: AnalyseRequest, student: Model) -> Subject:
+    """What the diagnosis is about."""
+    details, word = student.details, request.preprocess
+    try:
+        bits = str(LayerBits.parse(details.plan["bits"])) if details else None
+    except (KeyError, UsageError):  # a plan is whatever the file says
+        bits = None
+    trained = details is not None and details.card.get("method") == "qat"
+    return Subject(str(request.teacher), str(request.student), str(request.images), bits, trained, word)
+
+
+def _files(request: AnalyseRequest) -> tuple[list[FaceFile], PairList | None]:
+    """The faces, and the pairs where a list names some."""
+    if request.pairs is None:
+        return find_images([request.images], request.image_list), None
+    protocol, root = listed_pairs(request.pairs, request.images)
+    if request.image_list or request.labels:
+        return find_images([request.images], request.image_list), protocol.pairs
+    return [FaceFile(root, path) for path in protocol.paths], protocol.pairs
+
+
+def _teacher(
+    request: AnalyseRequest, student: Model, files: Sequence[FaceFile], names: list[str] | None
+) -> tuple[Embedder, str | None, list[str]]:
+    """The teacher, the preprocessing under which these faces say the student would do better, and warnings.
+
+    Each model is fed by its own preprocessing. A teacher that doesn't say its own has the student's.
+    """
+    model = open_model(request.teacher, request.preprocess)
+    if model.integer:
+        raise BitfaceError(
+            f"{request.teacher}: is quantized itself; TEACHER is the float network, STUDENT comes second"
+        )
+    if model.network.embedding_size != student.network.embedding_size:
+        raise BitfaceError(
+            f"{request.student}: gives embeddings of {student.network.embedding_size} numbers, {request.teacher} of "
+            f"{model.network.embedding_size}; a student has its teacher's size"
+        )
+    assert student.preprocess is not None
+    own = student.preprocess.name
+    chosen = model.preprocess.name if model.preprocess else own
+    model = model.with_preprocess(parse(chosen, model.network.size))
+    scores = rank_presets(model.network, load_faces(_sample(files, names), model.network.size).images, [own])
+    best, warning = best_preset(scores, own)
+    better = best if warning and best != own else None
+    warnings = [warning] if warning else []
+    if chosen != own and best is not None:
+        said = best_preset(scores, chosen)[1]
+        warnings += [f"of the teacher: {said}"] if said else []
+    return Embedder(model, request.engine or "openvino", request.threads), better, warnings
+
+
+def _sample(files: Sequence[FaceFile], names: list[str] | None) -> list[FaceFile]:
+    """Faces for the choice of a preprocessing: of different people where they are known."""
+    if names:
+        files = list(dict(zip(names, files, strict=True)).values())
+    return list(files[:: max(1, len(files) // _RANKED)][:_RANKED])
+
+
+def _differences(teacher: Model, student: Model) -> list[str]:
+    """Warnings where the two aren't what they should be to each other."""
+    assert teacher.preprocess is not None
+    assert student.preprocess is not None
+    found = []
+    if teacher.preprocess != student.preprocess:
+        found.append(
+            f"the teacher reads {teacher.preprocess.name} images of {_size(teacher)}, the student "
+            f"{student.preprocess.name} of {_size(student)}; each is given its own"
+        )
+    made_from = student.details.teacher.get("fingerprint") if student.details else None
+    # A fingerprint holds the preprocessing; it alone doesn't make another network.
+    if made_from and made_from != teacher.network.with_preprocess(student.preprocess).fingerprint():
+        found.append(f"{student.path.name} was made from another network than {teacher.path.name}")
+    return found
+
+
+def _size(model: Model) -> str:
+    height, width = model.network.size
+    return f"{width}x{height}"
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    details = model.details
+    return {
+        "path": str(model.path),
+        "name": model.network.name,
+        "kind": model.kind,
+        "preprocess": model.preprocess.name if model.preprocess else None,
+        "embedding_size": model.network.embedding_size,
+        "fingerprint": model.network.fingerprint(),
+        "bits": details.plan.get("bits") if details else None,
+        "method": details.card.get("method") if details else None,
+    }
