@@ -47,13 +47,13 @@ class Reconstruction:
         memory: bytes that the tensors between two units may take; fewer faces are used where they would take more.
     """
 
-    steps: int = 1000
+    steps: int = 200
     batch: int = 32
     drop: bool = True
     weighted: bool = True
-    tuning: int = 300
-    rate: float = 1e-2
-    scale_rate: float = 1e-3
+    tuning: int = 800
+    rate: float = 5e-2
+    scale_rate: float = 5e-3
     decided: float = 1.0
     layers: int = 3
     memory: int = 3 << 30
@@ -63,7 +63,7 @@ class Reconstruction:
 # What `bitface quantize --effort` takes.
 EFFORTS: dict[str, Reconstruction | None] = {
     "fast": None,
-    "balanced": Reconstruction(steps=200, tuning=150, rate=5e-2),
+    "balanced": Reconstruction(steps=50, tuning=200),
     "max": Reconstruction(),
 }
 
@@ -107,7 +107,9 @@ class _Work:
         self.student, self.teacher, self.settings, self.told = student, teacher, settings, told
         self.units = units_of(student.graph, settings.layers)
         self.random = torch.Generator().manual_seed(settings.seed)
-        self.half = has_bf16() and all(q.bits < 8 for q in student.activation_quantizers.values())
+        # What bf16 rounds away is much beside 8 bits, and little beside fewer.
+        narrow = any(layer.weight_quantizer.bits < 8 for layer in student.quantized_layers().values())
+        self.half = has_bf16() and narrow
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.done, self.total = 0, len(self.units) * settings.steps + settings.tuning
 
@@ -122,7 +124,7 @@ class _Work:
         target = _outputs(part(self.teacher, self.units[-1].source, self.units[-1].result), plain)
         self._rebuild(self.units[-1], plain, quantized, target, None)
         if self.settings.tuning:
-            self._tune(target)
+            self._tune()
 
     def _affordable(self) -> int:
         """How many faces fit into the memory: three tensors live between two units, in half precision."""
@@ -191,8 +193,8 @@ class _Work:
         share = (step / self.settings.steps - 0.2) / 0.8
         return sum((q.undecided(20 - 18 * share) for q in roundings), torch.zeros(())) if share > 0 else 0.0
 
-    def _tune(self, target: Tensor) -> None:
-        """All scales and biases together, towards the direction of the teacher's embeddings."""
+    def _tune(self) -> None:
+        """All scales and biases together, towards the directions of the teacher's embeddings; mirrored faces, too."""
         settings = self.settings
         run = fused(self.student.graph)
         scales = [p for q in _quantizers(run) for p in q.parameters() if p.requires_grad]
@@ -200,12 +202,14 @@ class _Work:
         optimizer = torch.optim.Adam(parameters, lr=settings.scale_rate)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _falling(settings.tuning))
         error_of = _Direction()
-        for _ in range(settings.tuning):
-            chosen = torch.randint(len(target), (settings.batch,), generator=self.random)
+        sides = [self.images, self.images.flip(3)]
+        targets = [_outputs(self.teacher, side) for side in sides]
+        for step in range(settings.tuning):
+            chosen = torch.randint(len(self.images), (settings.batch,), generator=self.random)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-                y = run(self.images[chosen])
+                y = run(sides[step % 2][chosen])
             optimizer.zero_grad(set_to_none=True)
-            error_of(y.float(), target[chosen].float()).backward()
+            error_of(y.float(), targets[step % 2][chosen]).backward()
             optimizer.step()
             schedule.step()
             self._advance()
