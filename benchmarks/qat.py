@@ -160,6 +160,8 @@ def chosen(run: Run) -> recipe.Recipe:
     if changes.pop("post_training", False):
         return replace(made, method=None)
     training = {key: changes.pop(key) for key in list(changes) if key in _SETTINGS}
+    if "epochs" in training:
+        training["min_steps"] = 0  # so many, however few steps that is
     method = replace(made.method, training=replace(made.method.training, **training), **changes)
     return replace(made, method=method).seeded(run.seed)
 
