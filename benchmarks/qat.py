@@ -30,6 +30,7 @@ from bitface.data.faces import FaceFile
 from bitface.data.synthetic import write_faces
 from bitface.evaluation import read_pairs
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
+from bitface.quant.reconstruct import effort
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.machine import describe
 from bitface.train import Training
@@ -42,8 +43,8 @@ _SETTINGS = [item.name for item in fields(Training)]
 class Run:
     """A recipe on a network.
 
-    `changes` are settings of the training, quantizers, `post_training`, or a number of `synthetic` faces beside the
-    real ones. `faces` is a source of `bitface quantize --images`, `real` or `noise`.
+    `changes` are settings of the training, quantizers, `post_training`, the `effort` that a training begins with, or
+    a number of `synthetic` faces beside the real ones. `faces` is a source of `bitface quantize --images`, `real` or `noise`.
     """
 
     network: str
@@ -113,6 +114,7 @@ def ablation() -> list[Run]:
         (("views", "strong"), ("mix", 0.5)),
         (("loss", {"feature": {"form": "cosine"}, "relational": 1.0}),),
         (("synthetic", 5000), ("epochs", 1.5)),  # as many steps
+        (("effort", "max"),),  # begins with rebuilt blocks
     ]
     return [Run(RELU6, "best-w4a4", changes=tuple({"epochs": 3, **dict(part)}.items())) for part in parts]
 
@@ -157,6 +159,9 @@ def chosen(run: Run) -> recipe.Recipe:
     changes = dict(run.changes)
     if synthetic := changes.pop("synthetic", 0):
         made = replace(made, images=(Path(f"synthetic:{synthetic}"),))
+    if word := changes.pop("effort", None):
+        rebuilt = replace(made.calibration, reconstruction=effort(word))
+        made = replace(made, method=replace(made.method, calibration=rebuilt))
     if changes.pop("post_training", False):
         return replace(made, method=None)
     training = {key: changes.pop(key) for key in list(changes) if key in _SETTINGS}

@@ -6,7 +6,8 @@ import pytest
 
 from bitface.errors import UsageError
 from bitface.jobs import recipe
-from bitface.quant import BitPlan
+from bitface.quant import BitPlan, Calibration
+from bitface.quant.reconstruct import EFFORTS
 
 
 @pytest.mark.parametrize("name", recipe.names())
@@ -35,6 +36,8 @@ def test_there_is_a_best_one_for_all_bits() -> None:
         ("training: {loss: {feature: {form: msee}}}", "did you mean 'mse'"),
         ("calibration: {observer: best}", "unknown observer 'best'"),
         ("calibration: {bias: true}", "unknown key 'bias'"),
+        ("calibration: {effort: mux}", "unknown effort 'mux'; did you mean 'max'"),
+        ("calibration: {reconstruction: {steps: 3}}", "unknown key 'reconstruction'"),
         ("weights: lqs", "did you mean 'lsq'"),
         ("weights: pact", "dorefa"),
         ("share: 2", "'share' of the recipe is 2"),
@@ -53,6 +56,16 @@ def test_refused(text: str, message: str, tmp_path: Path) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
         recipe.read(path)
+
+
+def test_a_training_may_begin_with_rebuilt_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("calibration: {effort: balanced, observer: minmax}")
+    read = recipe.read(path)
+    assert isinstance(read, recipe.Recipe)
+    assert read.calibration == Calibration("minmax", reconstruction=EFFORTS["balanced"])
+    assert read.method
+    assert read.method.calibration == read.calibration
 
 
 def test_unknown_names() -> None:

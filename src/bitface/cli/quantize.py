@@ -19,12 +19,11 @@ from bitface.cli.options import (
     ResumeOption,
     SkipOption,
 )
-from bitface.errors import UsageError, nearest
+from bitface.errors import UsageError
 from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
 from bitface.jobs.quantize import by_recipe
-from bitface.quant import BitPlan, Calibration
+from bitface.quant import BitPlan, Calibration, reconstruct
 from bitface.quant.observers import OBSERVERS
-from bitface.quant.reconstruct import EFFORTS
 
 
 def quantize(
@@ -72,15 +71,12 @@ def quantize(
     """
     if method not in ("ptq", "qat"):
         raise UsageError(f"unknown method '{method}': use ptq or qat")
-    if effort and effort not in EFFORTS:
-        raise UsageError(f"unknown effort '{effort}'{nearest(effort, EFFORTS)} (there are {', '.join(EFFORTS)})")
     if effort and method == "qat":
         raise UsageError("--effort is for --method ptq; a training takes --epochs or --minutes")
     if observer not in OBSERVERS:
         raise UsageError(f"unknown observer '{observer}': use one of {', '.join(OBSERVERS)}")
     plan = BitPlan.parse(bits).with_edges(first, last)
-    reconstruction = EFFORTS[effort or "fast"]
-    reconstruction = replace(reconstruction, seed=seed) if reconstruction else None
+    reconstruction = reconstruct.effort(effort or "fast", seed)
     request = QuantizeRequest(
         model, images, out, plan, image_list, max_images, preprocess, seed, allow_skipped,
         calibration=Calibration(observer, equalization, bias_correction, reconstruction=reconstruction),

@@ -14,6 +14,7 @@ from bitface.jobs.training import settings
 from bitface.prune import Pruning
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.observers import OBSERVERS
+from bitface.quant.reconstruct import effort
 from bitface.train import Training
 
 Request = PruneRequest | DistillRequest | QuantizeRequest
@@ -58,8 +59,11 @@ def _quantize(options: dict[str, Any], common: dict[str, Any], base: Path) -> Re
     kept = {key: options[key] for key in ("observer", "equalization", "bias_correction") if key in options}
     if kept.get("observer", "mse") not in OBSERVERS:
         raise UsageError(f"unknown observer '{kept['observer']}': use one of {', '.join(OBSERVERS)}")
-    request = QuantizeRequest(**common, plan=plan, calibration=Calibration(**kept))
+    rebuilt = effort(options.get("effort", "fast"), common["seed"])
+    request = QuantizeRequest(**common, plan=plan, calibration=Calibration(**kept, reconstruction=rebuilt))
     if method == "qat":
+        if rebuilt:
+            raise UsageError("'effort' of 'quantize' is for 'method: ptq'")
         return by_recipe(request, _recipe(options.get("recipe"), base), options.get("epochs"))
     for key in ("recipe", "epochs", "minutes"):
         if key in options:
@@ -83,7 +87,8 @@ STEPS: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any], dict[str, Any],
     "quantize": (
         {
             "bits": (str, dict), "first": str, "last": str, "method": str, "recipe": str, "epochs": _NUMBER,
-            "minutes": _NUMBER, "max_images": int, "observer": str, "equalization": bool, "bias_correction": bool,
+            "minutes": _NUMBER, "max_images": int, "effort": str, "observer": str, "equalization": bool,
+            "bias_correction": bool,
         },
         _quantize,
     ),

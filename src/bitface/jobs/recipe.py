@@ -16,6 +16,7 @@ from bitface.quant import BitPlan, Calibration
 from bitface.quant.learn import check_method
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import FLOAT
+from bitface.quant.reconstruct import effort
 from bitface.train import Method, Training
 
 FOLDER = Path(bitface.__file__).with_name("recipes")
@@ -192,13 +193,15 @@ _RANGES = (("share", 1e-6, 1), ("minutes", 1e-3, 1e6), ("max_images", 1, 10**9),
 
 
 def _calibration(value: Any) -> Calibration:
-    values = _mapping(value or {}, "'calibration'", [item.name for item in fields(Calibration)])
+    known = [item.name for item in fields(Calibration) if item.name != "reconstruction"]
+    values = _mapping(value or {}, "'calibration'", [*known, "effort"])
     if values.get("observer", "mse") not in OBSERVERS:
         raise UsageError(f"unknown observer '{values['observer']}': use one of {', '.join(OBSERVERS)}")
     for key, kind in (("equalization", bool), ("bias_correction", bool), ("bias_images", int), ("batch", int)):
         if key in values and (type(values[key]) is not kind or (kind is int and values[key] < 1)):
             raise UsageError(f"'{key}' of the calibration can't be {values[key]!r}")
-    return Calibration(**values)
+    reconstruction = effort(str(values.pop("effort", "fast")))
+    return Calibration(**values, reconstruction=reconstruction)
 
 
 def _mapping(value: Any, where: str, known: list[str] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ have no task loss here: what counts in its place is the direction of the embeddi
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from bitface.cpu import has_bf16, keep_memory
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.quant import learn
 from bitface.quant.batches import Progress
 from bitface.quant.fused import ActivationQuantizer, fused
@@ -66,6 +66,14 @@ EFFORTS: dict[str, Reconstruction | None] = {
     "balanced": Reconstruction(steps=50, tuning=200),
     "max": Reconstruction(),
 }
+
+
+def effort(word: str, seed: int = 0) -> Reconstruction | None:
+    """The settings of `fast` (none), `balanced` or `max`. Raises UsageError for another word."""
+    if word not in EFFORTS:
+        raise UsageError(f"unknown effort '{word}'{nearest(word, EFFORTS)} (there are {', '.join(EFFORTS)})")
+    settings = EFFORTS[word]
+    return replace(settings, seed=seed) if settings else None
 
 
 def reconstruct(

@@ -73,7 +73,7 @@ def train(
         for layer in student.quantized_layers().values() if method.calibration.bias_correction else ():
             layer.add_to_bias(torch.zeros(len(layer.weight)))
     else:
-        student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating)
+        student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating, watch.calibrating)
     learn.make_learnable(student, method.weights, method.activations)
     identity = {
         "network": network.fingerprint(),
