@@ -44,7 +44,8 @@ class Run:
     """A recipe on a network.
 
     `changes` are settings of the training, quantizers, `post_training`, the `effort` that a training begins with, or
-    a number of `synthetic` faces beside the real ones. `faces` is a source of `bitface quantize --images`, `real` or `noise`.
+    a number of `synthetic` faces beside the real ones. `faces` is a source of `bitface quantize --images`, `real` or
+    `noise`.
     """
 
     network: str
