@@ -82,14 +82,14 @@ def test_silent_channels_are_left_alone_and_quiet_ones_raised_by_a_hundred_at_mo
 @pytest.mark.parametrize(
     "module",
     [
-        Pair(nn.ReLU6()),
+        Pair(nn.Hardtanh(-1, 1)),
         Pair(nn.Sigmoid()),
         Pair(nn.MaxPool2d(2)),
         Pair(nn.ReLU(), second_reader=True),
         Pair(nn.ReLU(), groups=3),
         Pair(nn.ReLU(), groups=1),
     ],
-    ids=["relu6", "sigmoid", "pool", "two readers", "groups", "dense"],
+    ids=["cut below", "sigmoid", "pool", "two readers", "groups", "dense"],
 )
 def test_pairs_that_scaling_would_change_are_left_alone(module: Pair) -> None:
     graph = from_module(settle(module, 8), size=(8, 8)).graph
@@ -106,3 +106,21 @@ def test_a_whole_network() -> None:
         before = graph(inputs)
         assert len(equalize(graph, lambda: iter([inputs]), 4)) == 17  # every depthwise convolution of table I
         torch.testing.assert_close(graph(inputs), before, rtol=1e-4, atol=1e-4)
+
+
+def test_behind_a_cap_channels_are_raised_towards_it_and_the_function_stays() -> None:
+    module = settle(Pair(nn.ReLU6()), 8)
+    with torch.no_grad():
+        module.first.weight[0] *= 20  # meets the cap
+        module.first.weight[1] *= 1e-4
+        module.first.bias[1] *= 1e-4
+    graph = from_module(module, size=(8, 8)).graph
+    before, uneven = graph(images()), peaks(graph, "between")
+    assert equalize(graph, batches, 6) == ["between"]
+    after = peaks(graph, "between")
+    torch.testing.assert_close(graph(images()), before, rtol=1e-5, atol=1e-5)
+    assert uneven[0] == after[0] == 6
+    torch.testing.assert_close(after[1], uneven[1] * 100)
+    between = (uneven > 0) & (uneven < 4.8) & (uneven > 0.048)
+    assert between.any()
+    torch.testing.assert_close(after[between], torch.full((int(between.sum()),), 4.8))

@@ -4,6 +4,10 @@ ReLU, LeakyReLU and PReLU commute with positive scaling per channel. So a channe
 convolution may be scaled down behind the one and up inside the other: with one weight scale per channel neither layer
 loses a level, while the tensor between them, which has one scale for all channels, gains them (after Nagel et al.
 2019, cross-layer equalization; there weights are balanced, here the activations' own ranges are).
+
+ReLU6 doesn't commute with scaling: its cap stays where it is when a channel is scaled up below it. So channels that stay
+away from the cap on the calibration faces are scaled up to it, with some room left; on other faces they may meet the
+cap, as the widest channels do.
 """
 
 import torch
@@ -17,13 +21,16 @@ from bitface.quant.batches import Batches, Progress, run_watched
 _SCALE_FREE = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
 # A channel that is nearly silent on the calibration faces may speak on others.
 _MOST = 100.0
+# How much larger than on the calibration faces a channel below a cap may become before the cap meets it.
+_ROOM = 1.25
 
 
 def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progress | None = None) -> list[str]:
     """Equalizes, in place, every tensor between a layer and a depthwise convolution; gives their names.
 
     Args:
-        graph: folded (see `graph.passes`); its function stays the same up to float rounding.
+        graph: folded (see `graph.passes`); its function stays the same up to float rounding, on the calibration faces
+            behind a cap as well.
         batches, count: calibration images, see `calibrate.activation_ranges`.
     """
     sites = {str(node.target): node for node in graph.graph.nodes if _pair(graph, node)}
@@ -38,8 +45,10 @@ def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progres
     for name, node in sites.items():
         pair = _pair(graph, node)
         assert pair is not None
-        factors = peaks[name] / peaks[name].max().clamp(min=torch.finfo(torch.float32).tiny)
-        _scale(*pair, torch.where(peaks[name] > 0, factors, torch.ones_like(factors)).clamp(min=1 / _MOST))
+        module = passes.module_of(graph, node)
+        widest = module.high / _ROOM if isinstance(module, ops.Clip) else float(peaks[name].max())
+        factors = peaks[name] / max(widest, torch.finfo(torch.float32).tiny)
+        _scale(*pair, torch.where(peaks[name] > 0, factors, torch.ones_like(factors)).clamp(1 / _MOST, 1))
     return list(sites)
 
 
@@ -51,7 +60,7 @@ def _pair(graph: GraphModule, node: Node) -> tuple[nn.Module, nn.Conv2d] | None:
     if not isinstance(reader, nn.Conv2d) or not reader.groups == reader.in_channels == shape_of(node)[1]:
         return None
     module = passes.module_of(graph, node)
-    if isinstance(module, _SCALE_FREE):
+    if isinstance(module, _SCALE_FREE) or (isinstance(module, ops.Clip) and module.low == 0):
         source = node.all_input_nodes[0]
         module = passes.module_of(graph, source) if len(source.users) == 1 else None
     return (module, reader) if isinstance(module, ops.LAYERS) else None
