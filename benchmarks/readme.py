@@ -233,6 +233,40 @@ def identification(content: dict[str, Any]) -> list[str]:
     )
 
 
+def mixed_precision(content: dict[str, Any]) -> list[str]:
+    """Searched plans beside uniform ones."""
+    return table(
+        "| network | plan | made by | minutes | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine "
+        "| bytes of weights | of float32 |",
+        [
+            f"| {row['network']} | {row['plan']} | {row['how']} | {row['minutes']} | {row['LFW %']} "
+            f"| {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine']:.4f} | {row['weight bytes']:,} "
+            f"| {row['share of float32']:.1%} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def front(content: dict[str, Any]) -> list[str]:
+    """Agreement of searched plans and of uniform ones, by bytes."""
+    lines = []
+    for row in content["rows"]:
+        points = [("searched", point) for point in row["front"]] + [("uniform", point) for point in row["uniform"]]
+        for kind, point in sorted(points, key=lambda one: one[1]["weight_bytes"]):
+            lines.append(f"| {row['network']} | {kind} | {point['weight_bytes']:,} | {point['agreement']:.4f} |")
+    return table("| network | plan | bytes of weights | agreement (mean cosine) |", lines)
+
+
+def proxies(content: dict[str, Any]) -> list[str]:
+    """How well proxies rank: Spearman's correlation with the sweep."""
+    lines = []
+    for row in content["rows"]:
+        for name, parts in row["correlations"].items():
+            shown = " | ".join(f"{found['all']:.3f}" for found in parts.values())
+            lines.append(f"| {row['network']} | `{name}` | {shown} |")
+    return table("| network | proxy | weights | activations |", lines)
+
+
 def post_training(content: dict[str, Any]) -> list[str]:
     """Our efforts without training, and the peers on the same faces."""
     lines = []
@@ -274,6 +308,7 @@ def smaller(content: dict[str, Any]) -> list[str]:
 ROOT = HERE.parent
 EVALUATION = ROOT / "docs" / "evaluation.md"
 ANALYSIS = ROOT / "docs" / "analysis.md"
+PLANS = ROOT / "docs" / "mixed-precision.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
@@ -292,6 +327,9 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "angles": (ANALYSIS, "angles", angles),
     "galleries": (EVALUATION, "mixed", galleries),
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", post_training),
+    "mixed_precision": (PLANS, "mixed_precision", mixed_precision),
+    "front": (PLANS, "sensitivity", front),
+    "proxies": (PLANS, "sensitivity", proxies),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", smaller),
 }
 
