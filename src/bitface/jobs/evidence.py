@@ -7,17 +7,17 @@ from bitface.jobs.tables import percent
 Table = dict[str, Any]
 
 
-def tables(name: str, evaluation: dict[str, Any]) -> list[Table]:
-    """The tables of one evaluation of the model `name`; what it doesn't hold has none."""
-    found = [_thresholds(name, evaluation)]
+def tables(evaluation: dict[str, Any]) -> list[Table]:
+    """The tables of one evaluation; what it doesn't hold has none."""
+    found = [_thresholds(evaluation)]
     if baseline := evaluation.get("baseline"):
-        found += [_beside(name, baseline), _mixed(name, baseline["mixed"])]
+        found += [_beside(baseline), _mixed(baseline["mixed"])]
     if groups := evaluation.get("groups"):
-        found.append(_groups(name, groups))
+        found.append(_groups(groups))
     return [table for table in found if table["rows"]]
 
 
-def _thresholds(name: str, evaluation: dict[str, Any]) -> Table:
+def _thresholds(evaluation: dict[str, Any]) -> Table:
     """Where the model decides: thresholds found here, and what those stored in the artifact do here."""
     rows = []
     for point in evaluation["tar"]:
@@ -29,7 +29,7 @@ def _thresholds(name: str, evaluation: dict[str, Any]) -> Table:
         figure = {"value": one["tar"], "interval": one["tar_interval"]}
         rows.append(["stored", f"{one['target']:g}", f"{one['threshold']:.4f}", _rate(one), percent(figure)])
     columns = ["Threshold", "For FAR", "Cosine", "FAR here", "TAR here, %"]
-    return {"title": f"{name}: thresholds", "columns": columns, "rows": rows}
+    return {"title": "Thresholds", "columns": columns, "rows": rows}
 
 
 def _rate(one: dict[str, Any]) -> str:
@@ -37,7 +37,7 @@ def _rate(one: dict[str, Any]) -> str:
     return f"{one['far']:.3g} [{bounds['low']:.3g}, {bounds['high']:.3g}]"
 
 
-def _beside(name: str, baseline: dict[str, Any]) -> Table:
+def _beside(baseline: dict[str, Any]) -> Table:
     comparison = baseline["comparison"]
     test = comparison["mcnemar"]
     rows = []
@@ -49,7 +49,7 @@ def _beside(name: str, baseline: dict[str, Any]) -> Table:
             [f"{one['far']:g}", f"{100 * one['baseline']:.2f}", f"{100 * one['model']:.2f}", change, *rates],
         )
     return {
-        "title": f"{name}: beside its baseline",
+        "title": "Beside the baseline",
         "caption": f"{test['flipped']} decisions of the list differ, {test['b']} for the worse and {test['c']} for the "
         f"better (McNemar p = {test['p']:.3g}). TAR and its change in per cent; the last two columns are the "
         "model at the baseline's threshold.",
@@ -58,7 +58,7 @@ def _beside(name: str, baseline: dict[str, Any]) -> Table:
     }
 
 
-def _mixed(name: str, cells: list[dict[str, Any]]) -> Table:
+def _mixed(cells: list[dict[str, Any]]) -> Table:
     names = list(dict.fromkeys(figure["name"] for cell in cells for figure in cell["figures"]))
     names = [one for one in names if one not in ("AUC", "EER")]
     rows = []
@@ -66,14 +66,14 @@ def _mixed(name: str, cells: list[dict[str, Any]]) -> Table:
         shown = {figure["name"]: percent(figure) for figure in cell["figures"]}
         rows.append([cell["gallery"], cell["probe"], *(shown.get(one, "–") for one in names)])
     return {
-        "title": f"{name}: mixed galleries",
+        "title": "Mixed galleries",
         "caption": "Embeddings of one model in the gallery, of the other as probes; per cent, with 95 % intervals.",
         "columns": ["Gallery", "Probes", *names],
         "rows": rows,
     }
 
 
-def _groups(name: str, groups: dict[str, Any]) -> Table:
+def _groups(groups: dict[str, Any]) -> Table:
     """Both rates of each group at everybody's thresholds."""
     rows = [
         [f"{row['attribute']}: {row['group']}", f"{row['images']:,}", f"{rates['target']:g}", _rate(rates),
@@ -82,7 +82,7 @@ def _groups(name: str, groups: dict[str, Any]) -> Table:
         for rates in row["rates"]
     ]  # fmt: skip
     return {
-        "title": f"{name}: groups of people",
+        "title": "Groups of people",
         "caption": "What everybody's thresholds do in each group.",
         "columns": ["Group", "Images", "FAR of everybody", "FAR", "TAR, %"],
         "rows": rows,

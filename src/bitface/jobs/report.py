@@ -18,11 +18,11 @@ from bitface.jobs.drawings import search_page, sensitivity_page
 from bitface.jobs.flipped import pictures
 from bitface.jobs.result import model_of
 from bitface.jobs.runs import ANALYSIS, BENCH, SEARCH, SENSITIVITY, Document, read_runs, reading
-from bitface.jobs.subjects import Subject, subjects
+from bitface.jobs.subjects import Subject, subjects, told_apart
 from bitface.report import format
 from bitface.report.card import card
 
-_SHOWN = ("accuracy", "protocol", "auc", "eer", "tar", "counts", "warnings")
+_SHOWN = ("accuracy", "protocol", "auc", "eer", "tar", "counts")
 _NAMED = 3
 # Height and width of a face, in pixels.
 _CROP = (112, 112)
@@ -95,17 +95,12 @@ def build(documents: Sequence[Document], title: str | None = None) -> dict[str, 
     if len(content["models"]) == 1:
         content["headline"] = _headline(content["models"][0])
     content["curves"] = _curves(models)
-    for document in documents:
-        if draw := _SECTIONS.get(document.kind):
-            with reading(document):
-                _add(content, document, draw(document.content))
-    content["analyses"] = [one.content for one in documents if one.kind == ANALYSIS]
-    for one in content["analyses"]:
-        _remarks(content, one["title"], one)
+    _sections(content, documents)
+    content["analyses"] = _analyses(content, documents, models)
     if latency:
         content["latency"] = latency
     content["provenance"] = provenance.facts(models, documents)
-    content["warnings"], content["notes"] = (list(dict.fromkeys(content[key])) for key in ("warnings", "notes"))
+    content["warnings"], content["notes"] = (_together(content[key]) for key in ("warnings", "notes"))
     return {key: value for key, value in content.items() if value}
 
 
@@ -143,31 +138,41 @@ def _headline(model: dict[str, Any]) -> list[dict[str, str]]:
 
 def _remarks(content: dict[str, Any], name: str, result: dict[str, Any]) -> None:
     for key in ("warnings", "notes"):
-        content[key] += [f"{name}: {text}" for text in result.get(key) or ()]
+        content[key] += [(name, str(text)) for text in result.get(key) or ()]
+
+
+def _together(remarks: list[str | tuple[str, str]]) -> list[str]:
+    """Each remark once, with all of whom it is true in front."""
+    found: dict[str, dict[str, None]] = {}
+    for one in remarks:
+        name, text = one if isinstance(one, tuple) else ("", one)
+        found.setdefault(text, {})[name] = None
+    return [": ".join(part for part in (", ".join(filter(None, names)), text) if part) for text, names in found.items()]
 
 
 def _model(
     model: Subject, models: Sequence[Subject], several: bool, latency: dict[str, Any] | None, content: dict[str, Any]
 ) -> dict[str, Any]:
-    """A model of the report; its warnings, notes and tables go to the whole."""
+    """A model of the report; its warnings and notes go to the whole."""
     row: dict[str, Any] = {"name": model.name}
     if model.result:
         with reading(model.result):
             row = {**model_of(model.result.content), **row, "plan": model.result.content["plan"]}
             _remarks(content, model.name, model.result.content)
             if left := len(row["unquantized"]):
-                content["notes"].append(f"{model.name}: {left} tensors stay in floating point; each is listed below")
-    columns, figures, scores = [], [], []
+                content["notes"].append((model.name, f"{left} tensors stay in floating point, each listed below"))
+    columns, figures, scores, tables = [], [], [], []
     for document in model.evaluations:
         with reading(document):
             result = document.content
             columns += _columns(result)
             figures += _figures(result, several)
             scores += _scores(result)
-            content["tables"] += evidence.tables(model.name, result)
+            tables += evidence.tables(result)
             _remarks(content, model.name, result)
             content["notes"] += _unsupported(result)
-    row |= {"evaluation": columns, "figures": figures, "scores": scores, "latency": _own_time(model, models, latency)}
+    row |= {"evaluation": columns, "figures": figures, "scores": scores, "tables": tables}
+    row["latency"] = _own_time(model, models, latency)
     return {key: value for key, value in row.items() if value or key == "unquantized"}
 
 
@@ -256,13 +261,35 @@ def _own_time(model: Subject, models: Sequence[Subject], latency: dict[str, Any]
     return min(rows, key=lambda row: (row["batch"], row["threads"], row["median_ms"]), default=None)
 
 
-def _add(content: dict[str, Any], document: Document, page: dict[str, Any]) -> None:
-    """The plots and tables of a page of its own, under its title."""
-    name = page["title"]
-    content["plots"] += [{**plot, "title": f"{name}: {plot['title']}"} for plot in page["plots"]]
-    content["tables"] += [{**table, "title": f"{name}: {table['title']}"} for table in page["tables"]]
-    content["models"] += [{**model, "name": f"{name}: {model['name']}"} for model in page.get("models", ())]
-    _remarks(content, name, document.content)
+def _sections(content: dict[str, Any], documents: Sequence[Document]) -> None:
+    """The plots and tables of results that have pages of their own, each under that page's title."""
+    drawn = []
+    for document in documents:
+        if draw := _SECTIONS.get(document.kind):
+            with reading(document):
+                drawn.append((document, draw(document.content)))
+    names = told_apart([(page["title"], document.path) for document, page in drawn])
+    for name, (document, page) in zip(names, drawn, strict=True):
+        content["plots"] += [{**plot, "title": f"{name}: {plot['title']}"} for plot in page["plots"]]
+        content["tables"] += [{**table, "title": f"{name}: {table['title']}"} for table in page["tables"]]
+        content["models"] += [{**model, "name": f"{name}: {model['name']}"} for model in page.get("models", ())]
+        _remarks(content, name, document.content)
+
+
+def _analyses(
+    content: dict[str, Any], documents: Sequence[Document], models: Sequence[Subject]
+) -> list[dict[str, Any]]:
+    """The analyses, under the names of their students where those are models of the report."""
+    known = {model.fingerprint: model.name for model in models}
+    found = [one for one in documents if one.kind == ANALYSIS]
+    titles = []
+    for one in found:
+        with reading(one):
+            titles.append(known.get(one.content["student"]["fingerprint"], str(one.content["title"])))
+    names = told_apart(list(zip(titles, (one.path for one in found), strict=True)))
+    for name, one in zip(names, found, strict=True):
+        _remarks(content, name, one.content)
+    return [{**one.content, "title": name} for name, one in zip(names, found, strict=True)]
 
 
 def _faces(documents: Sequence[Document], content: dict[str, Any]) -> list[dict[str, np.ndarray]]:

@@ -55,7 +55,10 @@ def subjects(documents: Sequence[Document]) -> tuple[list[Subject], list[str]]:
             with reading(document):
                 one = _evaluated(document, found)
             one.evaluations.append(document)
-    return _named(found), warnings
+    names = told_apart([(one.name, one.result.path if one.result else one.path) for one in found])
+    for one, name in zip(found, names, strict=True):
+        one.name = name
+    return found, warnings
 
 
 def _quantized(document: Document) -> tuple[Subject, str | None]:
@@ -91,17 +94,14 @@ def _evaluated(document: Document, known: list[Subject]) -> Subject:
     return new
 
 
-def _named(found: list[Subject]) -> list[Subject]:
-    """The models with names of their own: with the folder where two have one, and a number where that isn't enough."""
-    names = [one.name for one in found]
-    for one in found:
-        if names.count(one.name) > 1:
-            folder = (one.result.path if one.result else one.path).resolve().parent.name
-            one.name = f"{one.name} ({folder})"
-    taken: set[str] = set()
-    for one in found:
-        wanted, number = one.name, 2
-        while one.name in taken:
-            one.name, number = f"{wanted} {number}", number + 1
-        taken.add(one.name)
+def told_apart(named: Sequence[tuple[str, Path]]) -> list[str]:
+    """Names of which no two are equal: with the folder of the file where two were, and a number where that isn't enough."""
+    names = [name for name, _ in named]
+    found: list[str] = []
+    for name, path in named:
+        wanted = f"{name} ({path.resolve().parent.name})" if names.count(name) > 1 else name
+        name, number = wanted, 2
+        while name in found:
+            name, number = f"{wanted} {number}", number + 1
+        found.append(name)
     return found

@@ -23,9 +23,7 @@ def card(report: Mapping[str, Any]) -> str:
         lines += _model(model)
     lines += _latency(report.get("latency") or {})
     for one in report.get("tables") or ():
-        lines += [f"## {text(one['title'])}", ""]
-        lines += [text(one["caption"]), ""] if one.get("caption") else []
-        lines += [*table(one["columns"], one["rows"]), ""]
+        lines += [f"## {text(one['title'])}", "", *_listing(one)]
     for analysis in report.get("analyses") or ():
         lines += [f"## {text(analysis['title'])}", ""]
         lines += [text(sentence) + "\n" for sentence in analysis["diagnosis"]["sentences"]]
@@ -99,10 +97,17 @@ def _model(model: Mapping[str, Any]) -> list[str]:
             for title, cells in drawn.rows
         ]
         lines += [*table(["Verification", *drawn.labels], rows), ""]
+    for one in model.get("tables") or ():
+        lines += [f"### {text(one['title'])}", "", *_listing(one)]
     if model.get("unquantized"):
         rows = [[one["name"], one["role"], one["reason"]] for one in model["unquantized"]]
         lines += ["Left in floating point:", "", *table(["Tensor", "Role", "Why"], rows), ""]
     return [f"## {text(model['name'])}", "", *lines] if lines else []
+
+
+def _listing(one: Mapping[str, Any]) -> list[str]:
+    caption = [text(one["caption"]), ""] if one.get("caption") else []
+    return [*caption, *table(one["columns"], one["rows"]), ""]
 
 
 def _latency(latency: Mapping[str, Any]) -> list[str]:

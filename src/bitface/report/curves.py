@@ -8,21 +8,23 @@ from bitface.report import charts, format
 from bitface.report.angles import Outline, Outlines
 
 Plot = dict[str, Any]
-# Curves alone are no news beyond this: nobody asks for one accepted pair of ten.
+# The shares of scores at or below the ends and the middle of what is said of a histogram.
 _MIDDLE = (0.05, 0.5, 0.95)
 
 
 def plots(group: Mapping[str, Any]) -> list[Plot]:
     """ROC and DET of a group of the report's `curves`, see `page.render`, as `plots.plot` takes them.
 
-    A FAR of 0 has no place on a logarithmic axis; the curve begins at the first one above it.
+    A FAR of 0 has no place on a logarithmic axis; what is accepted there is drawn at the least FAR that has one.
     """
+    fars = [far for one in group["series"] for far in one["roc"]["far"] if far > 0]
+    edge = min(fars, default=1.0)
     return [
         {
             "title": title,
             "x": {"label": "FAR", "log": True},
             "y": {"label": label, "log": log},
-            "series": [_series(one, key) for one in group["series"]],
+            "series": [_series(one, key, edge) for one in group["series"]],
         }
         for title, label, key, log in (
             ("ROC", "TAR", "tar", False),
@@ -31,7 +33,7 @@ def plots(group: Mapping[str, Any]) -> list[Plot]:
     ]
 
 
-def _series(one: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _series(one: Mapping[str, Any], key: str, edge: float) -> dict[str, Any]:
     roc, points = one["roc"], []
     for point in one.get("tar") or ():
         if format.missing(point.get("tar")) or format.missing(point.get("reached")):
@@ -45,8 +47,10 @@ def _series(one: Mapping[str, Any], key: str) -> dict[str, Any]:
             f"{one['name']}, for FAR {format.far(point['far'])}: threshold {format.unit(point.get('threshold'))}, TAR "
             f"{format.percent(point['tar'])} {format.interval(interval)}"
         )
-        points.append((point["reached"], value, title.strip(), ends))
-    return {"name": one["name"], "points": points, "line": list(zip(roc["far"], roc[key], strict=True))}
+        points.append((max(point["reached"], edge), value, title.strip(), ends))
+    line = list(zip(roc["far"], roc[key], strict=True))
+    start = [(edge, value) for far, value in line if far <= 0][-1:]
+    return {"name": one["name"], "points": points, "line": start + [corner for corner in line if corner[0] > 0]}
 
 
 def scores(sides: Mapping[str, Mapping[str, Any]]) -> Outlines | None:

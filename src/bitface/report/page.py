@@ -50,8 +50,9 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
             weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
             unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with
             results as `VerificationResult.to_json` gives them, scores [{title, sides: {name: `bins` of
-            `ScoreSummary.to_json`}}], figures [{name, value, interval?}] and latency {median_ms, iqr_ms?, ratio?,
-            ratio_interval?, note?} for the table of several models, data and plan (mappings), seconds {step: seconds}.
+            `ScoreSummary.to_json`}}], tables as those of the report, data and plan (mappings), seconds {step:
+            seconds}; and for the table of several models figures [{name, value, interval?}] and latency {median_ms,
+            iqr_ms?, ratio?, ratio_interval?, note?}.
         pictures: of each of the analyses, see `analysis.render`; the page shows no other face of theirs.
 
     Raises:
@@ -61,6 +62,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
         raise ValueError("a report needs a title")
     models = [_model(model) for model in report.get("models") or ()]
     latency, faces = _latency(report), _faces(report)
+    drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
     found = _analyses(report.get("analyses") or (), pictures)
     groups = [
         (group["title"], [drawing for data in curves.plots(group) if (drawing := plots.plot(data))])
@@ -72,9 +74,10 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
     sections += [("comparison", "Comparison")] if comparison else []
     sections += [("speed", "Speed")] if latency else []
     sections += [("faces", "Faces")] if faces else []
+    # One for all of them: what follows a plot is a plot or its table.
+    sections += [("plot-1", "Plots and tables")] if drawn and sections else []
     sections += [section for one in found for section in one["sections"]]
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
-    drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
     return fill(
         "page.html.j2", report=report, sections=sections, models=models, latency=latency, faces=faces,
         comparison=comparison, plots=drawn, curves=groups, analyses=found, overview=_overview(models),
