@@ -28,7 +28,7 @@ class Roc:
         grid = np.geomspace(positive[0], 1.0, points)
         at = np.searchsorted(self.far, grid, "right") - 1
         # What is accepted without any false accept belongs to the curve, though a logarithm has no place for it.
-        before = np.count_nonzero(self.far == 0) - 1
+        before = int(np.count_nonzero(self.far == 0)) - 1
         keep = np.unique(np.concatenate(([0, before], at, [len(self.far) - 1])))
         return Roc(self.far[keep], self.tar[keep])
 

@@ -95,7 +95,7 @@ def _evaluated(document: Document, known: list[Subject]) -> Subject:
 
 
 def told_apart(named: Sequence[tuple[str, Path]]) -> list[str]:
-    """Names of which no two are equal: with the folder of the file where two were, and a number where that isn't enough."""
+    """Names of which no two are equal: with the file's folder where two were, and a number where that isn't enough."""
     names = [name for name, _ in named]
     found: list[str] = []
     for name, path in named:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, UndefinedError
 
 from bitface.files import write_bytes
 from bitface.report import analysed, charts, curves, format, plots, verification
@@ -86,7 +86,10 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
 
 def fill(template: str, **values: Any) -> str:
     """A template of this folder as text; what HTML can't hold or what turns the direction of writing is replaced."""
-    text = _templates().get_template(template).render(**values)
+    try:
+        text = _templates().get_template(template).render(**values)
+    except UndefinedError as error:
+        raise ValueError(f"the report's data lacks something: {error}") from error
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -143,6 +146,7 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
             for model in rows
         ],
         "names": list(names),
+        "sized": any(model["sizes"] for model in rows),
         "timed": any(model.get("latency") for model in rows),
         "agreed": any(model["worst"] is not None for model in rows),
     }  # fmt: skip
