@@ -115,6 +115,29 @@ def test_several_models_side_by_side(bitface: Run, run: Path, tmp_path: Path) ->
     assert r"&lt;script&gt;alert(1)&lt;/script&gt;\|\`x\`" in card
 
 
+def test_times_and_thresholds_of_each_run(bitface: Run, run: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("first", "second")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        for name in ("result.json", "model.bitface"):
+            shutil.copy(run / name, folder)
+        content = bench()
+        content["rows"][1]["median_ms"] = 2.0 + number
+        written(folder / "bench.json", content)
+    path = folders[1] / "model.bitface"
+    details = artifact.read(path)
+    details.thresholds.append({"far": 0.01, "threshold": 0.25, "expected": {"low": 0.005, "high": 0.02}, "data": "own"})
+    artifact.write(path, details)
+    outcome = bitface("report", *folders, "--out", tmp_path / "r.html")
+    assert outcome[0] == 0, outcome
+    assert "times of 2 runs of bench" in outcome[2]
+    first, second = json.loads((tmp_path / "r.json").read_text())["models"]
+    assert (first["name"], second["name"]) == ("net w8a8 (first)", "net w8a8 (second)")
+    assert (first["latency"]["median_ms"], second["latency"]["median_ms"]) == (2.0, 3.0)
+    assert "tables" not in first
+    assert second["tables"][0]["rows"] == [["0.01", "0.2500", "[0.005, 0.02]", "own"]]
+
+
 def test_an_analysis_shows_faces_only_where_they_are_asked_for(
     bitface: Run, crops: Path, run: Path, tmp_path: Path
 ) -> None:

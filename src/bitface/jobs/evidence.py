@@ -32,6 +32,17 @@ def _thresholds(evaluation: dict[str, Any]) -> Table:
     return {"title": "Thresholds", "columns": columns, "rows": rows}
 
 
+def stored(thresholds: list[dict[str, Any]]) -> Table:
+    """The thresholds in an artifact, where no evaluation says what they do elsewhere."""
+    rows = []
+    for one in thresholds:
+        bounds = one.get("expected")
+        expected = f"[{bounds['low']:.3g}, {bounds['high']:.3g}]" if bounds else "–"
+        rows.append([f"{one['far']:g}", f"{one['threshold']:.4f}", expected, str(one.get("data") or "–")])
+    columns = ["For FAR", "Cosine", "FAR to expect", "Found on"]
+    return {"title": "Thresholds in the artifact", "columns": columns, "rows": rows}
+
+
 def _rate(one: dict[str, Any]) -> str:
     bounds = one["far_interval"]
     return f"{one['far']:.3g} [{bounds['low']:.3g}, {bounds['high']:.3g}]"

@@ -47,6 +47,8 @@ def _evaluated(model: Subject, several: bool, remarks: Remarks) -> Section:
             remarks.take(result, model.name)
             if text := _unsupported(result):
                 remarks.note(text)
+    if model.stored and not any(one.content.get("stored_thresholds") for one in model.evaluations):
+        row["tables"].append(evidence.stored(model.stored))
     return row
 
 
@@ -66,10 +68,10 @@ def _columns(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _figures(result: dict[str, Any], several: bool) -> list[dict[str, Any]]:
-    """Accuracy, and TAR at the strictest FAR that the data supports."""
+    """Accuracy, and TAR at each FAR that the data supports, the strictest last."""
     of, accuracy = f" ({_list(result)})" if several else "", result["accuracy"]
     found = [{"name": f"accuracy{of}", "value": accuracy["mean"], "interval": accuracy["interval"]}]
-    for point in result["tar"]:
+    for point in sorted(result["tar"], key=lambda one: -one["far"]):
         if point["tar"] is not None:
             name = f"TAR at FAR {point['far']:g}{of}"
             found.append({"name": name, "value": point["tar"], "interval": point["interval"]})

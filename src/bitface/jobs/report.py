@@ -80,7 +80,7 @@ def build(documents: Sequence[Document], title: str | None = None) -> dict[str, 
     found, warnings = subjects(documents)
     for text in [*warnings, *provenance.teachers(documents)]:
         remarks.warn(text)
-    latency = _latency(documents, remarks)
+    latency = _latency(documents, found, remarks)
     models = models_of(found, latency, remarks)
     plots = _plots(documents, remarks)
     content = {
@@ -106,13 +106,16 @@ def _title(models: Sequence[Subject], documents: Sequence[Document]) -> str:
     return ", ".join(names) if len(names) <= _NAMED else f"{len(names)} models"
 
 
-def _latency(documents: Sequence[Document], remarks: Remarks) -> dict[str, Any] | None:
-    """The rows of all benches, as one section."""
+def _latency(documents: Sequence[Document], models: Sequence[Subject], remarks: Remarks) -> dict[str, Any] | None:
+    """The rows of all benches, as one section; of several, a model's folder tells its rows from others'."""
     benches = [one for one in documents if one.kind == BENCH]
+    labels = {model.path.resolve(): model.labels[0] for model in models} if len(benches) > 1 else {}
     rows: list[dict[str, Any]] = []
     for one in benches:
         with reading(one):
-            rows += [{**row, "median_ms": float(row["median_ms"])} for row in one.content["rows"]]
+            for row in one.content["rows"]:
+                label = labels.get((one.path.parent / row["model"]).resolve(), row["model"])
+                rows.append({**row, "model": label, "median_ms": float(row["median_ms"])})
             remarks.take(one.content)
     if len(benches) > 1:
         remarks.warn(f"times of {len(benches)} runs of bench: only ratios inside one run mean much")

@@ -38,7 +38,7 @@ class Subject:
     @property
     def labels(self) -> tuple[str, str]:
         """What `bench` calls it: with its folder where there are several files of one name, and without."""
-        return f"{self.path.parent.name}/{self.path.name}", self.path.name
+        return f"{self.path.resolve().parent.name}/{self.path.name}", self.path.name
 
 
 def subjects(documents: Sequence[Document]) -> tuple[list[Subject], list[str]]:
