@@ -11,6 +11,8 @@ from .conftest import HOSTILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PAGES = ("quantize", "analyse", "sensitivity", "search", "compare", "report", "report of one")
+# Pixels between margins of 1 cm.
+A4 = 718
 DRAWN = """() => [...document.querySelectorAll('svg')].filter(one => !one.matches('svg svg, .marks')).map(one => {
     const box = one.getBoundingClientRect();
     const parts = [...one.querySelectorAll('rect, line, circle, polyline, use, path')];
@@ -81,9 +83,12 @@ def test_names_stay_text(browser: Any, pages: dict[str, Path], name: str) -> Non
             assert page.title() == page.inner_text("h1") == HOSTILE
 
 
-def test_paper_is_white(browser: Any, pages: dict[str, Path]) -> None:
-    with shown(browser, pages["report"], "dark") as page:
+@pytest.mark.parametrize("name", PAGES)
+def test_paper_is_white_and_wide_enough(browser: Any, pages: dict[str, Path], name: str) -> None:
+    with shown(browser, pages[name], "dark", width=A4) as page:
         page.emulate_media(media="print")
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= A4
         ink, paper = page.evaluate(
             "[getComputedStyle(document.body).color, getComputedStyle(document.body).background]"
         )
