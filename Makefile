@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # Named before everything that depends on it, so that no other build of it is chosen along the way.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all browser lint bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -19,6 +19,11 @@ test: $(READY)
 
 test-all: $(READY)
 	$(PYTEST) $(TESTS)
+
+# Debian's Chromium looks at every page; /usr/bin/chromium has to be there (apt-get install chromium).
+browser: $(READY)
+	$(BIN)/pip install --quiet playwright axe-playwright-python
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

@@ -61,7 +61,8 @@ def content(out: Path) -> dict[str, Any]:
 def test_labelled_faces(found: Path, net: Path, quantized: Path, named: Path) -> None:
     result = content(found)
     assert sorted(path.name for path in found.iterdir()) == ["analysis.html", "analysis.json"]
-    assert result["faces"] == {"used": 45, "classes": 11, "alone": 1, "images": 45, "labels": "folder"}
+    facts = {"used": 45, "classes": 11, "alone": 1, "images": 45, "labels": "folder", "folder": str(named)}
+    assert result["faces"] == facts
     assert any("1 of 12 classes have one face only" in note for note in result["notes"])
     # The same from the embeddings, by hand.
     files = sorted(named.glob("*/*.png"))

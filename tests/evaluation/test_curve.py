@@ -54,10 +54,12 @@ def test_a_thinned_curve_is_part_of_the_whole():
     rng = np.random.default_rng(0)
     whole = roc(rng.normal(1, 1, 5000), rng.normal(0, 1, 50000))
     thin = whole.thinned(100)
-    assert len(thin.far) <= 102
+    assert len(thin.far) <= 103
     assert set(zip(thin.far, thin.tar, strict=True)) <= set(zip(whole.far, whole.tar, strict=True))
     assert (thin.far[0], thin.tar[0], thin.far[-1], thin.tar[-1]) == (0, 0, 1, 1)
     json.dumps(thin.to_json(), allow_nan=False)
+    apart = roc(rng.normal(4, 1, 500), rng.normal(0, 1, 500))
+    assert apart.thinned(10).tar[apart.thinned(10).far == 0].max() == apart.tar[apart.far == 0].max() > 0
 
 
 def test_missing_scores():

@@ -38,6 +38,8 @@ def test_questions_are_answered_as_by_all_scores_in_memory(case, block, held, fa
     tiles = TiledImpostors(unit, subject, failed, block, held)
     array = ImpostorArray([*impostor, *[-1.0] * failed])
     assert tiles.count == array.count
+    drawn = np.histogram([*impostor, *[-1.0] * failed], 256, (-1, 1))[0].tolist()
+    assert tiles.histogram().tolist() == array.histogram().tolist() == drawn
     values = np.unique([*genuine, *impostor[::17], -1.0, 0.0, 1.0])
     for ours, theirs in zip(tiles.counts(values), array.counts(values), strict=True):
         assert ours.tolist() == theirs.tolist()

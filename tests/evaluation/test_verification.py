@@ -79,9 +79,11 @@ def test_json_is_plain_and_repeats_byte_for_byte(case):
     texts = {json.dumps(verify(rows, pairs, FARS, mode).to_json(True), allow_nan=False) for mode in (True, True)}
     assert len(texts) == 1
     values = json.loads(texts.pop())
-    assert set(values) == {"accuracy", "protocol", "auc", "eer", "tar", "fixed", "counts", "warnings", "roc"}
+    assert set(values) == {"accuracy", "protocol", "auc", "eer", "tar", "fixed", "counts", "warnings", "roc", "bins"}
+    for kind in ("genuine", "impostor"):
+        assert sum(values["bins"][kind]) == values["counts"][kind]
     assert values["tar"][2]["tar"] is None
-    assert "roc" not in verify(rows, pairs, FARS).to_json()
+    assert not {"roc", "bins"} & set(verify(rows, pairs, FARS).to_json())
 
 
 @pytest.mark.parametrize("mode", [False, True])

@@ -226,7 +226,7 @@ def test_tables_have_captions_and_scopes(page):
     assert len(page.all("caption")) == len(tables) == 11
     assert all(element["text"].strip() for element in page.all("caption"))
     assert all(element["attrs"].get("scope") in ("row", "col") for element in page.all("th"))
-    regions = [element for element in page.all("div") if element["attrs"].get("role") == "region"]
+    regions = [element for element in page.all("div") if element["attrs"].get("role") == "group"]
     assert len(regions) == len(tables)
     assert all(element["attrs"]["tabindex"] == "0" and element["attrs"]["aria-label"] for element in regions)
 

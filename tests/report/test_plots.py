@@ -1,5 +1,3 @@
-import re
-
 import pytest
 
 from bitface.report import page
@@ -18,8 +16,7 @@ def test_places_keep_the_order_and_the_distances() -> None:
     assert 0 < marks[0].x < marks[1].x < marks[2].x < 100
     assert 100 > marks[0].y > marks[1].y > marks[2].y > 0, "up is more"
     assert marks[1].y == pytest.approx((marks[0].y + marks[2].y) / 2, abs=0.01)
-    assert drawn.series[0].lines[0] == (marks[0].x, marks[0].y, marks[1].x, marks[1].y)
-    assert len(drawn.series[0].lines) == 2
+    assert drawn.series[0].line == " ".join(f"{mark.x},{mark.y}" for mark in marks)
 
 
 def test_a_logarithmic_axis_ticks_at_powers_of_ten() -> None:
@@ -27,7 +24,7 @@ def test_a_logarithmic_axis_ticks_at_powers_of_ten() -> None:
     assert drawn is not None
     first, middle, last = (mark.y for mark in drawn.series[0].marks)
     assert middle == pytest.approx((first + last) / 2, abs=0.01)
-    assert [text for _, text in drawn.y_ticks] == ["1e-05", "0.0001", "0.001", "0.01", "0.1"]
+    assert [text for _, text in drawn.y_ticks] == ["1e-5", "1e-4", "0.001", "0.01", "0.1"]
     ticks = {text: 100 - place for place, text in drawn.y_ticks}
     assert ticks["0.001"] == pytest.approx(middle, abs=0.01)
 
@@ -50,8 +47,30 @@ def test_one_point_and_equal_points() -> None:
 def test_a_page_draws_plots_and_tables_and_escapes_them() -> None:
     tables = [{"title": "Costs", "columns": ["<layer>", "cost"], "rows": [["<b>", "0.1"]]}]
     text = page.render({"title": "x", "plots": [data([(1, 2, "<script>")], joined=True)], "tables": tables})
-    assert len(re.findall(r"<circle [^>]*cx=", text)) == 2  # the mark and its key
+    assert text.count('<use href="#mark-1"') == 2  # the mark and its key
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "&lt;layer&gt;" in text
     assert "<td>0.1</td>" in text
+
+
+def test_a_line_without_marks_and_intervals_of_points() -> None:
+    one = {"name": "a", "points": [(1e-2, 0.5, "here", (0.25, 0.75))], "line": [(0, 0.1), (1e-4, 0.25), (1, 1.0)]}
+    drawn = plot({"title": "T", "x": {"label": "FAR", "log": True}, "y": {"label": "TAR"}, "series": [one]})
+    assert drawn is not None
+    series = drawn.series[0]
+    assert len(series.marks) == 1
+    corners = [tuple(map(float, corner.split(","))) for corner in series.line.split()]
+    assert len(corners) == 2, "a FAR of 0 has no place"
+    assert series.marks[0].x == pytest.approx(sum(x for x, _ in corners) / 2, abs=0.01)
+    top, bottom = series.marks[0].ends or (0, 0)
+    assert top < series.marks[0].y < bottom
+    assert (top + bottom) / 2 == pytest.approx(series.marks[0].y, abs=0.01)
+    assert [text for _, text in drawn.x_ticks] == ["1e-4", "0.001", "0.01", "0.1", "1"]
+
+
+def test_more_series_than_looks_begin_again() -> None:
+    series = [{"name": str(number), "points": [(number, number, "")]} for number in range(9)]
+    drawn = plot({"title": "T", "x": {"label": ""}, "y": {"label": ""}, "series": series})
+    assert drawn is not None
+    assert [one.look for one in drawn.series] == [1, 2, 3, 4, 5, 6, 7, 8, 1]

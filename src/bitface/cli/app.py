@@ -20,6 +20,7 @@ from bitface.cli import (
     inspect,
     prune,
     quantize,
+    report,
     search,
     sensitivity,
     synth,
@@ -64,6 +65,7 @@ app.command("identify")(galleries.identify)
 app.command("bench")(bench.bench)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("search")(search.search)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)
 app.command("assets")(assets.assets)

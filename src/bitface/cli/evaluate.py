@@ -60,6 +60,8 @@ def evaluate(
     bitface evaluate out/model.bitface --pairs lfw.bin --against net.onnx
 
     bitface evaluate --suite suite.yaml --out results/
+
+    With --json out/evaluation.json, `bitface report out/` draws it beside the model.
     """
     if suite:
         if model or pairs:

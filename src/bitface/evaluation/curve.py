@@ -27,7 +27,9 @@ class Roc:
         positive = self.far[self.far > 0]
         grid = np.geomspace(positive[0], 1.0, points)
         at = np.searchsorted(self.far, grid, "right") - 1
-        keep = np.unique(np.concatenate(([0], at, [len(self.far) - 1])))
+        # What is accepted without any false accept belongs to the curve, though a logarithm has no place for it.
+        before = int(np.count_nonzero(self.far == 0)) - 1
+        keep = np.unique(np.concatenate(([0, before], at, [len(self.far) - 1])))
         return Roc(self.far[keep], self.tar[keep])
 
     @property

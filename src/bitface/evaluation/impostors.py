@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike
 
 from bitface.evaluation.arrays import Floats, Ints, score_array
 
+DRAWN_BINS = 256
+"""A power of two, as the bins of `tiles` are, so that a drawn bin is a number of whole ones."""
+
 
 class ImpostorScores(Protocol):
     """The impostor scores of a protocol, whether held or formed on demand."""
@@ -28,6 +31,19 @@ class ImpostorScores(Protocol):
 
     def at_rank(self, ranks: Ints) -> tuple[Floats, Ints]:
         """The impostor score at each rank (1 is the highest), and how many lie strictly above it."""
+
+
+class BinnedImpostors(ImpostorScores, Protocol):
+    """Impostor scores that can be drawn, too."""
+
+    def histogram(self) -> Ints:
+        """How many scores lie in each of `DRAWN_BINS` bins of equal width from -1 to 1."""
+
+
+def histogram(scores: Floats) -> Ints:
+    """How many scores between -1 and 1 lie in each of `DRAWN_BINS` bins of equal width; 1 is in the last."""
+    places = ((scores + 1) * (DRAWN_BINS / 2)).astype(np.int64)
+    return np.bincount(places.clip(0, DRAWN_BINS - 1), minlength=DRAWN_BINS)
 
 
 class ImpostorArray:
@@ -48,3 +64,6 @@ class ImpostorArray:
     def at_rank(self, ranks: Ints) -> tuple[Floats, Ints]:
         values = self._ascending[self.count - ranks]
         return values, self.count - np.searchsorted(self._ascending, values, "right")
+
+    def histogram(self) -> Ints:
+        return histogram(self._ascending)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from bitface.evaluation.arrays import Bools, Floats
+from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.bootstrap import SubjectScores
 from bitface.evaluation.curve import Roc, ladder
 from bitface.evaluation.folds import FoldAccuracy
-from bitface.evaluation.impostors import ImpostorScores
+from bitface.evaluation.impostors import DRAWN_BINS, BinnedImpostors, ImpostorScores, histogram
 from bitface.evaluation.operating import ErrorRates, OperatingPoint, operating_points
 from bitface.evaluation.protocol import Figure, tar_figures
 
@@ -35,6 +35,19 @@ class Counts:
 
 
 @dataclass(frozen=True, eq=False)
+class ScoreBins:
+    """Both kinds of score as histograms, [DRAWN_BINS] each, of equal bins from -1 to 1."""
+
+    genuine: Ints
+    impostor: Ints
+
+    def to_json(self) -> dict[str, Any]:
+        """The lowest score, the width of a bin, and the counts as lists."""
+        counts = {"genuine": self.genuine.tolist(), "impostor": self.impostor.tolist()}
+        return {"low": -1.0, "width": 2 / DRAWN_BINS, **counts}
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreSummary:
     """How well genuine and impostor scores are told apart.
 
@@ -44,6 +57,7 @@ class ScoreSummary:
         tar: one point per FAR, in the order asked for, see `operating`.
         counts: images and pairs.
         roc: the whole curve; left out of the JSON unless asked for.
+        bins: both kinds of score as histograms, as the curve left out unless asked for.
         fixed: both error rates at the thresholds that were given, see `operating.ErrorRates`.
         subjects: what resampling people needs, where people are known; not in the JSON.
     """
@@ -54,11 +68,12 @@ class ScoreSummary:
     tar: tuple[OperatingPoint, ...]
     counts: Counts
     roc: Roc = field(repr=False)
+    bins: ScoreBins = field(repr=False)
     fixed: tuple[ErrorRates, ...] = ()
     subjects: SubjectScores | None = field(default=None, repr=False)
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
-        """The fields as plain JSON values; `curve` adds some 200 corners of the ROC curve."""
+        """The fields as plain JSON values; `curve` adds some 200 corners of the ROC curve, and histograms."""
         result: dict[str, Any] = {
             "protocol": self.protocol,
             "auc": self.auc,
@@ -68,7 +83,7 @@ class ScoreSummary:
             "counts": self.counts.to_json(),
         }
         if curve:
-            result["roc"] = self.roc.thinned().to_json()
+            result |= {"roc": self.roc.thinned().to_json(), "bins": self.bins.to_json()}
         return result
 
 
@@ -120,7 +135,7 @@ class VerificationResult:
         ]
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
-        """Everything as plain JSON values without NaN; `curve` adds the ROC curve."""
+        """Everything as plain JSON values without NaN; `curve` adds the ROC curve and histograms."""
         return {
             "accuracy": self.accuracy.to_json(),
             **self.summary.to_json(curve),
@@ -130,7 +145,7 @@ class VerificationResult:
 
 def summarise(
     genuine: Floats,
-    impostors: ImpostorScores,
+    impostors: BinnedImpostors,
     fars: tuple[float, ...],
     protocol: str,
     counts: Counts,
@@ -150,6 +165,7 @@ def summarise(
         tar=operating_points(np.asarray(genuine), impostors, fars),
         counts=counts,
         roc=steps.roc(),
+        bins=ScoreBins(histogram(np.asarray(genuine, dtype=np.float64)), impostors.histogram()),
         fixed=_rates(np.asarray(genuine), impostors, at),
     )
 

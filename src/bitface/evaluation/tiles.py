@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitface.evaluation.arrays import Bools, Floats, Ints
+from bitface.evaluation.impostors import DRAWN_BINS
 from bitface.evaluation.similarity import FAILED, RESOLUTION
 
 _BINS = 1 << 18
@@ -95,6 +96,12 @@ class TiledImpostors:
                 above[index] = place.above + higher
                 del places[index]
         return values, above
+
+    def histogram(self) -> Ints:
+        drawn = self._histogram[:-1].reshape(DRAWN_BINS, -1).sum(1)
+        drawn[-1] += self._histogram[-1]
+        drawn[0] += self._failed
+        return drawn
 
     def highest(self, count: int) -> tuple[Floats, Ints, Ints]:
         """At least the `count` highest scores where a bin allows it, descending, with the rows of each pair.

@@ -66,7 +66,8 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
 
         bitface, created, title, machine, seconds, notes, warnings.
         teacher, student: {path, name, kind, preprocess, embedding_size, fingerprint, bits, method}.
-        faces: {images, used, failed, classes, alone, labels}; `labels` is `folder`, `file` or None.
+        faces: {images, used, failed, classes, alone, labels, folder}; `labels` is `folder`, `file` or None, and
+            the paths of faces are below `folder`.
         class_word: `class`, or `pseudo-class` where the teacher's similarities made the classes. It stands for CLASS
             below.
         errors: {"as embedded": MEANS, "rotation taken out": MEANS or None}, MEANS being degrees {face, CLASS,
@@ -113,7 +114,11 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     decisions = flipped.decisions(found, listed, student.embedder.model, notes)
     clock.lap("pairs")
     diagnosis = diagnose_student(_subject(request, student.embedder.model), _known(parts), layers, better)
-    parts["faces"] |= {"images": len(files), "labels": _label_kind(request.labels)}
+    parts["faces"] |= {
+        "images": len(files),
+        "labels": _label_kind(request.labels),
+        "folder": str(files[0].root),
+    }
     result = {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -108,7 +108,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         beside = {
             "model": str(request.against),
             "fingerprint": base.embedder.fingerprint,
-            **own.to_json(),
+            **own.to_json(curve=True),
             "comparison": compare(own, result, fixed[: len(reused)], seed=request.seed).to_json(),
             "mixed": [cell.to_json() for cell in matrix(protocol, expected, found, request.fars, request.seed)],
         }

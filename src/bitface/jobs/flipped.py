@@ -11,7 +11,7 @@ from bitface.data.faces import FaceFile, load_faces
 from bitface.errors import BitfaceError
 from bitface.evaluation.pairs import PairList
 from bitface.jobs.findings import Embedded
-from bitface.report.analysis import SHOWN_PAIRS
+from bitface.report.analysed import SHOWN_PAIRS
 from bitface.runtime import Model
 
 

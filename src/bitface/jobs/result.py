@@ -102,28 +102,6 @@ def report_of(
 ) -> dict[str, Any]:
     """The report's input (see `report.render`) for the results of one teacher."""
     first = results[0]
-    models = []
-    for result in results:
-        shown = {
-            engine: {**summary, **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
-            for engine, summary in result["agreement"].items()
-        }
-        models.append(
-            {
-                "name": f"{result['model']['name']} {result['bits']}",
-                "bits": result["bits"],
-                "files": [{"name": name, "bytes": size} for name, size in result["bytes"].items()],
-                "float_bytes": result["float_bytes"],
-                "agreement": shown,
-                "layers": result["layers"],
-                "tensors": result["tensors"],
-                "unquantized": result["unquantized"],
-                "data": result["faces"],
-                "plan": result["plan"],
-                "seconds": result["seconds"],
-                **({"evaluation": result["evaluation"]} if "evaluation" in result else {}),
-            }
-        )
     headline = sections.pop("headline", None) or _headline(first)
     return {
         "title": title,
@@ -134,7 +112,7 @@ def report_of(
         "headline": headline,
         "warnings": list(dict.fromkeys(text for result in results for text in result["warnings"])),
         "notes": list(dict.fromkeys(text for result in results for text in result["notes"])),
-        "models": models,
+        "models": [model_of(result, cosines) for result in results],
         "provenance": {
             "model": first["model"]["path"],
             "teacher fingerprint": first["model"]["fingerprint"],
@@ -144,6 +122,28 @@ def report_of(
             **first["machine"],
         },
         **sections,
+    }
+
+
+def model_of(result: dict[str, Any], cosines: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """A result as one of the report's models; `cosines` as `measure_agreement` gives them."""
+    shown = {
+        engine: {**summary, **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
+        for engine, summary in result["agreement"].items()
+    }
+    return {
+        "name": f"{result['model']['name']} {result['bits']}",
+        "bits": result["bits"],
+        "files": [{"name": name, "bytes": size} for name, size in result["bytes"].items()],
+        "float_bytes": result["float_bytes"],
+        "agreement": shown,
+        "layers": result["layers"],
+        "tensors": result["tensors"],
+        "unquantized": result["unquantized"],
+        "data": result["faces"],
+        "plan": result["plan"],
+        "seconds": result["seconds"],
+        **({"evaluation": result["evaluation"]} if "evaluation" in result else {}),
     }
 
 

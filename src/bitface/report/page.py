@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, UndefinedError
 
 from bitface.files import write_bytes
-from bitface.report import charts, format, plots, verification
+from bitface.report import analysed, charts, curves, format, plots, verification
 from bitface.report.scatter import scatter
 
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
@@ -20,7 +21,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
-def render(report: Mapping[str, Any]) -> str:
+def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray]] = ()) -> str:
     """One self-contained HTML page without network or script. Values are escaped, missing sections absent.
 
     Args:
@@ -29,8 +30,12 @@ def render(report: Mapping[str, Any]) -> str:
             title, subtitle: text. created: an ISO date.
             headline: [{label, value, note?}], the few figures to see first.
             warnings, notes: lists of text.
-            plots: [{title, x: {label}, y: {label, log?}, series: [{name, joined?, points: [(x, y, words)]}]}].
-            tables: [{title, columns, rows}] of text.
+            plots: [{title, x: {label, log?}, y: {label, log?}, series: [{name, points: [(x, y, words, interval?)],
+                joined?, line?}]}]; `line`, [(x, y)], is drawn without marks, `joined` draws one through the points.
+            tables: [{title, caption?, columns, rows}] of text.
+            curves: [{title, series: [{name, roc, tar}]}], a ROC and a DET plot of each, with `roc` and `tar` as
+                `ScoreSummary.to_json` gives them.
+            analyses: [content of `analysis.json`].
             models: one for each artifact, see below.
             latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
                 per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or
@@ -44,8 +49,11 @@ def render(report: Mapping[str, Any]) -> str:
             float32 weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, layers [{name, kind,
             weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
             unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with
-            results as `VerificationResult.to_json` gives them, data and plan (mappings), seconds {step:
-            seconds}.
+            results as `VerificationResult.to_json` gives them, scores [{title, sides: {name: `bins` of
+            `ScoreSummary.to_json`}}], tables as those of the report, data and plan (mappings), seconds {step:
+            seconds}; and for the table of several models figures [{name, value, interval?}] and latency {median_ms,
+            iqr_ms?, ratio?, ratio_interval?, note?}.
+        pictures: of each of the analyses, see `analysis.render`; the page shows no other face of theirs.
 
     Raises:
         ValueError: `title` is missing, or the faces are neither PNG bytes nor a data URI of an image.
@@ -54,22 +62,34 @@ def render(report: Mapping[str, Any]) -> str:
         raise ValueError("a report needs a title")
     models = [_model(model) for model in report.get("models") or ()]
     latency, faces = _latency(report), _faces(report)
-    sections = [(f"model-{number}", model["name"]) for number, model in enumerate(models, 1)]
+    drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
+    found = _analyses(report.get("analyses") or (), pictures)
+    groups = [
+        (group["title"], [drawing for data in curves.plots(group) if (drawing := plots.plot(data))])
+        for group in report.get("curves") or ()
+    ]
+    sections = [("curves", "Operating points")] if groups else []
+    sections += [(f"model-{number}", model["name"]) for number, model in enumerate(models, 1)]
     comparison = _comparison(report.get("comparison"))
     sections += [("comparison", "Comparison")] if comparison else []
     sections += [("speed", "Speed")] if latency else []
     sections += [("faces", "Faces")] if faces else []
+    # One for all of them: what follows a plot is a plot or its table.
+    sections += [("plot-1", "Plots and tables")] if drawn and sections else []
+    sections += [section for one in found for section in one["sections"]]
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
-    drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
     return fill(
         "page.html.j2", report=report, sections=sections, models=models, latency=latency, faces=faces,
-        comparison=comparison, plots=drawn,
+        comparison=comparison, plots=drawn, curves=groups, analyses=found, overview=_overview(models),
     )  # fmt: skip
 
 
 def fill(template: str, **values: Any) -> str:
     """A template of this folder as text; what HTML can't hold or what turns the direction of writing is replaced."""
-    text = _templates().get_template(template).render(**values)
+    try:
+        text = _templates().get_template(template).render(**values)
+    except UndefinedError as error:
+        raise ValueError(f"the report's data lacks something: {error}") from error
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -105,9 +125,41 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "histograms": _histograms(model.get("agreement") or {}),
         "strip": charts.strip(layers) if layers else None,
         "verification": verification.table(model["evaluation"]) if model.get("evaluation") else None,
+        "scores": [
+            (one["title"], drawing) for one in model.get("scores") or () if (drawing := curves.scores(one["sides"]))
+        ],
         "worst": min((value for value in lows if not format.missing(value)), default=None),
         "total_seconds": sum(value for value in seconds if not format.missing(value)),
     }
+
+
+def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The table of several models: those of which more is known than a plan, and which columns it has."""
+    rows = [model for model in models if model["sizes"] or model.get("figures")]
+    if len(rows) < 2:
+        return None
+    names = dict.fromkeys(figure["name"] for model in rows for figure in model.get("figures") or ())
+    return {
+        "rows": [
+            {**model, "anchor": f"model-{models.index(model) + 1}",
+             "found": {figure["name"]: figure for figure in model.get("figures") or ()}}
+            for model in rows
+        ],
+        "names": list(names),
+        "sized": any(model["sizes"] for model in rows),
+        "timed": any(model.get("latency") for model in rows),
+        "agreed": any(model["worst"] is not None for model in rows),
+    }  # fmt: skip
+
+
+def _analyses(
+    analyses: Sequence[Mapping[str, Any]], pictures: Sequence[Mapping[str, np.ndarray]]
+) -> list[dict[str, Any]]:
+    shown = [*pictures, *({} for _ in analyses)]
+    return [
+        analysed.parts(one, shown[number], f"analysis-{number + 1}-", f": {one['title']}")
+        for number, one in enumerate(analyses)
+    ]
 
 
 def _sizes(files: Sequence[Mapping[str, Any]], whole: Any) -> list[dict[str, Any]]:

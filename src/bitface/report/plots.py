@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from bitface.report import format
@@ -11,25 +10,28 @@ from bitface.report.charts import round_step
 
 _MOST_TICKS = 7
 _MARGIN = 0.04
+# How many looks there are: a colour, a dash and the shape of a mark, see `marks.html.j2` and the style sheet.
+_LOOKS = 8
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point: its place in per cent from the left and from the top, and what to say about it."""
+    """A point: its place in per cent from the left and from the top, what to say about it, and its interval's ends."""
 
     x: float
     y: float
     title: str
+    ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one kind; `lines` join them: (x1, y1, x2, y2) in per cent."""
+    """Points of one kind, and a line: its corners as SVG points in a box of 100 by 100; empty: no line."""
 
     name: str
-    tone: str
+    look: int
     marks: tuple[Mark, ...]
-    lines: tuple[tuple[float, float, float, float], ...]
+    line: str
 
 
 @dataclass(frozen=True)
@@ -47,28 +49,44 @@ class Plot:
 
 def plot(data: Mapping[str, Any]) -> Plot | None:
     """A plot of the report's `plots`, see `page.render`; None where it has no point."""
-    log = bool(data["y"].get("log"))
-    drawn = [(one, [point for point in one["points"] if _fits(point, log)]) for one in data["series"]]
-    points = [point for _, some in drawn for point in some]
+    logs = bool(data["x"].get("log")), bool(data["y"].get("log"))
+    drawn = []
+    for one in data["series"]:
+        marks = [point for point in one["points"] if _fits(point, logs)]
+        line = [point for point in one.get("line") or (marks if one.get("joined") else ()) if _fits(point, logs)]
+        drawn.append((str(one["name"]), marks, line))
+    points = [point for _, *both in drawn for some in both for point in some]
     if not points:
         return None
-    across = _Axis.over([point[0] for point in points], False)
-    up = _Axis.over([point[1] for point in points], log)
+    across = _Axis.over([point[0] for point in points], logs[0])
+    up = _Axis.over([point[1] for point in points], logs[1])
+
+    def down(value: float) -> float:
+        return round(100 - up.at(value), 3)
+
     series = []
-    for number, (one, some) in enumerate(drawn, 1):
-        marks = tuple(Mark(across.at(x), round(100 - up.at(y), 3), title) for x, y, title in some)
-        pairs = pairwise(marks) if one.get("joined") else ()
-        lines = tuple((a.x, a.y, b.x, b.y) for a, b in pairs)
-        series.append(Series(str(one["name"]), f"s{number}", marks, lines))
+    for number, (name, some, line) in enumerate(drawn):
+        placed = tuple(Mark(across.at(x), down(y), title, _ends(rest, logs[1], up)) for x, y, title, *rest in some)
+        corners = " ".join(f"{across.at(point[0])},{down(point[1])}" for point in line)
+        series.append(Series(name, number % _LOOKS + 1, placed, corners if len(line) > 1 else ""))
     low, high = min(point[1] for point in points), max(point[1] for point in points)
-    listed = ", ".join(f"{len(one.marks)} of {one.name}" for one in series)
+    listed = ", ".join(f"{len(one.marks)} of {one.name}" if one.marks else one.name for one in series)
     summary = f"{data['title']}: {listed}; {data['y']['label']} from {low:.3g} to {high:.3g}"
     labels = str(data["x"]["label"]), str(data["y"]["label"])
     return Plot(str(data["title"]), *labels, tuple(series), across.ticks(), up.ticks(), summary)
 
 
-def _fits(point: Sequence[Any], log: bool) -> bool:
-    return not format.missing(point[0]) and not format.missing(point[1]) and (not log or point[1] > 0)
+def _fits(point: Sequence[Any], logs: tuple[bool, bool]) -> bool:
+    places = list(zip(point, logs, strict=False))
+    return not any(format.missing(value) or (log and value <= 0) for value, log in places)
+
+
+def _ends(rest: Sequence[Any], log: bool, up: "_Axis") -> tuple[float, float] | None:
+    """The ends of a point's interval from the top, inside the drawing."""
+    if not rest or not rest[0] or any(format.missing(value) for value in rest[0]):
+        return None
+    low, high = (0.0 if log and value <= 0 else up.at(value) for value in rest[0])
+    return round(100 - min(100.0, high), 3), round(100 - max(0.0, low), 3)
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,12 @@ class _Axis:
         return tuple(
             (
                 round(100 * (value - self.low) / (self.high - self.low), 3),
-                f"{10**value:.2g}" if self.log else f"{value:,.{decimals}f}",
+                _power(value) if self.log else f"{value:,.{decimals}f}",
             )
             for value in values
         )
+
+
+def _power(exponent: float) -> str:
+    value = 10**exponent
+    return f"{value:.2g}" if value >= 1e-3 * (1 - 1e-9) else format.far(float(f"{value:.2g}"))

@@ -1,0 +1,65 @@
+"""Where a report's figures come from: models, hashes, seeds, versions, machines."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bitface.jobs.runs import ANALYSIS, BENCH, EVALUATION, QUANTIZATION, SEARCH, SENSITIVITY, Document
+from bitface.jobs.subjects import Subject
+
+Facts = dict[str, Any]
+
+
+def teachers(documents: Sequence[Document]) -> list[str]:
+    """A warning where the results speak of different float networks."""
+    known: dict[str, str] = {}
+    for one in documents:
+        side = {QUANTIZATION: "model", SENSITIVITY: "model", SEARCH: "model", ANALYSIS: "teacher"}.get(one.kind)
+        network = one.content[side] if side else None
+        if isinstance(network, dict) and network.get("fingerprint"):
+            known.setdefault(str(network["fingerprint"]), str(network.get("name") or network.get("path")))
+    if len(known) < 2:
+        return []
+    named = ", ".join(f"{name} ({fingerprint[:8]})" for fingerprint, name in known.items())
+    return [f"these results are of different teachers: {named}; what each lost isn't one scale"]
+
+
+def facts(models: Sequence[Subject], documents: Sequence[Document]) -> Facts:
+    """Every fact once where all agree on it, else with the name of what it is true of in front."""
+    rows = [*_of_models(models), *_of_documents(documents)]
+    keys = dict.fromkeys(key for _, row in rows for key in row)
+    found: Facts = {}
+    for key in keys:
+        said = [(name, row[key]) for name, row in rows if row.get(key) not in (None, "")]
+        if len({str(value) for _, value in said}) == 1 and (len(said) > 1 or len(rows) == 1):
+            found[key] = said[0][1]
+        else:
+            found |= {f"{name}: {key}": value for name, value in said}
+    return found
+
+
+def _of_models(models: Sequence[Subject]) -> Iterator[tuple[str, Facts]]:
+    for one in models:
+        row: Facts = {"fingerprint": one.fingerprint, "artifact SHA-256": one.sha256}
+        if one.result:
+            content = one.result.content
+            row |= {
+                "teacher": content["model"].get("path"),
+                "teacher fingerprint": content["model"]["fingerprint"],
+                "preprocessing": content["model"].get("preprocess"),
+                "calibration faces (manifest)": (content.get("faces") or {}).get("manifest"),
+                "method": content.get("method"),
+                "seed": content.get("seed"),
+            }
+        for document in one.evaluations:
+            row |= {f"evaluated in {document.path.name} on": document.content["pairs"]}
+        yield one.name, row
+
+
+def _of_documents(documents: Sequence[Document]) -> Iterator[tuple[str, Facts]]:
+    """Versions and machine of each result, and when it was made."""
+    for one in documents:
+        machine = one.content.get("versions" if one.kind == BENCH else "machine")
+        known = machine if isinstance(machine, dict) else {}
+        made = {} if one.kind == EVALUATION else {"made": one.content.get("created")}
+        folder = one.path.resolve().parent.name
+        yield f"{folder}/{one.path.name}", {**made, "bitface": one.content.get("bitface"), **known}

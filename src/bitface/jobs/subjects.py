@@ -1,0 +1,107 @@
+"""Which results speak of the same model: the rows and sections of a report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bitface import artifact
+from bitface.errors import BitfaceError
+from bitface.files import sha256_of
+from bitface.jobs.runs import EVALUATION, QUANTIZATION, Document, reading
+
+_ARTIFACT = "model.bitface"
+
+
+@dataclass
+class Subject:
+    """A model and what is known of it.
+
+    Attributes:
+        name: unlike that of every other one.
+        path: the file that was measured, as far as anybody says.
+        fingerprint: of its network; None: of an artifact that isn't there any more.
+        sha256: of the artifact.
+        result: what `quantize` says of it.
+        evaluations: what `evaluate` says of it.
+        stored: the thresholds in the artifact.
+    """
+
+    name: str
+    path: Path
+    fingerprint: str | None = None
+    sha256: str | None = None
+    result: Document | None = None
+    evaluations: list[Document] = field(default_factory=list)
+    stored: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """What `bench` calls it: with its folder where there are several files of one name, and without."""
+        return f"{self.path.resolve().parent.name}/{self.path.name}", self.path.name
+
+
+def subjects(documents: Sequence[Document]) -> tuple[list[Subject], list[str]]:
+    """The models that the results are of, in the order of the results, and warnings in plain words."""
+    found, warnings = [], []
+    for document in documents:
+        if document.kind == QUANTIZATION:
+            with reading(document):
+                one, warning = _quantized(document)
+            found.append(one)
+            warnings += [warning] if warning else []
+    for document in documents:
+        if document.kind == EVALUATION:
+            with reading(document):
+                one = _evaluated(document, found)
+            one.evaluations.append(document)
+    names = told_apart([(one.name, one.result.path if one.result else one.path) for one in found])
+    for one, name in zip(found, names, strict=True):
+        one.name = name
+    return found, warnings
+
+
+def _quantized(document: Document) -> tuple[Subject, str | None]:
+    """The model of a quantization, and a warning where its artifact isn't beside it or isn't its own."""
+    content = document.content
+    path = document.path.with_name(_ARTIFACT)
+    one = Subject(f"{content['model']['name']} {content['bits']}", path, result=document)
+    if not path.is_file():
+        return one, None
+    try:
+        details = artifact.read(path)
+    except BitfaceError as error:
+        return one, str(error)
+    if details.teacher.get("fingerprint") != content["model"]["fingerprint"]:
+        return one, f"{path}: was made from another network than {document.path.name} beside it says"
+    one.fingerprint, one.stored, one.sha256 = details.network.fingerprint(), details.thresholds, sha256_of(path)
+    return one, None
+
+
+def _evaluated(document: Document, known: list[Subject]) -> Subject:
+    """The model of an evaluation: the one of its fingerprint, else what was exported beside it, else a new one."""
+    content = document.content
+    fingerprint, path = str(content["fingerprint"]), Path(content["model"])
+    for one in known:
+        if one.fingerprint == fingerprint:
+            return one
+    beside = [one for one in known if one.result and one.result.path.parent == document.path.parent]
+    whose = [one for one in beside if one.fingerprint is None or content["kind"] == "exported"]
+    if whose and content["precision"] == "integer":
+        return whose[0]
+    new = Subject(path.name, path, fingerprint)
+    known.append(new)
+    return new
+
+
+def told_apart(named: Sequence[tuple[str, Path]]) -> list[str]:
+    """Names of which no two are equal: with the file's folder where two were, and a number where that isn't enough."""
+    names = [name for name, _ in named]
+    found: list[str] = []
+    for name, path in named:
+        wanted = f"{name} ({path.resolve().parent.name})" if names.count(name) > 1 else name
+        name, number = wanted, 2
+        while name in found:
+            name, number = f"{wanted} {number}", number + 1
+        found.append(name)
+    return found

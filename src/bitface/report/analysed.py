@@ -1,0 +1,85 @@
+"""The drawings and tables of an analysis, which has a page of its own or a part of another one."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bitface.analysis.conditions import WORDS
+from bitface.report import angles
+
+_WORST_RANGES = 6
+SHOWN_PAIRS = 24
+
+
+def parts(
+    analysis: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | None = None, at: str = "", of: str = ""
+) -> dict[str, Any]:
+    """What `analysed.html.j2` needs, and `sections` for the page's list of them.
+
+    Args:
+        analysis, pictures: see `analysis.render`.
+        at: in front of the anchors, of: behind the headings, where a page holds more than one.
+    """
+    word = analysis["class_word"]
+    layers = analysis["layers"] or {"points": [], "ranges": [], "start": None}
+    worst = sorted(layers["ranges"], key=lambda one: -one["noise"])[:_WORST_RANGES]
+    drawn = analysis["map"]
+    sections = {
+        "angles": "Angles",
+        "layers": "Layers" if layers["points"] else None,
+        "maps": "Maps" if drawn["rows"] else None,
+        "pairs": "Flipped decisions" if analysis["flips"] else None,
+    }
+    return {
+        "at": at,
+        "of": of,
+        "sections": [(at + anchor, title + of) for anchor, title in sections.items() if title],
+        "analysis": analysis,
+        "word": word,
+        "distributions": _outlines(analysis["angles"], word),
+        "chart": angles.layer_chart(layers["points"], layers["start"]),
+        "ranges": [angles.range_plot(one) for one in worst],
+        "maps": [(side, angles.dots(drawn[side], drawn["group"], drawn["title"])) for side in ("teacher", "student")],
+        "worst": _worst(analysis["flips"], pictures),
+        "meanings": WORDS,
+    }
+
+
+def _outlines(found: Mapping[str, Any], word: str) -> list[tuple[str, str, angles.Outlines]]:
+    """(title, explanation, drawing) of each set of distributions."""
+    words = {
+        "errors": (
+            "How far faces turn",
+            f"A-QE of faces, of {word} centres, and what is left of a face's error against its {word}: as a difference "
+            "of two angles (the paper's form) and as an angle (vector).",
+        ),
+        "errors without rotation": (
+            "The same, without the rotation of all faces together",
+            "A rotation of everything changes no similarity, so what is left here is what can harm.",
+        ),
+        f"inter-{word}": (
+            f"Angles between {word} centres",
+            f"The nearer to 90°, the less two {word}es know of each other.",
+        ),
+        f"within-{word}": (
+            f"Angles of faces to the centre of their {word}",
+            f"The wider, the looser is each {word}.",
+        ),
+    }
+    drawn = ((*words[key], angles.outlines(groups)) for key, groups in found.items())
+    return [(title, text, drawing) for title, text, drawing in drawn if drawing]
+
+
+def _worst(flips: Mapping[str, Any] | None, pictures: Mapping[str, np.ndarray] | None) -> list[dict[str, Any]]:
+    rows = flips["worst"][:SHOWN_PAIRS] if flips else []
+    uris = {path: _uri(image) for path, image in (pictures or {}).items()}
+    return [{**row, "images": [uris[one] for one in (row["left"], row["right"]) if one in uris]} for row in rows]
+
+
+def _uri(image: np.ndarray) -> str:
+    encoded, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    assert encoded
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

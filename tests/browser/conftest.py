@@ -1,0 +1,100 @@
+"""Every page that the program writes, of a small network, and a browser to look at them."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from bitface.cli import main
+from bitface.graph import from_module, to_onnx
+from cli.conftest import crops, pairs  # noqa: F401
+from cli.test_sensitivity import Small
+from quant.small import settle
+
+CHROMIUM = Path("/usr/bin/chromium")
+# What a browser does on its own would otherwise be taken for something that a page asked for.
+OPTIONS = [
+    "--no-sandbox", "--headless", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+HOSTILE = "<script>alert(1)<∕script>"
+PREPROCESS = ("--preprocess", "rgb-127.5-128")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    if not CHROMIUM.exists():
+        pytest.skip(f"no browser: {CHROMIUM} isn't there (apt-get install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The program that finds what people with some disability can't read or reach."""
+    package = pytest.importorskip("axe_playwright_python", reason="pip install axe-playwright-python")
+    return (resources.files(package) / "axe.min.js").read_text()
+
+
+@pytest.fixture(scope="session")
+def pages(browser: Any, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:  # noqa: F811
+    """Pages by the command that writes them; one person has a hostile name."""
+    folder = tmp_path_factory.mktemp("pages")
+    net, listed, faces, compared = folder / "net.onnx", folder / "pairs.csv", folder / "faces", folder / "compare.yaml"
+    onnx.save(to_onnx(from_module(settle(Small(), 112), size=(112, 112)).graph), net)
+    shutil.copytree(crops, faces)
+    (faces / "p0").rename(faces / HOSTILE)
+    listed.write_text(pairs.read_text().replace("p0/", f"{HOSTILE}/"))
+    compared.write_text(
+        f"""
+model: {net}
+preprocess: rgb-127.5-128
+images: {faces}
+max_images: 16
+protocol: {{pairs: {listed}, root: {faces}}}
+fars: [0.05]
+candidates:
+  <b>w8a8</b>: {{quantize: {{bits: w8a8}}}}
+  w4a8: {{quantize: {{bits: w4a8}}}}
+  impossible: {{prune: {{ratio: 0.999}}}}
+"""
+    )
+    run, few = folder / "w4", ("--calibration-faces", 12, "--faces", 16)
+    model, fars = run / "model.bitface", ("--far", "0.1,0.05,0.001")
+    evaluated = ("--pairs", listed, "--root", faces, "--all-pairs", "--against", net, *PREPROCESS, *fars)
+    _run("quantize", net, "--images", faces, "--bits", "w4a4", "--out", run, *PREPROCESS)
+    _run("evaluate", model, *evaluated, "--json", run / "evaluation.json")
+    _run("bench", net, model, *PREPROCESS, "--json", run / "bench.json")
+    _run("analyse", net, model, "--images", faces, "--labels", "folder", "--out", folder / "analyse", "--faces")
+    _run("sensitivity", net, "--images", faces, "--out", folder / "sensitivity", *few, *PREPROCESS)
+    _run("search", net, "--images", faces, "--budget", "4bits", "--out", folder / "search", "--points", 3, "--tries", 2,
+         *few, *PREPROCESS)  # fmt: skip
+    _run("compare", compared, "--out", folder / "compare", code=1)  # one of the candidates is meant to fail
+    parts = [run, folder / "analyse", folder / "sensitivity", folder / "search"]
+    _run("report", *parts, "--out", folder / "report.html", "--faces", "--title", HOSTILE)
+    _run("report", run, "--out", folder / "one.html")
+    return {
+        "quantize": run / "report.html",
+        "analyse": folder / "analyse" / "analysis.html",
+        "sensitivity": folder / "sensitivity" / "sensitivity.html",
+        "search": folder / "search" / "report.html",
+        "compare": folder / "compare" / "comparison.html",
+        "report": folder / "report.html",
+        "report of one": folder / "one.html",
+    }
+
+
+def _run(*arguments: object, code: int = 0) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["bitface", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            main()
+        assert (ending.value.code or 0) == code, arguments
