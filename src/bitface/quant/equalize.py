@@ -5,9 +5,9 @@ convolution may be scaled down behind the one and up inside the other: with one 
 loses a level, while the tensor between them, which has one scale for all channels, gains them (after Nagel et al.
 2019, cross-layer equalization; there weights are balanced, here the activations' own ranges are).
 
-ReLU6 doesn't commute with scaling: its cap stays where it is when a channel is scaled up below it. So channels that stay
-away from the cap on the calibration faces are scaled up to it, with some room left; on other faces they may meet the
-cap, as the widest channels do.
+ReLU6 doesn't commute with scaling: its cap stays where it is when a channel is scaled up below it. So channels that
+stay away from the cap on the calibration faces are scaled up to it, with some room left; on other faces they may meet
+the cap, as the widest channels do.
 """
 
 import torch
