@@ -27,7 +27,8 @@ def models_of(found: Sequence[Subject], latency: Section | None, remarks: Remark
                 row = {**model_of(model.result.content), **row}
                 remarks.take(model.result.content, model.name)
                 if left := len(row["unquantized"]):
-                    remarks.note(f"{left} tensors stay in floating point, each listed below", model.name)
+                    words = f"{left} tensor{'s' * (left != 1)} in floating point, each listed below"
+                    remarks.note(words, model.name)
         row |= _evaluated(model, several, remarks)
         row["latency"] = _own_time(model, found, latency)
         models.append({key: value for key, value in row.items() if value or key == "unquantized"})
