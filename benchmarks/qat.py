@@ -116,6 +116,7 @@ def ablation() -> list[Run]:
         (("loss", {"feature": {"form": "cosine"}, "relational": 1.0}),),
         (("synthetic", 5000), ("epochs", 1.5)),  # as many steps
         (("effort", "max"),),  # begins with rebuilt blocks
+        (("epochs", 6), ("effort", "max")),
     ]
     return [Run(RELU6, "best-w4a4", changes=tuple({"epochs": 3, **dict(part)}.items())) for part in parts]
 
