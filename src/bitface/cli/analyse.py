@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_of, output, progress, remarks
+from bitface.cli.options import LabelsOption, ListOption, OutOption, SkipOption
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
 
@@ -14,11 +15,9 @@ def analyse(
     teacher: Annotated[Path, typer.Argument(help="The float network.")],
     student: Annotated[Path, typer.Argument(help="What was made of it: .bitface, an exported file, or a network.")],
     images: Annotated[Path, typer.Option(help="A folder of aligned face crops.")],
-    out: Annotated[Path, typer.Option(help="The folder to write to.")],
-    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
-    labels: Annotated[
-        str | None, typer.Option(help="Who is on the images: 'folder', or a CSV file with path,label.")
-    ] = None,
+    out: OutOption,
+    image_list: ListOption = None,
+    labels: LabelsOption = None,
     pairs: Annotated[Path | None, typer.Option(help="A list of pairs of these images, as `evaluate` reads it.")] = None,
     faces: Annotated[bool, typer.Option("--faces", help="Put pictures of flipped pairs into the page.")] = False,
     preprocess: Annotated[
@@ -27,9 +26,7 @@ def analyse(
     engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the maps, and of what is drawn where there is too much.")] = 0,
-    allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
-    ] = False,
+    allow_skipped: SkipOption = False,
 ) -> None:
     """Find out what a student lost against its teacher, where in the network, and what to try next.
 

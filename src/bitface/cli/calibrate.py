@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_of, fars_of, output, progress, remarks
+from bitface.cli.options import SkipOption
 from bitface.files import write_json
 from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
@@ -32,9 +33,7 @@ def calibrate(
         bool, typer.Option("--flip", help="Add the mirrored image's embedding, here and in verify.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
-    ] = False,
+    allow_skipped: SkipOption = False,
     out: Annotated[Path | None, typer.Option(help="Write to this file and leave the artifact as it is.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
 ) -> None:

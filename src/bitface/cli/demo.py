@@ -6,11 +6,12 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import errors, output, progress
+from bitface.cli.options import OutOption
 from bitface.jobs.demo import demo as run
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("out/demo"),
+    out: OutOption = Path("out/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer faces, and no evaluation on LFW.")] = False,
     seed: Annotated[int, typer.Option(help="Of the synthetic faces.")] = 0,
 ) -> None:

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_of, fars_of, output, progress, remarks
+from bitface.cli.options import SkipOption
 from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
 from bitface.files import write_json
@@ -33,9 +34,7 @@ def evaluate(
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
-    allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
-    ] = False,
+    allow_skipped: SkipOption = False,
     used: Annotated[
         list[Path] | None,
         typer.Option(help="A folder of faces that the model was made with: what of them does the test show?"),

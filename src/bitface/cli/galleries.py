@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import engine_of, output, progress, remarks
+from bitface.cli.options import SkipOption
 from bitface.files import write_json
 from bitface.jobs import galleries
 
@@ -19,9 +20,7 @@ def enroll(
     engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
-    allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
-    ] = False,
+    allow_skipped: SkipOption = False,
 ) -> None:
     """Embed faces into a gallery file that knows the model it was made with.
 

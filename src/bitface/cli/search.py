@@ -7,22 +7,18 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import bits_of, output, progress, remarks
+from bitface.cli.options import ImagesOption, ListOption, ModelArgument, OutOption, PreprocessOption, SkipOption
 from bitface.jobs.budget import TIME, Budget
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.jobs.sweeps import SensitivityRequest
 
 
 def search(
-    model: Annotated[
-        Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
-    ],
-    images: Annotated[
-        list[Path],
-        typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
-    ],
+    model: ModelArgument,
+    images: ImagesOption,
     budget: Annotated[str, typer.Option(help="Of packed weights (400KB), mean bits (3.5bits) or time (2.1ms).")],
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("search"),
-    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
+    out: OutOption = Path("search"),
+    image_list: ListOption = None,
     bits: Annotated[str, typer.Option(help="Widths of weights to choose from.")] = "8,6,4,3,2",
     activations: Annotated[str, typer.Option(help="Bits of activations; several with --activation-bits.")] = "8",
     activation_bits: Annotated[
@@ -38,11 +34,9 @@ def search(
     tries: Annotated[int, typer.Option(min=0, help="Whole plans measured for each budget.")] = 16,
     faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to choose by; others judge.")] = 128,
     calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
-    preprocess: Annotated[str | None, typer.Option(help="For networks that don't say it themselves.")] = None,
+    preprocess: PreprocessOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
-    allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
-    ] = False,
+    allow_skipped: SkipOption = False,
 ) -> None:
     """Find the bits of each layer under a budget, and what other budgets would buy.
 

@@ -7,6 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import bits_of, output, progress, remarks
+from bitface.cli.options import ImagesOption, ListOption, ModelArgument, OutOption, PreprocessOption, SkipOption
 from bitface.jobs.sensitivity import TABLE, measure_sensitivity
 from bitface.jobs.sweeps import SensitivityRequest
 
@@ -14,15 +15,10 @@ _SHOWN = 12
 
 
 def sensitivity(
-    model: Annotated[
-        Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
-    ],
-    images: Annotated[
-        list[Path],
-        typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
-    ],
-    out: Annotated[Path, typer.Option(help="The folder to write to.")] = Path("sensitivity"),
-    image_list: Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")] = None,
+    model: ModelArgument,
+    images: ImagesOption,
+    out: OutOption = Path("sensitivity"),
+    image_list: ListOption = None,
     bits: Annotated[str, typer.Option(help="Widths of weights and activations to ask about.")] = "8,4,2",
     faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to measure on.")] = 128,
     calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
@@ -32,11 +28,9 @@ def sensitivity(
     pairs_root: Annotated[Path | None, typer.Option(help="The folder that the list's paths are relative to.")] = None,
     part: Annotated[str | None, typer.Option(help="Of the folder of the CFP protocol: cfp-ff or cfp-fp.")] = None,
     max_pairs: Annotated[int, typer.Option(min=20, help="Pairs to take, evenly from every fold.")] = 600,
-    preprocess: Annotated[str | None, typer.Option(help="For networks that don't say it themselves.")] = None,
+    preprocess: PreprocessOption = None,
     seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
-    allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")
-    ] = False,
+    allow_skipped: SkipOption = False,
 ) -> None:
     """Measure what rounding each layer's weights, and each activation, alone does to the embedding.
 
