@@ -178,6 +178,16 @@ def test_one_that_fails_beside_one_that_does_not(candidates, tmp_path, bitface) 
     # A second run computes nothing, and says the same.
     again = bitface("compare", candidates, "--out", out)
     assert (again[0], again[1]) == (run[0], run[1])
+    # A network made before is worth what it was worth where it was made, and goes through steps like the original.
+    (made,) = (out / "steps").glob("prune-*/model.onnx")
+    kept = candidates.read_text().replace("impossible: {prune: {ratio: 0.999}}", f"known: {{file: {made}}}")
+    candidates.write_text(f"{kept}\n  known w8a8: {{file: {made}, quantize: {{bits: w8a8}}}}\n")
+    assert bitface("compare", candidates, "--out", out)[0] == 0
+    rows = {row["name"]: row for row in json.loads((out / "comparison.json").read_text())["rows"]}
+    for key in ("bytes", "parameters", "figures"):
+        assert rows["known"][key] == rows["pruned"][key]
+    assert rows["known w8a8"]["bytes"] < rows["known"]["bytes"]
+    assert rows["known w8a8"]["steps"] == [{"file": str(made)}, {"quantize": {"bits": "w8a8"}}]
 
 
 @pytest.mark.slow
@@ -217,6 +227,8 @@ def test_compared(candidates, tmp_path, bitface) -> None:
         ("impossible: {prune: {ratio: 0.999}}", "x: {distill: {student: iresnet19}}", ["did you mean 'iresnet18'"]),
         ("impossible: {prune: {ratio: 0.999}}", "original: {}", ["another name"]),
         ("impossible: {", "impossible: {quantize: {}, ", ["last step"]),
+        ("impossible: {", "impossible: {file: gone.onnx, ", ["impossible", "no file", "gone.onnx"]),
+        ("{ratio: 0.999}}", "{ratio: 0.9}, file: net.onnx}", ["impossible", "before every step"]),
         ("quantize: {bits: w8a8}", "quantize: {bits: w9a9}", ["w9a9"]),
         ("quantize: {bits: w8a8}", "quantize: {epochs: 2}", ["epochs", "qat"]),
         ("root:", "rot:", ["did you mean 'root'"]),

@@ -20,10 +20,15 @@ FARS = (1e-4, 1e-5)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to a smaller network: its steps in their order, as (`prune`, `distill` or `quantize`, options)."""
+    """A way to a smaller network: its steps in their order, as (`prune`, `distill` or `quantize`, options).
+
+    Attributes:
+        file: the network or artifact that it begins with, which says its preprocessing; None: the original.
+    """
 
     name: str
     steps: tuple[tuple[str, Mapping[str, Any]], ...]
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ def read_comparison(path: Path) -> Comparison:
         made = _comparison(content, path.resolve().parent)
         for candidate in made.candidates:
             try:
+                if candidate.file and not candidate.file.is_file():
+                    raise UsageError(f"there is no file {candidate.file}")
                 for place, (step, options) in enumerate(candidate.steps):
                     made.request(step, options, made.model, Path(), place == 0)
             except UsageError as error:
@@ -131,7 +138,7 @@ def _comparison(content: Any, base: Path) -> Comparison:
     if "labels" in made and made["labels"] != "folder":
         made["labels"] = str(base / made["labels"])
     made["images"] = tuple(_source(str(one), base) for one in ([images] if isinstance(images, str) else images))
-    made["candidates"] = tuple(_candidate(str(name), steps) for name, steps in values["candidates"].items())
+    made["candidates"] = tuple(_candidate(str(name), steps, base) for name, steps in values["candidates"].items())
     if not made["candidates"] or not made["images"]:
         raise UsageError("'candidates' and 'images' must name at least one")
     if made.get("threads", 1) < 1:
@@ -148,7 +155,7 @@ def _source(word: str, base: Path) -> Path:
     return base / word if (base / word).exists() or ":" not in word else Path(word)
 
 
-def _candidate(name: str, steps: Any) -> Candidate:
+def _candidate(name: str, steps: Any, base: Path) -> Candidate:
     given = _mapping({} if steps is None else steps, f"the candidate '{name}'")
     if name == ORIGINAL:
         raise UsageError(
@@ -156,7 +163,13 @@ def _candidate(name: str, steps: Any) -> Candidate:
         )
     if "quantize" in given and list(given)[-1] != "quantize":
         raise UsageError(f"the candidate '{name}' goes on after 'quantize', which must be the last step")
-    return Candidate(name, tuple((str(step), {} if options is None else options) for step, options in given.items()))
+    file = None
+    if "file" in given:
+        if next(iter(given)) != "file" or not isinstance(given["file"], str):
+            raise UsageError(f"'file' of the candidate '{name}' must be a path, and come before every step")
+        file = base / given.pop("file")
+    steps = tuple((str(step), {} if options is None else options) for step, options in given.items())
+    return Candidate(name, steps, file)
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

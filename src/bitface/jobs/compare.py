@@ -73,15 +73,18 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
 
 def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> dict[str, Any]:
     """A candidate's model and what it is worth, or why there is none."""
-    row: dict[str, Any] = {"name": candidate.name, "steps": [dict([step]) for step in candidate.steps], "error": None}
+    begins = [{"file": str(candidate.file)}] if candidate.file else []
+    chain = [*begins, *(dict([step]) for step in candidate.steps)]
+    row: dict[str, Any] = {"name": candidate.name, "steps": chain, "error": None}
+    original = not candidate.steps and candidate.file is None
 
     def named(name: str) -> Any:
         return steps(f"{candidate.name}: {name}")
 
     try:
         model, key = _made(comparison, candidate, out, named)
-        network = open_model(model, None if candidate.steps else comparison.preprocess).network
-        figures = _evaluated(comparison, model, key, not candidate.steps, out, named)
+        network = open_model(model, comparison.preprocess if original else None).network
+        figures = _evaluated(comparison, model, key, original, out, named)
         sizes = {"bytes": model.stat().st_size, **counted(network)}
         return {**row, "model": str(model), **sizes, **figures, "latency": None}
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -99,9 +102,10 @@ def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) 
 
 def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> tuple[Path, str]:
     """A candidate's model, and its name by everything that it depends on."""
-    model, key = comparison.model, f"{sha256_of(comparison.model)} {comparison.preprocess}"
+    model, given = candidate.file or comparison.model, candidate.file is not None
+    key = f"{sha256_of(model)} {None if given else comparison.preprocess}"
     for place, (step, options) in enumerate(candidate.steps):
-        request = comparison.request(step, options, model, Path(), place == 0)
+        request = comparison.request(step, options, model, Path(), place == 0 and not given)
         key = comparison.key(request, key)
         folder = out / "steps" / f"{step}-{key}"
         if not (folder / "result.json").is_file():
