@@ -5,9 +5,10 @@ to the block that reads it. Bias correction takes the mean error out of every la
 those that are corrected already, as `quant.calibrate.correct_biases` does in a whole student.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ class Block:
     """A stretch of a walk.
 
     Attributes:
-        name: of its first layer or, of several, `first..last`.
+        name: of its first layer or, of several, `first..last`, the last without what it shares with the first.
         start, end: the numbers of the step behind which it begins and of its last one.
         tensors: part → the names of the layers, or of the activations, that are rounded together.
     """
@@ -129,7 +130,7 @@ def by_block(probe: Probe, faces: np.ndarray, calibration: Calibration = Calibra
     places = {step.node.name: place for place, step in enumerate(steps)}
     blocks: dict[str, Block] = {}
     for unit in blocks_of(probe.student.graph):
-        name = "..".join(dict.fromkeys((unit.layers[0], unit.layers[-1])))
+        name = _named(unit.layers)
         start, end = places[unit.source], places[unit.result]
         inside = [step for step in steps[start + 1 : end + 1] if isinstance(step.module, Quantizer)]
         read = tuple(tensor_of(step) for step in inside)
@@ -139,3 +140,11 @@ def by_block(probe: Probe, faces: np.ndarray, calibration: Calibration = Calibra
     if calibration.bias_correction:
         made.find_corrections(channels_last(bias_images(probe.network, faces, calibration)))
     return made
+
+
+def _named(layers: Sequence[str]) -> str:
+    if len(layers) == 1:
+        return layers[0]
+    first, last = layers[0].split("."), layers[-1].split(".")
+    shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(first, last[:-1], strict=False))))
+    return f"{layers[0]}..{'.'.join(last[shared:])}"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS
+from bitface.jobs.sweeps import BLOCK
 
 _TITLES = {WEIGHTS: "Weights alone in few bits", ACTIVATIONS: "Activations alone in few bits"}
 _BLOCK_TITLES = {
@@ -14,7 +15,7 @@ _BLOCK_TITLES = {
 def sensitivity_page(table: dict[str, Any]) -> dict[str, Any]:
     """The report's input for the content of `sensitivity.json`."""
     measured = table["faces"]["measured"]
-    blocks = table.get("by") == "block"
+    blocks = table.get("by") == BLOCK
     plots, tables = [], []
     for part, title in (_BLOCK_TITLES if blocks else _TITLES).items():
         rows = [row for row in table["units"] if row["part"] == part]

@@ -69,8 +69,8 @@ def blocks_of(graph: GraphModule) -> list[Unit]:
 
     A block is a residual block; or an inverted bottleneck without a residual, that is, a depthwise layer with an
     activation, the pointwise layer without one that follows and, where there is one, the pointwise layer with an
-    activation in front; or any other layer by itself. Those are the rows of QMobileFaceNet's table I, but each of a
-    row's repetitions is a block.
+    activation in front; or any other layer by itself. Those are the rows of QMobileFaceNet's table I, each repetition
+    by itself.
     """
     alone = units_of(graph, 1)
     kinds = "".join(_kind(graph, unit) for unit in alone)
