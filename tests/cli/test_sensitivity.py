@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
 from torch import Tensor, nn
 
 import bitface as library
 from bitface.analysis.probe import Probe
 from bitface.graph import from_module, load_network, to_onnx
+from bitface.jobs.sweeps import SensitivityRequest
 from quant.small import settle
 
 from .test_bad_input import ends_in_one_line
@@ -50,19 +53,18 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
 COMMON = ("--preprocess", "rgb-127.5-128", "--calibration-faces", 12, "--faces", 16)
 
 
+def requested(net: Path, crops: Path, out: Path, **other: Any) -> SensitivityRequest:
+    """The request of `COMMON`."""
+    return SensitivityRequest(net, [crops], out, faces=16, calibration_faces=12, preprocess="rgb-127.5-128", **other)
+
+
 @pytest.fixture(scope="module")
 def table(net: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep."""
     from bitface.jobs.sensitivity import measure_sensitivity
-    from bitface.jobs.sweeps import SensitivityRequest
 
     out = tmp_path_factory.mktemp("sensitivity") / "out"
-    measure_sensitivity(
-        SensitivityRequest(
-            net, [crops], out, weight_bits=(8, 4, 2), activation_bits=(8,), faces=16, calibration_faces=12,
-            preprocess="rgb-127.5-128",
-        )
-    )  # fmt: skip
+    measure_sensitivity(requested(net, crops, out, weight_bits=(8, 4, 2), activation_bits=(8,)))
     return out
 
 
@@ -71,10 +73,9 @@ def searched(net: Path, crops: Path, table: Path, tmp_path_factory: pytest.TempP
     """The folder of a search with that table."""
     from bitface.jobs.budget import Budget
     from bitface.jobs.search import SearchRequest, search_plans
-    from bitface.jobs.sweeps import SensitivityRequest
 
     out = tmp_path_factory.mktemp("search") / "out"
-    base = SensitivityRequest(net, [crops], out, faces=16, calibration_faces=12, preprocess="rgb-127.5-128")
+    base = requested(net, crops, out)
     budget = Budget.parse("5bits")
     search_plans(SearchRequest(base, budget, (8, 4, 2), table=table / "sensitivity.json", points=3, tries=1))
     return out
@@ -230,6 +231,10 @@ def test_a_budget_of_time(net, crops, tmp_path, bitface) -> None:
     given = ("search", net, "--images", crops, *COMMON, "--cost", "jacobian", "--out", out)
     ends_in_one_line(bitface(*given, "--budget", "0.0001ms"), 1, "no plan meets 0.0001ms", "is the least here")
     ends_in_one_line(bitface(*given, "--budget", "1ms", "--bits", "8,4"), 2, "no CPU is faster below 8 bits")
+    state = out / "search.unfinished.safetensors"
+    with safe_open(state, "pt") as file:
+        kept = list(json.loads(file.metadata()["bitface.training"])["numbers"].values())
+    assert len(kept) == 2, "all in 8 bits and all in floating point"
     code, _, err = bitface(*given, "--budget", "10000ms")
     assert code == 0, err
     result = json.loads((out / "result.json").read_text())
@@ -238,6 +243,9 @@ def test_a_budget_of_time(net, crops, tmp_path, bitface) -> None:
     assert best["agreement"] > 0.9999
     assert result["front"][0]["milliseconds"] == min(row["milliseconds"] for row in result["front"])
     assert all(row["milliseconds"] <= row["limit"] for row in result["front"])
+    for figures in kept:
+        assert f"{figures['milliseconds']:.3g} ms" in result["notes"][-1], "is not timed again"
+    assert not state.exists()
 
 
 def test_a_mixed_plan_finds_its_recipe(searched: Path) -> None:
@@ -266,3 +274,141 @@ def test_a_search_keeps_a_table_that_lacks_widths(net, crops, tmp_path, bitface)
     made = (out / "search-sensitivity.json").stat().st_mtime_ns
     assert bitface("search", *given, *wanted)[0] == 0
     assert (out / "search-sensitivity.json").stat().st_mtime_ns == made, "the second search reads it"
+
+
+@pytest.fixture(scope="module")
+def blocks(net: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep by block."""
+    from bitface.jobs.sensitivity import measure_sensitivity
+
+    out = tmp_path_factory.mktemp("blocks") / "out"
+    measure_sensitivity(requested(net, crops, out, weight_bits=(4, 2), activation_bits=(4,), by="block"))
+    return out
+
+
+def test_a_table_by_block_says_so_and_names_what_is_in_each(net: Path, blocks: Path, table: Path) -> None:
+    content = json.loads((blocks / "sensitivity.json").read_text())
+    assert content["by"] == "block"
+    assert "by" not in json.loads((table / "sensitivity.json").read_text())
+    weights = [row for row in content["units"] if row["part"] == "weights" and row["bits"] == 2]
+    inside = [name for row in weights for name in row["tensors"]]
+    network = load_network(net)
+    layers = [n for n, m in network.graph.named_modules() if type(m).__name__ in ("Conv2d", "Linear")]
+    assert sorted(inside) == sorted(layers)
+    assert [len(row["tensors"]) for row in weights] == [1, 3, 1, 1, 1, 1]
+    first, last = weights[1]["tensors"][0], weights[1]["tensors"][-1]
+    assert weights[1]["name"].startswith(f"{first}..")
+    assert last.endswith(weights[1]["name"].removeprefix(f"{first}.."))
+    by_layer = [row for row in json.loads((table / "sensitivity.json").read_text())["units"] if row["bits"] == 2]
+    keys = set(by_layer[0])
+    assert all(set(row) == keys | {"tensors"} for row in weights)
+    assert sum(row["parameters"] for row in weights) == sum(row["parameters"] for row in by_layer)
+    activations = [row for row in content["units"] if row["part"] == "activations"]
+    assert activations[0]["tensors"] == ["image"]
+    assert content["correlations"]["jacobian"]["weights"]["all"] > 0.9
+    page = (blocks / "sensitivity.html").read_text()
+    assert "by block" in page
+    assert f"<td>{', '.join(weights[1]['tensors'])}</td>" in page
+
+
+def test_a_search_refuses_a_table_by_block(net, crops, blocks, tmp_path, bitface) -> None:
+    out = tmp_path / "out"
+    given = ("search", net, "--images", crops, *COMMON, "--budget", "3bits", "--bits", "4,2", "--points", 2)
+    given += ("--tries", 0, "--out", out)
+    refused = bitface(*given, "--sensitivity", blocks / "sensitivity.json")
+    ends_in_one_line(refused, 1, "is a table by block", "--by layer")
+    out.mkdir(exist_ok=True)
+    (out / "sensitivity.json").write_bytes((blocks / "sensitivity.json").read_bytes())
+    code, _, err = bitface(*given)
+    assert code == 0, err
+    assert "is a table by block" in err
+    assert (out / "sensitivity.json").read_bytes() == (blocks / "sensitivity.json").read_bytes()
+    own = json.loads((out / "search-sensitivity.json").read_text())
+    assert "by" not in own
+    assert len(own["units"]) == 2 * 8
+
+
+def test_a_sweep_by_block_goes_on_as_what_it_was(net, crops, pairs, tmp_path, bitface, monkeypatch) -> None:
+    from bitface.analysis.blocks import BlockProbe
+
+    arguments = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
+    arguments += ("--pairs", pairs, "--pairs-root", crops)
+    plain, calls = BlockProbe.changed, []
+
+    def stopping(*given):
+        calls.append(given)
+        if len(calls) == 20:  # of 6 blocks with 2 units each: 12 calls find corrections, 7 have been measured
+            raise KeyboardInterrupt
+        return plain(*given)
+
+    ends_in_one_line(bitface(*arguments, "--by", "blok", "--out", tmp_path), 2, "did you mean 'block'")
+    out = tmp_path / "out"
+    monkeypatch.setattr(BlockProbe, "changed", stopping)
+    assert bitface(*arguments, "--by", "block", "--out", out)[0] != 0
+    assert [path.name for path in out.iterdir()] == ["sensitivity.unfinished.safetensors"]
+    ends_in_one_line(bitface(*arguments, "--out", out), 1, "another sweep", "--by")
+    code, said, err = bitface(*arguments, "--by", "block", "--out", out)
+    assert code == 0, err
+    assert "most sensitive blocks" in said
+    resumed = len(calls) - 20
+    assert bitface(*arguments, "--by", "block", "--out", tmp_path / "whole")[0] == 0
+    assert resumed == len(calls) - 20 - resumed - 7
+    one, two = (json.loads((folder / "sensitivity.json").read_text()) for folder in (out, tmp_path / "whole"))
+    assert one["units"] == two["units"]
+    assert all(0 <= row["accuracy"] <= 1 for row in one["units"])
+
+
+class Stop:
+    """Progress that interrupts at its nth word about plans."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def __call__(self, name: str):
+        def tell(done: int, total: int, words: str = "") -> None:
+            self.left -= name == "searching"
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+        return tell
+
+
+@pytest.mark.parametrize(("cost", "moments"), [("measured", (1, 2, 9)), ("jacobian", (5,))])
+def test_an_interrupted_search_measures_no_plan_twice(net, crops, tmp_path, monkeypatch, cost, moments) -> None:
+    from bitface.analysis.plans import Trial
+    from bitface.errors import BitfaceError
+    from bitface.jobs.budget import Budget
+    from bitface.jobs.search import SearchRequest, search_plans
+
+    plain, measured = Trial.agreement, []
+
+    def counted(self, *given):
+        measured.append(given)
+        return plain(self, *given)
+
+    def request(out: Path, **other) -> SearchRequest:
+        base = requested(net, crops, out, **other)
+        widths = {"activations": (8, 4), "activation_bits": 6.0} if cost == "jacobian" else {}
+        return SearchRequest(base, Budget.parse("4bits"), (8, 4, 2), cost=cost, points=2, tries=3, **widths)
+
+    monkeypatch.setattr(Trial, "agreement", counted)
+    search_plans(request(tmp_path / "whole"))
+    count, out = len(measured), tmp_path / "out"
+    measured.clear()
+    for at in moments:
+        with pytest.raises(KeyboardInterrupt):
+            search_plans(request(out), Stop(at))
+        assert (out / "search.unfinished.safetensors").exists()
+        assert not (out / "result.json").exists()
+    before = len(measured)
+    with pytest.raises(BitfaceError, match=r"another search .*faces"):
+        search_plans(request(out, seed=1))
+    search_plans(request(out))
+    assert before < len(measured) == count
+    assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+    one, two = (json.loads((folder / "result.json").read_text()) for folder in (out, tmp_path / "whole"))
+    for result in (one, two):
+        del result["created"], result["seconds"]
+    assert one == two
+    for path in out.glob("plan-*.yaml"):
+        assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()

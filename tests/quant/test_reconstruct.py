@@ -17,7 +17,7 @@ from bitface.quant.post_training import calibrated
 from bitface.quant.quantizers import RoundingQuantizer, UniformQuantizer
 from bitface.quant.reconstruct import _dropping, _mixed, _Work, reconstruct
 from bitface.quant.student import Student, build
-from bitface.quant.units import part, units_of
+from bitface.quant.units import blocks_of, part, units_of
 
 from .small import Mixed, PreActivation, faces, network
 
@@ -119,6 +119,18 @@ def test_the_units_of_a_mobilefacenet() -> None:
     assert sum(len(unit.layers) for unit in units) == len(student.quantized_layers())
     assert max(len(unit.layers) for unit in units) <= 4
     assert len(units) < 25
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("mobilenetv2", [1, 2, *[3] * 16, 1, 1]), ("iresnet18", [1, 3, 2, 3, 2, 3, 2, 3, 2, 1])]
+)
+def test_blocks_are_bottlenecks_and_residual_blocks(name: str, layers: list[int]) -> None:
+    net = from_module(create(name, embedding_size=32).eval(), "rgb-127.5-127.5", size=(112, 112))
+    student = build(passes.fold(net.graph), BitPlan())
+    blocks = blocks_of(student.graph)
+    assert [len(block.layers) for block in blocks] == layers
+    assert [layer for block in blocks for layer in block.layers] == list(student.quantized_layers())
+    assert all(before.result == after.source for before, after in pairwise(blocks))
 
 
 def similarity(graph: GraphModule, other: GraphModule, images: np.ndarray) -> float:

@@ -63,6 +63,10 @@ class Probe:
         """The same for the weights alone, or for the activations."""
         return replace(self, quantizers={unit: one for unit, one in self.quantizers.items() if unit.part == part})
 
+    def owner(self, unit: Unit) -> Unit:
+        """Of `units` the one that a tensor in so many bits is rounded with: here itself."""
+        return unit
+
     def units_of(self, step: Step) -> list[Unit]:
         """The units that a step is the place of."""
         if isinstance(step.module, ops.LAYERS):

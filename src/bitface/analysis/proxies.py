@@ -10,6 +10,8 @@ the mean of (r · J d)^2 is |J d|^2, and r · J is one backward pass.
 - `fisher`: 1/2 sum of (r · J)_i^2 d_i^2, the diagonal alone: the empirical Fisher information of the embedding.
 - `local`: the energy of the change of a layer's output (or of an activation) beside that of the output: the inverse
   signal-to-noise ratio, which knows nothing of what lies behind.
+
+Of tensors that are rounded together, `jacobian` takes the sum of the changes' first orders; the other two add up.
 """
 
 from collections.abc import Callable
@@ -51,10 +53,10 @@ def estimate(
     count = sketches * len(faces)
     means = {name: {unit: value / count for unit, value in one.items()} for name, one in sums.items()}
     with torch.no_grad():
-        for unit in [unit for unit in probe.units if unit.part == WEIGHTS]:
+        for unit in [unit for unit in probe.quantizers if unit.part == WEIGHTS]:
             weight = probe.student.graph.get_parameter(f"{unit.name}.weight")
             change = probe.quantizers[unit].quantize(weight) - weight
-            means["fisher"][unit] = float((squares[unit.name] * change.square()).sum()) / 2 / count
+            means["fisher"][probe.owner(unit)] += float((squares[unit.name] * change.square()).sum()) / 2 / count
     return means
 
 
@@ -81,14 +83,25 @@ def _add(
         for step, gradient in zip(layers, gradients[len(places) :], strict=True):
             # Faces have independent projections: the mean of a sum's square is the sum of the mean squares.
             squares[step.name] = squares.get(step.name, torch.zeros(())) + gradient.square()
+        # r · J d of each face: the changes of tensors that are rounded together are one change.
+        products: dict[Unit, Tensor] = {}
         for step, gradient in zip(places, gradients, strict=False):
             for unit in probe.units_of(step):
-                _judge(probe, unit, step, values, gradient, sums)
+                _judge(probe, unit, step, values, gradient, sums, products)
+        for unit, product in products.items():
+            sums["jacobian"][unit] += float(product.square().sum()) / 2
 
 
 def _judge(
-    probe: Probe, unit: Unit, step: Step, values: dict, gradient: Tensor, sums: dict[str, dict[Unit, float]]
+    probe: Probe,
+    unit: Unit,
+    step: Step,
+    values: dict,
+    gradient: Tensor,
+    sums: dict[str, dict[Unit, float]],
+    products: dict[Unit, Tensor],
 ) -> None:
+    owner = probe.owner(unit)
     if unit.part == WEIGHTS:
         weight = step.module.weight
         change = linear(step.module, values[step.sources[0]], probe.quantizers[unit].quantize(weight) - weight)
@@ -96,7 +109,8 @@ def _judge(
         change = change if shift is None else change + beside(shift, step.module)
     else:
         change = probe.quantizers[unit].quantize(values[step.node]) - values[step.node]
-        sums["fisher"][unit] += float((gradient * change).square().sum()) / 2
-    sums["jacobian"][unit] += float((gradient * change).flatten(1).sum(1).square().sum()) / 2
+        sums["fisher"][owner] += float((gradient * change).square().sum()) / 2
+    product = (gradient * change).flatten(1).sum(1)
+    products[owner] = products[owner] + product if owner in products else product
     noise, signal = change.flatten(1).square().sum(1), values[step.node].flatten(1).square().sum(1)
-    sums["local"][unit] += float((noise / signal.clamp(min=torch.finfo(torch.float32).tiny)).sum())
+    sums["local"][owner] += float((noise / signal.clamp(min=torch.finfo(torch.float32).tiny)).sum())

@@ -1,6 +1,6 @@
 """Runs a graph node by node, and goes on from any of them: what lies in front is computed once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch.fx import GraphModule, Node
 from bitface.graph import passes
 
 Values = dict[Node, Tensor]
+# Computes a step's value from those that it reads.
+Compute = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,31 @@ class Walk:
             for node in step.last:
                 del values[node]
 
-    def rest(self, number: int, values: Values, shifts: Mapping[str, Tensor] = {}) -> Tensor:
+    def rest(
+        self,
+        number: int,
+        values: Values,
+        shifts: Mapping[str, Tensor] = {},
+        instead: Mapping[str, Compute] = {},
+        until: int | None = None,
+    ) -> Tensor:
         """The embeddings, where the run goes on behind a step from these values (which stay as they are).
 
         Args:
             shifts: name of a layer → what is added to its output, `[out]`.
+            instead: name of a step → what computes its value in place of its module.
+            until: the number of the step to stop at; its value is given in place of the embeddings.
         """
         values = dict(values)
         for node in self.steps[number].last:
             del values[node]
-        for step in self.steps[number + 1 :]:
-            value = compute(step, values)
+        for place, step in enumerate(self.steps[number + 1 :], number + 1):
+            given = instead.get(step.name)
+            value = given(*(values[source] for source in step.sources)) if given else compute(step, values)
             if step.name in shifts:
                 value = value + beside(shifts[step.name], step.module)
+            if place == until:
+                return value
             values[step.node] = value
             for node in step.last:
                 del values[node]

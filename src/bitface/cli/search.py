@@ -40,7 +40,8 @@ def search(
 ) -> None:
     """Find the bits of each layer under a budget, and what other budgets would buy.
 
-    Writes a plan for each budget (plan-0400KB.yaml, …), result.json and report.html to OUT.
+    Writes a plan for each budget (plan-0400KB.yaml, …), result.json and report.html to OUT. An interrupted run goes on
+    where it stopped.
 
     bitface search net.onnx --images crops/ --budget 400KB --out out/
 

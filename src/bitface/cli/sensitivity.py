@@ -19,6 +19,7 @@ def sensitivity(
     images: ImagesOption,
     out: OutOption = Path("sensitivity"),
     image_list: ListOption = None,
+    by: Annotated[str, typer.Option(help="What is rounded at a time: layer (one tensor) or block.")] = "layer",
     bits: Annotated[str, typer.Option(help="Widths of weights and activations to ask about.")] = "8,4,2",
     faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to measure on.")] = 128,
     calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
@@ -32,7 +33,7 @@ def sensitivity(
     seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
     allow_skipped: SkipOption = False,
 ) -> None:
-    """Measure what rounding each layer's weights, and each activation, alone does to the embedding.
+    """Measure what rounding each layer's weights, and each activation, alone does to the embedding; or each block's.
 
     Writes sensitivity.json and sensitivity.html to OUT. An interrupted run goes on where it stopped.
 
@@ -41,7 +42,7 @@ def sensitivity(
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
         model, images, out, image_list, widths, widths, faces, calibration_faces, pairs, pairs_root, part, max_pairs,
-        preprocess, seed, allow_skipped,
+        preprocess, seed, allow_skipped, by,
     )  # fmt: skip
     with progress() as steps:
         table = measure_sensitivity(request, steps)
@@ -61,7 +62,7 @@ def _worst(rows: list[dict[str, Any]], part: str, faces: int) -> Table:
     of = {(row["name"], row["bits"]): row for row in rows}
     judged = "accuracy" in rows[0]
     table = Table(
-        f"{part}: the {len(narrowest)} most sensitive",
+        f"{part}: the {len(narrowest)} most sensitive{' blocks' if 'tensors' in rows[0] else ''}",
         *(f"{bits} bits" for bits in widths),
         *(f"accuracy at {bits}" for bits in widths if judged),
         caption=f"mean of 1 - cosine, {faces} faces",

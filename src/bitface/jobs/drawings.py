@@ -3,15 +3,21 @@
 from typing import Any
 
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS
+from bitface.jobs.sweeps import BLOCK
 
 _TITLES = {WEIGHTS: "Weights alone in few bits", ACTIVATIONS: "Activations alone in few bits"}
+_BLOCK_TITLES = {
+    WEIGHTS: "All weights of one block in few bits",
+    ACTIVATIONS: "All activations that one block reads in few bits",
+}
 
 
 def sensitivity_page(table: dict[str, Any]) -> dict[str, Any]:
     """The report's input for the content of `sensitivity.json`."""
     measured = table["faces"]["measured"]
+    blocks = table.get("by") == BLOCK
     plots, tables = [], []
-    for part, title in _TITLES.items():
+    for part, title in (_BLOCK_TITLES if blocks else _TITLES).items():
         rows = [row for row in table["units"] if row["part"] == part]
         if not rows:
             continue
@@ -23,8 +29,9 @@ def sensitivity_page(table: dict[str, Any]) -> dict[str, Any]:
         tables.append(_costs(rows, names, title))
     tables.append(_correlations(table["correlations"]))
     return {
-        "title": f"{table['model']['name']}: sensitivity",
-        "subtitle": "What rounding one tensor alone does to the embedding, everything else in floating point",
+        "title": f"{table['model']['name']}: sensitivity{' by block' if blocks else ''}",
+        "subtitle": f"What rounding one {'block' if blocks else 'tensor'} alone does to the embedding, everything else "
+        "in floating point",
         "created": table["created"],
         "warnings": table["warnings"],
         "notes": table["notes"],
@@ -113,13 +120,15 @@ def _by_layer(
 def _costs(rows: list[dict[str, Any]], names: list[str], title: str) -> dict[str, Any]:
     widths = list(dict.fromkeys(row["bits"] for row in rows))
     of = {(row["name"], row["bits"]): row for row in rows}
-    judged = "accuracy" in rows[0]
-    columns = ["", "Tensor", *(f"{bits} bits" for bits in widths)]
+    judged, blocks = "accuracy" in rows[0], "tensors" in rows[0]
+    columns = ["", "Block" if blocks else "Tensor", *(f"{bits} bits" for bits in widths)]
     columns += [f"accuracy at {bits}" for bits in widths] if judged else []
+    columns += ["Tensors"] if blocks else []
     lines = []
     for number, name in enumerate(names, 1):
         line = [str(number), name, *(f"{of[name, bits]['cost']:.3g}" for bits in widths)]
         line += [f"{of[name, bits]['accuracy']:.2%}" for bits in widths] if judged else []
+        line += [", ".join(of[name, widths[0]]["tensors"])] if blocks else []
         lines.append(line)
     return {"title": f"{title}: 1 - cosine", "columns": columns, "rows": lines}
 

@@ -16,6 +16,7 @@ from bitface.graph import Network, ops, passes
 from bitface.graph.builder import shape_of
 from bitface.jobs.budget import BITS, BYTES, Budget
 from bitface.jobs.front import Costs, Front, edges, layer_rows, probe_layers, weight_bytes, weights_of
+from bitface.jobs.kept import Figures, KeptPlans
 from bitface.jobs.steps import Progress, Steps
 from bitface.jobs.sweeps import Subject
 from bitface.quant.quantizers import Quantizer
@@ -39,6 +40,7 @@ class _Search:
         sizes: layer → number of weights.
         activations: tensor → bits, settled before.
         choosing, judging: faces that choose plans and faces that only judge them, with the float network's embeddings.
+        kept: what is measured already.
     """
 
     problem: Problem
@@ -47,10 +49,20 @@ class _Search:
     activations: dict[str, int]
     choosing: tuple[np.ndarray, Tensor]
     judging: tuple[np.ndarray, Tensor]
+    kept: KeptPlans
 
     def measure(self, choice: Choice) -> float:
         """A plan's agreement on the faces that choose."""
-        return self.trial.agreement(self.problem.bits(choice), self.activations, *self.choosing)
+        return self._agreement("chosen", choice, self.choosing)
+
+    def _agreement(self, what: str, choice: Choice, side: tuple[np.ndarray, Tensor]) -> float:
+        bits = self.problem.bits(choice)
+        every = [*bits.values(), *(self.activations[tensor] for tensor in self.trial.probe.readers)]
+
+        def measured() -> Figures:
+            return {"agreement": self.trial.agreement(bits, self.activations, *side)}
+
+        return self.kept.figures(what, every, measured)["agreement"]
 
     def row(self, choice: Choice) -> dict[str, Any]:
         """What is said of a plan; its agreement on the faces that chose nothing."""
@@ -58,7 +70,7 @@ class _Search:
         return {
             "weight_bytes": sum(weight_bytes(self.sizes[name], width) for name, width in bits.items()),
             "mean_bits": sum(self.sizes[name] * width for name, width in bits.items()) / sum(self.sizes.values()),
-            "agreement": self.trial.agreement(bits, self.activations, *self.judging),
+            "agreement": self._agreement("judged", choice, self.judging),
             "bits": bits,
         }
 
@@ -78,7 +90,9 @@ def check_budget(wanted: Wanted, network: Network) -> None:
         )
 
 
-def front(wanted: Wanted, chosen: Subject, probe: Probe, costs: Costs, points: int, tries: int, steps: Steps) -> Front:
+def front(
+    wanted: Wanted, chosen: Subject, probe: Probe, costs: Costs, kept: KeptPlans, points: int, tries: int, steps: Steps
+) -> Front:
     """Plans for `points` budgets from the smallest to the largest plan, and for the one that is asked for.
 
     The budget of weights is one that `check_budget` lets pass.
@@ -88,8 +102,8 @@ def front(wanted: Wanted, chosen: Subject, probe: Probe, costs: Costs, points: i
     """
     problem, budget = _problem(wanted, probe, costs), wanted.budget
     activations, trial = _activations(wanted, probe, costs), Trial(probe, chosen.learning)
-    sides = [(faces, trial.expected(faces)) for faces in (chosen.measured, chosen.spare)]
-    search = _Search(problem, trial, weights_of(probe), activations, *sides)
+    choosing, judging = ((faces, trial.expected(faces)) for faces in (chosen.measured, chosen.spare))
+    search = _Search(problem, trial, weights_of(probe), activations, choosing, judging, kept)
     found = _mixed(search, probe, budget, points, tries, steps("searching"))
     exempt, names, widths = edges(probe), problem.names, list(problem.widths)
     for width in widths:

@@ -13,6 +13,7 @@ from bitface.evaluation import agreement
 from bitface.graph import Network, passes, to_onnx
 from bitface.jobs.budget import Budget
 from bitface.jobs.front import Costs, Front, layer_rows, probe_layers, weight_bytes, weights_of
+from bitface.jobs.kept import Figures, KeptPlans
 from bitface.jobs.steps import Steps
 from bitface.jobs.sweeps import Subject
 from bitface.quant import BitPlan, LayerBits, quantize
@@ -20,7 +21,7 @@ from bitface.quant.plan import FLOAT, escaped
 from bitface.runtime import Embedder, Model
 from bitface.runtime.bench import race
 from bitface.runtime.engines import openvino
-from bitface.runtime.machine import pinned
+from bitface.runtime.machine import describe, pinned
 from bitface.runtime.profile import layer_times
 
 _WIDTHS = (FLOAT, 8)
@@ -33,8 +34,8 @@ _ROUNDS, _SECONDS = 5, 1.0
 class _Stopwatch:
     """Plans as OpenVINO runs them, on one thread."""
 
-    def __init__(self, model: Path, chosen: Subject, probe: Probe) -> None:
-        self.model, self.chosen, self.probe = model, chosen, probe
+    def __init__(self, model: Path, chosen: Subject, probe: Probe, kept: KeptPlans) -> None:
+        self.model, self.chosen, self.probe, self.kept = model, chosen, probe, kept
         self.sizes = weights_of(probe)
         network = chosen.network
         self.expected = Embedder(Model(model, "float", network), "openvino").embed(chosen.spare)
@@ -54,17 +55,22 @@ class _Stopwatch:
     def row(self, choice: Choice) -> dict[str, Any]:
         """Milliseconds of one image, bytes and agreement of a plan, all measured."""
         if choice not in self.known:
-            student = quantize(self.chosen.network, self.chosen.learning, self.plan(choice))[0]
             bits = {name: _WIDTHS[index] for name, index in zip(self.sizes, choice, strict=True)}
-            found = Embedder(Model(self.model, "artifact", student), "openvino").embed(self.chosen.spare)
+            what = f"timed and judged on {', '.join(describe().values())}"
+            figures = self.kept.figures(what, list(bits.values()), lambda: self._measured(choice))
             self.known[choice] = {
-                "milliseconds": self.time(student),
+                "milliseconds": figures["milliseconds"],
                 "weight_bytes": sum(weight_bytes(self.sizes[name], width) for name, width in bits.items()),
                 "mean_bits": sum(self.sizes[n] * width for n, width in bits.items()) / sum(self.sizes.values()),
-                "agreement": agreement(self.expected, found).mean,
+                "agreement": figures["agreement"],
                 "bits": bits,
             }
         return self.known[choice]
+
+    def _measured(self, choice: Choice) -> Figures:
+        student = quantize(self.chosen.network, self.chosen.learning, self.plan(choice))[0]
+        found = Embedder(Model(self.model, "artifact", student), "openvino").embed(self.chosen.spare)
+        return {"milliseconds": self.time(student), "agreement": agreement(self.expected, found).mean}
 
     def best(self, limit: float) -> Choice:
         """Of the plans measured so far that keep a limit, the one that agrees best."""
@@ -80,14 +86,16 @@ class _Stopwatch:
             return float(np.median(race({"plan": lambda: run(image)}, _ROUNDS, _SECONDS, prepare=pin)["plan"]))
 
 
-def front(budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Costs, steps: Steps) -> Front:
+def front(
+    budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Costs, kept: KeptPlans, steps: Steps
+) -> Front:
     """Plans for budgets between all layers in 8 bits and all in floating point, and for the one that is asked for.
 
     Raises:
         BitfaceError: neither in 8 bits nor in floating point the budget is met (the message says what they take).
     """
     tell = steps("measuring plans")
-    watch = _Stopwatch(model, chosen, probe)
+    watch = _Stopwatch(model, chosen, probe, kept)
     ends = [(_WIDTHS.index(width),) * len(watch.sizes) for width in (8, FLOAT)]
     whole, floating = (watch.row(choice)["milliseconds"] for choice in ends)
     least, most = sorted((whole, floating))

@@ -20,10 +20,11 @@ from bitface.jobs import ladder, latency
 from bitface.jobs.budget import TIME, Budget
 from bitface.jobs.drawings import search_page
 from bitface.jobs.front import Costs
+from bitface.jobs.kept import KeptPlans
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent
-from bitface.jobs.sweeps import FEWEST, SensitivityRequest, Subject, subject
+from bitface.jobs.sweeps import BLOCK, FEWEST, LAYER, SensitivityRequest, Subject, subject
 from bitface.runtime.machine import describe
 
 WIDTHS = (8, 6, 4, 3, 2)
@@ -58,7 +59,7 @@ class SearchRequest:
 
 def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any]:
     """Writes a plan file for each budget, `result.json` and `report.html` to the folder; the sweep's files, too, where
-    it had to be made.
+    it had to be made. While it runs, `search.unfinished.safetensors` keeps what is measured of whole plans.
 
     Returns:
         The content of `result.json`.
@@ -71,9 +72,10 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
     clock = Clock()
     timed = request.budget.axis == TIME
     widths = (8,) if timed else tuple(request.widths)
-    base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})))
-    # A table of another network and a budget too small should be refused before an hour has gone.
+    base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER)
+    # Tables and plans of another network and a budget too small should be refused before an hour has gone.
     chosen = _split(subject(base, steps))
+    kept = KeptPlans(base.out, chosen)
     wanted = ladder.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
     if not timed:
         ladder.check_budget(wanted, chosen.network)
@@ -83,9 +85,9 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
     costs = _costs(replace(request, base=base), chosen, probe, known, steps)
     clock.lap("sensitivity")
     if timed:
-        found = latency.front(request.budget, request.base.model, chosen, probe, costs, steps)
+        found = latency.front(request.budget, request.base.model, chosen, probe, costs, kept, steps)
     else:
-        found = ladder.front(wanted, chosen, probe, costs, request.points, request.tries, steps)
+        found = ladder.front(wanted, chosen, probe, costs, kept, request.points, request.tries, steps)
     clock.lap("search")
     result = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
     with staging(base.out) as folder:
@@ -93,6 +95,7 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
             write_bytes(folder / name, yaml.safe_dump(plan.to_json(), sort_keys=False).encode())
         report.write(folder / "report.html", search_page(result))
         write_json(folder / "result.json", result)
+    kept.forget()
     return result
 
 
@@ -122,16 +125,33 @@ def _split(chosen: Subject) -> Subject:
 def _known(request: SearchRequest, chosen: Subject) -> list[Costs]:
     """The costs of the tables that are there already."""
     paths = [request.table] if request.table else [request.base.out / name for name in (TABLE, _OWN_TABLE)]
-    return [_read(path, request.cost, chosen) for path in paths if request.table or path.exists()]
+    found = []
+    for path in paths:
+        if not request.table and not path.exists():
+            continue
+        costs = _read(path, request.cost, chosen)
+        if costs is not None:
+            found.append(costs)
+        elif request.table:
+            raise BitfaceError(
+                f"{path}: is a table by block, and a search needs one by layer; make it with bitface sensitivity "
+                "--by layer, or leave out --sensitivity"
+            )
+        else:
+            chosen.notes.append(f"{path} is a table by block; a search needs one by layer and left it alone")
+    return found
 
 
-def _read(path: Path, cost: str, chosen: Subject) -> Costs:
+def _read(path: Path, cost: str, chosen: Subject) -> Costs | None:
+    """The costs of a table; none where it is one by block."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("by") == BLOCK:
+            return None
         rows, fingerprint = content["units"], content["model"]["fingerprint"]
         values = [row["cost"] if cost == "measured" else row["proxies"][cost] for row in rows]
         costs = {(row["part"], row["name"], int(row["bits"])): float(v) for row, v in zip(rows, values, strict=True)}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BitfaceError(f"{path}: no readable sensitivity table; make it with bitface sensitivity") from error
     if fingerprint != chosen.network.fingerprint():
         raise BitfaceError(f"{path}: is of another network or preprocessing; give another --sensitivity or --out")

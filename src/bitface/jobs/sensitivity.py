@@ -1,4 +1,4 @@
-"""`bitface sensitivity`: a network and faces in; what rounding each tensor alone costs out."""
+"""`bitface sensitivity`: a network and faces in; what rounding each tensor, or each block, alone costs out."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -8,14 +8,15 @@ from typing import Any
 import bitface
 from bitface import report
 from bitface.analysis import proxies, sensitivity
+from bitface.analysis.blocks import BlockProbe, by_block
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.data.faces import manifest_hash
+from bitface.errors import UsageError, nearest
 from bitface.files import write_json
-from bitface.graph import ops
 from bitface.jobs.drawings import sensitivity_page
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent
-from bitface.jobs.sweeps import STATE, ChosenPairs, SensitivityRequest, Subject, Sweeps, settings, subject
+from bitface.jobs.sweeps import BLOCK, LAYER, STATE, ChosenPairs, SensitivityRequest, Subject, Sweeps, settings, subject
 from bitface.runtime.machine import describe
 
 TABLE = "sensitivity.json"
@@ -34,6 +35,8 @@ def measure_sensitivity(request: SensitivityRequest, steps: Steps = silent) -> d
         BitfaceError, UsageError: whatever of the request can't be carried out, or the folder holds the unfinished
             sweep of another one.
     """
+    if request.by not in (LAYER, BLOCK):
+        raise UsageError(f"unknown --by '{request.by}'{nearest(request.by, (LAYER, BLOCK))}; use {LAYER} or {BLOCK}")
     table = measured_table(request, subject(request, steps), steps)
     write_table(request.out, table)
     return table
@@ -50,9 +53,10 @@ def write_table(out: Path, table: dict[str, Any], name: str = TABLE) -> None:
 
 def probed(request: SensitivityRequest, chosen: Subject, steps: Steps = silent) -> Probe:
     """The network with the quantizers of every width that is asked about."""
-    return prepare(
+    probe = prepare(
         chosen.network, chosen.learning, request.weight_bits, request.activation_bits, progress=steps("calibrating")
     )
+    return by_block(probe, chosen.learning) if request.by == BLOCK else probe
 
 
 def measured_table(
@@ -89,6 +93,7 @@ def measured_table(
             "fingerprint": chosen.network.fingerprint(),
             "preprocess": chosen.network.preprocess.name if chosen.network.preprocess else None,
         },
+        **({"by": BLOCK} if request.by == BLOCK else {}),
         "settings": settings(request),
         "faces": {
             "kind": chosen.kind,
@@ -110,11 +115,16 @@ def measured_table(
 
 def _described(probe: Probe, unit: Unit) -> dict[str, Any]:
     facts: dict[str, Any] = {"part": unit.part, "name": unit.name, "bits": unit.bits}
-    if unit.part == ACTIVATIONS:
+    if isinstance(probe, BlockProbe):
+        tensors = probe.blocks[unit.name].tensors[unit.part]
+        facts["tensors"] = list(tensors)
+    elif unit.part == ACTIVATIONS:
         return {**facts, "read_by": probe.readers[unit.name]}
-    layer = probe.student.graph.get_submodule(unit.name)
-    assert isinstance(layer, ops.LAYERS)
-    return {**facts, "parameters": layer.weight.numel()}
+    else:
+        tensors = (unit.name,)
+    if unit.part == WEIGHTS:
+        facts["parameters"] = sum(probe.student.graph.get_parameter(f"{name}.weight").numel() for name in tensors)
+    return facts
 
 
 def _correlations(

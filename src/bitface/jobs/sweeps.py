@@ -21,6 +21,7 @@ from bitface.jobs.steps import Progress, Steps
 from bitface.train.checkpoint import Checkpoint
 
 STATE = "sensitivity.unfinished.safetensors"
+LAYER, BLOCK = "layer", "block"
 FEWEST = 16
 # Seconds of work that an interruption may cost.
 _KEPT_EVERY = 15.0
@@ -37,6 +38,7 @@ class SensitivityRequest:
         calibration_faces: how many others find ranges.
         pairs, root, part: a list of pairs in any form, see `jobs.protocols.listed_pairs`: verification accuracy, too.
         max_pairs: of the list so many, as many genuine as impostor ones from each fold.
+        by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
     """
 
     model: Path
@@ -54,6 +56,7 @@ class SensitivityRequest:
     preprocess: str | None = None
     seed: int = 0
     allow_skipped: bool = False
+    by: str = LAYER
 
 
 @dataclass(frozen=True)
@@ -163,8 +166,9 @@ class Sweeps:
     def __init__(self, request: SensitivityRequest, chosen: Subject, probe: Probe, pairs: ChosenPairs | None) -> None:
         self.path, self.probe, self.chosen, self.pairs = request.out / STATE, probe, chosen, pairs
         listed = [str(request.pairs), len(pairs.same), manifest_hash(pairs.images)] if pairs else None
-        self.identity = {**chosen.identity, "settings": repr(settings(request)), "pairs": repr(listed)}
         rows = len(probe.units) + 1
+        self.identity = {**chosen.identity, "settings": repr(settings(request)), "pairs": repr(listed)}
+        self.identity |= {"--by": request.by, "tensors": str(rows)}
         self.found = {"faces": torch.zeros(rows, len(chosen.measured))}
         if pairs:
             self.found["pairs"] = torch.zeros(rows, len(pairs.same))

@@ -1,6 +1,7 @@
 """Cuts a graph into units that can be rebuilt one after the other: blocks between which a single tensor flows."""
 
 import copy
+import re
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -58,10 +59,38 @@ def _joined(units: list[Unit], most: int) -> list[Unit]:
     result: list[Unit] = []
     for unit in units:
         if result and len(result[-1].layers) + len(unit.layers) <= most:
-            before = result.pop()
-            unit = Unit(before.source, unit.result, before.layers + unit.layers)
+            unit = _whole([result.pop(), unit])
         result.append(unit)
     return result
+
+
+def blocks_of(graph: GraphModule) -> list[Unit]:
+    """The blocks of a student's graph in order; every layer is in one of them.
+
+    A block is a residual block; or an inverted bottleneck without a residual, that is, a depthwise layer with an
+    activation, the pointwise layer without one that follows and, where there is one, the pointwise layer with an
+    activation in front; or any other layer by itself. Those are the rows of QMobileFaceNet's table I, each repetition
+    by itself.
+    """
+    alone = units_of(graph, 1)
+    kinds = "".join(_kind(graph, unit) for unit in alone)
+    return [_whole(alone[found.start() : found.end()]) for found in re.finditer("e?dp|.", kinds)]
+
+
+def _kind(graph: GraphModule, unit: Unit) -> str:
+    """What a unit may be in a bottleneck: `e`xpansion, `d`epthwise layer, `p`rojection; or `-`."""
+    layer = graph.get_submodule(unit.layers[0])
+    if len(unit.layers) > 1 or not isinstance(layer, nn.Conv2d):
+        return "-"
+    activated = next(str(node.target) for node in graph.graph.nodes if node.name == unit.result) != unit.layers[0]
+    if layer.groups == layer.in_channels > 1:
+        return "d" if activated else "-"
+    pointwise = layer.groups == 1 and tuple(layer.kernel_size) == (1, 1)
+    return ("e" if activated else "p") if pointwise else "-"
+
+
+def _whole(units: list[Unit]) -> Unit:
+    return Unit(units[0].source, units[-1].result, tuple(name for unit in units for name in unit.layers))
 
 
 def part(graph: GraphModule, source: str, result: str) -> GraphModule:
