@@ -32,7 +32,7 @@ from bitface.quant.reconstruct import EFFORTS
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.bench import race
 
-OURS = [(bits, effort) for bits in ("w8a8", "w4a8", "w4a4") for effort in ("fast", "max")]
+OURS = [(bits, effort) for bits in ("w8a8", "w4a8", "w4a4") for effort in ("fast", "balanced", "max")]
 THEIRS = [("NNCF", "w8a8"), ("ONNX Runtime", "w8a8"), ("Brevitas (simulated)", "w4a4")]
 
 
