@@ -20,11 +20,10 @@ def sides() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit rows of a teacher and a student, and labels of 3,000 people."""
     rng = np.random.default_rng(0)
     labels = np.sort(np.r_[np.arange(3000), rng.integers(0, 3000, FACES - 3000)])
-    rows = rng.normal(size=(3000, 32))[labels] + 0.4 * rng.normal(size=(FACES, 32))
-    rows = [
-        one / np.linalg.norm(one, axis=1, keepdims=True) for one in (rows, rows + 0.3 * rng.normal(size=rows.shape))
-    ]
-    return rows[0].astype(np.float32), rows[1].astype(np.float32), labels
+    first = rng.normal(size=(3000, 32))[labels] + 0.4 * rng.normal(size=(FACES, 32))
+    second = first + 0.3 * rng.normal(size=first.shape)
+    teacher, student = (one / np.linalg.norm(one, axis=1, keepdims=True) for one in (first, second))
+    return teacher.astype(np.float32), student.astype(np.float32), labels
 
 
 def peak(call: Callable[[], object]) -> int:

@@ -40,14 +40,14 @@ def test_ten_thousand_faces(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     # Kilobytes, the libraries' half a gigabyte among them.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_400_000
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1_100_000
     assert (out / "analysis.html").stat().st_size < 2_000_000
     assert (out / "analysis.json").stat().st_size < 2_000_000
     content = json.loads((out / "analysis.json").read_text())
     text = Page((out / "analysis.html").read_text()).text()
     assert content["faces"]["used"] == FACES
     assert content["map"]["rows"] == 1000
-    assert "the maps show 1000 of 10,000 faces" in text
+    assert "the maps show 1,000 of 10,000 faces" in text
     assert "the angles between class centres are those of 2,000 of 2,500 classes" in text
     assert content["angles"]["inter-class"]["teacher"]["count"] == 2000 * 1999 // 2
     assert "occlusion" in {one["name"] for one in content["conditions"]}

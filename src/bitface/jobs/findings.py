@@ -124,9 +124,8 @@ def angles(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[s
     if alone:
         notes.append(f"{alone} of {len(counts)} {_many(word)} have one face only and are left out of their figures")
     if (many := int((counts > 1).sum())) > classes.MOST_CLASSES:
-        notes.append(
-            f"the angles between {word} centres are those of {classes.MOST_CLASSES:,} of {many:,} {_many(word)}"
-        )
+        drawn = f"{classes.MOST_CLASSES:,} of {many:,} {_many(word)}"
+        notes.append(f"the angles between {word} centres are those of {drawn}")
     several = counts[who] > 1
     centers = np.unique(who[several], return_inverse=True)[1]
     between = {
@@ -226,7 +225,7 @@ def mapped(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[s
     """Both maps, and how much of the neighbourhoods is kept."""
     drawn = maps(*found.unit, who, seed)
     if len(drawn.rows) < len(who):
-        notes.append(f"the maps show {len(drawn.rows)} of {len(who):,} faces (at most {MOST_MAPPED:,})")
+        notes.append(f"the maps show {len(drawn.rows):,} of {len(who):,} faces (at most {MOST_MAPPED:,})")
     kept = neighbourhoods(*found.unit, drawn.rows, seed)
     if kept and kept.faces < len(who):
         notes.append(f"neighbours are asked for of {kept.faces:,} of {len(who):,} faces, among all of them")

@@ -75,7 +75,9 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
     sections += [("speed", "Speed")] if latency else []
     sections += [("faces", "Faces")] if faces else []
     # One for all of them: what follows a plot is a plot or its table.
-    sections += [("plot-1", "Plots and tables")] if drawn and sections else []
+    listed = report.get("tables") or ()
+    if drawn or listed:
+        sections += [("plot-1", "Plots and tables") if drawn else ("table-1", "Tables")] if sections else []
     sections += [section for one in found for section in one["sections"]]
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
     return fill(
