@@ -14,7 +14,7 @@ from bitface.losses.angular import angle_between
 
 MOST_CLASSES = 2000
 _NEIGHBOURS = 5
-_SAMPLE = 200_000
+_SAMPLE, _PARTS = 200_000, 20
 # How far above the bulk of all pairs two faces must lie to be taken for one person, in standard deviations.
 _CLEAR = 5.0
 # So many similarities are held at a time, whatever the number of faces.
@@ -60,7 +60,8 @@ def pseudo_classes(teacher: np.ndarray, seed: int = 0) -> np.ndarray:
         return np.zeros(count, np.int64)
     generator = np.random.default_rng(seed)
     first, second = generator.integers(0, count, (2, _SAMPLE))
-    sample = (unit[first] * unit[second]).sum(1)[first != second]
+    parts = zip(*(np.array_split(rows[first != second], _PARTS) for rows in (first, second)), strict=True)
+    sample = np.concatenate([np.einsum("nd,nd->n", unit[left], unit[right]) for left, right in parts])
     low, middle, high = np.quantile(sample, [0.25, 0.5, 0.75])
     least = middle + _CLEAR * (high - low) / 1.349  # the quartiles of a normal distribution, apart
     cosines, rows = nearest(unit, min(_NEIGHBOURS, count - 1))

@@ -37,7 +37,7 @@ def _sizes(content: Section) -> Section:
         rows.append(["Channels", "", "", format.percent(1 - content["removed"]["channels"], 1)])
     return {
         "title": "Beside the network it was made from",
-        "columns": ["", str(content["model"]["name"]), "This one", "Left"],
+        "columns": ["", "That one", "This one", "Share"],
         "rows": rows,
     }
 
@@ -53,7 +53,7 @@ def _school(content: Section) -> Section:
     rows = [["Pruning", content["pruning"]]] if "pruning" in content else [["Student", content["architecture"]]]
     rows += [
         ["Loss", settings["loss"]],
-        ["Length", f"{format.number(settings['epochs'])} epochs at most, {training['steps']:,} steps taken"],
+        ["Length", f"{settings['epochs']:g} epochs at most, {training['steps']:,} steps taken"],
         ["Images seen", format.count(training["images"])],
         [
             "Likeness",

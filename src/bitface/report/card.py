@@ -93,7 +93,7 @@ def _model(model: Mapping[str, Any]) -> list[str]:
             [engine, format.count(row["count"]), *(format.unit(row[key]) for key in ("mean", "p01", "minimum"))]
             for engine, row in agreement.items()
         ]
-        lines += ["Cosine between its embeddings and the float model's:", ""]
+        lines += ["Cosine between its embeddings and those of the network that it was made from:", ""]
         lines += [*table(["Engine", "Images", "Mean", "1st percentile", "Lowest"], rows), ""]
     if evaluations := model.get("evaluation"):
         drawn = verification.table(evaluations)
