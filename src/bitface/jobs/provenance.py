@@ -68,17 +68,15 @@ def facts(models: Sequence[Subject], documents: Sequence[Document]) -> Facts:
 
 def _of_models(models: Sequence[Subject]) -> Iterator[tuple[str, Facts]]:
     for one in models:
-        row: Facts = {"fingerprint": one.fingerprint}
-        row |= {("artifact SHA-256" if one.of(QUANTIZATION) else f"{one.path.name} SHA-256"): one.sha256}
+        file, faces = ("artifact", "calibration") if one.of(QUANTIZATION) else (one.path.name, "training")
+        row: Facts = {"fingerprint": one.fingerprint, f"{file} SHA-256": one.sha256}
         if one.result:
             content = one.result.content
             row |= {
                 "teacher": content["model"].get("path"),
                 "teacher fingerprint": content["model"]["fingerprint"],
                 "preprocessing": content["model"].get("preprocess") or content.get("preprocess"),
-                f"{'calibration' if one.of(QUANTIZATION) else 'training'} faces (manifest)": (
-                    content.get("faces") or {}
-                ).get("manifest"),
+                f"{faces} faces (manifest)": (content.get("faces") or {}).get("manifest"),
                 "method": content.get("method") or way(one),
                 "seed": content.get("seed"),
             }
