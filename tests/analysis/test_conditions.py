@@ -37,12 +37,12 @@ def test_black_images_have_finite_conditions() -> None:
 def test_the_rank_test_matches_its_normal_form() -> None:
     rng = np.random.default_rng(1)
     flipped = np.arange(200) < 60
-    values = np.column_stack([rng.normal(size=200) + flipped, rng.normal(size=200), np.ones(200)])
-    first, second = shared(["a", "b", "constant"], values, flipped)
+    values = {"a": rng.normal(size=200) + flipped, "b": rng.normal(size=200), "constant": np.ones(200)}
+    first, second = shared(values, flipped)
     assert (first.name, second.name) == ("a", "b")
-    assert first.flipped == pytest.approx(values[:60, 0].mean())
-    assert first.all == pytest.approx(values[:, 0].mean())
-    ranks = rankdata(values[:, 0])[:60].sum() - 60 * 61 / 2
+    assert first.flipped == pytest.approx(values["a"][:60].mean())
+    assert first.all == pytest.approx(values["a"].mean())
+    ranks = rankdata(values["a"])[:60].sum() - 60 * 61 / 2
     z = (ranks - 60 * 140 / 2) / np.sqrt(60 * 140 * 201 / 12)
     assert first.p is not None
     assert first.p == pytest.approx(2 * normal_tail(abs(z)), rel=0.05)
@@ -56,7 +56,7 @@ def normal_tail(z: float) -> float:
 
 
 def test_few_flipped_faces_have_means_and_no_test() -> None:
-    values = np.arange(10.0)[:, None]
-    (found,) = shared(["a"], values, np.arange(10) < 2)
+    values = {"a": np.arange(10.0)}
+    (found,) = shared(values, np.arange(10) < 2)
     assert (found.flipped, found.all, found.p, found.faces) == (0.5, 4.5, None, 2)
-    assert shared(["a"], values, np.zeros(10, bool)) == []
+    assert shared(values, np.zeros(10, bool)) == []

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import onnx
 import pytest
 
-from bitface.cli import main
+from bitface.cli import distill, main, prune
 from bitface.graph import from_module, to_onnx
 from cli.conftest import crops, pairs  # noqa: F401
 from cli.test_sensitivity import Small
@@ -81,6 +82,7 @@ candidates:
     parts = [run, folder / "analyse", folder / "sensitivity", folder / "search"]
     _run("report", *parts, "--out", folder / "report.html", "--faces", "--title", HOSTILE)
     _run("report", run, "--out", folder / "one.html")
+    _run("report", *_smaller(folder, net, faces, listed), folder / "compare", "--out", folder / "many.html")
     return {
         "quantize": run / "report.html",
         "analyse": folder / "analyse" / "analysis.html",
@@ -89,7 +91,34 @@ candidates:
         "compare": folder / "compare" / "comparison.html",
         "report": folder / "report.html",
         "report of one": folder / "one.html",
+        "report of many": folder / "many.html",
     }
+
+
+def _smaller(folder: Path, net: Path, faces: Path, listed: Path) -> list[Path]:
+    """What was pruned, distilled and quantized one out of the other, and a suite; the folders of their results."""
+    pruned, distilled, quantized = (folder / name for name in ("pruned", "distilled", "w8"))
+    short = ("--images", faces, "--epochs", 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITFACE_CACHE", str(folder / "cache"))
+        # Trainings of few images: the usual batch would be refused.
+        patch.setattr(prune, "RECOVERY", replace(prune.RECOVERY, batch=8))
+        patch.setattr(distill, "SCHOOLING", replace(distill.SCHOOLING, batch=8))
+        _run("prune", net, "--ratio", 0.3, *short, "--out", pruned, *PREPROCESS)
+        _run("distill", pruned / "model.onnx", "--student", "mobilefacenet:0.125", *short, "--out", distilled)
+    _run("quantize", pruned / "model.onnx", "--images", faces, "--out", quantized)
+    (folder / "suite.yaml").write_text(
+        f"""
+models: {{"{HOSTILE}": {pruned / "model.onnx"}, w8a8: {quantized / "model.bitface"}}}
+protocols:
+  all pairs: {{pairs: {listed}, root: {faces}, all_pairs: true}}
+  people: {{people: {faces}}}
+fars: [0.1, 1.0e-6]
+mixed: true
+"""
+    )
+    _run("evaluate", "--suite", folder / "suite.yaml", "--out", folder / "suite")
+    return [quantized, pruned, distilled, folder / "suite"]
 
 
 def _run(*arguments: object, code: int = 0) -> None:

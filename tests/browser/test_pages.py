@@ -10,7 +10,7 @@ import pytest
 from .conftest import HOSTILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-PAGES = ("quantize", "analyse", "sensitivity", "search", "compare", "report", "report of one")
+PAGES = ("quantize", "analyse", "sensitivity", "search", "compare", "report", "report of one", "report of many")
 # Pixels between margins of 1 cm.
 A4 = 718
 DRAWN = """() => [...document.querySelectorAll('svg')].filter(one => !one.matches('svg svg, .marks')).map(one => {
@@ -66,7 +66,7 @@ def test_a_phone_need_not_scroll_sideways(browser: Any, pages: dict[str, Path], 
         assert all(min(one["size"]) > 4 for one in page.evaluate(DRAWN))
 
 
-@pytest.mark.parametrize("name", ["analyse", "report"])
+@pytest.mark.parametrize("name", ["analyse", "report", "report of many"])
 def test_what_moves_can_be_moved_by_keyboard(browser: Any, pages: dict[str, Path], name: str) -> None:
     with shown(browser, pages[name], width=360) as page:
         wide = "[...document.querySelectorAll('*')].filter(one => one.scrollWidth > one.clientWidth + 1 &&"
@@ -75,12 +75,25 @@ def test_what_moves_can_be_moved_by_keyboard(browser: Any, pages: dict[str, Path
         assert page.evaluate(f"{wide}.filter(one => one.tabIndex != 0 || !one.ariaLabel).length") == 0
 
 
-@pytest.mark.parametrize("name", ["analyse", "report"])
+@pytest.mark.parametrize("name", ["analyse", "report", "report of many"])
 def test_names_stay_text(browser: Any, pages: dict[str, Path], name: str) -> None:
     with shown(browser, pages[name]) as page:
         assert HOSTILE in page.inner_text("main")
         if name == "report":
             assert page.title() == page.inner_text("h1") == HOSTILE
+
+
+def test_links_lead_to_their_parts(browser: Any, pages: dict[str, Path]) -> None:
+    with shown(browser, pages["report of many"]) as page:
+        links = page.locator("nav a")
+        titles = links.all_inner_texts()
+        for part in ("pruned by", "distilled from", "Comparison", "Operating points", "Tables", "Provenance"):
+            assert any(part in title for title in titles), titles
+        for number, title in enumerate(titles):
+            links.nth(number).click()
+            assert page.evaluate("document.querySelector(location.hash + ' h2').innerText").startswith(title) or (
+                title == "Tables"
+            )
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -14,10 +14,11 @@ from bitface.losses.angular import angle_between
 
 MOST_CLASSES = 2000
 _NEIGHBOURS = 5
-_SAMPLE = 200_000
+_SAMPLE, _PARTS = 200_000, 20
 # How far above the bulk of all pairs two faces must lie to be taken for one person, in standard deviations.
 _CLEAR = 5.0
-_BLOCK = 1024
+# So many similarities are held at a time, whatever the number of faces.
+_BLOCK = 2**22
 
 
 def inter_class_angles(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -59,7 +60,8 @@ def pseudo_classes(teacher: np.ndarray, seed: int = 0) -> np.ndarray:
         return np.zeros(count, np.int64)
     generator = np.random.default_rng(seed)
     first, second = generator.integers(0, count, (2, _SAMPLE))
-    sample = (unit[first] * unit[second]).sum(1)[first != second]
+    parts = zip(*(np.array_split(rows[first != second], _PARTS) for rows in (first, second)), strict=True)
+    sample = np.concatenate([np.einsum("nd,nd->n", unit[left], unit[right]) for left, right in parts])
     low, middle, high = np.quantile(sample, [0.25, 0.5, 0.75])
     least = middle + _CLEAR * (high - low) / 1.349  # the quartiles of a normal distribution, apart
     cosines, rows = nearest(unit, min(_NEIGHBOURS, count - 1))
@@ -69,16 +71,20 @@ def pseudo_classes(teacher: np.ndarray, seed: int = 0) -> np.ndarray:
     return connected_components(graph.multiply(graph.T), directed=False)[1].astype(np.int64)
 
 
-def nearest(unit: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k most similar other faces of each, the most similar first: cosines `[N, k]` and rows, int64 `[N, k]`.
+def nearest(unit: np.ndarray, k: int, asked: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The k most similar other faces of each, the most similar first: cosines `[M, k]` and rows, int64 `[M, k]`.
 
     Args:
         unit: `[N, D]`, rows of length 1; more than k of them.
+        asked: the rows whose neighbours are asked for, `[M]`; None: all.
     """
+    asked = np.arange(len(unit)) if asked is None else asked
+    step = max(1, _BLOCK // len(unit))
     cosines, rows = [], []
-    for start in range(0, len(unit), _BLOCK):
-        block = unit[start : start + _BLOCK] @ unit.T
-        block[np.arange(len(block)), np.arange(start, start + len(block))] = -np.inf
+    for start in range(0, len(asked), step):
+        own = asked[start : start + step]
+        block = unit[own] @ unit.T
+        block[np.arange(len(block)), own] = -np.inf
         found = np.argpartition(-block, k - 1, axis=1)[:, :k]
         values = np.take_along_axis(block, found, 1)
         # Ties by the lower row, so that the order is the same everywhere.

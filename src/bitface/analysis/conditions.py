@@ -1,6 +1,6 @@
 """Simple conditions of a face crop, to be asked whether the faces that went wrong share one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cv2
@@ -14,6 +14,7 @@ WORDS = {
     "brightness": "mean grey value, 0 to 255",
     "contrast": "standard deviation of the grey values",
     "asymmetry": "difference between the face and its mirror image, over the contrast; high: turned or side-lit",
+    "occlusion": "how little of an eye or the mouth is as most faces have it, 0 to 1; high: covered, or unusual",
     "pixels": "pixels of the image file; low: enlarged",
 }
 _FEWEST = 5
@@ -50,16 +51,15 @@ def _of(grey: np.ndarray) -> tuple[float, ...]:
     return float(cv2.Laplacian(values, cv2.CV_64F).var()), float(values.mean()), float(contrast), float(asymmetry)
 
 
-def shared(names: Sequence[str], values: np.ndarray, flipped: np.ndarray) -> list[Shared]:
+def shared(values: Mapping[str, np.ndarray], flipped: np.ndarray) -> list[Shared]:
     """Each condition of the flipped faces beside that of all, the most telling first; constants are left out.
 
     Args:
-        names: of the columns.
-        values: `[N, K]`.
+        values: of each condition, `[N]`.
         flipped: bool `[N]`.
     """
     found = []
-    for name, column in zip(names, values.T, strict=True):
+    for name, column in values.items():
         if np.ptp(column) == 0 or not flipped.any():
             continue
         enough = min(flipped.sum(), (~flipped).sum()) >= _FEWEST

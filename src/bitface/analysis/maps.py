@@ -8,6 +8,8 @@ from sklearn.manifold import TSNE, trustworthiness
 from bitface.analysis.classes import nearest
 
 MOST_MAPPED = 1000
+# Faces whose neighbours are asked for, among all faces.
+MOST_ASKED = 10_000
 _NEIGHBOURS = 10
 _PERPLEXITY = 30
 _FEWEST = 5
@@ -76,8 +78,10 @@ def chosen_rows(count: int, labels: np.ndarray | None, seed: int = 0) -> np.ndar
     return np.sort(np.argsort(order, kind="stable")[:MOST_MAPPED])
 
 
-def neighbourhoods(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -> Neighbourhoods | None:
-    """What is kept of the ten nearest faces; None for fewer than five faces.
+def neighbourhoods(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray, seed: int = 0) -> Neighbourhoods | None:
+    """What is kept of the ten nearest faces of each, of 10,000 drawn ones where there are more.
+
+    None for fewer than five faces.
 
     Args:
         teacher, student: unit rows `[N, D]`.
@@ -87,11 +91,14 @@ def neighbourhoods(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray) -
     if count < _FEWEST:
         return None
     k = min(_NEIGHBOURS, (count - 1) // 2)
-    (_, before), (_, after) = nearest(teacher, k), nearest(student, k)
+    asked = np.arange(count)
+    if count > MOST_ASKED:
+        asked = np.sort(np.random.default_rng(seed).choice(count, MOST_ASKED, replace=False))
+    (_, before), (_, after) = nearest(teacher, k, asked), nearest(student, k, asked)
     shares = np.array([len(np.intersect1d(a, b)) for a, b in zip(before, after, strict=True)]) / k
     few = min(k, max(1, (len(rows) - 1) // 2))
     trust = trustworthiness(teacher[rows], student[rows], n_neighbors=few, metric="cosine")
-    return Neighbourhoods(k, float(shares.mean()), float(np.quantile(shares, 0.1)), float(trust), count)
+    return Neighbourhoods(k, float(shares.mean()), float(np.quantile(shares, 0.1)), float(trust), len(asked))
 
 
 def _dense(rows: np.ndarray) -> np.ndarray:

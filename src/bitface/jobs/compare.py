@@ -25,14 +25,13 @@ from bitface.jobs.learning import counted
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.prune import PruneRequest, prune_model
 from bitface.jobs.quantize import quantize_model
+from bitface.jobs.side_by_side import COSTS, comparison_page, cost, figure_of
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import comparison as table
 from bitface.runtime import open_model
 from bitface.runtime.beside import beside
 from bitface.runtime.machine import describe
 from bitface.train import Interrupted
-
-_COSTS = {"bytes": "bytes", "milliseconds": "ms"}
 
 
 def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent) -> dict[str, Any]:
@@ -67,7 +66,7 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
     }
     write_json(out / "comparison.json", content)
     write_bytes(out / "comparison.md", table(content).encode())
-    report.write(out / "comparison.html", _page(content))
+    report.write(out / "comparison.html", comparison_page(content))
     return content
 
 
@@ -181,57 +180,15 @@ def _once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def _ranked(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """By which figure the rows are ranked, who is on the frontiers, and who costs nearly the same."""
     names = [figure["name"] for figure in rows[0]["figures"] if figure["name"].startswith("TAR")]
-    values = {name: [_figure(row, name)["value"] for row in rows] for name in ["accuracy", *names]}
+    values = {name: [figure_of(row, name)["value"] for row in rows] for name in ["accuracy", *names]}
     ranked = next((name for name in names if None not in values[name]), "accuracy")
     gains = [float(value) for value in values[ranked]]
     result: dict[str, Any] = {"ranked_by": ranked, "frontier": {}, "equal": {}}
-    for name, unit in _COSTS.items():
-        costs = [float(_cost(row, unit)) for row in rows]
+    for name, unit in COSTS.items():
+        costs = [float(cost(row, unit)) for row in rows]
         best = frontier(costs, gains)
         result["frontier"][name] = [row["name"] for row, on in zip(rows, best, strict=True) if on]
         result["equal"][name] = [
             [rows[place]["name"] for place in sorted(places, key=lambda one: -gains[one])] for places in alike(costs)
         ]
     return result
-
-
-def _cost(row: dict[str, Any], unit: str) -> float:
-    return float(row["bytes"] if unit == "bytes" else row["latency"]["median_ms"])
-
-
-def _figure(row: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(figure for figure in row["figures"] if figure["name"] == name)
-    return found
-
-
-def _page(content: dict[str, Any]) -> dict[str, Any]:
-    """The report's input."""
-    rows, ranked = content["rows"], content["ranked_by"]
-    numbers = {row["name"]: number for number, row in enumerate(rows, 1)}
-    drawings = []
-    for name, unit in _COSTS.items():
-        points = [
-            {
-                "number": numbers[row["name"]],
-                "name": row["name"],
-                "x": _cost(row, unit),
-                "y": _figure(row, ranked)["value"],
-                "interval": _figure(row, ranked).get("interval"),
-                "best": row["name"] in content["frontier"][name],
-            }
-            for row in rows
-            if row["error"] is None
-        ]
-        drawings.append({"unit": unit, "of": ranked, "points": points})
-    return {
-        "title": f"Smaller versions of {Path(content['model']).stem}",
-        "created": content["created"],
-        "warnings": [f"{row['name']}: {row['error']}" for row in rows if row["error"]],
-        "notes": [
-            f"at equal {name} (within 10 %): {', '.join(equal)} (best first)"
-            for name, lists in content["equal"].items()
-            for equal in lists
-        ],
-        "comparison": {"rows": rows, "drawings": drawings, "threads": content["threads"]},
-        "provenance": {"model": content["model"], "pairs": content["pairs"], **content["machine"]},
-    }

@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from bitface.analysis import angular, classes
-from bitface.analysis.conditions import conditions
+from bitface.analysis.conditions import NAMES, conditions
 from bitface.analysis.distributions import distributions
 from bitface.analysis.layers import Layers, compare_layers
 from bitface.analysis.maps import MOST_MAPPED, maps, neighbourhoods
+from bitface.analysis.occlusion import occlusion, regions
 from bitface.data.faces import FaceFile, choose, load_faces
 from bitface.errors import BitfaceError
 from bitface.evaluation import unit_rows
@@ -35,7 +36,8 @@ class Embedded:
     Attributes:
         teacher, student: `[N, D]`, as the models give them; unit: both with rows of length 1 (`evaluation.unit_rows`).
         who: class of each, from 0; None where nobody said; names: of the classes.
-        conditions: `[N, 5]`, those of `conditions.NAMES`, and pixels of the file.
+        conditions: by their names, each `[N]`: those of `conditions.NAMES`, `occlusion` where there are faces enough
+            for it, and `pixels` of the file.
     """
 
     files: list[FaceFile]
@@ -44,7 +46,7 @@ class Embedded:
     unit: tuple[np.ndarray, np.ndarray]
     who: np.ndarray | None
     names: list[str]
-    conditions: np.ndarray
+    conditions: dict[str, np.ndarray]
 
 
 def embedded(
@@ -65,11 +67,14 @@ def embedded(
         BitfaceError: more than 1 % of the faces can't be used (unless `allow_skipped`), or fewer than two can.
     """
     seen: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
+
+    def look(images: np.ndarray) -> None:
+        seen.append(conditions(images))
+        parts.append(regions(images))
+
     first, _ = embed(teacher, files, False, allow_skipped, steps("embedding with the teacher"))
-    second, _ = embed(
-        student, files, False, allow_skipped, steps("embedding with the student"),
-        lambda images: seen.append(conditions(images)),
-    )  # fmt: skip
+    second, _ = embed(student, files, False, allow_skipped, steps("embedding with the student"), look)
     (before, usable), (after, too) = unit_rows(first.values, first.valid), unit_rows(second.values, second.valid)
     good = usable & too
     if good.sum() < 2:
@@ -78,11 +83,13 @@ def embedded(
         notes.append(f"{int((~good).sum())} of {len(files)} faces aren't embedded by both models and are left out")
     kept = [file for file, one in zip(files, good, strict=True) if one]
     people, who = np.unique(np.array(names)[good], return_inverse=True) if names else (np.array([]), None)
-    pixels = np.array([_pixels(file) for file in kept], np.float64)[:, None]
+    known = dict(zip(NAMES, np.concatenate(seen)[good].T, strict=True))
+    if (covered := occlusion(np.concatenate(parts)[good])) is not None:
+        known["occlusion"] = covered
+    known["pixels"] = np.array([_pixels(file) for file in kept], np.float64)
     return Embedded(
         kept, first.values[good], second.values[good], (before[good], after[good]),
-        None if who is None else who.astype(np.int64), [str(name) for name in people],
-        np.hstack([np.concatenate(seen)[good], pixels]),
+        None if who is None else who.astype(np.int64), [str(name) for name in people], known,
     )  # fmt: skip
 
 
@@ -116,6 +123,9 @@ def angles(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[s
     alone = int((counts == 1).sum())
     if alone:
         notes.append(f"{alone} of {len(counts)} {_many(word)} have one face only and are left out of their figures")
+    if (many := int((counts > 1).sum())) > classes.MOST_CLASSES:
+        drawn = f"{classes.MOST_CLASSES:,} of {many:,} {_many(word)}"
+        notes.append(f"the angles between {word} centres are those of {drawn}")
     several = counts[who] > 1
     centers = np.unique(who[several], return_inverse=True)[1]
     between = {
@@ -215,8 +225,10 @@ def mapped(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[s
     """Both maps, and how much of the neighbourhoods is kept."""
     drawn = maps(*found.unit, who, seed)
     if len(drawn.rows) < len(who):
-        notes.append(f"the maps show {len(drawn.rows)} of {len(who):,} faces (at most {MOST_MAPPED:,})")
-    kept = neighbourhoods(*found.unit, drawn.rows)
+        notes.append(f"the maps show {len(drawn.rows):,} of {len(who):,} faces (at most {MOST_MAPPED:,})")
+    kept = neighbourhoods(*found.unit, drawn.rows, seed)
+    if kept and kept.faces < len(who):
+        notes.append(f"neighbours are asked for of {kept.faces:,} of {len(who):,} faces, among all of them")
     titles = [found.names[one] if found.who is not None else f"{word} {one + 1}" for one in who[drawn.rows]]
     return {
         "map": {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bitface.analysis import flips
-from bitface.analysis.conditions import NAMES, shared
+from bitface.analysis.conditions import shared
 from bitface.data.faces import FaceFile, load_faces
 from bitface.errors import BitfaceError
 from bitface.evaluation.pairs import PairList
@@ -51,7 +51,7 @@ def decisions(found: Embedded, listed: PairList | None, student: Model, notes: l
                 for one in strictest.worst
             ],
         },
-        "conditions": [asdict(one) for one in shared([*NAMES, "pixels"], found.conditions, strictest.faces)],
+        "conditions": [asdict(one) for one in shared(found.conditions, strictest.faces)],
     }
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from bitface.jobs import evidence
+from bitface.jobs.lessons import learned, steps
 from bitface.jobs.remarks import Remarks
 from bitface.jobs.result import model_of
-from bitface.jobs.runs import reading
-from bitface.jobs.subjects import Subject
+from bitface.jobs.runs import QUANTIZATION, reading
+from bitface.jobs.subjects import Subject, ancestors
 from bitface.report import format
 
 Section = dict[str, Any]
@@ -22,14 +23,19 @@ def models_of(found: Sequence[Subject], latency: Section | None, remarks: Remark
     models = []
     for model in found:
         row: dict[str, Any] = {"name": model.name}
+        before: list[Subject] = []
         if model.result:
             with reading(model.result):
-                row = {**model_of(model.result.content), **row}
+                made = model_of if model.of(QUANTIZATION) else learned
+                row = {**made(model.result.content), **row}
                 remarks.take(model.result.content, model.name)
-                if left := len(row["unquantized"]):
+                if left := len(row.get("unquantized", ())):
                     words = f"{left} tensor{'s' * (left != 1)} in floating point, each listed below"
                     remarks.note(words, model.name)
+                before = ancestors(model, found)
+        own = [*row.get("tables", ()), *([steps([*before, model])] if before else ())]
         row |= _evaluated(model, several, remarks)
+        row["tables"] = [*own, *row["tables"]]
         row["latency"] = _own_time(model, found, latency)
         models.append({key: value for key, value in row.items() if value or key == "unquantized"})
     return models
@@ -107,7 +113,7 @@ def headline(model: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     if files := model.get("files"):
         size, whole = files[0]["bytes"], model["float_bytes"]
-        note = f"{whole / size:.1f}x smaller than the float32 weights"
+        note = f"{whole / size:.1f}x smaller than the teacher's float32 weights"
         found.append({"label": "size", "value": format.size(size), "note": note})
     if time := model.get("latency"):
         where = f"{time['engine']}, batch {time['batch']}, threads {time['threads']}"

@@ -18,14 +18,17 @@ from bitface.jobs.drawings import search_page, sensitivity_page
 from bitface.jobs.flipped import pictures
 from bitface.jobs.measured import curves_of, headline, models_of
 from bitface.jobs.remarks import Remarks
-from bitface.jobs.runs import ANALYSIS, BENCH, SEARCH, SENSITIVITY, Document, read_runs, reading
+from bitface.jobs.runs import ANALYSIS, BENCH, COMPARISON, SEARCH, SENSITIVITY, SUITE, Document, read_runs, reading
+from bitface.jobs.side_by_side import comparison_page, suite_page
 from bitface.jobs.subjects import Subject, subjects, told_apart
 from bitface.report.card import card
 
 _NAMED = 3
 # Height and width of a face, in pixels.
 _CROP = (112, 112)
-_PAGES = {SENSITIVITY: sensitivity_page, SEARCH: search_page}
+_PAGES = {SENSITIVITY: sensitivity_page, SEARCH: search_page, COMPARISON: comparison_page, SUITE: suite_page}
+# What such a page may hold, and the key of each one's name.
+_PARTS = {"plots": "title", "tables": "title", "curves": "title", "comparisons": "title", "models": "name"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def build(documents: Sequence[Document], title: str | None = None) -> dict[str, 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "headline": headline(models[0]) if len(models) == 1 else None,
         "models": [*models, *plots.pop("models")],
-        "curves": curves_of(found),
+        "curves": [*curves_of(found), *plots.pop("curves")],
         **plots,
         "analyses": _analyses(documents, found, remarks),
         "latency": latency,
@@ -124,18 +127,18 @@ def _latency(documents: Sequence[Document], models: Sequence[Subject], remarks: 
 
 
 def _plots(documents: Sequence[Document], remarks: Remarks) -> dict[str, list[dict[str, Any]]]:
-    """Plots, tables and plans of results that have pages of their own, each under that page's title."""
+    """Plots, tables, curves, comparisons and plans of results that have pages of their own, under that page's title."""
     drawn = []
     for document in documents:
         if draw := _PAGES.get(document.kind):
             with reading(document):
                 drawn.append((document, draw(document.content)))
     names = told_apart([(page["title"], document.path) for document, page in drawn])
-    found: dict[str, list[dict[str, Any]]] = {"plots": [], "tables": [], "models": []}
-    for name, (document, page) in zip(names, drawn, strict=True):
-        for key, word in (("plots", "title"), ("tables", "title"), ("models", "name")):
+    found: dict[str, list[dict[str, Any]]] = {key: [] for key in _PARTS}
+    for name, (_, page) in zip(names, drawn, strict=True):
+        for key, word in _PARTS.items():
             found[key] += [{**one, word: f"{name}: {one[word]}"} for one in page.get(key, ())]
-        remarks.take(document.content, name)
+        remarks.take(page, name)
     return found
 
 

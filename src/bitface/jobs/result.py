@@ -134,6 +134,8 @@ def model_of(result: dict[str, Any], cosines: dict[str, dict[str, Any]] | None =
     return {
         "name": f"{result['model']['name']} {result['bits']}",
         "bits": result["bits"],
+        "parameters": result["model"]["parameters"],
+        "macs": result["model"]["macs"],
         "files": [{"name": name, "bytes": size} for name, size in result["bytes"].items()],
         "float_bytes": result["float_bytes"],
         "agreement": shown,

@@ -11,6 +11,7 @@ from bitface.errors import BitfaceError
 
 QUANTIZATION, EVALUATION, BENCH = "quantization", "evaluation", "bench"
 ANALYSIS, SENSITIVITY, SEARCH = "analysis", "sensitivity", "search"
+PRUNING, DISTILLATION, COMPARISON, SUITE = "pruning", "distillation", "comparison", "suite"
 
 # What each kind of result has and no other kind has all of.
 _KEYS: dict[str, set[str]] = {
@@ -20,8 +21,15 @@ _KEYS: dict[str, set[str]] = {
     ANALYSIS: {"teacher", "student", "angles", "diagnosis"},
     SENSITIVITY: {"units", "correlations", "settings"},
     SEARCH: {"front", "uniform", "budget", "best"},
+    PRUNING: {"pruning", "removed", "groups", "before", "after"},
+    DISTILLATION: {"architecture", "before", "after", "training"},
+    COMPARISON: {"rows", "ranked_by", "frontier", "equal"},
+    SUITE: {"cells", "models", "fars"},
 }
-_MADE_BY = "quantize, evaluate --json, bench --json, analyse, sensitivity and search write what a report is made of"
+_MADE_BY = (
+    "quantize, prune, distill, evaluate --json, evaluate --suite, compare, bench --json, analyse, sensitivity and "
+    "search write what a report is made of"
+)
 
 
 @dataclass(frozen=True)

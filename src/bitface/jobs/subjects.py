@@ -8,9 +8,10 @@ from typing import Any
 from bitface import artifact
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of
-from bitface.jobs.runs import EVALUATION, QUANTIZATION, Document, reading
+from bitface.jobs.runs import DISTILLATION, EVALUATION, PRUNING, QUANTIZATION, Document, reading
 
-_ARTIFACT = "model.bitface"
+_ARTIFACT, _FLOAT = "model.bitface", "model.onnx"
+LESSONS = (PRUNING, DISTILLATION)
 
 
 @dataclass
@@ -21,8 +22,8 @@ class Subject:
         name: unlike that of every other one.
         path: the file that was measured, as far as anybody says.
         fingerprint: of its network; None: of an artifact that isn't there any more.
-        sha256: of the artifact.
-        result: what `quantize` says of it.
+        sha256: of the artifact, or of the network that was pruned or distilled.
+        result: what `quantize` says of it, or `prune` or `distill`.
         evaluations: what `evaluate` says of it.
         stored: the thresholds in the artifact.
     """
@@ -40,14 +41,23 @@ class Subject:
         """What `bench` calls it: with its folder where there are several files of one name, and without."""
         return f"{self.path.resolve().parent.name}/{self.path.name}", self.path.name
 
+    @property
+    def teacher(self) -> str | None:
+        """The fingerprint of the network that it was made from, where a result says so."""
+        return str(self.result.content["model"]["fingerprint"]) if self.result else None
+
+    def of(self, *kinds: str) -> bool:
+        """Whether a command of one of these kinds made it."""
+        return self.result is not None and self.result.kind in kinds
+
 
 def subjects(documents: Sequence[Document]) -> tuple[list[Subject], list[str]]:
     """The models that the results are of, in the order of the results, and warnings in plain words."""
     found, warnings = [], []
     for document in documents:
-        if document.kind == QUANTIZATION:
+        if document.kind in (QUANTIZATION, *LESSONS):
             with reading(document):
-                one, warning = _quantized(document)
+                one, warning = _quantized(document) if document.kind == QUANTIZATION else (_learned(document), None)
             found.append(one)
             warnings += [warning] if warning else []
     for document in documents:
@@ -55,7 +65,7 @@ def subjects(documents: Sequence[Document]) -> tuple[list[Subject], list[str]]:
             with reading(document):
                 one = _evaluated(document, found)
             one.evaluations.append(document)
-    names = told_apart([(one.name, one.result.path if one.result else one.path) for one in found])
+    names = told_apart([(_name(one, found), one.result.path if one.result else one.path) for one in found])
     for one, name in zip(found, names, strict=True):
         one.name = name
     return found, warnings
@@ -65,7 +75,7 @@ def _quantized(document: Document) -> tuple[Subject, str | None]:
     """The model of a quantization, and a warning where its artifact isn't beside it or isn't its own."""
     content = document.content
     path = document.path.with_name(_ARTIFACT)
-    one = Subject(f"{content['model']['name']} {content['bits']}", path, result=document)
+    one = Subject("", path, result=document)
     if not path.is_file():
         return one, None
     try:
@@ -78,6 +88,42 @@ def _quantized(document: Document) -> tuple[Subject, str | None]:
     return one, None
 
 
+def _learned(document: Document) -> Subject:
+    """The float network that was pruned or distilled."""
+    path = document.path.with_name(_FLOAT)
+    sha256 = sha256_of(path) if path.is_file() else None
+    return Subject("", path, str(document.content["fingerprint"]), sha256, document)
+
+
+def _name(one: Subject, known: Sequence[Subject]) -> str:
+    """What was made of what, in few words; a network that was pruned is called `model` by its file, as all of them."""
+    name = one.name
+    for step in [*ancestors(one, known), one]:
+        if step.result:
+            with reading(step.result):
+                name = _after(name or step.result.content["model"]["name"], step.result)
+    return name
+
+
+def _after(name: str, document: Document) -> str:
+    content = document.content
+    if document.kind == PRUNING:
+        return f"{name} pruned by {content['removed']['parameters']:.0%}"
+    if document.kind == DISTILLATION:
+        return f"{content['architecture']} distilled from {name}"
+    return f"{name} {content['bits']}"
+
+
+def ancestors(one: Subject, known: Sequence[Subject]) -> list[Subject]:
+    """The pruned or distilled networks that a model was made from, one out of the other, the nearest last."""
+    made = {other.fingerprint: other for other in known if other.of(*LESSONS)}
+    found: list[Subject] = []
+    while (before := made.get(one.teacher)) and before not in found:
+        found.insert(0, before)
+        one = before
+    return found
+
+
 def _evaluated(document: Document, known: list[Subject]) -> Subject:
     """The model of an evaluation: the one of its fingerprint, else what was exported beside it, else a new one."""
     content = document.content
@@ -85,7 +131,7 @@ def _evaluated(document: Document, known: list[Subject]) -> Subject:
     for one in known:
         if one.fingerprint == fingerprint:
             return one
-    beside = [one for one in known if one.result and one.result.path.parent == document.path.parent]
+    beside = [one for one in known if one.result and one.of(QUANTIZATION) and one.path.parent == document.path.parent]
     whose = [one for one in beside if one.fingerprint is None or content["kind"] == "exported"]
     if whose and content["precision"] == "integer":
         return whose[0]

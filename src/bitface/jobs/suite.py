@@ -84,6 +84,11 @@ class Cell:
     warnings: list[str] = field(default_factory=list)
     skipped: int = 0
 
+    @property
+    def sides(self) -> str:
+        """Whose gallery, and whose probes where those are another's."""
+        return self.gallery if self.gallery == self.probe else f"{self.gallery} gallery, {self.probe} probes"
+
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
         return dict(vars(self))
@@ -184,7 +189,7 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
             warnings += [f"{model.name}: {text}" for text in ready[model.name].warnings]
         for gallery, probe in _sides(suite):
             cells.append(_cell(suite, opened, spec, ready, gallery, probe, steps))
-    warnings += [f"{_who(cell)}: {text}" for cell in cells for text in cell.warnings]
+    warnings += [f"{who(cell)}: {text}" for cell in cells for text in cell.warnings]
     content = {
         "bitface": bitface.__version__,
         "models": {model.name: str(model.path) for model in suite.models},
@@ -213,9 +218,9 @@ def _sides(suite: Suite) -> list[tuple[str, str]]:
     return pairs
 
 
-def _who(cell: Cell) -> str:
-    who = cell.gallery if cell.gallery == cell.probe else f"{cell.gallery} gallery, {cell.probe} probes"
-    return f"{cell.protocol}, {who}"
+def who(cell: Cell) -> str:
+    """A cell in words."""
+    return f"{cell.protocol}, {cell.sides}"
 
 
 def _cell(

@@ -64,7 +64,8 @@ def _headline(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     if kept:
-        note = f"of each face's {kept['k']} nearest; trustworthiness {kept['trustworthiness']:.4f}"
+        trust = f"trustworthiness {kept['trustworthiness']:.4f} (mapped faces)"
+        note = f"of the {kept['k']} nearest of {kept['faces']:,} faces; {trust}"
         rows.append({"label": "neighbours kept", "value": format.percent(kept["kept"], 1), "note": note})
     if analysis["flips"]:
         point = analysis["flips"]["points"][0]

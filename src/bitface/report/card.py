@@ -21,6 +21,8 @@ def card(report: Mapping[str, Any]) -> str:
             lines += [f"## {title}", "", *(f"- {text(one)}" for one in found), ""]
     for model in models:
         lines += _model(model)
+    for one in report.get("comparisons") or ():
+        lines += [f"## {text(one['title'])}", "", *_comparison(one)]
     lines += _latency(report.get("latency") or {})
     for one in report.get("tables") or ():
         lines += [f"## {text(one['title'])}", "", *_listing(one)]
@@ -54,6 +56,7 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     names = list(dict.fromkeys(figure["name"] for model in known for figure in model.get("figures") or ()))
     timed = any(model.get("latency") for model in known)
+    counted = len({(model.get("parameters"), model.get("macs")) for model in known} - {(None, None)}) > 1
     rows = []
     for model in known:
         files, whole = model.get("files") or (), model.get("float_bytes")
@@ -61,13 +64,15 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> list[str]:
         known_share = not format.missing(first.get("bytes")) and not format.missing(whole) and whole
         row = [model["name"], model.get("bits") or format.DASH, format.size(first.get("bytes"))]
         row.append(format.percent(first["bytes"] / whole, 1) if known_share else format.DASH)
+        row += [format.count(model.get(key)) for key in ("parameters", "macs")] if counted else []
         if timed:
             row += _time(model.get("latency") or {})
         found = {figure["name"]: figure for figure in model.get("figures") or ()}
         row += [_share(found.get(name) or {}) for name in names]
         rows.append(row)
     times = ["Time", "Times as fast as float32"] if timed else []
-    return [*table(["Model", "Bits", "Size", "Of float32", *times, *names], rows), ""]
+    counts = ["Parameters", "Multiply-adds"] if counted else []
+    return [*table(["Model", "Bits", "Size", "Of float32", *counts, *times, *names], rows), ""]
 
 
 def _time(row: Mapping[str, Any]) -> list[str]:
@@ -88,7 +93,7 @@ def _model(model: Mapping[str, Any]) -> list[str]:
             [engine, format.count(row["count"]), *(format.unit(row[key]) for key in ("mean", "p01", "minimum"))]
             for engine, row in agreement.items()
         ]
-        lines += ["Cosine between its embeddings and the float model's:", ""]
+        lines += ["Cosine between its embeddings and those of the network that it was made from:", ""]
         lines += [*table(["Engine", "Images", "Mean", "1st percentile", "Lowest"], rows), ""]
     if evaluations := model.get("evaluation"):
         drawn = verification.table(evaluations)
@@ -108,6 +113,12 @@ def _model(model: Mapping[str, Any]) -> list[str]:
 def _listing(one: Mapping[str, Any]) -> list[str]:
     caption = [text(one["caption"]), ""] if one.get("caption") else []
     return [*caption, *table(one["columns"], one["rows"]), ""]
+
+
+def _comparison(one: Mapping[str, Any]) -> list[str]:
+    best = [f"- not beaten at fewer {text(cost)}: {text(', '.join(names))}" for cost, names in one["frontier"].items()]
+    caption = "Figures in per cent, with 95 % intervals; times of one image, all alternating in one run."
+    return [*_listing({**one["table"], "caption": caption}), *best, ""]
 
 
 def _latency(latency: Mapping[str, Any]) -> list[str]:

@@ -40,13 +40,13 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
             latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
                 per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or
                 is None, and `note` says why.
-            comparison: {threads, rows, drawings} as `jobs.compare` gives them: rows [{name, error, bytes, latency,
-                figures}], drawings as `scatter.scatter` takes them.
+            comparisons: [{title, threads, rows, drawings, table}] as `jobs.side_by_side` gives them: rows [{name,
+                error, bytes, latency, figures}], drawings as `scatter.scatter` takes them; `table` is the card's.
             faces: {caption, png: PNG bytes or a data URI of an image}.
             provenance: {name: value}.
 
-            A model has a `name`, and any of: bits (`w8a8`), files [{name, bytes}], float_bytes (of the
-            float32 weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, layers [{name, kind,
+            A model has a `name`, and any of: bits (`w8a8`), parameters, macs, files [{name, bytes}], float_bytes (of
+            the float32 weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, layers [{name, kind,
             weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
             unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with
             results as `VerificationResult.to_json` gives them, scores [{title, sides: {name: `bins` of
@@ -70,17 +70,19 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
     ]
     sections = [("curves", "Operating points")] if groups else []
     sections += [(f"model-{number}", model["name"]) for number, model in enumerate(models, 1)]
-    comparison = _comparison(report.get("comparison"))
-    sections += [("comparison", "Comparison")] if comparison else []
+    comparisons = [_comparison(one) for one in report.get("comparisons") or ()]
+    sections += [(f"comparison-{number}", one["title"]) for number, one in enumerate(comparisons, 1)]
     sections += [("speed", "Speed")] if latency else []
     sections += [("faces", "Faces")] if faces else []
     # One for all of them: what follows a plot is a plot or its table.
-    sections += [("plot-1", "Plots and tables")] if drawn and sections else []
+    listed = report.get("tables") or ()
+    if drawn or listed:
+        sections += [("plot-1", "Plots and tables") if drawn else ("table-1", "Tables")] if sections else []
     sections += [section for one in found for section in one["sections"]]
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
     return fill(
         "page.html.j2", report=report, sections=sections, models=models, latency=latency, faces=faces,
-        comparison=comparison, plots=drawn, curves=groups, analyses=found, overview=_overview(models),
+        comparisons=comparisons, plots=drawn, curves=groups, analyses=found, overview=_overview(models),
     )  # fmt: skip
 
 
@@ -139,6 +141,7 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     if len(rows) < 2:
         return None
     names = dict.fromkeys(figure["name"] for model in rows for figure in model.get("figures") or ())
+    counts = {(model.get("parameters"), model.get("macs")) for model in rows}
     return {
         "rows": [
             {**model, "anchor": f"model-{models.index(model) + 1}",
@@ -147,6 +150,8 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         ],
         "names": list(names),
         "sized": any(model["sizes"] for model in rows),
+        # Of one network in several plans they tell nothing.
+        "counted": len(counts - {(None, None)}) > 1,
         "timed": any(model.get("latency") for model in rows),
         "agreed": any(model["worst"] is not None for model in rows),
     }  # fmt: skip
@@ -198,10 +203,8 @@ def _latency(report: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"machine": latency.get("machine"), "rows": rows, "groups": bars} if rows else None
 
 
-def _comparison(comparison: Mapping[str, Any] | None) -> dict[str, Any] | None:
+def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     """The rows with their figures by name, and the drawings."""
-    if not comparison:
-        return None
     rows = [
         {**row, "number": number, "found": {figure["name"]: figure for figure in row.get("figures") or ()}}
         for number, row in enumerate(comparison["rows"], 1)
