@@ -36,7 +36,7 @@ RUNS = [
 ]
 _TENTH = "3.2bits"
 FILE = HERE / "results" / "mixed_precision.json"
-_QAT_EPOCHS = 6.0
+_QAT_EPOCHS = 4.0
 
 
 def searched(name: str, budget: str, out: Path) -> Path:
