@@ -271,9 +271,10 @@ def post_training(content: dict[str, Any]) -> list[str]:
     """Our efforts without training, and the peers on the same faces."""
     lines = []
     order = [row["network"] for row in content["rows"]]
-    for row in sorted(
-        content["rows"], key=lambda row: (order.index(row["network"]), -int(row["bits"][1:2]), row["by"])
-    ):
+    # Widest first: `w8a8` behind `w4a8` in the alphabet.
+    rows = sorted(content["rows"], key=lambda row: row["by"])
+    rows = sorted(rows, key=lambda row: row["bits"], reverse=True)
+    for row in sorted(rows, key=lambda row: order.index(row["network"])):
         speed = f"{row['times as fast as it']:.2f}x" if row.get("times as fast as it") else ""
         lines.append(
             f"| {row['network']} | {row['bits']} | {row['by']} | {minutes(row)} | {row['LFW %']} "
