@@ -27,6 +27,11 @@ def networks() -> dict[str, tuple[Path, str | None]]:
     }
 
 
+def cores() -> int:
+    """The cores that this program may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def artifact(name: str, bits: str, folder: Path) -> Path:
     """The artifact of a network by post-training quantization with 300 faces outside the LFW pairs, made where it isn't
     there yet.

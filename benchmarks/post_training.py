@@ -9,7 +9,6 @@ brevitas`). Rows that `results/post_training.json` holds already aren't measured
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import peers
-from common import FARS, HERE, LFW, evaluated, networks, save
+from common import FARS, HERE, LFW, cores, evaluated, networks, save
 
 from bitface.cli.console import progress
 from bitface.data.faces import FaceFile, load_faces
@@ -54,7 +53,7 @@ def ours(name: str, bits: str, effort: str, images: int, out: Path) -> dict[str,
         "by": f"bitface {effort}",
         "bits": bits,
         "minutes": round(seconds / 60, 1),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         **evaluated(folder / "model.bitface", None),
         "cosine": agreed["mean"],
         "cosine p01": agreed["p01"],
@@ -84,6 +83,7 @@ def theirs(name: str, by: str, bits: str, images: int, out: Path) -> dict[str, A
         "by": by,
         "bits": bits,
         "minutes": round(seconds / 60, 1),
+        "cores": cores(),
         "LFW %": f"{result.accuracy.mean:.2%} ± {result.accuracy.std:.2%}",
     }
     for point in result.tar:

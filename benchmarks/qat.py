@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, LFW, evaluated, networks, save
+from common import HERE, LFW, cores, evaluated, networks, save
 
 from bitface.analysis.angular import angular_errors
 from bitface.cli.console import progress
@@ -275,11 +275,6 @@ def main() -> None:
             rows = [*(other for other in kept(options.results) if other["key"] != run.key), row]
             test = "LFW View 2; TAR over all pairs of its 7,701 images"
             save(options.results, rows, test=test, command=command, machine=whole_machine())
-
-
-def cores() -> int:
-    """The cores that this program may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def whole_machine() -> dict[str, str]:

@@ -3,8 +3,9 @@
     python benchmarks/smaller.py [--networks relu6,prelu] [--out out/smaller]
 
 What is compared is in `smaller-relu6.yaml` and `smaller-prelu.yaml`: each candidate as `bitface compare` makes it, from
-the 5,532 LFW images that are in no test pair, tested on the LFW pairs and on all pairs of their 7,701 images. Stopped,
-it goes on where it stopped. Latency is one image on one thread of OpenVINO, all of a network's candidates in one run.
+the 5,532 LFW images that are in no test pair, or as `post_training.py` and `mixed_precision.py` have left it, which go
+first; tested on the LFW pairs and on all pairs of their 7,701 images. Stopped, it goes on where it stopped. Latency is
+one image on one thread of OpenVINO, all of a network's candidates in one run.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.rounded import CORRECTED, FLOAT, HELD, LEARNING, PLAIN
 from bitface.analysis import proxies, sensitivity
 from bitface.analysis.blocks import BlockProbe, by_block
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
@@ -13,11 +14,6 @@ from bitface.quant import BitPlan, Calibration, LayerBits
 from bitface.quant.post_training import calibrated
 from bitface.quant.student import Student
 from quant.small import Mixed, PreActivation, faces, network, settle
-
-FLOAT = LayerBits(32, 32)
-LEARNING, HELD = faces(24, 16), faces(20, 16, seed=1)
-PLAIN = Calibration(bias_correction=False, equalization=False)
-CORRECTED = Calibration(equalization=False)
 
 
 @cache
@@ -64,19 +60,12 @@ def test_every_tensor_is_in_one_block() -> None:
     assert len(one.blocks["deep.0..point"].tensors[ACTIVATIONS]) == 3, "the stream, and both inputs of the last two"
 
 
-def test_weights_cost_what_a_student_with_one_quantized_block_loses() -> None:
-    one = probe(True)
+@pytest.mark.parametrize(("part", "corrected"), [(WEIGHTS, True), (ACTIVATIONS, False)])
+def test_a_unit_costs_what_a_student_with_one_quantized_block_loses(part: str, corrected: bool) -> None:
+    one = probe(corrected)
     costs = sensitivity.costs(one, swept(one))
-    for unit in (unit for unit in one.units if unit.part == WEIGHTS):
-        expected = cost(one, student_of(one, unit, CORRECTED))
-        assert costs[unit] == pytest.approx(expected, rel=2e-3, abs=1e-9), unit
-
-
-def test_activations_cost_what_a_student_with_one_quantized_block_loses() -> None:
-    one = probe(False)
-    costs = sensitivity.costs(one, swept(one))
-    for unit in (unit for unit in one.units if unit.part == ACTIVATIONS):
-        expected = cost(one, student_of(one, unit, PLAIN))
+    for unit in (unit for unit in one.units if unit.part == part):
+        expected = cost(one, student_of(one, unit, CORRECTED if corrected else PLAIN))
         assert costs[unit] == pytest.approx(expected, rel=2e-3, abs=1e-9), unit
 
 

@@ -5,16 +5,12 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.rounded import CORRECTED, FLOAT, HELD, LEARNING, PLAIN
 from bitface.analysis import sensitivity
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.quant import BitPlan, Calibration, LayerBits
 from bitface.quant.post_training import calibrated
 from quant.small import Mixed, PreActivation, faces, network
-
-FLOAT = LayerBits(32, 32)
-LEARNING, HELD = faces(24, 16), faces(20, 16, seed=1)
-PLAIN = Calibration(bias_correction=False, equalization=False)
-CORRECTED = Calibration(equalization=False)
 
 
 @cache

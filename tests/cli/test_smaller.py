@@ -229,6 +229,7 @@ def test_compared(candidates, tmp_path, bitface) -> None:
         ("impossible: {", "impossible: {quantize: {}, ", ["last step"]),
         ("impossible: {", "impossible: {file: gone.onnx, ", ["impossible", "no file", "gone.onnx"]),
         ("{ratio: 0.999}}", "{ratio: 0.9}, file: net.onnx}", ["impossible", "before every step"]),
+        ("impossible: {", "impossible: {file: a.bitface, ", ["impossible", "quantized already"]),
         ("quantize: {bits: w8a8}", "quantize: {bits: w9a9}", ["w9a9"]),
         ("quantize: {bits: w8a8}", "quantize: {epochs: 2}", ["epochs", "qat"]),
         ("root:", "rot:", ["did you mean 'root'"]),

@@ -168,6 +168,10 @@ def _candidate(name: str, steps: Any, base: Path) -> Candidate:
         if next(iter(given)) != "file" or not isinstance(given["file"], str):
             raise UsageError(f"'file' of the candidate '{name}' must be a path, and come before every step")
         file = base / given.pop("file")
+        if file.suffix == ".bitface" and given:
+            raise UsageError(
+                f"the candidate '{name}' goes on after an artifact, which is quantized already; give a network"
+            )
     steps = tuple((str(step), {} if options is None else options) for step, options in given.items())
     return Candidate(name, steps, file)
 

@@ -36,7 +36,9 @@ def measure_sensitivity(request: SensitivityRequest, steps: Steps = silent) -> d
             sweep of another one.
     """
     if request.by not in (LAYER, BLOCK):
-        raise UsageError(f"unknown --by '{request.by}'{nearest(request.by, (LAYER, BLOCK))}; use {LAYER} or {BLOCK}")
+        raise UsageError(
+            f"unknown --by '{request.by}'{nearest(request.by, (LAYER, BLOCK))} (there are {LAYER} and {BLOCK})"
+        )
     table = measured_table(request, subject(request, steps), steps)
     write_table(request.out, table)
     return table
