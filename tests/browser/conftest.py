@@ -14,8 +14,7 @@ import pytest
 from bitface.cli import distill, main, prune
 from bitface.graph import from_module, to_onnx
 from cli.conftest import crops, pairs  # noqa: F401
-from cli.test_sensitivity import Small
-from quant.small import settle
+from quant.small import Small, settle
 
 CHROMIUM = Path("/usr/bin/chromium")
 # What a browser does on its own would otherwise be taken for something that a page asked for.

@@ -12,12 +12,11 @@ import pytest
 
 from bitface.files import sha256_of, write_json
 from bitface.graph import from_module, load_network, to_onnx
-from quant.small import settle
+from quant.small import Small, settle
 from report.test_page import Page
 
 from .test_bad_input import ends_in_one_line
 from .test_report import written
-from .test_sensitivity import Small
 
 Run = Callable[..., tuple[int, str, str]]
 HOSTILE = "<b>w8a8</b>|`x`"

@@ -51,6 +51,28 @@ class Mixed(nn.Module):
         return self.fc(torch.flatten(self.pool(self.wide(x)), 1))
 
 
+class Small(nn.Module):
+    """Eight layers with a residual, so that a sweep takes a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1, bias=False), nn.BatchNorm2d(16), nn.PReLU(16))
+        self.deep = nn.Sequential(
+            nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.PReLU(32),
+            nn.Conv2d(32, 32, 3, 1, 1, groups=32, bias=False), nn.BatchNorm2d(32), nn.PReLU(32),
+            nn.Conv2d(32, 16, 1, bias=False), nn.BatchNorm2d(16),
+        )  # fmt: skip
+        self.down = nn.Sequential(nn.Conv2d(16, 32, 3, 4, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
+        self.wide = nn.Sequential(nn.Conv2d(32, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
+        self.whole = nn.Sequential(nn.Conv2d(64, 64, 7, groups=64, bias=False), nn.BatchNorm2d(64))
+        self.fc = nn.Linear(64, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = self.wide(self.down(x + self.deep(x)))
+        return self.fc(torch.flatten(self.whole(x), 1))
+
+
 class PreActivation(nn.Module):
     """An IResNet's block: the BatchNorm in front of a padded convolution can't be folded; 8 x 8 pixels."""
 

@@ -1,133 +1,38 @@
-"""`bitface sensitivity` and `bitface search`, and what `quantize` makes of their plans."""
+"""`bitface search`, and what `quantize` makes of its plans."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-import torch
 import yaml
 from safetensors import safe_open
-from torch import Tensor, nn
 
 import bitface as library
-from bitface.analysis.probe import Probe
-from bitface.graph import from_module, load_network, to_onnx
-from bitface.jobs.sweeps import SensitivityRequest
-from quant.small import settle
+from bitface.analysis.plans import Trial
+from bitface.errors import BitfaceError
+from bitface.jobs.budget import Budget
+from bitface.jobs.recipe import best_for, read
+from bitface.jobs.search import SearchRequest, search_plans
+from bitface.quant import BitPlan
 
-from .test_bad_input import ends_in_one_line
-
-
-class Small(nn.Module):
-    """Eight layers with a residual, so that a sweep takes a second."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, 4, 1, bias=False), nn.BatchNorm2d(16), nn.PReLU(16))
-        self.deep = nn.Sequential(
-            nn.Conv2d(16, 32, 1, bias=False), nn.BatchNorm2d(32), nn.PReLU(32),
-            nn.Conv2d(32, 32, 3, 1, 1, groups=32, bias=False), nn.BatchNorm2d(32), nn.PReLU(32),
-            nn.Conv2d(32, 16, 1, bias=False), nn.BatchNorm2d(16),
-        )  # fmt: skip
-        self.down = nn.Sequential(nn.Conv2d(16, 32, 3, 4, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
-        self.wide = nn.Sequential(nn.Conv2d(32, 64, 1, bias=False), nn.BatchNorm2d(64), nn.ReLU())
-        self.whole = nn.Sequential(nn.Conv2d(64, 64, 7, groups=64, bias=False), nn.BatchNorm2d(64))
-        self.fc = nn.Linear(64, 32)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        x = self.wide(self.down(x + self.deep(x)))
-        return self.fc(torch.flatten(self.whole(x), 1))
+from ..test_bad_input import ends_in_one_line
+from .common import COMMON, requested
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("net") / "small.onnx"
-    onnx.save(to_onnx(from_module(settle(Small(), 112), size=(112, 112)).graph), path)
-    return path
+class Stop:
+    """Progress that interrupts at its nth word about plans."""
 
+    def __init__(self, at: int) -> None:
+        self.left = at
 
-COMMON = ("--preprocess", "rgb-127.5-128", "--calibration-faces", 12, "--faces", 16)
+    def __call__(self, name: str):
+        def tell(done: int, total: int, words: str = "") -> None:
+            self.left -= name == "searching"
+            if self.left == 0:
+                raise KeyboardInterrupt
 
-
-def requested(net: Path, crops: Path, out: Path, **other: Any) -> SensitivityRequest:
-    """The request of `COMMON`."""
-    return SensitivityRequest(net, [crops], out, faces=16, calibration_faces=12, preprocess="rgb-127.5-128", **other)
-
-
-@pytest.fixture(scope="module")
-def table(net: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep."""
-    from bitface.jobs.sensitivity import measure_sensitivity
-
-    out = tmp_path_factory.mktemp("sensitivity") / "out"
-    measure_sensitivity(requested(net, crops, out, weight_bits=(8, 4, 2), activation_bits=(8,)))
-    return out
-
-
-@pytest.fixture(scope="module")
-def searched(net: Path, crops: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a search with that table."""
-    from bitface.jobs.budget import Budget
-    from bitface.jobs.search import SearchRequest, search_plans
-
-    out = tmp_path_factory.mktemp("search") / "out"
-    base = requested(net, crops, out)
-    budget = Budget.parse("5bits")
-    search_plans(SearchRequest(base, budget, (8, 4, 2), table=table / "sensitivity.json", points=3, tries=1))
-    return out
-
-
-def test_a_table_says_what_each_tensor_costs(net: Path, table: Path) -> None:
-    assert {path.name for path in table.iterdir()} == {"sensitivity.json", "sensitivity.html"}
-    content = json.loads((table / "sensitivity.json").read_text())
-    assert content["faces"]["measured"] == 16
-    weights = [row for row in content["units"] if row["part"] == "weights"]
-    network = load_network(net)
-    layers = sum(type(module).__name__ in ("Conv2d", "Linear") for module in network.graph.modules())
-    assert len(weights) == 3 * layers
-    by_width = {bits: np.mean([row["cost"] for row in weights if row["bits"] == bits]) for bits in (8, 4, 2)}
-    assert by_width[8] < by_width[4] < by_width[2]
-    assert all(set(row["proxies"]) == {"jacobian", "fisher", "local"} for row in content["units"])
-    assert content["correlations"]["jacobian"]["weights"]["all"] > 0.9
-    page = (table / "sensitivity.html").read_text()
-    assert page.count("<use ") > len(content["units"])
-    assert "http" not in page.replace("http-equiv", "")
-
-
-def test_an_interrupted_sweep_goes_on(net, crops, pairs, tmp_path, bitface, monkeypatch) -> None:
-    out = tmp_path / "out"
-    arguments = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
-    arguments += ("--pairs", pairs, "--pairs-root", crops)
-    plain, calls = Probe.rounded, []
-
-    def stopping(*given):
-        calls.append(given)
-        if len(calls) == 22:
-            raise KeyboardInterrupt
-        return plain(*given)
-
-    monkeypatch.setattr(Probe, "rounded", stopping)
-    assert bitface(*arguments, "--out", out)[0] != 0
-    assert [path.name for path in out.iterdir()] == ["sensitivity.unfinished.safetensors"]
-    other = bitface(*arguments, "--seed", 1, "--out", out)
-    ends_in_one_line(other, 1, "another sweep", "faces")
-    first = len(calls)
-    code, said, err = bitface(*arguments, "--out", out)
-    assert code == 0, err
-    resumed = len(calls) - first
-    calls.clear()
-    calls += [None] * 100  # past the interruption
-    assert bitface(*arguments, "--out", tmp_path / "whole")[0] == 0
-    assert resumed < len(calls) - 100
-    one, two = (json.loads((folder / "sensitivity.json").read_text()) for folder in (out, tmp_path / "whole"))
-    assert one["units"] == two["units"]
-    assert one["pairs"]["count"] == 20
-    assert all(0 <= row["accuracy"] <= 1 for row in one["units"])
-    assert "accuracy at 2" in said
+        return tell
 
 
 def test_a_search_gives_plans_that_quantize_keeps_to_the_byte(net, crops, searched, tmp_path, bitface) -> None:
@@ -201,15 +106,6 @@ def test_bad_searches_end_in_one_line(net, crops, table, tmp_path, bitface) -> N
     assert not list(out.glob("*")) if out.exists() else True
 
 
-def test_too_few_faces(net, crops, tmp_path, bitface) -> None:
-    common = ("--preprocess", "rgb-127.5-128", "--images", crops, "--out", tmp_path / "out")
-    few = bitface("sensitivity", net, *common, "--calibration-faces", 40)
-    ends_in_one_line(few, 1, "only 8 of 48 usable faces", "--calibration-faces")
-    few = bitface("search", net, *common, "--calibration-faces", 28, "--budget", "4bits")
-    ends_in_one_line(few, 1, "only 20 faces are held out")
-    ends_in_one_line(bitface("sensitivity", net, *common, "--bits", "8,1"), 2, "--bits takes widths of 2 to 8")
-
-
 def test_activations_under_their_own_budget(net, crops, tmp_path, bitface) -> None:
     out = tmp_path / "out"
     given = ("search", net, "--images", crops, *COMMON, "--bits", "8,4", "--budget", "6bits", "--cost", "jacobian")
@@ -249,9 +145,6 @@ def test_a_budget_of_time(net, crops, tmp_path, bitface) -> None:
 
 
 def test_a_mixed_plan_finds_its_recipe(searched: Path) -> None:
-    from bitface.jobs.recipe import best_for, read
-    from bitface.quant import BitPlan
-
     for path in searched.glob("plan-*.yaml"):
         assert read(best_for(BitPlan.parse(path)))
     few = {"bits": "w8a8", "layers": {"a*": "w2a8", "b*": "w2a8"}}
@@ -276,41 +169,6 @@ def test_a_search_keeps_a_table_that_lacks_widths(net, crops, tmp_path, bitface)
     assert (out / "search-sensitivity.json").stat().st_mtime_ns == made, "the second search reads it"
 
 
-@pytest.fixture(scope="module")
-def blocks(net: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sweep by block."""
-    from bitface.jobs.sensitivity import measure_sensitivity
-
-    out = tmp_path_factory.mktemp("blocks") / "out"
-    measure_sensitivity(requested(net, crops, out, weight_bits=(4, 2), activation_bits=(4,), by="block"))
-    return out
-
-
-def test_a_table_by_block_says_so_and_names_what_is_in_each(net: Path, blocks: Path, table: Path) -> None:
-    content = json.loads((blocks / "sensitivity.json").read_text())
-    assert content["by"] == "block"
-    assert "by" not in json.loads((table / "sensitivity.json").read_text())
-    weights = [row for row in content["units"] if row["part"] == "weights" and row["bits"] == 2]
-    inside = [name for row in weights for name in row["tensors"]]
-    network = load_network(net)
-    layers = [n for n, m in network.graph.named_modules() if type(m).__name__ in ("Conv2d", "Linear")]
-    assert sorted(inside) == sorted(layers)
-    assert [len(row["tensors"]) for row in weights] == [1, 3, 1, 1, 1, 1]
-    first, last = weights[1]["tensors"][0], weights[1]["tensors"][-1]
-    assert weights[1]["name"].startswith(f"{first}..")
-    assert last.endswith(weights[1]["name"].removeprefix(f"{first}.."))
-    by_layer = [row for row in json.loads((table / "sensitivity.json").read_text())["units"] if row["bits"] == 2]
-    keys = set(by_layer[0])
-    assert all(set(row) == keys | {"tensors"} for row in weights)
-    assert sum(row["parameters"] for row in weights) == sum(row["parameters"] for row in by_layer)
-    activations = [row for row in content["units"] if row["part"] == "activations"]
-    assert activations[0]["tensors"] == ["image"]
-    assert content["correlations"]["jacobian"]["weights"]["all"] > 0.9
-    page = (blocks / "sensitivity.html").read_text()
-    assert "by block" in page
-    assert f"<td>{', '.join(weights[1]['tensors'])}</td>" in page
-
-
 def test_a_search_refuses_a_table_by_block(net, crops, blocks, tmp_path, bitface) -> None:
     out = tmp_path / "out"
     given = ("search", net, "--images", crops, *COMMON, "--budget", "3bits", "--bits", "4,2", "--points", 2)
@@ -328,58 +186,8 @@ def test_a_search_refuses_a_table_by_block(net, crops, blocks, tmp_path, bitface
     assert len(own["units"]) == 2 * 8
 
 
-def test_a_sweep_by_block_goes_on_as_what_it_was(net, crops, pairs, tmp_path, bitface, monkeypatch) -> None:
-    from bitface.analysis.blocks import BlockProbe
-
-    arguments = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
-    arguments += ("--pairs", pairs, "--pairs-root", crops)
-    plain, calls = BlockProbe.changed, []
-
-    def stopping(*given):
-        calls.append(given)
-        if len(calls) == 20:  # of 6 blocks with 2 units each: 12 calls find corrections, 7 have been measured
-            raise KeyboardInterrupt
-        return plain(*given)
-
-    ends_in_one_line(bitface(*arguments, "--by", "blok", "--out", tmp_path), 2, "did you mean 'block'")
-    out = tmp_path / "out"
-    monkeypatch.setattr(BlockProbe, "changed", stopping)
-    assert bitface(*arguments, "--by", "block", "--out", out)[0] != 0
-    assert [path.name for path in out.iterdir()] == ["sensitivity.unfinished.safetensors"]
-    ends_in_one_line(bitface(*arguments, "--out", out), 1, "another sweep", "--by")
-    code, said, err = bitface(*arguments, "--by", "block", "--out", out)
-    assert code == 0, err
-    assert "most sensitive blocks" in said
-    resumed = len(calls) - 20
-    assert bitface(*arguments, "--by", "block", "--out", tmp_path / "whole")[0] == 0
-    assert resumed == len(calls) - 20 - resumed - 7
-    one, two = (json.loads((folder / "sensitivity.json").read_text()) for folder in (out, tmp_path / "whole"))
-    assert one["units"] == two["units"]
-    assert all(0 <= row["accuracy"] <= 1 for row in one["units"])
-
-
-class Stop:
-    """Progress that interrupts at its nth word about plans."""
-
-    def __init__(self, at: int) -> None:
-        self.left = at
-
-    def __call__(self, name: str):
-        def tell(done: int, total: int, words: str = "") -> None:
-            self.left -= name == "searching"
-            if self.left == 0:
-                raise KeyboardInterrupt
-
-        return tell
-
-
 @pytest.mark.parametrize(("cost", "moments"), [("measured", (1, 2, 9)), ("jacobian", (5,))])
 def test_an_interrupted_search_measures_no_plan_twice(net, crops, tmp_path, monkeypatch, cost, moments) -> None:
-    from bitface.analysis.plans import Trial
-    from bitface.errors import BitfaceError
-    from bitface.jobs.budget import Budget
-    from bitface.jobs.search import SearchRequest, search_plans
-
     plain, measured = Trial.agreement, []
 
     def counted(self, *given):
