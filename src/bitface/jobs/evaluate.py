@@ -14,7 +14,7 @@ from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError
 from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.compare import compare
-from bitface.evaluation.groups import by_group, group_changes, read_groups
+from bitface.evaluation.groups import Groups, by_group, group_changes, read_groups
 from bitface.evaluation.health import degenerate
 from bitface.evaluation.mixed import matrix
 from bitface.evaluation.protocol import Embeddings
@@ -89,12 +89,8 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
             base.embedder, files, request.flip, request.allow_skipped, steps("embedding with the baseline")
         )
     embedded = time.perf_counter()
-    for path, side in ((request.model, found), (request.against, expected)):
-        broken = degenerate(side.values, side.valid) if side and not request.anyway else []
-        if broken:
-            raise BitfaceError(
-                f"{path}: no figure means anything: {'; '.join(broken)} (--anyway gives them all the same)"
-            )
+    if not request.anyway:
+        _refuse_degenerate(request, found, expected)
     details = ready.embedder.model.details
     stored = details.thresholds if details else []
     own = protocol.score(expected, fars=request.fars, seed=request.seed) if expected else None
@@ -103,24 +99,9 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         found, fars=request.fars, seed=request.seed, at=[*reused, *(float(one["threshold"]) for one in stored)]
     )
     fixed = result.summary.fixed
-    beside: dict[str, Any] | None = None
-    if base and expected and own:
-        beside = {
-            "model": str(request.against),
-            "fingerprint": base.embedder.fingerprint,
-            **own.to_json(curve=True),
-            "comparison": compare(own, result, fixed[: len(reused)], seed=request.seed).to_json(),
-            "mixed": [cell.to_json() for cell in matrix(protocol, expected, found, request.fars, request.seed)],
-        }
-    tables: dict[str, Any] | None = None
-    if groups:
-        rows = by_group(protocol, found, groups, result, request.seed)
-        tables = {"model": [row.to_json() for row in rows]}
-        if expected and own:
-            before = by_group(protocol, expected, groups, own, request.seed)
-            tables |= {"baseline": [row.to_json() for row in before], "changes": group_changes(before, rows)}
-        if groups.unknown:
-            warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
+    tables = _by_group(protocol, found, expected, groups, result, own, request.seed) if groups else None
+    if groups and groups.unknown:
+        warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
     shared, flagged = _shared(known, codes, protocol, found, result)
     warnings += flagged
     content = {
@@ -137,7 +118,15 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "stored_thresholds": [
             {"target": one["far"], **rates.to_json()} for one, rates in zip(stored, fixed[len(reused) :], strict=True)
         ],
-        "baseline": beside,
+        "baseline": {
+            "model": str(request.against),
+            "fingerprint": base.embedder.fingerprint,
+            **own.to_json(curve=True),
+            "comparison": compare(own, result, fixed[: len(reused)], seed=request.seed).to_json(),
+            "mixed": [cell.to_json() for cell in matrix(protocol, expected, found, request.fars, request.seed)],
+        }
+        if base and expected and own
+        else None,
         "groups": tables,
         "overlap": shared,
         "notes": [*ready.notes, *protocol.pairs.notes],
@@ -156,6 +145,33 @@ def _baseline(request: EvaluateRequest, files: Sequence[FaceFile]) -> Prepared |
     if request.against is None:
         return None
     return prepare(request.against, files, request.engine, request.threads, request.preprocess)
+
+
+def _refuse_degenerate(request: EvaluateRequest, found: Embeddings, expected: Embeddings | None) -> None:
+    for path, side in ((request.model, found), (request.against, expected)):
+        broken = degenerate(side.values, side.valid) if side else []
+        if broken:
+            raise BitfaceError(
+                f"{path}: no figure means anything: {'; '.join(broken)} (--anyway gives them all the same)"
+            )
+
+
+def _by_group(
+    protocol: PairProtocol,
+    found: Embeddings,
+    expected: Embeddings | None,
+    groups: Groups,
+    result: VerificationResult,
+    own: VerificationResult | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Each group's figures with the model, with the baseline, and what changes between them."""
+    rows = by_group(protocol, found, groups, result, seed)
+    tables: dict[str, Any] = {"model": [row.to_json() for row in rows]}
+    if expected and own:
+        before = by_group(protocol, expected, groups, own, seed)
+        tables |= {"baseline": [row.to_json() for row in before], "changes": group_changes(before, rows)}
+    return tables
 
 
 def _shared(

@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import bitface
 from bitface import artifact, report
 from bitface.data.duplicates import codes_of, write_codes
@@ -121,29 +123,11 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     notes += job_faces.unseen(faces.kind, network)
     warnings += job_faces.few(len(learning))
     clock.lap("preprocessing")
-    history = None
-    if request.method is None:
-        told = steps("calibrating"), steps("reconstructing") if request.calibration.reconstruction else None
-        student, layers = quantize(network, learning, request.plan, request.calibration, *told)
-    else:
-        labels = identities(faces.files[: len(learning)], request.labels) if request.labels else None
-        notes += job_faces.lonely(labels)
-        student, layers, history = _trained(
-            request, network, TrainingFaces(learning, labels), faces, request.method, steps
-        )
+    labels = identities(faces.files[: len(learning)], request.labels) if request.method and request.labels else None
+    notes += job_faces.lonely(labels)
+    student, layers, history = _learned(request, network, TrainingFaces(learning, labels), faces, steps)
     clock.lap("quantize")
-    details = artifact.Artifact(
-        student,
-        request.plan.to_json(),
-        {"name": network.name, "fingerprint": network.fingerprint(), "embedding_size": network.embedding_size},
-        {
-            "kind": request.data_kind or faces.kind,
-            "images": len(learning),
-            "manifest": manifest_hash(learning),
-            "privacy": "no image and no name is stored",
-        },
-        card={"bitface": bitface.__version__, "method": "qat" if request.method else "ptq", "seed": request.seed},
-    )
+    details = _artifact(request, network, student, learning, faces)
     measured, alarms = measure_agreement(network, details, faces.held_out, steps("checking held-out faces"))
     clock.lap("agreement")
     with staging(request.out) as folder:
@@ -152,21 +136,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         clock.lap("export")
         result = {
             **describe_student(network, details, request.plan, layers, sizes),
-            "method": details.card["method"],
-            "seed": request.seed,
-            "agreement": {engine: values["summary"] for engine, values in measured.items()},
-            "faces": {
-                "kind": request.data_kind or faces.kind,
-                "given": faces.given,
-                "calibration": len(learning),
-                "held_out": len(faces.held_out),
-                "skipped": faces.skipped,
-                "resized": faces.resized,
-                "duplicates": faces.duplicates,
-                "manifest": details.data["manifest"],
-            },
-            "calibration": asdict(request.method.calibration if request.method else request.calibration),
-            "training": account(request.method.to_json(), history) if request.method and history else None,
+            **_account(request, details, measured, faces, history),
             "notes": [*network.notes, *notes, *heavy_edges(layers, student)],
             "warnings": [*warnings, *alarms],
             "seconds": clock.seconds,
@@ -180,26 +150,70 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     return result
 
 
-def _trained(
-    request: QuantizeRequest,
-    network: Network,
-    learning: TrainingFaces,
-    faces: job_faces.Faces,
-    method: Method,
-    steps: Steps,
-) -> tuple[Network, list[PlannedLayer], History]:
+def _learned(
+    request: QuantizeRequest, network: Network, learning: TrainingFaces, faces: job_faces.Faces, steps: Steps
+) -> tuple[Network, list[PlannedLayer], History | None]:
+    """The student by calibration or by training, its layers, and the account of a training."""
+    if request.method is None:
+        told = steps("calibrating"), steps("reconstructing") if request.calibration.reconstruction else None
+        return *quantize(network, learning.images, request.plan, request.calibration, *told), None
     return train(
         network,
         learning,
         faces.held_out,
         request.plan,
-        method,
-        teacher_of(request.model, network, method.training),
+        request.method,
+        teacher_of(request.model, network, request.method.training),
         request.out / CHECKPOINT,
         request.resume,
         request.minutes,
         Watch(steps("calibrating"), steps("embedding with the teacher"), training_line(steps("training"))),
     )
+
+
+def _artifact(
+    request: QuantizeRequest, network: Network, student: Network, learning: np.ndarray, faces: job_faces.Faces
+) -> artifact.Artifact:
+    """The student with what is told of where it comes from."""
+    return artifact.Artifact(
+        student,
+        request.plan.to_json(),
+        {"name": network.name, "fingerprint": network.fingerprint(), "embedding_size": network.embedding_size},
+        {
+            "kind": request.data_kind or faces.kind,
+            "images": len(learning),
+            "manifest": manifest_hash(learning),
+            "privacy": "no image and no name is stored",
+        },
+        card={"bitface": bitface.__version__, "method": "qat" if request.method else "ptq", "seed": request.seed},
+    )
+
+
+def _account(
+    request: QuantizeRequest,
+    details: artifact.Artifact,
+    measured: dict[str, Any],
+    faces: job_faces.Faces,
+    history: History | None,
+) -> dict[str, Any]:
+    """What `result.json` says of how the student was made and how well it agrees."""
+    return {
+        "method": details.card["method"],
+        "seed": request.seed,
+        "agreement": {engine: values["summary"] for engine, values in measured.items()},
+        "faces": {
+            "kind": details.data["kind"],
+            "given": faces.given,
+            "calibration": details.data["images"],
+            "held_out": len(faces.held_out),
+            "skipped": faces.skipped,
+            "resized": faces.resized,
+            "duplicates": faces.duplicates,
+            "manifest": details.data["manifest"],
+        },
+        "calibration": asdict(request.method.calibration if request.method else request.calibration),
+        "training": account(request.method.to_json(), history) if request.method and history else None,
+    }
 
 
 def _enough(request: QuantizeRequest) -> int | None:
