@@ -117,15 +117,23 @@ def training_speed(content: dict[str, Any]) -> list[str]:
     return table("| network | training | precision | images/s | to full precision in the same precision |", lines)
 
 
+def budget(row: dict[str, Any]) -> str:
+    """How long a row of `qat.py` was trained."""
+    if "post_training" in row["changes"]:
+        return "none"
+    return f"{row['changes'].removeprefix('epochs=')} epochs" if row["changes"] else "500 steps"
+
+
 def faceless(content: dict[str, Any]) -> list[str]:
     kinds = ("real", "synthetic", "none", "random")
     rows = sorted(
         content["rows"], key=lambda row: (row["network"], -int(row["bits"][1]), kinds.index(row["faces"].split()[0]))
     )
     return table(
-        "| network | bits | faces | minutes | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | angle to the teacher |",
+        "| network | bits | faces | training | minutes | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 "
+        "| angle to the teacher |",
         [
-            f"| {row['network']} | {row['bits']} | {row['faces']} | {row['minutes']} | {row['LFW %']} "
+            f"| {row['network']} | {row['bits']} | {row['faces']} | {budget(row)} | {minutes(row)} | {row['LFW %']} "
             f"| {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['face error']:.1f}° |"
             for row in rows
         ],
