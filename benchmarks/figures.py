@@ -1,0 +1,114 @@
+"""The drawings of `docs/analysis.md`, photographed from the pages that `bitface analyse` writes.
+
+    python benchmarks/figures.py [--out out/angles] [--trained out/qat]
+
+Of each MobileFaceNet at 8, 6 and 4 bits, calibrated and trained: the distributions of RCM's figures 2 and 7, and at 4
+bits the t-SNE maps of QMobileFaceNet's figure 3. Pages that `angles.py` has left in `--out` aren't made again; it must
+have measured the trained ones. Needs what `make browser` installs, and chromium.
+"""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from angles import measure, students
+from common import HERE, artifact
+from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
+
+FIGURES = HERE.parent / "docs" / "figures"
+# File name → (network, key of its student in angles.py → caption).
+SHOWN = {
+    "relu6": (
+        "MobileFaceNet ReLU6",
+        {
+            "w8a8 ptq": "w8a8, calibrated",
+            "best-w8a8-0 qat": "w8a8, trained",
+            "w6a6 ptq": "w6a6, calibrated",
+            "best-w6a6-1 qat": "w6a6, trained",
+            "w4a4 ptq": "w4a4, calibrated",
+            "best-w4a4-epochs-6-effort-max-0 qat": "w4a4, trained",
+        },
+    ),
+    "prelu": (
+        "MobileFaceNet PReLU",
+        {
+            "w8a8 ptq": "w8a8, calibrated",
+            "best-w8a8-0 qat": "w8a8, trained",
+            "w6a6 ptq": "w6a6, calibrated",
+            "best-w6a6-1 qat": "w6a6, trained",
+            "w4a4 ptq": "w4a4, calibrated",
+            "best-w4a4-epochs-3-0 qat": "w4a4, trained",
+        },
+    ),
+}
+_WIDTH, _CAPTION = 1100, 28
+
+
+def page_of(key: str, network: str, made: Path | None, out: Path) -> Path:
+    """The page of a student, made where it isn't there yet."""
+    page = out / "reports" / f"{key} unseen".replace(" ", "-") / "analysis.html"
+    if not page.is_file():
+        measure(f"{key} unseen", network, made or artifact(network, key.split()[-2], out), out, True)
+    return page
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    with sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--headless"])
+        yield found.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
+        found.close()
+
+
+def photographed(page: Any, file: Path, selector: str, into: Path) -> Image.Image:
+    page.goto(file.resolve().as_uri())
+    page.locator(selector).first.screenshot(path=into)
+    with Image.open(into) as image:
+        return image.convert("RGB")
+
+
+def stacked(parts: dict[str, Image.Image]) -> Image.Image:
+    """Pictures below each other, each under its caption."""
+    height = sum(part.height + _CAPTION for part in parts.values())
+    result = Image.new("RGB", (max(part.width for part in parts.values()), height), "white")
+    draw, font, top = ImageDraw.Draw(result), ImageFont.load_default(18), 0
+    for caption, part in parts.items():
+        draw.text((4, top + 4), caption, fill="black", font=font)
+        result.paste(part, (0, top + _CAPTION))
+        top += part.height + _CAPTION
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("out/angles"))
+    parser.add_argument("--trained", type=Path, default=Path("out/qat"))
+    options = parser.parse_args()
+    known = students("w8a8,w6a6,w4a4", "", options.trained)
+    FIGURES.mkdir(exist_ok=True)
+    scratch = options.out / "figure.png"
+    for name, (network, shown) in SHOWN.items():
+        pages = {}
+        for student, caption in shown.items():
+            key = f"{network} {student}"
+            if key not in known:
+                raise SystemExit(f"{key}: not trained yet; run benchmarks/qat.py")
+            pages[caption] = page_of(key, *known[key], options.out)
+        with browser() as page:
+            angles = {
+                caption: photographed(page, file, "#angles .side.broad", scratch) for caption, file in pages.items()
+            }
+            maps = {
+                caption: photographed(page, file, "#maps .side", scratch)
+                for caption, file in pages.items()
+                if "w4a4" in caption
+            }
+        for kind, parts in (("angles", angles), ("maps", maps)):
+            stacked(parts).quantize(64).save(FIGURES / f"{kind}-{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()
