@@ -5,7 +5,7 @@
 Artifacts by post-training quantization with 300 faces outside the LFW pairs, and those that `qat.py` has left in
 `--trained`, are analysed as `bitface analyse` does it, on the people of whom LFW has ten images or more: on all of
 their images, and on those alone that are in the LFW pairs, which calibrated and trained nothing (trained artifacts on
-these only). Reports stay in `--out`. A row that `results/angles.json` holds already isn't measured again.
+these only). Reports stay in `--out` and are not made again; nor is a row that `results/angles.json` holds.
 """
 
 import argparse
@@ -52,12 +52,14 @@ def students(bits: str, only: str, trained: Path) -> dict[str, tuple[str, Path |
 def measure(key: str, network: str, made: Path, out: Path, unseen: bool) -> dict[str, Any]:
     """The angles of one student."""
     path, preprocess = networks()[network]
-    result = analyse_student(
-        AnalyseRequest(
-            path, made, LFW / "images", out / "reports" / key.replace(" ", "-"), image_list(out, unseen), "folder",
-            preprocess=preprocess,
+    folder = out / "reports" / key.replace(" ", "-")
+    if (folder / "analysis.json").is_file():
+        result = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
+    else:
+        listed = image_list(out, unseen)
+        result = analyse_student(
+            AnalyseRequest(path, made, LFW / "images", folder, listed, "folder", preprocess=preprocess)
         )
-    )  # fmt: skip
     plain, turned, angles = *result["errors"].values(), result["angles"]
     point = result["flips"]["points"][0]
     return {
