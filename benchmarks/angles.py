@@ -5,7 +5,8 @@
 Artifacts by post-training quantization with 300 faces outside the LFW pairs, and those that `qat.py` has left in
 `--trained`, are analysed as `bitface analyse` does it, on the people of whom LFW has ten images or more: on all of
 their images, and on those alone that are in the LFW pairs, which calibrated and trained nothing (trained artifacts on
-these only). Reports stay in `--out` and are not made again; nor is a row that `results/angles.json` holds.
+these only). Reports stay in `--out` and are not made again of the same artifact; nor is a row that
+`results/angles.json` holds.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from common import HERE, LFW, artifact, networks, save
 from bitface.data.faces import find_images
 from bitface.evaluation import identity_of, read_pairs
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
+from bitface.runtime import open_model
 
 _LEAST = 10
 
@@ -49,17 +51,28 @@ def students(bits: str, only: str, trained: Path) -> dict[str, tuple[str, Path |
     return {key: value for key, value in found.items() if only in key}
 
 
+def report_of(key: str, out: Path) -> Path:
+    """The folder of a student's analysis."""
+    return out / "reports" / key.replace(" ", "-")
+
+
+def analysed(key: str, network: str, made: Path, out: Path, unseen: bool) -> dict[str, Any]:
+    """The analysis of an artifact; the one that is there, if it is of the same artifact."""
+    file = report_of(key, out) / "analysis.json"
+    if file.is_file():
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if result["student"]["fingerprint"] == open_model(made).network.fingerprint():
+            return result
+    path, preprocess = networks()[network]
+    listed = image_list(out, unseen)
+    return analyse_student(
+        AnalyseRequest(path, made, LFW / "images", file.parent, listed, "folder", preprocess=preprocess)
+    )
+
+
 def measure(key: str, network: str, made: Path, out: Path, unseen: bool) -> dict[str, Any]:
     """The angles of one student."""
-    path, preprocess = networks()[network]
-    folder = out / "reports" / key.replace(" ", "-")
-    if (folder / "analysis.json").is_file():
-        result = json.loads((folder / "analysis.json").read_text(encoding="utf-8"))
-    else:
-        listed = image_list(out, unseen)
-        result = analyse_student(
-            AnalyseRequest(path, made, LFW / "images", folder, listed, "folder", preprocess=preprocess)
-        )
+    result = analysed(key, network, made, out, unseen)
     plain, turned, angles = *result["errors"].values(), result["angles"]
     point = result["flips"]["points"][0]
     return {

@@ -66,6 +66,8 @@ def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
     row["accuracy"] = result.accuracy.mean
     # Test images that are copies of what the model was made with; None where nobody knows.
     row["copies"] = content["overlap"]["copies"] if content["overlap"] else None
+    # Embeddings that all point one way: the figures mean nothing.
+    row["degenerate"] = any("no figure means anything" in text for text in content["warnings"])
     row["tar"] = {f"{point.far:g}": point.tar for point in result.tar}
     return row
 

@@ -13,46 +13,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from angles import measure, students
+from angles import analysed, report_of, students
 from common import HERE, artifact
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import sync_playwright
 
 FIGURES = HERE.parent / "docs" / "figures"
-# File name → (network, key of its student in angles.py → caption).
+# File name → network, and what it was trained by at 4 bits.
 SHOWN = {
-    "relu6": (
-        "MobileFaceNet ReLU6",
-        {
-            "w8a8 ptq": "w8a8, calibrated",
-            "best-w8a8-0 qat": "w8a8, trained",
-            "w6a6 ptq": "w6a6, calibrated",
-            "best-w6a6-1 qat": "w6a6, trained",
-            "w4a4 ptq": "w4a4, calibrated",
-            "best-w4a4-epochs-6-effort-max-0 qat": "w4a4, trained",
-        },
-    ),
-    "prelu": (
-        "MobileFaceNet PReLU",
-        {
-            "w8a8 ptq": "w8a8, calibrated",
-            "best-w8a8-0 qat": "w8a8, trained",
-            "w6a6 ptq": "w6a6, calibrated",
-            "best-w6a6-1 qat": "w6a6, trained",
-            "w4a4 ptq": "w4a4, calibrated",
-            "best-w4a4-epochs-3-0 qat": "w4a4, trained",
-        },
-    ),
+    "relu6": ("MobileFaceNet ReLU6", "best-w4a4-epochs-6-effort-max-0"),
+    "prelu": ("MobileFaceNet PReLU", "best-w4a4-epochs-3-0"),
 }
 _WIDTH, _CAPTION = 1100, 28
 
 
+def students_of(trained: str) -> dict[str, str]:
+    """Students as angles.py names them → captions."""
+    trainings = {"w8a8": "best-w8a8-0", "w6a6": "best-w6a6-1", "w4a4": trained}
+    pairs = [((f"{bits} ptq", "calibrated"), (f"{name} qat", "trained")) for bits, name in trainings.items()]
+    return {key: f"{bits}, {how}" for bits, both in zip(trainings, pairs, strict=True) for key, how in both}
+
+
 def page_of(key: str, network: str, made: Path | None, out: Path) -> Path:
-    """The page of a student, made where it isn't there yet."""
-    page = out / "reports" / f"{key} unseen".replace(" ", "-") / "analysis.html"
-    if not page.is_file():
-        measure(f"{key} unseen", network, made or artifact(network, key.split()[-2], out), out, True)
-    return page
+    """The page of a student, made where there is none of the same artifact."""
+    analysed(f"{key} unseen", network, made or artifact(network, key.split()[-2], out), out, True)
+    return report_of(f"{key} unseen", out) / "analysis.html"
 
 
 @contextmanager
@@ -90,9 +75,9 @@ def main() -> None:
     known = students("w8a8,w6a6,w4a4", "", options.trained)
     FIGURES.mkdir(exist_ok=True)
     scratch = options.out / "figure.png"
-    for name, (network, shown) in SHOWN.items():
+    for name, (network, trained) in SHOWN.items():
         pages = {}
-        for student, caption in shown.items():
+        for student, caption in students_of(trained).items():
             key = f"{network} {student}"
             if key not in known:
                 raise SystemExit(f"{key}: not trained yet; run benchmarks/qat.py")

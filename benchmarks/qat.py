@@ -5,15 +5,15 @@
 Each run is `bitface quantize --method qat` as a user would start it, tested in OpenVINO's integer kernels: the LFW
 pairs, and TAR over all pairs of their 7,701 images, single crop. The 5,532 training images are in no test pair, but
 two thirds of them show people who are in one; only the losses that need labels look at who it is. A run that
-`results/qat.json` holds already isn't repeated, nor is a training whose artifact is in `--out`: remove both to measure
-anew. Several of these programs may run beside each other, each held to its cores (`taskset -c 0 python
-benchmarks/qat.py ...`): every row says how many it had.
+`results/qat.json` holds already isn't repeated: remove the row to measure it anew. Several of these programs may run
+beside each other, each held to its cores (`taskset -c 0 python benchmarks/qat.py ...`): every row says how many it had.
 """
 
 import argparse
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -210,10 +210,10 @@ def carry_out(run: Run, out: Path) -> dict[str, Any]:
 
 def measure(run: Run, out: Path) -> dict[str, Any]:
     """One row: the run's seconds and rate, and what its artifact is worth."""
+    began = time.perf_counter()
+    result = carry_out(run, out)
+    seconds = time.perf_counter() - began
     folder = folder_of(run, out)
-    made = folder / "result.json"
-    result = json.loads(made.read_text(encoding="utf-8")) if made.is_file() else carry_out(run, out)
-    seconds = sum(result["seconds"].values())
     agreed, training = result["agreement"]["openvino"], result["training"] or {}
     return {
         "key": run.key,

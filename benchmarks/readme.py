@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bitface.jobs import recipe
+
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 
@@ -122,7 +124,17 @@ def budget(row: dict[str, Any]) -> str:
     """How long a row of `qat.py` was trained."""
     if "post_training" in row["changes"]:
         return "none"
-    return f"{row['changes'].removeprefix('epochs=')} epochs" if row["changes"] else "500 steps"
+    if row["changes"]:
+        return f"{row['changes'].removeprefix('epochs=')} epochs"
+    made = recipe.read(row["recipe"])
+    assert isinstance(made, recipe.Recipe)
+    assert made.method is not None
+    return f"{made.method.training.epochs:g} epochs, at least {made.method.training.min_steps} steps"
+
+
+def collapsed(row: dict[str, Any]) -> str:
+    """A warning for rows whose embeddings all point one way."""
+    return "; **collapsed**" if row.get("degenerate") else ""
 
 
 def faceless(content: dict[str, Any]) -> list[str]:
@@ -134,9 +146,9 @@ def faceless(content: dict[str, Any]) -> list[str]:
         "| network | bits | faces | training | minutes | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 "
         "| angle to the teacher: on other faces of this kind, on the test faces |",
         [
-            f"| {row['network']} | {row['bits']} | {row['faces']} | {budget(row)} | {minutes(row)} | {row['LFW %']} "
-            f"| {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {math.degrees(math.acos(row['cosine mean'])):.1f}°, "
-            f"{row['face error']:.1f}° |"
+            f"| {row['network']} | {row['bits']} | {row['faces']}{collapsed(row)} | {budget(row)} | {minutes(row)} "
+            f"| {row['LFW %']} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} "
+            f"| {math.degrees(math.acos(row['cosine mean'])):.1f}°, {row['face error']:.1f}° |"
             for row in rows
         ],
     )

@@ -8,13 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
 from bitface.cli import distill, main, prune
-from bitface.graph import from_module, to_onnx
 from cli.conftest import crops, pairs  # noqa: F401
-from quant.small import Small, settle
+from quant.small import Small, onnx_file
 
 CHROMIUM = Path("/usr/bin/chromium")
 # What a browser does on its own would otherwise be taken for something that a page asked for.
@@ -49,7 +47,7 @@ def pages(browser: Any, crops: Path, pairs: Path, tmp_path_factory: pytest.TempP
     """Pages by the command that writes them; one person has a hostile name."""
     folder = tmp_path_factory.mktemp("pages")
     net, listed, faces, compared = folder / "net.onnx", folder / "pairs.csv", folder / "faces", folder / "compare.yaml"
-    onnx.save(to_onnx(from_module(settle(Small(), 112), size=(112, 112)).graph), net)
+    onnx_file(Small(), 112, net)
     shutil.copytree(crops, faces)
     (faces / "p0").rename(faces / HOSTILE)
     listed.write_text(pairs.read_text().replace("p0/", f"{HOSTILE}/"))

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
 from bitface.files import sha256_of, write_json
-from bitface.graph import from_module, load_network, to_onnx
-from quant.small import Small, settle
+from bitface.graph import load_network
+from quant.small import Small, onnx_file
 from report.test_page import Page
 
 from .test_bad_input import ends_in_one_line
@@ -26,9 +25,7 @@ PREPROCESS = "rgb-127.5-128"
 @pytest.fixture(scope="module")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of eight layers, which is made and measured in a moment."""
-    path = tmp_path_factory.mktemp("small") / "net.onnx"
-    onnx.save(to_onnx(from_module(settle(Small(), 112), size=(112, 112)).graph), path)
-    return path
+    return onnx_file(Small(), 112, tmp_path_factory.mktemp("small") / "net.onnx")
 
 
 @pytest.fixture(scope="module")

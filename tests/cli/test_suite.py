@@ -248,7 +248,9 @@ def test_a_dead_model_gets_a_diagnosis_instead_of_a_number(
     code, out, err = bitface("evaluate", dead, *options, "--anyway")
     assert code == 0
     assert "accuracy" in out
-    assert "warning" in err
+    assert "warning: " in err
+    assert "dead.onnx: no figure means anything: " in err
+    assert any("no figure means anything" in text for text in json.loads((tmp_path / "a.json").read_text())["warnings"])
     suite.write_text(suite.read_text().replace(f"path: {net}", f"path: {dead}").replace("mixed: true", ""))
     code, out, err = bitface("evaluate", "--suite", suite)
     assert code == 0, err

@@ -1,10 +1,13 @@
 """Networks that are small, but whose tensors have the ranges of trained ones."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 
-from bitface.graph import Network, from_module
+from bitface.graph import Network, from_module, to_onnx
 
 
 def settle(module: nn.Module, size: int, seed: int = 0) -> nn.Module:
@@ -27,6 +30,12 @@ def settle(module: nn.Module, size: int, seed: int = 0) -> nn.Module:
 
 def network(module: nn.Module, size: int, preprocess: str | None = "rgb-127.5-127.5") -> Network:
     return from_module(settle(module, size), preprocess, size=(size, size))
+
+
+def onnx_file(module: nn.Module, size: int, path: Path) -> Path:
+    """The settled module as a file that says nothing of its preprocessing."""
+    onnx.save(to_onnx(network(module, size, None).graph), path)
+    return path
 
 
 def faces(count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -39,7 +39,7 @@ class EvaluateRequest:
         against: another model on the same pairs, the baseline: paired tests, what its thresholds do on the model, and
             mixed galleries.
         groups: a CSV of attributes; every figure for each group, of the baseline too.
-        anyway: gives figures of a model whose embeddings are degenerate, too.
+        anyway: gives figures of a model whose embeddings are degenerate, too, and the reason as a warning.
     """
 
     model: Path
@@ -60,6 +60,15 @@ class EvaluateRequest:
     anyway: bool = False
 
 
+@dataclass(frozen=True)
+class _Baseline:
+    """The other model on the same pairs."""
+
+    ready: Prepared
+    found: Embeddings
+    result: VerificationResult
+
+
 def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dict[str, Any], VerificationResult]:
     """Verification over a list of pairs (see `evaluation.verify`).
 
@@ -68,7 +77,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
 
     Raises:
         BitfaceError: the models, the list, the groups or the images can't be used, or a model's embeddings are
-            degenerate (see `evaluation.health.degenerate`).
+            degenerate (see `evaluation.health.degenerate`) and nobody said `anyway`.
     """
     protocol, root = listed_pairs(request.pairs, request.root, request.part, request.all_pairs)
     groups = read_groups(request.groups, protocol.paths, protocol.pairs.identities) if request.groups else None
@@ -89,17 +98,18 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
             base.embedder, files, request.flip, request.allow_skipped, steps("embedding with the baseline")
         )
     embedded = time.perf_counter()
-    if not request.anyway:
-        _refuse_degenerate(request, found, expected)
+    warnings += _alarms(request, found, expected)
     details = ready.embedder.model.details
     stored = details.thresholds if details else []
-    own = protocol.score(expected, fars=request.fars, seed=request.seed) if expected else None
-    reused = [float(point.threshold or 0) for point in own.tar if point.supported] if own else []
+    other = None
+    if base and expected:
+        other = _Baseline(base, expected, protocol.score(expected, fars=request.fars, seed=request.seed))
+    reused = [float(point.threshold or 0) for point in other.result.tar if point.supported] if other else []
     result = protocol.score(
         found, fars=request.fars, seed=request.seed, at=[*reused, *(float(one["threshold"]) for one in stored)]
     )
     fixed = result.summary.fixed
-    tables = _by_group(protocol, found, expected, groups, result, own, request.seed) if groups else None
+    tables = _by_group(protocol, found, groups, result, other, request.seed) if groups else None
     if groups and groups.unknown:
         warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
     shared, flagged = _shared(known, codes, protocol, found, result)
@@ -118,15 +128,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "stored_thresholds": [
             {"target": one["far"], **rates.to_json()} for one, rates in zip(stored, fixed[len(reused) :], strict=True)
         ],
-        "baseline": {
-            "model": str(request.against),
-            "fingerprint": base.embedder.fingerprint,
-            **own.to_json(curve=True),
-            "comparison": compare(own, result, fixed[: len(reused)], seed=request.seed).to_json(),
-            "mixed": [cell.to_json() for cell in matrix(protocol, expected, found, request.fars, request.seed)],
-        }
-        if base and expected and own
-        else None,
+        "baseline": _beside(request, protocol, found, result, other, len(reused)) if other else None,
         "groups": tables,
         "overlap": shared,
         "notes": [*ready.notes, *protocol.pairs.notes],
@@ -147,29 +149,50 @@ def _baseline(request: EvaluateRequest, files: Sequence[FaceFile]) -> Prepared |
     return prepare(request.against, files, request.engine, request.threads, request.preprocess)
 
 
-def _refuse_degenerate(request: EvaluateRequest, found: Embeddings, expected: Embeddings | None) -> None:
-    for path, side in ((request.model, found), (request.against, expected)):
-        broken = degenerate(side.values, side.valid) if side else []
-        if broken:
-            raise BitfaceError(
-                f"{path}: no figure means anything: {'; '.join(broken)} (--anyway gives them all the same)"
-            )
+def _alarms(request: EvaluateRequest, found: Embeddings, expected: Embeddings | None) -> list[str]:
+    """Why figures of a model mean nothing, as warnings where they are wanted all the same; else that is an error."""
+    alarms = [
+        f"{path}: no figure means anything: {'; '.join(broken)}"
+        for path, side in ((request.model, found), (request.against, expected))
+        if side and (broken := degenerate(side.values, side.valid))
+    ]
+    if alarms and not request.anyway:
+        raise BitfaceError(f"{alarms[0]} (--anyway gives them all the same)")
+    return alarms
+
+
+def _beside(
+    request: EvaluateRequest,
+    protocol: PairProtocol,
+    found: Embeddings,
+    result: VerificationResult,
+    other: _Baseline,
+    reused: int,
+) -> dict[str, Any]:
+    """The baseline's figures, paired tests, and mixed galleries; the first `reused` fixed thresholds are its own."""
+    fixed = result.summary.fixed[:reused]
+    return {
+        "model": str(request.against),
+        "fingerprint": other.ready.embedder.fingerprint,
+        **other.result.to_json(curve=True),
+        "comparison": compare(other.result, result, fixed, seed=request.seed).to_json(),
+        "mixed": [cell.to_json() for cell in matrix(protocol, other.found, found, request.fars, request.seed)],
+    }
 
 
 def _by_group(
     protocol: PairProtocol,
     found: Embeddings,
-    expected: Embeddings | None,
     groups: Groups,
     result: VerificationResult,
-    own: VerificationResult | None,
+    other: _Baseline | None,
     seed: int,
 ) -> dict[str, Any]:
     """Each group's figures with the model, with the baseline, and what changes between them."""
     rows = by_group(protocol, found, groups, result, seed)
     tables: dict[str, Any] = {"model": [row.to_json() for row in rows]}
-    if expected and own:
-        before = by_group(protocol, expected, groups, own, seed)
+    if other:
+        before = by_group(protocol, other.found, groups, other.result, seed)
         tables |= {"baseline": [row.to_json() for row in before], "changes": group_changes(before, rows)}
     return tables
 

@@ -2,23 +2,19 @@
 
 from pathlib import Path
 
-import onnx
 import pytest
 
-from bitface.graph import from_module, to_onnx
 from bitface.jobs.budget import Budget
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.jobs.sensitivity import measure_sensitivity
-from quant.small import Small, settle
+from quant.small import Small, onnx_file
 
 from .common import requested
 
 
 @pytest.fixture(scope="package")
 def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("net") / "small.onnx"
-    onnx.save(to_onnx(from_module(settle(Small(), 112), size=(112, 112)).graph), path)
-    return path
+    return onnx_file(Small(), 112, tmp_path_factory.mktemp("net") / "small.onnx")
 
 
 @pytest.fixture(scope="package")
