@@ -40,8 +40,14 @@ struct Backward {
         by_scale += g * (inside ? inner * (q - grid.zero - v) : clamped - grid.zero);
         by_zero += inside ? 0.0f : g;
         if (!soft) return inside ? g : 0.0f;
-        const float t = std::tanh(sharpness * (v - std::floor(v) - 0.5f));
+        const float t = tanh_of(sharpness * (v - std::floor(v) - 0.5f));
         return inside ? g * peak * (1 - t * t) : 0.0f;
+    }
+    // Five levels of the continued fraction, as std::tanh keeps a loop from being vectorized: exact to float32's last
+    // digits up to 0.7, which is as far as DSQ's bins go, and to 2e-5 up to 2.
+    static float tanh_of(float z) {
+        const float s = z * z;
+        return z * (945 + s * (105 + s)) / (945 + s * (420 + s * 15));
     }
 };
 
