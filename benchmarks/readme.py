@@ -10,10 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bitface.jobs import recipe
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
+# What qat.py compares parts on.
+PLAIN = "plain-w4a4"
 
 
 def accuracy(content: dict[str, Any]) -> list[str]:
@@ -86,9 +90,31 @@ def qat(content: dict[str, Any]) -> list[str]:
     )
 
 
+def seeds(content: dict[str, Any]) -> list[str]:
+    """Our recipes that were measured with several seeds, in points from the float network."""
+    floats = {row["network"]: row for row in read("accuracy")["rows"] if row["bits"] == "float32"}
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in content["rows"]:
+        if row["recipe"].startswith("best-") and not row["changes"] and real(row):
+            groups.setdefault((row["network"], row["recipe"]), []).append(row)
+    lines = []
+    for (network, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], -int(item[0][1][-1]))):
+        if len(rows) > 1:
+            plain = floats[network]
+            lfw = [row["accuracy"] - plain["accuracy"] for row in rows]
+            tars = [[row["tar"][far] - plain["tar"][far] for row in rows] for far in ("0.0001", "1e-05")]
+            lines.append(f"| {network} | {name} | {' | '.join(map(spread, (lfw, *tars)))} |")
+    return table("| network | recipe | LFW | TAR@FAR 1e-4 | TAR@FAR 1e-5 |", lines)
+
+
+def spread(differences: list[float]) -> str:
+    """The mean of differences in points, and each of them."""
+    return f"{100 * np.mean(differences):+.2f} ({', '.join(f'{100 * one:+.2f}' for one in differences)})"
+
+
 def papers(content: dict[str, Any]) -> list[str]:
     """The papers' recipes, with the angular errors."""
-    theirs = [row for row in content["rows"] if not row["recipe"].startswith("best-")]
+    theirs = [row for row in content["rows"] if not row["recipe"].startswith(("best-", PLAIN))]
     theirs.sort(key=lambda row: (row["recipe"], row["changes"]))
     lines = []
     for row in theirs:
@@ -98,11 +124,14 @@ def papers(content: dict[str, Any]) -> list[str]:
 
 
 def ablation(content: dict[str, Any]) -> list[str]:
-    """Changes of our recipe at 4 bits, and quantizers in its place: three epochs each."""
-    changed = [row for row in content["rows"] if row["recipe"] == "best-w4a4" and row["changes"] and real(row)]
+    """Our recipe at 4 bits with its parts and quantizers changed."""
+    changed = [row for row in content["rows"] if row["recipe"] == PLAIN and real(row)]
     return table(
-        f"| change | {_FIGURES} individual error: scalar, vector | class error |",
-        [f"| {row['changes']} | {figures(row)} {errors(row)}" for row in changed],
+        f"| network | change | minutes | {_FIGURES} individual error: scalar, vector | class error |",
+        [
+            f"| {row['network']} | {row['changes'] or 'none (epochs=24)'} | {minutes(row)} | {figures(row)} {errors(row)}"
+            for row in changed
+        ],
     )
 
 
@@ -337,6 +366,7 @@ TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "accuracy": (README, "accuracy", accuracy),
     "qat": (README, "qat", qat),
+    "seeds": (README, "qat", seeds),
     "speed": (README, "speed", speed),
     "papers": (TRAINING, "qat", papers),
     "ablation": (TRAINING, "qat", ablation),
@@ -357,12 +387,14 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
 }
 
 
+def read(script: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((HERE / "results" / f"{script}.json").read_text(encoding="utf-8"))
+    return content
+
+
 def main() -> None:
     for name, (file, script, made) in TABLES.items():
-        path = HERE / "results" / f"{script}.json"
-        if not path.is_file():
-            continue  # not measured on this machine yet
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read(script)
         machine = content["machine"]
         source = (
             f"*`{content.get('command', f'python benchmarks/{script}.py')}`, {content['created'][:10]}, "

@@ -7,7 +7,7 @@ import pytest
 from bitface.errors import UsageError
 from bitface.jobs import recipe
 from bitface.quant import BitPlan, Calibration
-from bitface.quant.reconstruct import EFFORTS
+from bitface.quant.reconstruct import EFFORTS, effort
 
 
 @pytest.mark.parametrize("name", recipe.names())
@@ -71,3 +71,15 @@ def test_a_training_may_begin_with_rebuilt_blocks(tmp_path: Path) -> None:
 def test_unknown_names() -> None:
     with pytest.raises(UsageError, match="did you mean 'best-w4a4'"):
         recipe.read("best-w4a")
+
+
+def test_a_seed_is_of_the_training_and_of_what_it_begins_with(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("{bits: w4a4, calibration: {effort: balanced}}")
+    read = recipe.read(path)
+    assert isinstance(read, recipe.Recipe)
+    seeded = read.seeded(3)
+    assert seeded.method
+    assert seeded.method.training.seed == 3
+    for calibration in (seeded.calibration, seeded.method.calibration):
+        assert calibration.reconstruction == effort("balanced", 3)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from bitface.errors import BitfaceError
 from bitface.graph import Network
 from bitface.losses import build_sum
 from bitface.quant import BitPlan
+from bitface.quant.student import Student
 from bitface.runtime import Embedder, Model
-from bitface.train import Method, Teacher, Training, TrainingFaces, loop, train
+from bitface.train import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
 from bitface.train.distil import agreement, likeness
 from bitface.train.teacher import cached_targets
 from quant.small import Mixed, PreActivation, faces, network
@@ -33,37 +35,47 @@ def trained(
     bits: str = "w4a4",
     method: Method = Method(TRAINING),
     size: int = 16,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-) -> tuple[Network, Network, float]:
-    """Teacher, student and the agreement at the end."""
+    **options: Any,
+) -> tuple[Network, Network, History]:
+    """Teacher, student and what the training did."""
     net, learned = teacher(size), faces(40, size)
     embed = Embedder(Model(Path("net"), "float", net), "torch").embed
     student, layers, history = train(
-        net,
-        TrainingFaces(learned[:32]),
-        learned[32:],
-        BitPlan.parse(bits),
-        method,
-        Teacher(embed),
-        checkpoint=checkpoint,
-        resume=resume,
+        net, TrainingFaces(learned[:32]), learned[32:], BitPlan.parse(bits), method, Teacher(embed), **options
     )
     assert {str(layer.bits) for layer in layers} >= {bits}
-    return net, student, max(row["agreement"] for row in history.rows)
+    return net, student, history
+
+
+def best(history: History) -> float:
+    return max(row["agreement"] for row in history.rows)
+
+
+def test_the_calibration_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    calibrate = qat.calibrated
+
+    def slow(*args: Any) -> Student:
+        time.sleep(0.4)
+        return calibrate(*args)
+
+    monkeypatch.setattr(qat, "calibrated", slow)
+    monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.1)
+    steps = [trained(minutes=seconds / 60)[2].steps for seconds in (0.1, 0.9)]
+    assert steps[0] == 1
+    assert 1 <= steps[1] <= 5
 
 
 @pytest.mark.parametrize("size", [16, 8])
 def test_a_student_learns_its_teacher(size: int) -> None:
     longer = Method(Training(loss={"feature": {"form": "cosine"}}, epochs=40, batch=8, rate=3e-3, precision="f32"))
-    net, student, agreement = trained("w3a3", longer, size)
+    net, student, history = trained("w3a3", longer, size)
     _, plain, first = trained("w3a3", Method(Training(loss={"feature": 1.0}, epochs=0.25, batch=8, rate=1e-8)), size)
-    assert agreement > first
+    assert best(history) > best(first)
     held_out = faces(40, size)[32:]
     found = Embedder(Model(Path("student"), "float", student), "torch").embed(held_out)
     expected = Embedder(Model(Path("net"), "float", net), "torch").embed(held_out)
     cosines = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
-    assert cosines.mean() == pytest.approx(agreement, abs=0.02)  # the integers are what was trained
+    assert cosines.mean() == pytest.approx(best(history), abs=0.02)  # the integers are what was trained
     assert plain.fingerprint() != student.fingerprint()
 
 

@@ -154,8 +154,9 @@ def _learned(
     request: QuantizeRequest, network: Network, learning: TrainingFaces, faces: job_faces.Faces, steps: Steps
 ) -> tuple[Network, list[PlannedLayer], History | None]:
     """The student by calibration or by training, its layers, and the account of a training."""
+    calibration = (request.method or request).calibration
+    told = steps("calibrating"), steps("reconstructing") if calibration.reconstruction else None
     if request.method is None:
-        told = steps("calibrating"), steps("reconstructing") if request.calibration.reconstruction else None
         return *quantize(network, learning.images, request.plan, request.calibration, *told), None
     return train(
         network,
@@ -167,7 +168,7 @@ def _learned(
         request.out / CHECKPOINT,
         request.resume,
         request.minutes,
-        Watch(steps("calibrating"), steps("embedding with the teacher"), training_line(steps("training"))),
+        Watch(*told, steps("embedding with the teacher"), training_line(steps("training"))),
     )
 
 

@@ -52,10 +52,12 @@ class Recipe:
     out: Path | None = None
 
     def seeded(self, seed: int) -> "Recipe":
-        """The same with another seed."""
-        if self.method is None:
-            return self
-        return replace(self, method=replace(self.method, training=replace(self.method.training, seed=seed)))
+        """The same with another seed, of the training and of the reconstruction it begins with."""
+        method = self.method
+        if method:
+            training = replace(method.training, seed=seed)
+            method = replace(method, training=training, calibration=method.calibration.seeded(seed))
+        return replace(self, method=method, calibration=self.calibration.seeded(seed))
 
     def for_epochs(self, epochs: float) -> "Recipe":
         """The same with exactly this number of epochs. Raises UsageError out of range."""

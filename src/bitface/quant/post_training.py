@@ -43,6 +43,12 @@ class Calibration:
         """Whether the scales of weights are searched for, too, rather than taken from the extremes."""
         return self.observer in ("mse", "percentile")
 
+    def seeded(self, seed: int) -> "Calibration":
+        """The same with another seed of the reconstruction."""
+        if self.reconstruction is None:
+            return self
+        return replace(self, reconstruction=replace(self.reconstruction, seed=seed))
+
 
 def quantize(
     network: Network,

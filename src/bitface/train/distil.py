@@ -38,6 +38,7 @@ class Watch:
     """Who is told of what: (done, total) of the steps before training, and the status of training."""
 
     calibrating: Callable[[int, int], None] | None = None
+    rebuilding: Callable[[int, int], None] | None = None
     embedding: Callable[[int, int], None] | None = None
     training: Callable[[Status], None] | None = None
 

@@ -1,5 +1,6 @@
 """Quantization-aware training: a calibrated student learns to give its teacher's embeddings."""
 
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,11 +60,13 @@ def train(
         faces: what is learned from; the first 512 find the ranges.
         held_out: faces on which the agreement with the teacher decides which state is the best, `[M, H, W, 3]`.
         teacher: gives the network's embeddings.
-        checkpoint, resume, minutes: see `fit`.
+        checkpoint, resume: see `fit`.
+        minutes: as many epochs as fit into this time behind the calibration, which is part of it.
 
     Raises:
         BitfaceError: see `fit`, `build_sum`, `calibrated`.
     """
+    began = time.monotonic()
     training, calibrating = method.training, faces.images[:_CALIBRATING]
     learn.check_plan(plan, method.weights)
     loss = build_sum(training.loss, network.embedding_size, faces.classes)
@@ -73,7 +76,9 @@ def train(
         for layer in student.quantized_layers().values() if method.calibration.bias_correction else ():
             layer.add_to_bias(torch.zeros(len(layer.weight)))
     else:
-        student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating, watch.calibrating)
+        student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating, watch.rebuilding)
+    if minutes is not None:
+        minutes = max(0.0, minutes - (time.monotonic() - began) / 60)
     learn.make_learnable(student, method.weights, method.activations)
     identity = {
         "network": network.fingerprint(),
