@@ -82,7 +82,7 @@ def distil(
     expected = torch.from_numpy(teacher.embed(held_out))
 
     def evaluate() -> float:
-        found = embedded(student, preprocess, held_out)
+        found = embedded(run or student, preprocess, held_out)
         comparable = loss.keeps_direction and found.shape == expected.shape
         return (agreement if comparable else likeness)(found, expected)
 
