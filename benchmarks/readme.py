@@ -129,7 +129,8 @@ def ablation(content: dict[str, Any]) -> list[str]:
     return table(
         f"| network | change | minutes | {_FIGURES} individual error: scalar, vector | class error |",
         [
-            f"| {row['network']} | {row['changes'] or 'none (epochs=24)'} | {minutes(row)} | {figures(row)} {errors(row)}"
+            f"| {row['network']} | {row['changes'] or 'none (epochs=24)'} | {minutes(row)} "
+            f"| {figures(row)} {errors(row)}"
             for row in changed
         ],
     )

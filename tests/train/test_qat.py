@@ -15,7 +15,8 @@ import torch
 from bitface.errors import BitfaceError
 from bitface.graph import Network
 from bitface.losses import build_sum
-from bitface.quant import BitPlan
+from bitface.quant import BitPlan, Calibration
+from bitface.quant.reconstruct import Reconstruction
 from bitface.quant.student import Student
 from bitface.runtime import Embedder, Model
 from bitface.train import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
@@ -25,6 +26,9 @@ from quant.small import Mixed, PreActivation, faces, network
 
 STEPS = 12
 TRAINING = Training(loss={"feature": {"form": "cosine"}}, epochs=STEPS / 4, batch=8, rate=3e-3, precision="f32")
+
+REBUILT = Calibration(reconstruction=Reconstruction(steps=4, tuning=4, batch=8))
+METHODS = {"plain": Method(TRAINING), "rebuilt": Method(TRAINING, calibration=REBUILT)}
 
 
 def teacher(size: int = 16) -> Network:
@@ -92,14 +96,18 @@ sys.path.insert(0, {tests!r})
 from train import test_qat
 from bitface.train import loop
 loop.CHECKPOINT_SECONDS = 0.0
-print(test_qat.trained(checkpoint=Path(sys.argv[1]), resume=True)[1].fingerprint())
+method = test_qat.METHODS[{name!r}]
+print(test_qat.trained(method=method, checkpoint=Path(sys.argv[1]), resume=True)[1].fingerprint())
 """
 
 
-@pytest.mark.parametrize("written", [1, 2, 5, 11])
-def test_killed_and_resumed_it_ends_with_the_same_integers(written: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "written"), [("plain", 1), ("plain", 2), ("plain", 5), ("plain", 11), ("rebuilt", 1), ("rebuilt", 5)]
+)
+def test_killed_and_resumed_it_ends_with_the_same_integers(name: str, written: int, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
-    command = [sys.executable, "-c", CODE.format(tests=str(Path(__file__).parents[1])), str(checkpoint)]
+    code = CODE.format(tests=str(Path(__file__).parents[1]), name=name)
+    command = [sys.executable, "-c", code, str(checkpoint)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     seen: set[int] = set()
