@@ -5,8 +5,9 @@
 Each run is `bitface quantize --method qat` as a user would start it, tested in OpenVINO's integer kernels: the LFW
 pairs, and TAR over all pairs of their 7,701 images, single crop. The 5,532 training images are in no test pair, but
 two thirds of them show people who are in one; only the losses that need labels look at who it is. A run that
-`results/qat.json` holds already isn't repeated: remove the row to measure it anew. Several of these programs may run
-beside each other, each held to its cores (`taskset -c 0 python benchmarks/qat.py ...`): every row says how many it had.
+`results/qat.json` holds already isn't repeated: remove the row to measure it anew, or let it say `before` which change
+of the program it was measured. Several of these programs may run beside each other, each held to its cores
+(`taskset -c 0 python benchmarks/qat.py ...`): every row says how many it had.
 """
 
 import argparse
@@ -276,12 +277,13 @@ def main() -> None:
     for name in options.groups.split(","):
         if name not in GROUPS:
             raise SystemExit(f"unknown group '{name}': use {', '.join(GROUPS)}")
-    measured = {row["key"]: row for row in kept("qat")}
+    measured = {row["key"]: row for row in kept("qat") if current(row)}
     command = "python benchmarks/qat.py" + f" --groups faceless --results {options.results}" * (
         options.results != "qat"
     )
     for run in {run.key: run for name in options.groups.split(",") for run in GROUPS[name]()}.values():
-        if options.only not in run.key or any(row["key"] == run.key for row in kept(options.results)):
+        known = {row["key"] for row in kept(options.results) if current(row)}
+        if options.only not in run.key or run.key in known:
             continue
         row = measured.get(run.key) or measure(run, options.out)
         with alone(options.out / f"{options.results}.lock"):
@@ -301,6 +303,11 @@ def alone(lock: Path) -> Iterator[None]:
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def current(row: dict[str, Any]) -> bool:
+    """Whether a row isn't marked as measured before a change of the program that matters to it."""
+    return "before" not in row
 
 
 def kept(name: str) -> list[dict[str, Any]]:

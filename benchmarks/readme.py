@@ -55,7 +55,12 @@ _FIGURES = "LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine |"
 
 
 def figures(row: dict[str, Any]) -> str:
-    return f"{row['LFW %']} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine mean']:.4f} |"
+    return f"{lfw(row)} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine mean']:.4f} |"
+
+
+def lfw(row: dict[str, Any]) -> str:
+    """LFW, marked where the program has changed since."""
+    return str(row["LFW %"]) + "†" * ("before" in row)
 
 
 def errors(row: dict[str, Any]) -> str:
@@ -177,7 +182,7 @@ def faceless(content: dict[str, Any]) -> list[str]:
         "| angle to the teacher: on other faces of this kind, on the test faces |",
         [
             f"| {row['network']} | {row['bits']} | {row['faces']}{collapsed(row)} | {budget(row)} | {minutes(row)} "
-            f"| {row['LFW %']} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} "
+            f"| {lfw(row)} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} "
             f"| {math.degrees(math.acos(row['cosine mean'])):.1f}°, {row['face error']:.1f}° |"
             for row in rows
         ],
