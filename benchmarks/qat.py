@@ -121,6 +121,7 @@ def ablation() -> list[Run]:
         (("effort", "max"),),  # begins with rebuilt blocks
         (("epochs", 6), ("effort", "max")),
         (("epochs", 6), ("effort", "balanced")),
+        (("epochs", 10.5), ("batch", 32), ("rate", 7e-4)),  # best-w4a4 without rebuilt blocks, in as many minutes
     ]
     short = [Run(RELU6, PLAIN, changes=tuple({"epochs": 3, **dict(part)}.items())) for part in parts]
     rebuilt = (("epochs", 6), ("effort", "balanced")), (("epochs", 2), ("effort", "balanced"))
