@@ -21,8 +21,8 @@ from playwright.sync_api import sync_playwright
 FIGURES = HERE.parent / "docs" / "figures"
 # File name → network, and what it was trained by at 4 bits.
 SHOWN = {
-    "relu6": ("MobileFaceNet ReLU6", "plain-w4a4-epochs-6-effort-max-0"),
-    "prelu": ("MobileFaceNet PReLU", "plain-w4a4-epochs-3-0"),
+    "relu6": ("MobileFaceNet ReLU6", "best-w4a4-epochs-6-effort-max-0"),
+    "prelu": ("MobileFaceNet PReLU", "best-w4a4-epochs-3-0"),
 }
 _WIDTH, _CAPTION = 1100, 28
 

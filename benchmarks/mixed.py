@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from common import FARS, LFW, networks, save
-from qat import PLAIN, PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_machine
+from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_machine
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs
@@ -28,7 +28,7 @@ from bitface.jobs.embed import embed_kept, prepare
 RUNS = {
     "w8a8": lambda network: Run(network, "best-w8a8", 0, (("post_training", True),)),
     "w6a6": lambda network: Run(network, "best-w6a6", 0, (("epochs", 2), ("min_steps", 0))),
-    "w4a4": lambda network: Run(network, PLAIN, 0, (("epochs", 3), ("min_steps", 0))),
+    "w4a4": lambda network: Run(network, "best-w4a4", 0, (("epochs", 3), ("min_steps", 0))),
 }
 
 

@@ -37,8 +37,6 @@ from bitface.runtime.machine import describe
 from bitface.train import Training
 
 RELU6, PRELU, SFACE = "MobileFaceNet ReLU6", "MobileFaceNet PReLU", "SFace"
-# Our recipe at 4 bits without what makes it long: `plain-w4a4.yaml` beside this file.
-PLAIN = "plain-w4a4"
 _SETTINGS = [item.name for item in fields(Training)]
 
 
@@ -97,7 +95,7 @@ def quantizers() -> list[Run]:
     """Every other quantizer at 4 bits, everything else equal."""
     kinds = [("minmax", "ema"), ("percentile", "percentile"), ("lsq", "pact"), ("dorefa", "dorefa"), ("dsq", "dsq")]
     return [
-        Run(RELU6, PLAIN, changes=(("epochs", 3), ("weights", weights), ("activations", activations)))
+        Run(RELU6, "best-w4a4", changes=(("epochs", 3), ("weights", weights), ("activations", activations)))
         for weights, activations in kinds
     ]
 
@@ -121,12 +119,16 @@ def ablation() -> list[Run]:
         (("effort", "max"),),  # begins with rebuilt blocks
         (("epochs", 6), ("effort", "max")),
         (("epochs", 6), ("effort", "balanced")),
-        (("epochs", 10.5), ("batch", 32), ("rate", 7e-4)),  # best-w4a4 without rebuilt blocks, in as many minutes
+        # In as many minutes, with rebuilt blocks to begin with and without.
+        (("epochs", 8), ("effort", "balanced"), ("batch", 32), ("rate", 7e-4)),
+        (("epochs", 10.5), ("batch", 32), ("rate", 7e-4)),
     ]
-    short = [Run(RELU6, PLAIN, changes=tuple({"epochs": 3, **dict(part)}.items())) for part in parts]
-    rebuilt = (("epochs", 6), ("effort", "balanced")), (("epochs", 2), ("effort", "balanced"))
-    others = [Run(RELU6, "best-w3a3", changes=rebuilt[0]), Run(PRELU, "best-w6a6", changes=rebuilt[1])]
-    return [*short, Run(RELU6, PLAIN), Run(PRELU, PLAIN), *others]
+    at_4_bits = [tuple({"epochs": 3, **dict(part)}.items()) for part in parts]
+    return [
+        *(Run(RELU6, "best-w4a4", changes=changes) for changes in at_4_bits),
+        Run(PRELU, "best-w4a4", changes=at_4_bits[-2]),
+        Run(RELU6, "best-w3a3", changes=(("epochs", 6), ("effort", "balanced"))),
+    ]
 
 
 def faceless() -> list[Run]:
@@ -136,7 +138,7 @@ def faceless() -> list[Run]:
     """
     sources = ("real", "synthetic:5532", "none:512", "noise:5532")
     everywhere = [(network, one) for network in (RELU6, PRELU, SFACE) for one in sources]
-    short = {("best-w6a6", SFACE): 2, (PLAIN, RELU6): 3, (PLAIN, PRELU): 3, (PLAIN, SFACE): 2}
+    short = {("best-w6a6", SFACE): 2, ("best-w4a4", RELU6): 3, ("best-w4a4", PRELU): 3, ("best-w4a4", SFACE): 2}
 
     def trained(network: str, name: str, faces: str) -> Run:
         if not (epochs := short.get((name, network))):
@@ -146,7 +148,7 @@ def faceless() -> list[Run]:
 
     return [
         *(Run(network, "best-w8a8", 0, (("post_training", True),), one) for network, one in everywhere),
-        *(trained(network, name, one) for name in ("best-w6a6", PLAIN) for network, one in everywhere),
+        *(trained(network, name, one) for name in ("best-w6a6", "best-w4a4") for network, one in everywhere),
     ]
 
 
@@ -169,8 +171,7 @@ GROUPS = {"faceless": faceless, "headline": headline, "papers": papers, "quantiz
 
 def chosen(run: Run) -> recipe.Recipe:
     """The recipe of a run, with its changes and its seed."""
-    own = HERE / f"{run.recipe}.yaml"
-    made = recipe.read(own if own.is_file() else run.recipe)
+    made = recipe.read(run.recipe)
     assert isinstance(made, recipe.Recipe)
     assert made.method is not None
     changes = dict(run.changes)

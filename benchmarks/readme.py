@@ -16,8 +16,6 @@ from bitface.jobs import recipe
 
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
-# What qat.py compares parts on.
-PLAIN = "plain-w4a4"
 
 
 def accuracy(content: dict[str, Any]) -> list[str]:
@@ -119,7 +117,7 @@ def spread(differences: list[float]) -> str:
 
 def papers(content: dict[str, Any]) -> list[str]:
     """The papers' recipes, with the angular errors."""
-    theirs = [row for row in content["rows"] if not row["recipe"].startswith(("best-", PLAIN))]
+    theirs = [row for row in content["rows"] if not row["recipe"].startswith("best-")]
     theirs.sort(key=lambda row: (row["recipe"], row["changes"]))
     lines = []
     for row in theirs:
@@ -129,13 +127,13 @@ def papers(content: dict[str, Any]) -> list[str]:
 
 
 def ablation(content: dict[str, Any]) -> list[str]:
-    """Our recipe at 4 bits with its parts and quantizers changed."""
-    changed = [row for row in content["rows"] if row["recipe"] == PLAIN and real(row)]
+    """Our recipes with their parts and quantizers changed."""
+    changed = [row for row in content["rows"] if row["recipe"].startswith("best-") and row["changes"] and real(row)]
+    changed.sort(key=lambda row: (row["recipe"], row["network"], "activations" in row["changes"]), reverse=True)
     return table(
-        f"| network | change | minutes | {_FIGURES} individual error: scalar, vector | class error |",
+        f"| network | recipe | change | minutes | {_FIGURES} individual error: scalar, vector | class error |",
         [
-            f"| {row['network']} | {row['changes'] or 'none (epochs=24)'} | {minutes(row)} "
-            f"| {figures(row)} {errors(row)}"
+            f"| {row['network']} | {row['recipe']} | {row['changes']} | {minutes(row)} | {figures(row)} {errors(row)}"
             for row in changed
         ],
     )
