@@ -80,6 +80,7 @@ def papers() -> list[Run]:
     """The recipes of the papers, as they come."""
     names = [name for name in recipe.names() if not name.startswith(("best-", "scratch-"))]
     post = [Run(RELU6, f"qmobilefacenet-{bits}bit", changes=(("post_training", True),)) for bits in (8, 4, 2)]
+    post.append(Run(RELU6, "best-w6a6", changes=(("post_training", True),)))
     # EKD's company alone: what is EKD itself worth?
     feature = Run(RELU6, "ef-quantface-w6a6", changes=(("loss", {"feature": {"form": "cosine"}}),))
     # RCM with less of a margin for the error, and with the error as an angle between vectors.
