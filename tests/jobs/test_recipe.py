@@ -45,6 +45,8 @@ def test_there_is_a_best_one_for_all_bits() -> None:
         ("- a list", "must be a mapping"),
         ("", "must be a mapping"),
         ("a: [", "no readable recipe"),
+        ("bits: w4a4\nweights: lsq\nbits: w8a8", r"no readable recipe \(the key 'bits' stands twice, again in line 3"),
+        ("training: {rate: 1e-3, epochs: 1, rate: 1e-4}", "the key 'rate' stands twice"),
         ("backbone: mobilefacenet", "'stages' of the recipe must be a list"),
         ("{backbone: mobilefacnet, stages: [{epochs: 1}]}", "did you mean 'mobilefacenet'"),
         ("{backbone: mobilefacenet, stages: [{epoch: 1}]}", "did you mean 'epochs'"),

@@ -6,12 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import bitface
 from bitface.errors import UsageError, nearest
 from bitface.evaluation.operating import check_fars
-from bitface.files import sha256_of
+from bitface.files import read_yaml, sha256_of
 from bitface.jobs.candidate_steps import STEPS, Request
 
 ORIGINAL = "original"
@@ -100,10 +98,7 @@ def read_comparison(path: Path) -> Comparison:
         UsageError: the file can't be read, has an unknown key (the nearest known one is named), lacks one, or holds
             a value that can't be.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: no readable comparison ({str(error).splitlines()[0]})") from error
+    content = read_yaml(path, "comparison")
     try:
         made = _comparison(content, path.resolve().parent)
         for candidate in made.candidates:

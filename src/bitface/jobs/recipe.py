@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 import bitface
 from bitface import backbones
 from bitface.errors import UsageError, nearest
+from bitface.files import read_yaml
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.learn import check_method
@@ -114,10 +114,7 @@ def read(word: str | Path) -> Recipe | Pretraining:
         path = FOLDER / f"{word}.yaml"
         if not path.is_file():
             raise UsageError(f"unknown recipe '{word}'{nearest(word, names())} (there are {', '.join(names())})")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: no readable recipe ({str(error).splitlines()[0]})") from error
+    content = read_yaml(path, "recipe")
     try:
         scratch = isinstance(content, Mapping) and "backbone" in content
         return _pretraining(path.stem, content) if scratch else _recipe(path.stem, content)

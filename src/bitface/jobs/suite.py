@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import bitface
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.evaluation import FARS, VerificationResult
@@ -21,7 +19,7 @@ from bitface.evaluation.health import degenerate
 from bitface.evaluation.operating import check_fars
 from bitface.evaluation.protocol import Embeddings, FaceProtocol, Figure, Result
 from bitface.evaluation.verification_protocol import PairProtocol
-from bitface.files import sha256_of, write_bytes, write_json
+from bitface.files import read_yaml, sha256_of, write_bytes, write_json
 from bitface.jobs.embed import Prepared, embed_kept, prepare
 from bitface.jobs.protocols import Opened, open_protocol
 from bitface.jobs.steps import Steps, silent
@@ -104,10 +102,7 @@ def read_suite(path: Path, out: Path | None = None) -> Suite:
         UsageError: the file can't be read, has an unknown key (the nearest known one is named), lacks one, or holds
             a value of another kind.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: no readable suite ({str(error).splitlines()[0]})") from error
+    content = read_yaml(path, "suite")
     try:
         return _suite(content, path.resolve().parent, out)
     except UsageError as error:

@@ -9,9 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bitface.errors import UsageError, nearest
+from bitface.files import read_yaml
 
 FLOAT = 32
 _NUMBERS = re.compile(r"#(\d{1,6})(?:-(\d{1,6}))?")
@@ -181,11 +180,12 @@ def _fits(pattern: str, name: str, number: int) -> bool:
 
 
 def _from_yaml(path: Path) -> BitPlan:
+    content = read_yaml(path, "bit plan")
     try:
-        return BitPlan.from_json(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return BitPlan.from_json(content)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: no readable bit plan ({str(error).splitlines()[0]})") from error
 
 
