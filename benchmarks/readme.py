@@ -104,9 +104,9 @@ def seeds(content: dict[str, Any]) -> list[str]:
     for (network, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], -int(item[0][1][-1]))):
         if len(rows) > 1:
             plain = floats[network]
-            lfw = [row["accuracy"] - plain["accuracy"] for row in rows]
+            accuracies = [row["accuracy"] - plain["accuracy"] for row in rows]
             tars = [[row["tar"][far] - plain["tar"][far] for row in rows] for far in ("0.0001", "1e-05")]
-            lines.append(f"| {network} | {name} | {' | '.join(map(spread, (lfw, *tars)))} |")
+            lines.append(f"| {network} | {name} | {' | '.join(map(spread, (accuracies, *tars)))} |")
     return table("| network | recipe | LFW | TAR@FAR 1e-4 | TAR@FAR 1e-5 |", lines)
 
 
@@ -258,7 +258,7 @@ def angles(content: dict[str, Any]) -> list[str]:
             [f"{row[f'{kind} {side}']['mean']:.1f}" for side in ("teacher", "student")] for kind in ("inter", "within")
         )
         # A trained artifact is known by its folder, which spells out every setting.
-        student = row["key"].removesuffix(" unseen").removesuffix(" all").split("-loss-")[0]
+        student = row["key"].removesuffix(" unseen").removesuffix(" all").split("-loss-")[0] + "†" * ("before" in row)
         lines.append(
             f"| {student} | {row['faces']:,} | {' | '.join(cells)} | {' → '.join(between)} | {' → '.join(within)} "
             f"| {row['neighbours kept']:.1%} |"

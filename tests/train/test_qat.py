@@ -64,9 +64,10 @@ def test_the_calibration_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(qat, "calibrated", slow)
     monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.1)
-    steps = [trained(minutes=seconds / 60)[2].steps for seconds in (0.1, 0.9)]
-    assert steps[0] == 1
-    assert 1 <= steps[1] <= 5
+    with pytest.raises(BitfaceError, match=r"the calibration took .* minutes and left nothing of the .*; give more"):
+        trained(minutes=0.3 / 60)
+    # 100 steps would fit into the time without a calibration.
+    assert 1 <= trained(minutes=10 / 60)[2].steps <= 96
 
 
 @pytest.mark.parametrize("size", [16, 8])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitface.errors import BitfaceError
 from bitface.graph import Network, passes
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration, learn
@@ -64,7 +65,7 @@ def train(
         minutes: as many epochs as fit into this time behind the calibration, which is part of it.
 
     Raises:
-        BitfaceError: see `fit`, `build_sum`, `calibrated`.
+        BitfaceError: see `fit`, `build_sum`, `calibrated`; or the calibration takes all of `minutes`.
     """
     began = time.monotonic()
     training, calibrating = method.training, faces.images[:_CALIBRATING]
@@ -78,7 +79,7 @@ def train(
     else:
         student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating, watch.rebuilding)
     if minutes is not None:
-        minutes = max(0.0, minutes - (time.monotonic() - began) / 60)
+        minutes = _left(minutes, (time.monotonic() - began) / 60)
     learn.make_learnable(student, method.weights, method.activations)
     identity = {
         "network": network.fingerprint(),
@@ -93,3 +94,12 @@ def train(
     )  # fmt: skip
     learn.settle(student)
     return finished(network, student, calibrating, method.calibration), student.layers, history
+
+
+def _left(minutes: float, taken: float) -> float:
+    """What a calibration leaves of the minutes: an untrained student must not pass for a trained one."""
+    if taken >= minutes:
+        raise BitfaceError(
+            f"the calibration took {taken:.2g} minutes and left nothing of {minutes:g} to train in; give more"
+        )
+    return minutes - taken
