@@ -64,7 +64,7 @@ def test_the_calibration_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(qat, "calibrated", slow)
     monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.1)
-    with pytest.raises(BitfaceError, match=r"the calibration took .* minutes and left nothing of .* to train in; give more"):
+    with pytest.raises(BitfaceError, match=r"the calibration took .* left nothing of .*; give more"):
         trained(minutes=0.3 / 60)
     # 100 steps would fit into the time without a calibration.
     assert 1 <= trained(minutes=10 / 60)[2].steps <= 96
