@@ -3,6 +3,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from bitface import cpu
 from bitface.runtime import machine
@@ -43,6 +44,19 @@ def test_without_cpuinfo(cpuinfo: Path) -> None:
     assert facts["cpu"]
     assert facts["isa"] == "unknown"
     assert not cpu.has_bf16()
+
+
+@pytest.mark.parametrize(("native", "seconds", "pays"), [(True, 0.5, True), (True, 2.0, False), (False, 0.5, False)])
+def test_bf16_pays_where_it_is_native_and_faster(
+    monkeypatch: pytest.MonkeyPatch, native: bool, seconds: float, pays: bool
+) -> None:
+    monkeypatch.setattr(cpu, "has_bf16", lambda: native)
+    monkeypatch.setattr(cpu, "product_seconds", {torch.bfloat16: seconds, torch.float32: 1.0}.__getitem__)
+    assert cpu.bf16_pays.__wrapped__() is pays
+
+
+def test_a_product_takes_time() -> None:
+    assert cpu.product_seconds(torch.float32) > 0
 
 
 def test_versions_and_cores() -> None:

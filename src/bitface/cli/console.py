@@ -60,14 +60,17 @@ def progress() -> Iterator[Steps]:
 def _logged(name: str) -> StepProgress:
     """A line about every minute, so that short steps say nothing."""
     began = last = time.monotonic()
+    origin = (began, 0)
 
     def tell(done: int, total: int, words: str = "") -> None:
-        nonlocal last
-        now = time.monotonic()
+        nonlocal last, origin
+        now, since = time.monotonic(), origin
+        if since[0] == began or done < since[1]:
+            origin = (now, done)  # from here, as an earlier run may have done the first of them
         if now - last < _LOG_SECONDS:
             return
         last = now
-        left = (now - began) / max(done, 1) * (total - done)
+        left = (now - since[0]) / max(done - since[1], 1) * (total - done)
         line = f"{name} {done}/{total}, {left / 60:.1f} min left{', ' if words else ''}{words}"
         errors.print(line, markup=False, soft_wrap=True)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from bitface.cpu import has_bf16, keep_memory
+from bitface.cpu import bf16_pays, keep_memory
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.quant import learn
 from bitface.quant.batches import Progress
@@ -117,7 +117,7 @@ class _Work:
         self.random = torch.Generator().manual_seed(settings.seed)
         # What bf16 rounds away is much beside 8 bits, and little beside fewer.
         narrow = any(layer.weight_quantizer.bits < 8 for layer in student.quantized_layers().values())
-        self.half = has_bf16() and narrow
+        self.half = bf16_pays() and narrow
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.done, self.total = 0, len(self.units) * settings.steps + settings.tuning
 

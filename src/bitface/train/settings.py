@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Any, get_origin
 
-from bitface.cpu import has_bf16
+from bitface.cpu import bf16_pays
 from bitface.errors import UsageError, nearest
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -31,7 +31,7 @@ class Training:
         mix: share of images that are blended with another one (needs a teacher that sees the same blend).
         teacher: `cached`: embeddings of the image and of its mirror image, computed once; `live`: of each view.
         average: weights averaged over steps with this decay (0: not), used from evaluation on.
-        precision: f32, bf16, or auto: bf16 where the CPU multiplies it natively. A live teacher computes in it too.
+        precision: f32, bf16, or auto: bf16 where that is faster (`cpu.bf16_pays`). A live teacher computes in it too.
         freeze_ranges: the ranges that calibration found stay as they are.
     """
 
@@ -74,7 +74,7 @@ class Training:
     @property
     def half(self) -> bool:
         """Whether this machine trains in bf16."""
-        return self.precision == "bf16" or (self.precision == "auto" and has_bf16())
+        return self.precision == "bf16" or (self.precision == "auto" and bf16_pays())
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Training":

@@ -1,0 +1,30 @@
+"""Progress in a log."""
+
+import pytest
+
+from bitface.cli import console
+
+
+def test_remaining_time_of_a_resumed_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Steps of an earlier run say nothing about this one's pace."""
+    clock = iter([0.0, 2.0, 62.0, 122.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress() as steps:
+        tell = steps("training")
+        tell(1000, 2000)  # 2 seconds in: what was done before, and a step
+        tell(1030, 2000)
+        tell(1060, 2000, "loss 0.1")
+    assert capsys.readouterr().err.splitlines() == [
+        "training 1030/2000, 32.3 min left",
+        "training 1060/2000, 31.3 min left, loss 0.1",
+    ]
+
+
+def test_remaining_time_of_slow_steps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 60.0, 120.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress() as steps:
+        tell = steps("measuring")
+        tell(1, 3)
+        tell(2, 3)
+    assert capsys.readouterr().err.splitlines() == ["measuring 1/3, 2.0 min left", "measuring 2/3, 1.0 min left"]
