@@ -75,8 +75,11 @@ def trained(row: dict[str, Any]) -> str:
 
 
 def minutes(row: dict[str, Any]) -> str:
-    """Minutes on both cores of the machine, or on one."""
-    return f"{row['minutes']}" + (" (one core)" if row.get("cores") == 1 else "")
+    """Minutes, and on how many cores of which CPU where the row says it."""
+    words = [word for word in re.sub(r"\(\w+\)", "", row.get("cpu", "")).split() if word != "Processor"]
+    one = row.get("cores") == 1
+    where = " ".join(["one" if one else "two", *words[-1:], "core" + "s" * (not one)])
+    return f"{row['minutes']}" + f" ({where})" * (one or bool(words))
 
 
 def qat(content: dict[str, Any]) -> list[str]:
@@ -400,9 +403,10 @@ def main() -> None:
     for name, (file, script, made) in TABLES.items():
         content = read(script)
         machine = content["machine"]
+        cpus = " and ".join(sorted({row.get("cpu", machine["cpu"]) for row in content["rows"]}))
         source = (
             f"*`{content.get('command', f'python benchmarks/{script}.py')}`, {content['created'][:10]}, "
-            f"{machine['cpu']}, {machine['cores']} core{'s' * (machine['cores'] != '1')}, "
+            f"{cpus}, {machine['cores']} core{'s' * (machine['cores'] != '1')}, "
             f"OpenVINO {machine['openvino']}, ONNX Runtime {machine['onnxruntime']}*"
         )
         block = "\n".join([f"<!-- {name} -->", *made(content), "", source, f"<!-- /{name} -->"])
