@@ -226,6 +226,8 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
     seconds = time.perf_counter() - began
     folder = folder_of(run, out)
     agreed, training = result["agreement"]["openvino"], result["training"] or {}
+    # A training that was interrupted took longer than its last stretch.
+    seconds = max(seconds, training.get("seconds", 0))
     return {
         "key": run.key,
         "network": run.network,
