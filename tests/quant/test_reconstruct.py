@@ -22,6 +22,8 @@ from bitface.quant.units import blocks_of, part, units_of
 from .small import Mixed, PreActivation, faces, network
 
 SHORT = Reconstruction(steps=150, batch=16, tuning=60, rate=0.1, scale_rate=3e-3)
+# In fewer steps what it gains hangs on the seed and on the CPU's arithmetic.
+PLAIN = Reconstruction(**{**vars(SHORT), "drop": False, "weighted": False, "steps": 300, "tuning": 200})
 
 
 def rounding(bits: int = 4, symmetric: bool = True, seed: int = 0) -> tuple[Tensor, RoundingQuantizer]:
@@ -141,7 +143,7 @@ def similarity(graph: GraphModule, other: GraphModule, images: np.ndarray) -> fl
         return nn.functional.cosine_similarity(graph(x), other(x)).mean().item()
 
 
-@pytest.mark.parametrize("settings", [SHORT, Reconstruction(**{**vars(SHORT), "drop": False, "weighted": False})])
+@pytest.mark.parametrize("settings", [SHORT, PLAIN])
 @pytest.mark.parametrize("bits", ["w3a4", "w2a8"])
 def test_a_reconstructed_network_is_more_like_its_teacher(bits: str, settings: Reconstruction) -> None:
     net, plan = network(Mixed(), 16), BitPlan.parse(bits).with_edges("plan", "plan")
@@ -149,8 +151,7 @@ def test_a_reconstructed_network_is_more_like_its_teacher(bits: str, settings: R
     slow, _ = quantize(net, faces(400, 16), plan, Calibration(reconstruction=settings))
     fresh = faces(64, 16, seed=9)
     before, after = similarity(net.graph, fast.graph, fresh), similarity(net.graph, slow.graph, fresh)
-    # 6 to 29 % nearer over seeds, in bfloat16 and in float32.
-    assert 1 - after < 0.95 * (1 - before)
+    assert 1 - after < 0.9 * (1 - before)
 
 
 def test_the_same_integers_every_time_and_the_teacher_is_left_alone() -> None:
