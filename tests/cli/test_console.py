@@ -3,6 +3,8 @@
 import pytest
 
 from bitface.cli import console
+from bitface.jobs.steps import training_line
+from bitface.train import Status
 
 
 def test_remaining_time_of_a_resumed_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,3 +30,16 @@ def test_remaining_time_of_slow_steps(monkeypatch: pytest.MonkeyPatch, capsys: p
         tell(1, 3)
         tell(2, 3)
     assert capsys.readouterr().err.splitlines() == ["measuring 1/3, 2.0 min left", "measuring 2/3, 1.0 min left"]
+
+
+def test_remaining_time_of_a_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its clock starts with its first step, however long the calibration before it took."""
+    clock = iter([100.0, 100.0, 140.0])
+    with console.progress() as steps:
+        watch = training_line(steps)
+        monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+        watch(Status(1, 101, 0.5, 64.0, None))
+        watch(Status(21, 101, 0.4, 64.0, 0.9))
+    assert capsys.readouterr().err.splitlines() == [
+        "training 21/101, 2.7 min left, loss 0.4, agreement 0.9000, 64 images/s"
+    ]

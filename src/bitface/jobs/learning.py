@@ -141,7 +141,7 @@ def learn(
         student, loss, ready.learning, ready.faces.held_out, network.preprocess, training,
         teacher_of(request.model, network, training), identity, request.out / CHECKPOINT, request.resume,
         request.minutes,
-        Watch(embedding=steps("embedding with the teacher"), training=training_line(steps("training"))),
+        Watch(embedding=steps("embedding with the teacher"), training=training_line(steps)),
         train_statistics=train_statistics,
     )  # fmt: skip
     ready.clock.lap("training")
@@ -182,7 +182,7 @@ def finish(request: Lesson, ready: Prepared, student: Network, history: History,
                 "duplicates": ready.faces.duplicates,
                 "manifest": manifest_hash(ready.learning.images),
             },
-            "training": account(vars(request.training), history),
+            "training": account(vars(request.training), request.training, history),
             "seed": request.seed,
             "notes": ready.notes,
             "warnings": ready.warnings,

@@ -95,7 +95,7 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
             "faces": digest(faces),
         }
         name = f"stage {number} of {len(request.stages)}: {', '.join(training.loss)}"
-        history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps(name)))
+        history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps, name))
         stages.append({"settings": vars(training), **vars(history), "images_per_second": history.per_second})
     clock.lap("training")
     result = {

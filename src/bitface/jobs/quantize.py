@@ -168,7 +168,7 @@ def _learned(
         request.out / CHECKPOINT,
         request.resume,
         request.minutes,
-        Watch(*told, steps("embedding with the teacher"), training_line(steps("training"))),
+        Watch(*told, steps("embedding with the teacher"), training_line(steps)),
     )
 
 
@@ -198,6 +198,7 @@ def _account(
     history: History | None,
 ) -> dict[str, Any]:
     """What `result.json` says of how the student was made and how well it agrees."""
+    method = request.method
     return {
         "method": details.card["method"],
         "seed": request.seed,
@@ -212,8 +213,8 @@ def _account(
             "duplicates": faces.duplicates,
             "manifest": details.data["manifest"],
         },
-        "calibration": asdict(request.method.calibration if request.method else request.calibration),
-        "training": account(request.method.to_json(), history) if request.method and history else None,
+        "calibration": asdict(method.calibration if method else request.calibration),
+        "training": account(method.to_json(), method.training, history) if method and history else None,
     }
 
 

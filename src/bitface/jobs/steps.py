@@ -21,10 +21,14 @@ def silent(name: str) -> Progress:
     return lambda done, total, words="": None
 
 
-def training_line(progress: Progress) -> Callable[[Status], None]:
+def training_line(steps: Steps, name: str = "training") -> Callable[[Status], None]:
     """Reports a training: steps, loss, images per second, agreement with the teacher."""
+    progress: Progress | None = None
 
     def tell(status: Status) -> None:
+        nonlocal progress
+        # Opened by its first step, or the time of calibrating would count as that of training.
+        progress = progress or steps(name)
         agreed = "" if status.agreement is None else f", agreement {status.agreement:.4f}"
         progress(status.step, status.steps, f"loss {status.loss:.4g}{agreed}, {status.per_second:.0f} images/s")
 

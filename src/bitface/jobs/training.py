@@ -45,10 +45,11 @@ def settings(base: Training, loss: str | None = None, epochs: float | None = Non
     return training
 
 
-def account(settings: dict[str, Any], history: History) -> dict[str, Any]:
-    """What a training did, for `result.json`."""
+def account(settings: dict[str, Any], training: Training, history: History) -> dict[str, Any]:
+    """What a training did, for `result.json`: the settings as they were asked for, and what became of them."""
     return {
         "settings": settings,
+        "precision": "bf16" if training.half else "f32",
         "steps": history.steps,
         "images": history.images,
         "seconds": round(history.seconds, 1),
