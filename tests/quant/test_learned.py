@@ -12,8 +12,7 @@ from bitface.graph import from_module, ops, passes
 from bitface.quant import BitPlan, calibrate, learn
 from bitface.quant.freeze import freeze
 from bitface.quant.fused import fused
-from bitface.quant.quantizers import DsqQuantizer, LsqQuantizer, PactQuantizer, Quantizer
-from bitface.quant.quantizers.minmax import MinMaxQuantizer
+from bitface.quant.quantizers import DsqQuantizer, LsqQuantizer, PactQuantizer, PercentileQuantizer, Quantizer, minmax
 from bitface.quant.student import Student, build
 
 from .small import Mixed, PreActivation, settle
@@ -299,19 +298,32 @@ def calibrated(student: Student, images: Tensor) -> Student:
     return student
 
 
+@pytest.mark.parametrize("quantizer", ["minmax", "percentile"])
 @pytest.mark.parametrize("slope", [None, 0.0, 0.3, -0.3, "per channel", "with a negative one"])
 @pytest.mark.parametrize("cap", [float("inf"), 0.9])
 @pytest.mark.parametrize("half", [False, True])
-def test_a_watched_range_is_that_behind_the_activation(slope: object, cap: float, half: bool) -> None:
+def test_a_watched_range_is_that_behind_the_activation(
+    monkeypatch: pytest.MonkeyPatch, quantizer: str, slope: object, cap: float, half: bool
+) -> None:
+    monkeypatch.setattr(PercentileQuantizer, "outside", 0.2)  # a tenth of the few numbers here, on each side
     x = torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(5)).to(torch.bfloat16 if half else torch.float)
     slopes = {"per channel": torch.linspace(0, 2, 5), "with a negative one": torch.linspace(-1, 1, 5)}
     given = None if slope is None else slopes[slope] if isinstance(slope, str) else torch.tensor([slope])
-    low, high = MinMaxQuantizer(8, True, False).extremes(x, given, cap)
-    values = [
+    low, high = learn.QUANTIZERS[quantizer](8, True, False).extremes(x, given, cap)
+    values = sorted(
         min(float(value) * (float(given[channel % len(given)]) if given is not None and value < 0 else 1), cap)
         for image in x.float()
         for channel, plane in enumerate(image)
         for value in plane.flatten()
-    ]
-    assert float(low) == pytest.approx(min(values), rel=1e-6)
-    assert float(high) == pytest.approx(max(values), rel=1e-6)
+    )
+    within = values[23:-23] if quantizer == "percentile" else values
+    assert float(low) == pytest.approx(within[0], rel=1e-6)
+    assert float(high) == pytest.approx(within[-1], rel=1e-6)
+
+
+def test_a_percentile_of_some_numbers_takes_the_slope_of_their_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minmax, "_SAMPLE", 20)
+    slopes = torch.tensor([1.0, 0.5, 0.25, 0.125])
+    x = (-1 / slopes).view(1, 4, 1, 1).expand(3, 4, 5, 5)
+    low, high = PercentileQuantizer(8, True, False).extremes(x, slopes, float("inf"))
+    assert (float(low), float(high)) == (-1, -1)

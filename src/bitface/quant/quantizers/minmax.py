@@ -99,12 +99,14 @@ class PercentileQuantizer(EmaQuantizer):
     outside = 1e-4
 
     def extremes(self, x: Tensor, slope: Tensor | None, cap: float) -> tuple[Tensor, Tensor]:
-        flat = _behind(x, slope, cap).float().flatten()
+        flat = (x.movedim(1, -1) if x.dim() > 1 else x).flatten()
         step = max(1, len(flat) // _SAMPLE)
         # A step that shares a factor with the sides would meet some channels or columns only.
         while math.gcd(step, len(flat)) > 1:
             step += 1
-        flat = flat[::step]
+        if slope is not None and len(slope) > 1:
+            slope = slope[torch.arange(0, len(flat), step) % len(slope)]
+        flat = _behind(flat[None, ::step].float(), slope, cap)[0]
         count = max(1, round(len(flat) * self.outside / 2))
         return flat.topk(count, largest=False).values[-1:], flat.topk(count).values[-1:]
 
