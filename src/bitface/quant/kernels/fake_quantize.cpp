@@ -37,7 +37,9 @@ struct Backward {
     float operator()(float g, float x, float& by_scale, float& by_zero) const {
         const float v = x / grid.scale, q = grid.integer(v), clamped = std::min(std::max(q, grid.low), grid.high);
         const bool inside = q == clamped;
-        by_scale += g * (inside ? inner * (q - grid.zero - v) : clamped - grid.zero);
+        // Both named, as a choice between two expressions is a branch to gcc, and the loop no vector.
+        const float within = inner * (q - grid.zero - v), beyond = clamped - grid.zero;
+        by_scale += g * (inside ? within : beyond);
         by_zero += inside ? 0.0f : g;
         if (!soft) return inside ? g : 0.0f;
         const float t = tanh_of(sharpness * (v - std::floor(v) - 0.5f));

@@ -60,7 +60,7 @@ class _FakeQuantize(torch.autograd.Function):
         x = _dense(x, len(scale))
         y = torch.empty_like(x)
         limits = _floats(*grid.limits)
-        if _plain(x, scale, slope, cap):
+        if len(scale) > 1:
             native.weights_forward(pointer(x), pointer(y), *_rows(x, scale), pointer(scale), pointer(zero), *limits)
         else:
             slopes = _slopes(slope)
@@ -85,7 +85,7 @@ class _FakeQuantize(torch.autograd.Function):
         sums = torch.empty(2, len(scale), dtype=torch.float64)
         settings = _floats(*grid.limits, grid.inner, grid.sharpness)
         by_slope = None
-        if _plain(x, scale, slope, cap):
+        if len(scale) > 1:
             native.weights_backward(
                 pointer(g), pointer(x), pointer(gx), *_rows(x, scale), pointer(scale), pointer(zero), *settings,
                 pointer(sums[0]), pointer(sums[1]),
@@ -145,10 +145,6 @@ def _fits(x: Tensor, scale: Tensor) -> bool:
     """Whether a tensor is for the compiled kernels."""
     kinds = (torch.float32, torch.bfloat16) if len(scale) == 1 else (torch.float32,)
     return x.device.type == "cpu" and x.dtype in kinds and scale.dtype == torch.float32 and x.numel() > 0
-
-
-def _plain(x: Tensor, scale: Tensor, slope: Tensor | None, cap: float) -> bool:
-    return len(scale) > 1 or (slope is None and cap == float("inf") and x.dtype == torch.float32)
 
 
 def _dense(x: Tensor, scales: int) -> Tensor:
