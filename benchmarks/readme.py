@@ -84,12 +84,12 @@ def minutes(row: dict[str, Any]) -> str:
 
 def qat(content: dict[str, Any]) -> list[str]:
     """Our recipes as they come, on real faces."""
-    own = [row for row in content["rows"] if row["recipe"].startswith("best-") and not row["changes"] and real(row)]
+    own = [row for row in content["rows"] if ours(row) and not changed(row)]
     own.sort(key=lambda row: (row["network"], -int(row["bits"][1]), -int(row["bits"][3]), row["seed"]))
     return table(
         f"| network | recipe | seed | minutes | images/s | {_FIGURES} bytes |",
         [
-            f"| {row['network']} | {row['recipe']} | {row['seed']} | {minutes(row)} | {trained(row)} "
+            f"| {row['network']} | {named(row)} | {row['seed']} | {minutes(row)} | {trained(row)} "
             f"| {figures(row)} {row['bytes']:,} |"
             for row in own
         ],
@@ -101,7 +101,7 @@ def seeds(content: dict[str, Any]) -> list[str]:
     floats = {row["network"]: row for row in read("accuracy")["rows"] if row["bits"] == "float32"}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in content["rows"]:
-        if row["recipe"].startswith("best-") and not row["changes"] and real(row):
+        if ours(row) and not row["changes"]:
             groups.setdefault((row["network"], row["recipe"]), []).append(row)
     lines = []
     for (network, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], -int(item[0][1][-1]))):
@@ -122,28 +122,35 @@ def papers(content: dict[str, Any]) -> list[str]:
     """The papers' recipes, with the angular errors."""
     theirs = [row for row in content["rows"] if not row["recipe"].startswith("best-")]
     theirs.sort(key=lambda row: (row["recipe"], row["changes"]))
-    lines = []
-    for row in theirs:
-        name = ", ".join(part for part in (row["recipe"], row["changes"]) if part)
-        lines.append(f"| {name} | {minutes(row)} | {figures(row)} {errors(row)}")
+    lines = [f"| {named(row)} | {minutes(row)} | {figures(row)} {errors(row)}" for row in theirs]
     return table(f"| recipe | minutes | {_FIGURES} individual error: scalar, vector | class error |", lines)
 
 
 def ablation(content: dict[str, Any]) -> list[str]:
     """Our recipes with their parts and quantizers changed."""
-    changed = [row for row in content["rows"] if row["recipe"].startswith("best-") and row["changes"] and real(row)]
-    changed.sort(key=lambda row: (row["recipe"], row["network"], "activations" in row["changes"]), reverse=True)
+    rows = [row for row in content["rows"] if ours(row) and changed(row)]
+    rows.sort(key=lambda row: (row["recipe"], row["network"], "activations" in row["changes"]), reverse=True)
     return table(
         f"| network | recipe | change | minutes | {_FIGURES} individual error: scalar, vector | class error |",
         [
             f"| {row['network']} | {row['recipe']} | {row['changes']} | {minutes(row)} | {figures(row)} {errors(row)}"
-            for row in changed
+            for row in rows
         ],
     )
 
 
-def real(row: dict[str, Any]) -> bool:
-    return bool(row.get("faces", "real") == "real")
+def ours(row: dict[str, Any]) -> bool:
+    """A recipe of ours on real faces."""
+    return row["recipe"].startswith("best-") and row.get("faces", "real") == "real"
+
+
+def changed(row: dict[str, Any]) -> bool:
+    """Whether a recipe was changed to see what its parts are worth; on SFace it only has fewer epochs."""
+    return bool(row["changes"]) and row["network"] != "SFace"
+
+
+def named(row: dict[str, Any]) -> str:
+    return ", ".join(part for part in (row["recipe"], row["changes"]) if part)
 
 
 def training_speed(content: dict[str, Any]) -> list[str]:
