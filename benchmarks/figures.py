@@ -1,6 +1,6 @@
 """The drawings of `docs/analysis.md`, photographed from the pages that `bitface analyse` writes.
 
-    python benchmarks/figures.py [--out out/angles] [--trained out/qat]
+    python benchmarks/figures.py [--only TEXT] [--out out/angles] [--trained out/qat]
 
 Of each MobileFaceNet at 8, 6 and 4 bits, calibrated and trained: the distributions of RCM's figures 2 and 7, and at 4
 bits the t-SNE maps of QMobileFaceNet's figure 3. Pages that `angles.py` has left in `--out` aren't made again; it must
@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 FIGURES = HERE.parent / "docs" / "figures"
 # File name → network, and what it was trained by at 4 bits.
 SHOWN = {
-    "relu6": ("MobileFaceNet ReLU6", "best-w4a4-epochs-6-effort-max-0"),
+    "relu6": ("MobileFaceNet ReLU6", "best-w4a4-2"),
     "prelu": ("MobileFaceNet PReLU", "best-w4a4-epochs-3-0"),
 }
 _WIDTH, _CAPTION = 1100, 28
@@ -69,6 +69,7 @@ def stacked(parts: dict[str, Image.Image]) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="networks whose name holds this text")
     parser.add_argument("--out", type=Path, default=Path("out/angles"))
     parser.add_argument("--trained", type=Path, default=Path("out/qat"))
     options = parser.parse_args()
@@ -76,6 +77,8 @@ def main() -> None:
     FIGURES.mkdir(exist_ok=True)
     scratch = options.out / "figure.png"
     for name, (network, trained) in SHOWN.items():
+        if options.only not in network:
+            continue
         pages = {}
         for student, caption in students_of(trained).items():
             key = f"{network} {student}"

@@ -85,7 +85,7 @@ def minutes(row: dict[str, Any]) -> str:
 def qat(content: dict[str, Any]) -> list[str]:
     """Our recipes as they come, on real faces."""
     own = [row for row in content["rows"] if ours(row) and not changed(row)]
-    own.sort(key=lambda row: (row["network"], -int(row["bits"][1]), -int(row["bits"][3]), row["seed"]))
+    own.sort(key=lambda row: (row["network"], widest(row), row["seed"]))
     return table(
         f"| network | recipe | seed | minutes | images/s | {_FIGURES} bytes |",
         [
@@ -147,6 +147,11 @@ def ours(row: dict[str, Any]) -> bool:
 def changed(row: dict[str, Any]) -> bool:
     """Whether a recipe was changed to see what its parts are worth; on SFace it only has fewer epochs."""
     return bool(row["changes"]) and row["network"] != "SFace"
+
+
+def widest(row: dict[str, Any]) -> list[int]:
+    """Sorts the widest bits first."""
+    return [-int(bits) for bits in re.findall(r"\d", row["bits"])]
 
 
 def named(row: dict[str, Any]) -> str:
@@ -260,7 +265,8 @@ def galleries(content: dict[str, Any]) -> list[str]:
 def angles(content: dict[str, Any]) -> list[str]:
     """How far students turn faces and classes, and how wide classes lie."""
     lines = []
-    for row in sorted(content["rows"], key=lambda row: not row["unseen"]):
+    rows = sorted(content["rows"], key=lambda row: (not row["unseen"], row["network"], widest(row), row["method"]))
+    for row in rows:
         turned = row["turned back"]
         names = {"A-QE": "face", "class": "class", "individual": "individual", "individual vector": "individual vector"}
         cells = [f"{row[name]:.1f}, {turned[same]:.1f}" for name, same in names.items()]
