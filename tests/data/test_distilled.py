@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,6 +176,21 @@ def test_as_a_source() -> None:
     assert [path.stat().st_mtime_ns for path in sorted(folder.iterdir())] == made
     with pytest.raises(UsageError, match="name the network"):
         sources.cached(source)
+
+
+def test_two_processes_make_the_same_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path)
+    make, others = sources.make, []
+
+    def overtaken(source: sources.Source, *rest: Any, **options: Any) -> Any:
+        with monkeypatch.context() as alone:
+            alone.setattr(sources, "make", make)
+            others.append(sources.cached(source))
+        return make(source, *rest, **options)
+
+    monkeypatch.setattr(sources, "make", overtaken)
+    assert sources.cached(sources.Source.parse("synthetic:2")) == others[0]
+    assert len(list(others[0].glob("*.png"))) == 2
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,12 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
     folder = cache_folder() / "faces" / f"{name}-{source.count}-{seed}"
     if not (folder / MANIFEST).is_file():
         made = make(source, seed, network, progress=progress)
-        write_faces(folder, made.images, made.manifest)
+        try:
+            write_faces(folder, made.images, made.manifest)
+        except BitfaceError:
+            # Another process that made the same faces meanwhile was quicker.
+            if not (folder / MANIFEST).is_file():
+                raise
     return folder
 
 
