@@ -111,6 +111,8 @@ def main() -> None:
     path = HERE / "results" / "angles.json"
     rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     wanted = students(options.bits, options.only, options.trained)
+    if not wanted:
+        raise SystemExit(f"no student's name holds '{options.only}'")
     for unseen in (True, False):
         for student, (network, made) in wanted.items():
             key = f"{student} {'unseen' if unseen else 'all'}"

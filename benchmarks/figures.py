@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--trained", type=Path, default=Path("out/qat"))
     options = parser.parse_args()
     known = students("w8a8,w6a6,w4a4", "", options.trained)
+    if not any(options.only in network for network, _ in SHOWN.values()):
+        raise SystemExit(f"no network's name holds '{options.only}'")
     FIGURES.mkdir(exist_ok=True)
     scratch = options.out / "figure.png"
     for name, (network, trained) in SHOWN.items():

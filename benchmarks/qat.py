@@ -282,9 +282,11 @@ def main() -> None:
     command = "python benchmarks/qat.py" + f" --groups faceless --results {options.results}" * (
         options.results != "qat"
     )
-    for run in {run.key: run for name in options.groups.split(",") for run in GROUPS[name]()}.values():
-        known = {row["key"] for row in kept(options.results) if current(row)}
-        if options.only not in run.key or run.key in known:
+    runs = {run.key: run for name in options.groups.split(",") for run in GROUPS[name]() if options.only in run.key}
+    if not runs:
+        raise SystemExit(f"no run's name in {options.groups} holds '{options.only}'")
+    for run in runs.values():
+        if run.key in {row["key"] for row in kept(options.results) if current(row)}:
             continue
         row = measured.get(run.key) or measure(run, options.out)
         with alone(options.out / f"{options.results}.lock"):

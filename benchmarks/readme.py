@@ -3,418 +3,47 @@
 python benchmarks/readme.py
 """
 
-import json
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import tables
 
-from bitface.jobs import recipe
-
-HERE = Path(__file__).parent
-README = HERE.parent / "README.md"
-
-
-def accuracy(content: dict[str, Any]) -> list[str]:
-    lines = [
-        "| network | bits | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine: mean, min | bytes |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in content["rows"]:
-        cosine = f"{row['cosine mean']:.4f}, {row['cosine minimum']:.4f}" if "cosine mean" in row else ""
-        size = f"{row['bytes']:,}" if "bytes" in row else f"{row['float bytes']:,} (float32)"
-        lines.append(
-            f"| {row['network']} | {row['bits']} | {row['LFW %']} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} "
-            f"| {cosine} | {size} |"
-        )
-    return lines
-
-
-def speed(content: dict[str, Any]) -> list[str]:
-    lines = [
-        "| network | engine | precision | median ms | to the same engine's float32 |",
-        "|---|---|---|---|---|",
-    ]
-    for row in content["rows"]:
-        ratio = f"{row['ratio']:.2f}x" if row.get("ratio") else ""
-        interval = row.get("ratio_interval")
-        if ratio and interval and row["precision"] != "f32":
-            ratio += f" [{interval[0]:.2f}, {interval[1]:.2f}]"
-        note = row.get("note") or ""
-        text = "; ".join(part for part in (ratio, note) if part)
-        lines.append(f"| {row['network']} | {row['engine']} | {row['precision']} | {row['median_ms']:.2f} | {text} |")
-    return lines
-
-
-_FIGURES = "LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine |"
-
-
-def figures(row: dict[str, Any]) -> str:
-    return f"{lfw(row)} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine mean']:.4f} |"
-
-
-def lfw(row: dict[str, Any]) -> str:
-    """LFW, marked where the program has changed since."""
-    return str(row["LFW %"]) + "†" * ("before" in row)
-
-
-def errors(row: dict[str, Any]) -> str:
-    """The individual error in its two forms, and the class error, in degrees."""
-    return f"{row['individual error']:.1f}, {row['individual vector error']:.1f} | {row['class error']:.1f} |"
-
-
-def table(head: str, lines: list[str]) -> list[str]:
-    return [head, "|" + "---|" * (head.count("|") - 1), *lines]
-
-
-def trained(row: dict[str, Any]) -> str:
-    return f"{row['images/s']:.0f}" if row["images/s"] else ""
-
-
-def minutes(row: dict[str, Any]) -> str:
-    """Minutes, and on how many cores of which CPU where the row says it."""
-    words = [word for word in re.sub(r"\(\w+\)", "", row.get("cpu", "")).split() if word != "Processor"]
-    one = row.get("cores") == 1
-    where = " ".join(["one" if one else "two", *words[-1:], "core" + "s" * (not one)])
-    return f"{row['minutes']}" + f" ({where})" * (one or bool(words))
-
-
-def qat(content: dict[str, Any]) -> list[str]:
-    """Our recipes as they come, on real faces."""
-    own = [row for row in content["rows"] if ours(row) and not changed(row)]
-    own.sort(key=lambda row: (row["network"], widest(row), row["seed"]))
-    return table(
-        f"| network | recipe | seed | minutes | images/s | {_FIGURES} bytes |",
-        [
-            f"| {row['network']} | {named(row)} | {row['seed']} | {minutes(row)} | {trained(row)} "
-            f"| {figures(row)} {row['bytes']:,} |"
-            for row in own
-        ],
-    )
-
-
-def seeds(content: dict[str, Any]) -> list[str]:
-    """Our recipes that were measured with several seeds, in points from the float network."""
-    floats = {row["network"]: row for row in read("accuracy")["rows"] if row["bits"] == "float32"}
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in content["rows"]:
-        if ours(row) and not row["changes"]:
-            groups.setdefault((row["network"], row["recipe"]), []).append(row)
-    lines = []
-    for (network, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], -int(item[0][1][-1]))):
-        if len(rows) > 1:
-            plain = floats[network]
-            accuracies = [row["accuracy"] - plain["accuracy"] for row in rows]
-            tars = [[row["tar"][far] - plain["tar"][far] for row in rows] for far in ("0.0001", "1e-05")]
-            lines.append(f"| {network} | {name} | {' | '.join(map(spread, (accuracies, *tars)))} |")
-    return table("| network | recipe | LFW | TAR@FAR 1e-4 | TAR@FAR 1e-5 |", lines)
-
-
-def spread(differences: list[float]) -> str:
-    """The mean of differences in points, and each of them."""
-    return f"{100 * np.mean(differences):+.2f} ({', '.join(f'{100 * one:+.2f}' for one in differences)})"
-
-
-def papers(content: dict[str, Any]) -> list[str]:
-    """The papers' recipes, with the angular errors."""
-    theirs = [row for row in content["rows"] if not row["recipe"].startswith("best-")]
-    theirs.sort(key=lambda row: (row["recipe"], row["changes"]))
-    lines = [f"| {named(row)} | {minutes(row)} | {figures(row)} {errors(row)}" for row in theirs]
-    return table(f"| recipe | minutes | {_FIGURES} individual error: scalar, vector | class error |", lines)
-
-
-def ablation(content: dict[str, Any]) -> list[str]:
-    """Our recipes with their parts and quantizers changed."""
-    rows = [row for row in content["rows"] if ours(row) and changed(row)]
-    rows.sort(key=lambda row: (row["recipe"], row["network"], "activations" in row["changes"]), reverse=True)
-    return table(
-        f"| network | recipe | change | minutes | {_FIGURES} individual error: scalar, vector | class error |",
-        [
-            f"| {row['network']} | {row['recipe']} | {row['changes']} | {minutes(row)} | {figures(row)} {errors(row)}"
-            for row in rows
-        ],
-    )
-
-
-def ours(row: dict[str, Any]) -> bool:
-    """A recipe of ours on real faces."""
-    return row["recipe"].startswith("best-") and row.get("faces", "real") == "real"
-
-
-def changed(row: dict[str, Any]) -> bool:
-    """Whether a recipe was changed to see what its parts are worth; on SFace it only has fewer epochs."""
-    return bool(row["changes"]) and row["network"] != "SFace"
-
-
-def widest(row: dict[str, Any]) -> list[int]:
-    """Sorts the widest bits first."""
-    return [-int(bits) for bits in re.findall(r"\d", row["bits"])]
-
-
-def named(row: dict[str, Any]) -> str:
-    return ", ".join(part for part in (row["recipe"], row["changes"]) if part)
-
-
-def training_speed(content: dict[str, Any]) -> list[str]:
-    lines = []
-    for row in content["rows"]:
-        ratio = f"{row['ratio']:.2f}x" if row.get("ratio") else row.get("note") or ""
-        if row.get("ratio_interval"):
-            ratio += " [{:.2f}, {:.2f}]".format(*row["ratio_interval"])
-        lines.append(f"| {row['network']} | {row['training']} | {row['precision']} | {row['images/s']:.0f} | {ratio} |")
-    return table("| network | training | precision | images/s | to full precision in the same precision |", lines)
-
-
-def budget(row: dict[str, Any]) -> str:
-    """How long a row of `qat.py` was trained."""
-    if "post_training" in row["changes"]:
-        return "none"
-    if row["changes"]:
-        return f"{row['changes'].removeprefix('epochs=')} epochs"
-    made = recipe.read(row["recipe"])
-    assert isinstance(made, recipe.Recipe)
-    assert made.method is not None
-    return f"{made.method.training.epochs:g} epochs, at least {made.method.training.min_steps} steps"
-
-
-def collapsed(row: dict[str, Any]) -> str:
-    """A warning for rows whose embeddings all point one way."""
-    return "; **collapsed**" if row.get("degenerate") else ""
-
-
-def faceless(content: dict[str, Any]) -> list[str]:
-    kinds = ("real", "synthetic", "none", "random")
-    # The oldest rows don't name their faces: those were real.
-    named = [{"faces": "real", **row} for row in content["rows"]]
-    rows = sorted(named, key=lambda row: (row["network"], -int(row["bits"][1]), kinds.index(row["faces"].split()[0])))
-    return table(
-        "| network | bits | faces | training | minutes | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 "
-        "| angle to the teacher: on other faces of this kind, on the test faces |",
-        [
-            f"| {row['network']} | {row['bits']} | {row['faces']}{collapsed(row)} | {budget(row)} | {minutes(row)} "
-            f"| {lfw(row)} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} "
-            f"| {math.degrees(math.acos(row['cosine mean'])):.1f}°, {row['face error']:.1f}° |"
-            for row in rows
-        ],
-    )
-
-
-def making_faces(content: dict[str, Any]) -> list[str]:
-    return table(
-        "| source | network | images | seconds |",
-        [
-            f"| {row['source']} | {row['network']} | {row['images']:,} | {row['seconds']:.0f} |"
-            for row in content["rows"]
-        ],
-    )
-
-
-def share(figure: dict[str, Any]) -> str:
-    """A figure of a protocol in percent, with its interval."""
-    interval = figure["interval"]
-    return f"{100 * figure['value']:.2f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
-
-
-def thresholds(content: dict[str, Any]) -> list[str]:
-    """How often thresholds hold on other people, and what the float network's thresholds do."""
-    lines = []
-    for row in content["rows"]:
-        low, high = row["far on the other half, as a multiple"]
-        lines.append(
-            f"| {row['network']} {row['bits']} | {row['far']:g} | {row['held']} of {row['splits']} "
-            f"| {low:.2f} to {high:.2f} "
-            f"| {row['far at the float threshold']:.3g}, {1 - row['tar at the float threshold']:.2%} "
-            f"| {row['far']:.3g}, {1 - row['tar']:.2%} |"
-        )
-    return table(
-        "| artifact | FAR | held on the other half | FAR there / target, 95 % of splits "
-        "| float threshold reused: FAR, FRR | own threshold: FAR, FRR |",
-        lines,
-    )
-
-
-def mixed(content: dict[str, Any]) -> list[str]:
-    """Every combination of galleries and probes."""
-    wanted = ("TAR@FAR 1e-4", "TAR@FAR 1e-5", "rank-1")
-    lines = []
-    for row in content["rows"]:
-        for cell in row["cells"]:
-            found = {figure["name"]: figure for figure in cell["figures"]}
-            shown = " | ".join(share(found[name]) for name in wanted)
-            lines.append(f"| {row['network']} | {row['bits']} | {cell['gallery']} | {cell['probe']} | {shown} |")
-    return table(f"| network | bits | gallery | probes | {' | '.join(wanted)} |", lines)
-
-
-def galleries(content: dict[str, Any]) -> list[str]:
-    """What int8 embeddings save and cost."""
-    lines = []
-    for row in content["rows"]:
-        cost = row["int8 gallery"]
-        lines.append(
-            f"| {row['network']} | {row['bits']} | {cost['float32_bytes']:,} | {cost['int8_bytes']:,} "
-            f"| {cost['float32_rank1']:.2%} | {cost['int8_rank1']:.2%} | {cost['largest_difference']:.4f} |"
-        )
-    return table(
-        "| network | bits | bytes: float32 | int8 | rank-1: float32 | int8 | largest difference of a score |", lines
-    )
-
-
-def angles(content: dict[str, Any]) -> list[str]:
-    """How far students turn faces and classes, and how wide classes lie."""
-    lines = []
-    rows = sorted(content["rows"], key=lambda row: (not row["unseen"], row["network"], widest(row), row["method"]))
-    for row in rows:
-        turned = row["turned back"]
-        names = {"A-QE": "face", "class": "class", "individual": "individual", "individual vector": "individual vector"}
-        cells = [f"{row[name]:.1f}, {turned[same]:.1f}" for name, same in names.items()]
-        between, within = (
-            [f"{row[f'{kind} {side}']['mean']:.1f}" for side in ("teacher", "student")] for kind in ("inter", "within")
-        )
-        # A trained artifact is known by its folder, which spells out every setting.
-        student = row["key"].removesuffix(" unseen").removesuffix(" all").split("-loss-")[0] + "†" * ("before" in row)
-        lines.append(
-            f"| {student} | {row['faces']:,} | {' | '.join(cells)} | {' → '.join(between)} | {' → '.join(within)} "
-            f"| {row['neighbours kept']:.1%} |"
-        )
-    return table(
-        "| student | faces | A-QE | class | individual | individual vector | between classes | within classes "
-        "| neighbours kept |",
-        lines,
-    )
-
-
-def templates(content: dict[str, Any]) -> list[str]:
-    return table(
-        "| step | seconds | peak MB |",
-        [f"| {row['step']} | {row['seconds']:.0f} | {row['peak MB']:,.0f} |" for row in content["rows"]],
-    )
-
-
-def identification(content: dict[str, Any]) -> list[str]:
-    return table(
-        "| engine | distractors | seconds | peak MB |",
-        [
-            f"| {row['engine']}{', with TAR@FAR 1e-6' if 'TAR@FAR 1e-6' in row else ''} | {row['distractors']:,} "
-            f"| {row['seconds']:.1f} | {row['peak MB']:,} |"
-            for row in content["rows"]
-        ],
-    )
-
-
-def mixed_precision(content: dict[str, Any]) -> list[str]:
-    """Searched plans beside uniform ones."""
-    return table(
-        "| network | plan | made by | minutes | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine "
-        "| bytes of weights | of float32 |",
-        [
-            f"| {row['network']} | {row['plan']} | {row['how']} | {row['minutes']} | {row['LFW %']} "
-            f"| {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine']:.4f} | {row['weight bytes']:,} "
-            f"| {row['share of float32']:.1%} |"
-            for row in content["rows"]
-        ],
-    )
-
-
-def front(content: dict[str, Any]) -> list[str]:
-    """Agreement of searched plans and of uniform ones, by bytes."""
-    lines = []
-    for row in content["rows"]:
-        points = [("searched", point) for point in row["front"]] + [("uniform", point) for point in row["uniform"]]
-        for kind, point in sorted(points, key=lambda one: one[1]["weight_bytes"]):
-            lines.append(f"| {row['network']} | {kind} | {point['weight_bytes']:,} | {point['agreement']:.4f} |")
-    return table("| network | plan | bytes of weights | agreement (mean cosine) |", lines)
-
-
-def proxies(content: dict[str, Any]) -> list[str]:
-    """How well proxies rank: Spearman's correlation with the sweep."""
-    lines = []
-    for row in content["rows"]:
-        for name, parts in row["correlations"].items():
-            shown = " | ".join(f"{found['all']:.3f}" for found in parts.values())
-            lines.append(f"| {row['network']} | `{name}` | {shown} |")
-    return table("| network | proxy | weights | activations |", lines)
-
-
-def post_training(content: dict[str, Any]) -> list[str]:
-    """Our efforts without training, and the peers on the same faces."""
-    lines = []
-    order = [row["network"] for row in content["rows"]]
-    # Widest first: `w8a8` behind `w4a8` in the alphabet.
-    rows = sorted(content["rows"], key=lambda row: row["by"])
-    rows = sorted(rows, key=lambda row: row["bits"], reverse=True)
-    for row in sorted(rows, key=lambda row: order.index(row["network"])):
-        speed = f"{row['times as fast as it']:.2f}x" if row.get("times as fast as it") else ""
-        lines.append(
-            f"| {row['network']} | {row['bits']} | {row['by']} | {minutes(row)} | {row['LFW %']} "
-            f"| {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine']:.4f}, {row['cosine p01']:.4f} | {speed} |"
-        )
-    return table(
-        "| network | bits | by | minutes | LFW ± sd of folds | TAR@FAR 1e-4 | TAR@FAR 1e-5 "
-        "| cosine: mean, 1st percentile | ours is so many times as fast |",
-        lines,
-    )
-
-
-def smaller(content: dict[str, Any]) -> list[str]:
-    """Quantized, pruned and distilled: bytes, latency, accuracy."""
-    lines = []
-    for row in content["rows"]:
-        if "error" in row:
-            lines.append(f"| {row['network']} | {row['candidate']} | failed: {row['error']} | | | | | |")
-            continue
-        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}x"
-        lines.append(
-            f"| {row['network']} | {row['candidate']} | {row['bytes']:,} | {row['macs'] / 1e6:,.0f} M | {ratio} "
-            f"| {row['LFW %']} | {row['TAR@FAR 1e-4 %']} | {row['TAR@FAR 1e-5 %']} |"
-        )
-    return table(
-        "| network | candidate | bytes | multiply-adds | times as fast | LFW % ± sd of folds | TAR@FAR 1e-4 % "
-        "| TAR@FAR 1e-5 % |",
-        lines,
-    )
-
-
-ROOT = HERE.parent
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
 EVALUATION = ROOT / "docs" / "evaluation.md"
 ANALYSIS = ROOT / "docs" / "analysis.md"
 PLANS = ROOT / "docs" / "mixed-precision.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
-    "accuracy": (README, "accuracy", accuracy),
-    "qat": (README, "qat", qat),
-    "seeds": (README, "qat", seeds),
-    "speed": (README, "speed", speed),
-    "papers": (TRAINING, "qat", papers),
-    "ablation": (TRAINING, "qat", ablation),
-    "training_speed": (TRAINING, "training_speed", training_speed),
-    "faceless": (FACES, "faceless", faceless),
-    "making_faces": (FACES, "making_faces", making_faces),
-    "thresholds": (EVALUATION, "thresholds", thresholds),
-    "mixed": (EVALUATION, "mixed", mixed),
-    "templates": (EVALUATION, "templates", templates),
-    "identification": (EVALUATION, "identification", identification),
-    "angles": (ANALYSIS, "angles", angles),
-    "galleries": (EVALUATION, "mixed", galleries),
-    "post_training": (ROOT / "docs" / "quantization.md", "post_training", post_training),
-    "mixed_precision": (PLANS, "mixed_precision", mixed_precision),
-    "front": (PLANS, "sensitivity", front),
-    "proxies": (PLANS, "sensitivity", proxies),
-    "smaller": (ROOT / "docs" / "smaller.md", "smaller", smaller),
+    "accuracy": (README, "accuracy", tables.accuracy),
+    "qat": (README, "qat", tables.qat),
+    "seeds": (README, "qat", tables.seeds),
+    "speed": (README, "speed", tables.speed),
+    "papers": (TRAINING, "qat", tables.papers),
+    "ablation": (TRAINING, "qat", tables.ablation),
+    "training_speed": (TRAINING, "training_speed", tables.training_speed),
+    "faceless": (FACES, "faceless", tables.faceless),
+    "making_faces": (FACES, "making_faces", tables.making_faces),
+    "thresholds": (EVALUATION, "thresholds", tables.thresholds),
+    "mixed": (EVALUATION, "mixed", tables.mixed),
+    "templates": (EVALUATION, "templates", tables.templates),
+    "identification": (EVALUATION, "identification", tables.identification),
+    "angles": (ANALYSIS, "angles", tables.angles),
+    "galleries": (EVALUATION, "mixed", tables.galleries),
+    "post_training": (ROOT / "docs" / "quantization.md", "post_training", tables.post_training),
+    "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
+    "front": (PLANS, "sensitivity", tables.front),
+    "proxies": (PLANS, "sensitivity", tables.proxies),
+    "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
 }
-
-
-def read(script: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((HERE / "results" / f"{script}.json").read_text(encoding="utf-8"))
-    return content
 
 
 def main() -> None:
     for name, (file, script, made) in TABLES.items():
-        content = read(script)
+        content = tables.read(script)
         machine = content["machine"]
         cpus = " and ".join(sorted({row.get("cpu", machine["cpu"]) for row in content["rows"]}))
         source = (

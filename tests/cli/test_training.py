@@ -65,7 +65,10 @@ def test_a_teacher_from_scratch(crops, tmp_path, bitface) -> None:
     run = bitface("run", recipe, "--images", crops, "--out", out)
     assert run[0] == 0, run
     assert {path.name for path in out.iterdir()} == {"model.onnx", "model.safetensors", "result.json"}
-    assert json.loads((out / "result.json").read_text())["faces"]["identities"] == 12
+    result = json.loads((out / "result.json").read_text())
+    assert result["faces"]["identities"] == 12
+    assert [list(stage["settings"]["loss"]) for stage in result["stages"]] == [["softmax"], ["arcface"]]
+    assert all(stage["steps"] >= 1 and stage["precision"] in ("f32", "bf16") for stage in result["stages"])
     first, second = (
         library.load(out / name, preprocess=None if name.endswith("onnx") else "rgb-127.5-128").embed(
             [crops / "p0" / "0.png"]

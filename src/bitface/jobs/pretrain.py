@@ -17,6 +17,7 @@ from bitface.jobs import faces as job_faces
 from bitface.jobs.learning import write_network
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
+from bitface.jobs.training import account
 from bitface.losses import build_sum
 from bitface.preprocess import parse
 from bitface.runtime.machine import describe
@@ -96,7 +97,7 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
         }
         name = f"stage {number} of {len(request.stages)}: {', '.join(training.loss)}"
         history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps, name))
-        stages.append({"settings": vars(training), **vars(history), "images_per_second": history.per_second})
+        stages.append(account(training, history))
     clock.lap("training")
     result = {
         "bitface": bitface.__version__,

@@ -214,7 +214,7 @@ def _account(
             "manifest": details.data["manifest"],
         },
         "calibration": asdict(method.calibration if method else request.calibration),
-        "training": account(method.to_json(), method.training, history) if method and history else None,
+        "training": account(method.training, history, method.to_json()) if method and history else None,
     }
 
 

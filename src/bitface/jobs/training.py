@@ -45,10 +45,10 @@ def settings(base: Training, loss: str | None = None, epochs: float | None = Non
     return training
 
 
-def account(settings: dict[str, Any], training: Training, history: History) -> dict[str, Any]:
-    """What a training did, for `result.json`: the settings as they were asked for, and what became of them."""
+def account(training: Training, history: History, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What a training did, for `result.json`; `settings` as they were asked for: those of the training, or more."""
     return {
-        "settings": settings,
+        "settings": settings or vars(training),
         "precision": "bf16" if training.half else "f32",
         "steps": history.steps,
         "images": history.images,
