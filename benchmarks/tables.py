@@ -100,11 +100,11 @@ def seeds(content: dict[str, Any]) -> list[str]:
     """Our recipes that were measured with several seeds, in points from the float network."""
     floats = {row["network"]: row for row in read("accuracy")["rows"] if row["bits"] == "float32"}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in content["rows"]:
-        if ours(row) and not row["changes"]:
-            groups.setdefault((row["network"], row["recipe"]), []).append(row)
+    for row in sorted(content["rows"], key=lambda row: row["seed"]):
+        if ours(row) and not changed(row):
+            groups.setdefault((row["network"], named(row)), []).append(row)
     lines = []
-    for (network, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], -int(item[0][1][-1]))):
+    for (network, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], widest(item[1][0]))):
         if len(rows) > 1:
             plain = floats[network]
             accuracies = [row["accuracy"] - plain["accuracy"] for row in rows]
