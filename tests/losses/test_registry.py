@@ -50,6 +50,17 @@ def test_every_loss_continues_bit_by_bit(name, options):
     assert all(torch.equal(value, two.state_dict()[key]) for key, value in one.state_dict().items())
 
 
+@pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.needs_labels])
+def test_every_loss_of_classes_begins_with_the_teachers(name):
+    loss = build(name, 8, 6)
+    _, teacher, labels = batch(0)
+    loss.begin(teacher, labels)
+    means = torch.stack([torch.nn.functional.normalize(teacher[labels == one]).mean(0) for one in labels.unique()])
+    weight = loss.margin.weight if name == "rcm" else loss.weight
+    expected = torch.nn.functional.normalize(means)
+    torch.testing.assert_close(weight[labels.unique()].detach(), expected)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_labels(name):
     loss = LOSSES[name]

@@ -139,9 +139,10 @@ def test_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit(trainee(SHORT), SHORT, minutes=0.1).steps == 12
 
 
-def test_measuring_the_rate_changes_nothing() -> None:
-    training = replace(SHORT, loss={"ekd": {"memory": 64}}, per_identity=2)
-    one, other = trainee(training), trainee(training)
+@pytest.mark.parametrize("name", ["ekd", "rcm"])
+def test_measuring_the_rate_changes_nothing(name: str) -> None:
+    training = replace(SHORT, **SETTINGS[name])
+    one, other = (trainee(training, faces(24, people(training))) for _ in range(2))
     run = loop._Run(one, training, {}, None)
     assert run._seconds_per_step() > 0
     assert all(torch.equal(value, state(other)[key]) for key, value in state(one).items())

@@ -84,6 +84,9 @@ class RCM(Loss):
         self.momentum = number(self.name, "momentum", momentum, 0, 0.9999)
         self.centers = ClassCenters(embedding_size, classes)
 
+    def begin(self, teacher: Tensor, labels: Tensor) -> None:
+        self.margin.begin(teacher, labels)
+
     def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
         """Sets the centres to those of exactly these embeddings: `[N, D]`, `[N, D]`, int64 `[N]`; under both rules."""
         self.centers.set(student, teacher, labels)

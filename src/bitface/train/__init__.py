@@ -1,4 +1,4 @@
-"""Training on a CPU or whatever torch has: one loop for full precision and for quantized students.
+"""Training on a CPU: one loop for full precision and for quantized students.
 
 In come a model, faces (with or without identities), a loss and settings; out comes the trained model. `faces` says
 what a step learns from, `views` what the student sees of it, `teacher` what it should answer, `loop` does the rest and

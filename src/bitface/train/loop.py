@@ -285,6 +285,8 @@ class _Run:
     def _seconds_per_step(self) -> float:
         """Measured on steps whose gradients are thrown away."""
         kept = [(module, copied(module)) for module in (self.model, self.trainee.loss)]
+        if self.trainee.loss.wants_refresh:
+            self._refresh()
         times = []
         for number in range(_PROBED):
             began = time.perf_counter()

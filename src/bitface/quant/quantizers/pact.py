@@ -10,7 +10,7 @@ class PactQuantizer(Quantizer):
     """The ends of the range learn from what is clipped: the upper one's gradient is 1 above it, the lower one's 1
     below it, and nothing inside counts (equation 3 of the paper).
 
-    The paper's L2 term on the ends is the optimizer's weight decay. Departures: the lower end (0 in the paper) learns
+    Departures: there is no L2 term on the ends (ranges are never decayed); the lower end (0 in the paper) learns
     too where values are negative (symmetric ones have a single end, which the lower levels mirror); scale and zero
     point follow from the ends, the zero point rounded, so that zero stays a level. An end that crosses zero stops
     there, but keeps its gradient, so that it can return.
