@@ -273,8 +273,8 @@ def angles(content: dict[str, Any]) -> list[str]:
         between, within = (
             [f"{row[f'{kind} {side}']['mean']:.1f}" for side in ("teacher", "student")] for kind in ("inter", "within")
         )
-        # A trained artifact is known by its folder, which spells out every setting.
-        student = row["key"].removesuffix(" unseen").removesuffix(" all").split("-loss-")[0] + "†" * ("before" in row)
+        # A trained artifact is known by its folder.
+        student = row["key"].removesuffix(" unseen").removesuffix(" all") + "†" * ("before" in row)
         lines.append(
             f"| {student} | {row['faces']:,} | {' | '.join(cells)} | {' → '.join(between)} | {' → '.join(within)} "
             f"| {row['neighbours kept']:.1%} |"
