@@ -31,6 +31,7 @@ from bitface.data.faces import FaceFile
 from bitface.data.synthetic import write_faces
 from bitface.evaluation import read_pairs
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
+from bitface.jobs.learning import CHECKPOINT
 from bitface.quant.reconstruct import effort
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.machine import describe
@@ -211,7 +212,7 @@ def carry_out(run: Run, out: Path) -> dict[str, Any]:
         method=made.method,
         labels=made.labels,
         share=made.share,
-        resume=True,
+        resume=(folder / CHECKPOINT).is_file(),
     )
     with progress() as steps:
         return quantize_model(request, steps)

@@ -89,3 +89,16 @@ def quantized(net: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) 
     out = tmp_path_factory.mktemp("run") / "out"
     quantize_model(QuantizeRequest(net, [crops], out, max_images=30, preprocess="rgb-127.5-128"))
     return out
+
+
+def interrupt(step: int | str) -> str:
+    """A program that is the command line, and gets Ctrl-C after a step of a training."""
+    return (
+        "import os, signal; from bitface.train import loop; from bitface.cli import main\n"
+        "before = loop._Run.advance\n"
+        "def advance(self):\n"
+        "    before(self)\n"
+        f"    if self.step == {step}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "loop._Run.advance = advance\n"
+        "main()"
+    )

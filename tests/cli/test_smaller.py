@@ -9,6 +9,7 @@ import pytest
 
 import bitface as library
 
+from .conftest import interrupt
 from .test_bad_input import ends_in_one_line
 
 PREPROCESS = ("--preprocess", "rgb-127.5-128")
@@ -102,19 +103,6 @@ def test_without_the_library(net, crops, tmp_path, bitface, monkeypatch) -> None
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     outcome = bitface("prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, *QUICK, "--out", tmp_path / "out")
     ends_in_one_line(outcome, 1, "pip install bitface[prune]")
-
-
-def interrupt(step: int) -> str:
-    """A program that is the command line, and gets Ctrl-C after a step of a training."""
-    return (
-        "import os, signal; from bitface.train import loop; from bitface.cli import main\n"
-        "before = loop._Run.advance\n"
-        "def advance(self):\n"
-        "    before(self)\n"
-        f"    if self.step == {step}: os.kill(os.getpid(), signal.SIGINT)\n"
-        "loop._Run.advance = advance\n"
-        "main()"
-    )
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 import bitface as library
 from bitface.data.faces import find_images
 
-from .conftest import FILES
+from .conftest import FILES, interrupt
 from .test_bad_input import ends_in_one_line
 
 PREPROCESS = ("--preprocess", "rgb-127.5-128")
@@ -79,20 +79,31 @@ def test_a_teacher_from_scratch(crops, tmp_path, bitface) -> None:
     ends_in_one_line(bitface("run", recipe, "--images", crops, "--out", out, "--epochs", 2), 2, "--epochs")
 
 
+def test_a_teacher_goes_on_between_its_stages(crops, tmp_path, bitface) -> None:
+    """The first stage is done, the second has begun nothing: what it draws must not depend on the first one's draws."""
+    recipe = tmp_path / "scratch.yaml"
+    stage = "epochs: 0.5, batch: 16, optimizer: sgd, rate: 0.01, precision: f32"
+    recipe.write_text(
+        "backbone: mobilefacenet:0.25\nembedding_size: 32\n"
+        f"stages: [{{loss: {{softmax: 1}}, {stage}}}, {{loss: {{arcface: 1}}, {stage}}}]\n"
+    )
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert bitface("run", recipe, "--images", crops, "--out", whole)[0] == 0
+    arguments = ["run", str(recipe), "--images", str(crops), "--out", str(parts)]
+    stopped = subprocess.run(
+        [sys.executable, "-c", interrupt("self.steps"), *arguments], capture_output=True, text=True, check=False
+    )
+    assert stopped.returncode == 1, stopped.stderr
+    assert {path.name for path in parts.iterdir()} == {"checkpoint-1.safetensors"}
+    assert bitface(*arguments, "--resume")[0] == 0
+    assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
 def test_interrupted_and_resumed(net, crops, tmp_path, bitface, tiny) -> None:
     out, long = tmp_path / "out", tmp_path / "long.yaml"
     long.write_text(TINY.replace("epochs: 1,", "epochs: 3,"))
     arguments = ["quantize", net, "--images", crops, *PREPROCESS, "--bits", "w6a6", "--method", "qat", "--out", out]
-    code = (
-        "import os, signal; from bitface.train import loop; from bitface.cli import main\n"
-        "before = loop._Run.advance\n"
-        "def advance(self):\n"
-        "    before(self)\n"
-        "    if self.step == 3: os.kill(os.getpid(), signal.SIGINT)\n"
-        "loop._Run.advance = advance\n"
-        "main()"
-    )
-    command = [sys.executable, "-c", code, *map(str, arguments), "--recipe", str(long)]
+    command = [sys.executable, "-c", interrupt(3), *map(str, arguments), "--recipe", str(long)]
     stopped = subprocess.run(command, capture_output=True, text=True, check=False)
     assert stopped.returncode == 1, stopped.stderr
     assert "stopped after step 3" in stopped.stderr
@@ -134,6 +145,43 @@ def test_training_options_without_training(net, crops, tmp_path, bitface, option
     value = "best-w4a4" if option == "--recipe" else "folder" if option == "--labels" else "1"
     outcome = bitface("quantize", net, "--images", crops, option, value, "--out", tmp_path / "out")
     ends_in_one_line(outcome, 2, option, "qat")
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        (["--observer", "minmax"], "--observer"),
+        (["--no-equalization"], "--equalization"),
+        (["--no-bias-correction"], "--bias-correction"),
+    ],
+)
+def test_options_of_calibration_with_training(net, crops, tmp_path, bitface, option, name) -> None:
+    outcome = bitface("quantize", net, "--images", crops, "--method", "qat", *option, "--out", tmp_path / "out")
+    ends_in_one_line(outcome, 2, name, "ptq")
+
+
+def test_a_recipe_of_post_training_is_no_training(net, crops, tmp_path, bitface) -> None:
+    recipe = tmp_path / "plain.yaml"
+    recipe.write_text("{bits: w4a8, post_training: true, calibration: {observer: minmax}}")
+    outcome = bitface(
+        "quantize", net, "--images", crops, "--method", "qat", "--recipe", recipe, "--out", tmp_path / "out"
+    )
+    ends_in_one_line(outcome, 2, "post-training", "bitface run")
+
+
+def test_what_a_recipe_says_and_the_command_does_not(net, crops, tmp_path, bitface) -> None:
+    recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
+    recipe.write_text("{bits: w4a8, max_images: 24, training: {epochs: 1, batch: 8, seed: 7, teacher: live}}")
+    command = ["quantize", net, "--images", crops, *PREPROCESS, "--method", "qat", "--recipe", recipe]
+    assert bitface(*command, "--out", out)[0] == 0
+    result = json.loads((out / "result.json").read_text())
+    assert (result["bits"], result["seed"], result["training"]["settings"]["training"]["seed"]) == ("w4a8", 7, 7)
+    assert result["faces"]["calibration"] == 24
+    # It is done: what would "going on" mean?
+    ends_in_one_line(bitface(*command, "--resume", "--out", out), 1, "done", "--resume")
+    assert bitface(*command, "--bits", "w8a8", "--seed", "3", "--out", tmp_path / "other")[0] == 0
+    result = json.loads((tmp_path / "other" / "result.json").read_text())
+    assert (result["bits"], result["seed"]) == ("w8a8", 3)
 
 
 def test_images_of_one_person_each(net, crops, tmp_path, bitface) -> None:

@@ -1,10 +1,12 @@
 """Quantization-aware training as a whole, and after `kill -9`."""
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration
@@ -53,6 +55,30 @@ def trained(
 
 def best(history: History) -> float:
     return max(row["agreement"] for row in history.rows)
+
+
+def test_what_cannot_be_trained_is_said_before_the_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qat, "calibrated", lambda *args: pytest.fail("calibrated first"))
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"batch": 4096}, "'batch' is 4096"),
+        ({"loss": {"ekd": 1.0}}, "'per_identity'"),
+    )
+    for changes, message in wrong:
+        with pytest.raises(UsageError, match=message):
+            trained(method=Method(replace(TRAINING, **changes)))
+
+
+def test_the_teacher_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("bitface.train.distil")  # the package has a function of that name
+    embed = module.cached_targets
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.4)
+        return embed(*args)
+
+    monkeypatch.setattr(module, "cached_targets", slow)
+    with pytest.raises(BitfaceError, match=r"the teacher's embeddings took .* left nothing of .*; give more"):
+        trained(minutes=0.3 / 60)
 
 
 def test_the_calibration_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,10 @@ def quantize(
     model: ModelArgument,
     images: ImagesOption,
     out: OutOption,
-    bits: Annotated[str, typer.Option(help="w8a8, w6a6, w4a8, w4a4, w8a32, … or a plan file (.yaml).")] = "w8a8",
+    bits: Annotated[
+        str | None,
+        typer.Option(help="w8a8, w6a6, w4a4, w8a32, … or a plan file (.yaml); default: w8a8, or the --recipe's."),
+    ] = None,
     first: Annotated[
         str | None, typer.Option(help="Bits of the first layer (default 8; 'plan': like the rest).")
     ] = None,
@@ -48,10 +51,15 @@ def quantize(
     preprocess: PreprocessOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of a training.")] = 0,
     observer: Annotated[
-        str, typer.Option(help="How ranges are found: mse, minmax, moving-average, percentile.")
-    ] = "mse",
-    bias_correction: Annotated[bool, typer.Option(help="Take the mean error out of the biases.")] = True,
-    equalization: Annotated[bool, typer.Option(help="Equalize channels before depthwise convolutions.")] = True,
+        str | None,
+        typer.Option(help="ptq: how ranges are found: mse (the default), minmax, moving-average, percentile."),
+    ] = None,
+    bias_correction: Annotated[
+        bool | None, typer.Option(help="ptq: take the mean error out of the biases (default: yes).")
+    ] = None,
+    equalization: Annotated[
+        bool | None, typer.Option(help="ptq: equalize channels before depthwise convolutions (default: yes).")
+    ] = None,
     recipe_: Annotated[
         str | None, typer.Option("--recipe", help="qat: a recipe's name or file (default: our best for the bits).")
     ] = None,
@@ -73,23 +81,26 @@ def quantize(
         raise UsageError(f"unknown method '{method}': use ptq or qat")
     if effort and method == "qat":
         raise UsageError("--effort is for --method ptq; a training takes --epochs or --minutes")
-    if observer not in OBSERVERS:
+    chosen = {"observer": observer, "equalization": equalization, "bias_correction": bias_correction}
+    kept: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
+    if kept and method == "qat":
+        raise UsageError(f"--{next(iter(kept)).replace('_', '-')} is for --method ptq; a recipe has a 'calibration'")
+    if kept.get("observer", "mse") not in OBSERVERS:
         raise UsageError(f"unknown observer '{observer}': use one of {', '.join(OBSERVERS)}")
-    plan = BitPlan.parse(bits).with_edges(first, last)
     reconstruction = reconstruct.effort(effort or "fast", seed)
     request = QuantizeRequest(
-        model, images, out, plan, image_list, max_images, preprocess, seed, allow_skipped,
-        calibration=Calibration(observer, equalization, bias_correction, reconstruction=reconstruction),
+        model, images, out, BitPlan.parse(bits or "w8a8"), image_list, max_images, preprocess, seed, allow_skipped,
+        calibration=Calibration(**kept, reconstruction=reconstruction),
         labels=labels, minutes=minutes, resume=resume,
     )  # fmt: skip
     if method == "qat":
-        request = by_recipe(request, recipe_, epochs)
+        request = by_recipe(request, recipe_, epochs, own_bits=bits is None and recipe_ is not None)
     else:
         training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--labels": labels}
         for option, value in {**training_only, "--resume": resume}.items():
             if value:
                 raise UsageError(f"{option} is for --method qat")
-    _carry_out(request)
+    _carry_out(replace(request, plan=request.plan.with_edges(first, last)))
 
 
 def run(

@@ -55,7 +55,6 @@ def _quantize(options: dict[str, Any], common: dict[str, Any], base: Path) -> Re
     if isinstance(bits, str) and bits.lower().endswith((".yaml", ".yml")):
         bits = str(base / bits)
     plan = BitPlan.from_json(bits) if isinstance(bits, Mapping) else BitPlan.parse(bits)
-    plan = plan.with_edges(options.get("first"), options.get("last"))
     kept = {key: options[key] for key in ("observer", "equalization", "bias_correction") if key in options}
     if kept.get("observer", "mse") not in OBSERVERS:
         raise UsageError(f"unknown observer '{kept['observer']}': use one of {', '.join(OBSERVERS)}")
@@ -64,12 +63,17 @@ def _quantize(options: dict[str, Any], common: dict[str, Any], base: Path) -> Re
     if method == "qat":
         if rebuilt:
             raise UsageError("'effort' of 'quantize' is for 'method: ptq'")
-        return by_recipe(request, _recipe(options.get("recipe"), base), options.get("epochs"))
+        if kept:
+            raise UsageError(f"'{next(iter(kept))}' of 'quantize' is for 'method: ptq'; a recipe has a 'calibration'")
+        own_bits = "recipe" in options and "bits" not in options
+        request = by_recipe(request, _recipe(options.get("recipe"), base), options.get("epochs"), own_bits)
+        return replace(request, plan=request.plan.with_edges(options.get("first"), options.get("last")))
     for key in ("recipe", "epochs", "minutes"):
         if key in options:
             raise UsageError(f"'{key}' of 'quantize' is for 'method: qat'")
     # All faces are for trainings; ranges need few.
-    return replace(request, labels=None, resume=False, max_images=options.get("max_images"))
+    plan = plan.with_edges(options.get("first"), options.get("last"))
+    return replace(request, plan=plan, labels=None, resume=False, max_images=options.get("max_images"))
 
 
 def _recipe(name: str | None, base: Path) -> str | None:

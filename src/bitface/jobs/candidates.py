@@ -1,12 +1,13 @@
 """The file of `bitface compare`: what is compared on what, and candidates as lists of steps."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import bitface
+from bitface.data.faces import find_images
 from bitface.errors import UsageError, nearest
 from bitface.evaluation.operating import check_fars
 from bitface.files import read_yaml, sha256_of
@@ -87,8 +88,17 @@ class Comparison:
             before: names the model it begins with.
         """
         plain = replace(request, model=Path(before), out=Path(), resume=False)
-        listed = sha256_of(self.image_list) if self.image_list else None
-        return hashlib.sha256(repr((bitface.__version__, plain, listed)).encode()).hexdigest()[:16]
+        named = [Path(path) for path in (request.image_list, request.labels) if path]
+        lists = [sha256_of(path) for path in named if path.is_file()]
+        facts = (bitface.__version__, plain, lists, _facts_of(request.images))
+        return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _facts_of(images: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Path, size and time of every image in the folders: from other images comes another student."""
+    found = find_images([folder for folder in images if folder.is_dir()])
+    stats = ((str(file.path.resolve()), file.path.stat()) for file in found)
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in stats]
 
 
 def read_comparison(path: Path) -> Comparison:

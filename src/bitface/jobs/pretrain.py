@@ -87,7 +87,9 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
         size = model.eval()(torch.zeros(1, 3, *preprocess.size)).shape[1]
     stages = []
     for number, (training, checkpoint) in enumerate(zip(request.stages, checkpoints, strict=True), 1):
-        loss = build_sum(training.loss, size, faces.classes)
+        # Its own draw: a resumed stage must not depend on what the stages before it drew.
+        drawn = torch.Generator().manual_seed(request.seed * 1000 + number)
+        loss = build_sum(training.loss, size, faces.classes, generator=drawn)
         trainee = Trainee(model, loss, faces, preprocess, train_statistics=True)
         identity = {
             "network": f"{request.backbone} {size}",

@@ -65,23 +65,33 @@ class QuantizeRequest:
     resume: bool = False
 
 
-def by_recipe(request: QuantizeRequest, name: str | None = None, epochs: float | None = None) -> QuantizeRequest:
+def by_recipe(
+    request: QuantizeRequest, name: str | None = None, epochs: float | None = None, own_bits: bool = False
+) -> QuantizeRequest:
     """The same request as a training, with what a recipe says and the request doesn't.
 
     Args:
         name: of a recipe, or its file; None: our best for the bits.
         epochs: exactly so many, whatever the recipe says.
+        own_bits: the bits are those of the recipe `name`, not the request's.
 
     Raises:
-        UsageError: see `recipe.read`; or the recipe trains a teacher.
+        UsageError: see `recipe.read`; or the recipe trains a teacher, or nothing.
     """
     chosen = recipe.read(name or recipe.best_for(request.plan))
     if isinstance(chosen, recipe.Pretraining):
         raise UsageError(f"{chosen.name} trains a teacher from scratch; it is for `bitface run`")
-    chosen = chosen.seeded(request.seed)
+    if chosen.method is None:
+        raise UsageError(f"{chosen.name} is a post-training quantization; it is for `bitface run`")
+    chosen = chosen.seeded(request.seed or chosen.method.training.seed)
     chosen = chosen.for_epochs(epochs) if epochs else chosen
     return replace(
         request,
+        plan=chosen.bits if own_bits else request.plan,
+        image_list=request.image_list or chosen.image_list,
+        max_images=request.max_images or chosen.max_images,
+        preprocess=request.preprocess or chosen.preprocess,
+        seed=chosen.method.training.seed if chosen.method else request.seed,
         method=chosen.method,
         share=chosen.share,
         labels=request.labels or chosen.labels,
@@ -228,7 +238,12 @@ def _enough(request: QuantizeRequest) -> int | None:
 def _check_out(request: QuantizeRequest) -> None:
     if request.out.exists() and not request.out.is_dir():
         raise BitfaceError(f"{request.out}: is a file; --out names a folder")
-    if request.method and (request.out / CHECKPOINT).exists() and not request.resume:
+    if not request.method:
+        return
+    begun, done = ((request.out / name).exists() for name in (CHECKPOINT, FINISHED))
+    if request.resume and done and not begun:
+        raise BitfaceError(f"{request.out}: holds a training that is done; to train anew, leave out --resume")
+    if begun and not request.resume:
         raise BitfaceError(
             f"{request.out}: holds an unfinished training; go on with --resume, or remove {CHECKPOINT} to begin anew"
         )

@@ -11,7 +11,8 @@ import bitface
 from bitface import backbones
 from bitface.errors import UsageError, nearest
 from bitface.files import read_yaml
-from bitface.losses import build_sum
+from bitface.losses import LOSSES, build_sum
+from bitface.losses.softmax import Softmax
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.learn import check_method
 from bitface.quant.observers import OBSERVERS
@@ -133,9 +134,14 @@ def _recipe(name: str, content: Any) -> Recipe:
     training = Training.from_json(_mapping(values.get("training") or {}, "'training'", None))
     # Unknown losses and options show here, not after the faces have been read.
     build_sum(training.loss, 8, 2)
+    for key in ("weights", "activations"):
+        if not isinstance(values.get(key, ""), str):
+            raise UsageError(f"'{key}' of the recipe can't be {values[key]!r}: use the name of a quantizer")
     method = Method(training, values.get("weights", "lsq"), values.get("activations", "lsq"), made["calibration"])
     check_method(method.weights, method.activations)
-    made["method"] = None if values.get("post_training") is True else method
+    if not isinstance(values.get("post_training", False), bool):
+        raise UsageError(f"'post_training' of the recipe can't be {values['post_training']!r}: use true or false")
+    made["method"] = None if values.get("post_training") else method
     return Recipe(name, **made, **_simple(values))
 
 
@@ -147,7 +153,13 @@ def _pretraining(name: str, content: Mapping[str, Any]) -> Pretraining:
     trainings = tuple(Training.from_json(_mapping(stage, "a stage", None)) for stage in stages)
     for training in trainings:
         build_sum(training.loss, 8, 2)
+        for loss in training.loss:
+            if not issubclass(LOSSES[loss], Softmax):
+                apt = ", ".join(name for name, one in LOSSES.items() if issubclass(one, Softmax))
+                raise UsageError(f"a stage can't learn from '{loss}', which needs a teacher: use one of {apt}")
     made = _simple(values)
+    if "backbone" not in made:
+        raise UsageError("'backbone' of the recipe names no network")
     with torch.device("meta"):  # an unknown backbone shows here
         backbones.create(made["backbone"], made.get("embedding_size"))
     return Pretraining(name, stages=trainings, **made)
@@ -166,8 +178,10 @@ def _simple(values: Mapping[str, Any]) -> dict[str, Any]:
         if key in made:
             made[key] = Path(made[key])
     if "images" in made:
-        images = made["images"]
-        made["images"] = tuple(Path(one) for one in ([images] if isinstance(images, str) else images))
+        listed = [made["images"]] if isinstance(made["images"], str) else made["images"]
+        if not all(isinstance(one, str) for one in listed):
+            raise UsageError(f"'images' of the recipe can't be {listed!r}: use folders or sources")
+        made["images"] = tuple(map(Path, listed))
     for key, low, high in _RANGES:
         if key in made and not low <= made[key] <= high:
             raise UsageError(f"'{key}' of the recipe is {made[key]}: use {low:g} to {high:g}")
@@ -194,7 +208,7 @@ _RANGES = (("share", 1e-6, 1), ("minutes", 1e-3, 1e6), ("max_images", 1, 10**9),
 def _calibration(value: Any) -> Calibration:
     known = [item.name for item in fields(Calibration) if item.name != "reconstruction"]
     values = _mapping(value or {}, "'calibration'", [*known, "effort"])
-    if values.get("observer", "mse") not in OBSERVERS:
+    if values.get("observer", "mse") not in tuple(OBSERVERS):  # whatever it is: a list has no hash
         raise UsageError(f"unknown observer '{values['observer']}': use one of {', '.join(OBSERVERS)}")
     for key, kind in (("equalization", bool), ("bias_correction", bool), ("bias_images", int), ("batch", int)):
         if key in values and (type(values[key]) is not kind or (kind is int and values[key] < 1)):

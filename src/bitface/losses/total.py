@@ -16,9 +16,6 @@ class Sum(Loss):
         losses: by name.
         weights: of each of them, above 0.
 
-    Attributes:
-        parts: what each loss added to the last value, its weight included; empty before the first.
-
     Raises:
         UsageError: there is no loss; a weight is missing or out of range.
     """
@@ -35,12 +32,10 @@ class Sum(Loss):
         self.uses_pairs = any(loss.uses_pairs for loss in losses.values())
         self.keeps_direction = any(loss.keeps_direction for loss in losses.values())
         self.wants_refresh = any(loss.wants_refresh for loss in losses.values())
-        self.parts: dict[str, float] = {}
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
-        values = {name: self.weights[name] * loss(student, teacher, labels) for name, loss in self.losses.items()}
-        self.parts = {name: float(value.detach()) for name, value in values.items()}
-        return torch.stack(list(values.values())).sum()
+        values = [self.weights[name] * loss(student, teacher, labels) for name, loss in self.losses.items()]
+        return torch.stack(values).sum()
 
     def begin(self, teacher: Tensor, labels: Tensor) -> None:
         for loss in self.losses.values():

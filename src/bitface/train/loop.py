@@ -117,6 +117,7 @@ def fit(
         run.restore(Checkpoint.read(checkpoint, run.identity))
     else:
         run.begin(minutes)
+        run.write()  # a calibration, or rebuilt blocks, may have taken longer than what follows
     with _interruptible() as stopped:
         while run.step < run.steps:
             run.advance()
@@ -133,7 +134,7 @@ class _Run:
     """The state of one training."""
 
     def __init__(self, trainee: Trainee, training: Training, identity: dict[str, str], path: Path | None) -> None:
-        _check(trainee, training)
+        check(trainee.loss, trainee.faces, training)
         self.trainee, self.training, self.identity, self.path = trainee, training, identity, path
         self.sampler = Sampler(trainee.faces, training)
         self.model = trainee.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -298,9 +299,13 @@ class _Run:
         return float(np.median(times[1:]))
 
 
-def _check(trainee: Trainee, training: Training) -> None:
-    """Refuses faces, loss and settings that don't go together."""
-    loss, labels = trainee.loss, trainee.faces.labels
+def check(loss: Loss, faces: TrainingFaces, training: Training) -> None:
+    """Refuses faces, loss and settings that don't go together: before a calibration, or a teacher, takes minutes.
+
+    Raises:
+        UsageError: labels or pairs of a person are missing, faces are too few for a batch, or `mix` has labels.
+    """
+    labels = faces.labels
     if loss.needs_labels and labels is None:
         raise UsageError("the loss needs to know who is on each image; say it with --labels")
     if loss.uses_pairs and training.per_identity < 2:
@@ -309,6 +314,7 @@ def _check(trainee: Trainee, training: Training) -> None:
         raise UsageError("the loss learns from several images of a person, and every person has one image only")
     if loss.needs_labels and training.mix:
         raise UsageError("'mix' blends people, and the loss needs to know who is on each image; set 'mix' to 0")
+    Sampler(faces, training)
 
 
 def _optimizer(model: nn.Module, loss: Loss, training: Training) -> torch.optim.Optimizer:

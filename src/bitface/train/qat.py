@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitface.errors import BitfaceError
 from bitface.graph import Network, passes
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration, learn
 from bitface.quant.fused import fused
 from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
-from bitface.train.distil import Teacher, Watch, distil
+from bitface.train.distil import Teacher, Watch, distil, left
 from bitface.train.faces import TrainingFaces, digest
-from bitface.train.loop import History
+from bitface.train.loop import History, check
 from bitface.train.settings import Training
 
 # Faces that find the ranges before the first step.
@@ -71,6 +70,7 @@ def train(
     training, calibrating = method.training, faces.images[:_CALIBRATING]
     learn.check_plan(plan, method.weights)
     loss = build_sum(training.loss, network.embedding_size, faces.classes)
+    check(loss, faces, training)
     if resume and checkpoint and checkpoint.exists():
         # Its numbers come from the checkpoint, those of biases that only correction brought among them.
         student = placed(network, passes.fold(network.graph), plan)
@@ -78,8 +78,7 @@ def train(
             layer.add_to_bias(torch.zeros(len(layer.weight)))
     else:
         student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating, watch.rebuilding)
-    if minutes is not None:
-        minutes = _left(minutes, (time.monotonic() - began) / 60)
+    minutes = left(minutes, began, "the calibration")
     learn.make_learnable(student, method.weights, method.activations)
     identity = {
         "network": network.fingerprint(),
@@ -94,12 +93,3 @@ def train(
     )  # fmt: skip
     learn.settle(student)
     return finished(network, student, calibrating, method.calibration), student.layers, history
-
-
-def _left(minutes: float, taken: float) -> float:
-    """What a calibration leaves of the minutes: an untrained student must not pass for a trained one."""
-    if taken >= minutes:
-        raise BitfaceError(
-            f"the calibration took {taken:.2g} minutes and left nothing of {minutes:g} to train in; give more"
-        )
-    return minutes - taken
