@@ -107,7 +107,10 @@ def quantizers() -> list[Run]:
 
 
 def ablation() -> list[Run]:
-    """What each part of our recipe at 4 bits is worth, in three epochs unless the part says otherwise."""
+    """What each part of our recipe at 4 bits is worth, in three epochs unless the part says otherwise.
+
+    More distinct faces are tried over the recipe's whole length as well: three epochs are too few to need them.
+    """
     flip = (("views", "flip"), ("teacher", "cached"))
     parts: list[tuple[tuple[str, Any], ...]] = [
         (),
@@ -126,6 +129,8 @@ def ablation() -> list[Run]:
     at_4_bits = [tuple({"epochs": 3, **dict(part)}.items()) for part in parts]
     return [
         *(Run(RELU6, "best-w4a4", changes=changes) for changes in at_4_bits),
+        Run(RELU6, "best-w4a4", changes=(("mix", 0.5),)),
+        Run(RELU6, "best-w4a4", changes=(("synthetic", 5000), ("epochs", 12.6))),  # as many steps
         Run(PRELU, "best-w4a4", changes=at_4_bits[-2]),
         Run(RELU6, "best-w3a3", changes=(("epochs", 6), ("effort", "balanced"))),
     ]

@@ -89,7 +89,7 @@ def quantize(
         raise UsageError(f"unknown observer '{observer}': use one of {', '.join(OBSERVERS)}")
     reconstruction = reconstruct.effort(effort or "fast", seed)
     request = QuantizeRequest(
-        model, images, out, BitPlan.parse(bits or "w8a8"), image_list, max_images, preprocess, seed, allow_skipped,
+        model, images, out, BitPlan.parse("w8a8" if bits is None else bits), image_list, max_images, preprocess, seed, allow_skipped,
         calibration=Calibration(**kept, reconstruction=reconstruction),
         labels=labels, minutes=minutes, resume=resume,
     )  # fmt: skip
