@@ -179,9 +179,9 @@ def test_what_a_recipe_says_and_the_command_does_not(net, crops, tmp_path, bitfa
     assert result["faces"]["calibration"] == 24
     # It is done: what would "going on" mean?
     ends_in_one_line(bitface(*command, "--resume", "--out", out), 1, "done", "--resume")
-    assert bitface(*command, "--bits", "w8a8", "--seed", "3", "--out", tmp_path / "other")[0] == 0
+    assert bitface(*command, "--bits", "w8a8", "--seed", "0", "--out", tmp_path / "other")[0] == 0
     result = json.loads((tmp_path / "other" / "result.json").read_text())
-    assert (result["bits"], result["seed"]) == ("w8a8", 3)
+    assert (result["bits"], result["seed"]) == ("w8a8", 0)
 
 
 def test_images_of_one_person_each(net, crops, tmp_path, bitface) -> None:

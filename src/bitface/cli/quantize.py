@@ -49,7 +49,10 @@ def quantize(
         int | None, typer.Option(min=1, help="Faces to learn from (default 512, 1024 with effort, all for qat).")
     ] = None,
     preprocess: PreprocessOption = None,
-    seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of a training.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Which faces are chosen, and every draw of a training (default 0, or the --recipe's)."),
+    ] = None,
     observer: Annotated[
         str | None,
         typer.Option(help="ptq: how ranges are found: mse (the default), minmax, moving-average, percentile."),
@@ -87,14 +90,15 @@ def quantize(
         raise UsageError(f"--{next(iter(kept)).replace('_', '-')} is for --method ptq; a recipe has a 'calibration'")
     if kept.get("observer", "mse") not in OBSERVERS:
         raise UsageError(f"unknown observer '{observer}': use one of {', '.join(OBSERVERS)}")
-    reconstruction = reconstruct.effort(effort or "fast", seed)
+    reconstruction = reconstruct.effort(effort or "fast", seed or 0)
     request = QuantizeRequest(
-        model, images, out, BitPlan.parse("w8a8" if bits is None else bits), image_list, max_images, preprocess, seed, allow_skipped,
-        calibration=Calibration(**kept, reconstruction=reconstruction),
+        model, images, out, BitPlan.parse("w8a8" if bits is None else bits), image_list, max_images, preprocess,
+        seed or 0, allow_skipped, calibration=Calibration(**kept, reconstruction=reconstruction),
         labels=labels, minutes=minutes, resume=resume,
     )  # fmt: skip
     if method == "qat":
-        request = by_recipe(request, recipe_, epochs, own_bits=bits is None and recipe_ is not None)
+        unsaid = [key for key, value in (("bits", bits), ("seed", seed)) if value is None]
+        request = by_recipe(request, recipe_, epochs, unsaid)
     else:
         training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--labels": labels}
         for option, value in {**training_only, "--resume": resume}.items():

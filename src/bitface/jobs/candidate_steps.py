@@ -65,8 +65,8 @@ def _quantize(options: dict[str, Any], common: dict[str, Any], base: Path) -> Re
             raise UsageError("'effort' of 'quantize' is for 'method: ptq'")
         if kept:
             raise UsageError(f"'{next(iter(kept))}' of 'quantize' is for 'method: ptq'; a recipe has a 'calibration'")
-        own_bits = "recipe" in options and "bits" not in options
-        request = by_recipe(request, _recipe(options.get("recipe"), base), options.get("epochs"), own_bits)
+        unsaid = () if "bits" in options else ("bits",)  # the seed is the comparison's
+        request = by_recipe(request, _recipe(options.get("recipe"), base), options.get("epochs"), unsaid)
         return replace(request, plan=request.plan.with_edges(options.get("first"), options.get("last")))
     for key in ("recipe", "epochs", "minutes"):
         if key in options:

@@ -1,5 +1,6 @@
 """`bitface quantize`: a network and faces in; artifact, exports, result and report out."""
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,14 +67,14 @@ class QuantizeRequest:
 
 
 def by_recipe(
-    request: QuantizeRequest, name: str | None = None, epochs: float | None = None, own_bits: bool = False
+    request: QuantizeRequest, name: str | None = None, epochs: float | None = None, unsaid: Collection[str] = ()
 ) -> QuantizeRequest:
     """The same request as a training, with what a recipe says and the request doesn't.
 
     Args:
         name: of a recipe, or its file; None: our best for the bits.
         epochs: exactly so many, whatever the recipe says.
-        own_bits: the bits are those of the recipe `name`, not the request's.
+        unsaid: of `bits` and `seed`, what the request has no will of its own about: they are the recipe's.
 
     Raises:
         UsageError: see `recipe.read`; or the recipe trains a teacher, or nothing.
@@ -83,15 +84,16 @@ def by_recipe(
         raise UsageError(f"{chosen.name} trains a teacher from scratch; it is for `bitface run`")
     if chosen.method is None:
         raise UsageError(f"{chosen.name} is a post-training quantization; it is for `bitface run`")
-    chosen = chosen.seeded(request.seed or chosen.method.training.seed)
+    seed = chosen.method.training.seed if "seed" in unsaid else request.seed
+    chosen = chosen.seeded(seed)
     chosen = chosen.for_epochs(epochs) if epochs else chosen
     return replace(
         request,
-        plan=chosen.bits if own_bits else request.plan,
+        plan=chosen.bits if "bits" in unsaid else request.plan,
         image_list=request.image_list or chosen.image_list,
         max_images=request.max_images or chosen.max_images,
         preprocess=request.preprocess or chosen.preprocess,
-        seed=chosen.method.training.seed if chosen.method else request.seed,
+        seed=seed,
         method=chosen.method,
         share=chosen.share,
         labels=request.labels or chosen.labels,
