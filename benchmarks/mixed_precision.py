@@ -21,17 +21,15 @@ from common import HERE, LFW, evaluated, networks, save
 from bitface.cli.console import progress
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
 from bitface.jobs.budget import Budget
+from bitface.jobs.learning import CHECKPOINT
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.jobs.sweeps import SensitivityRequest
-from bitface.quant import BitPlan, Calibration
-from bitface.quant.reconstruct import EFFORTS
+from bitface.quant import BitPlan
 
 # The plan, and how the artifact is made.
 RUNS = [
     ("uniform w4a8", "fast"),
     ("as large as w4a8", "fast"),
-    ("uniform w4a8", "max"),
-    ("as large as w4a8", "max"),
     ("10 % of float32", "qat"),
 ]
 _TENTH = "3.2bits"
@@ -75,14 +73,12 @@ def measure(name: str, plan: str, how: str, out: Path) -> dict[str, Any]:
     folder = out / name.replace(" ", "-") / f"{plan}-{how}".replace(" ", "-").replace("%", "percent")
     request = QuantizeRequest(
         path, [LFW / "images"], folder, bits, LFW / "not_in_pairs.txt", None if how == "qat" else 1024, preprocess,
-        data_kind="real", resume=True,
+        data_kind="real", resume=(folder / CHECKPOINT).is_file(),
     )  # fmt: skip
     if how == "qat":
         chosen = recipe.read(recipe.best_for(bits))
         assert isinstance(chosen, recipe.Recipe)
         request = replace(request, method=chosen.for_epochs(_QAT_EPOCHS).method)
-    else:
-        request = replace(request, calibration=Calibration(reconstruction=EFFORTS[how]))
     began = time.perf_counter()
     with progress() as steps:
         result = quantize_model(request, steps)

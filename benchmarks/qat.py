@@ -107,10 +107,7 @@ def quantizers() -> list[Run]:
 
 
 def ablation() -> list[Run]:
-    """What each part of our recipe at 4 bits is worth, in three epochs unless the part says otherwise.
-
-    More distinct faces are tried over the recipe's whole length as well: three epochs are too few to need them.
-    """
+    """What each part of our recipe at 4 bits is worth, in three epochs unless the part says otherwise."""
     flip = (("views", "flip"), ("teacher", "cached"))
     parts: list[tuple[tuple[str, Any], ...]] = [
         (),
@@ -129,8 +126,6 @@ def ablation() -> list[Run]:
     at_4_bits = [tuple({"epochs": 3, **dict(part)}.items()) for part in parts]
     return [
         *(Run(RELU6, "best-w4a4", changes=changes) for changes in at_4_bits),
-        Run(RELU6, "best-w4a4", changes=(("mix", 0.5),)),
-        Run(RELU6, "best-w4a4", changes=(("synthetic", 5000), ("epochs", 12.6))),  # as many steps
         Run(PRELU, "best-w4a4", changes=at_4_bits[-2]),
         Run(RELU6, "best-w3a3", changes=(("epochs", 6), ("effort", "balanced"))),
     ]
@@ -241,6 +236,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
         "bits": result["bits"],
         "seed": run.seed,
         "cpu": describe()["cpu"],
+        "isa": describe()["isa"],
         "cores": cores(),
         "minutes": round(seconds / 60, 1),
         "images/s": training.get("images_per_second"),

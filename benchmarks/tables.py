@@ -79,6 +79,8 @@ def minutes(row: dict[str, Any]) -> str:
     words = [word for word in re.sub(r"\(\w+\)", "", row.get("cpu", "")).split() if word != "Processor"]
     one = row.get("cores") == 1
     where = " ".join(["one" if one else "two", *words[-1:], "core" + "s" * (not one)])
+    if "avx512" not in row.get("isa", "avx512"):
+        where += " without AVX-512"
     return f"{row['minutes']}" + f" ({where})" * (one or bool(words))
 
 
