@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FARS, LFW, networks, save
+from common import FARS, LFW, exact_engine, networks, save
 from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_machine
 
 from bitface.data.faces import FaceFile
@@ -49,7 +49,9 @@ def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
     made = artifact(RUNS[bits](network), places)
 
     def embedded(model: Path, word: str | None) -> Embeddings:
-        return embed_kept(prepare(model, files, preprocess=word).embedder, files, places[0] / "embeddings")[0]
+        return embed_kept(
+            prepare(model, files, exact_engine(), preprocess=word).embedder, files, places[0] / "embeddings"
+        )[0]
 
     baseline, model = embedded(path, preprocess), embedded(made, None)
     cells = matrix(PairProtocol("LFW", pairs, all_pairs=True), baseline, model, FARS)
@@ -60,6 +62,7 @@ def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
         "key": f"{network} {bits}",
         "network": network,
         "bits": bits,
+        "engine": exact_engine(),
         "training": RUNS[bits](network).key,
         "cells": [
             {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import HERE, LFW, evaluated, networks, save
+from common import HERE, LFW, evaluated, exact_engine, networks, save
 
 from bitface.cli.console import progress
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
@@ -90,7 +90,7 @@ def measure(name: str, plan: str, how: str, out: Path) -> dict[str, Any]:
         "minutes": round((time.perf_counter() - began) / 60, 1),
         "threads": torch.get_num_threads(),
         **evaluated(folder / "model.bitface", None),
-        "cosine": result["agreement"]["openvino"]["mean"],
+        "cosine": result["agreement"][exact_engine()]["mean"],
         "weight bytes": weights,
         "share of float32": weights / result["float_bytes"],
         "bytes": result["bytes"]["model.bitface"],

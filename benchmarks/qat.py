@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, LFW, cores, evaluated, networks, save
+from common import HERE, LFW, cores, evaluated, exact_engine, networks, save
 
 from bitface.analysis.angular import angular_errors
 from bitface.cli.console import progress
@@ -224,7 +224,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
     result = carry_out(run, out)
     seconds = time.perf_counter() - began
     folder = folder_of(run, out)
-    agreed, training = result["agreement"]["openvino"], result["training"] or {}
+    agreed, training = result["agreement"][exact_engine()], result["training"] or {}
     # A training that was interrupted took longer than its last stretch.
     seconds = max(seconds, training.get("seconds", 0))
     return {
@@ -250,7 +250,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
 def angles(network: str, artifact: Path) -> dict[str, float]:
     """The angular errors on the test faces of people who have several, in degrees (see `analysis.angular`)."""
     files, labels = _repeated()
-    student, _ = Embedder(open_model(artifact, None), "openvino").embed_files(files)
+    student, _ = Embedder(open_model(artifact, None), exact_engine()).embed_files(files)
     errors = angular_errors(_expected(network), student, labels)
     return {f"{name} error": value for name, value in errors.items()}
 

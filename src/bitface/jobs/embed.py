@@ -15,6 +15,7 @@ from bitface.files import write_json
 from bitface.jobs.faces import settle_preprocess
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.embedder import Engine
+from bitface.runtime.engines import overflow
 
 Progress = Callable[[int, int], None]
 _RANKED = 48
@@ -53,6 +54,7 @@ def prepare(
         assert network.preprocess is not None
         model = model.with_preprocess(network.preprocess)
     embedder = Embedder(model, engine or model.profile or "openvino", threads)
+    warnings += filter(None, [overflow(model, embedder.engine)])
     return Prepared(embedder, tuple(notes), tuple(warnings))
 
 

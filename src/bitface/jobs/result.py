@@ -15,6 +15,7 @@ from bitface.graph.onnx_writer import PROFILES
 from bitface.graph.summary import summarise, tensor_table
 from bitface.quant.plan import BitPlan, PlannedLayer
 from bitface.runtime import Embedder, Model
+from bitface.runtime.engines import overflow
 from bitface.runtime.machine import describe
 
 Progress = Callable[[int, int], None]
@@ -76,8 +77,9 @@ def measure_agreement(
     reference = Embedder(Model(Path(network.name), "float", network), "openvino").embed(faces)
     model = Model(Path(f"{network.name}.bitface"), "artifact", details.network, details=details)
     result: dict[str, dict[str, Any]] = {}
-    warnings = []
+    warnings: list[str] = []
     for index, engine in enumerate(PROFILES):
+        warnings += filter(None, [overflow(model, engine)])
         embeddings = Embedder(model, engine).embed(faces)
         compared = agreement(reference, embeddings)
         unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]

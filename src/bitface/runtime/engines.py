@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitface import cpu
 from bitface.errors import BitfaceError
+from bitface.graph.summary import tensor_table
 from bitface.runtime.model import Model
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -28,6 +30,23 @@ def start(model: Model, engine: str, batch: int, threads: int | None = None, pre
         raise
     except Exception as error:  # engines raise RuntimeError and their own kinds
         raise BitfaceError(f"{model.path}: {engine} can't load it: {str(error).strip().splitlines()[0]}") from error
+
+
+def overflow(model: Model, engine: str) -> str | None:
+    """What to tell of an integer model whose sums saturate on this CPU in OpenVINO, which has no exact kernels for it.
+
+    Two products of a weight of 8 bits and an activation of 8 bits don't fit into the 16 bits in which x86 CPUs without
+    VNNI add them; with weights of 7 bits they do.
+    """
+    if engine != "openvino" or not model.integer or not cpu.sums_overflow():
+        return None
+    wide = sum(row["role"] == "weight" and row["bits"] == 8 for row in tensor_table(model.network)[0])
+    if not wide:
+        return None
+    return (
+        f"openvino: this CPU has no VNNI instructions, and sums with weights of 8 bits ({wide} tensors) saturate on "
+        "it; use onnxruntime here, or --bits w7a8 --first w7a8 --last w7a8"
+    )
 
 
 def openvino(model: bytes, batch: int, threads: int | None = None, precision: str = "f32") -> Run:
@@ -54,6 +73,8 @@ def onnxruntime(model: bytes, threads: int | None = None) -> Run:
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # Exact sums on x86 CPUs without VNNI, where the fast ones saturate; elsewhere it does nothing.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if threads:
         options.intra_op_num_threads = threads
     session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
