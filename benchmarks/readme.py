@@ -34,6 +34,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "angles": (ANALYSIS, "angles", tables.angles),
     "galleries": (EVALUATION, "mixed", tables.galleries),
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", tables.post_training),
+    "saturation": (ROOT / "docs" / "quantization.md", "saturation", tables.saturation),
     "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
     "front": (PLANS, "sensitivity", tables.front),
     "proxies": (PLANS, "sensitivity", tables.proxies),

@@ -340,6 +340,18 @@ def proxies(content: dict[str, Any]) -> list[str]:
     return table("| network | proxy | weights | activations |", lines)
 
 
+def saturation(content: dict[str, Any]) -> list[str]:
+    """Both engines beside the simulation."""
+    return table(
+        "| network | bits | engine | cosine to the simulation: mean, min |",
+        [
+            f"| {row['network']} | {row['plan']} | {row['engine']} "
+            f"| {row['cosine to the simulation']:.4f}, {row['lowest']:.4f} |"
+            for row in content["rows"]
+        ],
+    )
+
+
 def post_training(content: dict[str, Any]) -> list[str]:
     """Our efforts without training, and the peers on the same faces."""
     lines = []

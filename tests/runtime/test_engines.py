@@ -63,8 +63,9 @@ def test_who_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str
     path.write_text(flags)
     monkeypatch.setattr(cpu, "_CPUINFO", path)
     assert cpu.sums_overflow() == overflows
-    eight = made(BitPlan.parse("w4a8"))
-    told = overflow(eight, "openvino")
-    assert (told is not None and "VNNI" in told and "2 tensors" in told) == overflows
-    assert overflow(eight, "onnxruntime") is None
+    eight, four = made(BitPlan.parse("w4a8")), made(BitPlan.from_json({**SEVEN, "bits": "w4a4", "last": "w4a4"}))
+    for model in (eight, four):
+        told = overflow(model, "openvino")
+        assert (told is not None and "VNNI" in told) == overflows
+        assert overflow(model, "onnxruntime") is None
     assert overflow(made(BitPlan.from_json(SEVEN)), "openvino") is None
