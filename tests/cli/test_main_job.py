@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto
 
 import bitface as library
+from bitface.cpu import sums_overflow
 
 from .conftest import FILES
 
@@ -25,10 +26,13 @@ def test_quantize_writes_everything_and_nothing_else(quantized: Path) -> None:
 def test_the_result_says_what_was_made(quantized: Path, result: dict) -> None:
     assert result["bytes"]["model.bitface"] == (quantized / "model.bitface").stat().st_size
     assert set(result["agreement"]) == {"openvino", "onnxruntime"}
-    agreed = result["agreement"]["onnxruntime"]
-    assert agreed["minimum"] <= agreed["p01"] <= agreed["mean"] <= 1
-    assert agreed["mean"] > 0.95
-    assert agreed["count"] == result["faces"]["held_out"] == 18
+    for engine, agreed in result["agreement"].items():
+        assert agreed["minimum"] <= agreed["p01"] <= agreed["mean"] <= 1
+        # OpenVINO's sums saturate on some CPUs, and then the result says so.
+        saturated = engine == "openvino" and sums_overflow()
+        assert agreed["mean"] > (0.9 if saturated else 0.95)
+        assert agreed["count"] == result["faces"]["held_out"] == 18
+        assert any("VNNI" in text for text in result["warnings"]) == sums_overflow()
     assert result["faces"]["calibration"] == 30
     assert {entry["role"] for entry in result["unquantized"]} >= {"activation", "slope"}
     assert any("embedding" in entry["reason"] for entry in result["unquantized"])
