@@ -3,11 +3,14 @@
 A handler is called where at least one operand depends on the image; constants come as numpy arrays. Attributes
 that became inputs in later opsets are read from wherever the file has them. What a handler raises means that the
 node isn't formed as ONNX says.
+
+Between a QuantizeLinear and its DequantizeLinear the file computes in integers, the graph in the numbers that these
+stand for. `Integers` keeps the two apart: few operators take them, and every other one is refused there.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -20,10 +23,27 @@ from bitface.graph import ops
 from bitface.graph.builder import BATCH, Builder, shape_of
 from bitface.graph.integer import QuantizeDequantize
 
-Value = Any  # a Node where the value depends on the image, otherwise a numpy array or None
+# Where the value depends on the image a Node (floats) or Integers, otherwise a numpy array or None.
+Value = Any
 
 # The types that are computed in float32; casts between them are left out.
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Integers `q` of an image, held as the numbers `(q - zero_point) · scale` that they stand for."""
+
+    numbers: Node
+    scale: float
+    zero_point: int
+    dtype: np.dtype[Any]
+
+    def number(self, integer: float) -> float:
+        return (integer - self.zero_point) * self.scale
+
+
+IMAGE_VALUES = (Node, Integers)
 
 
 @dataclass
@@ -61,8 +81,30 @@ class Context:
             return value
         return self.builder.constant(self.name + "_constant", ops.tensor(value))
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str) -> NoReturn:
         raise BitfaceError(f"node '{self.name}' ({self.node.op_type}) {reason}, which isn't supported")
+
+
+def compute(context: Context, operands: Sequence[Value]) -> list[Value]:
+    """What a node gives for its operands, of which at least one depends on the image.
+
+    Raises:
+        BitfaceError: the node has a form that isn't supported.
+    """
+    kind = context.node.op_type
+    integers = next((operand for operand in operands if isinstance(operand, Integers)), None)
+    if integers is None or kind in _ON_INTEGERS:
+        results = HANDLERS[kind](context, *operands)
+        return results if isinstance(results, list) else [results]
+    meanings = {
+        (operand.scale, operand.zero_point, operand.dtype) if isinstance(operand, Integers) else None
+        for operand in operands
+        if isinstance(operand, IMAGE_VALUES)
+    }
+    if kind not in _MOVES or len(meanings) > 1:
+        context.refuse("computes with the integers of a QuantizeLinear before they are dequantized")
+    moved = compute(context, [operand.numbers if isinstance(operand, Integers) else operand for operand in operands])
+    return [replace(integers, numbers=result) if isinstance(result, Node) else result for result in moved]
 
 
 def conv(context: Context, x: Node, weight: Value, bias: Value = None) -> Node:
@@ -128,19 +170,19 @@ def prelu(context: Context, x: Node, slope: Value) -> Node:
     return context.add(ops.fill(nn.PReLU(flat.size), weight=flat), x)
 
 
-def clip(context: Context, x: Node, low: Value = None, high: Value = None) -> Node:
+def clip(context: Context, x: Node | Integers, low: Value = None, high: Value = None) -> Node | Integers:
+    """Limits of integers are integers, those of floats are floats."""
     limits = (low, "min", -ops.UNBOUNDED), (high, "max", ops.UNBOUNDED)
-    bounds = [
-        float(np.asarray(context.attribute(name, default) if operand is None else operand).item())
-        for operand, name, default in limits
-    ]
-    if "integers" in x.meta:  # limits between the halves of a pair are in integers
-        scale, zero_point = x.meta["integers"]
-        node = context.add(ops.Clip(*((bound - zero_point) * scale for bound in bounds)), x)
-        node.meta["integers"] = x.meta["integers"]
-        return node
-    is_relu = bounds[0] == 0 and bounds[1] >= ops.UNBOUNDED
-    return context.add(nn.ReLU() if is_relu else ops.Clip(*bounds), x)
+    given = [context.attribute(name) if operand is None else operand for operand, name, _ in limits]
+    number = x.number if isinstance(x, Integers) else float
+    low, high = (
+        default if limit is None else number(np.asarray(limit).item())
+        for limit, (_, _, default) in zip(given, limits, strict=True)
+    )
+    module = nn.ReLU() if low == 0 and high >= ops.UNBOUNDED else ops.Clip(low, high)
+    if isinstance(x, Integers):
+        return replace(x, numbers=context.add(module, x.numbers))
+    return context.add(module, x)
 
 
 def binary(context: Context, a: Value, b: Value) -> Node:
@@ -340,33 +382,32 @@ def dropout(context: Context, x: Node, ratio: Value = None, training: Value = No
     return [x, None]
 
 
-def max_min(context: Context, *operands: Value) -> Node:
+def max_min(context: Context, *operands: Value) -> Node | Integers:
     """With a constant number it is a limit: `max(x, 0)` is a ReLU."""
-    images = [operand for operand in operands if isinstance(operand, Node)]
-    limits = [operand for operand in operands if not isinstance(operand, Node)]
+    images = [operand for operand in operands if isinstance(operand, IMAGE_VALUES)]
+    limits = [operand for operand in operands if not isinstance(operand, IMAGE_VALUES)]
     if len(images) != 1 or len(limits) != 1 or np.size(limits[0]) != 1:
         context.refuse("compares more than the image and one number")
     return clip(context, images[0], *(limits if context.node.op_type == "Max" else [None, *limits]))
 
 
-def quantize_linear(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Node:
+def quantize_linear(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Integers:
     """The first half of a pair, which does all that the pair does."""
-    dtype = np.uint8 if zero_point is None else np.asarray(zero_point).dtype
+    named = context.attribute("output_dtype", 0) or TensorProto.UINT8
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(named) if zero_point is None else np.asarray(zero_point).dtype
     if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in (np.int8, np.uint8):
         context.refuse("quantizes an activation per channel, or to other integers than int8 and uint8")
-    integers = _integers(scale, zero_point)
-    node = context.add(QuantizeDequantize(*integers, 8, dtype == np.int8), x)
-    node.meta["integers"] = integers
-    return node
+    numbers = _scale_and_zero_point(scale, zero_point)
+    return Integers(context.add(QuantizeDequantize(*numbers, 8, dtype == np.int8), x), *numbers, dtype)
 
 
-def dequantize_linear(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Node:
-    if x.meta.get("integers") != _integers(scale, zero_point):
+def dequantize_linear(context: Context, x: Node | Integers, scale: Value, zero_point: Value = None) -> Node:
+    if not isinstance(x, Integers) or (x.scale, x.zero_point) != _scale_and_zero_point(scale, zero_point):
         context.refuse("doesn't give back what was quantized just before")
-    return x
+    return x.numbers
 
 
-def _integers(scale: Value, zero_point: Value) -> tuple[float, int]:
+def _scale_and_zero_point(scale: Value, zero_point: Value) -> tuple[float, int]:
     return np.asarray(scale).item(), 0 if zero_point is None else np.asarray(zero_point).item()
 
 
@@ -381,7 +422,7 @@ def _module(make: Callable[[Context], nn.Module]) -> Callable[..., Any]:
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {
-    "Relu": _module(lambda _: nn.ReLU()),
+    "Relu": lambda context, x: clip(context, x, 0),
     "Sigmoid": _module(lambda _: nn.Sigmoid()),
     "Tanh": _module(lambda _: nn.Tanh()),
     "HardSwish": _module(lambda _: nn.Hardswish()),
@@ -398,6 +439,14 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "LpNormalization": lp_normalization, "Flatten": flatten, "Reshape": reshape, "Squeeze": squeeze,
     "Unsqueeze": unsqueeze, "Transpose": transpose, "Concat": concat, "Split": split, "Slice": slice_,
     "Gather": gather, "Pad": pad, "Shape": shape, "Expand": expand, "Cast": cast,
-    "QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear, "Dropout": dropout,
-    "Identity": lambda context, x: x,
+    "QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear,
+    "Dropout": dropout, "Identity": lambda context, x: x,
+}  # fmt: skip
+
+# What may stand between a QuantizeLinear and its DequantizeLinear: handlers that take `Integers` ...
+_ON_INTEGERS = {"DequantizeLinear", "Clip", "Max", "Min", "Relu"}
+# ... and operators that only move or pick integers, which thereby do the same to the numbers they stand for.
+_MOVES = {
+    "Concat", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
 }  # fmt: skip

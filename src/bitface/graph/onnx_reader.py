@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph.builder import Builder, one_line
-from bitface.graph.onnx_ops import FLOATS, HANDLERS, Context, Value
+from bitface.graph.onnx_ops import FLOATS, HANDLERS, IMAGE_VALUES, Context, Integers, Value, compute
 
 _LARGEST = 2 << 30
 _LARGEST_SIDE = 4096
@@ -58,6 +58,8 @@ def _convert(model: onnx.ModelProto) -> GraphModule:
         results = _import_node(node, index, values, builder, _opset(model), batch)
         values.update((name, value) for name, value in zip(node.output, results, strict=False) if name)
     output = values.get(model.graph.output[0].name)
+    if isinstance(output, Integers):
+        raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
     if not isinstance(output, Node):
         raise BitfaceError("its output doesn't depend on the image; the file is damaged")
     return builder.finish(output)
@@ -76,7 +78,7 @@ def _import_node(
     if missing:
         raise BitfaceError(f"node '{name}' reads '{missing[0]}', which nothing computes; the file is damaged")
     operands = [values[source] if source else None for source in node.input]
-    constant = not any(isinstance(operand, Node) for operand in operands)
+    constant = not any(isinstance(operand, IMAGE_VALUES) for operand in operands)
     # A loop of constants may run for ever.
     nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
     if node.domain or nested or not (constant or node.op_type in HANDLERS):
@@ -85,15 +87,13 @@ def _import_node(
             f"node '{name}' is a '{kind}', an operator bitface doesn't know; "
             "report it with the file's name and this line, or export the network with simpler operators"
         )
+    context = Context(node, name, builder, batch)
     try:
-        if constant:
-            return _fold(node, operands, opset)
-        results = HANDLERS[node.op_type](Context(node, name, builder, batch), *operands)
+        return _fold(node, operands, opset) if constant else compute(context, operands)
     except BitfaceError:
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like
         raise BitfaceError(f"node '{name}' ({node.op_type}) isn't as ONNX says: {one_line(error)}") from error
-    return results if isinstance(results, list) else [results]
 
 
 def _fold(node: onnx.NodeProto, operands: list[Value], opset: int) -> list[Value]:
