@@ -75,7 +75,6 @@ Save = Callable[[onnx.ModelProto], Path]
         (lambda m: m.add("Pad", "image", m.ints(1, 1)), "isn't as ONNX says"),
         (lambda m: m.add("Expand", "image", m.ints(2, 1, 1, 1)), "expands"),
         (lambda m: m.add("Cast", "image", to=TensorProto.INT32), "leaves floating point"),
-        (lambda m: m.add("Dropout", "image", "", m.constant(True)), "in training mode"),
         (lambda m: m.add("QuantizeLinear", "image", m.floats(3), axis=1), "quantizes an activation per channel"),
         (lambda m: m.add("DequantizeLinear", m.add("QuantizeLinear", "image", m.floats(low=0.1)), m.floats(low=0.1)),
          "doesn't give back what was quantized"),

@@ -107,6 +107,23 @@ def compute(context: Context, operands: Sequence[Value]) -> list[Value]:
     return [replace(integers, numbers=result) if isinstance(result, Node) else result for result in moved]
 
 
+def refuse_training(context: Context, operands: Sequence[Value]) -> None:
+    """Raises BitfaceError for a node, of constants or not, that doesn't do the same at every inference."""
+    kind = context.node.op_type
+    if kind == "BatchNormalization":
+        # Before opset 14 the further outputs, the running statistics, are the mode, whether or not something reads
+        # them; since, an attribute is, without which they are invalid.
+        training = bool(context.attribute("training_mode", 0)) or any(context.node.output[1:])
+    elif kind == "Dropout":
+        # Opsets 7 to 11 have no training mode, and the second output, the mask, tells none in any opset.
+        training = any(np.any(mode) for mode in operands[2:] if mode is not None)
+    else:
+        training = False
+    if training or kind in _RANDOM:
+        reason = "is in training mode" if training else "draws random numbers, as in training"
+        raise BitfaceError(f"node '{context.name}' ({kind}) {reason}; export the network again, after `.eval()`")
+
+
 def conv(context: Context, x: Node, weight: Value, bias: Value = None) -> Node:
     if isinstance(weight, Node) or isinstance(bias, Node):
         context.refuse("has weights computed from the image")
@@ -150,8 +167,6 @@ def _pads(context: Context, x: Node, kernel: Sequence[int], value: float = 0.0) 
 
 
 def batch_normalization(context: Context, x: Node, scale: Value, shift: Value, mean: Value, variance: Value) -> Node:
-    if context.attribute("training_mode", 0):
-        context.refuse("is in training mode")
     kind = nn.BatchNorm2d if len(shape_of(x)) == 4 else nn.BatchNorm1d
     module = kind(np.size(scale), eps=context.attribute("epsilon", 1e-5))
     return context.add(ops.fill(module, weight=scale, bias=shift, running_mean=mean, running_var=variance), x)
@@ -376,12 +391,6 @@ def cast(context: Context, x: Node) -> Node:
     return x
 
 
-def dropout(context: Context, x: Node, ratio: Value = None, training: Value = None) -> list[Value]:
-    if training is not None and np.any(training):
-        context.refuse("is in training mode")
-    return [x, None]
-
-
 def max_min(context: Context, *operands: Value) -> Node | Integers:
     """With a constant number it is a limit: `max(x, 0)` is a ReLU."""
     images = [operand for operand in operands if isinstance(operand, IMAGE_VALUES)]
@@ -440,7 +449,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "Unsqueeze": unsqueeze, "Transpose": transpose, "Concat": concat, "Split": split, "Slice": slice_,
     "Gather": gather, "Pad": pad, "Shape": shape, "Expand": expand, "Cast": cast,
     "QuantizeLinear": quantize_linear, "DequantizeLinear": dequantize_linear,
-    "Dropout": dropout, "Identity": lambda context, x: x,
+    "Dropout": lambda context, x, *_: x, "Identity": lambda context, x: x,
 }  # fmt: skip
 
 # What may stand between a QuantizeLinear and its DequantizeLinear: handlers that take `Integers` ...
@@ -450,3 +459,5 @@ _MOVES = {
     "Concat", "Flatten", "Gather", "Identity", "MaxPool", "Reshape", "Shape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
 }  # fmt: skip
+
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}

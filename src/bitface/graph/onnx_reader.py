@@ -12,11 +12,14 @@ from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph.builder import Builder, one_line
-from bitface.graph.onnx_ops import FLOATS, HANDLERS, IMAGE_VALUES, Context, Integers, Value, compute
+from bitface.graph.onnx_ops import FLOATS, HANDLERS, IMAGE_VALUES, Context, Integers, Value, compute, refuse_training
 
 _LARGEST = 2 << 30
 _LARGEST_SIDE = 4096
 _OLDEST_OPSET = 9
+# Of these onnx's reference implementation lacks the older forms or has them wrong; the form of this opset is one of
+# which they are a part.
+_FOLDED_AS_IN = {"DequantizeLinear": 19, "BatchNormalization": 15}
 
 
 def from_onnx(path: Path) -> tuple[GraphModule, dict[str, str]]:
@@ -57,6 +60,12 @@ def _convert(model: onnx.ModelProto) -> GraphModule:
     for index, node in enumerate(model.graph.node):
         results = _import_node(node, index, values, builder, _opset(model), batch)
         values.update((name, value) for name, value in zip(node.output, results, strict=False) if name)
+        for name in node.output[len(results) :]:
+            if name in read:
+                raise BitfaceError(
+                    f"'{name}' is a further output of a {node.op_type}, which bitface doesn't compute, though "
+                    "another node reads it; export the network without it"
+                )
     output = values.get(model.graph.output[0].name)
     if isinstance(output, Integers):
         raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
@@ -89,6 +98,7 @@ def _import_node(
         )
     context = Context(node, name, builder, batch)
     try:
+        refuse_training(context, operands)
         return _fold(node, operands, opset) if constant else compute(context, operands)
     except BitfaceError:
         raise
@@ -99,8 +109,7 @@ def _import_node(
 def _fold(node: onnx.NodeProto, operands: list[Value], opset: int) -> list[Value]:
     """Computes a node of constants with ONNX's own reference implementation."""
     outputs = [name for name in node.output if name]
-    if node.op_type == "DequantizeLinear":  # the reference lacks its older forms, of which this one is a superset
-        opset = max(opset, 19)
+    opset = max(opset, _FOLDED_AS_IN.get(node.op_type, 0))
     graph = onnx.helper.make_graph(
         [node],
         "constant",
