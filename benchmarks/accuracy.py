@@ -14,6 +14,7 @@ from common import LFW, evaluated, networks, save
 from bitface.graph import load_network
 from bitface.graph.summary import summarise
 from bitface.jobs import QuantizeRequest, quantize_model
+from bitface.jobs.result import agreed
 from bitface.quant import BitPlan
 
 
@@ -42,14 +43,14 @@ def main() -> None:
                     data_kind="real",
                 )
             )
-            agreed = result["agreement"]["openvino"]
+            figures = agreed(result)[1]
             rows.append(
                 {
                     "network": name,
                     "bits": bits,
                     **evaluated(folder / "model.bitface", None),
-                    "cosine mean": agreed["mean"],
-                    "cosine minimum": agreed["minimum"],
+                    "cosine mean": figures["mean"],
+                    "cosine minimum": figures["minimum"],
                     "bytes": result["bytes"]["model.bitface"],
                     "seconds": round(sum(result["seconds"].values()), 1),
                 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FARS, LFW, exact_engine, networks, save
+from common import FARS, LFW, networks, save
 from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_machine
 
 from bitface.data.faces import FaceFile
@@ -48,12 +48,11 @@ def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
     files = [FaceFile(LFW / "images", name) for name in pairs.paths]
     made = artifact(RUNS[bits](network), places)
 
-    def embedded(model: Path, word: str | None) -> Embeddings:
-        return embed_kept(
-            prepare(model, files, exact_engine(), preprocess=word).embedder, files, places[0] / "embeddings"
-        )[0]
+    def embedded(model: Path, word: str | None) -> tuple[Embeddings, str]:
+        embedder = prepare(model, files, preprocess=word).embedder
+        return embed_kept(embedder, files, places[0] / "embeddings")[0], embedder.engine
 
-    baseline, model = embedded(path, preprocess), embedded(made, None)
+    (baseline, _), (model, engine) = embedded(path, preprocess), embedded(made, None)
     cells = matrix(PairProtocol("LFW", pairs, all_pairs=True), baseline, model, FARS)
     people, closed = np.array([identity_of(name) for name in pairs.paths]), ClosedSetProtocol.of(pairs.paths)
     rows = np.asarray(model.values)
@@ -62,7 +61,7 @@ def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
         "key": f"{network} {bits}",
         "network": network,
         "bits": bits,
-        "engine": exact_engine(),
+        "engine": engine,
         "training": RUNS[bits](network).key,
         "cells": [
             {

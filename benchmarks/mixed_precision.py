@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import HERE, LFW, evaluated, exact_engine, networks, save
+from common import HERE, LFW, evaluated, networks, save
 
 from bitface.cli.console import progress
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
 from bitface.jobs.budget import Budget
 from bitface.jobs.learning import CHECKPOINT
+from bitface.jobs.result import agreed
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.jobs.sweeps import SensitivityRequest
 from bitface.quant import BitPlan
@@ -90,7 +91,7 @@ def measure(name: str, plan: str, how: str, out: Path) -> dict[str, Any]:
         "minutes": round((time.perf_counter() - began) / 60, 1),
         "threads": torch.get_num_threads(),
         **evaluated(folder / "model.bitface", None),
-        "cosine": result["agreement"][exact_engine()]["mean"],
+        "cosine": agreed(result)[1]["mean"],
         "weight bytes": weights,
         "share of float32": weights / result["float_bytes"],
         "bytes": result["bytes"]["model.bitface"],

@@ -26,6 +26,7 @@ from bitface.evaluation.verification_protocol import PairProtocol
 from bitface.graph import load_network
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.jobs.faces import gather
+from bitface.jobs.result import agreed
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import EFFORTS
 from bitface.runtime import Embedder, open_model
@@ -47,7 +48,7 @@ def ours(name: str, bits: str, effort: str, images: int, out: Path) -> dict[str,
     with progress() as steps:
         result = quantize_model(request, steps)
     seconds = time.perf_counter() - began
-    agreed = result["agreement"]["openvino"]
+    figures = agreed(result)[1]
     return {
         "network": name,
         "by": f"bitface {effort}",
@@ -55,8 +56,8 @@ def ours(name: str, bits: str, effort: str, images: int, out: Path) -> dict[str,
         "minutes": round(seconds / 60, 1),
         "cores": cores(),
         **evaluated(folder / "model.bitface", None),
-        "cosine": agreed["mean"],
-        "cosine p01": agreed["p01"],
+        "cosine": figures["mean"],
+        "cosine p01": figures["p01"],
         "bytes": result["bytes"]["model.bitface"],
     }
 
@@ -98,7 +99,7 @@ def _ratio(artifact: Path, other: Callable[[np.ndarray], np.ndarray], face: np.n
     """How many times as fast as a peer's integer network ours is: one image, one thread, alternating."""
     if not artifact.is_file():
         return None
-    embedder = Embedder(open_model(artifact, None), "openvino", threads=1, batch=1)
+    embedder = Embedder(open_model(artifact, None), "openvino", threads=1)
     x = embedder.preprocess(face)
     times = race({"ours": lambda: embedder._run(x), "other": lambda: other(x)})
     return float(np.median(times["other"]) / np.median(times["ours"]))

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, LFW, cores, evaluated, exact_engine, networks, save
+from common import HERE, LFW, cores, evaluated, networks, save
 
 from bitface.analysis.angular import angular_errors
 from bitface.cli.console import progress
@@ -32,6 +32,7 @@ from bitface.data.synthetic import write_faces
 from bitface.evaluation import read_pairs
 from bitface.jobs import QuantizeRequest, quantize_model, recipe
 from bitface.jobs.learning import CHECKPOINT
+from bitface.jobs.result import agreed
 from bitface.quant.reconstruct import effort
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.machine import describe
@@ -224,7 +225,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
     result = carry_out(run, out)
     seconds = time.perf_counter() - began
     folder = folder_of(run, out)
-    agreed, training = result["agreement"][exact_engine()], result["training"] or {}
+    (_, figures), training = agreed(result), result["training"] or {}
     # A training that was interrupted took longer than its last stretch.
     seconds = max(seconds, training.get("seconds", 0))
     return {
@@ -241,7 +242,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
         "minutes": round(seconds / 60, 1),
         "images/s": training.get("images_per_second"),
         **evaluated(folder / "model.bitface", None),
-        "cosine mean": agreed["mean"],
+        "cosine mean": figures["mean"],
         **angles(run.network, folder / "model.bitface"),
         "bytes": result["bytes"]["model.bitface"],
     }
@@ -250,7 +251,7 @@ def measure(run: Run, out: Path) -> dict[str, Any]:
 def angles(network: str, artifact: Path) -> dict[str, float]:
     """The angular errors on the test faces of people who have several, in degrees (see `analysis.angular`)."""
     files, labels = _repeated()
-    student, _ = Embedder(open_model(artifact, None), exact_engine()).embed_files(files)
+    student, _ = Embedder(open_model(artifact, None)).embed_files(files)
     errors = angular_errors(_expected(network), student, labels)
     return {f"{name} error": value for name, value in errors.items()}
 

@@ -45,7 +45,7 @@ def steps(net: Network, bits: str, batch: int) -> dict[tuple[str, str], Callable
     """One training step of each contender and precision."""
     faces = TrainingFaces(np.random.default_rng(0).integers(0, 256, (batch, 112, 112, 3), dtype=np.uint8))
     targets = np.random.default_rng(1).standard_normal((2, batch, net.embedding_size)).astype(np.float32)
-    teacher = Embedder(Model(net.name, "float", net), "openvino", batch=batch)
+    teacher = Embedder(Model(net.name, "float", net), "openvino")
     assert net.preprocess is not None
     made: dict[tuple[str, str], Callable[[], Any]] = {}
 

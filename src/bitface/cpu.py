@@ -12,7 +12,6 @@ _CPUINFO = Path("/proc/cpuinfo")
 # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
 _NEVER_MAP, _NEVER_TRIM = -4, -1
 _NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
-_VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 
 
 def flags() -> set[str]:
@@ -23,12 +22,6 @@ def flags() -> set[str]:
 def has_bf16() -> bool:
     """Whether the CPU is known to compute in bfloat16 itself. Where that is emulated, it is slower than float32."""
     return bool(_NATIVE_BF16 & flags())
-
-
-def sums_overflow() -> bool:
-    """Whether sums of two products of 8 bits saturate at 16 here: on x86 without VNNI (`vpmaddubsw`)."""
-    known = flags()
-    return "ssse3" in known and not _VNNI & known
 
 
 @lru_cache

@@ -108,6 +108,7 @@ each("activation", {
     "HardSigmoid": lambda m: m.add("HardSigmoid", "image"),
     "HardSigmoid slope": lambda m: m.add("HardSigmoid", "image", alpha=1 / 6, beta=0.4),
 })  # fmt: skip
+case("Round", 11)(lambda m: m.add("Round", "image"))
 case("HardSwish", 14)(lambda m: m.add("HardSwish", "image"))
 
 each("Clip", {

@@ -34,6 +34,7 @@ UNARY: dict[str, list[nn.Module]] = {
     "Tanh": [nn.Tanh()],
     "HardSigmoid": [ops.HardSigmoid(), ops.HardSigmoid(0.2, 0.4)],
     "HardSwish": [nn.Hardswish()],
+    "Round": [ops.Round()],
     "MaxPool": [nn.MaxPool2d(2), nn.MaxPool2d((3, 2), (2, 1), 1, 1, ceil_mode=True)],
     "AveragePool": [nn.AvgPool2d(3, 2, 1), nn.AvgPool2d((2, 3), ceil_mode=True, count_include_pad=False)],
     "Concat": [ops.Concat(1)],

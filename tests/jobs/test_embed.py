@@ -31,7 +31,7 @@ def embedder() -> Embedder:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(900, 8))
     network = from_module(net.eval(), "rgb-127.5-128", size=(32, 32))
-    return Embedder(Model(Path("net.onnx"), "float", network), "torch", batch=4)
+    return Embedder(Model(Path("net.onnx"), "float", network), "torch")
 
 
 def test_kept_embeddings_are_those_that_are_computed(

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitface.cli.console import engine_of, fars_of, output, progress, remarks
-from bitface.cli.options import SkipOption
+from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks
+from bitface.cli.options import EngineOption, SkipOption
 from bitface.files import write_json
 from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
@@ -27,7 +27,7 @@ def calibrate(
     ] = None,
     preprocess: Annotated[str | None, typer.Option(help="Of a teacher that doesn't say it itself.")] = None,
     data: Annotated[str | None, typer.Option(help="How the artifact describes these faces; no names, please.")] = None,
-    engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
+    engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     flip: Annotated[
         bool, typer.Option("--flip", help="Add the mirrored image's embedding, here and in verify.")
@@ -52,6 +52,7 @@ def calibrate(
     if json:
         write_json(json, result)
     remarks(result["notes"], result["warnings"])
+    output.print(engine_line(result["engine"]))
     table = Table("FAR", "threshold", "95 % interval", "FAR on other people", "TAR")
     for one in result["thresholds"]:
         bounds, expected, tar = one["interval"], one["expected"], one["tar_interval"]

@@ -21,7 +21,8 @@ from bitface.errors import UsageError
 from bitface.evaluation.operating import check_fars
 from bitface.jobs.steps import Progress as StepProgress
 from bitface.jobs.steps import Steps
-from bitface.runtime.embedder import ENGINES, Engine
+from bitface.runtime import ENGINES, Engine
+from bitface.runtime.engines import NAMES
 
 output = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -106,6 +107,11 @@ def engine_of(word: str | None) -> Engine | None:
     if word is None:
         return None
     raise UsageError(f"unknown engine '{word}': use one of {', '.join(ENGINES)}")
+
+
+def engine_line(engine: str) -> str:
+    """What computed a result, for the terminal."""
+    return f"computed in {NAMES[engine]}"
 
 
 def remarks(notes: list[str], warnings: list[str]) -> None:

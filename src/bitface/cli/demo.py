@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import errors, output, progress
+from bitface.cli.console import engine_line, errors, output, progress
 from bitface.cli.options import OutOption
 from bitface.jobs.demo import demo as run
+from bitface.jobs.result import agreed
 
 
 def demo(
@@ -20,10 +21,10 @@ def demo(
     with progress() as steps:
         content = run(out, quick, seed, steps)
     for result in content["results"]:
-        agreed = result["agreement"]["openvino"]
+        engine, figures = agreed(result)
         output.print(
             f"{result['bits']}: {result['bytes']['model.bitface'] / 1e6:.2f} MB, {result['compression']:.1f}x smaller, "
-            f"mean cosine to the teacher {agreed['mean']:.4f} on {agreed['count']} faces"
+            f"mean cosine to the teacher {figures['mean']:.4f} on {figures['count']} faces, {engine_line(engine)}"
         )
     for row in content["latency"]["rows"]:
         ratio = f"{row['ratio']:.2f}x float32" if row["ratio"] else row["note"] or ""

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bitface.cli.console import engine_of, fars_of, output, progress, remarks
-from bitface.cli.options import SkipOption
+from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks
+from bitface.cli.options import EngineOption, SkipOption
 from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
 from bitface.files import write_json
@@ -29,7 +29,7 @@ def evaluate(
         bool, typer.Option("--all-pairs", help="TAR, AUC and EER over all pairs of the images.")
     ] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Add the mirrored image's embedding.")] = False,
-    engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
+    engine: EngineOption = None,
     far: Annotated[str | None, typer.Option(help="False accept rates, such as 1e-3,1e-4.")] = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
@@ -80,6 +80,7 @@ def evaluate(
     if json:
         write_json(json, content)
     remarks(content["notes"], content["warnings"])
+    output.print(engine_line(content["engine"]))
     _print(result)
     _print_stored(content["stored_thresholds"])
     if content["baseline"]:

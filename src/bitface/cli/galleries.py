@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_of, output, progress, remarks
-from bitface.cli.options import SkipOption
+from bitface.cli.console import engine_line, engine_of, output, progress, remarks
+from bitface.cli.options import EngineOption, SkipOption
 from bitface.files import write_json
 from bitface.jobs import galleries
 
@@ -17,7 +17,7 @@ def enroll(
     out: Annotated[Path, typer.Option(help="The gallery file to write (.safetensors).")],
     int8: Annotated[bool, typer.Option("--int8", help="A quarter of the bytes, one scale for each vector.")] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Add the mirrored image's embedding.")] = False,
-    engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
+    engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     allow_skipped: SkipOption = False,
@@ -34,7 +34,7 @@ def enroll(
     remarks(result["notes"], result["warnings"])
     output.print(
         f"{result['images']:,} images of {result['people']:,} people, {result['precision']}, "
-        f"{result['bytes']:,} bytes\n{out}",
+        f"{result['bytes']:,} bytes, {engine_line(result['engine'])}\n{out}",
         markup=False,
         soft_wrap=True,
     )
@@ -63,6 +63,11 @@ def identify(
     )
     if json:
         write_json(json, answers)
+    notes, warnings = (
+        list(dict.fromkeys(text for answer in answers for text in answer[key])) for key in ("notes", "warnings")
+    )
+    remarks(notes, warnings)
+    output.print(engine_line(answers[0]["engine"]))
     for answer in answers:
         people = ", ".join(f"{one['id']} {one['similarity']:.4f}" for one in answer["people"]) or "nobody"
         output.print(f"{answer['image']}: {people}", markup=False, soft_wrap=True)

@@ -19,6 +19,10 @@ ListOption = Annotated[Path | None, typer.Option(help="Use only these images: on
 PreprocessOption = Annotated[
     str | None, typer.Option(help="rgb-127.5-127.5, rgb-raw, rgb-imagenet, bgr-…, or COLOUR-MEAN-STD.")
 ]
+EngineOption = Annotated[
+    str | None,
+    typer.Option(help="openvino, onnxruntime or torch; default: the fastest that is exact on this CPU."),
+]
 EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]
 LabelsOption = Annotated[

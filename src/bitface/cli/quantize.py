@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bitface.cli.console import output, progress, remarks
+from bitface.cli.console import engine_line, output, progress, remarks
 from bitface.cli.options import (
     EpochsOption,
     ImagesOption,
@@ -22,6 +22,7 @@ from bitface.cli.options import (
 from bitface.errors import UsageError
 from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
 from bitface.jobs.quantize import by_recipe
+from bitface.jobs.result import agreed
 from bitface.quant import BitPlan, Calibration, reconstruct
 from bitface.quant.observers import OBSERVERS
 
@@ -180,13 +181,14 @@ def _carry_out(request: QuantizeRequest) -> None:
     with progress() as steps:
         result = quantize_model(request, steps)
     remarks(result["notes"], result["warnings"])
-    agreed, trained, left = result["agreement"]["openvino"], result["training"], len(result["unquantized"])
+    engine, figures = agreed(result)
+    trained, left = result["training"], len(result["unquantized"])
     training = f"{trained['steps']} steps at {trained['images_per_second']:.0f} images/s\n" if trained else ""
     output.print(
         f"{training}"
         f"{result['bytes']['model.bitface']:,} bytes, {result['compression']:.2f}x smaller than the float32 weights\n"
-        f"agreement with the teacher on {agreed['count']} held-out faces: mean cosine {agreed['mean']:.4f}, "
-        f"1st percentile {agreed['p01']:.4f}, minimum {agreed['minimum']:.4f}\n"
+        f"agreement with the teacher on {figures['count']} held-out faces: mean cosine {figures['mean']:.4f}, "
+        f"1st percentile {figures['p01']:.4f}, minimum {figures['minimum']:.4f}, {engine_line(engine)}\n"
         f"{left} tensor{'s' * (left != 1)} in floating point (listed in result.json)\n"
         f"{request.out / 'report.html'}",
         markup=False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, remarks
+from bitface.cli.console import engine_line, output, remarks
 from bitface.files import write_json
 from bitface.jobs.verify import verify_images
 
@@ -24,12 +24,13 @@ def verify(
     answer = verify_images(first, second, model, far)
     if json:
         write_json(json, answer)
-    remarks([f"{path}: aligned by the face found in it" for path in answer["aligned"]], [])
+    aligned = [f"{path}: aligned by the face found in it" for path in answer["aligned"]]
+    remarks([*aligned, *answer["notes"]], answer["warnings"])
     expected = answer.get("expected")
     elsewhere = f" (on other people {expected['low']:.2g} to {expected['high']:.2g})" if expected else ""
     output.print(
         f"{'same' if answer['same'] else 'different'}: similarity {answer['similarity']:.4f}, threshold "
-        f"{answer['threshold']:.4f} for FAR {far:g}{elsewhere}",
+        f"{answer['threshold']:.4f} for FAR {far:g}{elsewhere}, {engine_line(answer['engine'])}",
         markup=False,
         soft_wrap=True,
     )

@@ -3,15 +3,16 @@
 A gallery is a safetensors file. The tensor `embeddings` [N, D] is float32, or int8 beside `scales` [N] float32: a code
 times its scale is a coordinate of the unit vector, and the scale is a 127th of the largest one. The metadata entry
 `bitface` is JSON: the format's version, names (`ids`), the model's fingerprint, preprocessing, and whether the
-embeddings of an image and of its mirror image were added, and a SHA-256 over these and the tensors. Scores against int8
-are cosines of the vectors that the codes stand for.
+embeddings of an image and of its mirror image were added, the engine that computed them and how far others lie from it
+(`runtime.engine_differences`; files of version 1 don't say), and a SHA-256 over these and the tensors. Scores against
+int8 are cosines of the vectors that the codes stand for.
 """
 
 import hashlib
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ from bitface.files import write_bytes
 LARGEST_METADATA = 64 << 20
 """The most bytes that names and description may take; enough for a million names of 60 letters."""
 
-_VERSION = 1
+_VERSION = 2
 _KEYS = {"version", "ids", "fingerprint", "preprocess", "flip", "sha256"}
+_KEYS_SINCE = {1: set[str](), 2: {"engine", "engines"}}
 _BLOCK = 8192
 
 Codes = NDArray[np.int8]
@@ -50,6 +52,8 @@ class Gallery:
         preprocess: the word for the model's preprocessing (see `preprocess.parse`).
         flip: whether each embedding is that of the image and of its mirror image together.
         scales: [N] float32, the value of a code in each row; None for float32 embeddings.
+        engine: what computed the embeddings; None: not known.
+        engines: what others make of the same faces, see `runtime.engine_differences`.
 
     Raises:
         BitfaceError: anything above isn't as described, or a vector is zero or not finite.
@@ -61,6 +65,8 @@ class Gallery:
     preprocess: str
     flip: bool = False
     scales: Single | None = field(default=None, repr=False)
+    engine: str | None = None
+    engines: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         values, scales = self.embeddings, self.scales
@@ -127,7 +133,7 @@ class Gallery:
         if self.scales is not None:
             return self
         codes, scales = quantized(self.embeddings)
-        return Gallery(codes, self.ids, self.fingerprint, self.preprocess, self.flip, scales)
+        return replace(self, embeddings=codes, scales=scales)
 
 
 def enrolled(
@@ -138,6 +144,8 @@ def enrolled(
     flip: bool = False,
     *,
     int8: bool = False,
+    engine: str | None = None,
+    engines: dict[str, Any] | None = None,
 ) -> Gallery:
     """A gallery of embeddings [N, D], of any floating-point type; `int8` takes a quarter of the bytes.
 
@@ -149,7 +157,7 @@ def enrolled(
             values = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise BitfaceError(f"embeddings aren't numbers ({error}); expected a matrix [images, size]") from error
-    gallery = Gallery(values, tuple(ids), fingerprint, preprocess, flip)
+    gallery = Gallery(values, tuple(ids), fingerprint, preprocess, flip, None, engine, engines or {})
     return gallery.quantized() if int8 else gallery
 
 
@@ -220,8 +228,10 @@ def read_gallery(path: Path | str) -> Gallery:
             description["preprocess"],
             description["flip"],
             tensors.get("scales"),
+            description.get("engine"),
+            description.get("engines", {}),
         )
-        if _checksum(gallery) != description["sha256"]:
+        if _checksum(gallery, description["version"]) != description["sha256"]:
             raise BitfaceError("its content doesn't match its checksum, so that it was damaged or changed; enrol again")
         return gallery
     except OSError as error:
@@ -233,13 +243,14 @@ def read_gallery(path: Path | str) -> Gallery:
         raise BitfaceError(f"{path}: not a gallery file, or damaged ({reason}); enrol again") from error
 
 
-def _described(gallery: Gallery) -> dict[str, Any]:
+def _described(gallery: Gallery, version: int = _VERSION) -> dict[str, Any]:
     return {
-        "version": _VERSION,
+        "version": version,
         "ids": list(gallery.ids),
         "fingerprint": gallery.fingerprint,
         "preprocess": gallery.preprocess,
         "flip": gallery.flip,
+        **{key: getattr(gallery, key) for key in sorted(_KEYS_SINCE[version])},
     }
 
 
@@ -247,9 +258,9 @@ def _text(description: dict[str, Any]) -> str:
     return json.dumps(description, separators=(",", ":"))
 
 
-def _checksum(gallery: Gallery) -> str:
+def _checksum(gallery: Gallery, version: int = _VERSION) -> str:
     """SHA-256 over the description and the little-endian bytes of the tensors."""
-    digest = hashlib.sha256(_text(_described(gallery)).encode())
+    digest = hashlib.sha256(_text(_described(gallery, version)).encode())
     for tensor in (gallery.embeddings, gallery.scales):
         if tensor is not None:
             digest.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
@@ -264,16 +275,27 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         found = json.loads(metadata["bitface"])
     except (ValueError, RecursionError) as error:
         raise BitfaceError("its description isn't JSON") from error
-    if not isinstance(found, dict) or found.get("version") != _VERSION:
-        raise BitfaceError(f"its description isn't of version {_VERSION}; read it with the bitface that wrote it")
-    if set(found) != _KEYS:
-        raise BitfaceError(f"its description has the entries {sorted(found)}; expected {sorted(_KEYS)}")
+    if not isinstance(found, dict) or type(found.get("version")) is not int or found["version"] not in _KEYS_SINCE:
+        raise BitfaceError(f"its description isn't of version {_VERSION} or before; read it with a newer bitface")
+    expected = _KEYS | _KEYS_SINCE[found["version"]]
+    if set(found) != expected:
+        raise BitfaceError(f"its description has the entries {sorted(found)}; expected {sorted(expected)}")
     ids = found["ids"]
     if not isinstance(ids, list):
         raise BitfaceError("its ids aren't a list of names")
-    for key, kind in (("fingerprint", str), ("preprocess", str), ("flip", bool), ("sha256", str)):
+    kinds: dict[str, tuple[type, ...]] = {
+        "fingerprint": (str,),
+        "preprocess": (str,),
+        "flip": (bool,),
+        "sha256": (str,),
+    }
+    kinds |= {"engine": (str, type(None)), "engines": (dict,)} if found["version"] > 1 else {}
+    for key, kind in kinds.items():
         if not isinstance(found[key], kind):
-            raise BitfaceError(f"its {key} is {json.dumps(found[key])[:80]}; expected a {kind.__name__}")
+            raise BitfaceError(f"its {key} is {json.dumps(found[key])[:80]}; expected a {kind[0].__name__}")
+    for name, facts in found.get("engines", {}).items():
+        if not isinstance(facts, dict) or not all(isinstance(value, int | float) for value in facts.values()):
+            raise BitfaceError(f"its engines say {json.dumps(facts)[:80]} of {name[:40]}; expected numbers")
     return found
 
 

@@ -3,6 +3,7 @@
 import keyword
 import math
 import re
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,8 @@ from torch.fx import Graph, GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph.ops import NORMS, Mul, Reshape, Slice, attributes
+
+Kind = TypeVar("Kind", bound=nn.Module)
 
 # Stands for the batch in every shape. Large and prime, so that no other dimension is taken for it.
 BATCH = 7919
@@ -106,6 +109,17 @@ class Builder:
         if dim == 0 or step < 1:
             raise BitfaceError(f"{name}: slices the batch or runs backwards, which isn't supported")
         return self.add(name, Slice(dim, start, None if end >= side else end, step), x)
+
+    def step(self, node: object, kind: type[Kind]) -> tuple[Kind, tuple[Node, ...]] | None:
+        """The module that computes a node, and what it reads; None where it isn't of this kind."""
+        module = (
+            self._root.get_submodule(str(node.target)) if isinstance(node, Node) and node.op == "call_module" else None
+        )
+        return (module, tuple(node.all_input_nodes)) if isinstance(module, kind) and isinstance(node, Node) else None
+
+    def value(self, node: Node) -> Tensor:
+        """The value of a constant; of anything else an empty tensor in its shape."""
+        return self._values[node]
 
     def finish(self, output: Node) -> GraphModule:
         """The graph, without nodes that lead nowhere."""

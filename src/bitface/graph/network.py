@@ -5,7 +5,9 @@ import json
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.fx import GraphModule
@@ -15,7 +17,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import ops, torch_reader
 from bitface.graph.builder import shape_of
 from bitface.graph.onnx_reader import from_onnx
-from bitface.graph.store import dump
+from bitface.graph.store import dump, load
 from bitface.preprocess import Preprocess, parse
 
 METADATA_KEY = "bitface.preprocess"
@@ -52,8 +54,20 @@ class Network:
             digest.update(f"{key} {value.dtype} {list(value.shape)}".encode() + value.numpy().tobytes())
         return digest.hexdigest()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As plain data: torch's own way of pickling a graph loses the shapes."""
+        description, tensors = dump(self.graph)
+        arrays = {key: value.numpy() for key, value in tensors.items()}
+        rest = (self.name, self.preprocess, self.notes, self.source_bytes, self.metadata)
+        return _rebuilt, (description, arrays, *rest)
+
     def with_preprocess(self, preprocess: Preprocess) -> "Network":
         return replace(self, preprocess=preprocess)
+
+
+def _rebuilt(description: dict[str, Any], arrays: dict[str, np.ndarray], *rest: Any) -> Network:
+    graph = load(description, {key: torch.from_numpy(value) for key, value in arrays.items()})
+    return Network(graph, *rest)
 
 
 def load_network(path: Path, preprocess: str | None = None) -> Network:

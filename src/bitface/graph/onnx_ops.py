@@ -201,7 +201,25 @@ def clip(context: Context, x: Node | Integers, low: Value = None, high: Value = 
 
 
 def binary(context: Context, a: Value, b: Value) -> Node:
+    if context.node.op_type == "Mul" and (quantizer := _quantizer(context, a, b)):
+        return context.add(*quantizer)
     return context.add(ops.BINARY[context.node.op_type](), context.node_of(a), context.node_of(b))
+
+
+def _quantizer(context: Context, x: Value, scale: Value) -> tuple[QuantizeDequantize, Node] | None:
+    """The quantizer in `clip(round(x / scale), low, high) * scale`, and what it rounds."""
+    build = context.builder
+    clipping = build.step(x, ops.Clip)
+    rounding = build.step(clipping[1][0], ops.Round) if clipping else None
+    division = build.step(rounding[1][0], ops.Div) if rounding else None
+    if clipping is None or division is None or np.size(scale) != 1:
+        return None
+    clip, (source, divisor) = clipping[0], division[1]
+    size, low, known = np.asarray(scale).item(), int(clip.low), build.value(divisor)
+    bits = int(clip.high - clip.low + 1).bit_length() - 1
+    if known.numel() != 1 or known.item() != size or (clip.low, clip.high) != (low, low + 2**bits - 1):
+        return None
+    return (QuantizeDequantize(size, -low, bits, False), source) if 2 <= bits <= 8 and -(2**bits) < low <= 0 else None
 
 
 def gemm(context: Context, x: Value, weight: Value, bias: Value = None) -> Node:
@@ -435,6 +453,7 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "Sigmoid": _module(lambda _: nn.Sigmoid()),
     "Tanh": _module(lambda _: nn.Tanh()),
     "HardSwish": _module(lambda _: nn.Hardswish()),
+    "Round": _module(lambda _: ops.Round()),
     "LeakyRelu": _module(lambda context: nn.LeakyReLU(context.attribute("alpha", 0.01))),
     "HardSigmoid": _module(
         lambda context: ops.HardSigmoid(context.attribute("alpha", 0.2), context.attribute("beta", 0.5))

@@ -40,6 +40,13 @@ class MatMul(nn.Module):
         return a @ b
 
 
+class Round(nn.Module):
+    """Half to even, as in ONNX."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+
 class Concat(nn.Module):
     """Joins along one axis, which is not the batch."""
 
@@ -182,6 +189,7 @@ VOCABULARY: dict[str, type[nn.Module]] = {
     "Tanh": nn.Tanh,
     "HardSigmoid": HardSigmoid,
     "HardSwish": nn.Hardswish,
+    "Round": Round,
     "MaxPool": nn.MaxPool2d,
     "AveragePool": nn.AvgPool2d,
     "Concat": Concat,

@@ -23,8 +23,7 @@ from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import parse
 from bitface.quant.plan import LayerBits
 from bitface.report import analysis as report
-from bitface.runtime import Embedder, Model, open_model
-from bitface.runtime.embedder import Engine
+from bitface.runtime import Embedder, Engine, Model, open_model
 from bitface.runtime.machine import describe
 
 _RANKED = 48
@@ -207,7 +206,7 @@ def _teacher(
     if chosen != own and best is not None:
         said = best_preset(scores, chosen)[1]
         warnings += [f"of the teacher: {said}"] if said else []
-    return Embedder(model, request.engine or "openvino", request.threads), better, warnings
+    return Embedder(model, request.engine, request.threads), better, warnings
 
 
 def _sample(files: Sequence[FaceFile], names: list[str] | None) -> list[FaceFile]:

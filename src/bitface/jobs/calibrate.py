@@ -17,10 +17,10 @@ from bitface.evaluation.pairs import PairList
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.results import ScoreSummary
 from bitface.evaluation.thresholds import thresholds
-from bitface.jobs.embed import embed, prepare
+from bitface.jobs.embed import differences, embed, prepare
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
-from bitface.runtime.embedder import Engine
+from bitface.runtime import Engine
 from bitface.runtime.machine import describe
 
 DEFAULT_FARS = (1e-3, 1e-4, 1e-5)
@@ -105,6 +105,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         "people": summary.counts.identities,
         "failed": summary.counts.failed_images,
         "engine": ready.embedder.engine,
+        "engines": differences(ready.embedder, faces.files),
         "flip": request.flip,
         "seed": request.seed,
     }
@@ -113,6 +114,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     artifact.write(path, replace(details, thresholds=stored))
     return {
         "model": str(path),
+        "engine": ready.embedder.engine,
         "thresholds": stored,
         "teacher": [
             {**rates.to_json(), "target": far} for far, rates in zip(reused, summary.fixed, strict=True)

@@ -11,11 +11,12 @@ from bitface.data.synthetic import make_faces, write_faces
 from bitface.files import write_json
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
-from bitface.jobs.result import report_of
+from bitface.jobs.result import agreed, report_of
 from bitface.jobs.steps import Steps, silent
 from bitface.quant import BitPlan
 from bitface.runtime import open_model
 from bitface.runtime.bench import bench
+from bitface.runtime.engines import NAMES
 
 BITS = ("w8a8", "w4a8")
 FACES, QUICK_FACES = 2000, 400
@@ -74,7 +75,7 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
             "png": sheet_png(made.images[:_SHEET]),
         },
     )
-    page["headline"] += _speed_headline(latency)
+    page["headline"] += _speed_headline(latency, agreed(results[0])[0])
     report.write(out / "report.html", page)
     content = {"faces": made.manifest, "results": results, "latency": latency}
     write_json(out / "demo.json", content)
@@ -98,17 +99,17 @@ def _on_lfw(path: Path, label: str, steps: Steps) -> dict[str, Any]:
         EvaluateRequest(path, folder / "pairs.csv", folder / "images", all_pairs=True, fars=(1e-3, 1e-4, 1e-5)),
         lambda name: steps(f"LFW: {label}: {name}"),
     )
-    return {"label": f"{label} on LFW (OpenVINO)", "result": content}
+    return {"label": f"{label} on LFW ({NAMES[content['engine']]})", "result": content}
 
 
-def _speed_headline(latency: dict[str, Any]) -> list[dict[str, str]]:
-    rows = [row for row in latency["rows"] if row["precision"] == "int8" and row["engine"] == "openvino"]
+def _speed_headline(latency: dict[str, Any], engine: str) -> list[dict[str, str]]:
+    rows = [row for row in latency["rows"] if row["precision"] == "int8" and row["engine"] == engine]
     if not rows or not rows[0]["ratio"]:
         return []
     return [
         {
             "label": "speed",
             "value": f"{rows[0]['ratio']:.1f}x",
-            "note": "as fast as float32 in OpenVINO, batch 1, one thread, measured alternating on this machine",
+            "note": f"as fast as float32 in {NAMES[engine]}, batch 1, one thread, measured alternating on this machine",
         }
     ]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,9 @@ from bitface.errors import BitfaceError
 from bitface.evaluation.protocol import Embeddings
 from bitface.files import write_json
 from bitface.jobs.faces import settle_preprocess
-from bitface.runtime import Embedder, open_model
-from bitface.runtime.embedder import Engine
-from bitface.runtime.engines import overflow
+from bitface.runtime import Embedder, Engine, open_model
+from bitface.runtime.engine_differences import FACES, engine_differences
+from bitface.runtime.exact import inexact, passed_over
 
 Progress = Callable[[int, int], None]
 _RANKED = 48
@@ -53,9 +54,26 @@ def prepare(
         notes += more
         assert network.preprocess is not None
         model = model.with_preprocess(network.preprocess)
-    embedder = Embedder(model, engine or model.profile or "openvino", threads)
-    warnings += filter(None, [overflow(model, embedder.engine)])
-    return Prepared(embedder, tuple(notes), tuple(warnings))
+    embedder = Embedder(model, engine, threads)
+    more, said = about_engine(embedder, named=engine is not None)
+    return Prepared(embedder, (*notes, *more), (*warnings, *said))
+
+
+def about_engine(embedder: Embedder, named: bool = False) -> tuple[list[str], list[str]]:
+    """Notes and warnings: whether the engine is exact on this CPU, and that a faster one isn't.
+
+    Args:
+        named: somebody asked for this engine.
+    """
+    model, engine = embedder.model, embedder.engine
+    notes = [] if named else [passed_over(model, engine)]
+    return [text for text in notes if text], [text for text in [inexact(model, engine)] if text]
+
+
+def differences(embedder: Embedder, files: Sequence[FaceFile]) -> dict[str, dict[str, Any]]:
+    """See `engine_differences`; on some of the images."""
+    chosen = files[:: max(1, len(files) // FACES)][:FACES]
+    return engine_differences(embedder, load_faces(chosen, embedder.preprocess.size).images)
 
 
 def embed(

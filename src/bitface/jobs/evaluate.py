@@ -23,7 +23,8 @@ from bitface.jobs.embed import Prepared, embed, prepare
 from bitface.jobs.overlap import Used, overlap, used_faces
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
-from bitface.runtime.embedder import Engine
+from bitface.runtime import Engine
+from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.machine import describe
 
 
@@ -101,6 +102,10 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
     warnings += _alarms(request, found, expected)
     details = ready.embedder.model.details
     stored = details.thresholds if details else []
+    origins = [
+        other_engine(one.get("engine"), ready.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
+        for one in stored
+    ]
     other = None
     if base and expected:
         other = _Baseline(base, expected, protocol.score(expected, fars=request.fars, seed=request.seed))
@@ -131,7 +136,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "baseline": _beside(request, protocol, found, result, other, len(reused)) if other else None,
         "groups": tables,
         "overlap": shared,
-        "notes": [*ready.notes, *protocol.pairs.notes],
+        "notes": [*ready.notes, *dict.fromkeys(filter(None, origins)), *protocol.pairs.notes],
         "warnings": [*warnings, *(base.warnings if base else ()), *result.warnings],
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "seconds": {

@@ -12,11 +12,12 @@ from bitface.evaluation.gallery import Gallery, enrolled, read_gallery, write_ga
 from bitface.evaluation.pairs import identity_of
 from bitface.evaluation.search import nearest
 from bitface.evaluation.thresholds import nearest_threshold
-from bitface.jobs.embed import embed, prepare
+from bitface.jobs.embed import about_engine, differences, embed, prepare
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.verify import face_crops
-from bitface.runtime import Embedder, open_model
-from bitface.runtime.embedder import Engine
+from bitface.runtime import ENGINES, Embedder, Engine, open_model
+from bitface.runtime.engine_differences import other_engine
+from bitface.runtime.exact import trusted
 
 
 def enroll(
@@ -53,6 +54,8 @@ def enroll(
         ready.embedder.preprocess.name,
         flip,
         int8=int8,
+        engine=ready.embedder.engine,
+        engines=differences(ready.embedder, files),
     )
     write_gallery(out, gallery)
     return {
@@ -62,6 +65,7 @@ def enroll(
         "precision": gallery.precision,
         "bytes": out.stat().st_size,
         "fingerprint": gallery.fingerprint,
+        "engine": gallery.engine,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "notes": list(ready.notes),
         "warnings": list(ready.warnings),
@@ -80,6 +84,8 @@ def identify_images(
 ) -> list[dict[str, Any]]:
     """The most similar people of a gallery for each photograph; those that aren't crops are aligned.
 
+    The engine is the one that made the gallery, where it is exact on this CPU.
+
     Args:
         far: whoever lies below the model's stored threshold for this rate isn't named.
         allow_mixed: the gallery may be another model's, such as the float network of an integer one.
@@ -94,13 +100,22 @@ def identify_images(
     if far is not None:
         least = float(nearest_threshold(model.details.thresholds if model.details else [], far)["threshold"])
     crops, aligned = face_crops(list(probes), model.network.size)
-    embeddings = Embedder(model, batch=min(16, len(crops))).embed(crops, gallery.flip)
+    made_on = next((engine for engine in ENGINES if engine == gallery.engine), None)
+    embedder = Embedder(model, trusted(model, made_on))
+    notes, warnings = about_engine(embedder)
+    origin = other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")
+    facts = {
+        "engine": embedder.engine,
+        "notes": [*([origin] if origin else []), *notes],
+        "warnings": warnings,
+    }
+    embeddings = embedder.embed(crops, gallery.flip)
     answers = []
     for path, best in zip(probes, _people(gallery, embeddings, top), strict=True):
         if not best:
             raise BitfaceError(f"{model_path}: gives no usable embedding of {path}")
         named = [{"id": name, "similarity": score} for name, score in best.items() if score >= least]
-        answers.append({"image": str(path), "aligned": path in aligned, "people": named})
+        answers.append({"image": str(path), "aligned": path in aligned, "people": named, **facts})
     return answers
 
 

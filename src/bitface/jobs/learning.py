@@ -107,10 +107,9 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
 
 def teacher_of(path: Path, network: Network, training: Training) -> Teacher:
     """A network as a teacher, on OpenVINO."""
-    # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic. A small batch stays in the
-    # CPU's caches.
+    # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic.
     precision = "bf16" if training.teacher == "live" and training.half else "f32"
-    embedder = Embedder(Model(path, "float", network), "openvino", batch=8, precision=precision)
+    embedder = Embedder(Model(path, "float", network), "openvino", precision=precision)
     return Teacher(embedder.embed, f"{network.fingerprint()} openvino {precision}", cache_folder() / "embeddings")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bitface.jobs.result import agreed
 from bitface.jobs.runs import PRUNING, QUANTIZATION
 from bitface.jobs.subjects import Subject
 from bitface.report import format
@@ -85,10 +86,10 @@ def steps(chain: Sequence[Subject]) -> Section:
     for one in chain:
         content = _content(one)
         if one.of(QUANTIZATION):
-            counted, agreed = _counted(content["model"]), content["agreement"]["openvino"]
+            counted, (_, figures) = _counted(content["model"]), agreed(content)
         else:
-            counted, agreed = _counted(content["after"]), content["agreement"]["cosine"] or {}
-        rows.append([one.name, *counted, format.unit(agreed.get("mean"))])
+            counted, figures = _counted(content["after"]), content["agreement"]["cosine"] or {}
+        rows.append([one.name, *counted, format.unit(figures.get("mean"))])
     return {
         "title": "Step by step",
         "caption": "What it was made from. Agreement: mean cosine of held-out faces to the network one row above.",

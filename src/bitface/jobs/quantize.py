@@ -140,7 +140,9 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     student, layers, history = _learned(request, network, TrainingFaces(learning, labels), faces, steps)
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
-    measured, alarms = measure_agreement(network, details, faces.held_out, steps("checking held-out faces"))
+    engine, measured, said, alarms = measure_agreement(
+        network, details, faces.held_out, steps("checking held-out faces")
+    )
     clock.lap("agreement")
     with staging(request.out) as folder:
         sizes = _write_models(folder, details)
@@ -149,7 +151,8 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         result = {
             **describe_student(network, details, request.plan, layers, sizes),
             **_account(request, details, measured, faces, history),
-            "notes": [*network.notes, *notes, *heavy_edges(layers, student)],
+            "engine": engine,
+            "notes": [*network.notes, *notes, *said, *heavy_edges(layers, student)],
             "warnings": [*warnings, *alarms],
             "seconds": clock.seconds,
         }

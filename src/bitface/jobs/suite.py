@@ -24,7 +24,7 @@ from bitface.jobs.embed import Prepared, embed_kept, prepare
 from bitface.jobs.protocols import Opened, open_protocol
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import latex, markdown
-from bitface.runtime.embedder import ENGINES, Engine
+from bitface.runtime import ENGINES, Engine
 from bitface.runtime.machine import describe
 
 _KEYS = (

@@ -11,17 +11,21 @@ from bitface.data.images import ImageSkipped, read_image
 from bitface.errors import BitfaceError
 from bitface.evaluation import row_scores, unit_rows
 from bitface.evaluation.thresholds import nearest_threshold
+from bitface.jobs.embed import about_engine
 from bitface.runtime import Embedder, open_model
+from bitface.runtime.engine_differences import other_engine
+from bitface.runtime.exact import trusted
 
 
 def verify_images(first: Path, second: Path, model_path: Path, far: float) -> dict[str, Any]:
     """Whether two photographs show one person.
 
     An image of the network's own size counts as an aligned crop; in any other the largest face is found and aligned.
-    The engine and the mirrored image are those with which the threshold was found.
+    The mirrored image and, where it is exact on this CPU, the engine are those with which the threshold was found.
 
     Returns:
-        `same`, `similarity`, `threshold` and the stored facts of the threshold; `aligned`: the images that were.
+        `same`, `similarity`, `threshold` and the stored facts of the threshold; `engine`, which computed;
+        `aligned`: the images that were; `notes` and `warnings`.
 
     Raises:
         BitfaceError: the model holds no threshold for this FAR, an image can't be read, or shows no face.
@@ -31,7 +35,9 @@ def verify_images(first: Path, second: Path, model_path: Path, far: float) -> di
         raise BitfaceError(f"{model_path}: no .bitface file; thresholds are kept in those (see bitface calibrate)")
     stored = nearest_threshold(model.details.thresholds, far)
     crops, aligned = face_crops([first, second], model.network.size)
-    embedder = Embedder(model, stored.get("engine", "openvino"), batch=2)
+    embedder = Embedder(model, trusted(model, stored.get("engine")))
+    notes, warnings = about_engine(embedder)
+    origin = other_engine(stored.get("engine"), embedder.engine, stored.get("engines", {}), "the threshold")
     unit, usable = unit_rows(embedder.embed(crops, bool(stored.get("flip", False))))
     if not usable.all():
         raise BitfaceError(f"{model_path}: gives no usable embedding of {(first, second)[int(np.argmin(usable))]}")
@@ -40,8 +46,12 @@ def verify_images(first: Path, second: Path, model_path: Path, far: float) -> di
         "same": similarity >= stored["threshold"],
         "similarity": similarity,
         **stored,
+        "engine": embedder.engine,
+        "found_on": stored.get("engine"),
         "images": [str(first), str(second)],
         "aligned": [str(path) for path in aligned],
+        "notes": [*([origin] if origin else []), *notes],
+        "warnings": warnings,
     }
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from bitface.cpu import has_bf16
 from bitface.errors import BitfaceError, UsageError
 from bitface.runtime.engines import start
+from bitface.runtime.exact import inexact
 from bitface.runtime.machine import describe, pinned
 from bitface.runtime.model import TEACHER_KEY, Model
 
@@ -244,7 +245,8 @@ def _contenders(models: Sequence[Model], engines: Sequence[str]) -> tuple[list[_
                 precisions.append("bf16")
             elif engine == "openvino" and not model.integer:
                 notes.append("bf16 left out: this CPU isn't known to have instructions for it")
-            contenders += [_Contender(model, label, family, engine, precision, note) for precision in precisions]
+            remarks = "; ".join(text for text in (note, inexact(model, engine)) if text) or None
+            contenders += [_Contender(model, label, family, engine, precision, remarks) for precision in precisions]
     if not contenders:
         raise BitfaceError(f"nothing to measure: no model runs on {' or '.join(engines)}")
     return contenders, list(dict.fromkeys(notes))

@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,34 +12,50 @@ from bitface.data.faces import FaceFile, batches
 from bitface.errors import BitfaceError, UsageError
 from bitface.preprocess import Preprocess
 from bitface.runtime import engines
+from bitface.runtime.engines import ENGINES, Engine
+from bitface.runtime.exact import default_engine
+from bitface.runtime.machine import cores
 from bitface.runtime.model import Model, open_model
 
-Engine = Literal["openvino", "onnxruntime", "torch"]
-ENGINES: tuple[Engine, ...] = ("openvino", "onnxruntime", "torch")
 Progress = Callable[[int, int], None]
 
 Images = np.ndarray | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+# Files that are decoded before their images are embedded together.
+_DECODED = 64
+# Images at once. One leaves every engine's threads an image of their own, which is faster than several threads on one;
+# torch has an overhead for each call.
+_BATCHES: dict[Engine, int] = {"openvino": 1, "onnxruntime": 1, "torch": 16}
 
 
 class Embedder:
     """A model on an engine, with its preprocessing.
 
+    Thread-safe: any number of threads may embed at once, and each gets, bit for bit, what it would get alone. A process
+    forked from this one may go on with it (torch then computes on one thread); pickled, as for a spawned process, it
+    starts its engine again.
+
     Attributes:
         preprocess: how pixels become the network's input.
         embedding_size: the length of a vector.
         fingerprint: identifies the model that made the embeddings; see `Network.fingerprint`.
+        engine: what runs it.
     """
 
     def __init__(
         self,
         model: Model,
-        engine: Engine = "openvino",
+        engine: Engine | None = None,
         threads: int | None = None,
-        batch: int = 16,
         precision: str = "f32",
+        streams: int | None = None,
     ) -> None:
         """Args:
+            engine: None: the fastest that computes the model exactly on this CPU, see `runtime.exact`.
+            threads: how many compute, in all; None: one for each core.
             precision: of what is left in floating point, `f32` or `bf16` (OpenVINO only).
+            streams: images computed at the same time; None: one for each thread, which gives the most images a
+                second. With 1, all threads work on one image, which gives the shortest wait for a single one.
 
         Raises:
             BitfaceError: unknown preprocessing, or a file exported for another engine.
@@ -48,12 +65,22 @@ class Embedder:
                 f"{model.path}: doesn't say how its input is normalised; name it with --preprocess (or preprocess=), "
                 "and let `bitface inspect --images` find it"
             )
-        if engine not in ENGINES:
+        self.engine: Engine = default_engine(model) if engine is None else engine
+        if self.engine not in ENGINES:
             raise UsageError(f"unknown engine '{engine}': use one of {', '.join(ENGINES)}")
-        self.model, self.engine, self.batch = model, engine, batch
+        self.model = model
         self.preprocess: Preprocess = model.preprocess
         self.embedding_size = model.network.embedding_size
-        self._run = engines.start(model, engine, batch, threads, precision)
+        self._settings = (threads, precision, streams)
+        threads = threads or len(cores())
+        self._batch = _BATCHES[self.engine]
+        self._streams = 1 if self.engine == "torch" else streams or threads
+        self._run = engines.start(model, self.engine, self._batch, threads, precision, self._streams)
+        self._workers: tuple[int, ThreadPoolExecutor] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        threads, precision, streams = self._settings
+        return Embedder, (self.model, self.engine, threads, precision, streams)
 
     @property
     def fingerprint(self) -> str:
@@ -97,7 +124,7 @@ class Embedder:
         rows: list[np.ndarray] = [np.zeros((0, self.embedding_size), np.float32)]
         valid: list[np.ndarray] = [np.zeros(0, bool)]
         source: Iterable[tuple[np.ndarray, np.ndarray]]
-        source = batches(files, self.preprocess.size, self.batch * 4, [] if skipped is None else skipped)
+        source = batches(files, self.preprocess.size, _DECODED, [] if skipped is None else skipped)
         done = 0
         for images, good in source:
             embeddings = self._array(images, flip)
@@ -119,15 +146,17 @@ class Embedder:
             raise BitfaceError(str(error)) from error
 
     def _inputs(self, inputs: np.ndarray) -> np.ndarray:
-        """Runs preprocessed images in batches of one size; the last one is filled up, so that shapes stay fixed."""
-        rows = [np.zeros((0, self.embedding_size), np.float32)]
-        for start in range(0, len(inputs), self.batch):
-            part = inputs[start : start + self.batch]
-            count = len(part)
-            if count < self.batch:
-                part = np.concatenate([part, np.zeros((self.batch - count, *part.shape[1:]), np.float32)])
-            rows.append(self._run(part)[:count])
-        return np.concatenate(rows)
+        """Runs preprocessed images, as many batches at the same time as there are streams."""
+        parts = [inputs[start : start + self._batch] for start in range(0, len(inputs), self._batch)]
+        several = self._streams > 1 and len(parts) > 1
+        rows = list(self._pool().map(self._run, parts) if several else map(self._run, parts))
+        return np.concatenate([np.zeros((0, self.embedding_size), np.float32), *rows])
+
+    def _pool(self) -> ThreadPoolExecutor:
+        """The threads that wait for the streams; a forked process has none of its parent's and starts its own."""
+        if self._workers is None or self._workers[0] != os.getpid():
+            self._workers = os.getpid(), ThreadPoolExecutor(self._streams, "bitface")
+        return self._workers[1]
 
 
 def load(
@@ -135,17 +164,18 @@ def load(
     engine: Engine | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
-    batch: int = 16,
+    streams: int | None = None,
 ) -> Embedder:
-    """A model file, ready to embed: `bitface.load("model.bitface").embed(images)`.
+    """A model file, ready to embed, in any number of threads: `bitface.load("model.bitface").embed(images)`.
 
     Args:
         path: an artifact, an exported ONNX file, or a float network.
-        engine: `openvino` (default), `onnxruntime` or `torch`; an exported file decides itself.
+        engine: `openvino`, `onnxruntime` or `torch`; None: the fastest that is exact on this CPU; an exported file
+            decides itself.
+        threads, streams: see `Embedder`.
         preprocess: for float networks that don't say it themselves.
 
     Raises:
         BitfaceError: no model, a damaged one, or one without a known preprocessing.
     """
-    model = open_model(Path(path), preprocess)
-    return Embedder(model, engine or model.profile or "openvino", threads, batch)
+    return Embedder(open_model(Path(path), preprocess), engine, threads, streams=streams)

@@ -1,21 +1,39 @@
-"""The engines behind one call: a float32 batch `[B, 3, H, W]` in, embeddings `[B, D]` out."""
+"""The engines behind one call: a float32 batch `[B, 3, H, W]` in, embeddings `[B, D]` out.
 
-from collections.abc import Callable
-from typing import Any
+Every call may come from several threads at once, and from a process that was forked after the engine was started.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from bitface import cpu
 from bitface.errors import BitfaceError
-from bitface.graph.summary import tensor_table
 from bitface.runtime.model import Model
 
+Engine = Literal["openvino", "onnxruntime", "torch"]
+# The fastest first.
+ENGINES: tuple[Engine, ...] = ("openvino", "onnxruntime", "torch")
+NAMES: dict[str, str] = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "torch (simulation)"}
 Run = Callable[[np.ndarray], np.ndarray]
 
 
-def start(model: Model, engine: str, batch: int, threads: int | None = None, precision: str = "f32") -> Run:
+def start(
+    model: Model, engine: str, batch: int, threads: int | None = None, precision: str = "f32", streams: int = 1
+) -> Run:
     """Loads a model into an engine for batches of one size.
+
+    Args:
+        threads: in all; None: one for each core.
+        precision: of what is left in floating point, `f32` or `bf16` (OpenVINO only).
+        streams: how many calls share the threads at the same time. Of ONNX Runtime a session has all threads for
+            each call, unless there are several streams: then every call computes in the thread that it comes from.
+            Torch computes one call after the other.
 
     Raises:
         BitfaceError: the engine refuses the model.
@@ -24,32 +42,15 @@ def start(model: Model, engine: str, batch: int, threads: int | None = None, pre
         return _torch(model, threads)
     try:
         if engine == "openvino":
-            return openvino(model.onnx_for("openvino"), batch, threads, precision)
-        return onnxruntime(model.onnx_for("onnxruntime"), threads)
+            return openvino(model.onnx_for("openvino"), batch, threads, precision, streams)
+        return onnxruntime(model.onnx_for("onnxruntime"), threads if streams == 1 else 1)
     except BitfaceError:
         raise
     except Exception as error:  # engines raise RuntimeError and their own kinds
         raise BitfaceError(f"{model.path}: {engine} can't load it: {str(error).strip().splitlines()[0]}") from error
 
 
-def overflow(model: Model, engine: str) -> str | None:
-    """What to tell of an integer model that OpenVINO, which has no exact kernels for it, doesn't compute exactly here.
-
-    Two products of a weight of 8 bits and an activation of 8 bits don't fit into the 16 bits in which x86 CPUs without
-    VNNI add them; with weights of 7 bits they do. Activations below 8 bits were measured to deviate there as well.
-    """
-    if engine != "openvino" or not model.integer or not cpu.sums_overflow():
-        return None
-    tensors = {(row["role"], row["bits"]) for row in tensor_table(model.network)[0]}
-    if not tensors & {("weight", 8), *(("activation", bits) for bits in range(2, 8))}:
-        return None
-    return (
-        "openvino: this CPU has no VNNI instructions, and OpenVINO's sums with weights of 8 bits or activations below "
-        "8 bits aren't exact on it; use onnxruntime here, or --bits w7a8 --first w7a8 --last w7a8"
-    )
-
-
-def openvino(model: bytes, batch: int, threads: int | None = None, precision: str = "f32") -> Run:
+def openvino(model: bytes, batch: int, threads: int | None = None, precision: str = "f32", streams: int = 1) -> Run:
     """OpenVINO on the CPU. On CPUs with AMX its own default would be bf16, so the precision is always said."""
     import openvino as ov
 
@@ -59,12 +60,26 @@ def openvino(model: bytes, batch: int, threads: int | None = None, precision: st
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": precision,
         "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": streams,
     }
     if threads:
         options["INFERENCE_NUM_THREADS"] = threads
-    request = core.compile_model(network, "CPU", options).create_infer_request()
-    return lambda images: request.infer({0: images}, share_inputs=True)[0].copy()
+    compiled = core.compile_model(network, "CPU", options)
+    # A request holds one call's tensors: shared by two threads, it answers one of them with the other's embedding.
+    # Those that nobody uses wait here; the ends of a deque need no lock, which a fork could find closed.
+    idle: deque[Any] = deque()
+
+    def run(images: np.ndarray) -> np.ndarray:
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        try:
+            return request.infer({0: images}, share_inputs=True)[0].copy()
+        finally:
+            idle.append(request)
+
+    return run
 
 
 def onnxruntime(model: bytes, threads: int | None = None) -> Run:
@@ -82,13 +97,40 @@ def onnxruntime(model: bytes, threads: int | None = None) -> Run:
     return lambda images: session.run(None, {name: images})[0]
 
 
+class _Torch:
+    """Torch has one number of threads for the whole process: it is set for the time of a call and given back."""
+
+    def __init__(self) -> None:
+        self.lock, self.forked = threading.Lock(), False
+
+    def after_fork(self) -> None:
+        """The lock may have been held by a thread that this process doesn't have, and OpenMP's are missing too."""
+        self.lock, self.forked = threading.Lock(), True
+
+    @contextmanager
+    def threads(self, count: int | None) -> Iterator[None]:
+        with self.lock:
+            before = torch.get_num_threads()
+            wanted = 1 if self.forked else count or before
+            if wanted != before:
+                torch.set_num_threads(wanted)
+            try:
+                yield
+            finally:
+                if wanted != before:
+                    torch.set_num_threads(before)
+
+
+_process = _Torch()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_process.after_fork)
+
+
 def _torch(model: Model, threads: int | None) -> Run:
     """The graph itself: float, or the simulation of the integers."""
-    if threads:
-        torch.set_num_threads(threads)
 
     def run(images: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
+        with _process.threads(threads), torch.inference_mode():
             return model.network.graph(torch.from_numpy(images)).numpy()
 
     return run

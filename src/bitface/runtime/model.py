@@ -5,11 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from onnx.numpy_helper import to_array
 
 from bitface import artifact
 from bitface.errors import BitfaceError
 from bitface.graph import Network, load_network, passes, to_onnx
+from bitface.graph.integer import INTEGER_LAYERS
 from bitface.graph.onnx_writer import PROFILES, Profile
 from bitface.preprocess import Preprocess, parse
 
@@ -43,6 +46,17 @@ class Model:
     @property
     def preprocess(self) -> Preprocess | None:
         return self.network.preprocess
+
+    @property
+    def weight_bits(self) -> int:
+        """The width of the widest integer weights, of an exported file by their values; 0 where all are floats."""
+        if self.profile is None:
+            layers = (layer for layer in self.network.graph.modules() if isinstance(layer, INTEGER_LAYERS))
+            return max((layer.bits for layer in layers), default=0)
+        tensors = onnx.load(self.path).graph.initializer
+        weights = [to_array(one) for one in tensors if one.data_type == onnx.TensorProto.INT8 and len(one.dims) > 1]
+        largest = max((int(np.abs(weight.astype(int)).max(initial=0)) for weight in weights), default=0)
+        return largest.bit_length() + 1 if largest else 0
 
     def with_preprocess(self, preprocess: Preprocess) -> "Model":
         return replace(self, network=self.network.with_preprocess(preprocess))
