@@ -52,34 +52,75 @@ def start(
 
 def openvino(model: bytes, batch: int, threads: int | None = None, precision: str = "f32", streams: int = 1) -> Run:
     """OpenVINO on the CPU. On CPUs with AMX its own default would be bf16, so the precision is always said."""
-    import openvino as ov
+    return _OpenVINO(model, batch, threads, precision, streams)
 
-    core = ov.Core()
-    network = core.read_model(model)
-    network.reshape([batch, *list(network.input(0).partial_shape)[1:]])
-    options: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": precision,
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": streams,
-    }
-    if threads:
-        options["INFERENCE_NUM_THREADS"] = threads
-    compiled = core.compile_model(network, "CPU", options)
-    # A request holds one call's tensors: shared by two threads, it answers one of them with the other's embedding.
-    # Those that nobody uses wait here; the ends of a deque need no lock, which a fork could find closed.
-    idle: deque[Any] = deque()
 
-    def run(images: np.ndarray) -> np.ndarray:
+class _OpenVINO:
+    """A network compiled for one call at a time, and, when calls first meet, for several of them.
+
+    Streams are threads, which a forked process doesn't have: it computes its calls one after the other, on what was
+    compiled for one, where the calling thread does the work.
+    """
+
+    def __init__(self, model: bytes, batch: int, threads: int | None, precision: str, streams: int) -> None:
+        self._model, self._batch, self._precision = model, batch, precision
+        self._threads, self._streams = threads, streams
+        self._one = self._compiled(1)
+        self._alone = deque([self._one])
+        self._several: _Requests | None = None
+        self._process, self._lock = os.getpid(), threading.Lock()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        if self._streams == 1 or os.getpid() != self._process:
+            return self._one(images)
         try:
-            request = idle.pop()
+            one = self._alone.pop()
+        except IndexError:  # another thread has it
+            return self._of_several()(images)
+        try:
+            return one(images)
+        finally:
+            self._alone.append(one)
+
+    def _of_several(self) -> "_Requests":
+        with self._lock:
+            self._several = self._several or self._compiled(self._streams)
+        return self._several
+
+    def _compiled(self, streams: int) -> "_Requests":
+        import openvino as ov
+
+        core = ov.Core()
+        network = core.read_model(self._model)
+        network.reshape([self._batch, *list(network.input(0).partial_shape)[1:]])
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": streams,
+        }
+        if self._threads:
+            options["INFERENCE_NUM_THREADS"] = max(1, self._threads * streams // self._streams)
+        return _Requests(core.compile_model(network, "CPU", options))
+
+
+class _Requests:
+    """The requests of a compiled network. One holds a single call's tensors: shared by two threads, it gives one of
+    them the other's embedding.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: deque[Any] = deque()  # its ends need no lock, which a fork could find closed
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        try:
+            request = self._idle.pop()
         except IndexError:
-            request = compiled.create_infer_request()
+            request = self._compiled.create_infer_request()
         try:
             return request.infer({0: images}, share_inputs=True)[0].copy()
         finally:
-            idle.append(request)
-
-    return run
+            self._idle.append(request)
 
 
 def onnxruntime(model: bytes, threads: int | None = None) -> Run:
