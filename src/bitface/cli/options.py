@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bitface.preprocess import Size
+
 ModelArgument = Annotated[
     Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
 ]
@@ -18,6 +20,14 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the tra
 ListOption = Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")]
 PreprocessOption = Annotated[
     str | None, typer.Option(help="rgb-127.5-127.5, rgb-raw, rgb-imagenet, bgr-…, or COLOUR-MEAN-STD.")
+]
+SizeOption = Annotated[
+    Size | None,
+    typer.Option(
+        parser=Size.parse,
+        metavar="PIXELS",
+        help="Of the image, for float networks that leave it free: 160, or 112x96 (HEIGHTxWIDTH).",
+    ),
 ]
 EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]

@@ -2,16 +2,17 @@
 
 A gallery is a safetensors file. The tensor `embeddings` [N, D] is float32, or int8 beside `scales` [N] float32: a code
 times its scale is a coordinate of the unit vector, and the scale is a 127th of the largest one. The metadata entry
-`bitface` is JSON: the format's version, names (`ids`), the model's fingerprint, preprocessing, and whether the
-embeddings of an image and of its mirror image were added, and a SHA-256 over these and the tensors. Scores against int8
-are cosines of the vectors that the codes stand for.
+`bitface` is JSON: the format's version, names (`ids`), the model's fingerprint, preprocessing, the height and width of
+its images (`image_size`, which older files lack), and whether the embeddings of an image and of its mirror image were
+added, and a SHA-256 over these and the tensors. Scores against int8 are cosines of the vectors that the codes stand
+for.
 """
 
 import hashlib
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,14 @@ from bitface.evaluation.intervals import Interval
 from bitface.evaluation.search import Rows, as_rows, score_blocks
 from bitface.evaluation.similarity import unit_rows
 from bitface.files import write_bytes
+from bitface.preprocess import Size
 
 LARGEST_METADATA = 64 << 20
 """The most bytes that names and description may take; enough for a million names of 60 letters."""
 
 _VERSION = 1
 _KEYS = {"version", "ids", "fingerprint", "preprocess", "flip", "sha256"}
+_SIZE = "image_size"
 _BLOCK = 8192
 
 Codes = NDArray[np.int8]
@@ -50,6 +53,7 @@ class Gallery:
         preprocess: the word for the model's preprocessing (see `preprocess.parse`).
         flip: whether each embedding is that of the image and of its mirror image together.
         scales: [N] float32, the value of a code in each row; None for float32 embeddings.
+        image_size: height and width of the images; None: not known.
 
     Raises:
         BitfaceError: anything above isn't as described, or a vector is zero or not finite.
@@ -61,6 +65,7 @@ class Gallery:
     preprocess: str
     flip: bool = False
     scales: Single | None = field(default=None, repr=False)
+    image_size: Size | None = None
 
     def __post_init__(self) -> None:
         values, scales = self.embeddings, self.scales
@@ -127,7 +132,7 @@ class Gallery:
         if self.scales is not None:
             return self
         codes, scales = quantized(self.embeddings)
-        return Gallery(codes, self.ids, self.fingerprint, self.preprocess, self.flip, scales)
+        return replace(self, embeddings=codes, scales=scales)
 
 
 def enrolled(
@@ -138,6 +143,7 @@ def enrolled(
     flip: bool = False,
     *,
     int8: bool = False,
+    image_size: Size | None = None,
 ) -> Gallery:
     """A gallery of embeddings [N, D], of any floating-point type; `int8` takes a quarter of the bytes.
 
@@ -149,7 +155,7 @@ def enrolled(
             values = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise BitfaceError(f"embeddings aren't numbers ({error}); expected a matrix [images, size]") from error
-    gallery = Gallery(values, tuple(ids), fingerprint, preprocess, flip)
+    gallery = Gallery(values, tuple(ids), fingerprint, preprocess, flip, image_size=image_size)
     return gallery.quantized() if int8 else gallery
 
 
@@ -220,6 +226,7 @@ def read_gallery(path: Path | str) -> Gallery:
             description["preprocess"],
             description["flip"],
             tensors.get("scales"),
+            Size.parse(description[_SIZE]) if _SIZE in description else None,
         )
         if _checksum(gallery) != description["sha256"]:
             raise BitfaceError("its content doesn't match its checksum, so that it was damaged or changed; enrol again")
@@ -240,6 +247,7 @@ def _described(gallery: Gallery) -> dict[str, Any]:
         "fingerprint": gallery.fingerprint,
         "preprocess": gallery.preprocess,
         "flip": gallery.flip,
+        **({_SIZE: list(gallery.image_size)} if gallery.image_size else {}),
     }
 
 
@@ -266,13 +274,14 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         raise BitfaceError("its description isn't JSON") from error
     if not isinstance(found, dict) or found.get("version") != _VERSION:
         raise BitfaceError(f"its description isn't of version {_VERSION}; read it with the bitface that wrote it")
-    if set(found) != _KEYS:
+    if set(found) - {_SIZE} != _KEYS:
         raise BitfaceError(f"its description has the entries {sorted(found)}; expected {sorted(_KEYS)}")
     ids = found["ids"]
     if not isinstance(ids, list):
         raise BitfaceError("its ids aren't a list of names")
-    for key, kind in (("fingerprint", str), ("preprocess", str), ("flip", bool), ("sha256", str)):
-        if not isinstance(found[key], kind):
+    kinds = {"fingerprint": str, "preprocess": str, "flip": bool, "sha256": str, _SIZE: list}
+    for key, kind in kinds.items():
+        if key in found and not isinstance(found[key], kind):
             raise BitfaceError(f"its {key} is {json.dumps(found[key])[:80]}; expected a {kind.__name__}")
     return found
 
