@@ -4,8 +4,10 @@ A specification is one word: `COLOUR-MEAN-STD`, with MEAN and STD in pixel units
 three separated by commas. `rgb-raw` is `rgb-0-1`, `rgb-imagenet` has ImageNet's constants.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +16,35 @@ from bitface.errors import UsageError
 _IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
+LARGEST_SIDE = 4096
+"""No image of a face network is higher or wider, in pixels."""
+
 Triple = tuple[float, float, float]
+
+
+class Size(NamedTuple):
+    """Height and width of an image, in pixels; in words HEIGHTxWIDTH."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}"
+
+    @staticmethod
+    def parse(value: str | int | Sequence[int]) -> "Size":
+        """The size that `160` (square), `"160"`, `"112x96"` or `(112, 96)` means: height first.
+
+        Raises:
+            UsageError: it is anything else, or a side isn't within 1 to `LARGEST_SIDE`.
+        """
+        word = str(value) if isinstance(value, str | int) else "x".join(map(str, value))
+        sides = [int(side) for side in word.split("x")] if re.fullmatch(r"[0-9]{1,5}(x[0-9]{1,5})?", word) else [0]
+        if not 1 <= min(sides) <= max(sides) <= LARGEST_SIDE:
+            raise UsageError(
+                f"'{word}' is no image size: give 1 to {LARGEST_SIDE} pixels, as 160 or 112x96 (HEIGHTxWIDTH)"
+            )
+        return Size(sides[0], sides[-1])
 
 
 @dataclass(frozen=True)
@@ -64,7 +94,7 @@ class Preprocess:
         height, width = (int(side) for side in value["size"])
         if value["color"] not in ("rgb", "bgr") or not all(np.isfinite(mean + std)) or 0 in std:
             raise ValueError(f"not a preprocessing: {value}")
-        if not (0 < height <= 4096 and 0 < width <= 4096):
+        if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
             raise ValueError(f"not an image size: {value['size']}")
         return Preprocess(value["color"], (height, width), mean, std)
 

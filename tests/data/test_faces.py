@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,15 @@ from bitface.data.faces import (
     batches,
     check_skipped,
     choose,
+    common_size,
+    crop_sizes,
     find_images,
     load_faces,
     manifest_hash,
+    resizing,
 )
 from bitface.errors import BitfaceError, UsageError
+from bitface.preprocess import Size
 
 
 def save(path: Path, value: int = 0, side: int = 112, width: int | None = None) -> None:
@@ -137,11 +142,68 @@ def test_loading_takes_resizes_or_skips(tmp_path: Path) -> None:
     assert loaded.images.shape == (3, 112, 112, 3)
     np.testing.assert_array_equal(loaded.images[0], np.array(Image.open(tmp_path / "exact.png")))
     assert loaded.resized == 2
+    assert loaded.sizes == {(112, 112): 1, (250, 250): 1, (32, 32): 1}
     reasons = dict(loaded.skipped)
     assert set(reasons) == {"broken.png", "dot.png", "tiny.png", "wide.png"}
     assert reasons["wide.png"] == "not a square face crop (120x80): align it first"
     assert "too small" in reasons["dot.png"]
     assert calls == [(done, 7) for done in range(1, 8)]
+
+
+def test_the_sizes_of_crops(tmp_path: Path) -> None:
+    for index in range(18):
+        save(tmp_path / f"{index:02}.png", side=160)
+    save(tmp_path / "18.png", side=112)
+    save(tmp_path / "19.png", side=80, width=120)
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    files = find_images([tmp_path])
+    sizes = crop_sizes(files)
+    assert sizes == {(160, 160): 18, (112, 112): 1, (80, 120): 1}
+    # A photograph's crop has the aligner's size.
+    assert crop_sizes([FaceFile(tmp_path, "00.png", ((1.0, 2.0),) * 5)]) == {(112, 112): 1}
+    many = crop_sizes(files[:20] * 500)
+    assert sum(many.values()) == 512
+    assert len(many) == 3
+    assert not crop_sizes([])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "common"),
+    [
+        ({(160, 160): 9, (112, 112): 1}, (160, 160)),
+        ({(160, 160): 8, (112, 112): 1}, None),
+        ({(112, 96): 3}, (112, 96)),
+        ({(31, 31): 3}, None),
+        ({(5000, 5000): 3}, None),
+        ({}, None),
+    ],
+)
+def test_the_size_that_crops_have_in_common(sizes: dict[tuple[int, int], int], common: tuple[int, int] | None) -> None:
+    assert common_size({Size(*size): count for size, count in sizes.items()}) == common
+
+
+@pytest.mark.parametrize(
+    ("sizes", "size", "words"),
+    [
+        (
+            {(160, 160): 3},
+            (112, 112),
+            "3 of 3 crops .* network's 112x112 .*, all of them from 160x160",
+        ),
+        ({(160, 160): 3, (96, 96): 2, (112, 112): 4}, (112, 112), "5 of 9 crops .*, 3 of them from 160x160"),
+        ({(160, 160): 2, (112, 112): 2}, (112, 112), None),
+        # Skipped, not resized.
+        ({(160, 120): 3, (20, 20): 3, (112, 112): 1}, (112, 112), None),
+        ({(160, 160): 3}, (112, 96), None),
+        ({}, (112, 112), None),
+    ],
+)
+def test_a_note_where_most_crops_are_resized(
+    sizes: dict[tuple[int, int], int], size: tuple[int, int], words: str | None
+) -> None:
+    notes = resizing({Size(*own): count for own, count in sizes.items()}, size)
+    assert len(notes) == (words is not None)
+    assert not words or re.search(words, notes[0])
 
 
 def test_shrinking_averages(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from bitface.data.images import MAX_PIXELS, ImageSkipped, read_image
+from bitface.data.images import MAX_PIXELS, ImageSkipped, image_size, read_image
 from bitface.errors import BitfaceError
 
 DOWN, RIGHT = np.mgrid[:120, :90]
@@ -75,7 +75,9 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, form: str
     content = encode(Image.fromarray(PHOTO), form, exif=exif)
     oracle = np.array(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
     assert oracle.shape == ((120, 90, 3) if orientation < 5 else (90, 120, 3))
-    np.testing.assert_array_equal(read_image(written(tmp_path, content)), oracle)
+    path = written(tmp_path, content)
+    np.testing.assert_array_equal(read_image(path), oracle)
+    assert image_size(path) == oracle.shape[:2]
 
 
 def test_grey_and_palette(tmp_path: Path) -> None:

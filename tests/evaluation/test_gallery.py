@@ -189,6 +189,8 @@ def changed(tensors, name, at, value):
         (FLOAT, GOOD | {"version": 2}, "isn't of version 1"),
         (FLOAT, GOOD | {"note": ""}, "has the entries .*'note'"),
         (FLOAT, {key: GOOD[key] for key in GOOD if key != "flip"}, "has the entries"),
+        (FLOAT, GOOD | {"image_size": "112"}, "its image_size is"),
+        (FLOAT, GOOD | {"image_size": [0, 112]}, "no image size"),
         (FLOAT, GOOD | {"ids": "ab"}, "ids aren't a list"),
         (FLOAT, GOOD | {"ids": ["Ann", 3]}, "ids must be names"),
         (FLOAT, GOOD | {"ids": ["Ann", ""]}, "ids must be names"),

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
-import pytest
 import torch
 from torch import nn
 
 from bitface import backbones
-from bitface.errors import BitfaceError
 from bitface.graph import Network, from_module, load_network
 
 from .onnx_models import finished, small_network
@@ -81,10 +79,14 @@ def test_weights_of_a_known_backbone(tmp_path: Path, scramble: Callable[[nn.Modu
     assert loaded.fingerprint() == from_module(module, "rgb-127.5-127.5").fingerprint()
 
 
-def test_weights_for_images_of_another_size(tmp_path: Path) -> None:
-    torch.save(backbones.create("mobilefacenet:0.25", input_size=96).state_dict(), tmp_path / "face.pt")
-    with pytest.raises(BitfaceError, match=r"face.pt: isn't for images of 112 x 112 .*export the network to ONNX"):
-        load_network(tmp_path / "face.pt")
+def test_the_fingerprint_of_a_fixed_size_stays() -> None:
+    """Galleries and artifacts hold it."""
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(96, 5))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_((torch.arange(parameter.numel()) / 128).reshape(parameter.shape))
+    known = "ead63393687c0cb14de0e2a9f68b69fabaeb69cb17c090bb39562051065699c9"
+    assert from_module(module, "rgb-raw", size=(8, 6)).fingerprint() == known
 
 
 def test_preprocessing_and_size_of_a_module() -> None:

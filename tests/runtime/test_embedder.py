@@ -1,9 +1,11 @@
 """Images in, embeddings out, from every kind of file on every engine."""
 
+import warnings
 from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,12 @@ from bitface.artifact import Artifact, write
 from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network, from_module, to_onnx
+from bitface.preprocess import Size
 from bitface.quant import BitPlan, quantize
 from bitface.runtime import ENGINES, Embedder, load
 from bitface.runtime.exact import exact as sums_are_exact
-from bitface.runtime.model import export, open_model
+from bitface.runtime.model import export, open_model, open_models
+from graph.free_size import free_size_file
 
 SIDE, WIDTH = 32, 7
 
@@ -55,6 +59,36 @@ def make(folder: Path, word: str = "w8a8") -> tuple[Network, Network]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Network, Network]:
     folder = tmp_path_factory.mktemp("models")
     return folder, *make(folder)
+
+
+def test_a_free_size_is_named_or_warned_of(tmp_path: Path) -> None:
+    path = free_size_file(tmp_path / "net.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (2, 160, 160, 3), dtype=np.uint8)
+    inputs = (images.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
+    expected = onnxruntime.InferenceSession(path).run(None, {"image": inputs})[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for size in (160, "160x160", (160, 160)):
+            found = load(path, preprocess="rgb-127.5-127.5", size=size).embed(images)
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+    with pytest.warns(UserWarning, match="112x112 is taken, which is assumed; size= names another"):
+        assumed = load(path, preprocess="rgb-127.5-127.5")
+    files = [str(tmp_path / f"{number}.png") for number in range(2)]
+    for file, image in zip(files, images, strict=True):
+        cv2.imwrite(file, image)
+    with pytest.warns(UserWarning, match="2 of 2 crops .* network's 112x112 .* from 160x160"):
+        assumed.embed(files)
+
+
+def test_networks_beside_an_artifact_have_its_size(made: tuple[Path, Network, Network], tmp_path: Path) -> None:
+    free, artifact = free_size_file(tmp_path / "net.onnx"), made[0] / "model.bitface"
+    opened = open_models([free, artifact], "rgb-127.5-127.5")
+    assert [model.path for model in opened] == [free, artifact]
+    assert [model.network.size for model in opened] == [(SIDE, SIDE)] * 2
+    assert "the size of the artifact" in opened[0].network.notes[0]
+    assert open_models([free])[0].network.size == (112, 112)
+    with pytest.raises(BitfaceError, match=rf"model.bitface: takes images of {SIDE}x{SIDE} .*--size 64x64"):
+        open_models([free, artifact], "rgb-127.5-127.5", Size(64, 64))
 
 
 def simulate(net: Network, images: np.ndarray) -> np.ndarray:

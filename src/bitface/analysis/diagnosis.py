@@ -32,7 +32,7 @@ class Subject:
     Attributes:
         trained: by quantization-aware training.
         bits: the plan's, such as `w4a4`; None: not known.
-        preprocess: the word that the teacher's file doesn't say itself.
+        preprocess, size: the words that the teacher's file doesn't say itself.
     """
 
     teacher: str
@@ -41,6 +41,7 @@ class Subject:
     bits: str | None = None
     trained: bool = False
     preprocess: str | None = None
+    size: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def _next(subject: Subject, harm: float, start: Point | None, clipping: Range | 
             ["bitface", "evaluate", subject.student, "--against", subject.teacher, "--pairs", "PAIRS", "--root", "DIR"]
         )
     if start is not None and start.kind == IMAGE:
-        return shlex.join(["bitface", "inspect", subject.teacher, "--images", subject.images])
+        return shlex.join(["bitface", "inspect", subject.teacher, "--images", subject.images, *_sized(subject)])
     if clipping and not subject.trained:
         return _quantize(subject, "--bits", subject.bits or "w8a8", "--observer", "minmax")
     weight, activation = (subject.bits or "w8a8")[1:].split("a")
@@ -181,4 +182,9 @@ def _next(subject: Subject, harm: float, start: Point | None, clipping: Range | 
 def _quantize(subject: Subject, *options: str) -> str:
     if subject.preprocess and "--preprocess" not in options:
         options = (*options, "--preprocess", subject.preprocess)
-    return shlex.join(["bitface", "quantize", subject.teacher, "--images", subject.images, *options, "--out", "out/"])
+    options = (*options, *_sized(subject), "--out", "out/")
+    return shlex.join(["bitface", "quantize", subject.teacher, "--images", subject.images, *options])
+
+
+def _sized(subject: Subject) -> list[str]:
+    return ["--size", subject.size] if subject.size else []

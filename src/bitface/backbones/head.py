@@ -9,6 +9,8 @@ from torch import nn
 from bitface.errors import BitfaceError, UsageError
 
 InputSize = int | tuple[int, int]
+# How many pixels stand for one position of the last feature map, in every network here.
+_STRIDE = 16
 
 
 class EmbeddingHead(nn.Module):
@@ -36,8 +38,8 @@ def fixed_scale_norm(size: int) -> nn.BatchNorm1d:
     return norm
 
 
-def spatial_size(input_size: InputSize, stride: int = 16) -> tuple[int, int]:
-    """Height and width of the last feature map, given the network's total stride.
+def spatial_size(input_size: InputSize) -> tuple[int, int]:
+    """Height and width of the last feature map.
 
     Raises:
         UsageError: the input size isn't one or two positive integers.
@@ -45,10 +47,16 @@ def spatial_size(input_size: InputSize, stride: int = 16) -> tuple[int, int]:
     sides = tuple(input_size) if isinstance(input_size, Sequence) else (input_size, input_size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise UsageError(f"input size {input_size!r} is impossible: use pixels such as 112 or (112, 96)")
-    return math.ceil(sides[0] / stride), math.ceil(sides[1] / stride)
+    return math.ceil(sides[0] / _STRIDE), math.ceil(sides[1] / _STRIDE)
 
 
-def square_input(positions: int, stride: int = 16) -> int:
+def input_size_of(network: nn.Module) -> tuple[int, int]:
+    """Height and width of the images that a network of this library is for, by the feature map that its head covers."""
+    height, width = network.spatial  # type: ignore[misc]
+    return height * _STRIDE, width * _STRIDE
+
+
+def square_input(positions: int) -> int:
     """The input size of a head whose feature map has this many positions, taken to be square.
 
     Raises:
@@ -60,7 +68,7 @@ def square_input(positions: int, stride: int = 16) -> int:
             f"weights for a feature map of {positions} positions, which isn't square: "
             "create the network with its input_size and give it the weights with load_state_dict"
         )
-    return side * stride
+    return side * _STRIDE
 
 
 def checked_embedding_size(size: int) -> int:

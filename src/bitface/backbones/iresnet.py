@@ -62,7 +62,7 @@ class IResNet(nn.Module):
     ) -> None:
         super().__init__()
         checked_embedding_size(embedding_size)
-        height, width = spatial_size(input_size)
+        self.spatial = height, width = spatial_size(input_size)
         first, second, third, last = channels
         self.conv1 = nn.Conv2d(3, first, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)

@@ -81,6 +81,7 @@ class MobileFaceNet(nn.Module):
         linear_bias: bool = False,
     ) -> None:
         super().__init__()
+        self.spatial = spatial
         norm = depthwise_activation
         self.layer1 = ConvBlock(3, plan.stem, 3, stride=2, activation=activation)
         if plan.layer2 == "depthwise":

@@ -62,7 +62,8 @@ class MobileNetV2(nn.Module):
                 channels = out
         self.blocks = nn.Sequential(*blocks)
         self.last = ConvBlock(channels, last, activation="relu6")
-        self.head = EmbeddingHead(last, spatial_size(input_size), embedding_size, dropout)
+        self.spatial = spatial_size(input_size)
+        self.head = EmbeddingHead(last, self.spatial, embedding_size, dropout)
         initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

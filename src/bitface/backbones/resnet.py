@@ -64,7 +64,8 @@ class ResNet(nn.Module):
         self.layer2 = _stage(first, second, depths[1])
         self.layer3 = _stage(second, third, depths[2])
         self.layer4 = _stage(third, last, depths[3])
-        self.head = EmbeddingHead(last, spatial_size(input_size), embedding_size, dropout)
+        self.spatial = spatial_size(input_size)
+        self.head = EmbeddingHead(last, self.spatial, embedding_size, dropout)
         initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, LabelsOption, ListOption, OutOption, SkipOption
+from bitface.cli.options import EngineOption, LabelsOption, ListOption, OutOption, SizeOption, SkipOption
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
 
@@ -23,6 +23,7 @@ def analyse(
     preprocess: Annotated[
         str | None, typer.Option(help="Of a teacher that doesn't say it itself (default: the student's).")
     ] = None,
+    size: SizeOption = None,
     engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the maps, and of what is drawn where there is too much.")] = 0,
@@ -34,7 +35,7 @@ def analyse(
     """
     request = AnalyseRequest(
         teacher, student, images, out, image_list, labels, pairs, faces, preprocess, engine_of(engine), threads, seed,
-        allow_skipped,
+        allow_skipped, size,
     )  # fmt: skip
     with progress() as steps:
         result = analyse_student(request, steps)

@@ -7,10 +7,11 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import output, progress, remarks
+from bitface.cli.options import SizeOption
 from bitface.errors import UsageError
 from bitface.files import write_json
 from bitface.runtime import bench as measuring
-from bitface.runtime import open_model
+from bitface.runtime.model import open_models
 
 
 def bench(
@@ -18,21 +19,24 @@ def bench(
     batch: Annotated[str, typer.Option(help="Images at once, such as 1,32.")] = "1",
     threads: Annotated[str, typer.Option(help="Threads, such as 1,2.")] = "1",
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
+    size: SizeOption = None,
     json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
 ) -> None:
     """Measure latency and throughput of several models, alternating in one run.
 
     bitface bench net.onnx out/model.bitface --batch 1,32
     """
-    opened = [open_model(path, preprocess if path.suffix != ".bitface" else None) for path in models]
+    opened = open_models(models, preprocess, size)
     with progress() as steps:
         result = measuring.bench(
             opened, _numbers(batch, "--batch"), _numbers(threads, "--threads"), progress=steps("measuring")
         )
     content = result.to_json()
+    notes = [f"{model.path}: {note}" for model in opened for note in model.network.notes]
+    content["notes"] = [*notes, *content.get("notes", [])]
     if json:
         write_json(json, content)
-    remarks(content.get("notes", []), [])
+    remarks(content["notes"], [])
     table = Table(
         "model",
         "engine",

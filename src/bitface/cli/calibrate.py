@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SkipOption
+from bitface.cli.options import EngineOption, SizeOption, SkipOption
 from bitface.files import write_json
 from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
@@ -26,6 +26,7 @@ def calibrate(
         Path | None, typer.Option(help="The float network: what would its thresholds do on the artifact?")
     ] = None,
     preprocess: Annotated[str | None, typer.Option(help="Of a teacher that doesn't say it itself.")] = None,
+    size: SizeOption = None,
     data: Annotated[str | None, typer.Option(help="How the artifact describes these faces; no names, please.")] = None,
     engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
@@ -45,7 +46,7 @@ def calibrate(
     """
     request = CalibrateRequest(
         model, pairs, root, tuple(images or ()), labels, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess,
-        data, engine_of(engine), threads, flip, seed, allow_skipped, out,
+        data, engine_of(engine), threads, flip, seed, allow_skipped, out, size,
     )  # fmt: skip
     with progress() as steps:
         result = calibrate_model(request, steps)

@@ -1,11 +1,13 @@
 """`bitface compare`"""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress
+from bitface.cli.console import output, progress, remarks
+from bitface.cli.options import SizeOption
 from bitface.errors import BitfaceError
 from bitface.jobs.candidates import read_comparison
 from bitface.jobs.compare import compare_candidates
@@ -14,6 +16,7 @@ from bitface.jobs.compare import compare_candidates
 def compare(
     candidates: Annotated[Path, typer.Argument(help="A YAML file of candidates; see docs/smaller.md.")],
     out: Annotated[Path, typer.Option(help="The folder to write to, and to go on in.")],
+    size: SizeOption = None,
 ) -> None:
     """Make and measure several smaller versions of a network: quantized, pruned, distilled, or all of it in turn.
 
@@ -23,10 +26,12 @@ def compare(
     bitface compare candidates.yaml --out compared/
     """
     comparison = read_comparison(candidates)
+    comparison = replace(comparison, size=size or comparison.size)
     with progress() as steps:
         content = compare_candidates(comparison, out, steps)
     output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     output.print(str(out / "comparison.html"), markup=False, soft_wrap=True)
+    remarks(content["notes"], [])
     failed = [row["name"] for row in content["rows"] if row["error"]]
     if failed:
         raise BitfaceError(

@@ -16,6 +16,7 @@ from bitface.cli.options import (
     OutOption,
     PreprocessOption,
     ResumeOption,
+    SizeOption,
     SkipOption,
 )
 from bitface.cli.prune import show
@@ -42,6 +43,7 @@ def distill(
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from (default: all).")] = None,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
@@ -57,7 +59,7 @@ def distill(
         model=teacher, student=student, images=images, out=out, training=settings(SCHOOLING, loss, epochs, seed),
         minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher, image_list=image_list,
         max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
-        allow_skipped=allow_skipped,
+        allow_skipped=allow_skipped, size=size,
     )  # fmt: skip
     with progress() as steps:
         result = distill_model(request, steps)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SkipOption
+from bitface.cli.options import EngineOption, SizeOption, SkipOption
 from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
 from bitface.files import write_json
@@ -32,6 +32,7 @@ def evaluate(
     engine: EngineOption = None,
     far: Annotated[str | None, typer.Option(help="False accept rates, such as 1e-3,1e-4.")] = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
+    size: SizeOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     allow_skipped: SkipOption = False,
@@ -65,6 +66,10 @@ def evaluate(
     if suite:
         if model or pairs:
             raise UsageError("a suite names its models and protocols itself; leave the model and --pairs out")
+        if preprocess or size:
+            raise UsageError(
+                "--preprocess and --size are those of one model; a suite has them beside each model's path"
+            )
         _suite(suite, out, json)
         return
     if model is None or pairs is None:
@@ -73,7 +78,7 @@ def evaluate(
         raise UsageError("--out is for a --suite; --json writes the result of one model")
     request = EvaluateRequest(
         model, pairs, root, part, all_pairs, flip, engine_of(engine), fars_of(far, FARS), preprocess, threads, seed,
-        allow_skipped, used or (), against, groups, anyway,
+        allow_skipped, used or (), against, groups, anyway, size,
     )  # fmt: skip
     with progress() as steps:
         content, result = evaluate_model(request, steps)

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output
+from bitface.cli.console import output, remarks
+from bitface.cli.options import SizeOption
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
 from bitface.graph import passes, to_onnx
@@ -19,6 +20,7 @@ def export(
     model: Annotated[Path, typer.Argument(help="A .bitface artifact, or a float network.")],
     out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     engine: Annotated[str, typer.Option(help="openvino or onnxruntime.")] = "openvino",
+    size: SizeOption = None,
 ) -> None:
     """Write the ONNX file of an artifact for one engine; of a float network, its fastest float graph.
 
@@ -26,7 +28,7 @@ def export(
     """
     if engine not in PROFILES:
         raise UsageError(f"unknown engine '{engine}': use one of {', '.join(PROFILES)}")
-    opened = open_model(model)
+    opened = open_model(model, size=size)
     if opened.kind == "exported":
         raise BitfaceError(f"{model}: is an exported file already; export the .bitface file")
     profile = PROFILES[PROFILES.index(engine)]
@@ -37,4 +39,5 @@ def export(
         exported = to_onnx(passes.fold(opened.network.graph), profile, known)
     data = exported.SerializeToString()
     write_bytes(out, data)
+    remarks(list(opened.network.notes), [])
     output.print(f"{out}: {len(data):,} bytes", markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import engine_line, engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SkipOption
+from bitface.cli.options import EngineOption, SizeOption, SkipOption
 from bitface.files import write_json
 from bitface.jobs import galleries
 
@@ -20,6 +20,7 @@ def enroll(
     engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
+    size: SizeOption = None,
     allow_skipped: SkipOption = False,
 ) -> None:
     """Embed faces into a gallery file that knows the model it was made with.
@@ -29,7 +30,7 @@ def enroll(
     with progress() as steps:
         result = galleries.enroll(
             model, images, out, int8=int8, flip=flip, engine=engine_of(engine), threads=threads, preprocess=preprocess,
-            allow_skipped=allow_skipped, steps=steps,
+            allow_skipped=allow_skipped, steps=steps, size=size,
         )  # fmt: skip
     remarks(result["notes"], result["warnings"])
     output.print(
@@ -52,6 +53,7 @@ def identify(
         bool, typer.Option("--allow-mixed", help="The gallery is another model's: float, and the probes' integer.")
     ] = False,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
+    size: SizeOption = None,
     json: Annotated[Path | None, typer.Option(help="Write the answers to this file.")] = None,
 ) -> None:
     """Say who of a gallery is on each photograph. Photographs that aren't crops of a face are aligned.
@@ -59,7 +61,7 @@ def identify(
     bitface identify a.jpg --gallery gallery.safetensors --model out/model.bitface --far 1e-4
     """
     answers = galleries.identify_images(
-        probes, gallery, model, top=top, far=far, allow_mixed=allow_mixed, preprocess=preprocess
+        probes, gallery, model, top=top, far=far, allow_mixed=allow_mixed, preprocess=preprocess, size=size
     )
     if json:
         write_json(json, answers)

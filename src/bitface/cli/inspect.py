@@ -8,10 +8,11 @@ from rich.table import Table
 
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.cli.console import output, progress, remarks
+from bitface.cli.options import SizeOption
 from bitface.data.faces import choose, find_images, load_faces
 from bitface.files import write_json
 from bitface.graph.summary import summarise, tensor_table
-from bitface.runtime import open_model
+from bitface.jobs.faces import open_for
 
 _FACES = 64
 
@@ -20,13 +21,15 @@ def inspect(
     model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
     images: Annotated[list[Path] | None, typer.Option(help="Aligned face crops: is the preprocessing right?")] = None,
     preprocess: Annotated[str | None, typer.Option(help="The preprocessing to check.")] = None,
+    size: SizeOption = None,
     json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
 ) -> None:
     """Show what a network consists of and, given faces, which preprocessing it wants.
 
     bitface inspect net.onnx --images crops/
     """
-    opened = open_model(model, preprocess)
+    files = choose(find_images(images), _FACES, 0) if images else []
+    opened, notes = open_for(model, files, preprocess, size)
     network = opened.network
     summary = summarise(network)
     known = network.preprocess.name if network.preprocess else None
@@ -42,15 +45,15 @@ def inspect(
         content |= {"tensors": tensors, "unquantized": unquantized}
         assert opened.details is not None
         content |= {key: getattr(opened.details, key) for key in ("plan", "teacher", "data", "thresholds", "card")}
-    if images:
+    if files:
         with progress() as steps:
-            faces = load_faces(choose(find_images(images), _FACES, 0), network.size, steps("reading faces")).images
+            faces = load_faces(files, network.size, steps("reading faces")).images
         scores = rank_presets(network, faces)
         best, warning = best_preset(scores, known)
         content["presets"] = [score.to_json() for score in scores]
         content["best_preset"] = best
         warnings = [warning] if warning else []
-    content["notes"], content["warnings"] = list(network.notes), warnings
+    content["notes"], content["warnings"] = notes, warnings
     if json:
         write_json(json, content)
     _print(content, opened.path.stat().st_size)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from bitface.preprocess import Size
+
 ModelArgument = Annotated[
     Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
 ]
@@ -22,6 +24,14 @@ PreprocessOption = Annotated[
 EngineOption = Annotated[
     str | None,
     typer.Option(help="openvino, onnxruntime or torch; default: the fastest that is exact on this CPU."),
+]
+SizeOption = Annotated[
+    Size | None,
+    typer.Option(
+        parser=Size.parse,
+        metavar="PIXELS",
+        help="Of the image, for float networks that leave it free: 160, or 112x96 (HEIGHTxWIDTH).",
+    ),
 ]
 EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]

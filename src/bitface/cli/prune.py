@@ -16,6 +16,7 @@ from bitface.cli.options import (
     OutOption,
     PreprocessOption,
     ResumeOption,
+    SizeOption,
     SkipOption,
 )
 from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
@@ -42,6 +43,7 @@ def prune(
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from (default: all).")] = None,
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
+    size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
@@ -57,7 +59,7 @@ def prune(
         model=model, images=images, out=out, pruning=Pruning(ratio, importance, scope, round_to, seed),
         training=settings(RECOVERY, loss, epochs, seed), minutes=minutes, image_list=image_list,
         max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
-        allow_skipped=allow_skipped,
+        allow_skipped=allow_skipped, size=size,
     )  # fmt: skip
     with progress() as steps:
         result = prune_model(request, steps)

@@ -17,6 +17,7 @@ from bitface.cli.options import (
     OutOption,
     PreprocessOption,
     ResumeOption,
+    SizeOption,
     SkipOption,
 )
 from bitface.errors import UsageError
@@ -50,6 +51,7 @@ def quantize(
         int | None, typer.Option(min=1, help="Faces to learn from (default 512, 1024 with effort, all for qat).")
     ] = None,
     preprocess: PreprocessOption = None,
+    size: SizeOption = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Which faces are chosen, and every draw of a training (default 0, or the --recipe's)."),
@@ -95,7 +97,7 @@ def quantize(
     request = QuantizeRequest(
         model, images, out, BitPlan.parse("w8a8" if bits is None else bits), image_list, max_images, preprocess,
         seed or 0, allow_skipped, calibration=Calibration(**kept, reconstruction=reconstruction),
-        labels=labels, minutes=minutes, resume=resume,
+        labels=labels, minutes=minutes, resume=resume, size=size,
     )  # fmt: skip
     if method == "qat":
         unsaid = [key for key, value in (("bits", bits), ("seed", seed)) if value is None]
@@ -116,6 +118,7 @@ def run(
     image_list: ListOption = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from.")] = None,
     preprocess: PreprocessOption = None,
+    size: SizeOption = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
@@ -138,6 +141,7 @@ def run(
         "image_list": image_list or chosen.image_list,
         "max_images": max_images or chosen.max_images,
         "share": chosen.share,
+        "size": size or chosen.size,
         "allow_skipped": allow_skipped,
         "resume": resume,
     }

@@ -7,7 +7,15 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import bits_of, output, progress, remarks
-from bitface.cli.options import ImagesOption, ListOption, ModelArgument, OutOption, PreprocessOption, SkipOption
+from bitface.cli.options import (
+    ImagesOption,
+    ListOption,
+    ModelArgument,
+    OutOption,
+    PreprocessOption,
+    SizeOption,
+    SkipOption,
+)
 from bitface.jobs.sensitivity import TABLE, measure_sensitivity
 from bitface.jobs.sweeps import SensitivityRequest
 
@@ -30,6 +38,7 @@ def sensitivity(
     part: Annotated[str | None, typer.Option(help="Of the folder of the CFP protocol: cfp-ff or cfp-fp.")] = None,
     max_pairs: Annotated[int, typer.Option(min=20, help="Pairs to take, evenly from every fold.")] = 600,
     preprocess: PreprocessOption = None,
+    size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
     allow_skipped: SkipOption = False,
 ) -> None:
@@ -42,7 +51,7 @@ def sensitivity(
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
         model, images, out, image_list, widths, widths, faces, calibration_faces, pairs, pairs_root, part, max_pairs,
-        preprocess, seed, allow_skipped, by,
+        preprocess, seed, allow_skipped, by, size,
     )  # fmt: skip
     with progress() as steps:
         table = measure_sensitivity(request, steps)

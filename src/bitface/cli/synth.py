@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress
+from bitface.cli.console import output, progress, remarks
+from bitface.cli.options import SizeOption
 from bitface.jobs.synth import synthesize
 
 _SAID = {
@@ -23,6 +24,7 @@ def synth(
     preprocess: Annotated[
         str | None, typer.Option(help="How that teacher wants its input, where its file doesn't say.")
     ] = None,
+    size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Other faces for another seed.")] = 0,
     truncation: Annotated[
         float, typer.Option(min=0.0, max=2.0, help="Below 1: a generator's more usual faces, with less variety.")
@@ -39,6 +41,7 @@ def synth(
     bitface synth none:512 --model net.onnx --out images/
     """
     with progress() as steps:
-        manifest = synthesize(source, out, model, preprocess, seed, truncation, steps)
+        manifest = synthesize(source, out, model, preprocess, seed, truncation, steps, size)
+    remarks(manifest["notes"], [])
     counts = ", ".join(f"{manifest[key]:,} {words}" for key, words in _SAID.items() if key in manifest)
     output.print(f"{manifest['kind']}: {counts}\n{out}\n{manifest['sheet']}", markup=False, soft_wrap=True)

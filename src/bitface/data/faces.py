@@ -4,21 +4,26 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import cv2
 import numpy as np
 
-from bitface.data.align import crop_face
-from bitface.data.images import ImageSkipped, read_image
+from bitface.data.align import CROP, crop_face
+from bitface.data.images import ImageSkipped, image_size, read_image
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
+from bitface.preprocess import LARGEST_SIDE, Size
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 MIN_SIDE = 32
 MAX_SKIPPED_SHARE = 0.01
+# Of so many crops the headers are read, and so many of those have one size where crops are said to have one.
+_MEASURED = 512
+_AGREEING_SHARE = 0.9
 
 Progress = Callable[[int, int], None]
 Skipped = tuple[str, str]
@@ -135,15 +140,60 @@ def choose(files: Sequence[FaceFile], count: int | None, seed: int) -> list[Face
 class LoadedFaces:
     """Faces as uint8 RGB `[N, H, W, 3]`, the N files they are from, and the account of the others.
 
-    `resized` counts crops of another size among the N; `duplicates` counts files dropped because their pixels
-    had been seen before.
+    `sizes` counts the sizes that the N crops had in their files; `duplicates` counts files dropped because their
+    pixels had been seen before.
     """
 
     images: np.ndarray
     files: list[FaceFile]
     skipped: list[Skipped] = field(default_factory=list)
-    resized: int = 0
+    sizes: Counter[Size] = field(default_factory=Counter)
     duplicates: int = 0
+
+    @property
+    def resized(self) -> int:
+        """How many of the N were of another size."""
+        return len(self.files) - self.sizes[Size(*self.images.shape[1:3])]
+
+
+def crop_sizes(files: Sequence[FaceFile]) -> Counter[Size]:
+    """The sizes of crops by the headers of their files: of 512 at most, evenly spread over `files`.
+
+    Those that can't be read are left out; their reasons show when they are.
+    """
+    count = min(len(files), _MEASURED)
+    sizes: Counter[Size] = Counter()
+    for file in (files[place * len(files) // count] for place in range(count)):
+        try:
+            sizes[image_size(file.path) if file.landmarks is None else Size(CROP, CROP)] += 1
+        except ImageSkipped:
+            continue
+    return sizes
+
+
+def common_size(sizes: Mapping[Size, int]) -> Size | None:
+    """The size that at least nine of ten crops have; None: they have none, or one that no crop of a face has."""
+    size = max(sizes, key=lambda one: sizes[one], default=None)
+    if size is None or sizes[size] < _AGREEING_SHARE * sum(sizes.values()):
+        return None
+    return size if MIN_SIDE <= min(size) <= max(size) <= LARGEST_SIDE else None
+
+
+def resizing(sizes: Mapping[Size, int], size: tuple[int, int]) -> list[str]:
+    """A note where more than half of the crops have to be resized to a network's `size` (height, width).
+
+    Crops that aren't square, or are too small, don't count: they are skipped.
+    """
+    usable = {own: count for own, count in sizes.items() if own == size or _unresizable(own, size) is None}
+    resized = {own: count for own, count in usable.items() if own != size}
+    if 2 * sum(resized.values()) <= sum(usable.values()):
+        return []
+    frequent = max(resized, key=lambda one: resized[one])
+    from_it = "all" if len(resized) == 1 else f"{resized[frequent]:,}"
+    return [
+        f"{sum(resized.values()):,} of {sum(usable.values()):,} crops looked at aren't of the network's {Size(*size)} "
+        f"and are resized, {from_it} of them from {frequent}"
+    ]
 
 
 def load_faces(
@@ -164,10 +214,11 @@ def load_faces(
     kept: list[FaceFile] = []
     skipped: list[Skipped] = []
     seen: set[str] = set()
-    resized = duplicates = 0
+    sizes: Counter[Size] = Counter()
+    duplicates = 0
     for done, file in enumerate(files, start=1):
         try:
-            image, changed = _read_crop(file, size)
+            image, own = _read_crop(file, size)
         except ImageSkipped as error:
             skipped.append((file.relative, error.reason))
         else:
@@ -179,10 +230,10 @@ def load_faces(
                     seen.add(digest)
                 images[len(kept)] = image
                 kept.append(file)
-                resized += changed
+                sizes[own] += 1
         if progress:
             progress(done, len(files))
-    return LoadedFaces(images[: len(kept)], kept, skipped, resized, duplicates)
+    return LoadedFaces(images[: len(kept)], kept, skipped, sizes, duplicates)
 
 
 def batches(
@@ -211,24 +262,34 @@ def batches(
         yield images, valid
 
 
-def _read_crop(file: FaceFile, size: tuple[int, int]) -> tuple[np.ndarray, bool]:
+def _read_crop(file: FaceFile, size: tuple[int, int]) -> tuple[np.ndarray, Size]:
+    """A crop at a size, and the size that it had."""
     image = read_image(file.path)
     if file.landmarks is not None:
         try:
             image = crop_face(image, np.array(file.landmarks, dtype=np.float64))
         except (ValueError, cv2.error):
             raise ImageSkipped("its landmarks don't span a face") from None
-    height, width = image.shape[:2]
-    if (height, width) == size:
-        return image, False
+    own = Size(*image.shape[:2])
+    if own == size:
+        return image, own
+    reason = _unresizable(own, size)
+    if reason:
+        raise ImageSkipped(reason)
+    method = cv2.INTER_AREA if own.height > size[0] else cv2.INTER_LINEAR
+    return cv2.resize(image, size[::-1], interpolation=method), own
+
+
+def _unresizable(own: Size, size: tuple[int, int]) -> str | None:
+    """Why a crop can't be resized to `size`; None where it can."""
+    height, width = own
     if height != width:
-        raise ImageSkipped(f"not a square face crop ({width}x{height}): align it first")
+        return f"not a square face crop ({width}x{height}): align it first"
     if height < MIN_SIDE:
-        raise ImageSkipped(f"too small for a face crop ({width}x{height}, at least {MIN_SIDE}x{MIN_SIDE})")
+        return f"too small for a face crop ({width}x{height}, at least {MIN_SIDE}x{MIN_SIDE})"
     if size[0] != size[1]:
-        raise ImageSkipped(f"not a crop of {size[1]}x{size[0]} ({width}x{height}): align it to that size")
-    method = cv2.INTER_AREA if height > size[0] else cv2.INTER_LINEAR
-    return cv2.resize(image, size[::-1], interpolation=method), True
+        return f"not a crop of {size[1]}x{size[0]} ({width}x{height}): align it to that size"
+    return None
 
 
 def check_skipped(skipped: Sequence[Skipped], total: int, allow: bool = False, csv_path: Path | None = None) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bitface.errors import BitfaceError
+from bitface.preprocess import Size
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 MAX_PIXELS = 64_000_000
@@ -28,6 +29,8 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# By these, height and width change places.
+_TURNED = (5, 6, 7, 8)
 
 _STDERR = threading.Lock()
 
@@ -55,6 +58,22 @@ def read_image(path: Path) -> np.ndarray:
         ImageSkipped: the file is empty, truncated, no image of `FORMATS`, has more than `MAX_PIXELS` by its
             header (found before anything of that size is allocated), or floating-point or 32-bit pixels.
     """
+    with _reasons(path):
+        return _decode(path)
+
+
+def image_size(path: Path) -> Size:
+    """Height and width of the image of `read_image`, by the file's header. Raises ImageSkipped."""
+    with _reasons(path), Image.open(path, formats=FORMATS) as image:
+        if image.format == "TIFF":  # whether these are upright before they are decoded depends on Pillow's version
+            return Size(*_decode(path).shape[:2])
+        width, height = image.size
+        return Size(width, height) if _orientation(image) in _TURNED else Size(height, width)
+
+
+@contextmanager
+def _reasons(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes an ImageSkipped."""
     try:
         # Opening a pipe would block, and a device may never end.
         status = os.stat(path)
@@ -64,7 +83,7 @@ def read_image(path: Path) -> np.ndarray:
             raise ImageSkipped("empty file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(path)
+            yield
     except ImageSkipped:
         raise
     except UnidentifiedImageError:

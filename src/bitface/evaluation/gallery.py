@@ -2,10 +2,10 @@
 
 A gallery is a safetensors file. The tensor `embeddings` [N, D] is float32, or int8 beside `scales` [N] float32: a code
 times its scale is a coordinate of the unit vector, and the scale is a 127th of the largest one. The metadata entry
-`bitface` is JSON: the format's version, names (`ids`), the model's fingerprint, preprocessing, and whether the
-embeddings of an image and of its mirror image were added, the engine that computed them and how far others lie from it
-(`runtime.engine_differences`; files of version 1 don't say), and a SHA-256 over these and the tensors. Scores against
-int8 are cosines of the vectors that the codes stand for.
+`bitface` is JSON: the format's version, names (`ids`), the model's fingerprint, preprocessing, whether the embeddings
+of an image and of its mirror image were added, since version 2 the height and width of the images (`image_size`), the
+engine that computed the embeddings and how far others lie from it (`runtime.engine_differences`), and a SHA-256 over
+these and the tensors. Scores against int8 are cosines of the vectors that the codes stand for.
 """
 
 import hashlib
@@ -28,13 +28,14 @@ from bitface.evaluation.intervals import Interval
 from bitface.evaluation.search import Rows, as_rows, score_blocks
 from bitface.evaluation.similarity import unit_rows
 from bitface.files import write_bytes
+from bitface.preprocess import Size
 
 LARGEST_METADATA = 64 << 20
 """The most bytes that names and description may take; enough for a million names of 60 letters."""
 
 _VERSION = 2
 _KEYS = {"version", "ids", "fingerprint", "preprocess", "flip", "sha256"}
-_KEYS_SINCE = {1: set[str](), 2: {"engine", "engines"}}
+_KEYS_SINCE = {1: set[str](), 2: {"engine", "engines", "image_size"}}
 _BLOCK = 8192
 
 Codes = NDArray[np.int8]
@@ -54,6 +55,7 @@ class Gallery:
         scales: [N] float32, the value of a code in each row; None for float32 embeddings.
         engine: what computed the embeddings; None: not known.
         engines: what others make of the same faces, see `runtime.engine_differences`.
+        image_size: height and width of the images; None: not known.
 
     Raises:
         BitfaceError: anything above isn't as described, or a vector is zero or not finite.
@@ -67,6 +69,7 @@ class Gallery:
     scales: Single | None = field(default=None, repr=False)
     engine: str | None = None
     engines: dict[str, Any] = field(default_factory=dict)
+    image_size: Size | None = None
 
     def __post_init__(self) -> None:
         values, scales = self.embeddings, self.scales
@@ -146,6 +149,7 @@ def enrolled(
     int8: bool = False,
     engine: str | None = None,
     engines: dict[str, Any] | None = None,
+    image_size: Size | None = None,
 ) -> Gallery:
     """A gallery of embeddings [N, D], of any floating-point type; `int8` takes a quarter of the bytes.
 
@@ -157,7 +161,7 @@ def enrolled(
             values = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise BitfaceError(f"embeddings aren't numbers ({error}); expected a matrix [images, size]") from error
-    gallery = Gallery(values, tuple(ids), fingerprint, preprocess, flip, None, engine, engines or {})
+    gallery = Gallery(values, tuple(ids), fingerprint, preprocess, flip, None, engine, engines or {}, image_size)
     return gallery.quantized() if int8 else gallery
 
 
@@ -230,6 +234,7 @@ def read_gallery(path: Path | str) -> Gallery:
             tensors.get("scales"),
             description.get("engine"),
             description.get("engines", {}),
+            Size.parse(description["image_size"]) if description.get("image_size") else None,
         )
         if _checksum(gallery, description["version"]) != description["sha256"]:
             raise BitfaceError("its content doesn't match its checksum, so that it was damaged or changed; enrol again")
@@ -289,7 +294,8 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         "flip": (bool,),
         "sha256": (str,),
     }
-    kinds |= {"engine": (str, type(None)), "engines": (dict,)} if found["version"] > 1 else {}
+    if found["version"] > 1:
+        kinds |= {"engine": (str, type(None)), "engines": (dict,), "image_size": (list, type(None))}
     for key, kind in kinds.items():
         if not isinstance(found[key], kind):
             raise BitfaceError(f"its {key} is {json.dumps(found[key])[:80]}; expected a {kind[0].__name__}")

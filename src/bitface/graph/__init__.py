@@ -5,8 +5,9 @@ passes fold and simplify; out goes an ONNX model (`to_onnx`). The vocabulary is 
 run, counted, quantized, stored and exported, and what can't is refused at the door.
 """
 
+from bitface.graph.image_size import ASSUMED, ChooseSize, FreeSize
 from bitface.graph.network import Network, from_module, load_network
 from bitface.graph.onnx_reader import from_onnx
 from bitface.graph.onnx_writer import to_onnx
 
-__all__ = ["Network", "from_module", "from_onnx", "load_network", "to_onnx"]
+__all__ = ["ASSUMED", "ChooseSize", "FreeSize", "Network", "from_module", "from_onnx", "load_network", "to_onnx"]

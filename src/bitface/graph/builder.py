@@ -18,6 +18,10 @@ Kind = TypeVar("Kind", bound=nn.Module)
 BATCH = 7919
 
 
+class ShapeError(BitfaceError):
+    """Operators whose shapes don't fit each other: at another size of the image they might."""
+
+
 class Builder:
     """A graph in the making. Nodes carry `meta["shape"]`, with `BATCH` for the free batch dimension."""
 
@@ -43,7 +47,8 @@ class Builder:
         """Appends one module.
 
         Raises:
-            BitfaceError: the module doesn't accept inputs of these shapes, or mixes the images of a batch.
+            ShapeError: the module doesn't accept inputs of these shapes, or mixes the images of a batch.
+            BitfaceError: one of its attributes isn't finite.
         """
         shapes = ", ".join(map(shape_text, inputs))
         try:
@@ -52,15 +57,15 @@ class Builder:
             with torch.no_grad():
                 value = module.eval()(*(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit
-            raise BitfaceError(
+            raise ShapeError(
                 f"{name}: {type(module).__name__} can't take inputs of {shapes}: {one_line(error)}"
             ) from error
         along_batch = getattr(module, "dim", None) in (0, -value.dim())
         resized = isinstance(module, Reshape) and math.prod(module.tail) != math.prod(shape_of(inputs[0])[1:])
         if value.shape[:1] != (0,) or along_batch or resized:
-            raise BitfaceError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
+            raise ShapeError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
         if 0 in value.shape[1:]:
-            raise BitfaceError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
+            raise ShapeError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
         if not all(math.isfinite(n) for n in attributes(module).values() if isinstance(n, float)):
             raise BitfaceError(f"{name}: {type(module).__name__} has an attribute that is NaN or infinite")
         target, holder, leaf = self._place(name)
@@ -73,7 +78,7 @@ class Builder:
         """Reshapes; a batch written as a number (0, -1, `fixed_batch` or `BATCH`) becomes free.
 
         Raises:
-            BitfaceError: the batch would be mixed with other dimensions.
+            ShapeError: the batch would be mixed with other dimensions.
         """
         known = shape_of(x)
         # ONNX: 0 keeps the side
@@ -83,7 +88,7 @@ class Builder:
         if tail.count(-1) == 1 and rest and size % rest == 0:
             tail[tail.index(-1)] = size // rest
         if not shape or shape[0] not in (0, -1, BATCH, fixed_batch) or math.prod(tail) != size:
-            raise BitfaceError(
+            raise ShapeError(
                 f"{name}: reshapes {shape_text(x)} to {list(shape)}, which mixes the batch with other "
                 "dimensions; export the network so that the first dimension stays the batch"
             )

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,25 @@ from torch import nn
 from torch.fx import GraphModule
 
 from bitface import backbones
+from bitface.backbones.head import input_size_of
 from bitface.errors import BitfaceError
 from bitface.graph import ops, torch_reader
-from bitface.graph.builder import shape_of
+from bitface.graph.builder import ShapeError, shape_of
+from bitface.graph.image_size import ASSUMED, ChooseSize, FreeSize, WantedSize
 from bitface.graph.onnx_reader import from_onnx
 from bitface.graph.store import dump, load
-from bitface.preprocess import Preprocess, parse
+from bitface.preprocess import Preprocess, Size, parse
 
 METADATA_KEY = "bitface.preprocess"
 
 
 @dataclass(frozen=True)
 class Network:
-    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown) and notes."""
+    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown) and notes.
+
+    Attributes:
+        free: how H and W were found where the network's file leaves them free; None: the file says them.
+    """
 
     graph: GraphModule
     name: str
@@ -33,19 +39,23 @@ class Network:
     notes: tuple[str, ...] = ()
     source_bytes: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
+    free: FreeSize | None = None
 
     @property
-    def size(self) -> tuple[int, int]:
+    def size(self) -> Size:
         """Height and width of the image."""
-        height, width = shape_of(next(iter(self.graph.graph.nodes)))[2:]
-        return height, width
+        return Size(*shape_of(next(iter(self.graph.graph.nodes)))[2:])
 
     @property
     def embedding_size(self) -> int:
         return shape_of(self.graph.graph.output_node().all_input_nodes[0])[1]
 
     def fingerprint(self) -> str:
-        """SHA-256 over operators, topology, names, weights and preprocessing."""
+        """SHA-256 over operators, topology, names, weights, preprocessing and the image's size.
+
+        A network whose file leaves the size free is therefore another one at every size, as its embeddings are: those
+        of 112x112 and of 160x160 images don't compare. At one size it is the same as from a file that fixes this size.
+        """
         description, tensors = dump(self.graph)
         digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode())
         digest.update(json.dumps(self.preprocess.to_json() if self.preprocess else None).encode())
@@ -58,52 +68,68 @@ class Network:
         """As plain data: torch's own way of pickling a graph loses the shapes."""
         description, tensors = dump(self.graph)
         arrays = {key: value.numpy() for key, value in tensors.items()}
-        rest = (self.name, self.preprocess, self.notes, self.source_bytes, self.metadata)
-        return _rebuilt, (description, arrays, *rest)
+        facts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "graph"}
+        return _rebuilt, (description, arrays, facts)
 
     def with_preprocess(self, preprocess: Preprocess) -> "Network":
         return replace(self, preprocess=preprocess)
 
 
-def _rebuilt(description: dict[str, Any], arrays: dict[str, np.ndarray], *rest: Any) -> Network:
+def _rebuilt(description: dict[str, Any], arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Network:
     graph = load(description, {key: torch.from_numpy(value) for key, value in arrays.items()})
-    return Network(graph, *rest)
+    return Network(graph, **facts)
 
 
-def load_network(path: Path, preprocess: str | None = None) -> Network:
+def load_network(
+    path: Path, preprocess: str | None = None, size: Size | None = None, choose: ChooseSize = lambda: ASSUMED
+) -> Network:
     """The network of an ONNX file or of a state dict of a known backbone.
 
     Args:
         path: `.onnx`, or `.pt`, `.pth`, `.safetensors` with weights that `backbones` recognises.
         preprocess: a word of `preprocess.parse`. Without one: what the file itself says, `rgb-raw` where the
             graph begins by normalising the image, otherwise None.
+        size: height and width of the image. Without one: what the file fixes, or a state dict's head covers.
+        choose: the size of an ONNX file that leaves it free, where none is asked for; a note says so.
 
     Raises:
-        BitfaceError: the file is no face network, or holds NaN or infinite weights.
+        BitfaceError: the file is no face network, holds NaN or infinite weights, fixes another size, or doesn't work
+            with this one.
     """
     path = Path(path)
     if not os.path.isfile(path):
         raise BitfaceError(f"{path}: no such {'file, but a folder' if os.path.isdir(path) else 'file'}")
     metadata: dict[str, str] = {}
-    if path.suffix.lower() == ".onnx":
-        graph, metadata = from_onnx(path)
-    elif path.suffix.lower() in (".pt", ".pth", ".safetensors", ".ckpt"):
-        module = backbones.load(path)
-        try:
-            graph = torch_reader.from_module(module)
-        except BitfaceError as error:
+    wanted = WantedSize(size, choose)
+    try:
+        if path.suffix.lower() == ".onnx":
+            graph, metadata = from_onnx(path, wanted)
+        elif path.suffix.lower() in (".pt", ".pth", ".safetensors", ".ckpt"):
+            module = backbones.load(path)
+            # A head covers images of several sizes: one that is asked for is tried.
+            sides = (None, None) if size else input_size_of(module)
+            graph = torch_reader.from_module(module, wanted.settle(*sides))
+        else:
             raise BitfaceError(
-                f"{path}: isn't for images of 112 x 112 ({error}); export the network to ONNX"
-            ) from error
-    else:
-        raise BitfaceError(f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone")
-    network = _checked(graph, str(path), path.stem)
+                f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone"
+            )
+        network = _checked(graph, str(path), path.stem)
+    except ShapeError as error:
+        if wanted.free is None:
+            raise
+        reason = str(error).removeprefix(f"{path}: ")
+        raise BitfaceError(
+            f"{path}: doesn't work with images of {wanted.free.size}, {wanted.free.whose} ({reason}); name the size "
+            "that it was trained with: --size"
+        ) from error
     word = preprocess or " ".join(metadata.get(METADATA_KEY, "").split()) or ("rgb-raw" if normalises(graph) else None)
     return replace(
         network,
         preprocess=parse(word, network.size) if word else None,
         source_bytes=path.stat().st_size,
         metadata=metadata,
+        free=wanted.free,
+        notes=(*network.notes, *([wanted.free.note] if wanted.free and not size else [])),
     )
 
 
@@ -137,7 +163,7 @@ def _checked(graph: GraphModule, where: str, name: str) -> Network:
     shape = shape_of(output)
     if len(shape) != 2 or shape[1] < 2:
         found = " x ".join(["N", *map(str, shape[1:])])
-        raise BitfaceError(f"{where}: no face network: it gives {found} per batch instead of one vector per image")
+        raise ShapeError(f"{where}: no face network: it gives {found} per batch instead of one vector per image")
     if not any(isinstance(module, ops.LAYERS) for module in graph.modules()):
         raise BitfaceError(f"{where}: has no convolution and no linear layer, so there is nothing to quantize")
     flushed = 0

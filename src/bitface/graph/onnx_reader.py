@@ -11,39 +11,41 @@ from onnx import external_data_helper, numpy_helper
 from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.builder import Builder, one_line
+from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
+from bitface.graph.image_size import WantedSize
 from bitface.graph.onnx_ops import FLOATS, HANDLERS, IMAGE_VALUES, Context, Integers, Value, compute, refuse_training
+from bitface.preprocess import LARGEST_SIDE
 
 _LARGEST = 2 << 30
-_LARGEST_SIDE = 4096
 _OLDEST_OPSET = 9
 # Of these onnx's reference implementation lacks the older forms or has them wrong; the form of this opset is one of
 # which they are a part.
 _FOLDED_AS_IN = {"DequantizeLinear": 19, "BatchNormalization": 15}
 
 
-def from_onnx(path: Path) -> tuple[GraphModule, dict[str, str]]:
+def from_onnx(path: Path, size: WantedSize | None = None) -> tuple[GraphModule, dict[str, str]]:
     """The graph of an ONNX file, and the file's own metadata.
 
     The network must take one image batch `[N, 3, H, W]` and give one output. A batch fixed in the file becomes
-    free, and numbers of 16 or 64 bits become float32.
+    free, and numbers of 16 or 64 bits become float32. Height and width that are free become those of `size`.
 
     Raises:
+        ShapeError: shapes that don't fit, perhaps at this size only.
         BitfaceError: no ONNX file, an operator outside the vocabulary (named with its node), external data
-            outside the model's folder, or inputs and outputs of another kind.
+            outside the model's folder, inputs and outputs of another kind, or a size that the file doesn't have.
     """
     try:
         model = _read(Path(path))
-        return _convert(model), {entry.key: entry.value for entry in model.metadata_props}
+        return _convert(model, size or WantedSize()), {entry.key: entry.value for entry in model.metadata_props}
     except BitfaceError as error:
         # Names in the file may hold line breaks, or worse for a terminal.
         text = "".join(letter if letter.isprintable() else " " for letter in str(error))
-        raise BitfaceError(f"{path}: {text}") from error
+        raise type(error)(f"{path}: {text}") from error
     except Exception as error:  # a damaged file can make onnx and protobuf raise anything
         raise BitfaceError(f"{path}: damaged, or not as ONNX says ({one_line(error)})") from error
 
 
-def _convert(model: onnx.ModelProto) -> GraphModule:
+def _convert(model: onnx.ModelProto, size: WantedSize) -> GraphModule:
     initializers = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     read = {name for node in model.graph.node for name in node.input}
     # Old exporters list weights as inputs, and tools that replace weights forget to take them off the list.
@@ -54,8 +56,8 @@ def _convert(model: onnx.ModelProto) -> GraphModule:
             f"({', '.join(value.name for value in model.graph.output)}), "
             "a face network has one image and one embedding"
         )
-    batch, shape = _image_shape(inputs[0])
-    builder = Builder(shape)
+    batch, channels, height, width = _image_shape(inputs[0])
+    builder = Builder((channels, *size.settle(height, width)))
     values: dict[str, Value] = {**initializers, inputs[0].name: builder.input}
     for index, node in enumerate(model.graph.node):
         results = _import_node(node, index, values, builder, _opset(model), batch)
@@ -71,6 +73,9 @@ def _convert(model: onnx.ModelProto) -> GraphModule:
         raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
     if not isinstance(output, Node):
         raise BitfaceError("its output doesn't depend on the image; the file is damaged")
+    said = [side.dim_value for side in model.graph.output[0].type.tensor_type.shape.dim][-1:]
+    if size.free and said not in ([], [0], [shape_of(output)[-1]]):
+        raise ShapeError(f"it gives {shape_text(output)}, and by its file vectors of {said[0]} numbers")
     return builder.finish(output)
 
 
@@ -180,8 +185,8 @@ def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
     tensor.data_location = onnx.TensorProto.DEFAULT
 
 
-def _image_shape(value: onnx.ValueInfoProto) -> tuple[int | None, tuple[int, int, int]]:
-    """The batch where it is fixed, and the image's channels, height and width (112 where free)."""
+def _image_shape(value: onnx.ValueInfoProto) -> tuple[int | None, int, int | None, int | None]:
+    """The batch, and the image's channels, height and width; None where they are free."""
     kind = value.type.tensor_type
     sides = [side.dim_value if side.dim_value > 0 else None for side in kind.shape.dim]
     if kind.elem_type not in FLOATS or len(sides) != 4:
@@ -189,6 +194,6 @@ def _image_shape(value: onnx.ValueInfoProto) -> tuple[int | None, tuple[int, int
     batch, channels, height, width = sides
     if channels not in (3, None):
         raise BitfaceError(f"its input '{value.name}' has {channels} channels; only colour images [N, 3, H, W]")
-    if max(height or 1, width or 1) > _LARGEST_SIDE:
+    if max(height or 1, width or 1) > LARGEST_SIDE:
         raise BitfaceError(f"its input '{value.name}' is {height} x {width} pixels, no face image")
-    return batch, (3, height or 112, width or 112)
+    return batch, 3, height, width

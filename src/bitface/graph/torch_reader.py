@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph import ops
-from bitface.graph.builder import Builder, one_line, shape_of
+from bitface.graph.builder import Builder, ShapeError, one_line, shape_of
 
 
 def from_module(module: nn.Module, size: tuple[int, int] = (112, 112)) -> GraphModule:
@@ -116,7 +116,7 @@ class _Converter:
         sides = (size, size) if isinstance(size, int) else tuple(size)
         wanted = tuple(h if w is None else w for h, w in zip(have, sides, strict=True))
         if any(h % w for h, w in zip(have, wanted, strict=True)):
-            raise BitfaceError(f"'{name}' pools {have} to {wanted}, which windows of one size can't do")
+            raise ShapeError(f"'{name}' pools {have} to {wanted}, which windows of one size can't do")
         height, width = (h // w for h, w in zip(have, wanted, strict=True))
         if isinstance(module, nn.AdaptiveMaxPool2d):
             return self.builder.add(name, nn.MaxPool2d((height, width)), x)

@@ -15,15 +15,17 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.health import degenerate
 from bitface.evaluation.pairs import PairList
 from bitface.files import write_json
+from bitface.graph import FreeSize
 from bitface.jobs import findings, flipped
 from bitface.jobs.embed import prepare
+from bitface.jobs.faces import open_for
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent
-from bitface.preprocess import parse
+from bitface.preprocess import Size, parse
 from bitface.quant.plan import LayerBits
 from bitface.report import analysis as report
-from bitface.runtime import Embedder, Engine, Model, open_model
+from bitface.runtime import Embedder, Engine, Model
 from bitface.runtime.machine import describe
 
 _RANKED = 48
@@ -39,7 +41,8 @@ class AnalyseRequest:
         labels: see `data.labels`; None: nobody knows, and the teacher's similarities make pseudo-classes.
         pairs: a list of pairs whose paths are below `images`; None: all pairs of labelled faces.
         faces: puts pictures of flipped pairs into the page.
-        preprocess: of a teacher that doesn't say it itself; None: the student's.
+        preprocess, size: of a teacher that doesn't say it itself; None: the student's. A float student that leaves its
+            size free has the same.
     """
 
     teacher: Path
@@ -55,6 +58,7 @@ class AnalyseRequest:
     threads: int | None = None
     seed: int = 0
     allow_skipped: bool = False
+    size: Size | None = None
 
 
 def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -94,10 +98,11 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     files, listed = _files(request)
     notes += listed.notes if listed else ()
     names = names_of(files, request.labels) if request.labels else None
-    student = prepare(request.student, files, request.engine, request.threads)
-    teacher, better, warnings = _teacher(request, student.embedder.model, files, names)
+    like = FreeSize(request.size, "as asked for") if request.size else None
+    student = prepare(request.student, files, request.engine, request.threads, like=like)
+    teacher, better, warnings = _teacher(request, student.embedder.model, files, names, notes)
     warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
-    notes += [*teacher.model.network.notes, *student.notes]
+    notes += [note for note in student.notes if note not in notes]
     clock.lap("models")
     found = findings.embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
     for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
@@ -112,7 +117,9 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     clock.lap("maps")
     decisions = flipped.decisions(found, listed, student.embedder.model, notes)
     clock.lap("pairs")
-    diagnosis = diagnose_student(_subject(request, student.embedder.model), _known(parts), layers, better)
+    diagnosis = diagnose_student(
+        _subject(request, teacher.model, student.embedder.model), _known(parts), layers, better
+    )
     parts["faces"] |= {
         "images": len(files),
         "labels": _label_kind(request.labels),
@@ -157,7 +164,7 @@ def _known(parts: dict[str, Any]) -> Angles:
     return Angles(plain, rotated, within, between)
 
 
-def _subject(request: AnalyseRequest, student: Model) -> Subject:
+def _subject(request: AnalyseRequest, teacher: Model, student: Model) -> Subject:
     """What the diagnosis is about."""
     details, word = student.details, request.preprocess
     try:
@@ -165,7 +172,8 @@ def _subject(request: AnalyseRequest, student: Model) -> Subject:
     except (KeyError, UsageError):  # a plan is whatever the file says
         bits = None
     trained = details is not None and details.card.get("method") == "qat"
-    return Subject(str(request.teacher), str(request.student), str(request.images), bits, trained, word)
+    size = str(teacher.network.size) if teacher.network.free else None
+    return Subject(str(request.teacher), str(request.student), str(request.images), bits, trained, word, size)
 
 
 def _files(request: AnalyseRequest) -> tuple[list[FaceFile], PairList | None]:
@@ -179,13 +187,15 @@ def _files(request: AnalyseRequest) -> tuple[list[FaceFile], PairList | None]:
 
 
 def _teacher(
-    request: AnalyseRequest, student: Model, files: Sequence[FaceFile], names: list[str] | None
+    request: AnalyseRequest, student: Model, files: Sequence[FaceFile], names: list[str] | None, notes: list[str]
 ) -> tuple[Embedder, str | None, list[str]]:
     """The teacher, the preprocessing under which these faces say the student would do better, and warnings.
 
     Each model is fed by its own preprocessing. A teacher that doesn't say its own has the student's.
     """
-    model = open_model(request.teacher, request.preprocess)
+    like = FreeSize(student.network.size, "the size of the student")
+    model, said = open_for(request.teacher, files, request.preprocess, request.size, like)
+    notes += said
     if model.integer:
         raise BitfaceError(
             f"{request.teacher}: is quantized itself; TEACHER is the float network, STUDENT comes second"
@@ -204,8 +214,8 @@ def _teacher(
     better = best if warning and best != own else None
     warnings = [warning] if warning else []
     if chosen != own and best is not None:
-        said = best_preset(scores, chosen)[1]
-        warnings += [f"of the teacher: {said}"] if said else []
+        doubt = best_preset(scores, chosen)[1]
+        warnings += [f"of the teacher: {doubt}"] if doubt else []
     return Embedder(model, request.engine, request.threads), better, warnings
 
 
@@ -223,19 +233,14 @@ def _differences(teacher: Model, student: Model) -> list[str]:
     found = []
     if teacher.preprocess != student.preprocess:
         found.append(
-            f"the teacher reads {teacher.preprocess.name} images of {_size(teacher)}, the student "
-            f"{student.preprocess.name} of {_size(student)}; each is given its own"
+            f"the teacher reads {teacher.preprocess.name} images of {teacher.network.size}, the student "
+            f"{student.preprocess.name} of {student.network.size}; each is given its own"
         )
     made_from = student.details.teacher.get("fingerprint") if student.details else None
     # A fingerprint holds the preprocessing; it alone doesn't make another network.
     if made_from and made_from != teacher.network.with_preprocess(student.preprocess).fingerprint():
         found.append(f"{student.path.name} was made from another network than {teacher.path.name}")
     return found
-
-
-def _size(model: Model) -> str:
-    height, width = model.network.size
-    return f"{width}x{height}"
 
 
 def _facts(model: Model) -> dict[str, Any]:

@@ -17,9 +17,11 @@ from bitface.evaluation.pairs import PairList
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.results import ScoreSummary
 from bitface.evaluation.thresholds import thresholds
-from bitface.jobs.embed import differences, embed, prepare
+from bitface.graph import FreeSize
+from bitface.jobs.embed import Prepared, differences, embed, prepare
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
+from bitface.preprocess import Size
 from bitface.runtime import Engine
 from bitface.runtime.machine import describe
 
@@ -38,6 +40,7 @@ class CalibrateRequest:
         teacher: the float network, to say what its thresholds would do here.
         data: how the faces are described in the artifact; None: by the list's or the folder's name.
         out: where the artifact is written with its thresholds; None: over itself.
+        size: of the image, for a teacher that leaves it free; None: the artifact's.
     """
 
     model: Path
@@ -56,6 +59,7 @@ class CalibrateRequest:
     seed: int = 0
     allow_skipped: bool = False
     out: Path | None = None
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -90,13 +94,14 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     details = ready.embedder.model.details
     if details is None:
         raise BitfaceError(f"{request.model}: no .bitface file; thresholds are kept in those")
+    teacher = _teacher(request, faces, details.network.size)
     found, skipped = embed(
         ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding"),
     )  # fmt: skip
     broken = degenerate(found.values, found.valid)
     if broken:
         raise BitfaceError(f"{request.model}: no threshold can be trusted: {broken[0]}")
-    reused, old = _of_teacher(request, faces, steps)
+    reused, old = _of_teacher(request, teacher, faces, steps) if teacher else ([], [])
     summary = faces.summary(found, request.fars, request.seed, old)
     facts = {
         "protocol": summary.protocol,
@@ -120,8 +125,8 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
             {**rates.to_json(), "target": far} for far, rates in zip(reused, summary.fixed, strict=True)
         ],
         "skipped": [{"path": name, "reason": reason} for name, reason in skipped],
-        "notes": list(ready.notes),
-        "warnings": list(ready.warnings),
+        "notes": list(dict.fromkeys([*ready.notes, *(teacher.notes if teacher else ())])),
+        "warnings": [*ready.warnings, *(f"of the teacher: {text}" for text in (teacher.warnings if teacher else ()))],
         "machine": describe(),
     }  # fmt: skip
 
@@ -139,13 +144,21 @@ def _faces(request: CalibrateRequest) -> _Faces:
     return _Faces(files, request.pairs.name, protocol.pairs, all_pairs=request.all_pairs)
 
 
-def _of_teacher(request: CalibrateRequest, faces: _Faces, steps: Steps) -> tuple[list[float], list[float]]:
-    """The FARs and thresholds of the float network on the same faces."""
+def _teacher(request: CalibrateRequest, faces: _Faces, size: Size) -> Prepared | None:
     if request.teacher is None:
-        return [], []
-    ready = prepare(request.teacher, faces.files, request.engine, request.threads, request.preprocess)
+        return None
+    like = FreeSize(size, "the size of the artifact")
+    return prepare(
+        request.teacher, faces.files, request.engine, request.threads, request.preprocess, request.size, like
+    )
+
+
+def _of_teacher(
+    request: CalibrateRequest, teacher: Prepared, faces: _Faces, steps: Steps
+) -> tuple[list[float], list[float]]:
+    """The FARs and thresholds of the float network on the same faces."""
     expected, _ = embed(
-        ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding with the teacher")
+        teacher.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding with the teacher")
     )
     points = [one for one in faces.summary(expected, request.fars, request.seed).tar if one.threshold is not None]
     return [point.far for point in points], [float(point.threshold or 0) for point in points]

@@ -12,6 +12,7 @@ from bitface.errors import UsageError, nearest
 from bitface.evaluation.operating import check_fars
 from bitface.files import read_yaml, sha256_of
 from bitface.jobs.candidate_steps import STEPS, Request
+from bitface.preprocess import Size
 
 ORIGINAL = "original"
 FARS = (1e-4, 1e-5)
@@ -40,6 +41,7 @@ class Comparison:
         pairs, root, part, all_pairs: what they are tested on; see `jobs.evaluate.EvaluateRequest`.
         threads: of the latency.
         base: the folder that paths in the candidates' options are relative to.
+        size: of the image, where the network leaves it free; None: see `jobs.faces.load_teacher`.
     """
 
     model: Path
@@ -58,6 +60,7 @@ class Comparison:
     seed: int = 0
     allow_skipped: bool = False
     base: Path = Path()
+    size: Size | None = None
 
     def request(self, step: str, options: Mapping[str, Any], model: Path, out: Path, first: bool) -> Request:
         """The request of a step on a model; `first`: on the original, which may not say its preprocessing.
@@ -76,8 +79,8 @@ class Comparison:
         common = {
             "model": model, "images": list(self.images), "out": out, "image_list": self.image_list,
             "max_images": options.get("max_images", self.max_images), "labels": self.labels, "seed": self.seed,
-            "preprocess": self.preprocess if first else None, "allow_skipped": self.allow_skipped,
-            "minutes": options.get("minutes"), "resume": True,
+            "preprocess": self.preprocess if first else None, "size": self.size if first else None,
+            "allow_skipped": self.allow_skipped, "minutes": options.get("minutes"), "resume": True,
         }  # fmt: skip
         return make(dict(options), common, self.base)
 
@@ -125,8 +128,9 @@ def read_comparison(path: Path) -> Comparison:
 
 
 _KINDS: dict[str, Any] = {
-    "model": str, "preprocess": str, "images": (str, list), "image_list": str, "max_images": int, "labels": str,
-    "protocol": dict, "fars": list, "threads": int, "seed": int, "allow_skipped": bool, "candidates": dict,
+    "model": str, "preprocess": str, "size": (int, str), "images": (str, list), "image_list": str, "max_images": int,
+    "labels": str, "protocol": dict, "fars": list, "threads": int, "seed": int, "allow_skipped": bool,
+    "candidates": dict,
 }  # fmt: skip
 _PROTOCOL: dict[str, Any] = {"pairs": str, "root": str, "part": str, "all_pairs": bool}
 _NEEDED = ("model", "images", "protocol", "candidates")
@@ -144,6 +148,8 @@ def _comparison(content: Any, base: Path) -> Comparison:
         made["labels"] = str(base / made["labels"])
     made["images"] = tuple(_source(str(one), base) for one in ([images] if isinstance(images, str) else images))
     made["candidates"] = tuple(_candidate(str(name), steps, base) for name, steps in values["candidates"].items())
+    if "size" in made:
+        made["size"] = Size.parse(made["size"])
     if not made["candidates"] or not made["images"]:
         raise UsageError("'candidates' and 'images' must name at least one")
     if made.get("threads", 1) < 1:

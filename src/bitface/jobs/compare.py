@@ -17,10 +17,12 @@ from bitface import report
 from bitface.analysis.frontier import alike, frontier
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of, write_bytes, write_json
+from bitface.graph import ASSUMED, FreeSize
 from bitface.jobs.candidate_steps import Request
 from bitface.jobs.candidates import ORIGINAL, Candidate, Comparison
 from bitface.jobs.distill import DistillRequest, distill_model
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
+from bitface.jobs.faces import load_teacher
 from bitface.jobs.learning import counted
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.prune import PruneRequest, prune_model
@@ -28,7 +30,7 @@ from bitface.jobs.quantize import quantize_model
 from bitface.jobs.side_by_side import COSTS, comparison_page, cost, figure_of
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import comparison as table
-from bitface.runtime import open_model
+from bitface.runtime import Model, open_model
 from bitface.runtime.beside import beside
 from bitface.runtime.machine import describe
 from bitface.train import Interrupted
@@ -46,7 +48,11 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
         BitfaceError: the network or the test can't be used, nothing can be written, or a training was interrupted.
     """
     # A mistake that concerns every candidate shows at once.
-    open_model(comparison.model, comparison.preprocess)
+    network = load_teacher(
+        comparison.model, comparison.images, comparison.image_list, comparison.preprocess, comparison.size
+    )
+    # Settled once, by the faces to learn from: the test's crops may have another size.
+    comparison = replace(comparison, size=network.size)
     listed_pairs(comparison.pairs, comparison.root, comparison.part, comparison.all_pairs)
     rows = [_row(comparison, Candidate(ORIGINAL, ()), out, steps)]
     rows += [_row(comparison, candidate, out, steps) for candidate in comparison.candidates]
@@ -62,6 +68,7 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
         "threads": comparison.threads,
         "rows": rows,
         **_ranked(finished),
+        "notes": [*network.notes, *(f"{row['name']}: {note}" for row in finished for note in row.get("notes", []))],
         "machine": describe(),
     }
     write_json(out / "comparison.json", content)
@@ -82,7 +89,7 @@ def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) 
 
     try:
         model, key = _made(comparison, candidate, out, named)
-        network = open_model(model, comparison.preprocess if original else None).network
+        network = _opened(comparison, model, original).network
         figures = _evaluated(comparison, model, key, original, out, named)
         sizes = {"bytes": model.stat().st_size, **counted(network)}
         return {**row, "model": str(model), **sizes, **figures, "latency": None}
@@ -102,7 +109,7 @@ def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) 
 def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> tuple[Path, str]:
     """A candidate's model, and its name by everything that it depends on."""
     model, given = candidate.file or comparison.model, candidate.file is not None
-    key = f"{sha256_of(model)} {None if given else comparison.preprocess}"
+    key = f"{sha256_of(model)} {None if given else f'{comparison.preprocess} {comparison.size}'}"
     for place, (step, options) in enumerate(candidate.steps):
         request = comparison.request(step, options, model, Path(), place == 0 and not given)
         key = comparison.key(request, key)
@@ -134,23 +141,20 @@ def _evaluated(
             EvaluateRequest(
                 model, comparison.pairs, comparison.root, comparison.part, comparison.all_pairs, fars=comparison.fars,
                 preprocess=comparison.preprocess if original else None, seed=comparison.seed,
-                allow_skipped=comparison.allow_skipped,
+                allow_skipped=comparison.allow_skipped, size=comparison.size if original else None,
             ),
             steps,
         )  # fmt: skip
         copies = content["overlap"]["copies"] if content["overlap"] else None
         figures = [figure.to_json() for figure in result.figures()]
-        return {"figures": figures, "copies": copies, "warnings": content["warnings"]}
+        return {"figures": figures, "copies": copies, "notes": content["notes"], "warnings": content["warnings"]}
 
     return _once(out / "evaluations" / f"{name}.json", compute)
 
 
 def _latencies(comparison: Comparison, rows: list[dict[str, Any]], out: Path, steps: Steps) -> dict[str, Any]:
     """Every candidate's latency beside the original's, all of one run: a candidate more, and all run again."""
-    models = {
-        row["name"]: open_model(Path(row["model"]), comparison.preprocess if row["name"] == ORIGINAL else None)
-        for row in rows
-    }
+    models = {row["name"]: _opened(comparison, Path(row["model"]), row["name"] == ORIGINAL) for row in rows}
     facts = [(name, model.network.fingerprint()) for name, model in models.items()]
     name = _named((bitface.__version__, facts, comparison.threads))
 
@@ -159,6 +163,13 @@ def _latencies(comparison: Comparison, rows: list[dict[str, Any]], out: Path, st
         return {name: times.to_json() for name, times in found.items()}
 
     return _once(out / "latencies" / f"{name}.json", compute)
+
+
+def _opened(comparison: Comparison, path: Path, original: bool) -> Model:
+    if original:
+        return open_model(path, comparison.preprocess, comparison.size)
+    like = FreeSize(comparison.size, "the size of the original") if comparison.size else ASSUMED
+    return open_model(path, choose=lambda: like)
 
 
 def _named(facts: Any) -> str:

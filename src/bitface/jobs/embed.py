@@ -13,8 +13,10 @@ from bitface.data.faces import FaceFile, check_skipped, load_faces
 from bitface.errors import BitfaceError
 from bitface.evaluation.protocol import Embeddings
 from bitface.files import write_json
-from bitface.jobs.faces import settle_preprocess
-from bitface.runtime import Embedder, Engine, open_model
+from bitface.graph import FreeSize
+from bitface.jobs.faces import open_for, settle_preprocess
+from bitface.preprocess import Size
+from bitface.runtime import Embedder, Engine
 from bitface.runtime.engine_differences import FACES, engine_differences
 from bitface.runtime.exact import inexact, passed_over
 
@@ -26,7 +28,7 @@ _KEPT_EVERY = 4096
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model ready to embed, and what is to be said about how its preprocessing was settled."""
+    """A model ready to embed, and what is to be said about how its size and its preprocessing were settled."""
 
     embedder: Embedder
     notes: tuple[str, ...]
@@ -39,14 +41,19 @@ def prepare(
     engine: Engine | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
+    size: Size | None = None,
+    like: FreeSize | None = None,
 ) -> Prepared:
     """Opens a model for these images. A float network's preprocessing is checked on some of them.
+
+    Args:
+        size, like: see `jobs.faces.open_for`.
 
     Raises:
         BitfaceError: the model can't be used, or its preprocessing can't be settled.
     """
-    model = open_model(path, preprocess)
-    notes, warnings = list(model.network.notes), list[str]()
+    model, notes = open_for(path, files, preprocess, size, like)
+    warnings: list[str] = []
     if not model.integer:
         step = max(1, len(files) // _RANKED)
         sample = load_faces(files[::step][:_RANKED], model.network.size).images

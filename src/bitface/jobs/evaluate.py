@@ -19,10 +19,12 @@ from bitface.evaluation.health import degenerate
 from bitface.evaluation.mixed import matrix
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.graph import FreeSize
 from bitface.jobs.embed import Prepared, embed, prepare
 from bitface.jobs.overlap import Used, overlap, used_faces
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
+from bitface.preprocess import Size
 from bitface.runtime import Engine
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.machine import describe
@@ -41,6 +43,7 @@ class EvaluateRequest:
             mixed galleries.
         groups: a CSV of attributes; every figure for each group, of the baseline too.
         anyway: gives figures of a model whose embeddings are degenerate, too, and the reason as a warning.
+        size: of the image, for networks that leave it free; None: the crops' own, and the model's for the baseline.
     """
 
     model: Path
@@ -59,6 +62,7 @@ class EvaluateRequest:
     against: Path | None = None
     groups: Path | None = None
     anyway: bool = False
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,11 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
     protocol, root = listed_pairs(request.pairs, request.root, request.part, request.all_pairs)
     groups = read_groups(request.groups, protocol.paths, protocol.pairs.identities) if request.groups else None
     files = [FaceFile(root, path) for path in protocol.paths]
-    ready = prepare(request.model, files, request.engine, request.threads, request.preprocess)
-    base = _baseline(request, files)
+    ready = prepare(request.model, files, request.engine, request.threads, request.preprocess, request.size)
+    base = _baseline(request, files, ready.embedder.model.network.size)
     warnings = list(ready.warnings)
     known = used_faces(ready.embedder.model, request.used, ready.embedder)
+    notes = [*ready.notes, *(base.notes if base else ()), *(known.notes if known else ()), *protocol.pairs.notes]
     codes: list[np.ndarray] = []
     watch = (lambda images: codes.append(codes_of(images))) if known else None
     started = time.perf_counter()
@@ -136,7 +141,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "baseline": _beside(request, protocol, found, result, other, len(reused)) if other else None,
         "groups": tables,
         "overlap": shared,
-        "notes": [*ready.notes, *dict.fromkeys(filter(None, origins)), *protocol.pairs.notes],
+        "notes": list(dict.fromkeys([*notes, *filter(None, origins)])),
         "warnings": [*warnings, *(base.warnings if base else ()), *result.warnings],
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "seconds": {
@@ -148,10 +153,11 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
     return content, result
 
 
-def _baseline(request: EvaluateRequest, files: Sequence[FaceFile]) -> Prepared | None:
+def _baseline(request: EvaluateRequest, files: Sequence[FaceFile], size: Size) -> Prepared | None:
     if request.against is None:
         return None
-    return prepare(request.against, files, request.engine, request.threads, request.preprocess)
+    like = FreeSize(size, "the size of the model beside it")
+    return prepare(request.against, files, request.engine, request.threads, request.preprocess, request.size, like)
 
 
 def _alarms(request: EvaluateRequest, found: Embeddings, expected: Embeddings | None) -> list[str]:

@@ -1,5 +1,6 @@
-"""Which faces calibrate and which are held out, and which preprocessing the network wants."""
+"""Which faces calibrate and which are held out, and which size and preprocessing the network wants."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from bitface.data import faces
 from bitface.data.distilled import has_statistics
 from bitface.data.sources import DISTILLED, REAL, Source, cached, kind_of
 from bitface.errors import BitfaceError
-from bitface.graph import Network
+from bitface.graph import ASSUMED, FreeSize, Network, load_network
 from bitface.jobs.steps import Steps, silent
-from bitface.preprocess import parse
+from bitface.preprocess import Size, parse
+from bitface.runtime import Model, open_model
 
 DEFAULT_CALIBRATION, DEFAULT_RECONSTRUCTION = 512, 1024
 HELD_OUT = 256
@@ -24,7 +26,7 @@ _FEW = 32
 class Faces:
     """Faces to learn from and held-out faces, uint8 RGB `[N, H, W, 3]`, in an order that no folder decides.
 
-    `files` are those of `learning`, in its order.
+    `files` are those of `learning`, in its order. `notes` say where most of them had to be resized.
     """
 
     learning: np.ndarray
@@ -35,6 +37,61 @@ class Faces:
     skipped: int
     resized: int
     duplicates: int
+    notes: list[str]
+
+
+def size_of(sizes: Mapping[Size, int]) -> FreeSize:
+    """The size of a network that leaves it free, for crops of these sizes: theirs, where nearly all have one."""
+    common = faces.common_size(sizes)
+    return FreeSize(common, "the size of the crops") if common else ASSUMED
+
+
+def open_for(
+    path: Path,
+    files: Sequence[faces.FaceFile],
+    preprocess: str | None = None,
+    size: Size | None = None,
+    like: FreeSize | None = None,
+) -> tuple[Model, list[str]]:
+    """A model that is to read these crops, and what there is to say of it and of their size.
+
+    Args:
+        preprocess, size: see `graph.load_network`.
+        like: the size of a network that leaves it free, where nobody asks for one; None: the crops' own.
+
+    Raises:
+        BitfaceError: the model can't be used.
+    """
+    sizes = faces.crop_sizes(files)
+    model = open_model(path, preprocess, size, lambda: like or size_of(sizes))
+    return model, [*model.network.notes, *faces.resizing(sizes, model.network.size)]
+
+
+def load_teacher(
+    path: Path, sources: Sequence[Path], image_list: Path | None, preprocess: str | None, size: Size | None
+) -> Network:
+    """The network that is to learn from what `gather` finds in these sources.
+
+    Where it leaves its size free and nobody asks for one, it is that of the crops in folders and shards: faces that
+    are made have 112x112, or are made at the network's own size.
+
+    Raises:
+        BitfaceError: the network or a source can't be used.
+    """
+
+    def choose() -> FreeSize:
+        given, _ = _given(sources)
+        return size_of(faces.crop_sizes(faces.find_images(given, image_list))) if given else ASSUMED
+
+    return load_network(path, preprocess, size, choose)
+
+
+def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:
+    """The folders among sources (shards unpacked), and the sources that have to be made."""
+    parsed = [Source.parse(source) for source in dict.fromkeys(sources)]
+    packed = [source.kind in ("folder", "shard") for source in parsed]
+    given = [cached(source) for source, there in zip(parsed, packed, strict=True) if there]
+    return given, [source for source, there in zip(parsed, packed, strict=True) if not there]
 
 
 def gather(
@@ -59,17 +116,14 @@ def gather(
     Raises:
         BitfaceError: no images, fewer than two that can be used, or more than 1 % that can't.
     """
-    parsed = [Source.parse(source) for source in dict.fromkeys(sources)]
-    packed = ("folder", "shard")
-    given = [cached(source) for source in parsed if source.kind in packed]
-    files = faces.find_images(given, image_list) if given or not parsed else []
+    given, made = _given(sources)
+    files = faces.find_images(given, image_list) if given or not made else []
     kinds = [REAL] if image_list else [kind_of(one, sum(file.root == one for file in files)) for one in given]
-    for source in parsed:
-        if source.kind not in packed:
-            folder = cached(source, seed, network, steps("making faces"))
-            added = faces.find_images([folder])
-            files += added
-            kinds.append(kind_of(folder, len(added)))
+    for source in made:
+        folder = cached(source, seed, network, steps("making faces"))
+        added = faces.find_images([folder])
+        files += added
+        kinds.append(kind_of(folder, len(added)))
     wanted = len(files) if max_images is None else max_images
     chosen = faces.choose(files, wanted + HELD_OUT, seed)
     loaded = faces.load_faces(chosen, size, steps("reading faces"), unique=True)
@@ -87,6 +141,7 @@ def gather(
         len(loaded.skipped),
         loaded.resized,
         loaded.duplicates,
+        faces.resizing(loaded.sizes, size),
     )
 
 

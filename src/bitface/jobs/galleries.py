@@ -12,9 +12,11 @@ from bitface.evaluation.gallery import Gallery, enrolled, read_gallery, write_ga
 from bitface.evaluation.pairs import identity_of
 from bitface.evaluation.search import nearest
 from bitface.evaluation.thresholds import nearest_threshold
+from bitface.graph import ASSUMED, FreeSize
 from bitface.jobs.embed import about_engine, differences, embed, prepare
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.verify import face_crops
+from bitface.preprocess import Size
 from bitface.runtime import ENGINES, Embedder, Engine, open_model
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import trusted
@@ -32,6 +34,7 @@ def enroll(
     preprocess: str | None = None,
     allow_skipped: bool = False,
     steps: Steps = silent,
+    size: Size | None = None,
 ) -> dict[str, Any]:
     """Writes a gallery of aligned crops, named by their folders (by their file's name where they lie in none).
 
@@ -42,7 +45,7 @@ def enroll(
         BitfaceError: the model or more than 1 % of the images can't be used, or an image has no embedding.
     """
     files = find_images(images)
-    ready = prepare(model, files, engine, threads, preprocess)
+    ready = prepare(model, files, engine, threads, preprocess, size)
     found, skipped = embed(ready.embedder, files, flip, True, steps("embedding"))
     check_skipped(skipped, len(files), allow_skipped)
     names = [identity_of(file.relative) or Path(file.relative).stem for file in files]
@@ -56,6 +59,7 @@ def enroll(
         int8=int8,
         engine=ready.embedder.engine,
         engines=differences(ready.embedder, files),
+        image_size=ready.embedder.model.network.size,
     )
     write_gallery(out, gallery)
     return {
@@ -81,6 +85,7 @@ def identify_images(
     far: float | None = None,
     allow_mixed: bool = False,
     preprocess: str | None = None,
+    size: Size | None = None,
 ) -> list[dict[str, Any]]:
     """The most similar people of a gallery for each photograph; those that aren't crops are aligned.
 
@@ -89,12 +94,15 @@ def identify_images(
     Args:
         far: whoever lies below the model's stored threshold for this rate isn't named.
         allow_mixed: the gallery may be another model's, such as the float network of an integer one.
+        size: of the image, for a network that leaves it free; None: the gallery's.
 
     Raises:
         BitfaceError, UsageError: the gallery is another model's, a photograph shows no face, the model holds no
             threshold for `far`.
     """
-    gallery, model = read_gallery(gallery_path), open_model(model_path, preprocess)
+    gallery = read_gallery(gallery_path)
+    like = FreeSize(gallery.image_size, "the size of the gallery") if gallery.image_size else ASSUMED
+    model = open_model(model_path, preprocess, size, lambda: like)
     gallery.check_model(model.network.fingerprint(), allow_mixed)
     least = -1.0
     if far is not None:
@@ -106,7 +114,7 @@ def identify_images(
     origin = other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")
     facts = {
         "engine": embedder.engine,
-        "notes": [*([origin] if origin else []), *notes],
+        "notes": [*model.network.notes, *([origin] if origin else []), *notes],
         "warnings": warnings,
     }
     embeddings = embedder.embed(crops, gallery.flip)

@@ -24,6 +24,7 @@ from bitface.jobs.steps import Steps, training_line
 from bitface.jobs.training import account
 from bitface.losses import Loss, build_sum
 from bitface.losses.projected import Projected
+from bitface.preprocess import Size
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
 from bitface.train import History, Teacher, Training, TrainingFaces, Watch, digest, distil
@@ -44,6 +45,7 @@ class Lesson:
         labels: `folder` or a CSV file, see `data.labels`; None: nobody knows.
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
+        size: of the image, for a teacher that leaves it free; None: see `jobs.faces.load_teacher`.
     """
 
     model: Path
@@ -58,6 +60,7 @@ class Lesson:
     training: Training = field(default_factory=Training)
     minutes: float | None = None
     resume: bool = False
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
             f"{request.out}: holds an unfinished training; go on with --resume, or remove {CHECKPOINT} to begin anew"
         )
     clock = Clock()
-    network = load_network(request.model, request.preprocess)
+    network = job_faces.load_teacher(
+        request.model, request.images, request.image_list, request.preprocess, request.size
+    )
     clock.lap("import")
     faces = job_faces.gather(
         request.images,
@@ -100,7 +105,7 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
     )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
     labels = identities(faces.files, request.labels) if request.labels else None
-    notes = [*network.notes, *notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
+    notes = [*network.notes, *notes, *faces.notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
     clock.lap("faces")
     return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, warnings, clock)
 

@@ -1,14 +1,14 @@
 """Whether a test shows what the model was made with: the same photographs, or the same people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
-from bitface.data.faces import check_skipped, find_images, load_faces
+from bitface.data.faces import check_skipped, find_images, load_faces, resizing
 from bitface.errors import BitfaceError
 from bitface.evaluation import unit_rows
 from bitface.runtime import Embedder, Model
@@ -20,10 +20,14 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class Used:
-    """The faces that a model was made with: their codes, and their embeddings where the images are at hand."""
+    """The faces that a model was made with: their codes, and their embeddings where the images are at hand.
+
+    `notes` say where most of the images had to be resized.
+    """
 
     codes: np.ndarray
     embeddings: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Used | None:
@@ -43,7 +47,8 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         files = find_images(folders)
         loaded = load_faces(files, model.network.size)
         check_skipped(loaded.skipped, len(files), False)
-        return Used(codes_of(loaded.images), embedder.embed(loaded.images))
+        notes = [f"--used: {note}" for note in resizing(loaded.sizes, model.network.size)]
+        return Used(codes_of(loaded.images), embedder.embed(loaded.images), notes)
     kept = model.path.with_name(CODES)
     if not model.integer or not kept.is_file():
         return None

@@ -12,14 +12,14 @@ from bitface import backbones
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_json
-from bitface.graph import from_module
+from bitface.graph import ASSUMED, from_module
 from bitface.jobs import faces as job_faces
 from bitface.jobs.learning import write_network
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
 from bitface.jobs.training import account
 from bitface.losses import build_sum
-from bitface.preprocess import parse
+from bitface.preprocess import Size, parse
 from bitface.runtime.machine import describe
 from bitface.train import Trainee, Training, TrainingFaces, digest, fit
 
@@ -32,6 +32,7 @@ class PretrainRequest:
         backbone: a name of `backbones.names()`.
         stages: trainings one after the other, each from the weights of the one before (QMobileFaceNet: softmax
             first, then ArcFace).
+        size: height and width of the image.
         labels: `folder` or a CSV file, see `data.labels`.
     """
 
@@ -48,6 +49,7 @@ class PretrainRequest:
     seed: int = 0
     allow_skipped: bool = False
     resume: bool = False
+    size: Size = ASSUMED.size
 
 
 def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -68,8 +70,8 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
         raise UsageError("'mix' blends people, which no classifier can learn from; set it to 0")
     clock = Clock()
     torch.manual_seed(request.seed)
-    model = backbones.create(request.backbone, request.embedding_size)
-    preprocess = parse(request.preprocess)
+    model = backbones.create(request.backbone, request.embedding_size, input_size=request.size)
+    preprocess = parse(request.preprocess, request.size)
     gathered = job_faces.gather(
         request.images,
         preprocess.size,
@@ -107,13 +109,14 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
         "embedding_size": size,
         "preprocess": preprocess.name,
         "faces": {"images": len(images), "identities": faces.classes, "skipped": gathered.skipped},
-        "notes": job_faces.lonely(faces.labels),
+        "notes": [*gathered.notes, *job_faces.lonely(faces.labels)],
         "stages": stages,
         "seconds": clock.seconds,
         "machine": describe(),
     }
     with staging(request.out) as folder:
-        network = from_module(model.to(memory_format=torch.contiguous_format), preprocess.name, request.backbone)  # type: ignore[call-overload]
+        trained = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        network = from_module(trained, preprocess.name, request.backbone, request.size)
         write_network(folder / "model.onnx", network)
         safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
         write_json(folder / "result.json", result)

@@ -14,7 +14,7 @@ from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes, write_json
-from bitface.graph import Network, load_network
+from bitface.graph import Network
 from bitface.graph.onnx_writer import PROFILES
 from bitface.jobs import faces as job_faces
 from bitface.jobs import recipe
@@ -24,6 +24,7 @@ from bitface.jobs.result import describe_student, heavy_edges, measure_agreement
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
 from bitface.jobs.training import account
+from bitface.preprocess import Size
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
 from bitface.runtime.model import export
@@ -46,6 +47,7 @@ class QuantizeRequest:
         share: of the images that are learned from, the first so much.
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
+        size: of the image, for a network that leaves it free; None: see `jobs.faces.load_teacher`.
     """
 
     model: Path
@@ -64,6 +66,7 @@ class QuantizeRequest:
     share: float = 1.0
     minutes: float | None = None
     resume: bool = False
+    size: Size | None = None
 
 
 def by_recipe(
@@ -98,6 +101,7 @@ def by_recipe(
         share=chosen.share,
         labels=request.labels or chosen.labels,
         minutes=request.minutes or (None if epochs else chosen.minutes),
+        size=request.size or chosen.size,
     )
 
 
@@ -116,7 +120,9 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     """
     _check_out(request)
     clock = Clock()
-    network = load_network(request.model, request.preprocess)
+    network = job_faces.load_teacher(
+        request.model, request.images, request.image_list, request.preprocess, request.size
+    )
     clock.lap("import")
     faces = job_faces.gather(
         request.images,
@@ -132,7 +138,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     learning = faces.learning[: max(1, round(request.share * len(faces.learning)))]
     clock.lap("faces")
     network, notes, warnings = job_faces.settle_preprocess(network, learning, request.preprocess)
-    notes += job_faces.unseen(faces.kind, network)
+    notes += [*faces.notes, *job_faces.unseen(faces.kind, network)]
     warnings += job_faces.few(len(learning))
     clock.lap("preprocessing")
     labels = identities(faces.files[: len(learning)], request.labels) if request.method and request.labels else None

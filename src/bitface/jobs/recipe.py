@@ -11,8 +11,10 @@ import bitface
 from bitface import backbones
 from bitface.errors import UsageError, nearest
 from bitface.files import read_yaml
+from bitface.graph import ASSUMED
 from bitface.losses import LOSSES, build_sum
 from bitface.losses.softmax import Softmax
+from bitface.preprocess import Size
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.learn import check_method
 from bitface.quant.observers import OBSERVERS
@@ -34,7 +36,7 @@ class Recipe:
         share: of the images, the first so much.
         labels: `folder`, a CSV file, or None.
         minutes: as many epochs as fit; None: `epochs` of the training.
-        model, images, image_list, max_images, preprocess, out: as the options of `bitface quantize`.
+        model, images, image_list, max_images, preprocess, size, out: as the options of `bitface quantize`.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Recipe:
     image_list: Path | None = None
     max_images: int | None = None
     preprocess: str | None = None
+    size: Size | None = None
     out: Path | None = None
 
     def seeded(self, seed: int) -> "Recipe":
@@ -83,6 +86,7 @@ class Pretraining:
     image_list: Path | None = None
     max_images: int | None = None
     preprocess: str = "rgb-127.5-128"
+    size: Size = ASSUMED.size
     out: Path | None = None
 
 
@@ -177,6 +181,8 @@ def _simple(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("model", "image_list", "out"):
         if key in made:
             made[key] = Path(made[key])
+    if "size" in made:
+        made["size"] = Size.parse(made["size"])
     if "images" in made:
         listed = [made["images"]] if isinstance(made["images"], str) else made["images"]
         if not all(isinstance(one, str) for one in listed):
@@ -198,6 +204,7 @@ _KINDS: dict[str, Any] = {
     "image_list": str,
     "max_images": int,
     "preprocess": str,
+    "size": (int, str),
     "out": str,
     "backbone": str,
     "embedding_size": int,

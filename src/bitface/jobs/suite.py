@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import bitface
+from bitface.data.faces import crop_sizes
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.groups import by_group, read_groups
@@ -21,9 +22,11 @@ from bitface.evaluation.protocol import Embeddings, FaceProtocol, Figure, Result
 from bitface.evaluation.verification_protocol import PairProtocol
 from bitface.files import read_yaml, sha256_of, write_bytes, write_json
 from bitface.jobs.embed import Prepared, embed_kept, prepare
+from bitface.jobs.faces import size_of
 from bitface.jobs.protocols import Opened, open_protocol
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import latex, markdown
+from bitface.preprocess import Size
 from bitface.runtime import ENGINES, Engine
 from bitface.runtime.machine import describe
 
@@ -35,11 +38,12 @@ _KEYS = (
 
 @dataclass(frozen=True)
 class SuiteModel:
-    """A model by its name in the table."""
+    """A model by its name in the table; `preprocess` and `size` where its file doesn't say them."""
 
     name: str
     path: Path
     preprocess: str | None = None
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -155,9 +159,11 @@ def _mapping(content: Mapping[str, Any], key: str) -> Mapping[Any, Any]:
 
 def _model(name: str, value: Any, base: Path) -> SuiteModel:
     given = {"path": value} if isinstance(value, str) else value
-    if not isinstance(given, Mapping) or not isinstance(given.get("path"), str) or set(given) - {"path", "preprocess"}:
-        raise UsageError(f"the model '{name}' must be a path, or 'path' and 'preprocess'")
-    return SuiteModel(name, base / given["path"], given.get("preprocess"))
+    known = {"path", "preprocess", "size"}
+    if not isinstance(given, Mapping) or not isinstance(given.get("path"), str) or set(given) - known:
+        raise UsageError(f"the model '{name}' must be a path, or 'path', 'preprocess' and 'size'")
+    size = Size.parse(given["size"]) if "size" in given else None
+    return SuiteModel(name, base / given["path"], given.get("preprocess"), size)
 
 
 def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
@@ -176,11 +182,16 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
         raise BitfaceError(f"{suite.groups}: no such file; 'groups' names a CSV of attributes")
     # Everything is opened before anything is computed: a mistake in the last line shows at once.
     protocols = [(spec, open_protocol(name, spec, suite.base)) for name, spec in suite.protocols.items()]
+    # A model has one size in all protocols, whatever each one's crops have.
+    like = size_of(crop_sizes([file for _, opened in protocols for file in opened.files]))
     for spec, opened in protocols:
         notes += opened.notes
         ready: dict[str, Prepared] = {}
         for model in suite.models:
-            ready[model.name] = prepare(model.path, opened.files, suite.engine, suite.threads, model.preprocess)
+            ready[model.name] = prepare(
+                model.path, opened.files, suite.engine, suite.threads, model.preprocess, model.size, like
+            )
+            notes += [f"{opened.protocol.name}, {model.name}: {text}" for text in ready[model.name].notes]
             warnings += [f"{model.name}: {text}" for text in ready[model.name].warnings]
         for gallery, probe in _sides(suite):
             cells.append(_cell(suite, opened, spec, ready, gallery, probe, steps))

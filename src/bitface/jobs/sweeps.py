@@ -11,13 +11,14 @@ import torch
 
 from bitface.analysis import sensitivity
 from bitface.analysis.probe import Probe
-from bitface.data.faces import FaceFile, check_skipped, load_faces, manifest_hash
+from bitface.data.faces import FaceFile, check_skipped, load_faces, manifest_hash, resizing
 from bitface.errors import BitfaceError
 from bitface.evaluation import PairList, fold_accuracy
-from bitface.graph import Network, load_network
+from bitface.graph import Network
 from bitface.jobs import faces as job_faces
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Progress, Steps
+from bitface.preprocess import Size
 from bitface.train.checkpoint import Checkpoint
 
 STATE = "sensitivity.unfinished.safetensors"
@@ -39,6 +40,7 @@ class SensitivityRequest:
         pairs, root, part: a list of pairs in any form, see `jobs.protocols.listed_pairs`: verification accuracy, too.
         max_pairs: of the list so many, as many genuine as impostor ones from each fold.
         by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
+        size: of the image, for a network that leaves it free; None: see `jobs.faces.load_teacher`.
     """
 
     model: Path
@@ -57,6 +59,7 @@ class SensitivityRequest:
     seed: int = 0
     allow_skipped: bool = False
     by: str = LAYER
+    size: Size | None = None
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
     """
     if request.out.exists() and not request.out.is_dir():
         raise BitfaceError(f"{request.out}: is a file; --out names a folder")
-    network = load_network(request.model, request.preprocess)
+    network = job_faces.load_teacher(
+        request.model, request.images, request.image_list, request.preprocess, request.size
+    )
     faces = job_faces.gather(
         request.images, network.size, request.image_list, request.calibration_faces, request.seed,
         request.allow_skipped, request.out / "skipped.csv", steps, network,
@@ -105,7 +110,7 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
         measured,
         faces.held_out[len(measured) :],
         faces.kind,
-        [*network.notes, *notes],
+        [*network.notes, *notes, *faces.notes],
         warnings,
     )
 
@@ -139,6 +144,7 @@ class ChosenPairs:
         files = [FaceFile(root, protocol.paths[index]) for index in used]
         loaded = load_faces(files, chosen.network.size, steps("reading pairs"))
         check_skipped(loaded.skipped, 1)  # a pair needs both of its images
+        chosen.notes.extend(f"pairs: {note}" for note in resizing(loaded.sizes, chosen.network.size))
         return ChosenPairs(
             loaded.images, np.searchsorted(used, left), np.searchsorted(used, right),
             protocol.pairs.same[rows], protocol.pairs.fold[rows],

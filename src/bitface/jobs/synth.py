@@ -10,6 +10,7 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
 from bitface.graph import load_network
 from bitface.jobs.steps import Steps, silent
+from bitface.preprocess import Size
 
 _ON_SHEET = 100
 
@@ -22,13 +23,16 @@ def synthesize(
     seed: int = 0,
     truncation: float = 1.0,
     steps: Steps = silent,
+    size: Size | None = None,
 ) -> dict[str, Any]:
     """Makes the faces of a source (see `data.sources`) as PNG files in `out`, with `manifest.json`.
+
+    `preprocess` and `size` are the model's, where its file doesn't say them.
 
     The first hundred are on a contact sheet beside the folder, `OUT.sheet.png`.
 
     Returns:
-        The manifest, and the sheet's path under `sheet`.
+        The manifest, the sheet's path under `sheet`, and what there is to say of the model under `notes`.
 
     Raises:
         BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
@@ -40,9 +44,9 @@ def synthesize(
         raise UsageError("'none' makes images from a teacher: name it with --model")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-    network = load_network(model, preprocess) if model and source.kind == "none" else None
+    network = load_network(model, preprocess, size) if model and source.kind == "none" else None
     made = sources.make(source, seed, network, truncation, steps("making faces"))
     write_faces(out, made.images, made.manifest)
     sheet = out.with_name(f"{out.name}.sheet.png")
     write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
-    return {**made.manifest, "sheet": str(sheet)}
+    return {**made.manifest, "sheet": str(sheet), "notes": list(network.notes) if network else []}

@@ -1,6 +1,7 @@
 """Images in, embeddings out."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bitface.data.faces import FaceFile, batches
+from bitface.data.faces import FaceFile, batches, crop_sizes, resizing
 from bitface.errors import BitfaceError, UsageError
-from bitface.preprocess import Preprocess
+from bitface.preprocess import Preprocess, Size
 from bitface.runtime import engines
 from bitface.runtime.engines import ENGINES, Engine
 from bitface.runtime.exact import default_engine
@@ -93,6 +94,8 @@ class Embedder:
             images: uint8 RGB `[N, H, W, 3]` (or one `[H, W, 3]`), or paths of image files.
             flip: adds the mirrored image's embedding.
 
+        Warns where most of the files aren't of the network's size and are resized.
+
         Raises:
             BitfaceError: a file that can't be decoded (named), or crops of another size.
         """
@@ -102,6 +105,8 @@ class Embedder:
         paths = [images] if isinstance(images, str | os.PathLike) else list(images)
         skipped: list[tuple[str, str]] = []
         files = [FaceFile(Path(path).parent, Path(path).name) for path in paths]
+        for note in resizing(crop_sizes(files), self.preprocess.size):
+            warnings.warn(note, stacklevel=2)
         embeddings, _ = self.embed_files(files, flip, skipped)
         if skipped:
             raise BitfaceError(f"{skipped[0][0]}: {skipped[0][1]}")
@@ -165,6 +170,7 @@ def load(
     threads: int | None = None,
     preprocess: str | None = None,
     streams: int | None = None,
+    size: int | str | tuple[int, int] | None = None,
 ) -> Embedder:
     """A model file, ready to embed, in any number of threads: `bitface.load("model.bitface").embed(images)`.
 
@@ -174,8 +180,12 @@ def load(
             decides itself.
         threads, streams: see `Embedder`.
         preprocess: for float networks that don't say it themselves.
+        size: of the image, for networks that leave it free: 160, or (height, width). Warns where it is assumed.
 
     Raises:
-        BitfaceError: no model, a damaged one, or one without a known preprocessing.
+        BitfaceError: no model, a damaged one, one without a known preprocessing, or for images of another size.
     """
-    return Embedder(open_model(Path(path), preprocess), engine, threads, streams=streams)
+    model = open_model(Path(path), preprocess, None if size is None else Size.parse(size))
+    if size is None and model.network.free:
+        warnings.warn(f"{path}: {model.network.free.note.replace('--size', 'size=')}", stacklevel=2)
+    return Embedder(model, engine, threads, streams=streams)

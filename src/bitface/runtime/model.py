@@ -1,6 +1,7 @@
 """Any model file as the runtime needs it: a network, or an exported ONNX file that is run as it is."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from onnx.numpy_helper import to_array
 
 from bitface import artifact
 from bitface.errors import BitfaceError
-from bitface.graph import Network, load_network, passes, to_onnx
+from bitface.graph import ASSUMED, ChooseSize, FreeSize, Network, load_network, passes, to_onnx
+from bitface.graph.image_size import check_size
 from bitface.graph.integer import INTEGER_LAYERS
 from bitface.graph.onnx_writer import PROFILES, Profile
-from bitface.preprocess import Preprocess, parse
+from bitface.preprocess import Preprocess, Size, parse
 
 PROFILE_KEY = "bitface.profile"
 TEACHER_KEY = "bitface.teacher"
@@ -75,11 +77,13 @@ class Model:
         return self.path.read_bytes()
 
 
-def open_model(path: Path, preprocess: str | None = None) -> Model:
+def open_model(
+    path: Path, preprocess: str | None = None, size: Size | None = None, choose: ChooseSize = lambda: ASSUMED
+) -> Model:
     """Opens a network file, an artifact or an exported file.
 
     Args:
-        preprocess: see `load_network`; refused where the file carries its own and it differs.
+        preprocess, size, choose: see `load_network`; refused where the file carries its own and it differs.
 
     Raises:
         BitfaceError: no model, or a damaged one.
@@ -88,15 +92,35 @@ def open_model(path: Path, preprocess: str | None = None) -> Model:
     if path.suffix.lower() == ".bitface":
         details = artifact.read(path)
         _same(path, preprocess, details.network)
+        try:
+            check_size(size or details.network.size, *details.network.size)
+        except BitfaceError as error:
+            raise BitfaceError(f"{path}: {error}") from error
         return Model(path, "artifact", details.network, details=details)
-    network = load_network(path, None)
+    network = load_network(path, None, size, choose)
     profile = network.metadata.get(PROFILE_KEY)
     if profile is None:
-        return Model(path, "float", load_network(path, preprocess) if preprocess else network)
+        named = network.with_preprocess(parse(preprocess, network.size)) if preprocess else network
+        return Model(path, "float", named)
     if profile not in PROFILES:
         raise BitfaceError(f"{path}: was exported for '{profile}', an engine this bitface doesn't know")
     _same(path, preprocess, network)
     return Model(path, "exported", network, profile=profile)
+
+
+def open_models(paths: Sequence[Path], preprocess: str | None = None, size: Size | None = None) -> list[Model]:
+    """Float networks and what was made of them, at one size: a free one is that of the artifacts among them.
+
+    Args:
+        preprocess: of the networks, as artifacts say their own.
+
+    Raises:
+        BitfaceError: as `open_model`.
+    """
+    artifacts = {path: open_model(path, None, size) for path in paths if path.suffix.lower() == ".bitface"}
+    sizes = {model.network.size for model in artifacts.values()}
+    chosen = FreeSize(sizes.pop(), "the size of the artifact") if len(sizes) == 1 else ASSUMED
+    return [artifacts.get(path) or open_model(path, preprocess, size, lambda: chosen) for path in paths]
 
 
 def export_metadata(network: Network, profile: Profile, teacher: dict[str, Any]) -> dict[str, str]:
