@@ -32,7 +32,7 @@ def bench(
     content = result.to_json()
     if json:
         write_json(json, content)
-    remarks(content.get("notes", []), [])
+    remarks(content.get("notes", []), [text for model in opened for text in model.network.warnings])
     table = Table(
         "model",
         "engine",

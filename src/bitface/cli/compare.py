@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress
+from bitface.cli.console import output, progress, remarks
 from bitface.errors import BitfaceError
 from bitface.jobs.candidates import read_comparison
-from bitface.jobs.compare import compare_candidates
+from bitface.jobs.compare import beforehand_of, compare_candidates
 
 
 def compare(
@@ -23,6 +23,7 @@ def compare(
     bitface compare candidates.yaml --out compared/
     """
     comparison = read_comparison(candidates)
+    remarks([], beforehand_of(comparison))
     with progress() as steps:
         content = compare_candidates(comparison, out, steps)
     output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)

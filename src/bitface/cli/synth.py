@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress
+from bitface.cli.console import output, progress, remarks
 from bitface.jobs.synth import synthesize
 
 _SAID = {
@@ -40,5 +40,6 @@ def synth(
     """
     with progress() as steps:
         manifest = synthesize(source, out, model, preprocess, seed, truncation, steps)
+    remarks([], manifest["warnings"])
     counts = ", ".join(f"{manifest[key]:,} {words}" for key, words in _SAID.items() if key in manifest)
     output.print(f"{manifest['kind']}: {counts}\n{out}\n{manifest['sheet']}", markup=False, soft_wrap=True)

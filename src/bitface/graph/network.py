@@ -14,7 +14,7 @@ from bitface import backbones
 from bitface.errors import BitfaceError
 from bitface.graph import ops, torch_reader
 from bitface.graph.builder import shape_of
-from bitface.graph.onnx_reader import from_onnx
+from bitface.graph.onnx_reader import QUANTIZED, from_onnx
 from bitface.graph.store import dump
 from bitface.preprocess import Preprocess, parse
 
@@ -23,7 +23,7 @@ METADATA_KEY = "bitface.preprocess"
 
 @dataclass(frozen=True)
 class Network:
-    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown) and notes."""
+    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown), notes and warnings."""
 
     graph: GraphModule
     name: str
@@ -31,6 +31,7 @@ class Network:
     notes: tuple[str, ...] = ()
     source_bytes: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -90,6 +91,12 @@ def load_network(path: Path, preprocess: str | None = None) -> Network:
         preprocess=parse(word, network.size) if word else None,
         source_bytes=path.stat().st_size,
         metadata=metadata,
+        warnings=tuple(
+            f"{path}: was quantized before ({what}); agreement with it is agreement with its rounded numbers, not with "
+            "the float network that it was made from: give that one where you have it"
+            for what in [graph.meta.get(QUANTIZED)]
+            if what
+        ),
     )
 
 

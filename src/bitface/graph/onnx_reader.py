@@ -1,6 +1,7 @@
 """Reads an ONNX file into a graph: opsets 9 to the newest, constants folded, the batch freed."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +18,14 @@ from bitface.graph.onnx_ops import FLOATS, HANDLERS, Context, Value
 _LARGEST = 2 << 30
 _LARGEST_SIDE = 4096
 _OLDEST_OPSET = 9
+# The key of a graph's `meta`.
+QUANTIZED = "quantized"
+# Whatever else computes in integers begins with "QLinear".
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 
 
 def from_onnx(path: Path) -> tuple[GraphModule, dict[str, str]]:
-    """The graph of an ONNX file, and the file's own metadata.
+    """The graph of an ONNX file, and the file's own metadata. The graph's `meta[QUANTIZED]` is what `quantized` says.
 
     The network must take one image batch `[N, 3, H, W]` and give one output. A batch fixed in the file becomes
     free, and numbers of 16 or 64 bits become float32.
@@ -31,13 +36,28 @@ def from_onnx(path: Path) -> tuple[GraphModule, dict[str, str]]:
     """
     try:
         model = _read(Path(path))
-        return _convert(model), {entry.key: entry.value for entry in model.metadata_props}
+        graph = _convert(model)
+        graph.meta[QUANTIZED] = quantized(model)
+        return graph, {entry.key: entry.value for entry in model.metadata_props}
     except BitfaceError as error:
         # Names in the file may hold line breaks, or worse for a terminal.
         text = "".join(letter if letter.isprintable() else " " for letter in str(error))
         raise BitfaceError(f"{path}: {text}") from error
     except Exception as error:  # a damaged file can make onnx and protobuf raise anything
         raise BitfaceError(f"{path}: damaged, or not as ONNX says ({one_line(error)})") from error
+
+
+def quantized(model: onnx.ModelProto) -> str:
+    """What of a file was quantized before, and by which nodes, as words; empty where nothing was."""
+    nodes = [one for one in model.graph.node if one.op_type in _QUANTIZING or one.op_type.startswith("QLinear")]
+    if not nodes:
+        return ""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {name for node in model.graph.node if node.op_type == "Constant" for name in node.output}
+    of_weights = [one.op_type == "DequantizeLinear" or {*one.input[:1]} <= constants for one in nodes]
+    counted = Counter(one.op_type for one in nodes)
+    what = "weights" if all(of_weights) else "weights and activations"
+    return f"{what}, by {', '.join(f'{count} {name}' for name, count in counted.items())}"
 
 
 def _convert(model: onnx.ModelProto) -> GraphModule:

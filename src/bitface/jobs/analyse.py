@@ -23,7 +23,7 @@ from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import parse
 from bitface.quant.plan import LayerBits
 from bitface.report import analysis as report
-from bitface.runtime import Embedder, Model, open_model
+from bitface.runtime import Embedder, Model, open_float
 from bitface.runtime.embedder import Engine
 from bitface.runtime.machine import describe
 
@@ -186,11 +186,7 @@ def _teacher(
 
     Each model is fed by its own preprocessing. A teacher that doesn't say its own has the student's.
     """
-    model = open_model(request.teacher, request.preprocess)
-    if model.integer:
-        raise BitfaceError(
-            f"{request.teacher}: is quantized itself; TEACHER is the float network, STUDENT comes second"
-        )
+    model = Model(request.teacher, "float", open_float(request.teacher, request.preprocess))
     if model.network.embedding_size != student.network.embedding_size:
         raise BitfaceError(
             f"{request.student}: gives embeddings of {student.network.embedding_size} numbers, {request.teacher} of "
@@ -203,7 +199,7 @@ def _teacher(
     scores = rank_presets(model.network, load_faces(_sample(files, names), model.network.size).images, [own])
     best, warning = best_preset(scores, own)
     better = best if warning and best != own else None
-    warnings = [warning] if warning else []
+    warnings = [*model.network.warnings, *([warning] if warning else [])]
     if chosen != own and best is not None:
         said = best_preset(scores, chosen)[1]
         warnings += [f"of the teacher: {said}"] if said else []

@@ -20,6 +20,7 @@ from bitface.evaluation.thresholds import thresholds
 from bitface.jobs.embed import embed, prepare
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
+from bitface.runtime import open_float
 from bitface.runtime.embedder import Engine
 from bitface.runtime.machine import describe
 
@@ -85,6 +86,8 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         BitfaceError: no artifact, faces that can't be used, a FAR that they don't support, or a degenerate model;
             the artifact stays as it was.
     """
+    if request.teacher:  # one that is none shows before the faces are read
+        open_float(request.teacher, request.preprocess)
     faces = _faces(request)
     ready = prepare(request.model, faces.files, request.engine, request.threads)
     details = ready.embedder.model.details
@@ -96,7 +99,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     broken = degenerate(found.values, found.valid)
     if broken:
         raise BitfaceError(f"{request.model}: no threshold can be trusted: {broken[0]}")
-    reused, old = _of_teacher(request, faces, steps)
+    reused, old, alarms = _of_teacher(request, faces, steps)
     summary = faces.summary(found, request.fars, request.seed, old)
     facts = {
         "protocol": summary.protocol,
@@ -119,7 +122,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         ],
         "skipped": [{"path": name, "reason": reason} for name, reason in skipped],
         "notes": list(ready.notes),
-        "warnings": list(ready.warnings),
+        "warnings": [*ready.warnings, *alarms],
         "machine": describe(),
     }  # fmt: skip
 
@@ -137,13 +140,14 @@ def _faces(request: CalibrateRequest) -> _Faces:
     return _Faces(files, request.pairs.name, protocol.pairs, all_pairs=request.all_pairs)
 
 
-def _of_teacher(request: CalibrateRequest, faces: _Faces, steps: Steps) -> tuple[list[float], list[float]]:
-    """The FARs and thresholds of the float network on the same faces."""
+def _of_teacher(request: CalibrateRequest, faces: _Faces, steps: Steps) -> tuple[list[float], list[float], list[str]]:
+    """The FARs and thresholds of the float network on the same faces, and warnings of it."""
     if request.teacher is None:
-        return [], []
+        return [], [], []
     ready = prepare(request.teacher, faces.files, request.engine, request.threads, request.preprocess)
     expected, _ = embed(
         ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding with the teacher")
     )
     points = [one for one in faces.summary(expected, request.fars, request.seed).tar if one.threshold is not None]
-    return [point.far for point in points], [float(point.threshold or 0) for point in points]
+    alarms = [f"of the teacher: {text}" for text in ready.warnings]
+    return [point.far for point in points], [float(point.threshold or 0) for point in points], alarms

@@ -24,11 +24,11 @@ from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.learning import counted
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.prune import PruneRequest, prune_model
-from bitface.jobs.quantize import quantize_model
+from bitface.jobs.quantize import QuantizeRequest, beforehand, quantize_model
 from bitface.jobs.side_by_side import COSTS, comparison_page, cost, figure_of
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import comparison as table
-from bitface.runtime import open_model
+from bitface.runtime import open_float, open_model
 from bitface.runtime.beside import beside
 from bitface.runtime.machine import describe
 from bitface.train import Interrupted
@@ -46,7 +46,7 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
         BitfaceError: the network or the test can't be used, nothing can be written, or a training was interrupted.
     """
     # A mistake that concerns every candidate shows at once.
-    open_model(comparison.model, comparison.preprocess)
+    open_float(comparison.model, comparison.preprocess)
     listed_pairs(comparison.pairs, comparison.root, comparison.part, comparison.all_pairs)
     rows = [_row(comparison, Candidate(ORIGINAL, ()), out, steps)]
     rows += [_row(comparison, candidate, out, steps) for candidate in comparison.candidates]
@@ -61,6 +61,7 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
         "pairs": str(comparison.pairs),
         "threads": comparison.threads,
         "rows": rows,
+        "warnings": beforehand_of(comparison),
         **_ranked(finished),
         "machine": describe(),
     }
@@ -68,6 +69,17 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
     write_bytes(out / "comparison.md", table(content).encode())
     report.write(out / "comparison.html", comparison_page(content))
     return content
+
+
+def beforehand_of(comparison: Comparison) -> list[str]:
+    """What there is to warn of before any candidate is made; see `jobs.quantize.beforehand`."""
+    requests = [
+        comparison.request(step, options, comparison.model, Path(), False)
+        for candidate in comparison.candidates
+        for step, options in candidate.steps
+    ]
+    found = [text for request in requests if isinstance(request, QuantizeRequest) for text in beforehand(request)]
+    return list(dict.fromkeys(found))
 
 
 def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> dict[str, Any]:

@@ -45,12 +45,13 @@ def prepare(
         BitfaceError: the model can't be used, or its preprocessing can't be settled.
     """
     model = open_model(path, preprocess)
-    notes, warnings = list(model.network.notes), list[str]()
+    notes, warnings = list(model.network.notes), list(model.network.warnings)
     if not model.integer:
         step = max(1, len(files) // _RANKED)
         sample = load_faces(files[::step][:_RANKED], model.network.size).images
-        network, more, warnings = settle_preprocess(model.network, sample, preprocess)
+        network, more, found = settle_preprocess(model.network, sample, preprocess)
         notes += more
+        warnings += found
         assert network.preprocess is not None
         model = model.with_preprocess(network.preprocess)
     embedder = Embedder(model, engine or model.profile or "openvino", threads)

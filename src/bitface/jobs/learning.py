@@ -24,7 +24,7 @@ from bitface.jobs.steps import Steps, training_line
 from bitface.jobs.training import account
 from bitface.losses import Loss, build_sum
 from bitface.losses.projected import Projected
-from bitface.runtime import Embedder, Model
+from bitface.runtime import Embedder, Model, open_float
 from bitface.runtime.machine import describe
 from bitface.train import History, Teacher, Training, TrainingFaces, Watch, digest, distil
 from bitface.train.distil import likeness
@@ -85,7 +85,7 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
             f"{request.out}: holds an unfinished training; go on with --resume, or remove {CHECKPOINT} to begin anew"
         )
     clock = Clock()
-    network = load_network(request.model, request.preprocess)
+    network = open_float(request.model, request.preprocess)
     clock.lap("import")
     faces = job_faces.gather(
         request.images,
@@ -102,7 +102,7 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
     labels = identities(faces.files, request.labels) if request.labels else None
     notes = [*network.notes, *notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
     clock.lap("faces")
-    return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, warnings, clock)
+    return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock)
 
 
 def teacher_of(path: Path, network: Network, training: Training) -> Teacher:

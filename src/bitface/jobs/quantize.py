@@ -14,7 +14,7 @@ from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes, write_json
-from bitface.graph import Network, load_network
+from bitface.graph import Network
 from bitface.graph.onnx_writer import PROFILES
 from bitface.jobs import faces as job_faces
 from bitface.jobs import recipe
@@ -23,9 +23,10 @@ from bitface.jobs.overlap import CODES
 from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
-from bitface.jobs.training import account
+from bitface.jobs.training import account, kernels, slow
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
+from bitface.runtime import open_float
 from bitface.runtime.model import export
 from bitface.train import History, Method, TrainingFaces, Watch, train
 
@@ -116,7 +117,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     """
     _check_out(request)
     clock = Clock()
-    network = load_network(request.model, request.preprocess)
+    network = open_float(request.model, request.preprocess)
     clock.lap("import")
     faces = job_faces.gather(
         request.images,
@@ -150,7 +151,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
             **describe_student(network, details, request.plan, layers, sizes),
             **_account(request, details, measured, faces, history),
             "notes": [*network.notes, *notes, *heavy_edges(layers, student)],
-            "warnings": [*warnings, *alarms],
+            "warnings": [*beforehand(request), *network.warnings, *warnings, *alarms],
             "seconds": clock.seconds,
         }
         result["model"]["path"] = str(request.model)
@@ -160,6 +161,11 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     if request.method:
         (request.out / CHECKPOINT).replace(request.out / FINISHED)
     return result
+
+
+def beforehand(request: QuantizeRequest) -> list[str]:
+    """What there is to warn of before a quantization begins: that it will take much longer than elsewhere."""
+    return slow(request.calibration, request.method)
 
 
 def _learned(
@@ -226,6 +232,7 @@ def _account(
             "manifest": details.data["manifest"],
         },
         "calibration": asdict(method.calibration if method else request.calibration),
+        "kernels": kernels(request.calibration, method),
         "training": account(method.training, history, method.to_json()) if method and history else None,
     }
 

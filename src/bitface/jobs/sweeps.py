@@ -14,10 +14,11 @@ from bitface.analysis.probe import Probe
 from bitface.data.faces import FaceFile, check_skipped, load_faces, manifest_hash
 from bitface.errors import BitfaceError
 from bitface.evaluation import PairList, fold_accuracy
-from bitface.graph import Network, load_network
+from bitface.graph import Network
 from bitface.jobs import faces as job_faces
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Progress, Steps
+from bitface.runtime import open_float
 from bitface.train.checkpoint import Checkpoint
 
 STATE = "sensitivity.unfinished.safetensors"
@@ -86,7 +87,7 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
     """
     if request.out.exists() and not request.out.is_dir():
         raise BitfaceError(f"{request.out}: is a file; --out names a folder")
-    network = load_network(request.model, request.preprocess)
+    network = open_float(request.model, request.preprocess)
     faces = job_faces.gather(
         request.images, network.size, request.image_list, request.calibration_faces, request.seed,
         request.allow_skipped, request.out / "skipped.csv", steps, network,
@@ -106,7 +107,7 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
         faces.held_out[len(measured) :],
         faces.kind,
         [*network.notes, *notes],
-        warnings,
+        [*network.warnings, *warnings],
     )
 
 

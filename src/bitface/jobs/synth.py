@@ -8,8 +8,8 @@ from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
-from bitface.graph import load_network
 from bitface.jobs.steps import Steps, silent
+from bitface.runtime import open_float
 
 _ON_SHEET = 100
 
@@ -28,7 +28,7 @@ def synthesize(
     The first hundred are on a contact sheet beside the folder, `OUT.sheet.png`.
 
     Returns:
-        The manifest, and the sheet's path under `sheet`.
+        The manifest, the sheet's path under `sheet`, and `warnings`.
 
     Raises:
         BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
@@ -40,9 +40,9 @@ def synthesize(
         raise UsageError("'none' makes images from a teacher: name it with --model")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-    network = load_network(model, preprocess) if model and source.kind == "none" else None
+    network = open_float(model, preprocess) if model and source.kind == "none" else None
     made = sources.make(source, seed, network, truncation, steps("making faces"))
     write_faces(out, made.images, made.manifest)
     sheet = out.with_name(f"{out.name}.sheet.png")
     write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
-    return {**made.manifest, "sheet": str(sheet)}
+    return {**made.manifest, "sheet": str(sheet), "warnings": list(network.warnings) if network else []}

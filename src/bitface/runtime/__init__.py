@@ -1,6 +1,6 @@
 """Runs networks: images in, embeddings out, on OpenVINO, ONNX Runtime or torch; and measures how long it takes."""
 
 from bitface.runtime.embedder import ENGINES, Embedder, load
-from bitface.runtime.model import Model, open_model
+from bitface.runtime.model import Model, open_float, open_model
 
-__all__ = ["ENGINES", "Embedder", "Model", "load", "open_model"]
+__all__ = ["ENGINES", "Embedder", "Model", "load", "open_float", "open_model"]
