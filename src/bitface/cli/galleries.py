@@ -63,6 +63,7 @@ def identify(
     )
     if json:
         write_json(json, answers)
+    remarks(list(dict.fromkeys(note for answer in answers for note in answer["notes"])), [])
     for answer in answers:
         people = ", ".join(f"{one['id']} {one['similarity']:.4f}" for one in answer["people"]) or "nobody"
         output.print(f"{answer['image']}: {people}", markup=False, soft_wrap=True)
