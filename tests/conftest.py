@@ -5,9 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from bitface.data.assets import fetch
 from bitface.errors import BitfaceError
+
+# How long an example takes depends on the machine, and on what else runs there.
+settings.register_profile("bitface", deadline=None)
+settings.load_profile("bitface")
 
 
 @pytest.fixture(scope="session")

@@ -283,7 +283,7 @@ def test_descriptions_that_cost_too_much(tmp_path: Path, description: Any) -> No
 
 
 @pytest.mark.usefixtures("small_memory")
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, len(CONTENT) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_random_bytes_in_a_content_that_is_signed_again(edits: list[tuple[int, int]]) -> None:
     content = bytearray(CONTENT)
@@ -301,7 +301,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.usefixtures("small_memory")
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(st.sampled_from(PATHS), JSON)
 def test_random_values_in_a_description_that_is_signed_again(path: list[Any], value: Any) -> None:
     check_either(safetensors.numpy.save(TENSORS, {"bitface": json.dumps(edited(path, value))}))

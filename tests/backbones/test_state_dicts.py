@@ -151,6 +151,8 @@ class TestStrictness:
             backbones.from_state_dict(state | {key: torch.ones(3)})
         with pytest.raises(BitfaceError, match="'kernel' belongs to nothing"):
             backbones.from_state_dict(state | {"kernel": torch.ones(3)})
+        with pytest.raises(BitfaceError, match=f"{key}' holds integers, perhaps quantized weights"):
+            backbones.from_state_dict(state | {key: state[key].round().to(torch.int8)})
         with pytest.raises(BitfaceError, match=f"{key}' has values that aren't finite"):
             backbones.from_state_dict(state | {key: torch.full_like(state[key], torch.nan)})
 

@@ -50,7 +50,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pairs(crops: Path) -> Path:
-    """60 genuine and 60 impostor pairs of the crops in 10 folds."""
+    """60 genuine and 60 impostor pairs of the crops in 10 folds, one of the latter twice."""
     lines = ["a,b,same,fold"]
     rng = np.random.default_rng(1)
     for index in range(60):

@@ -203,7 +203,7 @@ def test_what_doesnt_fit(bitface: Run, net: Path, quantized: Path, crops: Path, 
     model, out = quantized / "model.bitface", tmp_path / "out"
     for arguments, word in (
         ((wide, model, "--images", crops), "embeddings of 32 numbers"),
-        ((model, model, "--images", crops), "STUDENT comes second"),
+        ((model, model, "--images", crops), "is a network that bitface has quantized"),
         ((net, tmp_path / "none.bitface", "--images", crops), "none.bitface"),
         ((net, model, "--images", tmp_path / "empty"), "no image"),
         ((net, model, "--images", tmp_path / "missing"), "no such folder"),

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bitface import artifact, load
 
@@ -78,6 +81,58 @@ def test_strangers_are_nobody(bitface: Run, quantized: Path, gallery: Path, crop
         named.append([answer["people"] for answer in json.loads((tmp_path / "a.json").read_text())])
     assert named[1] == [[one for one in people if one["similarity"] >= least] for people in named[0]]
     assert sum(map(len, named[1])) < sum(map(len, named[0]))
+
+
+def test_answers_without_a_threshold_say_so(
+    bitface: Run, net: Path, quantized: Path, gallery: Path, crops: Path, tmp_path: Path
+) -> None:
+    model, probes = tmp_path / "model.bitface", [tmp_path / "p3.png", crops / "p4" / "0.png"]
+    model.write_bytes((quantized / "model.bitface").read_bytes())
+    # Of two people, so that nobody is as similar as they are to themselves.
+    faces = [Image.open(crops / who / "1.png") for who in ("p3", "p5")]
+    Image.blend(*faces, 0.4).save(probes[0])
+    command = ["identify", *probes, "--gallery", gallery, "--model", model, "--json", tmp_path / "a.json"]
+
+    def answered(*options: object) -> tuple[list[dict[str, Any]], str]:
+        code, _, err = bitface(*command, *options)
+        assert code == 0, err
+        return json.loads((tmp_path / "a.json").read_text()), err
+
+    words = "no threshold was applied, so strangers are given a name, too; "
+    answers, err = answered()
+    for answer in answers:
+        assert (answer["threshold"], answer["thresholds"], answer["face"]) == (None, [], None)
+        assert answer["notes"][0].startswith(f"{words}find one (bitface calibrate {model} --images people/ --far 1e-4)")
+    assert err.count(f"note: {words}") == 1
+
+    details = artifact.read(model)
+    facts = {"engine": "openvino", "flip": False}
+    first, best = (answers[0]["people"][0][key] for key in ("id", "similarity"))
+    assert best < 0.98
+    stored = [{"far": 0.01, "threshold": best - 0.01, **facts}, {"far": 0.001, "threshold": best + 0.01, **facts}]
+    artifact.write(model, replace(details, thresholds=stored))
+    answers, err = answered()
+    assert f"note: {words}name nobody below one: bitface identify {probes[0]} ... --gallery {gallery} " in err
+    assert f"--model {model} --far 0.01" in err
+    assert [one["holds"] for one in answers[0]["thresholds"]] == [True, False]
+    assert (
+        f"note: {probes[0]}: {first} ({best:.4f}) would be named at FAR 0.01 (threshold {best - 0.01:.4f}) and "
+        f"wouldn't be named at FAR 0.001 (threshold {best + 0.01:.4f})"
+    ) in err
+    answers, err = answered("--far", "0.001")
+    assert "no threshold was applied" not in err
+    assert answers[0]["threshold"] == {"far": 0.001, "threshold": best + 0.01}
+    assert (answers[0]["people"], answers[0]["thresholds"], answers[0]["notes"]) == ([], [], [])
+
+    artifact.write(model, replace(details, thresholds=[{**stored[0], "flip": True}]))
+    _, err = answered("--far", "0.01")
+    assert "note: the thresholds were found with mirrored images added (--flip), the gallery was made without" in err
+
+    code, _, err = bitface(
+        "identify", probes[0], "--gallery", gallery, "--model", net, "--preprocess", "rgb-127.5-128", "--allow-mixed"
+    )
+    assert code == 0
+    assert "only a .bitface file keeps some" in err
 
 
 def test_damaged_galleries(bitface: Run, quantized: Path, gallery: Path, crops: Path) -> None:

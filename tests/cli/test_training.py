@@ -9,6 +9,9 @@ import pytest
 
 import bitface as library
 from bitface.data.faces import find_images
+from bitface.quant import Reconstruction
+from bitface.quant.kernels import native
+from bitface.quant.reconstruct import EFFORTS
 
 from .conftest import FILES, interrupt
 from .test_bad_input import ends_in_one_line
@@ -43,7 +46,35 @@ def test_quantize_trains(net, crops, tmp_path, bitface, tiny) -> None:
     assert result["training"]["steps"] == 4
     assert result["training"]["precision"] in ("f32", "bf16")  # as it was decided, not "auto"
     assert result["training"]["history"][-1]["agreement"] > 0.8
+    assert result["kernels"] == ("compiled" if native.compiled() else "torch")
     assert library.load(out / "model.bitface").embed([crops / "p0" / "0.png"]).shape == (1, 32)
+
+
+@pytest.mark.parametrize("how", ["training", "reconstruction", "calibration"])
+def test_without_compiled_kernels_it_is_said_before_and_after(
+    net, crops, tmp_path, bitface, tiny, monkeypatch, how: str
+) -> None:
+    monkeypatch.setitem(EFFORTS, "balanced", Reconstruction(steps=2, batch=4, tuning=2))
+    chosen = {"training": ("--method", "qat", "--recipe", tiny), "reconstruction": ("--effort", "balanced")}
+    learns, out = how in chosen, tmp_path / "out"
+    monkeypatch.setenv("BITFACE_KERNELS", "0")
+    native._loaded.cache_clear()
+    try:
+        code, _, err = bitface(
+            "quantize", net, "--images", crops, *PREPROCESS, *chosen.get(how, ()), "--max-images", 36, "--out", out
+        )
+    finally:
+        native._loaded.cache_clear()
+    assert code == 0, err
+    words = (
+        "the compiled kernels of training don't run here, so a step takes about ten times as long: BITFACE_KERNELS=0"
+    )
+    result = json.loads((out / "result.json").read_text())
+    assert result["kernels"] == ("torch" if learns else None)
+    assert [text.startswith(words) for text in result["warnings"]].count(True) == learns
+    assert ("the compiled kernels of training" in (out / "report.html").read_text()) == learns
+    assert err.splitlines()[0].startswith(f"warning: {words}") == learns
+    assert err.count(words) == 2 * learns
 
 
 def test_run_takes_model_and_faces_from_the_recipe(net, crops, tmp_path, bitface) -> None:

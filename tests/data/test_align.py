@@ -109,11 +109,15 @@ def test_faces_are_found_at_any_scale(capfd: pytest.CaptureFixture[str]) -> None
     reference = aligner.align(photo)
     assert reference is not None
     assert reference.landmarks.min() > 200  # the larger one
+    assert reference.found == 2
+    x, y, width, height = reference.box
+    assert ((reference.landmarks > (x, y)) & (reference.landmarks < (x + width, y + height))).all()
     for scale in (0.7, 2.5, 5):
         resized = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         face = aligner.align(resized)
         assert face is not None
         assert 0.6 <= face.score <= 1
+        np.testing.assert_allclose(np.array(face.box) / scale, reference.box, atol=12)
         np.testing.assert_allclose(face.landmarks / scale, reference.landmarks, atol=12)
         assert np.abs(face.crop.astype(int) - reference.crop).mean() < 20
 

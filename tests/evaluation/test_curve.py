@@ -15,7 +15,7 @@ from . import oracles
 scores = st.lists(st.integers(-6, 6).map(lambda k: k / 6), min_size=1, max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(scores, scores)
 def test_tied_scores_match_loops_and_scikit_learn(genuine, impostor):
     labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]

@@ -14,7 +14,7 @@ from . import oracles
 rows = st.tuples(st.integers(-6, 6).map(lambda k: k / 6), st.booleans(), st.integers(0, 3))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(rows, min_size=2, max_size=50).filter(lambda pairs: len({fold for _, _, fold in pairs}) > 1))
 def test_tied_scores_match_the_loop(pairs):
     scores, same, fold = (list(column) for column in zip(*pairs, strict=True))

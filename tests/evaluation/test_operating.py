@@ -32,7 +32,7 @@ def check(genuine, impostor, fars):
         assert point.interval.low <= point.tar <= point.interval.high
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tied_scores(1, 40), tied_scores(1, 120))
 def test_tied_scores_match_the_loop(genuine, impostor):
     check(genuine, impostor, FARS)

@@ -3,6 +3,7 @@ import pytest
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import template_files
+from bitface.evaluation.operating import Distinct
 from bitface.evaluation.template_lists import (
     read_media_list,
     read_searches,
@@ -226,7 +227,7 @@ def test_pairs_with_labels(write, text):
     assert pairs.left.tolist() == [0, 1, 0]
     assert pairs.right.tolist() == [1, 2, 2]
     assert pairs.same.tolist() == [True, False, False]
-    assert (len(pairs), pairs.repeated) == (3, 0)
+    assert (len(pairs), pairs.repeated_genuine, pairs.repeated_impostor) == (3, 0, 0)
 
 
 def test_matches_take_their_labels_from_the_subjects(write, csv):
@@ -238,7 +239,8 @@ def test_matches_take_their_labels_from_the_subjects(write, csv):
 
 def test_repeated_pairs_are_kept_and_counted(write):
     pairs = read_template_pairs(write("1 7 1\n7 12 0\n7 1 1\n7 12 0\n7 12 0\n"), read_media_list(write(MEDIA, "m.txt")))
-    assert (len(pairs), pairs.repeated) == (5, 3)
+    assert (len(pairs), pairs.repeated_genuine, pairs.repeated_impostor) == (5, 1, 2)
+    assert pairs.distinct == Distinct(1, 1)
 
 
 GOOD = "1 7 1\n7 12 0\n"

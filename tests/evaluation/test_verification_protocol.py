@@ -13,12 +13,12 @@ from bitface.evaluation import (
     eer,
     fold_accuracy,
     identity_of,
-    tar_at_far,
     unit_rows,
     verify,
     wilson,
 )
 from bitface.evaluation.impostors import ImpostorArray
+from bitface.evaluation.operating import Distinct, operating_points
 from bitface.evaluation.pairs import PairList
 from bitface.evaluation.protocol import Embeddings, FaceProtocol
 from bitface.evaluation.tiles import TiledImpostors
@@ -70,8 +70,10 @@ def ordered_scores(gallery, probe, identities):
     return genuine, impostor
 
 
-def assert_points(points, genuine, impostor):
-    for ours, theirs in zip(points, tar_at_far(genuine, impostor, FARS), strict=True):
+def assert_points(points, genuine, impostor, orders=1):
+    distinct = Distinct(len(genuine) // orders, len(impostor) // orders)
+    theirs_of_all = operating_points(np.array(genuine), ImpostorArray(impostor), FARS, distinct)
+    for ours, theirs in zip(points, theirs_of_all, strict=True):
         for field in ("supported", "threshold", "tar", "reached", "accepted", "false_accepts", "reason"):
             assert getattr(ours, field) == getattr(theirs, field)
         if ours.supported:
@@ -136,7 +138,7 @@ def test_two_sides_over_all_ordered_pairs():
     assert (result.counts.genuine, result.counts.impostor) == (len(genuine), len(impostor)) == (144, 48 * 47 - 144)
     assert result.auc == pytest.approx(oracles.auc(genuine, impostor), abs=1e-15)
     assert result.eer == pytest.approx(eer(genuine, impostor), abs=1e-15)
-    assert_points(result.tar, genuine, impostor)
+    assert_points(result.tar, genuine, impostor, orders=2)
     assert [point.interval.method for point in result.tar[:2]] == ["subject bootstrap"] * 2
     listed_only = PairProtocol("small", pairs).score(Embeddings(rows), Embeddings(others), fars=FARS)
     assert result.accuracy.to_json() == listed_only.accuracy.to_json()
@@ -162,7 +164,7 @@ def test_every_block_size_equals_plain_loops(kind, block):
     assert (summary.counts.genuine, summary.counts.impostor) == (len(genuine), len(impostor))
     assert summary.auc == pytest.approx(auc(genuine, impostor), abs=1e-15)
     assert summary.eer == pytest.approx(eer(genuine, impostor), abs=1e-15)
-    assert_points(summary.tar, genuine, impostor)
+    assert_points(summary.tar, genuine, impostor, orders=2)
     failed = [(i, j) for i, j in permutations(range(40), 2) if not (sides[0][1][i] and sides[1][1][j])]
     assert summary.counts.failed_pairs == len(failed)
     assert summary.counts.failed_images == sum(not (a and b) for a, b in zip(sides[0][1], sides[1][1], strict=True))
@@ -200,9 +202,9 @@ def test_a_model_with_itself_has_every_pair_twice(case):
     assert twice.eer == pytest.approx(once.eer, abs=1e-12)
     for one, two in zip(once.tar, twice.tar, strict=True):
         assert (two.threshold, two.tar) == (one.threshold, one.tar)
-        # The same people are drawn, and find the same thresholds. Wilson's floor alone narrows with more pairs.
-        assert two.interval.low == pytest.approx(one.interval.low, abs=0.02)
-        assert two.interval.high == pytest.approx(one.interval.high, abs=0.02)
+        # The same people are drawn, and find the same thresholds; and the pairs are no more evidence than before.
+        assert two.interval.low == pytest.approx(one.interval.low, abs=1e-12)
+        assert two.interval.high == pytest.approx(one.interval.high, abs=1e-12)
 
 
 def naive_interval(rows, others, identities, far, resamples, seed):
@@ -231,7 +233,7 @@ def test_intervals_over_ordered_pairs_are_those_of_the_naive_bootstrap(far):
     point = protocol.score(Embeddings(rows), Embeddings(others), fars=[far], seed=4).tar[0]
     identities = np.array([identity_of(path) for path in pairs.paths])
     low, high = naive_interval(rows, others, identities, far, 1000, 4)
-    independent = wilson(point.accepted, point.genuine)
+    independent = wilson(point.accepted, point.genuine, point.genuine // 2)
     assert point.interval.low == pytest.approx(min(low, independent.low), abs=2e-3)
     assert point.interval.high == pytest.approx(max(high, independent.high), abs=2e-3)
     assert point.interval.low < independent.low

@@ -114,7 +114,7 @@ def test_flipped_bytes(seed: int, save: Save) -> None:
         survives(path)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_attributes_and_shapes_of_any_kind(data: st.DataObject, save: Save) -> None:
     """Damage that protobuf can't see: other names, other numbers, other dimensions."""

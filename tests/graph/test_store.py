@@ -153,7 +153,7 @@ def changed(place: tuple[Any, ...], value: Any, remove: bool) -> dict[str, Any]:
     return description
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(place=st.sampled_from(PLACES), value=st.sampled_from(OTHER), remove=st.booleans())
 def test_changed_descriptions_load_or_are_refused(place: tuple[Any, ...], value: Any, remove: bool) -> None:
     with contextlib.suppress(*MALFORMED):

@@ -119,14 +119,41 @@ def test_compiles_without_openmp(tmp_path: Path) -> None:
     subprocess.run([compiler, *native.FLAGS, *map(str, native.SOURCES), "-o", str(tmp_path / "k.so")], check=True)
 
 
-@pytest.mark.parametrize("settings", [{"BITFACE_KERNELS": "0"}, {"CXX": "/no/such/compiler"}])
-def test_without_a_compiler_it_goes_on(settings: dict[str, str], tmp_path: Path) -> None:
+def compilers(folder: Path) -> dict[str, tuple[dict[str, str], str]]:
+    """Name → the environment of a program, and why it has no kernels."""
+    broken = folder / "c++"
+    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && exit 0\necho "k.cpp:7: error: no such header" >&2; exit 1\n')
+    broken.chmod(0o755)
+    (folder / "empty").mkdir()
+    return {
+        "off": ({"BITFACE_KERNELS": "0"}, "BITFACE_KERNELS=0 switches them off; leave it out"),
+        "none": (
+            {"PATH": str(folder / "empty")},
+            "there is no C++ compiler to make them with; install one, such as g++",
+        ),
+        "missing": ({"CXX": "/no/such/compiler"}, "/no/such/compiler doesn't make them (No such file or directory)"),
+        "broken": ({"CXX": str(broken)}, f"{broken} doesn't make them (k.cpp:7: error: no such header); install one"),
+        "odd": ({"CXX": "/bin/true"}, "/bin/true doesn't make them ("),
+    }
+
+
+@pytest.mark.parametrize("name", ["off", "none", "missing", "broken", "odd"])
+def test_without_a_compiler_it_goes_on_and_says_why(name: str, tmp_path: Path) -> None:
+    settings, reason = compilers(tmp_path)[name]
     code = "from bitface.quant.kernels import *; import torch; assert not compiled(); print(fake_quantize(torch.ones(1)"
-    code += ", torch.ones(1), torch.zeros(1), Grid((0, 3))).item())"
-    environment = {**os.environ, **settings, "BITFACE_CACHE": str(tmp_path)}
+    code += ", torch.ones(1), torch.zeros(1), Grid((0, 3))).item()); print(missing())"
+    plain = {key: value for key, value in os.environ.items() if key not in ("CXX", "BITFACE_KERNELS")}
+    environment = {**plain, **settings, "BITFACE_CACHE": str(tmp_path / "cache")}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "1.0"
+    value, said = run.stdout.splitlines()
+    assert value == "1.0"
+    assert reason in said
     assert run.stderr == ""
+
+
+@needs_compiler
+def test_nothing_is_missing_where_they_are_compiled() -> None:
+    assert native.missing() == ""
 
 
 @needs_compiler

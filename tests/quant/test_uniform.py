@@ -41,7 +41,7 @@ def levels_of(bits: int, signed: bool, narrow: bool = False) -> tuple[int, int]:
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("signed", [False, True])
 @pytest.mark.parametrize("bits", BITS)
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(values=TENSORS, beyond=TENSORS, narrow=st.booleans())
 def test_equals_the_oracle(
     bits: int,
@@ -80,7 +80,7 @@ def test_equals_the_oracle(
 
 
 @pytest.mark.parametrize("bits", BITS)
-@settings(max_examples=30, deadline=None, derandomize=True)
+@settings(max_examples=30, derandomize=True)
 @given(values=arrays(np.float32, 20, elements=NUMBERS), signed=st.booleans(), symmetric=st.booleans())
 def test_nothing_in_range_moves_by_more_than_half_a_step(
     bits: int, values: np.ndarray, signed: bool, symmetric: bool

@@ -1,5 +1,6 @@
 """The loop: what it keeps, where it stops, and that a resumed training is the uninterrupted one."""
 
+import itertools
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -134,9 +135,10 @@ def test_a_diverging_loss_stops_and_keeps_the_last_good_state(tmp_path: Path, mo
     assert all(value.isfinite().all() for value in kept.groups["model"].values())
 
 
-def test_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.5)
-    assert fit(trainee(SHORT), SHORT, minutes=0.1).steps == 12
+def test_minutes() -> None:
+    ticks = itertools.count(0, 0.5)  # half a second from one look at the clock to the next
+    history = fit(trainee(SHORT), SHORT, minutes=0.1, clock=lambda: next(ticks))
+    assert (history.steps, history.seconds) == (12, 6.0)
 
 
 @pytest.mark.parametrize("name", ["ekd", "rcm"])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from bitface.graph import Network
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import Reconstruction
-from bitface.quant.student import Student
 from bitface.runtime import Embedder, Model
 from bitface.train import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
 from bitface.train.distil import agreement, likeness
@@ -53,6 +53,25 @@ def trained(
     return net, student, history
 
 
+class Clock:
+    """Stands still but for what it is told to let pass."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def slowed(self, call: Callable[..., Any], seconds: float) -> Callable[..., Any]:
+        """The function, and it takes so long."""
+
+        def run(*args: Any) -> Any:
+            self.now += seconds
+            return call(*args)
+
+        return run
+
+
 def best(history: History) -> float:
     return max(row["agreement"] for row in history.rows)
 
@@ -70,30 +89,23 @@ def test_what_cannot_be_trained_is_said_before_the_calibration(monkeypatch: pyte
 
 def test_the_teacher_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("bitface.train.distil")  # the package has a function of that name
-    embed = module.cached_targets
-
-    def slow(*args: Any) -> Any:
-        time.sleep(0.4)
-        return embed(*args)
-
-    monkeypatch.setattr(module, "cached_targets", slow)
-    with pytest.raises(BitfaceError, match=r"the teacher's embeddings took .* left nothing of .*; give more"):
-        trained(minutes=0.3 / 60)
+    clock = Clock()
+    monkeypatch.setattr(module, "cached_targets", clock.slowed(module.cached_targets, 120))
+    with pytest.raises(
+        BitfaceError, match=r"the teacher's embeddings took 2 minutes and left nothing of 2 .*give more"
+    ):
+        trained(minutes=2, clock=clock)
+    monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.5)
+    assert trained(minutes=2.1, clock=clock)[2].steps == 12
 
 
 def test_the_calibration_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    calibrate = qat.calibrated
-
-    def slow(*args: Any) -> Student:
-        time.sleep(0.4)
-        return calibrate(*args)
-
-    monkeypatch.setattr(qat, "calibrated", slow)
-    monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.1)
-    with pytest.raises(BitfaceError, match=r"the calibration took .* left nothing of .*; give more"):
-        trained(minutes=0.3 / 60)
-    # 100 steps would fit into the time without a calibration.
-    assert 1 <= trained(minutes=10 / 60)[2].steps <= 96
+    clock = Clock()
+    monkeypatch.setattr(qat, "calibrated", clock.slowed(qat.calibrated, 60))
+    monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.5)
+    with pytest.raises(BitfaceError, match=r"the calibration took 1 minutes and left nothing of 0.5 .*; give more"):
+        trained(minutes=0.5, clock=clock)
+    assert trained(minutes=1.1, clock=clock)[2].steps == 12
 
 
 @pytest.mark.parametrize("size", [16, 8])

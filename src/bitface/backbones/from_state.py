@@ -93,6 +93,8 @@ def _misfit(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tens
             return f"{key!r} is missing; check that the file is complete"
         if given[key].shape != tensor.shape:
             return f"{key!r} has shape {list(given[key].shape)} instead of {list(tensor.shape)}"
+        if tensor.is_floating_point() and not given[key].is_floating_point():
+            return f"{key!r} holds integers, perhaps quantized weights without their scales; give those in float"
         if not torch.isfinite(given[key]).all():
             return f"{key!r} has values that aren't finite; train or export it again"
     extra = next((key for key in given if key not in expected), None)

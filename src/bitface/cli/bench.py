@@ -36,7 +36,7 @@ def bench(
     content["notes"] = [*notes, *content.get("notes", [])]
     if json:
         write_json(json, content)
-    remarks(content["notes"], [])
+    remarks(content["notes"], [text for model in opened for text in model.network.warnings])
     table = Table(
         "model",
         "engine",

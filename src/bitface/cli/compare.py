@@ -10,7 +10,7 @@ from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import SizeOption
 from bitface.errors import BitfaceError
 from bitface.jobs.candidates import read_comparison
-from bitface.jobs.compare import compare_candidates
+from bitface.jobs.compare import beforehand_of, compare_candidates
 
 
 def compare(
@@ -27,6 +27,7 @@ def compare(
     """
     comparison = read_comparison(candidates)
     comparison = replace(comparison, size=size or comparison.size)
+    remarks([], beforehand_of(comparison))
     with progress() as steps:
         content = compare_candidates(comparison, out, steps)
     output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)

@@ -39,7 +39,7 @@ def inspect(
         **summary.to_json(),
         "preprocess": known,
     }
-    warnings: list[str] = []
+    warnings = list(network.warnings)
     if opened.kind == "artifact":
         tensors, unquantized = tensor_table(network)
         content |= {"tensors": tensors, "unquantized": unquantized}
@@ -52,7 +52,7 @@ def inspect(
         best, warning = best_preset(scores, known)
         content["presets"] = [score.to_json() for score in scores]
         content["best_preset"] = best
-        warnings = [warning] if warning else []
+        warnings += [warning] if warning else []
     content["notes"], content["warnings"] = notes, warnings
     if json:
         write_json(json, content)

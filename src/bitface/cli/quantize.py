@@ -22,7 +22,7 @@ from bitface.cli.options import (
 )
 from bitface.errors import UsageError
 from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
-from bitface.jobs.quantize import by_recipe
+from bitface.jobs.quantize import beforehand, by_recipe
 from bitface.jobs.result import agreed
 from bitface.quant import BitPlan, Calibration, reconstruct
 from bitface.quant.observers import OBSERVERS
@@ -182,6 +182,7 @@ def run(
 
 
 def _carry_out(request: QuantizeRequest) -> None:
+    remarks([], beforehand(request))
     with progress() as steps:
         result = quantize_model(request, steps)
     remarks(result["notes"], result["warnings"])

@@ -42,6 +42,6 @@ def synth(
     """
     with progress() as steps:
         manifest = synthesize(source, out, model, preprocess, seed, truncation, steps, size)
-    remarks(manifest["notes"], [])
+    remarks(manifest["notes"], manifest["warnings"])
     counts = ", ".join(f"{manifest[key]:,} {words}" for key, words in _SAID.items() if key in manifest)
     output.print(f"{manifest['kind']}: {counts}\n{out}\n{manifest['sheet']}", markup=False, soft_wrap=True)

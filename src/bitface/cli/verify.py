@@ -24,8 +24,7 @@ def verify(
     answer = verify_images(first, second, model, far)
     if json:
         write_json(json, answer)
-    aligned = [f"{path}: aligned by the face found in it" for path in answer["aligned"]]
-    remarks([*aligned, *answer["notes"]], answer["warnings"])
+    remarks(answer["notes"], answer["warnings"])
     expected = answer.get("expected")
     elsewhere = f" (on other people {expected['low']:.2g} to {expected['high']:.2g})" if expected else ""
     output.print(

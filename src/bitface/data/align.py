@@ -23,11 +23,14 @@ _MAX_DETECTION_SIDE = 1024
 @dataclass(frozen=True)
 class AlignedFace:
     """`crop` is uint8 RGB `[112, 112, 3]`; `landmarks` are the five points `[5, 2]` (x, y) in pixels of the
-    original image, in the template's order; `score` is the detector's confidence, 0 to 1."""
+    original image, in the template's order; `score` is the detector's confidence, 0 to 1; `box` is where the face lies
+    in the original image, in whole pixels (x, y, width, height); `found` is the number of faces in the image."""
 
     crop: np.ndarray
     landmarks: np.ndarray
     score: float
+    box: tuple[int, int, int, int]
+    found: int
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -111,9 +114,11 @@ class FaceAligner:
         ratio = np.array([width / small.shape[1], height / small.shape[0]])
         landmarks = (face[4:14].reshape(5, 2) + 0.5) * ratio - 0.5
         try:
-            return AlignedFace(crop_face(image, landmarks), landmarks, float(face[14]))
+            crop = crop_face(image, landmarks)
         except (ValueError, cv2.error):
             return None  # landmarks in one point: whatever was found, it can't be aligned
+        x, y, across, down = (round(float(side)) for side in face[:4] * np.tile(ratio, 2))
+        return AlignedFace(crop, landmarks, float(face[14]), (x, y, across, down), len(faces))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.arrays import Bools, Floats, Ints, score_array
 from bitface.evaluation.bootstrap import SubjectScores, tail_needed, with_subject_intervals
-from bitface.evaluation.operating import FARS, OperatingPoint, check_fars
+from bitface.evaluation.operating import FARS, Distinct, OperatingPoint, check_fars
 from bitface.evaluation.pairs import PairList
 from bitface.evaluation.results import ALL_PAIRS, Counts, ScoreSummary, summarise
 from bitface.evaluation.similarity import row_scores, unit_rows
@@ -34,7 +34,8 @@ def all_pairs(
     """Scores all N(N-1)/2 pairs: genuine where the identities are equal, impostor where they differ.
 
     With the embeddings of a second model as `probe`, all N(N-1) ordered pairs of different images: the first embedded
-    by the one model, as if enrolled, the second by the other.
+    by the one model, as if enrolled, the second by the other. What FARs they support, and how narrow intervals may be,
+    is a matter of the N(N-1)/2 distinct pairs even so.
 
     AUC, EER, thresholds and TAR are exact, and the same for every `block`. Intervals are bootstrapped by
     subject, see `bootstrap`.
@@ -88,6 +89,7 @@ def all_pairs(
         genuine=len(genuine),
         impostor=impostors.count,
         failed_pairs=int(np.count_nonzero(~(usable[left] & other_usable[right]))) + failed_impostor,
+        distinct=Distinct(len(genuine) // orders, impostors.count // orders),
     )
     summary = summarise(genuine, impostors, targets, ALL_PAIRS, counts, at)
     wanted = [tail_needed(point.false_accepts) for point in summary.tar if point.false_accepts is not None]

@@ -31,6 +31,18 @@ def score_array(scores: ArrayLike, name: str) -> Floats:
     return array
 
 
+def first_times(left: NDArray[np.integer], right: NDArray[np.integer]) -> Bools:
+    """Whether a pair stands for the first time, [P]: (b, a) after (a, b) is the same comparison again.
+
+    Args:
+        left, right: [P], the two members of each pair as positions from 0 up.
+    """
+    low, high = np.minimum(left, right).astype(np.int64), np.maximum(left, right).astype(np.int64)
+    first = np.zeros(len(low), dtype=bool)
+    first[np.unique(low * (high.max(initial=0) + 1) + high, return_index=True)[1]] = True
+    return first
+
+
 def flags(values: ArrayLike, count: int, name: str) -> Bools:
     """The values as a boolean vector of `count` entries. Raises BitfaceError where the size differs."""
     array = np.asarray(values).astype(bool)

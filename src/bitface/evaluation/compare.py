@@ -66,7 +66,7 @@ def compare(
     """Holds a model against its baseline on the same pairs.
 
     McNemar's test on the held-out decisions of the folds; the bootstrap of the difference in TAR, by subject where both
-    results are over all pairs, by pair where they are over the list.
+    results are over all pairs, by pair where they are over the list. A pair that the list repeats counts once.
 
     Args:
         reused: what the baseline's thresholds, those of its supported FARs in their order, do on the model.
@@ -84,7 +84,7 @@ def compare(
     first, second = [a for a, _ in pairs], [b for _, b in pairs]
     known = {rates.threshold: rates for rates in reused}
     return Comparison(
-        mcnemar(baseline.accuracy.correct, model.accuracy.correct),
+        mcnemar(*(one.accuracy.correct[one.first] for one in (baseline, model))),
         tuple(
             Difference(a.far, float(a.tar or 0), float(b.tar or 0), interval, known.get(float(a.threshold or 0)))
             for a, b, interval in zip(
@@ -109,7 +109,10 @@ def _intervals(
         drawn, method = paired_differences((first, known), (second, other), resamples, seed), "paired subject bootstrap"
     else:
         fars = [point.far for point in first]
-        drawn = paired_list_differences(baseline.same, baseline.scores, model.scores, fars, resamples, seed)
+        once = baseline.first
+        drawn = paired_list_differences(
+            baseline.same[once], baseline.scores[once], model.scores[once], fars, resamples, seed
+        )
         method = "paired bootstrap, pairs independent"
     lows, highs = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return [Interval(float(a), float(b), method) for a, b in zip(lows, highs, strict=True)]

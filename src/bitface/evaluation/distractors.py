@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.identification import RankRate, check_ranks, shares_by_person
-from bitface.evaluation.operating import OperatingPoint, allowed, check_fars, needed, operating_points
+from bitface.evaluation.operating import (
+    Distinct,
+    OperatingPoint,
+    allowed,
+    check_fars,
+    needed,
+    operating_points,
+    refused,
+)
 from bitface.evaluation.protocol import Figure, tar_figures
 from bitface.evaluation.search import Nearest, Products, Rows, as_rows, nearest_at, same_size
 from bitface.evaluation.similarity import FAILED
@@ -128,13 +136,14 @@ def among_distractors(
         for rank in wanted
     ]
     successes = np.array([pairs.found(rank, found) for rank, _, _, found in steps])
-    shares = shares_by_person(successes[:, images > 1], pairs.trials[images > 1], resamples, seed)
+    # Either photograph of two is the mate once, whichever models stand on the two sides.
+    shares = shares_by_person(successes[:, images > 1], pairs.trials[images > 1], resamples, seed, orders=2)
     return DistractorResult(
         points=tuple(
             RankRate(rank, hits, total, hits / total, interval, called, size - found.failed_rows)
             for (rank, called, size, found), (hits, total, interval) in zip(steps, shares, strict=True)
         ),
-        tar=_tar(pairs.once() if probes is None else pairs, impostors, targets, resamples, seed),
+        tar=_tar(*((pairs.once(), 1) if probes is None else (pairs, 2)), impostors, targets, resamples, seed),
         photos=len(person),
         people=len(names),
         lone=int(np.count_nonzero(images == 1)),
@@ -240,21 +249,22 @@ class HighestImpostors:
 
 
 def _tar(
-    pairs: _Mates, impostors: HighestImpostors, fars: tuple[float, ...], resamples: int, seed: int
+    pairs: _Mates, orders: int, impostors: HighestImpostors, fars: tuple[float, ...], resamples: int, seed: int
 ) -> tuple[OperatingPoint, ...]:
+    """TAR at each FAR; genuine pairs stand in one or both `orders`."""
     points = []
+    distinct = Distinct(len(pairs.score) // orders, impostors.count)
     for far in fars:
         if far not in impostors.fars and impostors.count >= needed(far):
             taken = allowed(far, impostors.count) + 1
             reason = f"would need {taken} impostor scores to be kept, {HIGHEST_KEPT} are at most"
-            refused = (None,) * 6
-            points.append(OperatingPoint(far, False, *refused, len(pairs.score), impostors.count, reason))
+            points.append(refused(far, len(pairs.score), impostors.count, distinct, reason))
             continue
-        (point,) = operating_points(pairs.score, impostors, (far,))
+        (point,) = operating_points(pairs.score, impostors, (far,), distinct)
         if resamples and point.interval is not None and point.threshold is not None:
             accepted = np.bincount(pairs.person[pairs.score >= point.threshold], minlength=len(pairs.trials))
             some = pairs.trials > 0
-            ((_, _, interval),) = shares_by_person(accepted[None, some], pairs.trials[some], resamples, seed)
+            ((_, _, interval),) = shares_by_person(accepted[None, some], pairs.trials[some], resamples, seed, orders)
             point = replace(point, interval=replace(interval, method="subject bootstrap, threshold fixed"))
         points.append(point)
     return tuple(points)

@@ -20,7 +20,7 @@ class FoldAccuracy:
         mean: the mean of the folds' accuracies, each fold counting alike.
         std: their sample standard deviation (K - 1 in the denominator, as the LFW report defines it).
         standard_error: std / sqrt(K).
-        interval: Wilson's, of the held-out decisions taken together.
+        interval: Wilson's, of the held-out decisions taken together, those of repeated pairs not counted again.
         accuracies, thresholds: one per fold, in the order of the folds.
         correct: [P] bool, whether each pair was judged rightly when it was held out; for McNemar's test.
     """
@@ -76,13 +76,14 @@ def best_threshold(scores: Floats, same: Bools) -> float:
     return middle if middle > low else high
 
 
-def fold_accuracy(scores: ArrayLike, same: ArrayLike, fold: ArrayLike) -> FoldAccuracy:
+def fold_accuracy(scores: ArrayLike, same: ArrayLike, fold: ArrayLike, distinct: int | None = None) -> FoldAccuracy:
     """K-fold verification accuracy, exact over all thresholds, in O(P log P + K P).
 
     Args:
         scores: [P] similarities, higher for the same person.
         same: [P] bool, genuine or impostor.
         fold: [P] integers, any labels.
+        distinct: how many of the pairs repeat no other; None: all.
 
     Raises:
         BitfaceError: fewer than two folds, arrays of different lengths, NaN or infinite scores.
@@ -112,7 +113,7 @@ def fold_accuracy(scores: ArrayLike, same: ArrayLike, fold: ArrayLike) -> FoldAc
         mean=float(np.mean(accuracies)),
         std=std,
         standard_error=std / math.sqrt(len(names)),
-        interval=wilson(int(np.count_nonzero(correct)), len(correct)),
+        interval=wilson(int(np.count_nonzero(correct)), len(correct), distinct),
         accuracies=tuple(accuracies),
         thresholds=tuple(thresholds),
         correct=correct,

@@ -14,6 +14,7 @@ from bitface.evaluation.allpairs import all_pairs
 from bitface.evaluation.arrays import Bools, Floats, score_array
 from bitface.evaluation.impostors import ImpostorArray
 from bitface.evaluation.intervals import wilson
+from bitface.evaluation.operating import Distinct
 from bitface.evaluation.pairs import identity_of
 from bitface.evaluation.protocol import Embeddings, Figure, tar_figures
 from bitface.evaluation.results import LIST, Counts, ScoreSummary, VerificationResult, summarise
@@ -124,6 +125,7 @@ def by_group(
     pairs = protocol.pairs
     people = np.array(pairs.identities)
     fars = [point.far for point in overall.tar]
+    first = pairs.first
     at = [float(point.threshold) for point in overall.tar if point.threshold is not None]
     rows = []
     for attribute, members in groups.members.items():
@@ -133,7 +135,8 @@ def by_group(
             if listed.any():
                 right = int(np.count_nonzero(overall.accuracy.correct[listed]))
                 total = int(np.count_nonzero(listed))
-                figures.append(Figure("accuracy", right / total, wilson(right, total)))
+                distinct = int(np.count_nonzero(listed & first))
+                figures.append(Figure("accuracy", right / total, wilson(right, total, distinct)))
             try:
                 summary = _summary(protocol, unit, usable, people, inside, fars, at, seed)
             except BitfaceError as error:
@@ -196,6 +199,7 @@ def _summary(
         genuine=int(same.sum()),
         impostor=int((~same).sum()),
         failed_pairs=int((~(usable[left] & usable[right])).sum()),
+        distinct=Distinct.of(same, pairs.first[listed]),
     )
     genuine = score_array(scores[same], "genuine")
     return summarise(genuine, ImpostorArray(scores[~same]), tuple(fars), LIST, counts, at)

@@ -62,7 +62,7 @@ class RankRate:
 
 
 def shares_by_person(
-    successes: Ints, trials: Ints, resamples: int = 1000, seed: int = 0
+    successes: Ints, trials: Ints, resamples: int = 1000, seed: int = 0, orders: int = 1
 ) -> list[tuple[int, int, Interval]]:
     """Successes, trials and the interval of their share, for each of F shares of the same trials.
 
@@ -74,6 +74,7 @@ def shares_by_person(
         trials: [S], at least one in all.
         resamples: 0 leaves Wilson's interval.
         seed: of the resampling; the same people are drawn for every share.
+        orders: 2 where the trials are pairs of images in both orders, of which only one is further evidence.
     """
     generator = np.random.default_rng(seed)
     drawn = []
@@ -84,7 +85,7 @@ def shares_by_person(
     total = int(trials.sum())
     results = []
     for index, found in enumerate(int(row.sum()) for row in successes):
-        interval = wilson(found, total)
+        interval = wilson(found, total, total // orders)
         if drawn:
             low, high = np.quantile([row[index] for row in drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             interval = interval.hull(Interval(low, high, ""), "subject bootstrap")

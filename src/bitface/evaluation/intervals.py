@@ -26,19 +26,24 @@ class Interval:
         return asdict(self)
 
 
-def wilson(successes: int, total: int) -> Interval:
+def wilson(successes: int, total: int, distinct: int | None = None) -> Interval:
     """The score interval of a proportion (Wilson, 1927), which stays honest near 0 and 1.
 
     The trials are taken to be independent. Without any trial nothing is known: the interval is [0, 1].
+
+    Args:
+        distinct: the trials without those that repeat another one, as a pair in its other order does; None: all. What
+            is asked twice isn't known twice as well.
     """
     if not 0 <= successes <= total:
         raise ValueError(f"{successes} successes in {total} trials")
     if total == 0:
         return Interval(0.0, 1.0, "Wilson")
     share = successes / total
-    shrink = 1 + _Z**2 / total
-    centre = (share + _Z**2 / (2 * total)) / shrink
-    half = _Z / shrink * math.sqrt(share * (1 - share) / total + _Z**2 / (4 * total**2))
+    known = total if distinct is None else distinct
+    shrink = 1 + _Z**2 / known
+    centre = (share + _Z**2 / (2 * known)) / shrink
+    half = _Z / shrink * math.sqrt(share * (1 - share) / known + _Z**2 / (4 * known**2))
     # At the ends the formula gives exactly 0 and 1; rounding must not say otherwise.
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == total else min(1.0, centre + half)

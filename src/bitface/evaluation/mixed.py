@@ -34,8 +34,9 @@ def matrix(
 ) -> list[MixedCell]:
     """All four combinations of galleries and probes, each at thresholds of its own.
 
-    Over all pairs, mixed cells count each two images twice: either may be the enrolled one. Identification enrols the
-    first image of each person; it is left out where images aren't in their people's folders.
+    Over all pairs, mixed cells score each two images twice: either may be the enrolled one. That is one comparison
+    still, so that every cell supports the same FARs. Identification enrols the first image of each person; it is left
+    out where images aren't in their people's folders.
 
     Raises:
         BitfaceError: the two models' embeddings are of different sizes.

@@ -4,6 +4,9 @@ A pair is accepted when its score is at least the threshold. Of all observed sco
 is the smallest at which no more than FAR of the impostor pairs are accepted, so that ties are never split.
 (Where even the highest score accepts too many, it is the next number above it, and nothing is accepted.) A
 FAR that fewer than ten impostor pairs would decide isn't reported: the point says how many are needed.
+
+What counts there, and in every interval, are distinct comparisons. Where two models stand on the two sides, (a, b) and
+(b, a) are two scores, but nothing new is learned of the people by the second; nor by a pair that a list repeats.
 """
 
 import math
@@ -16,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bitface.errors import UsageError
-from bitface.evaluation.arrays import Floats, score_array
+from bitface.evaluation.arrays import Bools, Floats, score_array
 from bitface.evaluation.impostors import ImpostorArray, ImpostorScores
 from bitface.evaluation.intervals import Interval, wilson
 
@@ -26,17 +29,31 @@ SUPPORT = 10
 
 
 @dataclass(frozen=True)
+class Distinct:
+    """Pairs of each kind without those that repeat another one, in the same order or in the other."""
+
+    genuine: int
+    impostor: int
+
+    @staticmethod
+    def of(same: Bools, first: Bools) -> "Distinct":
+        """Of a list: [P] genuine or impostor, and [P] whether a pair stands for the first time."""
+        return Distinct(int(np.count_nonzero(same & first)), int(np.count_nonzero(~same & first)))
+
+
+@dataclass(frozen=True)
 class OperatingPoint:
     """TAR at one FAR.
 
     Attributes:
         far: the target.
-        supported: whether there are impostor pairs enough; if not, `reason` says so and the rest is None.
+        supported: whether there are distinct impostor pairs enough; if not, `reason` says so and the rest is None.
         threshold: accept a pair whose score is at least this.
         tar, interval: share of genuine pairs accepted, and its 95 % interval.
         reached: the share of impostor pairs that the threshold accepts; at most `far`.
         accepted, false_accepts: the genuine and the impostor pairs accepted.
-        genuine, impostor: the pairs there are.
+        genuine, impostor: the pairs scored.
+        distinct: those of them that count as evidence.
     """
 
     far: float
@@ -49,6 +66,7 @@ class OperatingPoint:
     false_accepts: int | None
     genuine: int
     impostor: int
+    distinct: Distinct
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -69,14 +87,14 @@ class ErrorRates:
     impostor: int
 
     @staticmethod
-    def of(threshold: float, hits: int, genuine: int, false: int, impostor: int) -> "ErrorRates":
-        """From the pairs accepted and those there are, of each kind."""
+    def of(threshold: float, hits: int, genuine: int, false: int, impostor: int, distinct: Distinct) -> "ErrorRates":
+        """From the pairs accepted and those scored, of each kind."""
         return ErrorRates(
             threshold,
             hits / genuine,
-            wilson(hits, genuine),
+            wilson(hits, genuine, distinct.genuine),
             false / impostor,
-            wilson(false, impostor),
+            wilson(false, impostor, distinct.impostor),
             genuine,
             impostor,
         )
@@ -105,7 +123,8 @@ def rates_at(genuine: ArrayLike, impostor: ArrayLike, threshold: float) -> Error
     accepted, rejected = score_array(genuine, "genuine"), score_array(impostor, "impostor")
     hits = int(np.count_nonzero(accepted >= threshold))
     false = int(np.count_nonzero(rejected >= threshold))
-    return ErrorRates.of(float(threshold), hits, len(accepted), false, len(rejected))
+    distinct = Distinct(len(accepted), len(rejected))
+    return ErrorRates.of(float(threshold), hits, len(accepted), false, len(rejected), distinct)
 
 
 def far_name(far: float) -> str:
@@ -134,21 +153,40 @@ def allowed(far: float, impostors: int) -> int:
 
 
 def needed(far: float) -> int:
-    """The least number of impostor pairs that supports a FAR."""
+    """The least number of distinct impostor pairs that supports a FAR."""
     return math.ceil(SUPPORT / Fraction(repr(far)))
 
 
-def operating_points(genuine: Floats, impostors: ImpostorScores, fars: Sequence[float]) -> tuple[OperatingPoint, ...]:
-    """TAR at each FAR, in the order given. As `tar_at_far`, for impostor scores in either form."""
+def operating_points(
+    genuine: Floats, impostors: ImpostorScores, fars: Sequence[float], distinct: Distinct | None = None
+) -> tuple[OperatingPoint, ...]:
+    """TAR at each FAR, in the order given. As `tar_at_far`, for impostor scores in either form.
+
+    Args:
+        distinct: how many of the pairs are distinct comparisons; None: all.
+    """
     checked = check_fars(fars)
-    supported = [far for far in checked if impostors.count >= needed(far)]
+    distinct = distinct or Distinct(len(genuine), impostors.count)
+    supported = [far for far in checked if distinct.impostor >= needed(far)]
     limits = np.array([allowed(far, impostors.count) for far in supported], dtype=np.int64)
-    points = dict(zip(supported, _points(np.sort(genuine), impostors, supported, limits), strict=True))
-    return tuple(points[far] if far in points else _refused(far, len(genuine), impostors.count) for far in checked)
+    points = dict(zip(supported, _points(np.sort(genuine), impostors, supported, limits, distinct), strict=True))
+    return tuple(
+        points.get(far) or refused(far, len(genuine), impostors.count, distinct, _lacking(far, distinct))
+        for far in checked
+    )
+
+
+def refused(far: float, genuine: int, impostor: int, distinct: Distinct, reason: str) -> OperatingPoint:
+    """The point at a FAR of which nothing can be said."""
+    return OperatingPoint(far, False, None, None, None, None, None, None, genuine, impostor, distinct, reason)
+
+
+def _lacking(far: float, distinct: Distinct) -> str:
+    return f"needs at least {needed(far)} impostor pairs, has {distinct.impostor}"
 
 
 def _points(
-    ascending: Floats, impostors: ImpostorScores, fars: list[float], limits: np.ndarray
+    ascending: Floats, impostors: ImpostorScores, fars: list[float], limits: np.ndarray, distinct: Distinct
 ) -> list[OperatingPoint]:
     if not fars:
         return []
@@ -173,17 +211,13 @@ def _points(
                 supported=True,
                 threshold=threshold,
                 tar=accepted / len(ascending),
-                interval=wilson(accepted, len(ascending)),
+                interval=wilson(accepted, len(ascending), distinct.genuine),
                 reached=int(false_accepts[index]) / impostors.count,
                 accepted=accepted,
                 false_accepts=int(false_accepts[index]),
                 genuine=len(ascending),
                 impostor=impostors.count,
+                distinct=distinct,
             )
         )
     return points
-
-
-def _refused(far: float, genuine: int, impostor: int) -> OperatingPoint:
-    reason = f"needs at least {needed(far)} impostor pairs, has {impostor}"
-    return OperatingPoint(far, False, None, None, None, None, None, None, genuine, impostor, reason)

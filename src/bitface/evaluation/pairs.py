@@ -3,13 +3,15 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.arrays import Bools, Ints
+from bitface.evaluation.arrays import Bools, Ints, first_times
+from bitface.evaluation.operating import Distinct
 from bitface.evaluation.pair_formats import read_rows
 from bitface.evaluation.pair_rows import PairRow
 
@@ -50,6 +52,16 @@ class PairList:
     def impostor(self) -> int:
         """The number of impostor pairs."""
         return len(self) - self.genuine
+
+    @cached_property
+    def first(self) -> Bools:
+        """[P], false where a pair repeats one before it, in either order."""
+        return first_times(self.left, self.right)
+
+    @property
+    def distinct(self) -> Distinct:
+        """The pairs of each kind that repeat no other."""
+        return Distinct.of(self.same, self.first)
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -140,7 +152,10 @@ def _repetitions(
         return ()
     row, other = rows[again[0]], rows[before[again[0]]]
     count = f"{len(again)} pairs are" if len(again) > 1 else "1 pair is"
-    return (f"{count} listed again, first {row.a} and {row.b} in {row.where} as in {other.where}; each time counts",)
+    return (
+        f"{count} listed again, first {row.a} and {row.b} in {row.where} as in {other.where}; each time counts, though "
+        "not as further evidence",
+    )
 
 
 def _people(rows: Sequence[PairRow], paths: Sequence[str]) -> tuple[str, ...] | None:

@@ -11,7 +11,7 @@ from bitface.evaluation.bootstrap import SubjectScores
 from bitface.evaluation.curve import Roc, ladder
 from bitface.evaluation.folds import FoldAccuracy
 from bitface.evaluation.impostors import DRAWN_BINS, BinnedImpostors, ImpostorScores, histogram
-from bitface.evaluation.operating import ErrorRates, OperatingPoint, operating_points
+from bitface.evaluation.operating import Distinct, ErrorRates, OperatingPoint, operating_points
 from bitface.evaluation.protocol import Figure, tar_figures
 
 LIST = "list"
@@ -20,7 +20,10 @@ ALL_PAIRS = "all pairs"
 
 @dataclass(frozen=True)
 class Counts:
-    """What was scored. Pairs of failed images are among the genuine and impostor ones, with score -1."""
+    """What was scored. Pairs of failed images are among the genuine and impostor ones, with score -1.
+
+    `distinct` are the pairs without those that repeat another one: the evidence behind every FAR and interval.
+    """
 
     images: int
     failed_images: int
@@ -28,6 +31,7 @@ class Counts:
     genuine: int
     impostor: int
     failed_pairs: int
+    distinct: Distinct
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -96,6 +100,7 @@ class VerificationResult:
         summary: operating points, over the list or all pairs.
         warnings: what is wrong with the embeddings, in plain words; empty when nothing is.
         same, scores: [P], of the list's pairs; not in the JSON.
+        first: [P], false where a pair of the list repeats one before it, in either order; not in the JSON.
     """
 
     accuracy: FoldAccuracy
@@ -103,6 +108,7 @@ class VerificationResult:
     warnings: tuple[str, ...]
     same: Bools = field(repr=False)
     scores: Floats = field(repr=False)
+    first: Bools = field(repr=False)
 
     @property
     def auc(self) -> float:
@@ -162,18 +168,22 @@ def summarise(
         protocol=protocol,
         auc=steps.auc(),
         eer=steps.eer(),
-        tar=operating_points(np.asarray(genuine), impostors, fars),
+        tar=operating_points(np.asarray(genuine), impostors, fars, counts.distinct),
         counts=counts,
         roc=steps.roc(),
         bins=ScoreBins(histogram(np.asarray(genuine, dtype=np.float64)), impostors.histogram()),
-        fixed=_rates(np.asarray(genuine), impostors, at),
+        fixed=_rates(np.asarray(genuine), impostors, at, counts.distinct),
     )
 
 
-def _rates(genuine: Floats, impostors: ImpostorScores, at: Sequence[float]) -> tuple[ErrorRates, ...]:
+def _rates(
+    genuine: Floats, impostors: ImpostorScores, at: Sequence[float], distinct: Distinct
+) -> tuple[ErrorRates, ...]:
     values = np.unique(np.asarray(at, dtype=np.float64))
     accepted = dict(zip(values.tolist(), impostors.counts(values)[1].tolist(), strict=True)) if len(values) else {}
     return tuple(
-        ErrorRates.of(float(one), int(np.count_nonzero(genuine >= one)), len(genuine), accepted[one], impostors.count)
+        ErrorRates.of(
+            float(one), int(np.count_nonzero(genuine >= one)), len(genuine), accepted[one], impostors.count, distinct
+        )
         for one in at
     )

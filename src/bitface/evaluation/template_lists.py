@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Ints
+from bitface.evaluation.operating import Distinct
 from bitface.evaluation.template_files import TemplateRow, line_of, lines_of, number_columns, template_rows, whole
 
 Positions = NDArray[np.int32]
@@ -55,16 +56,24 @@ class TemplatePairs:
     Attributes:
         left, right: [P], the templates as positions in `TemplateList.ids`; the left one is the enrolled one.
         same: [P], whether both show one person.
-        repeated: pairs that the file lists again; they are scored as often as they are listed.
+        repeated_genuine, repeated_impostor: pairs that the file lists again, in either order; they are scored as often
+            as they are listed.
     """
 
     left: Positions
     right: Positions
     same: Bools
-    repeated: int = 0
+    repeated_genuine: int = 0
+    repeated_impostor: int = 0
 
     def __len__(self) -> int:
         return len(self.same)
+
+    @property
+    def distinct(self) -> Distinct:
+        """The pairs of each kind that repeat no other."""
+        genuine = int(np.count_nonzero(self.same))
+        return Distinct(genuine - self.repeated_genuine, len(self) - genuine - self.repeated_impostor)
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +254,7 @@ def read_template_pairs(path: Path | str, templates: TemplateList) -> TemplatePa
     del columns
     if same.all() or not same.any():
         raise BitfaceError(f"{path}: holds only {'genuine' if same[0] else 'impostor'} pairs; both kinds are needed")
-    return TemplatePairs(left, right, same, _repeated(path, left, right, same, len(templates)))
+    return TemplatePairs(left, right, same, *_repeated(path, left, right, same, len(templates)))
 
 
 def _positions(path: Path, numbers: NDArray[np.int32], templates: TemplateList) -> Positions:
@@ -260,7 +269,8 @@ def _refuse(path: Path, wrong: Bools, what: str) -> None:
         raise BitfaceError(f"{line_of(path, int(np.argmax(wrong)))} {what}; use the files of one release")
 
 
-def _repeated(path: Path, left: Positions, right: Positions, same: Bools, count: int) -> int:
+def _repeated(path: Path, left: Positions, right: Positions, same: Bools, count: int) -> tuple[int, int]:
+    """How many genuine and how many impostor pairs are listed again."""
     keys = np.minimum(left, right).astype(np.int64)
     keys *= count
     keys += np.maximum(left, right)
@@ -274,7 +284,9 @@ def _repeated(path: Path, left: Positions, right: Positions, same: Bools, count:
         _refuse(
             path, _later(np.minimum(left, right) == low, np.maximum(left, right) == high), "contradicts a row before"
         )
-    return int(np.count_nonzero(np.diff(keys) == 0))
+    again = keys[1:][np.diff(keys) == 0]
+    genuine = int(np.count_nonzero(again % 2))
+    return genuine, len(again) - genuine
 
 
 def _later(low: Bools, high: Bools) -> Bools:

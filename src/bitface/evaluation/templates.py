@@ -100,6 +100,7 @@ class TemplateProtocol:
             genuine=len(genuine),
             impostor=impostors.count,
             failed_pairs=int(np.count_nonzero(lacking[0][pairs.left] | lacking[1][pairs.right])),
+            distinct=pairs.distinct,
         )
         summary = summarise(genuine, impostors, targets, "templates", counts)
         summary = replace(summary, tar=self._by_subject(summary.tar, genuine, seed))
@@ -145,8 +146,10 @@ class TemplateProtocol:
                 f"{counts.failed_images} of {counts.images} images have no usable embedding; "
                 "their templates are made of the others"
             )
-        if self.pairs.repeated:
-            found.append(f"{self.pairs.repeated} pairs are listed more than once, and count as often")
+        if repeated := self.pairs.repeated_genuine + self.pairs.repeated_impostor:
+            found.append(
+                f"{repeated} pairs are listed more than once, and count as often, though not as further evidence"
+            )
         return found
 
 

@@ -88,9 +88,10 @@ def _threshold(
 
 def _independent(point: OperatingPoint, resamples: int, generator: np.random.Generator) -> Interval:
     """The rate in as many other pairs: binomial, its own rate uncertain by Jeffreys' beta distribution."""
-    accepted = point.false_accepts or 0
-    rate = generator.beta(accepted + 0.5, point.impostor - accepted + 0.5, resamples)
-    return _bounds(generator.binomial(point.impostor, rate) / point.impostor, "beta-binomial, pairs independent")
+    pairs = point.distinct.impostor
+    accepted = (point.false_accepts or 0) * pairs / point.impostor
+    rate = generator.beta(accepted + 0.5, pairs - accepted + 0.5, resamples)
+    return _bounds(generator.binomial(pairs, rate) / pairs, "beta-binomial, pairs independent")
 
 
 def _bounds(values: Floats, method: str) -> Interval:

@@ -59,7 +59,8 @@ def verify(
     unit, usable = unit_rows(rows, valid)
     other, other_usable = (unit, usable) if probe is None else unit_rows(others, probe_valid)
     scores = side_scores((unit, usable), (other, other_usable), pairs.left, pairs.right)
-    accuracy = fold_accuracy(scores, pairs.same, pairs.fold)
+    distinct = pairs.distinct
+    accuracy = fold_accuracy(scores, pairs.same, pairs.fold, distinct.genuine + distinct.impostor)
     if all_pairs:
         summary = evaluate_all_pairs(
             pairs, rows, targets, valid=valid, seed=seed, at=at, probe=probe, probe_valid=probe_valid
@@ -72,6 +73,7 @@ def verify(
             genuine=pairs.genuine,
             impostor=pairs.impostor,
             failed_pairs=int(np.count_nonzero(~(usable[pairs.left] & other_usable[pairs.right]))),
+            distinct=distinct,
         )
         genuine = score_array(scores[pairs.same], "genuine")
         summary = summarise(genuine, ImpostorArray(scores[~pairs.same]), targets, LIST, counts, at)
@@ -85,7 +87,7 @@ def verify(
             f"{summary.counts.failed_images} of {len(rows)} images have no usable embedding"
             f"{'' if probe is None else ' by both models'}; their {summary.counts.failed_pairs} pairs score -1",
         )
-    return VerificationResult(accuracy, summary, tuple(warnings), pairs.same, scores)
+    return VerificationResult(accuracy, summary, tuple(warnings), pairs.same, scores, pairs.first)
 
 
 def _delivered(rows: Floats, valid: ArrayLike | None) -> Floats:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from bitface.evaluation.arrays import Bools, Floats, Ints, score_array
+from bitface.evaluation.arrays import Bools, Floats, Ints, first_times, score_array
 from bitface.evaluation.folds import fold_accuracy
 from bitface.evaluation.identification import diagnoses
 from bitface.evaluation.impostors import ImpostorArray
-from bitface.evaluation.operating import FARS, check_fars
+from bitface.evaluation.operating import FARS, Distinct, check_fars
 from bitface.evaluation.protocol import Embeddings, Figure, both_sides
 from bitface.evaluation.results import Counts, VerificationResult, summarise
 from bitface.evaluation.similarity import RESOLUTION, row_scores, unit_rows
@@ -95,6 +95,7 @@ class YtfProtocol:
         # The probes' videos, where they differ, stand below the gallery's.
         left, right = self.pairs.left, self.pairs.right + (len(sides) - 1) * len(self.pairs.videos)
         means = np.rint(sums / np.maximum(frames, 1)[:, None] / _GRID) * _GRID
+        first = first_times(self.pairs.left, self.pairs.right)
         lacking = np.unique(np.concatenate((left[frames[left] == 0], self.pairs.right[frames[right] == 0])))
         counts = Counts(
             images=len(self.paths),
@@ -103,9 +104,10 @@ class YtfProtocol:
             genuine=int(np.count_nonzero(self.pairs.same)),
             impostor=int(np.count_nonzero(~self.pairs.same)),
             failed_pairs=int(np.count_nonzero((frames[left] == 0) | (frames[right] == 0))),
+            distinct=Distinct.of(self.pairs.same, first),
         )
         mean, pairwise = (
-            self._result(row_scores(unit, usable, left, right), targets, counts)
+            self._result(row_scores(unit, usable, left, right), first, targets, counts)
             for unit, usable in (unit_rows(sums), (means, frames > 0))
         )
         videos = len(self.pairs.videos)
@@ -127,10 +129,11 @@ class YtfProtocol:
             sums[videos] += np.add.reduceat(unit, begins, axis=0)
         return sums, np.bincount(self.pairs.video[usable], minlength=len(self.pairs.videos)), ~usable
 
-    def _result(self, scores: Floats, fars: tuple[float, ...], counts: Counts) -> VerificationResult:
+    def _result(self, scores: Floats, first: Bools, fars: tuple[float, ...], counts: Counts) -> VerificationResult:
         same = self.pairs.same
         summary = summarise(score_array(scores[same], "genuine"), ImpostorArray(scores[~same]), fars, "videos", counts)
-        return VerificationResult(fold_accuracy(scores, same, self.pairs.fold), summary, (), same, scores)
+        accuracy = fold_accuracy(scores, same, self.pairs.fold, int(np.count_nonzero(first)))
+        return VerificationResult(accuracy, summary, (), same, scores, first)
 
 
 def _failures(counts: Counts, videos: int, failed: int) -> list[str]:

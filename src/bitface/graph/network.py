@@ -18,7 +18,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import ops, torch_reader
 from bitface.graph.builder import ShapeError, shape_of
 from bitface.graph.image_size import ASSUMED, ChooseSize, FreeSize, WantedSize
-from bitface.graph.onnx_reader import from_onnx
+from bitface.graph.onnx_reader import from_onnx, quantized_before
 from bitface.graph.store import dump, load
 from bitface.preprocess import Preprocess, Size, parse
 
@@ -27,7 +27,7 @@ METADATA_KEY = "bitface.preprocess"
 
 @dataclass(frozen=True)
 class Network:
-    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown) and notes.
+    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown), notes and warnings.
 
     Attributes:
         free: how H and W were found where the network's file leaves them free; None: the file says them.
@@ -40,6 +40,7 @@ class Network:
     source_bytes: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
     free: FreeSize | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def size(self) -> Size:
@@ -122,6 +123,7 @@ def load_network(
             f"{path}: doesn't work with images of {wanted.free.size}, {wanted.free.whose} ({reason}); name the size "
             "that it was trained with: --size"
         ) from error
+    before = quantized_before(graph)
     word = preprocess or " ".join(metadata.get(METADATA_KEY, "").split()) or ("rgb-raw" if normalises(graph) else None)
     return replace(
         network,
@@ -129,7 +131,12 @@ def load_network(
         source_bytes=path.stat().st_size,
         metadata=metadata,
         free=wanted.free,
-        notes=(*network.notes, *([wanted.free.note] if wanted.free and not size else [])),
+        notes=(
+            *network.notes,
+            *([wanted.free.note] if wanted.free and not size else []),
+            *([f"{path}: {before.note}"] if before and not before.activations else []),
+        ),
+        warnings=(f"{path}: {before.note}",) if before and before.activations else (),
     )
 
 

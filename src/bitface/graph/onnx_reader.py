@@ -1,7 +1,9 @@
 """Reads an ONNX file into a graph: opsets 9 to the newest, constants folded, the batch freed."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +23,39 @@ _OLDEST_OPSET = 9
 # Of these onnx's reference implementation lacks the older forms or has them wrong; the form of this opset is one of
 # which they are a part.
 _FOLDED_AS_IN = {"DequantizeLinear": 19, "BatchNormalization": 15}
+# Whatever else computes in integers begins with "QLinear".
+_QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+# The key of a graph's `meta`.
+_BEFORE = "quantized before"
+
+
+@dataclass(frozen=True)
+class QuantizedBefore:
+    """What of a file was quantized before: its weights, perhaps its `activations`, and by which `nodes`."""
+
+    activations: bool
+    nodes: str
+
+    @property
+    def note(self) -> str:
+        if not self.activations:
+            return (
+                f"its weights are stored in integers ({self.nodes}), and agreement is agreement with these rounded "
+                "weights; the float file, where there is one, may make a better teacher"
+            )
+        return (
+            f"was quantized before (weights and activations, by {self.nodes}); agreement with it is agreement with its "
+            "rounded numbers, not with the float network that it was made from: give that one where you have it"
+        )
+
+
+def quantized_before(graph: GraphModule) -> QuantizedBefore | None:
+    """What of the file that a graph was read from was quantized; None: nothing, or it was no ONNX file."""
+    return graph.meta.get(_BEFORE)
 
 
 def from_onnx(path: Path, size: WantedSize | None = None) -> tuple[GraphModule, dict[str, str]]:
-    """The graph of an ONNX file, and the file's own metadata.
+    """The graph of an ONNX file (see `quantized_before`), and the file's own metadata.
 
     The network must take one image batch `[N, 3, H, W]` and give one output. A batch fixed in the file becomes
     free, and numbers of 16 or 64 bits become float32. Height and width that are free become those of `size`.
@@ -36,13 +67,26 @@ def from_onnx(path: Path, size: WantedSize | None = None) -> tuple[GraphModule, 
     """
     try:
         model = _read(Path(path))
-        return _convert(model, size or WantedSize()), {entry.key: entry.value for entry in model.metadata_props}
+        graph = _convert(model, size or WantedSize())
+        graph.meta[_BEFORE] = _quantized(model)
+        return graph, {entry.key: entry.value for entry in model.metadata_props}
     except BitfaceError as error:
         # Names in the file may hold line breaks, or worse for a terminal.
         text = "".join(letter if letter.isprintable() else " " for letter in str(error))
         raise type(error)(f"{path}: {text}") from error
     except Exception as error:  # a damaged file can make onnx and protobuf raise anything
         raise BitfaceError(f"{path}: damaged, or not as ONNX says ({one_line(error)})") from error
+
+
+def _quantized(model: onnx.ModelProto) -> QuantizedBefore | None:
+    nodes = [one for one in model.graph.node if one.op_type in _QUANTIZING or one.op_type.startswith("QLinear")]
+    if not nodes:
+        return None
+    constants = {tensor.name for tensor in model.graph.initializer}
+    constants |= {name for node in model.graph.node if node.op_type == "Constant" for name in node.output}
+    of_weights = all(one.op_type == "DequantizeLinear" or {*one.input[:1]} <= constants for one in nodes)
+    counted = Counter(one.op_type for one in nodes)
+    return QuantizedBefore(not of_weights, ", ".join(f"{count} {name}" for name, count in counted.items()))
 
 
 def _convert(model: onnx.ModelProto, size: WantedSize) -> GraphModule:

@@ -9,7 +9,7 @@ from typing import Any
 import bitface
 from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
 from bitface.analysis.preprocessing import best_preset, rank_presets
-from bitface.data.faces import FaceFile, find_images, load_faces
+from bitface.data.faces import FaceFile, crop_sizes, find_images, load_faces, resizing
 from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.health import degenerate
@@ -18,14 +18,13 @@ from bitface.files import write_json
 from bitface.graph import FreeSize
 from bitface.jobs import findings, flipped
 from bitface.jobs.embed import prepare
-from bitface.jobs.faces import open_for
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size, parse
 from bitface.quant.plan import LayerBits
 from bitface.report import analysis as report
-from bitface.runtime import Embedder, Engine, Model
+from bitface.runtime import Embedder, Engine, Model, open_float
 from bitface.runtime.machine import describe
 
 _RANKED = 48
@@ -194,12 +193,10 @@ def _teacher(
     Each model is fed by its own preprocessing. A teacher that doesn't say its own has the student's.
     """
     like = FreeSize(student.network.size, "the size of the student")
-    model, said = open_for(request.teacher, files, request.preprocess, request.size, like)
-    notes += said
-    if model.integer:
-        raise BitfaceError(
-            f"{request.teacher}: is quantized itself; TEACHER is the float network, STUDENT comes second"
-        )
+    sizes = crop_sizes(files)
+    network = open_float(request.teacher, request.preprocess, request.size, lambda: like)
+    notes += [*network.notes, *resizing(sizes, network.size)]
+    model = Model(request.teacher, "float", network)
     if model.network.embedding_size != student.network.embedding_size:
         raise BitfaceError(
             f"{request.student}: gives embeddings of {student.network.embedding_size} numbers, {request.teacher} of "
@@ -212,7 +209,7 @@ def _teacher(
     scores = rank_presets(model.network, load_faces(_sample(files, names), model.network.size).images, [own])
     best, warning = best_preset(scores, own)
     better = best if warning and best != own else None
-    warnings = [warning] if warning else []
+    warnings = [*model.network.warnings, *([warning] if warning else [])]
     if chosen != own and best is not None:
         doubt = best_preset(scores, chosen)[1]
         warnings += [f"of the teacher: {doubt}"] if doubt else []

@@ -22,7 +22,7 @@ from bitface.jobs.embed import Prepared, differences, embed, prepare
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size
-from bitface.runtime import Engine
+from bitface.runtime import Engine, open_float
 from bitface.runtime.machine import describe
 
 DEFAULT_FARS = (1e-3, 1e-4, 1e-5)
@@ -148,6 +148,9 @@ def _teacher(request: CalibrateRequest, faces: _Faces, size: Size) -> Prepared |
     if request.teacher is None:
         return None
     like = FreeSize(size, "the size of the artifact")
+    open_float(
+        request.teacher, request.preprocess, request.size, lambda: like
+    )  # refuses one that is an integer network
     return prepare(
         request.teacher, faces.files, request.engine, request.threads, request.preprocess, request.size, like
     )

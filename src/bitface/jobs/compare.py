@@ -26,7 +26,7 @@ from bitface.jobs.faces import load_teacher
 from bitface.jobs.learning import counted
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.prune import PruneRequest, prune_model
-from bitface.jobs.quantize import quantize_model
+from bitface.jobs.quantize import QuantizeRequest, beforehand, quantize_model
 from bitface.jobs.side_by_side import COSTS, comparison_page, cost, figure_of
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import comparison as table
@@ -67,6 +67,7 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
         "pairs": str(comparison.pairs),
         "threads": comparison.threads,
         "rows": rows,
+        "warnings": beforehand_of(comparison),
         **_ranked(finished),
         "notes": [*network.notes, *(f"{row['name']}: {note}" for row in finished for note in row.get("notes", []))],
         "machine": describe(),
@@ -75,6 +76,17 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
     write_bytes(out / "comparison.md", table(content).encode())
     report.write(out / "comparison.html", comparison_page(content))
     return content
+
+
+def beforehand_of(comparison: Comparison) -> list[str]:
+    """What there is to warn of before any candidate is made; see `jobs.quantize.beforehand`."""
+    requests = [
+        comparison.request(step, options, comparison.model, Path(), False)
+        for candidate in comparison.candidates
+        for step, options in candidate.steps
+    ]
+    found = [text for request in requests if isinstance(request, QuantizeRequest) for text in beforehand(request)]
+    return list(dict.fromkeys(found))
 
 
 def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> dict[str, Any]:

@@ -53,12 +53,13 @@ def prepare(
         BitfaceError: the model can't be used, or its preprocessing can't be settled.
     """
     model, notes = open_for(path, files, preprocess, size, like)
-    warnings: list[str] = []
+    warnings = list(model.network.warnings)
     if not model.integer:
         step = max(1, len(files) // _RANKED)
         sample = load_faces(files[::step][:_RANKED], model.network.size).images
-        network, more, warnings = settle_preprocess(model.network, sample, preprocess)
+        network, more, found = settle_preprocess(model.network, sample, preprocess)
         notes += more
+        warnings += found
         assert network.preprocess is not None
         model = model.with_preprocess(network.preprocess)
     embedder = Embedder(model, engine, threads)

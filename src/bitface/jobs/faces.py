@@ -11,10 +11,10 @@ from bitface.data import faces
 from bitface.data.distilled import has_statistics
 from bitface.data.sources import DISTILLED, REAL, Source, cached, kind_of
 from bitface.errors import BitfaceError
-from bitface.graph import ASSUMED, FreeSize, Network, load_network
+from bitface.graph import ASSUMED, FreeSize, Network
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size, parse
-from bitface.runtime import Model, open_model
+from bitface.runtime import Model, open_float, open_model
 
 DEFAULT_CALIBRATION, DEFAULT_RECONSTRUCTION = 512, 1024
 HELD_OUT = 256
@@ -83,7 +83,7 @@ def load_teacher(
         given, _ = _given(sources)
         return size_of(faces.crop_sizes(faces.find_images(given, image_list))) if given else ASSUMED
 
-    return load_network(path, preprocess, size, choose)
+    return open_float(path, preprocess, size, choose)
 
 
 def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:

@@ -17,7 +17,7 @@ from bitface.jobs.embed import about_engine, differences, embed, prepare
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.verify import face_crops
 from bitface.preprocess import Size
-from bitface.runtime import ENGINES, Embedder, Engine, open_model
+from bitface.runtime import ENGINES, Embedder, Engine, Model, open_model
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import trusted
 
@@ -92,9 +92,14 @@ def identify_images(
     The engine is the one that made the gallery, where it is exact on this CPU.
 
     Args:
-        far: whoever lies below the model's stored threshold for this rate isn't named.
+        far: whoever lies below the model's stored threshold for this rate isn't named. None: the most similar are
+            named however little alike they are, and `thresholds` say at which stored ones the first would be.
         allow_mixed: the gallery may be another model's, such as the float network of an integer one.
         size: of the image, for a network that leaves it free; None: the gallery's.
+
+    Returns:
+        For each photograph the `people`, `face`: how many were found and which was taken (None: it was a crop), the
+        `threshold` that was applied (None: none was), `thresholds`, and `notes`.
 
     Raises:
         BitfaceError, UsageError: the gallery is another model's, a photograph shows no face, the model holds no
@@ -104,27 +109,74 @@ def identify_images(
     like = FreeSize(gallery.image_size, "the size of the gallery") if gallery.image_size else ASSUMED
     model = open_model(model_path, preprocess, size, lambda: like)
     gallery.check_model(model.network.fingerprint(), allow_mixed)
-    least = -1.0
-    if far is not None:
-        least = float(nearest_threshold(model.details.thresholds if model.details else [], far)["threshold"])
+    stored = model.details.thresholds if model.details else []
+    applied = None if far is None else nearest_threshold(stored, far)
+    least = float(applied["threshold"]) if applied else -1.0
     crops, aligned = face_crops(list(probes), model.network.size)
     made_on = next((engine for engine in ENGINES if engine == gallery.engine), None)
     embedder = Embedder(model, trusted(model, made_on))
-    notes, warnings = about_engine(embedder)
+    said, warnings = about_engine(embedder)
     origin = other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")
-    facts = {
-        "engine": embedder.engine,
-        "notes": [*model.network.notes, *([origin] if origin else []), *notes],
-        "warnings": warnings,
-    }
     embeddings = embedder.embed(crops, gallery.flip)
+    faces = {one.path: one for one in aligned}
+    common = [*model.network.notes, *([origin] if origin else []), *said]
+    common += [] if applied else [_unjudged(probes, gallery_path, model, stored)]
+    if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
+        words = ("without", "with") if gallery.flip else ("with", "without")
+        common.append(
+            f"the thresholds were found {words[0]} mirrored images added (--flip), the gallery was made {words[1]}: "
+            "they don't fit each other; make one of the two again"
+        )
     answers = []
     for path, best in zip(probes, _people(gallery, embeddings, top), strict=True):
         if not best:
             raise BitfaceError(f"{model_path}: gives no usable embedding of {path}")
-        named = [{"id": name, "similarity": score} for name, score in best.items() if score >= least]
-        answers.append({"image": str(path), "aligned": path in aligned, "people": named, **facts})
+        face, (first, similarity) = faces.get(path), next(iter(best.items()))
+        judged = [] if applied else [{**_facts(one), "holds": similarity >= one["threshold"]} for one in stored]
+        answers.append(
+            {
+                "image": str(path),
+                "aligned": face is not None,
+                "face": face.to_json() if face else None,
+                "people": [{"id": name, "similarity": score} for name, score in best.items() if score >= least],
+                "threshold": _facts(applied) if applied else None,
+                "thresholds": judged,
+                "engine": embedder.engine,
+                "notes": [
+                    *([face.note] if face else []),
+                    *common,
+                    *([f"{path}: {first} ({similarity:.4f}) {_verdict(judged)}"] if judged else []),
+                ],
+                "warnings": warnings,
+            }
+        )
     return answers
+
+
+def _facts(threshold: dict[str, Any]) -> dict[str, float]:
+    return {key: float(threshold[key]) for key in ("far", "threshold")}
+
+
+def _unjudged(probes: Sequence[Path], gallery: Path, model: Model, stored: Sequence[dict[str, Any]]) -> str:
+    """What an answer without a threshold is worth, and the next command."""
+    more = " ..." if len(probes) > 1 else ""
+    again = f"bitface identify {probes[0]}{more} --gallery {gallery} --model {model.path} --far"
+    if stored:
+        way = f"name nobody below one: {again} {stored[0]['far']:g}"
+    elif model.details:
+        way = f"find one (bitface calibrate {model.path} --images people/ --far 1e-4), then: {again} 1e-4"
+    else:
+        way = "only a .bitface file keeps some: make one with bitface quantize, then bitface calibrate"
+    return f"no threshold was applied, so strangers are given a name, too; {way}"
+
+
+def _verdict(judged: Sequence[dict[str, Any]]) -> str:
+    """At which thresholds an answer would hold, and at which not."""
+    said = []
+    for holds, words in ((True, "would be named"), (False, "wouldn't be named")):
+        points = [f"{one['far']:g} (threshold {one['threshold']:.4f})" for one in judged if one["holds"] is holds]
+        said += [f"{words} at FAR {', '.join(points)}"] if points else []
+    return " and ".join(said)
 
 
 def _people(gallery: Gallery, embeddings: np.ndarray, top: int) -> list[dict[str, float]]:

@@ -107,7 +107,7 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
     labels = identities(faces.files, request.labels) if request.labels else None
     notes = [*network.notes, *notes, *faces.notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
     clock.lap("faces")
-    return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, warnings, clock)
+    return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock)
 
 
 def teacher_of(path: Path, network: Network, training: Training) -> Teacher:

@@ -23,7 +23,7 @@ from bitface.jobs.overlap import CODES
 from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
 from bitface.jobs.staging import Clock, staging
 from bitface.jobs.steps import Steps, silent, training_line
-from bitface.jobs.training import account
+from bitface.jobs.training import account, kernels, slow
 from bitface.preprocess import Size
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
@@ -159,7 +159,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
             **_account(request, details, measured, faces, history),
             "engine": engine,
             "notes": [*network.notes, *notes, *said, *heavy_edges(layers, student)],
-            "warnings": [*warnings, *alarms],
+            "warnings": [*beforehand(request), *network.warnings, *warnings, *alarms],
             "seconds": clock.seconds,
         }
         result["model"]["path"] = str(request.model)
@@ -169,6 +169,11 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     if request.method:
         (request.out / CHECKPOINT).replace(request.out / FINISHED)
     return result
+
+
+def beforehand(request: QuantizeRequest) -> list[str]:
+    """What there is to warn of before a quantization begins: that it will take much longer than elsewhere."""
+    return slow(request.calibration, request.method)
 
 
 def _learned(
@@ -235,6 +240,7 @@ def _account(
             "manifest": details.data["manifest"],
         },
         "calibration": asdict(method.calibration if method else request.calibration),
+        "kernels": kernels(request.calibration, method),
         "training": account(method.training, history, method.to_json()) if method and history else None,
     }
 

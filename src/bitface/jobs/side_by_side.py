@@ -18,6 +18,7 @@ def comparison_page(content: dict[str, Any]) -> dict[str, Any]:
         "title": f"Smaller versions of {Path(content['model']).stem}",
         "created": content["created"],
         "warnings": [
+            *content.get("warnings", ()),
             *(f"{row['name']}: {row['error']}" for row in rows if row["error"]),
             *(f"{row['name']}: {text}" for row in rows for text in row.get("warnings") or ()),
         ],

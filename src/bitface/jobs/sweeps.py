@@ -111,7 +111,7 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
         faces.held_out[len(measured) :],
         faces.kind,
         [*network.notes, *notes, *faces.notes],
-        warnings,
+        [*network.warnings, *warnings],
     )
 
 

@@ -8,9 +8,9 @@ from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
-from bitface.graph import load_network
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size
+from bitface.runtime import open_float
 
 _ON_SHEET = 100
 
@@ -32,7 +32,8 @@ def synthesize(
     The first hundred are on a contact sheet beside the folder, `OUT.sheet.png`.
 
     Returns:
-        The manifest, the sheet's path under `sheet`, and what there is to say of the model under `notes`.
+        The manifest, the sheet's path under `sheet`, and what there is to say of the model under `notes` and
+        `warnings`.
 
     Raises:
         BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
@@ -44,9 +45,10 @@ def synthesize(
         raise UsageError("'none' makes images from a teacher: name it with --model")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-    network = load_network(model, preprocess, size) if model and source.kind == "none" else None
+    network = open_float(model, preprocess, size) if model and source.kind == "none" else None
     made = sources.make(source, seed, network, truncation, steps("making faces"))
     write_faces(out, made.images, made.manifest)
     sheet = out.with_name(f"{out.name}.sheet.png")
     write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
-    return {**made.manifest, "sheet": str(sheet), "notes": list(network.notes) if network else []}
+    said = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}
+    return {**made.manifest, "sheet": str(sheet), **said}

@@ -5,7 +5,9 @@ from typing import Any
 
 from bitface.errors import UsageError
 from bitface.losses import build_sum
-from bitface.train import History, Training
+from bitface.quant import Calibration
+from bitface.quant.kernels import missing
+from bitface.train import History, Method, Training
 
 
 def losses_of(words: str) -> dict[str, Any]:
@@ -43,6 +45,23 @@ def settings(base: Training, loss: str | None = None, epochs: float | None = Non
     if build_sum(training.loss, 8, 2).uses_pairs and training.per_identity < 2:
         training = replace(training, per_identity=2)
     return training
+
+
+def slow(calibration: Calibration, method: Method | None) -> list[str]:
+    """A warning where weights are to be learned without the compiled kernels, for the beginning and for the result."""
+    if not learns(calibration, method) or not (why := missing()):
+        return []
+    return [f"the compiled kernels of training don't run here, so a step takes about ten times as long: {why}"]
+
+
+def kernels(calibration: Calibration, method: Method | None) -> str | None:
+    """By what the quantizers were computed: `compiled` kernels or `torch`; None where nothing was learned."""
+    return None if not learns(calibration, method) else "torch" if missing() else "compiled"
+
+
+def learns(calibration: Calibration, method: Method | None) -> bool:
+    """Whether a quantization takes steps: in a training, or in a reconstruction."""
+    return method is not None or calibration.reconstruction is not None
 
 
 def account(training: Training, history: History, settings: dict[str, Any] | None = None) -> dict[str, Any]:

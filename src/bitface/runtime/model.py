@@ -123,6 +123,39 @@ def open_models(paths: Sequence[Path], preprocess: str | None = None, size: Size
     return [artifacts.get(path) or open_model(path, preprocess, size, lambda: chosen) for path in paths]
 
 
+def open_float(
+    path: Path, preprocess: str | None = None, size: Size | None = None, choose: ChooseSize = lambda: ASSUMED
+) -> Network:
+    """Opens a network to be quantized, changed, or learned from: whatever bitface quantized itself is refused.
+
+    A file that another program quantized is taken, as its float network may be lost; `Network.warnings` say so.
+
+    Args:
+        preprocess, size, choose: see `load_network`.
+
+    Raises:
+        BitfaceError: no network, a damaged one, or one that bitface quantized.
+    """
+    model = open_model(path, preprocess, size, choose)
+    if not model.integer:
+        return model.network
+    teacher = model.details.teacher if model.details else _teacher(model.network.metadata)
+    name = teacher.get("name")
+    raise BitfaceError(
+        f"{path}: is a network that bitface has quantized{f' (made from {name!r})' if name else ''}; a float network "
+        "is wanted here: give the file that it was made from"
+    )
+
+
+def _teacher(metadata: dict[str, str]) -> dict[str, Any]:
+    """What an exported file says of its teacher."""
+    try:
+        said = json.loads(metadata.get(TEACHER_KEY, ""))
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def export_metadata(network: Network, profile: Profile, teacher: dict[str, Any]) -> dict[str, str]:
     """What an exported ONNX file says about itself."""
     assert network.preprocess is not None

@@ -13,7 +13,7 @@ from bitface.errors import BitfaceError
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
 from bitface.train.faces import Teach, TrainingFaces
-from bitface.train.loop import History, Status, Trainee, check, fit
+from bitface.train.loop import Clock, History, Status, Trainee, check, fit
 from bitface.train.settings import Training
 from bitface.train.teacher import cached_targets
 
@@ -60,6 +60,7 @@ def distil(
     watch: Watch = Watch(),
     run: nn.Module | None = None,
     train_statistics: bool = False,
+    clock: Clock = time.perf_counter,
 ) -> History:
     """Trains a student in place, and leaves its best state in it.
 
@@ -70,14 +71,14 @@ def distil(
         student: images float32 `[B, 3, H, W]` → embeddings `[B, D]`.
         held_out: uint8 RGB `[M, H, W, 3]`.
         run, train_statistics: see `Trainee`.
-        identity, checkpoint, resume: see `fit`.
+        identity, checkpoint, resume, clock: see `fit`.
         minutes: as many epochs as fit into this time behind the teacher's embeddings, which are part of it.
 
     Raises:
         BitfaceError: see `fit`; or the teacher's embeddings take all of `minutes`.
     """
     check(loss, faces, training)
-    began, targets = time.monotonic(), None
+    began, targets = clock(), None
     if training.teacher == "cached":
         targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.cache, watch.embedding)
     if faces.labels is not None:
@@ -93,19 +94,19 @@ def distil(
     trainee = Trainee(
         student, loss, faces, preprocess, teacher.embed, targets, evaluate, train_statistics=train_statistics, run=run
     )
-    minutes = left(minutes, began, "the teacher's embeddings")
-    return fit(trainee, training, identity, checkpoint, resume, minutes, watch.training)
+    minutes = left(minutes, clock() - began, "the teacher's embeddings")
+    return fit(trainee, training, identity, checkpoint, resume, minutes, watch.training, clock)
 
 
-def left(minutes: float | None, began: float, what: str) -> float | None:
-    """What is left of the minutes since `began` (`time.monotonic()`); None: there is no limit.
+def left(minutes: float | None, seconds: float, what: str) -> float | None:
+    """What is left of the minutes after so many seconds of something; None: there is no limit.
 
     Raises:
         BitfaceError: nothing is: an untrained student must not pass for a trained one.
     """
     if minutes is None:
         return None
-    taken = (time.monotonic() - began) / 60
+    taken = seconds / 60
     if taken >= minutes:
         raise BitfaceError(f"{what} took {taken:.2g} minutes and left nothing of {minutes:.2g} to train in; give more")
     return minutes - taken

@@ -29,6 +29,9 @@ from bitface.train.faces import Sampler, Teach, TrainingFaces
 from bitface.train.schedule import share_of_rate
 from bitface.train.settings import Training
 
+# Seconds that have gone by since whenever.
+Clock = Callable[[], float]
+
 # Seconds between two checkpoints; a step more or less is never lost work worth a slower training.
 CHECKPOINT_SECONDS = 60.0
 _LOOKS = 10
@@ -97,6 +100,7 @@ def fit(
     resume: bool = False,
     minutes: float | None = None,
     watch: Callable[[Status], None] | None = None,
+    clock: Clock = time.perf_counter,
 ) -> History:
     """Trains, and leaves the best state (by `evaluate`, else the last one) in the model.
 
@@ -105,6 +109,7 @@ def fit(
         checkpoint: where the state is kept, about once a minute and at the end.
         resume: goes on from there, if there is a checkpoint.
         minutes: as many epochs as fit into this time, at the rate measured at the beginning.
+        clock: tells the time; another one than the machine's makes `minutes` independent of its speed.
 
     Raises:
         BitfaceError: the loss is NaN or infinite (the step is named; the best state is in the checkpoint), or the
@@ -112,7 +117,7 @@ def fit(
         Interrupted: Ctrl-C; the state is in the checkpoint.
     """
     keep_memory()
-    run = _Run(trainee, training, identity or {}, checkpoint)
+    run = _Run(trainee, training, identity or {}, checkpoint, clock)
     if resume and checkpoint and checkpoint.exists():
         run.restore(Checkpoint.read(checkpoint, run.identity))
     else:
@@ -133,9 +138,16 @@ def fit(
 class _Run:
     """The state of one training."""
 
-    def __init__(self, trainee: Trainee, training: Training, identity: dict[str, str], path: Path | None) -> None:
+    def __init__(
+        self,
+        trainee: Trainee,
+        training: Training,
+        identity: dict[str, str],
+        path: Path | None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
         check(trainee.loss, trainee.faces, training)
-        self.trainee, self.training, self.identity, self.path = trainee, training, identity, path
+        self.trainee, self.training, self.identity, self.path, self.clock = trainee, training, identity, path, clock
         self.sampler = Sampler(trainee.faces, training)
         self.model = trainee.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.requires_grad_(True)
@@ -146,7 +158,7 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.best_figure = -float("inf")
         self.history = History()
-        self._written = time.monotonic()
+        self._written = clock()
         self._loss = float("nan")
 
     def begin(self, minutes: float | None) -> None:
@@ -167,7 +179,7 @@ class _Run:
         self.history = History(**numbers["history"])
 
     def write(self) -> None:
-        self._written = time.monotonic()
+        self._written = self.clock()
         if self.path is None:
             return
         numbers = {
@@ -188,7 +200,7 @@ class _Run:
         """One step, and what follows from it."""
         if self.trainee.loss.wants_refresh and self.step % self.sampler.steps_per_epoch == 0:
             self._refresh()
-        began = time.perf_counter()
+        began = self.clock()
         share = share_of_rate(self.training, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["highest"] * share
@@ -208,12 +220,12 @@ class _Run:
         self.optimizer.step()
         self.step += 1
         self._follow()
-        self.history.seconds += time.perf_counter() - began
+        self.history.seconds += self.clock() - began
         self.history.images += self.training.batch
         last = self.step == self.steps
         if last or self.step % max(1, self.steps // _LOOKS) == 0:
             self._look()
-        if last or time.monotonic() - self._written > CHECKPOINT_SECONDS:
+        if last or self.clock() - self._written > CHECKPOINT_SECONDS:
             self.write()
 
     def status(self) -> Status:
@@ -290,9 +302,9 @@ class _Run:
             self._refresh()
         times = []
         for number in range(_PROBED):
-            began = time.perf_counter()
+            began = self.clock()
             self._loss_of(number).backward()
-            times.append(time.perf_counter() - began)
+            times.append(self.clock() - began)
         self.optimizer.zero_grad(set_to_none=True)
         for module, state in kept:
             module.load_state_dict(state)

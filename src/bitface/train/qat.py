@@ -16,7 +16,7 @@ from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
 from bitface.train.distil import Teacher, Watch, distil, left
 from bitface.train.faces import TrainingFaces, digest
-from bitface.train.loop import History, check
+from bitface.train.loop import Clock, History, check
 from bitface.train.settings import Training
 
 # Faces that find the ranges before the first step.
@@ -52,6 +52,7 @@ def train(
     resume: bool = False,
     minutes: float | None = None,
     watch: Watch = Watch(),
+    clock: Clock = time.perf_counter,
 ) -> tuple[Network, list[PlannedLayer], History]:
     """The integer network of a float one after training, the bits of every layer, and what the training did.
 
@@ -60,13 +61,13 @@ def train(
         faces: what is learned from; the first 512 find the ranges.
         held_out: faces on which the agreement with the teacher decides which state is the best, `[M, H, W, 3]`.
         teacher: gives the network's embeddings.
-        checkpoint, resume: see `fit`.
+        checkpoint, resume, clock: see `fit`.
         minutes: as many epochs as fit into this time behind the calibration, which is part of it.
 
     Raises:
         BitfaceError: see `fit`, `build_sum`, `calibrated`; or the calibration takes all of `minutes`.
     """
-    began = time.monotonic()
+    began = clock()
     training, calibrating = method.training, faces.images[:_CALIBRATING]
     learn.check_plan(plan, method.weights)
     loss = build_sum(training.loss, network.embedding_size, faces.classes)
@@ -78,7 +79,7 @@ def train(
             layer.add_to_bias(torch.zeros(len(layer.weight)))
     else:
         student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating, watch.rebuilding)
-    minutes = left(minutes, began, "the calibration")
+    minutes = left(minutes, clock() - began, "the calibration")
     learn.make_learnable(student, method.weights, method.activations)
     identity = {
         "network": network.fingerprint(),
@@ -89,7 +90,7 @@ def train(
     assert network.preprocess is not None
     history = distil(
         student.graph, loss, faces, held_out, network.preprocess, training, teacher, identity,
-        checkpoint, resume, minutes, watch, run=fused(student.graph),
+        checkpoint, resume, minutes, watch, run=fused(student.graph), clock=clock,
     )  # fmt: skip
     learn.settle(student)
     return finished(network, student, calibrating, method.calibration), student.layers, history

@@ -7,6 +7,6 @@ A kernel is compiled at its first use (some seconds) and kept in the cache folde
 from bitface.quant.kernels.depthwise import depthwise
 from bitface.quant.kernels.depthwise import fits as depthwise_fits
 from bitface.quant.kernels.fake_quantize import Grid, fake_quantize
-from bitface.quant.kernels.native import compiled
+from bitface.quant.kernels.native import compiled, missing
 
-__all__ = ["Grid", "compiled", "depthwise", "depthwise_fits", "fake_quantize"]
+__all__ = ["Grid", "compiled", "depthwise", "depthwise_fits", "fake_quantize", "missing"]

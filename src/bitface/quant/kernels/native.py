@@ -17,6 +17,7 @@ from bitface.files import atomic_path, cache_folder
 
 SOURCES = [Path(__file__).with_name(name) for name in ("fake_quantize.cpp", "depthwise.cpp")]
 _HEADER = Path(__file__).with_name("bf16.h")
+_INSTALL = "install one, such as g++ (apt-get install g++, dnf install gcc-c++, xcode-select --install)"
 FLAGS = (
     "-O3",
     "-march=native",
@@ -35,24 +36,44 @@ def compiler() -> str | None:
     return os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
 
 
-@cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, or None where they can't be compiled here or are switched off."""
-    found = compiler()
-    if os.environ.get("BITFACE_KERNELS") == "0" or not found:
-        return None
-    # Threads of torch's own OpenMP; where the compiler has none, one thread does the work.
-    for flags in (("-fopenmp",), ()):
-        try:
-            return ctypes.CDLL(str(_built([found, *FLAGS, *flags])))
-        except (OSError, BitfaceError, subprocess.SubprocessError):
-            continue
-    return None
+    return _loaded()[0]
 
 
 def compiled() -> bool:
     """Whether the compiled kernels are used."""
     return library() is not None
+
+
+def missing() -> str:
+    """Why the compiled kernels aren't used and what to do about it, in one sentence; empty where they are."""
+    return _loaded()[1]
+
+
+@cache
+def _loaded() -> tuple[ctypes.CDLL | None, str]:
+    if os.environ.get("BITFACE_KERNELS") == "0":
+        return None, "BITFACE_KERNELS=0 switches them off; leave it out"
+    found = compiler()
+    if not found:
+        return None, f"there is no C++ compiler to make them with; {_INSTALL}"
+    reason = ""
+    # Threads of torch's own OpenMP; where the compiler has none, one thread does the work.
+    for flags in (("-fopenmp",), ()):
+        try:
+            return ctypes.CDLL(str(_built([found, *FLAGS, *flags]))), ""
+        except (OSError, BitfaceError, subprocess.SubprocessError) as error:
+            reason = _reason(error)
+    return None, f"the C++ compiler {found} doesn't make them ({reason}); {_INSTALL}, or name another one in CXX"
+
+
+def _reason(error: Exception) -> str:
+    """The compiler's first complaint, else what the system says."""
+    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
+    lines = (said.decode(errors="replace") if isinstance(said, bytes) else said or "").strip().splitlines()
+    complaint = next((line for line in lines if "error" in line), lines[0] if lines else "")
+    return " ".join((complaint or getattr(error, "strerror", None) or str(error)).split())[:200]
 
 
 def pointer(tensor: Tensor) -> ctypes.c_void_p:
