@@ -54,13 +54,13 @@ def enroll(
         flip,
         int8=int8,
     )
-    write_gallery(out, gallery)
+    size = write_gallery(out, gallery)
     return {
         "gallery": str(out),
         "images": len(gallery),
         "people": len(set(gallery.ids)),
         "precision": gallery.precision,
-        "bytes": out.stat().st_size,
+        "bytes": size,
         "fingerprint": gallery.fingerprint,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "notes": list(ready.notes),
