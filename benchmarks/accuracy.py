@@ -40,6 +40,7 @@ def main() -> None:
                     max_images=options.images,
                     preprocess=preprocess,
                     data_kind="real",
+                    force=True,
                 )
             )
             agreed = result["agreement"]["openvino"]

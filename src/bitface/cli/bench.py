@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitface.cli.console import output, progress, remarks
+from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.options import JsonOption
 from bitface.errors import UsageError
-from bitface.files import write_json
 from bitface.runtime import bench as measuring
 from bitface.runtime import open_model
 
@@ -18,7 +18,7 @@ def bench(
     batch: Annotated[str, typer.Option(help="Images at once, such as 1,32.")] = "1",
     threads: Annotated[str, typer.Option(help="Threads, such as 1,2.")] = "1",
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    json: JsonOption = None,
 ) -> None:
     """Measure latency and throughput of several models, alternating in one run.
 
@@ -30,8 +30,7 @@ def bench(
             opened, _numbers(batch, "--batch"), _numbers(threads, "--threads"), progress=steps("measuring")
         )
     content = result.to_json()
-    if json:
-        write_json(json, content)
+    write_json(json, content)
     remarks(content.get("notes", []), [])
     table = Table(
         "model",

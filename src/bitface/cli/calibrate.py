@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitface.cli.console import engine_of, fars_of, output, progress, remarks
-from bitface.cli.options import SkipOption
-from bitface.files import write_json
+from bitface.cli.console import engine_of, fars_of, output, progress, remarks, write_json
+from bitface.cli.options import JsonOption, SkipOption, to_file
 from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
 
@@ -34,8 +33,10 @@ def calibrate(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     allow_skipped: SkipOption = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this file and leave the artifact as it is.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=to_file, help="Write to this file and leave the artifact as it is.")
+    ] = None,
+    json: JsonOption = None,
 ) -> None:
     """Find the decision thresholds of an artifact for given false accept rates, and keep them in it.
 
@@ -49,8 +50,7 @@ def calibrate(
     )  # fmt: skip
     with progress() as steps:
         result = calibrate_model(request, steps)
-    if json:
-        write_json(json, result)
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     table = Table("FAR", "threshold", "95 % interval", "FAR on other people", "TAR")
     for one in result["thresholds"]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress
+from bitface.cli.options import to_folder
 from bitface.errors import BitfaceError
 from bitface.jobs.candidates import read_comparison
 from bitface.jobs.compare import compare_candidates
@@ -13,7 +14,7 @@ from bitface.jobs.compare import compare_candidates
 
 def compare(
     candidates: Annotated[Path, typer.Argument(help="A YAML file of candidates; see docs/smaller.md.")],
-    out: Annotated[Path, typer.Option(help="The folder to write to, and to go on in.")],
+    out: Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to, and to go on in.")],
 ) -> None:
     """Make and measure several smaller versions of a network: quantized, pruned, distilled, or all of it in turn.
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output
+from bitface.cli.options import to_file
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
 from bitface.graph import passes, to_onnx
@@ -17,7 +18,7 @@ from bitface.runtime.model import export as export_artifact
 
 def export(
     model: Annotated[Path, typer.Argument(help="A .bitface artifact, or a float network.")],
-    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    out: Annotated[Path, typer.Option(callback=to_file, help="The ONNX file to write.")],
     engine: Annotated[str, typer.Option(help="openvino or onnxruntime.")] = "openvino",
 ) -> None:
     """Write the ONNX file of an artifact for one engine; of a float network, its fastest float graph.

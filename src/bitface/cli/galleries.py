@@ -5,16 +5,15 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_of, output, progress, remarks
-from bitface.cli.options import SkipOption
-from bitface.files import write_json
+from bitface.cli.console import engine_of, output, progress, remarks, write_json
+from bitface.cli.options import JsonOption, SkipOption, to_file
 from bitface.jobs import galleries
 
 
 def enroll(
     model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
     images: Annotated[list[Path], typer.Option(help="A folder of aligned crops, one folder for each person.")],
-    out: Annotated[Path, typer.Option(help="The gallery file to write (.safetensors).")],
+    out: Annotated[Path, typer.Option(callback=to_file, help="The gallery file to write (.safetensors).")],
     int8: Annotated[bool, typer.Option("--int8", help="A quarter of the bytes, one scale for each vector.")] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Add the mirrored image's embedding.")] = False,
     engine: Annotated[str | None, typer.Option(help="openvino (default), onnxruntime or torch.")] = None,
@@ -52,7 +51,7 @@ def identify(
         bool, typer.Option("--allow-mixed", help="The gallery is another model's: float, and the probes' integer.")
     ] = False,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the answers to this file.")] = None,
+    json: JsonOption = None,
 ) -> None:
     """Say who of a gallery is on each photograph. Photographs that aren't crops of a face are aligned.
 
@@ -61,8 +60,7 @@ def identify(
     answers = galleries.identify_images(
         probes, gallery, model, top=top, far=far, allow_mixed=allow_mixed, preprocess=preprocess
     )
-    if json:
-        write_json(json, answers)
+    write_json(json, answers)
     for answer in answers:
         people = ", ".join(f"{one['id']} {one['similarity']:.4f}" for one in answer["people"]) or "nobody"
         output.print(f"{answer['image']}: {people}", markup=False, soft_wrap=True)

@@ -7,7 +7,15 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import bits_of, output, progress, remarks
-from bitface.cli.options import ImagesOption, ListOption, ModelArgument, OutOption, PreprocessOption, SkipOption
+from bitface.cli.options import (
+    ForceOption,
+    ImagesOption,
+    ListOption,
+    ModelArgument,
+    OutOption,
+    PreprocessOption,
+    SkipOption,
+)
 from bitface.jobs.budget import TIME, Budget
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.jobs.sweeps import SensitivityRequest
@@ -37,6 +45,7 @@ def search(
     preprocess: PreprocessOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find the bits of each layer under a budget, and what other budgets would buy.
 
@@ -49,7 +58,7 @@ def search(
     """
     base = SensitivityRequest(
         model, images, out, image_list, faces=faces, calibration_faces=calibration_faces, preprocess=preprocess,
-        seed=seed, allow_skipped=allow_skipped,
+        seed=seed, allow_skipped=allow_skipped, force=force,
     )  # fmt: skip
     request = SearchRequest(
         base, Budget.parse(budget), bits_of(bits, "--bits", 2), bits_of(activations, "--activations", 2),

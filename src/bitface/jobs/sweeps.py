@@ -38,6 +38,7 @@ class SensitivityRequest:
         calibration_faces: how many others find ranges.
         pairs, root, part: a list of pairs in any form, see `jobs.protocols.listed_pairs`: verification accuracy, too.
         max_pairs: of the list so many, as many genuine as impostor ones from each fold.
+        force: writes over a table that `out` holds.
         by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
     """
 
@@ -57,6 +58,7 @@ class SensitivityRequest:
     seed: int = 0
     allow_skipped: bool = False
     by: str = LAYER
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,8 +86,6 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
     Raises:
         BitfaceError: they can't be used, or there are too few faces.
     """
-    if request.out.exists() and not request.out.is_dir():
-        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
     network = load_network(request.model, request.preprocess)
     faces = job_faces.gather(
         request.images, network.size, request.image_list, request.calibration_faces, request.seed,

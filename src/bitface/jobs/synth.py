@@ -9,6 +9,7 @@ from bitface.data.synthetic import write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
 from bitface.graph import load_network
+from bitface.jobs.locks import locked
 from bitface.jobs.steps import Steps, silent
 
 _ON_SHEET = 100
@@ -38,11 +39,13 @@ def synthesize(
         raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, generator:FILE:N or none:N")
     if source.kind == "none" and model is None:
         raise UsageError("'none' makes images from a teacher: name it with --model")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-    network = load_network(model, preprocess) if model and source.kind == "none" else None
-    made = sources.make(source, seed, network, truncation, steps("making faces"))
-    write_faces(out, made.images, made.manifest)
     sheet = out.with_name(f"{out.name}.sheet.png")
-    write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
+    # Beside the folder, which appears when it is complete.
+    with locked(out.with_name(f".{out.name}.lock"), out, "synth"):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
+        network = load_network(model, preprocess) if model and source.kind == "none" else None
+        made = sources.make(source, seed, network, truncation, steps("making faces"))
+        write_faces(out, made.images, made.manifest)
+        write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
     return {**made.manifest, "sheet": str(sheet)}
