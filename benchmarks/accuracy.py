@@ -41,6 +41,7 @@ def main() -> None:
                     max_images=options.images,
                     preprocess=preprocess,
                     data_kind="real",
+                    force=True,
                 )
             )
             figures = agreed(result)[1]

@@ -66,7 +66,7 @@ def analysed(key: str, network: str, made: Path, out: Path, unseen: bool) -> dic
     path, preprocess = networks()[network]
     listed = image_list(out, unseen)
     return analyse_student(
-        AnalyseRequest(path, made, LFW / "images", file.parent, listed, "folder", preprocess=preprocess)
+        AnalyseRequest(path, made, LFW / "images", file.parent, listed, "folder", preprocess=preprocess, force=True)
     )
 
 

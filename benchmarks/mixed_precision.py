@@ -74,7 +74,7 @@ def measure(name: str, plan: str, how: str, out: Path) -> dict[str, Any]:
     folder = out / name.replace(" ", "-") / f"{plan}-{how}".replace(" ", "-").replace("%", "percent")
     request = QuantizeRequest(
         path, [LFW / "images"], folder, bits, LFW / "not_in_pairs.txt", None if how == "qat" else 1024, preprocess,
-        data_kind="real", resume=(folder / CHECKPOINT).is_file(),
+        data_kind="real", resume=(folder / CHECKPOINT).is_file(), force=True,
     )  # fmt: skip
     if how == "qat":
         chosen = recipe.read(recipe.best_for(bits))

@@ -43,7 +43,7 @@ def ours(name: str, bits: str, effort: str, images: int, out: Path) -> dict[str,
     folder = out / name.replace(" ", "-") / f"{bits}-{effort}"
     request = QuantizeRequest(
         path, [LFW / "images"], folder, BitPlan.parse(bits), LFW / "not_in_pairs.txt", images, preprocess,
-        data_kind="real", calibration=Calibration(reconstruction=EFFORTS[effort]),
+        data_kind="real", calibration=Calibration(reconstruction=EFFORTS[effort]), force=True,
     )  # fmt: skip
     with progress() as steps:
         result = quantize_model(request, steps)

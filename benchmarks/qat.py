@@ -214,6 +214,7 @@ def carry_out(run: Run, out: Path) -> dict[str, Any]:
         labels=made.labels,
         share=made.share,
         resume=(folder / CHECKPOINT).is_file(),
+        force=True,
     )
     with progress() as steps:
         return quantize_model(request, steps)

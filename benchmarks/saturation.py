@@ -36,7 +36,14 @@ def main() -> None:
     for plan, facts in PLANS.items():
         folder = options.out / plan.replace(", ", "-").replace(" ", "-")
         request = QuantizeRequest(
-            path, [LFW / "images"], folder, BitPlan.from_json(facts), LFW / "not_in_pairs.txt", 300, preprocess
+            path,
+            [LFW / "images"],
+            folder,
+            BitPlan.from_json(facts),
+            LFW / "not_in_pairs.txt",
+            300,
+            preprocess,
+            force=True,
         )
         quantize_model(request)
         files = [FaceFile(LFW / "images", name) for name in names[::43][:128]]

@@ -28,7 +28,15 @@ BUDGET = "3.5bits"
 def measured(path: Path, preprocess: str | None, out: Path, faces: int, tries: int) -> dict[str, Any]:
     """One network: the sweep, then the search with its table."""
     request = SensitivityRequest(
-        path, [LFW / "images"], out, LFW / "not_in_pairs.txt", WIDTHS, (8, 4, 2), faces, preprocess=preprocess
+        path,
+        [LFW / "images"],
+        out,
+        LFW / "not_in_pairs.txt",
+        WIDTHS,
+        (8, 4, 2),
+        faces,
+        preprocess=preprocess,
+        force=True,
     )
     started = time.perf_counter()
     with progress() as steps:

@@ -1,9 +1,11 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there; links, devices and pipes are written through."""
 
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,33 +19,68 @@ from bitface.errors import BitfaceError, UsageError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that replaces it when the block ends well, and vanishes when not.
+    """A temporary path whose content becomes that of `path` when the block ends well; it vanishes when not.
 
-    The content is flushed to disk before the rename, so that a crash leaves the old file or the new one.
+    A file is replaced at once and keeps its permissions; its content is flushed to disk before, so that a crash leaves
+    the old file or the new one. A symbolic link stays, and the file it leads to is replaced. Whatever is no file (a
+    device, a pipe) is written into.
 
     Raises:
-        BitfaceError: the folder can't be written, or the disk is full.
+        BitfaceError: see `check_destination`; or the folder can't be written, or the disk is full.
     """
     path = Path(path)
+    status = check_destination(path)
+    if status and not stat.S_ISREG(status.st_mode):
+        with tempfile.TemporaryDirectory() as folder:
+            temporary = Path(folder) / "content"
+            temporary.touch()
+            yield temporary
+            try:
+                with open(temporary, "rb") as content, open(os.open(path, os.O_WRONLY), "wb") as sink:
+                    shutil.copyfileobj(content, sink)
+            except OSError as error:
+                raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
+        return
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        mode = stat.S_IMODE((status or temporary.stat()).st_mode)  # a writer may put a file of its own in its place
     except OSError as error:
         raise BitfaceError(f"{path}: can't be written ({error.strerror}); choose another folder") from error
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        temporary.chmod(mode)
+        temporary.replace(target)
     except OSError as error:
         raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_destination(path: Path) -> os.stat_result | None:
+    """What is there already where a file is to be written, links followed; None: nothing.
+
+    Raises:
+        BitfaceError: it is a folder, or a symbolic link that leads nowhere.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise BitfaceError(
+                f"{path}: is a symbolic link to {os.readlink(path)}, which isn't there; make that file, or remove the "
+                "link"
+            ) from error
+        return None
+    except OSError as error:
+        raise BitfaceError(f"{path}: can't be written ({error.strerror or error}); choose another place") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise BitfaceError(f"{path}: is a folder; name a file")
+    return status
 
 
 def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
@@ -78,7 +115,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON atomically, readable and with a stable order of keys as given."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_text(value).encode())
+
+
+def json_text(value: Any) -> str:
+    """JSON as it stands in a file."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 class _Loader(yaml.SafeLoader):

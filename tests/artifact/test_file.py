@@ -1,7 +1,6 @@
 """What is written is what is read, byte for byte."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -167,10 +166,10 @@ def test_folders_that_can_not_be_written(tmp_path: Path, details: Artifact, monk
     with pytest.raises(BitfaceError, match=r"model\.bitface: can't be written"):
         write(tmp_path / "file" / "model.bitface", details)
 
-    def refuse(*_: object, **__: object) -> tuple[int, str]:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
     with pytest.raises(BitfaceError, match="Permission denied"):
         write(tmp_path / "model.bitface", details)
     assert not (tmp_path / "model.bitface").exists()

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, LabelsOption, ListOption, OutOption, SizeOption, SkipOption
+from bitface.cli.options import EngineOption, ForceOption, LabelsOption, ListOption, OutOption, SizeOption, SkipOption
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
 
@@ -28,6 +28,7 @@ def analyse(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the maps, and of what is drawn where there is too much.")] = 0,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find out what a student lost against its teacher, where in the network, and what to try next.
 
@@ -35,7 +36,7 @@ def analyse(
     """
     request = AnalyseRequest(
         teacher, student, images, out, image_list, labels, pairs, faces, preprocess, engine_of(engine), threads, seed,
-        allow_skipped, size,
+        allow_skipped, size, force,
     )  # fmt: skip
     with progress() as steps:
         result = analyse_student(request, steps)

@@ -1,7 +1,9 @@
 """The program `bitface`: its commands, and how their failures end."""
 
+import errno
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -26,8 +28,11 @@ from bitface.cli import (
     synth,
     verify,
 )
-from bitface.cli.console import errors
+from bitface.cli.console import errors, output
 from bitface.errors import BitfaceError
+
+# Of a disk, or of a user's share of it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     help="Makes face-recognition networks small and fast without losing the people they recognise.",
@@ -74,6 +79,7 @@ app.command("demo")(demo.demo)
 
 def main() -> None:
     """Runs the program. Exit codes: 0 done, 2 wrong use, 1 anything else; a failure is one line on stderr."""
+    output.stderr = False  # an earlier call in this process may have had --json -
     try:
         app()
     except BitfaceError as error:
@@ -81,21 +87,35 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("interrupted", 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of a pipe has gone: nothing to say
+        _forget_output()  # the reader of a pipe has gone: nothing to say
         sys.exit(1)
     except MemoryError:
         _fail("out of memory; use fewer images or a smaller batch", 1)
-    except Exception as error:
-        if os.environ.get("BITFACE_DEBUG"):
-            raise
-        first = (str(error).strip().splitlines() or [""])[0]
+    except OSError as error:
+        if error.errno not in _FULL:
+            _unexpected(error)
+        _forget_output()
         _fail(
-            f"unexpected {type(error).__name__}: {first} (run with BITFACE_DEBUG=1 for details and report it)",
+            f"{error.filename or 'standard output'} can't be written ({error.strerror}); make room, or write elsewhere",
             1,
         )
+    except Exception as error:
+        _unexpected(error)
 
 
-def _fail(message: str, code: int) -> None:
+def _unexpected(error: Exception) -> NoReturn:
+    if os.environ.get("BITFACE_DEBUG"):
+        raise error
+    first = (str(error).strip().splitlines() or [""])[0]
+    _fail(f"unexpected {type(error).__name__}: {first} (run with BITFACE_DEBUG=1 for details and report it)", 1)
+
+
+def _forget_output() -> None:
+    """What standard output still holds would fail once more when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(message: str, code: int) -> NoReturn:
     errors.print("error:", style="bold red", end=" ")
     errors.print(" ".join(message.split()), markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)

@@ -6,10 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import SizeOption
+from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.options import JsonOption, SizeOption
 from bitface.errors import UsageError
-from bitface.files import write_json
 from bitface.runtime import bench as measuring
 from bitface.runtime.model import open_models
 
@@ -20,7 +19,7 @@ def bench(
     threads: Annotated[str, typer.Option(help="Threads, such as 1,2.")] = "1",
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    json: JsonOption = None,
 ) -> None:
     """Measure latency and throughput of several models, alternating in one run.
 
@@ -34,8 +33,7 @@ def bench(
     content = result.to_json()
     notes = [f"{model.path}: {note}" for model in opened for note in model.network.notes]
     content["notes"] = [*notes, *content.get("notes", [])]
-    if json:
-        write_json(json, content)
+    write_json(json, content)
     remarks(content["notes"], [text for model in opened for text in model.network.warnings])
     table = Table(
         "model",

@@ -6,9 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SizeOption, SkipOption
-from bitface.files import write_json
+from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
+from bitface.cli.options import EngineOption, JsonOption, SizeOption, SkipOption, to_file
 from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
 
@@ -35,8 +34,10 @@ def calibrate(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     allow_skipped: SkipOption = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this file and leave the artifact as it is.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=to_file, help="Write to this file and leave the artifact as it is.")
+    ] = None,
+    json: JsonOption = None,
 ) -> None:
     """Find the decision thresholds of an artifact for given false accept rates, and keep them in it.
 
@@ -50,8 +51,7 @@ def calibrate(
     )  # fmt: skip
     with progress() as steps:
         result = calibrate_model(request, steps)
-    if json:
-        write_json(json, result)
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     output.print(engine_line(result["engine"]))
     table = Table("FAR", "threshold", "95 % interval", "FAR on other people", "TAR")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import SizeOption
+from bitface.cli.options import SizeOption, to_folder
 from bitface.errors import BitfaceError
 from bitface.jobs.candidates import read_comparison
 from bitface.jobs.compare import beforehand_of, compare_candidates
@@ -15,7 +15,7 @@ from bitface.jobs.compare import beforehand_of, compare_candidates
 
 def compare(
     candidates: Annotated[Path, typer.Argument(help="A YAML file of candidates; see docs/smaller.md.")],
-    out: Annotated[Path, typer.Option(help="The folder to write to, and to go on in.")],
+    out: Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to, and to go on in.")],
     size: SizeOption = None,
 ) -> None:
     """Make and measure several smaller versions of a network: quantized, pruned, distilled, or all of it in turn.

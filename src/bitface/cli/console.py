@@ -4,6 +4,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from bitface import files
 from bitface.errors import UsageError
 from bitface.evaluation.operating import check_fars
 from bitface.jobs.steps import Progress as StepProgress
@@ -27,6 +30,8 @@ from bitface.runtime.engines import NAMES
 output = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
 
+# What `--json` takes for standard output.
+STDOUT = (Path("-"), Path("/dev/stdout"))
 _LOG_SECONDS = 30.0
 
 
@@ -120,3 +125,17 @@ def remarks(notes: list[str], warnings: list[str]) -> None:
         errors.print(f"note: {text}", markup=False, style="dim", soft_wrap=True)
     for text in warnings:
         errors.print(f"warning: {text}", markup=False, style="yellow", soft_wrap=True)
+
+
+def write_json(path: Path | None, content: Any) -> None:
+    """Writes a result where `--json` says: to a file, to standard output, or nowhere.
+
+    Raises:
+        BitfaceError: the file can't be written.
+        OSError: standard output can't.
+    """
+    if path in STDOUT:
+        sys.stdout.write(files.json_text(content))
+        sys.stdout.flush()
+    elif path is not None:
+        files.write_json(path, content)

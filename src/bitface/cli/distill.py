@@ -7,6 +7,7 @@ import typer
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import (
     EpochsOption,
+    ForceOption,
     ImagesOption,
     LabelsOption,
     ListOption,
@@ -47,6 +48,7 @@ def distill(
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Train a smaller network to give a teacher's embeddings; unlabelled faces are enough, the more the better.
 
@@ -59,7 +61,7 @@ def distill(
         model=teacher, student=student, images=images, out=out, training=settings(SCHOOLING, loss, epochs, seed),
         minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher, image_list=image_list,
         max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
-        allow_skipped=allow_skipped, size=size,
+        allow_skipped=allow_skipped, size=size, force=force,
     )  # fmt: skip
     with progress() as steps:
         result = distill_model(request, steps)

@@ -6,11 +6,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SizeOption, SkipOption
+from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
+from bitface.cli.options import EngineOption, JsonOption, SizeOption, SkipOption, to_folder
 from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
-from bitface.files import write_json
 from bitface.jobs import EvaluateRequest, evaluate_model
 from bitface.jobs.suite import read_suite, run_suite
 from bitface.jobs.tables import percent
@@ -50,8 +49,10 @@ def evaluate(
         bool, typer.Option("--anyway", help="Figures of a model whose embeddings are degenerate, too.")
     ] = False,
     suite: Annotated[Path | None, typer.Option(help="Instead: a YAML file of many models and protocols.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Of a suite: the folder of results and kept embeddings.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the result to this file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=to_folder, help="Of a suite: the folder of results and kept embeddings.")
+    ] = None,
+    json: JsonOption = None,
 ) -> None:
     """Verify faces: accuracy over ten folds, AUC, EER and TAR at given FARs, each with its interval.
 
@@ -82,8 +83,7 @@ def evaluate(
     )  # fmt: skip
     with progress() as steps:
         content, result = evaluate_model(request, steps)
-    if json:
-        write_json(json, content)
+    write_json(json, content)
     remarks(content["notes"], content["warnings"])
     output.print(engine_line(content["engine"]))
     _print(result)
@@ -98,8 +98,7 @@ def _suite(path: Path, out: Path | None, json: Path | None) -> None:
     chosen = read_suite(path, out)
     with progress() as steps:
         content = run_suite(chosen, steps)
-    if json:
-        write_json(json, content)
+    write_json(json, content)
     remarks(content["notes"], content["warnings"])
     output.print((chosen.out / "results.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     output.print(str(chosen.out / "results.json"), markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, remarks
-from bitface.cli.options import SizeOption
+from bitface.cli.options import SizeOption, to_file
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
 from bitface.graph import passes, to_onnx
@@ -18,7 +18,7 @@ from bitface.runtime.model import export as export_artifact
 
 def export(
     model: Annotated[Path, typer.Argument(help="A .bitface artifact, or a float network.")],
-    out: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    out: Annotated[Path, typer.Option(callback=to_file, help="The ONNX file to write.")],
     engine: Annotated[str, typer.Option(help="openvino or onnxruntime.")] = "openvino",
     size: SizeOption = None,
 ) -> None:

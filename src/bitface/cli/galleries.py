@@ -5,16 +5,15 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_line, engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SizeOption, SkipOption
-from bitface.files import write_json
+from bitface.cli.console import engine_line, engine_of, output, progress, remarks, write_json
+from bitface.cli.options import EngineOption, JsonOption, SizeOption, SkipOption, to_file
 from bitface.jobs import galleries
 
 
 def enroll(
     model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
     images: Annotated[list[Path], typer.Option(help="A folder of aligned crops, one folder for each person.")],
-    out: Annotated[Path, typer.Option(help="The gallery file to write (.safetensors).")],
+    out: Annotated[Path, typer.Option(callback=to_file, help="The gallery file to write (.safetensors).")],
     int8: Annotated[bool, typer.Option("--int8", help="A quarter of the bytes, one scale for each vector.")] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Add the mirrored image's embedding.")] = False,
     engine: EngineOption = None,
@@ -54,7 +53,7 @@ def identify(
     ] = False,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
-    json: Annotated[Path | None, typer.Option(help="Write the answers to this file.")] = None,
+    json: JsonOption = None,
 ) -> None:
     """Say who of a gallery is on each photograph. Photographs that aren't crops of a face are aligned.
 
@@ -63,8 +62,7 @@ def identify(
     answers = galleries.identify_images(
         probes, gallery, model, top=top, far=far, allow_mixed=allow_mixed, preprocess=preprocess, size=size
     )
-    if json:
-        write_json(json, answers)
+    write_json(json, answers)
     notes, warnings = (
         list(dict.fromkeys(text for answer in answers for text in answer[key])) for key in ("notes", "warnings")
     )

@@ -7,10 +7,9 @@ import typer
 from rich.table import Table
 
 from bitface.analysis.preprocessing import best_preset, rank_presets
-from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import SizeOption
+from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.options import JsonOption, SizeOption
 from bitface.data.faces import choose, find_images, load_faces
-from bitface.files import write_json
 from bitface.graph.summary import summarise, tensor_table
 from bitface.jobs.faces import open_for
 
@@ -22,7 +21,7 @@ def inspect(
     images: Annotated[list[Path] | None, typer.Option(help="Aligned face crops: is the preprocessing right?")] = None,
     preprocess: Annotated[str | None, typer.Option(help="The preprocessing to check.")] = None,
     size: SizeOption = None,
-    json: Annotated[Path | None, typer.Option(help="Write everything to this file.")] = None,
+    json: JsonOption = None,
 ) -> None:
     """Show what a network consists of and, given faces, which preprocessing it wants.
 
@@ -54,8 +53,7 @@ def inspect(
         content["best_preset"] = best
         warnings += [warning] if warning else []
     content["notes"], content["warnings"] = notes, warnings
-    if json:
-        write_json(json, content)
+    write_json(json, content)
     _print(content, opened.path.stat().st_size)
     remarks(content["notes"], warnings)
 

@@ -5,7 +5,37 @@ from typing import Annotated
 
 import typer
 
+from bitface.cli.console import STDOUT, output
+from bitface.errors import UsageError
+from bitface.files import check_destination
 from bitface.preprocess import Size
+
+
+def to_folder(path: Path | None) -> Path | None:
+    """The callback of an option that names a folder to write to."""
+    if path in STDOUT:
+        raise UsageError(f"--out names a folder, and '{path}' is none")
+    return path
+
+
+def to_file(path: Path | None) -> Path | None:
+    """The callback of an option that names a file: what can't be written is refused before anything is computed."""
+    if path in STDOUT:
+        raise UsageError(
+            "--out names a file: standard output also carries what a command says; only --json writes there"
+        )
+    if path is not None:
+        check_destination(path)
+    return path
+
+
+def _json(path: Path | None) -> Path | None:
+    # Standard output is for the JSON alone, whatever is printed.
+    output.stderr = path in STDOUT
+    if path is not None and path not in STDOUT:
+        check_destination(path)
+    return path
+
 
 ModelArgument = Annotated[
     Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
@@ -14,7 +44,11 @@ ImagesOption = Annotated[
     list[Path],
     typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
 ]
-OutOption = Annotated[Path, typer.Option(help="The folder to write to.")]
+OutOption = Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to.")]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", callback=_json, help="Write the result to this file; -: to standard output.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Write over the result that OUT holds.")]
 SkipOption = Annotated[bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")]
 ListOption = Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")]

@@ -7,6 +7,7 @@ import typer
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import (
     EpochsOption,
+    ForceOption,
     ImagesOption,
     LabelsOption,
     ListOption,
@@ -47,6 +48,7 @@ def prune(
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Take channels out of a network, and let it learn from itself as it was; unlabelled faces are enough.
 
@@ -59,7 +61,7 @@ def prune(
         model=model, images=images, out=out, pruning=Pruning(ratio, importance, scope, round_to, seed),
         training=settings(RECOVERY, loss, epochs, seed), minutes=minutes, image_list=image_list,
         max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
-        allow_skipped=allow_skipped, size=size,
+        allow_skipped=allow_skipped, size=size, force=force,
     )  # fmt: skip
     with progress() as steps:
         result = prune_model(request, steps)

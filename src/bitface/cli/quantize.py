@@ -9,6 +9,7 @@ import typer
 from bitface.cli.console import engine_line, output, progress, remarks
 from bitface.cli.options import (
     EpochsOption,
+    ForceOption,
     ImagesOption,
     LabelsOption,
     ListOption,
@@ -19,6 +20,7 @@ from bitface.cli.options import (
     ResumeOption,
     SizeOption,
     SkipOption,
+    to_folder,
 )
 from bitface.errors import UsageError
 from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
@@ -74,6 +76,7 @@ def quantize(
     labels: LabelsOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Make an integer network from a float one and unlabelled faces: a few hundred (ptq) or some thousand (qat).
 
@@ -97,7 +100,7 @@ def quantize(
     request = QuantizeRequest(
         model, images, out, BitPlan.parse("w8a8" if bits is None else bits), image_list, max_images, preprocess,
         seed or 0, allow_skipped, calibration=Calibration(**kept, reconstruction=reconstruction),
-        labels=labels, minutes=minutes, resume=resume, size=size,
+        labels=labels, minutes=minutes, resume=resume, size=size, force=force,
     )  # fmt: skip
     if method == "qat":
         unsaid = [key for key, value in (("bits", bits), ("seed", seed)) if value is None]
@@ -114,7 +117,7 @@ def run(
     recipe_: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's file, or the name of one of ours.")],
     model: Annotated[Path | None, typer.Argument(help="A face network; where the recipe names none.")] = None,
     images: Annotated[list[Path] | None, typer.Option(help="A folder of aligned face crops; may be repeated.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The folder to write to.")] = None,
+    out: Annotated[Path | None, typer.Option(callback=to_folder, help="The folder to write to.")] = None,
     image_list: ListOption = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from.")] = None,
     preprocess: PreprocessOption = None,
@@ -125,6 +128,7 @@ def run(
     labels: LabelsOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Quantize, or train a teacher, as a recipe says. Options replace what the recipe says of model, faces and time.
 
@@ -144,6 +148,7 @@ def run(
         "size": size or chosen.size,
         "allow_skipped": allow_skipped,
         "resume": resume,
+        "force": force,
     }
     if isinstance(chosen, recipe.Pretraining):
         for option, value in {"a model": model, "--epochs": epochs, "--minutes": minutes}.items():

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, remarks
+from bitface.cli.options import to_file
 from bitface.jobs.report import ReportRequest, make_report
 
 
@@ -13,7 +14,9 @@ def report(
     runs: Annotated[
         list[Path], typer.Argument(help="Folders that bitface wrote, or JSON files of it; several models side by side.")
     ],
-    out: Annotated[Path, typer.Option(help="The page; .md and .json lie beside it.")] = Path("report.html"),
+    out: Annotated[Path, typer.Option(callback=to_file, help="The page; .md and .json lie beside it.")] = Path(
+        "report.html"
+    ),
     title: Annotated[str | None, typer.Option(help="Of the page (default: the models' names).")] = None,
     faces: Annotated[
         bool, typer.Option("--faces", help="Show the faces of flipped pairs, where an analysis found some.")

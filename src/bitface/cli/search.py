@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bitface.cli.console import bits_of, output, progress, remarks
 from bitface.cli.options import (
+    ForceOption,
     ImagesOption,
     ListOption,
     ModelArgument,
@@ -46,6 +47,7 @@ def search(
     size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Find the bits of each layer under a budget, and what other budgets would buy.
 
@@ -58,7 +60,7 @@ def search(
     """
     base = SensitivityRequest(
         model, images, out, image_list, faces=faces, calibration_faces=calibration_faces, preprocess=preprocess,
-        seed=seed, allow_skipped=allow_skipped, size=size,
+        seed=seed, allow_skipped=allow_skipped, size=size, force=force,
     )  # fmt: skip
     request = SearchRequest(
         base, Budget.parse(budget), bits_of(bits, "--bits", 2), bits_of(activations, "--activations", 2),

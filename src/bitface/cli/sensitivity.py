@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bitface.cli.console import bits_of, output, progress, remarks
 from bitface.cli.options import (
+    ForceOption,
     ImagesOption,
     ListOption,
     ModelArgument,
@@ -41,6 +42,7 @@ def sensitivity(
     size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
     allow_skipped: SkipOption = False,
+    force: ForceOption = False,
 ) -> None:
     """Measure what rounding each layer's weights, and each activation, alone does to the embedding; or each block's.
 
@@ -51,7 +53,7 @@ def sensitivity(
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
         model, images, out, image_list, widths, widths, faces, calibration_faces, pairs, pairs_root, part, max_pairs,
-        preprocess, seed, allow_skipped, by, size,
+        preprocess, seed, allow_skipped, by, size, force,
     )  # fmt: skip
     with progress() as steps:
         table = measure_sensitivity(request, steps)

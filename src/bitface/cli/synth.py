@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import SizeOption
+from bitface.cli.options import SizeOption, to_folder
 from bitface.jobs.synth import synthesize
 
 _SAID = {
@@ -19,7 +19,7 @@ _SAID = {
 
 def synth(
     source: Annotated[str, typer.Argument(help="synthetic:N, generator:FILE:N, or none:N (from --model alone).")],
-    out: Annotated[Path, typer.Option(help="The folder to write to; it must be empty or new.")],
+    out: Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to; it must be empty or new.")],
     model: Annotated[Path | None, typer.Option(help="The teacher that 'none' makes images from.")] = None,
     preprocess: Annotated[
         str | None, typer.Option(help="How that teacher wants its input, where its file doesn't say.")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_line, output, remarks
-from bitface.files import write_json
+from bitface.cli.console import engine_line, output, remarks, write_json
+from bitface.cli.options import JsonOption
 from bitface.jobs.verify import verify_images
 
 
@@ -15,15 +15,14 @@ def verify(
     second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
     model: Annotated[Path, typer.Option(help="A .bitface artifact with thresholds (see bitface calibrate).")],
     far: Annotated[float, typer.Option(help="The false accept rate whose threshold decides.")],
-    json: Annotated[Path | None, typer.Option(help="Write the answer to this file.")] = None,
+    json: JsonOption = None,
 ) -> None:
     """Say whether two photographs show one person. Photographs that aren't crops of a face are aligned.
 
     bitface verify a.jpg b.jpg --model out/model.bitface --far 1e-4
     """
     answer = verify_images(first, second, model, far)
-    if json:
-        write_json(json, answer)
+    write_json(json, answer)
     remarks(answer["notes"], answer["warnings"])
     expected = answer.get("expected")
     elsewhere = f" (on other people {expected['low']:.2g} to {expected['high']:.2g})" if expected else ""

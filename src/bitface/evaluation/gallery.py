@@ -185,13 +185,15 @@ def quantized(embeddings: Rows | ArrayLike) -> tuple[Codes, Single]:
     return codes, scales
 
 
-def write_gallery(path: Path | str, gallery: Gallery) -> None:
-    """Writes a gallery file, whole or not at all; the same gallery gives the same bytes.
+def write_gallery(path: Path | str, gallery: Gallery) -> int:
+    """Writes a gallery file, whole or not at all, and gives its bytes; the same gallery gives the same ones.
 
     Raises:
         BitfaceError: the file can't be written, or the names take more than 64 MB.
     """
-    write_bytes(Path(path), _encoded(gallery))
+    content = _encoded(gallery)
+    write_bytes(Path(path), content)
+    return len(content)
 
 
 def _encoded(gallery: Gallery) -> bytes:

@@ -14,12 +14,12 @@ from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.health import degenerate
 from bitface.evaluation.pairs import PairList
-from bitface.files import write_json
 from bitface.graph import FreeSize
 from bitface.jobs import findings, flipped
 from bitface.jobs.embed import prepare
+from bitface.jobs.locks import holding
 from bitface.jobs.protocols import listed_pairs
-from bitface.jobs.staging import Clock, staging
+from bitface.jobs.staging import Clock, check_free, staging, write_result
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size, parse
 from bitface.quant.plan import LayerBits
@@ -27,6 +27,7 @@ from bitface.report import analysis as report
 from bitface.runtime import Embedder, Engine, Model, open_float
 from bitface.runtime.machine import describe
 
+RESULT = "analysis.json"
 _RANKED = 48
 
 
@@ -42,6 +43,7 @@ class AnalyseRequest:
         faces: puts pictures of flipped pairs into the page.
         preprocess, size: of a teacher that doesn't say it itself; None: the student's. A float student that leaves its
             size free has the same.
+        force: writes over an analysis that `out` holds.
     """
 
     teacher: Path
@@ -58,6 +60,7 @@ class AnalyseRequest:
     seed: int = 0
     allow_skipped: bool = False
     size: Size | None = None
+    force: bool = False
 
 
 def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -90,8 +93,12 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
     Raises:
         BitfaceError: models that can't be compared, faces or labels that can't be used; then nothing is written.
     """
-    if request.out.exists() and not request.out.is_dir():
-        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
+    with holding(request.out, "analyse"):
+        check_free(request.out, request.force, RESULT)
+        return _analysed(request, steps)
+
+
+def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     clock = Clock()
     notes: list[str] = []
     files, listed = _files(request)
@@ -140,12 +147,12 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
         "machine": describe(),
         "seconds": clock.seconds,
     }
-    with staging(request.out) as folder:
+    with staging(request.out, RESULT) as folder:
         pictures = (
             flipped.pictures(found.files, result["flips"], student.embedder.preprocess.size) if request.faces else None
         )
         report.write(folder / "analysis.html", result, pictures)
-        write_json(folder / "analysis.json", result)
+        write_result(folder, result, RESULT)
     return result
 
 

@@ -1,6 +1,7 @@
 """`bitface calibrate`: an artifact and labelled faces in, decision thresholds out, into the artifact itself."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from bitface.evaluation.pairs import PairList
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.results import ScoreSummary
 from bitface.evaluation.thresholds import thresholds
+from bitface.files import sha256_of
 from bitface.graph import FreeSize
 from bitface.jobs.embed import Prepared, differences, embed, prepare
+from bitface.jobs.locks import holding
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size
@@ -26,6 +29,8 @@ from bitface.runtime import Engine, open_float
 from bitface.runtime.machine import describe
 
 DEFAULT_FARS = (1e-3, 1e-4, 1e-5)
+# Seconds that another calibration in the same folder may take to read or to write.
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,39 @@ class _Faces:
         return verify(found.values, self.pairs, fars, self.all_pairs, valid=found.valid, seed=seed, at=at).summary
 
 
+@dataclass(frozen=True)
+class _Update:
+    """Where the artifact goes and, where that is over itself, what it was when it was read."""
+
+    path: Path
+    sha256: str | None
+
+    @staticmethod
+    def of(request: CalibrateRequest) -> "_Update":
+        path = request.out or request.model
+        if not request.model.is_file() or not (path.exists() and path.samefile(request.model)):
+            return _Update(path, None)
+        with _Update.held(path):
+            return _Update(path, sha256_of(path))
+
+    @staticmethod
+    def held(path: Path) -> AbstractContextManager[None]:
+        """The folder that the file really lies in, against whoever replaces it."""
+        return holding(path.resolve().parent, "calibrate", _PATIENCE)
+
+    def write(self, details: artifact.Artifact) -> None:
+        """Raises BitfaceError where another command wrote to the file meanwhile."""
+        if self.sha256 is None:
+            artifact.write(self.path, details)
+            return
+        with self.held(self.path):
+            if not self.path.is_file() or sha256_of(self.path) != self.sha256:
+                raise BitfaceError(
+                    f"{self.path}: another command wrote to it meanwhile, so nothing was written; calibrate it again"
+                )
+            artifact.write(self.path, details)
+
+
 def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[str, Any]:
     """Finds a threshold for each FAR and writes them into the artifact, in the place of those it had.
 
@@ -87,8 +125,9 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
 
     Raises:
         BitfaceError: no artifact, faces that can't be used, a FAR that they don't support, or a degenerate model;
-            the artifact stays as it was.
+            the artifact stays as it was. Or another command wrote over the artifact meanwhile: that one stays.
     """
+    writing = _Update.of(request)
     faces = _faces(request)
     ready = prepare(request.model, faces.files, request.engine, request.threads)
     details = ready.embedder.model.details
@@ -115,10 +154,9 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         "seed": request.seed,
     }
     stored = [{**one.to_json(), **facts} for one in thresholds(summary, seed=request.seed)]
-    path = request.out or request.model
-    artifact.write(path, replace(details, thresholds=stored))
+    writing.write(replace(details, thresholds=stored))
     return {
-        "model": str(path),
+        "model": str(writing.path),
         "engine": ready.embedder.engine,
         "thresholds": stored,
         "teacher": [

@@ -24,10 +24,12 @@ from bitface.jobs.distill import DistillRequest, distill_model
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.faces import load_teacher
 from bitface.jobs.learning import counted
+from bitface.jobs.locks import holding
 from bitface.jobs.protocols import listed_pairs
 from bitface.jobs.prune import PruneRequest, prune_model
 from bitface.jobs.quantize import QuantizeRequest, beforehand, quantize_model
 from bitface.jobs.side_by_side import COSTS, comparison_page, cost, figure_of
+from bitface.jobs.staging import RESULT, check_beside
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import comparison as table
 from bitface.runtime import Model, open_model
@@ -47,6 +49,11 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
     Raises:
         BitfaceError: the network or the test can't be used, nothing can be written, or a training was interrupted.
     """
+    with holding(out, "compare"):
+        return _compared(comparison, out, steps)
+
+
+def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]:
     # A mistake that concerns every candidate shows at once.
     network = load_teacher(
         comparison.model, comparison.images, comparison.image_list, comparison.preprocess, comparison.size
@@ -126,9 +133,10 @@ def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps)
         request = comparison.request(step, options, model, Path(), place == 0 and not given)
         key = comparison.key(request, key)
         folder = out / "steps" / f"{step}-{key}"
-        if not (folder / "result.json").is_file():
+        if not (folder / RESULT).is_file():
             _carry_out(replace(request, out=folder), steps)
         model = folder / ("model.bitface" if step == "quantize" else "model.onnx")
+        check_beside(model)
     return model, key
 
 

@@ -1,17 +1,23 @@
 """`bitface demo`: the whole way on the default assets, without a single real face."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from bitface import report
 from bitface.data.assets import ASSETS, fetch
 from bitface.data.sheet import sheet_png
-from bitface.data.synthetic import make_faces, write_faces
+from bitface.data.sources import MANIFEST
+from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
+from bitface.errors import BitfaceError
 from bitface.files import write_json
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
+from bitface.jobs.locks import holding
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
 from bitface.jobs.result import agreed, report_of
+from bitface.jobs.staging import RESULT
 from bitface.jobs.steps import Steps, silent
 from bitface.quant import BitPlan
 from bitface.runtime import open_model
@@ -22,10 +28,13 @@ BITS = ("w8a8", "w4a8")
 FACES, QUICK_FACES = 2000, 400
 _CALIBRATION, _QUICK_CALIBRATION = 300, 64
 _SHEET = 60
+_CONTENT = "demo.json"
 
 
 def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -> dict[str, Any]:
     """Fetches SFace, YuNet and the generator; makes faces; quantizes, checks, measures; writes `out/report.html`.
+
+    An earlier demo's folder is written over.
 
     Args:
         quick: fewer faces and shorter measurements, and no evaluation on LFW.
@@ -34,15 +43,24 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
         The content of `out/demo.json`.
 
     Raises:
-        BitfaceError: the assets can't be fetched, or `out` can't be written.
+        BitfaceError: the assets can't be fetched, or `out` can't be written or holds somebody else's faces or results.
     """
+    with holding(out, "demo"):
+        if not (out / _CONTENT).exists() and not (out / "faces").exists():
+            for bits in BITS:
+                if (out / bits / RESULT).exists():
+                    raise BitfaceError(f"{out / bits}: holds another command's result; choose another --out")
+        return _shown(out, quick, seed, steps)
+
+
+def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
     for name in ASSETS:
         fetch(name)
     teacher = fetch("sface")
     count = QUICK_FACES if quick else FACES
     made = make_faces(count, seed, progress=steps("making synthetic faces"))
     folder = out / "faces"
-    write_faces(folder, made.images, made.manifest)
+    write_demo_faces(folder, made, (out / _CONTENT).exists())
     results = []
     for bits in BITS:
         request = QuantizeRequest(
@@ -53,6 +71,7 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
             max_images=_QUICK_CALIBRATION if quick else _CALIBRATION,
             preprocess="rgb-raw",
             seed=seed,
+            force=True,
         )
         results.append(quantize_model(request, lambda name, bits=bits: steps(f"{bits}: {name}")))  # type: ignore[misc]
     artifacts = [out / bits / "model.bitface" for bits in BITS]
@@ -78,8 +97,20 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
     page["headline"] += _speed_headline(latency, agreed(results[0])[0])
     report.write(out / "report.html", page)
     content = {"faces": made.manifest, "results": results, "latency": latency}
-    write_json(out / "demo.json", content)
+    write_json(out / _CONTENT, content)
     return content
+
+
+def write_demo_faces(folder: Path, made: SyntheticFaces, earlier: bool) -> None:
+    """Writes the faces, where they aren't there; an earlier demo's others go."""
+    try:
+        if json.loads((folder / MANIFEST).read_text(encoding="utf-8")) == made.manifest:
+            return
+        if earlier:
+            shutil.rmtree(folder, ignore_errors=True)
+    except (OSError, ValueError):
+        pass  # none, or somebody else's
+    write_faces(folder, made.images, made.manifest)
 
 
 def lfw_folder() -> Path | None:

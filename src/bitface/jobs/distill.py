@@ -10,6 +10,7 @@ from bitface import backbones
 from bitface.errors import UsageError
 from bitface.graph import Network, from_module
 from bitface.jobs.learning import Lesson, finish, learn, prepare
+from bitface.jobs.locks import holding
 from bitface.jobs.steps import Steps, silent
 from bitface.train import Training
 
@@ -48,6 +49,11 @@ def distill_model(request: DistillRequest, steps: Steps = silent) -> dict[str, A
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file but
             `skipped.csv` and the checkpoint.
     """
+    with holding(request.out, "distill"):
+        return _distilled(request, steps)
+
+
+def _distilled(request: DistillRequest, steps: Steps) -> dict[str, Any]:
     ready = prepare(request, steps)
     size = request.embedding_size or ready.network.embedding_size
     torch.manual_seed(request.seed)

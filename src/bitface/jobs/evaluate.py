@@ -19,6 +19,7 @@ from bitface.evaluation.health import degenerate
 from bitface.evaluation.mixed import matrix
 from bitface.evaluation.protocol import Embeddings
 from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.files import sha256_of
 from bitface.graph import FreeSize
 from bitface.jobs.embed import Prepared, embed, prepare
 from bitface.jobs.overlap import Used, overlap, used_faces
@@ -88,6 +89,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
     groups = read_groups(request.groups, protocol.paths, protocol.pairs.identities) if request.groups else None
     files = [FaceFile(root, path) for path in protocol.paths]
     ready = prepare(request.model, files, request.engine, request.threads, request.preprocess, request.size)
+    sha256 = sha256_of(request.model)
     base = _baseline(request, files, ready.embedder.model.network.size)
     warnings = list(ready.warnings)
     known = used_faces(ready.embedder.model, request.used, ready.embedder)
@@ -129,6 +131,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "model": str(request.model),
         "kind": ready.embedder.model.kind,
         "fingerprint": ready.embedder.fingerprint,
+        "sha256": sha256,
         "engine": ready.embedder.engine,
         "precision": "integer" if ready.embedder.model.integer else "f32",
         "preprocess": ready.embedder.preprocess.name,

@@ -61,13 +61,13 @@ def enroll(
         engines=differences(ready.embedder, files),
         image_size=ready.embedder.model.network.size,
     )
-    write_gallery(out, gallery)
+    written = write_gallery(out, gallery)
     return {
         "gallery": str(out),
         "images": len(gallery),
         "people": len(set(gallery.ids)),
         "precision": gallery.precision,
-        "bytes": out.stat().st_size,
+        "bytes": written,
         "fingerprint": gallery.fingerprint,
         "engine": gallery.engine,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],

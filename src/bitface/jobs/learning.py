@@ -12,14 +12,13 @@ from torch import nn
 import bitface
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
-from bitface.errors import BitfaceError
 from bitface.evaluation import agreement
-from bitface.files import cache_folder, write_json
+from bitface.files import cache_folder
 from bitface.graph import Network, load_network, passes, to_onnx
 from bitface.graph.network import METADATA_KEY
 from bitface.graph.summary import summarise
 from bitface.jobs import faces as job_faces
-from bitface.jobs.staging import Clock, staging
+from bitface.jobs.staging import Clock, check_free, staging, write_result
 from bitface.jobs.steps import Steps, training_line
 from bitface.jobs.training import account
 from bitface.losses import Loss, build_sum
@@ -46,6 +45,7 @@ class Lesson:
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
         size: of the image, for a teacher that leaves it free; None: see `jobs.faces.load_teacher`.
+        force: writes over what `out` holds.
     """
 
     model: Path
@@ -61,6 +61,7 @@ class Lesson:
     minutes: float | None = None
     resume: bool = False
     size: Size | None = None
+    force: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,9 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
     """Opens the teacher and gathers the faces.
 
     Raises:
-        BitfaceError: `out` holds an unfinished training (without `resume`), or the teacher or the faces can't be used.
+        BitfaceError: `out` isn't free (see `check_free`), or the teacher or the faces can't be used.
     """
-    if request.out.exists() and not request.out.is_dir():
-        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
-    if (request.out / CHECKPOINT).exists() and not request.resume:
-        raise BitfaceError(
-            f"{request.out}: holds an unfinished training; go on with --resume, or remove {CHECKPOINT} to begin anew"
-        )
+    check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
     clock = Clock()
     network = job_faces.load_teacher(
         request.model, request.images, request.image_list, request.preprocess, request.size
@@ -193,7 +189,7 @@ def finish(request: Lesson, ready: Prepared, student: Network, history: History,
             "seconds": ready.clock.seconds,
             "machine": describe(),
         }
-        write_json(folder / "result.json", result)
+        write_result(folder, result)
     (request.out / CHECKPOINT).unlink(missing_ok=True)
     return result
 

@@ -11,6 +11,7 @@ from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
 from bitface.data.faces import check_skipped, find_images, load_faces, resizing
 from bitface.errors import BitfaceError
 from bitface.evaluation import unit_rows
+from bitface.jobs.staging import check_beside
 from bitface.runtime import Embedder, Model
 
 CODES = "faces.safetensors"
@@ -41,7 +42,7 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         None where nothing is known.
 
     Raises:
-        BitfaceError: a folder holds no images, or the file is damaged.
+        BitfaceError: a folder holds no images, or the file is damaged or of another run than the model.
     """
     if folders:
         files = find_images(folders)
@@ -52,6 +53,7 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
     kept = model.path.with_name(CODES)
     if not model.integer or not kept.is_file():
         return None
+    check_beside(model.path)
     codes, manifest = read_codes(kept)
     # An exported file doesn't say what made it, but lies beside its artifact.
     same = model.details is None or manifest == model.details.data.get("manifest")

@@ -1,6 +1,7 @@
 """A teacher from scratch: a backbone trained in full precision on labelled faces, in stages (softmax, then ArcFace)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 import bitface
 from bitface import backbones
 from bitface.data.labels import identities
-from bitface.errors import BitfaceError, UsageError
-from bitface.files import write_json
+from bitface.errors import UsageError
+from bitface.files import atomic_path
 from bitface.graph import ASSUMED, from_module
 from bitface.jobs import faces as job_faces
 from bitface.jobs.learning import write_network
-from bitface.jobs.staging import Clock, staging
+from bitface.jobs.locks import holding
+from bitface.jobs.staging import Clock, check_free, staging, write_result
 from bitface.jobs.steps import Steps, silent, training_line
 from bitface.jobs.training import account
 from bitface.losses import build_sum
@@ -34,6 +36,7 @@ class PretrainRequest:
             first, then ArcFace).
         size: height and width of the image.
         labels: `folder` or a CSV file, see `data.labels`.
+        force: writes over what `out` holds.
     """
 
     backbone: str
@@ -50,6 +53,7 @@ class PretrainRequest:
     allow_skipped: bool = False
     resume: bool = False
     size: Size = ASSUMED.size
+    force: bool = field(default=False, repr=False)
 
 
 def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -63,9 +67,13 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
     Raises:
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds checkpoints only.
     """
-    checkpoints = [request.out / f"checkpoint-{stage}.safetensors" for stage in range(1, len(request.stages) + 1)]
-    if checkpoints[0].exists() and not request.resume:
-        raise BitfaceError(f"{request.out}: holds an unfinished training; go on with --resume, or remove its files")
+    with holding(request.out, "run"):
+        checkpoints = [request.out / f"checkpoint-{stage}.safetensors" for stage in range(1, len(request.stages) + 1)]
+        check_free(request.out, request.force, checkpoint=checkpoints[0], resume=request.resume)
+        return _trained(request, checkpoints, steps)
+
+
+def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) -> dict[str, Any]:
     if any(training.mix for training in request.stages):
         raise UsageError("'mix' blends people, which no classifier can learn from; set it to 0")
     clock = Clock()
@@ -105,12 +113,14 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
     clock.lap("training")
     result = {
         "bitface": bitface.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "backbone": request.backbone,
         "embedding_size": size,
         "preprocess": preprocess.name,
         "faces": {"images": len(images), "identities": faces.classes, "skipped": gathered.skipped},
         "notes": [*gathered.notes, *job_faces.lonely(faces.labels)],
         "stages": stages,
+        "seed": request.seed,
         "seconds": clock.seconds,
         "machine": describe(),
     }
@@ -118,8 +128,9 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
         trained = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         network = from_module(trained, preprocess.name, request.backbone, request.size)
         write_network(folder / "model.onnx", network)
-        safetensors.torch.save_file(model.state_dict(), folder / "model.safetensors")
-        write_json(folder / "result.json", result)
+        with atomic_path(folder / "model.safetensors") as temporary:
+            safetensors.torch.save_file(model.state_dict(), temporary)
+        write_result(folder, result)
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
     return result

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitface.jobs.learning import Lesson, counted, finish, learn, prepare
+from bitface.jobs.locks import holding
 from bitface.jobs.steps import Steps, silent
 from bitface.prune import Pruning, prune
 from bitface.train import Training
@@ -34,6 +35,11 @@ def prune_model(request: PruneRequest, steps: Steps = silent) -> dict[str, Any]:
         BitfaceError, UsageError: see `prune.prune`, and whatever else of the request can't be carried out; then `out`
             holds no new file but `skipped.csv` and the checkpoint.
     """
+    with holding(request.out, "prune"):
+        return _pruned(request, steps)
+
+
+def _pruned(request: PruneRequest, steps: Steps) -> dict[str, Any]:
     ready = prepare(request, steps)
     student, groups = prune(ready.network, request.pruning, ready.learning.images[:_LOOKED_AT])
     ready.clock.lap("pruning")

@@ -12,16 +12,17 @@ from bitface import artifact, report
 from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
-from bitface.errors import BitfaceError, UsageError
-from bitface.files import write_bytes, write_json
+from bitface.errors import UsageError
+from bitface.files import write_bytes
 from bitface.graph import Network
 from bitface.graph.onnx_writer import PROFILES
 from bitface.jobs import faces as job_faces
 from bitface.jobs import recipe
 from bitface.jobs.learning import CHECKPOINT, teacher_of
+from bitface.jobs.locks import holding
 from bitface.jobs.overlap import CODES
 from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
-from bitface.jobs.staging import Clock, staging
+from bitface.jobs.staging import Clock, check_free, staging, write_result
 from bitface.jobs.steps import Steps, silent, training_line
 from bitface.jobs.training import account, kernels, slow
 from bitface.preprocess import Size
@@ -48,6 +49,7 @@ class QuantizeRequest:
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
         size: of the image, for a network that leaves it free; None: see `jobs.faces.load_teacher`.
+        force: writes over what `out` holds.
     """
 
     model: Path
@@ -67,6 +69,7 @@ class QuantizeRequest:
     minutes: float | None = None
     resume: bool = False
     size: Size | None = None
+    force: bool = field(default=False, repr=False)
 
 
 def by_recipe(
@@ -118,7 +121,12 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
             `skipped.csv`, which lists images that can't be used, and a training's checkpoint.
     """
-    _check_out(request)
+    with holding(request.out, "quantize"):
+        check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
+        return _quantized(request, steps)
+
+
+def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     clock = Clock()
     network = job_faces.load_teacher(
         request.model, request.images, request.image_list, request.preprocess, request.size
@@ -165,9 +173,12 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         result["model"]["path"] = str(request.model)
         page = report_of([result], title=f"{network.name} {request.plan.bits}", cosines=measured)
         report.write(folder / "report.html", page)
-        write_json(folder / "result.json", result)
+        write_result(folder, result)
     if request.method:
         (request.out / CHECKPOINT).replace(request.out / FINISHED)
+    else:  # of a training that this result was written over
+        for name in (CHECKPOINT, FINISHED):
+            (request.out / name).unlink(missing_ok=True)
     return result
 
 
@@ -250,20 +261,6 @@ def _enough(request: QuantizeRequest) -> int | None:
     if request.method:
         return None
     return job_faces.DEFAULT_RECONSTRUCTION if request.calibration.reconstruction else job_faces.DEFAULT_CALIBRATION
-
-
-def _check_out(request: QuantizeRequest) -> None:
-    if request.out.exists() and not request.out.is_dir():
-        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
-    if not request.method:
-        return
-    begun, done = ((request.out / name).exists() for name in (CHECKPOINT, FINISHED))
-    if request.resume and done and not begun:
-        raise BitfaceError(f"{request.out}: holds a training that is done; to train anew, leave out --resume")
-    if begun and not request.resume:
-        raise BitfaceError(
-            f"{request.out}: holds an unfinished training; go on with --resume, or remove {CHECKPOINT} to begin anew"
-        )
 
 
 def _write_models(folder: Path, details: artifact.Artifact) -> dict[str, int]:

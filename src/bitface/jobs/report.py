@@ -12,7 +12,7 @@ import bitface
 from bitface import report
 from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError, UsageError
-from bitface.files import write_bytes, write_json
+from bitface.files import check_destination, write_bytes, write_json
 from bitface.jobs import provenance
 from bitface.jobs.drawings import search_page, sensitivity_page
 from bitface.jobs.flipped import pictures
@@ -61,6 +61,9 @@ def make_report(request: ReportRequest) -> dict[str, Any]:
         raise UsageError("name a folder that bitface wrote, or a JSON file")
     if request.out.suffix not in (".html", ".htm") or request.out.is_dir():
         raise UsageError(f"--out names the page, such as report.html; '{request.out}' isn't one")
+    places = [request.out, request.out.with_suffix(".md"), request.out.with_suffix(".json")]
+    for place in places:  # of three files, not one should be written where another can't
+        check_destination(place)
     documents = read_runs(request.runs)
     try:
         content = build(documents, request.title)
@@ -71,9 +74,9 @@ def make_report(request: ReportRequest) -> dict[str, Any]:
         raise BitfaceError(
             f"{', '.join(map(str, request.runs))}: a result was changed and can't be drawn; make it again"
         ) from error
-    write_bytes(request.out, page.encode())
-    write_bytes(request.out.with_suffix(".md"), text.encode())
-    write_json(request.out.with_suffix(".json"), content)
+    write_bytes(places[0], page.encode())
+    write_bytes(places[1], text.encode())
+    write_json(places[2], content)
     return content
 
 

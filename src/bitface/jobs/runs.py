@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bitface.errors import BitfaceError
+from bitface.jobs.staging import check_files
 
 QUANTIZATION, EVALUATION, BENCH = "quantization", "evaluation", "bench"
 ANALYSIS, SENSITIVITY, SEARCH = "analysis", "sensitivity", "search"
@@ -53,12 +54,15 @@ def read_runs(paths: Sequence[Path]) -> list[Document]:
     Other files of a folder, and folders in it, are left alone.
 
     Raises:
-        BitfaceError: a path isn't there, a folder holds no result, or a file is none.
+        BitfaceError: a path isn't there, a folder holds no result, or a file is none; or the files beside a result are
+            another run's.
     """
     found: dict[Path, Document] = {}
     for path in paths:
         for document in _of_folder(path) if path.is_dir() else [_of_file(path)]:
             found.setdefault(document.path.resolve(), document)
+    for document in found.values():
+        check_files(document.path, document.content)
     return list(found.values())
 
 

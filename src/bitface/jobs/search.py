@@ -15,14 +15,15 @@ from bitface import report
 from bitface.analysis import proxies
 from bitface.analysis.probe import WEIGHTS, Probe
 from bitface.errors import BitfaceError, UsageError, nearest
-from bitface.files import write_bytes, write_json
+from bitface.files import write_bytes
 from bitface.jobs import ladder, latency
 from bitface.jobs.budget import TIME, Budget
 from bitface.jobs.drawings import search_page
 from bitface.jobs.front import Costs
 from bitface.jobs.kept import KeptPlans
+from bitface.jobs.locks import holding
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
-from bitface.jobs.staging import Clock, staging
+from bitface.jobs.staging import Clock, check_free, staging, write_result
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.sweeps import BLOCK, FEWEST, LAYER, SensitivityRequest, Subject, subject
 from bitface.runtime.machine import describe
@@ -69,6 +70,12 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
             can't be carried out.
     """
     _check(request)
+    with holding(request.base.out, "search"):
+        check_free(request.base.out, request.base.force)
+        return _searched(request, steps)
+
+
+def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     clock = Clock()
     timed = request.budget.axis == TIME
     widths = (8,) if timed else tuple(request.widths)
@@ -94,7 +101,7 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
         for name, plan in found.plans.items():
             write_bytes(folder / name, yaml.safe_dump(plan.to_json(), sort_keys=False).encode())
         report.write(folder / "report.html", search_page(result))
-        write_json(folder / "result.json", result)
+        write_result(folder, result)
     kept.forget()
     return result
 

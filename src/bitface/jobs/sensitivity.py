@@ -12,9 +12,9 @@ from bitface.analysis.blocks import BlockProbe, by_block
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.data.faces import manifest_hash
 from bitface.errors import UsageError, nearest
-from bitface.files import write_json
 from bitface.jobs.drawings import sensitivity_page
-from bitface.jobs.staging import Clock, staging
+from bitface.jobs.locks import holding
+from bitface.jobs.staging import Clock, check_free, staging, write_result
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.sweeps import BLOCK, LAYER, STATE, ChosenPairs, SensitivityRequest, Subject, Sweeps, settings, subject
 from bitface.runtime.machine import describe
@@ -39,16 +39,18 @@ def measure_sensitivity(request: SensitivityRequest, steps: Steps = silent) -> d
         raise UsageError(
             f"unknown --by '{request.by}'{nearest(request.by, (LAYER, BLOCK))} (there are {LAYER} and {BLOCK})"
         )
-    table = measured_table(request, subject(request, steps), steps)
-    write_table(request.out, table)
-    return table
+    with holding(request.out, "sensitivity"):
+        check_free(request.out, request.force, TABLE)
+        table = measured_table(request, subject(request, steps), steps)
+        write_table(request.out, table)
+        return table
 
 
 def write_table(out: Path, table: dict[str, Any], name: str = TABLE) -> None:
     """Writes a finished sweep as JSON and as a page beside it, and forgets its state."""
-    with staging(out) as folder:
-        write_json(folder / name, table)
+    with staging(out, name) as folder:
         report.write((folder / name).with_suffix(".html"), sensitivity_page(table))
+        write_result(folder, table, name)
     with suppress(OSError):
         (out / STATE).unlink()
 

@@ -1,11 +1,26 @@
-"""Files that appear together or not at all, and where the seconds went."""
+"""A folder of results: its files appear together or not at all, say whose they are, and aren't written over unasked."""
 
+import errno
+import json
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from bitface import artifact
 from bitface.errors import BitfaceError
+from bitface.files import sha256_of, write_json
+
+RESULT = "result.json"
+_UNFINISHED = ".unfinished."
+# Where a result says which run it is of → the word before it in a message.
+_TOLD = {
+    ("model", "name"): "", ("title",): "", ("architecture",): "student ", ("backbone",): "backbone ",
+    ("bits",): "bits ", ("budget", "word"): "budget ", ("seed",): "seed ", ("settings", "seed"): "seed ",
+    ("created",): "made ",
+}  # fmt: skip
 
 
 class Clock:
@@ -22,23 +37,148 @@ class Clock:
 
 
 class staging:
-    """A folder whose files move to `out` together when the block ends well."""
+    """A folder whose files move to `out` when the block ends well, in the place of an earlier result's.
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    Whoever uses it holds `out` (see `locks`). The earlier result goes first, then its files, then the new files come,
+    and their result last: whenever the process ends, `out` never holds files of two results beside one of them.
+
+    Args:
+        result: the name of the file that `write_result` writes.
+    """
+
+    def __init__(self, out: Path, result: str = RESULT) -> None:
+        self.out, self.result = out, result
 
     def __enter__(self) -> Path:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            self.folder = Path(tempfile.mkdtemp(prefix=".unfinished.", dir=self.out))
+            for left in self.out.glob(f"{_UNFINISHED}*"):  # of a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            self.folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.out))
         except OSError as error:
             raise BitfaceError(f"{self.out}: can't be written ({error.strerror}); choose another folder") from error
         return self.folder
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                for file in sorted(self.folder.iterdir()):
-                    file.replace(self.out / file.name)
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if kind is None:
+            try:
+                self._move()
+            except OSError as error:
+                raise BitfaceError(
+                    f"{self.out}: can't be written ({error.strerror}); the new files are in {self.folder}"
+                ) from error
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _move(self) -> None:
+        made = sorted(file.name for file in self.folder.iterdir() if file.name != self.result)
+        old = {*made, *_files(_content(self.out / self.result))}
+        for name in [*old, self.result]:
+            if (self.out / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+        (self.out / self.result).unlink(missing_ok=True)
+        # Against the order in which they come: a model is never there without the codes of its faces.
+        for name in sorted(old, reverse=True):
+            (self.out / name).unlink(missing_ok=True)
+        for name in [*made, self.result]:
+            (self.folder / name).replace(self.out / name)
+
+
+def write_result(folder: Path, result: dict[str, Any], name: str = RESULT) -> None:
+    """Writes a result into the folder of `staging`, after all files that belong to it.
+
+    Adds `files`, name → SHA-256 of each; of an artifact the fingerprint of its network, which `calibrate` doesn't
+    change.
+    """
+    result["files"] = {file.name: _digest(file) for file in sorted(folder.iterdir())}
+    write_json(folder / name, result)
+
+
+def check_files(path: Path, content: Mapping[str, Any]) -> None:
+    """Makes sure that the files beside a result are those that it was written with.
+
+    Files that aren't there don't count, nor do pages, which `bitface report` may replace. A result of bitface 0.1.0,
+    which doesn't say what its files were, is taken as it is.
+
+    Args:
+        path: of the result; content: what it says.
+
+    Raises:
+        BitfaceError: a file is another one (all such are named), or an artifact is damaged.
+    """
+    others = []
+    for name, digest in _files(content).items():
+        file = path.with_name(name)
+        if file.suffix != ".html" and file.is_file() and _digest(file) != digest:
+            others.append(name)
+    if others:
+        verb = "isn't the file" if len(others) == 1 else "aren't the files"
+        raise BitfaceError(
+            f"{path}: {', '.join(others)} beside it {verb} that it was written with, so the folder mixes two runs; "
+            "make it again"
+        )
+
+
+def check_beside(model: Path) -> None:
+    """As `check_files`, for a model that lies beside the result it was made with, if it does."""
+    path = model.with_name(RESULT)
+    content = _content(path)
+    if model.name in _files(content):
+        check_files(path, content)
+
+
+def check_free(
+    out: Path, force: bool, result: str = RESULT, checkpoint: Path | None = None, resume: bool = False
+) -> None:
+    """Makes sure that a command may write its result into a folder; the command holds it (see `locks`).
+
+    Args:
+        force: whatever there is may be written over.
+        checkpoint: where an unfinished training would be; `resume`: it goes on.
+
+    Raises:
+        BitfaceError: there is a finished result (what it is of is named) or an unfinished training.
+    """
+    begun = checkpoint is not None and checkpoint.exists()
+    if force or (begun and resume):
+        return
+    if begun:
+        raise BitfaceError(f"{out}: holds an unfinished training; go on with --resume, or begin again with --force")
+    if (out / result).exists():
+        done = "is done and leaves nothing to --resume" if resume else "is there already"
+        raise BitfaceError(
+            f"{out / result}: {done} ({_told(_content(out / result))}); write over it with --force, or choose another "
+            "--out"
+        )
+
+
+def _told(content: Mapping[str, Any]) -> str:
+    """What a result is of, in a few words."""
+    words = []
+    for keys, word in _TOLD.items():
+        value: Any = content
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        if isinstance(value, str | int):
+            words.append(f"{word}{value}")
+    return ", ".join(words) or "of what, it doesn't say"
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a result says; nothing where it isn't there or can't be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _files(content: Mapping[str, Any]) -> dict[str, str]:
+    """The files that a result says it was written with; nothing outside its folder, whatever it says."""
+    files = content.get("files")
+    if not isinstance(files, dict):
+        return {}
+    return {name: str(digest) for name, digest in files.items() if name and name == Path(name).name != ".."}
+
+
+def _digest(path: Path) -> str:
+    return artifact.read(path).network.fingerprint() if path.suffix == ".bitface" else sha256_of(path)

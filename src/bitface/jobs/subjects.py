@@ -21,7 +21,7 @@ class Subject:
     Attributes:
         name: unlike that of every other one.
         path: the file that was measured, as far as anybody says.
-        fingerprint: of its network; None: of an artifact that isn't there any more.
+        fingerprint: of its network; None: of an artifact that isn't there any more, where its result doesn't say it.
         sha256: of the artifact, or of the network that was pruned or distilled.
         result: what `quantize` says of it, or `prune` or `distill`.
         evaluations: what `evaluate` says of it.
@@ -77,6 +77,7 @@ def _quantized(document: Document) -> tuple[Subject, str | None]:
     path = document.path.with_name(_ARTIFACT)
     one = Subject("", path, result=document)
     if not path.is_file():
+        one.fingerprint = content.get("files", {}).get(_ARTIFACT)
         return one, None
     try:
         details = artifact.read(path)
@@ -132,12 +133,20 @@ def _evaluated(document: Document, known: list[Subject]) -> Subject:
         if one.fingerprint == fingerprint:
             return one
     beside = [one for one in known if one.result and one.of(QUANTIZATION) and one.path.parent == document.path.parent]
-    whose = [one for one in beside if one.fingerprint is None or content["kind"] == "exported"]
+    whose = [one for one in beside if one.fingerprint is None or _exported(content, one)]
     if whose and content["precision"] == "integer":
         return whose[0]
     new = Subject(path.name, path, fingerprint)
     known.append(new)
     return new
+
+
+def _exported(content: dict[str, Any], one: Subject) -> bool:
+    """Whether an evaluation is of a file that was exported from a model: by its hash, where both say it."""
+    files = one.result.content.get("files") if one.result else None
+    if content["kind"] != "exported" or files is None or "sha256" not in content:
+        return content["kind"] == "exported"
+    return content["sha256"] in files.values()
 
 
 def told_apart(named: Sequence[tuple[str, Path]]) -> list[str]:

@@ -23,6 +23,7 @@ from bitface.evaluation.verification_protocol import PairProtocol
 from bitface.files import read_yaml, sha256_of, write_bytes, write_json
 from bitface.jobs.embed import Prepared, embed_kept, prepare
 from bitface.jobs.faces import size_of
+from bitface.jobs.locks import holding
 from bitface.jobs.protocols import Opened, open_protocol
 from bitface.jobs.steps import Steps, silent
 from bitface.jobs.tables import latex, markdown
@@ -175,6 +176,11 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
     Raises:
         BitfaceError: a model, a protocol or its images can't be used; what has been computed is kept.
     """
+    with holding(suite.out, "evaluate --suite"):
+        return _evaluated(suite, steps)
+
+
+def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
     cells: list[Cell] = []
     notes: list[str] = []
     warnings: list[str] = []

@@ -39,6 +39,7 @@ class SensitivityRequest:
         calibration_faces: how many others find ranges.
         pairs, root, part: a list of pairs in any form, see `jobs.protocols.listed_pairs`: verification accuracy, too.
         max_pairs: of the list so many, as many genuine as impostor ones from each fold.
+        force: writes over a table that `out` holds.
         by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
         size: of the image, for a network that leaves it free; None: see `jobs.faces.load_teacher`.
     """
@@ -60,6 +61,7 @@ class SensitivityRequest:
     allow_skipped: bool = False
     by: str = LAYER
     size: Size | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,6 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
     Raises:
         BitfaceError: they can't be used, or there are too few faces.
     """
-    if request.out.exists() and not request.out.is_dir():
-        raise BitfaceError(f"{request.out}: is a file; --out names a folder")
     network = job_faces.load_teacher(
         request.model, request.images, request.image_list, request.preprocess, request.size
     )

@@ -8,6 +8,7 @@ from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
+from bitface.jobs.locks import locked
 from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size
 from bitface.runtime import open_float
@@ -43,12 +44,14 @@ def synthesize(
         raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, generator:FILE:N or none:N")
     if source.kind == "none" and model is None:
         raise UsageError("'none' makes images from a teacher: name it with --model")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-    network = open_float(model, preprocess, size) if model and source.kind == "none" else None
-    made = sources.make(source, seed, network, truncation, steps("making faces"))
-    write_faces(out, made.images, made.manifest)
     sheet = out.with_name(f"{out.name}.sheet.png")
-    write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
+    # Beside the folder, which appears when it is complete.
+    with locked(out.with_name(f".{out.name}.lock"), out, "synth"):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
+        network = open_float(model, preprocess, size) if model and source.kind == "none" else None
+        made = sources.make(source, seed, network, truncation, steps("making faces"))
+        write_faces(out, made.images, made.manifest)
+        write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
     said = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}
     return {**made.manifest, "sheet": str(sheet), **said}
