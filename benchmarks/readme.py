@@ -39,6 +39,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "front": (PLANS, "sensitivity", tables.front),
     "proxies": (PLANS, "sensitivity", tables.proxies),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
+    "reliability": (ROOT / "docs" / "reliability.md", "reliability", tables.reliability),
+    "threads": (ROOT / "docs" / "reliability.md", "threads", tables.threads),
 }
 
 

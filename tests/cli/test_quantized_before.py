@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -122,23 +123,29 @@ def test_a_teacher_that_cant_be_read_from_the_metadata_has_no_name(quantized: Pa
 
 
 @pytest.mark.parametrize(
-    ("weights_only", "what"),
+    ("weights_only", "kind", "words"),
     [
-        (False, "weights and activations, by 1 QuantizeLinear, 2 DequantizeLinear"),
-        (True, "weights, by 1 DequantizeLinear"),
+        (
+            False,
+            "warning",
+            "was quantized before (weights and activations, by 1 QuantizeLinear, 2 DequantizeLinear); agreement with "
+            "it is agreement with its rounded numbers",
+        ),
+        (True, "note", "its weights are stored in integers (1 DequantizeLinear), and agreement is agreement with"),
     ],
 )
-def test_others_are_taken_with_a_warning(
-    bitface: Run, crops: Path, tmp_path: Path, weights_only: bool, what: str
+def test_others_are_taken_with_a_word(
+    bitface: Run, crops: Path, tmp_path: Path, weights_only: bool, kind: str, words: str
 ) -> None:
+    """A warning where the float network is lost, a note where its weights alone were rounded."""
     path, out = foreign(tmp_path / "theirs.onnx", weights_only), tmp_path / "out"
     code, _, err = bitface("quantize", path, "--images", crops, *PREPROCESS, "--out", out)
     assert code == 0, err
-    warning = f"{path}: was quantized before ({what}); agreement with it is agreement with its rounded numbers"
-    assert f"warning: {warning}" in err
-    assert any(text.startswith(warning) for text in json.loads((out / "result.json").read_text())["warnings"])
-    assert "was quantized before" in (out / "report.html").read_text()
-    assert f"warning: {warning}" in bitface("inspect", path)[2]
+    assert f"{kind}: {path}: {words}" in err
+    result = json.loads((out / "result.json").read_text())
+    assert any(text.startswith(f"{path}: {words}") for text in result[f"{kind}s"])
+    assert words in unescape((out / "report.html").read_text())
+    assert f"{kind}: {path}: {words}" in bitface("inspect", path)[2]
 
 
 def test_every_job_says_it(

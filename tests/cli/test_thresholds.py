@@ -51,7 +51,7 @@ def test_thresholds_are_kept_in_the_artifact(bitface: Run, model: Path, crops: P
     for stored, point in zip(after.thresholds, summary.tar, strict=True):
         assert stored["threshold"] == pytest.approx(point.threshold)
         assert (stored["images"], stored["people"], stored["impostor"]) == (48, 12, 48 * 47 // 2 - 12 * 6)
-        assert (stored["data"], stored["protocol"], stored["engine"]) == ("own crops", "all pairs", "openvino")
+        assert (stored["data"], stored["protocol"], stored["engine"]) == ("own crops", "all pairs", load(model).engine)
         assert stored["expected"]["low"] < stored["far"] < stored["expected"]["high"]
     code, out, err = bitface("inspect", model, "--json", tmp_path / "b.json")
     assert json.loads((tmp_path / "b.json").read_text())["thresholds"] == after.thresholds

@@ -169,6 +169,7 @@ def test_quantizing_names_the_row(monkeypatch):
 
 
 GOOD = {"version": 1, "ids": ["Ann", "Bob"], "fingerprint": "f", "preprocess": "p", "flip": False, "sha256": "0" * 64}
+SINCE_2 = GOOD | {"version": 2, "engine": None, "engines": {}, "image_size": None}
 FLOAT = {"embeddings": np.ones((2, 3), np.float32)}
 INT8 = {"embeddings": np.full((2, 3), 127, np.int8), "scales": np.ones(2, np.float32)}
 
@@ -185,12 +186,18 @@ def changed(tensors, name, at, value):
         (FLOAT, None, "no description of a gallery"),
         (FLOAT, "{", "description isn't JSON"),
         (FLOAT, "[" * 100_000, "description isn't JSON"),
-        (FLOAT, "[]", "isn't of version 1"),
-        (FLOAT, GOOD | {"version": 2}, "isn't of version 1"),
+        (FLOAT, "[]", "isn't of version 2 or before"),
+        (FLOAT, GOOD | {"version": 3}, "isn't of version 2 or before"),
+        (FLOAT, GOOD | {"version": True}, "isn't of version 2 or before"),
+        (FLOAT, GOOD | {"version": 2}, "has the entries"),
+        (FLOAT, GOOD | {"engine": "openvino"}, "has the entries .*'engine'"),
+        (FLOAT, SINCE_2 | {"engine": 1}, "its engine is 1; expected a str"),
+        (FLOAT, SINCE_2 | {"engines": []}, "its engines is"),
+        (FLOAT, SINCE_2 | {"engines": {"torch": {"cosine": "1"}}}, "its engines say .*expected numbers"),
         (FLOAT, GOOD | {"note": ""}, "has the entries .*'note'"),
         (FLOAT, {key: GOOD[key] for key in GOOD if key != "flip"}, "has the entries"),
-        (FLOAT, GOOD | {"image_size": "112"}, "its image_size is"),
-        (FLOAT, GOOD | {"image_size": [0, 112]}, "no image size"),
+        (FLOAT, SINCE_2 | {"image_size": "112"}, "its image_size is"),
+        (FLOAT, SINCE_2 | {"image_size": [0, 112]}, "no image size"),
         (FLOAT, GOOD | {"ids": "ab"}, "ids aren't a list"),
         (FLOAT, GOOD | {"ids": ["Ann", 3]}, "ids must be names"),
         (FLOAT, GOOD | {"ids": ["Ann", ""]}, "ids must be names"),

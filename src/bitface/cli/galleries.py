@@ -67,7 +67,7 @@ def identify(
         list(dict.fromkeys(text for answer in answers for text in answer[key])) for key in ("notes", "warnings")
     )
     remarks(notes, warnings)
-    output.print(engine_line(answers[0]["engine"]))
     for answer in answers:
         people = ", ".join(f"{one['id']} {one['similarity']:.4f}" for one in answer["people"]) or "nobody"
         output.print(f"{answer['image']}: {people}", markup=False, soft_wrap=True)
+    output.print(engine_line(answers[0]["engine"]))
