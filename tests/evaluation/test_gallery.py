@@ -1,6 +1,8 @@
+import hashlib
 import json
 import struct
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from bitface.evaluation import gallery as module
 from bitface.evaluation.gallery import Gallery, enrolled, int8_cost, quantized, read_gallery, write_gallery
 from bitface.evaluation.search import nearest, score_blocks
 from bitface.evaluation.similarity import unit_rows
+from bitface.preprocess import Size
 
 IDS = ("Ann", "Ann", "Böb", "Cy")
 
@@ -269,6 +272,19 @@ def test_names_are_capped(path, monkeypatch):
     monkeypatch.setattr(module, "LARGEST_METADATA", 1000)
     with pytest.raises(BitfaceError, match="header"):
         read_gallery(path)
+
+
+def test_galleries_of_version_1_are_read(path):
+    """They say neither their engine nor the size of their images."""
+    description = {key: GOOD[key] for key in GOOD if key != "sha256"}
+    digest = hashlib.sha256(json.dumps(description, separators=(",", ":")).encode() + FLOAT["embeddings"].tobytes())
+    text = json.dumps(description | {"sha256": digest.hexdigest()}, separators=(",", ":"))
+    path.write_bytes(save(FLOAT, {"bitface": text}))
+    gallery = read_gallery(path)
+    assert (gallery.ids, gallery.engine, gallery.engines, gallery.image_size) == (("Ann", "Bob"), None, {}, None)
+    write_gallery(path, replace(gallery, engine="torch", engines={"openvino": {"cosine": 0.5}}, image_size=Size(9, 8)))
+    assert read_gallery(path).engines == {"openvino": {"cosine": 0.5}}
+    assert read_gallery(path).image_size == Size(9, 8)
 
 
 def test_missing_files_and_folders(path, tmp_path):

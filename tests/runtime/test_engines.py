@@ -100,11 +100,14 @@ def test_openvino_is_passed_over_where_it_saturates(tmp_path: Path) -> None:
         "import json, sys; from pathlib import Path\n"
         "from bitface.runtime import Embedder, open_model, load\n"
         "from bitface.runtime.exact import *\n"
+        "import warnings\n"
+        "with warnings.catch_warnings(record=True) as caught:\n"
+        "    warnings.simplefilter('always'); load(sys.argv[2])\n"
         "model, exported = (open_model(Path(path)) for path in sys.argv[1:])\n"
         "print(json.dumps({'exact': exact('openvino', 8), 'seven': exact('openvino', 7), "
         "'load': load(sys.argv[1]).engine,"
         "'trusted': trusted(model, 'openvino'), 'why': inexact(model, 'openvino'), "
-        "'exported': Embedder(exported).engine,"
+        "'warned': [str(one.message) for one in caught], 'exported': Embedder(exported).engine,"
         "'file': inexact(exported, 'openvino'), 'note': passed_over(model, 'onnxruntime')}))",
         tmp_path / "model.bitface",
         tmp_path / "model.openvino.onnx",
@@ -116,6 +119,7 @@ def test_openvino_is_passed_over_where_it_saturates(tmp_path: Path) -> None:
     # Whoever names the file names the engine, and is warned.
     assert told["exported"] == "openvino"
     assert "saturate" in told["file"]
+    assert sum("saturate" in text for text in told["warned"]) == 1
     assert "OpenVINO is faster" in told["note"]
 
 

@@ -14,7 +14,7 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.preprocess import Preprocess, Size
 from bitface.runtime import engines
 from bitface.runtime.engines import ENGINES, Engine
-from bitface.runtime.exact import default_engine
+from bitface.runtime.exact import default_engine, inexact
 from bitface.runtime.machine import cores
 from bitface.runtime.model import Model, open_model
 
@@ -180,7 +180,9 @@ def load(
             decides itself.
         threads, streams: see `Embedder`.
         preprocess: for float networks that don't say it themselves.
-        size: of the image, for networks that leave it free: 160, or (height, width). Warns where it is assumed.
+        size: of the image, for networks that leave it free: 160, or (height, width).
+
+    Warns where a size is assumed, and where the engine that is named, or an exported file's, isn't exact on this CPU.
 
     Raises:
         BitfaceError: no model, a damaged one, one without a known preprocessing, or for images of another size.
@@ -188,4 +190,7 @@ def load(
     model = open_model(Path(path), preprocess, None if size is None else Size.parse(size))
     if size is None and model.network.free:
         warnings.warn(f"{path}: {model.network.free.note.replace('--size', 'size=')}", stacklevel=2)
-    return Embedder(model, engine, threads, streams=streams)
+    embedder = Embedder(model, engine, threads, streams=streams)
+    if reason := inexact(model, embedder.engine):
+        warnings.warn(f"{path}: {reason}", stacklevel=2)
+    return embedder

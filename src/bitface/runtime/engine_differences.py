@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from bitface.graph.onnx_writer import PROFILES
 from bitface.runtime.embedder import Embedder
-from bitface.runtime.engines import ENGINES, NAMES
+from bitface.runtime.engines import NAMES
 from bitface.runtime.exact import is_exact
 
 FACES = 64
@@ -24,7 +25,7 @@ def engine_differences(embedder: Embedder, faces: np.ndarray) -> dict[str, dict[
     """
     model = embedder.model
     others = [
-        engine for engine in ENGINES[:2] if engine != embedder.engine and not model.profile and is_exact(model, engine)
+        engine for engine in PROFILES if engine != embedder.engine and not model.profile and is_exact(model, engine)
     ]
     if len(faces) < 2:
         return {}
