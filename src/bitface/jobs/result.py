@@ -139,10 +139,11 @@ def report_of(
 
 
 def model_of(result: dict[str, Any], cosines: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
-    """A result as one of the report's models; `cosines` as `measure_agreement` gives them."""
+    """A result as one of the report's models; `cosines` as `measure_agreement` gives them. Its engine comes first."""
+    default, _ = agreed(result)
     shown = {
-        engine: {**summary, **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
-        for engine, summary in result["agreement"].items()
+        engine: {**result["agreement"][engine], **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
+        for engine in sorted(result["agreement"], key=lambda engine: engine != default)
     }
     return {
         "name": f"{result['model']['name']} {result['bits']}",

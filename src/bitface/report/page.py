@@ -46,8 +46,8 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
             provenance: {name: value}.
 
             A model has a `name`, and any of: bits (`w8a8`), parameters, macs, files [{name, bytes}], float_bytes (of
-            the float32 weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, layers [{name, kind,
-            weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
+            the float32 weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, the default engine first,
+            layers [{name, kind, weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
             unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with
             results as `VerificationResult.to_json` gives them, scores [{title, sides: {name: `bins` of
             `ScoreSummary.to_json`}}], tables as those of the report, data and plan (mappings), seconds {step:
@@ -118,7 +118,7 @@ def _templates() -> Environment:
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
     files, layers = model.get("files") or (), model.get("layers") or ()
     seconds = (model.get("seconds") or {}).values()
-    lows = [row.get("p01") for row in (model.get("agreement") or {}).values()]
+    default = next(iter((model.get("agreement") or {}).values()), {})
     return {
         **model,
         "name": str(model.get("name") or "Model"),
@@ -130,7 +130,7 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "scores": [
             (one["title"], drawing) for one in model.get("scores") or () if (drawing := curves.scores(one["sides"]))
         ],
-        "worst": min((value for value in lows if not format.missing(value)), default=None),
+        "agreed": None if format.missing(default.get("p01")) else default["p01"],
         "total_seconds": sum(value for value in seconds if not format.missing(value)),
     }
 
@@ -153,7 +153,7 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         # Of one network in several plans they tell nothing.
         "counted": len(counts - {(None, None)}) > 1,
         "timed": any(model.get("latency") for model in rows),
-        "agreed": any(model["worst"] is not None for model in rows),
+        "agreed": any(model["agreed"] is not None for model in rows),
     }  # fmt: skip
 
 
