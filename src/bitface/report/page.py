@@ -47,8 +47,8 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
 
             A model has a `name`, and any of: bits (`w8a8`), parameters, macs, files [{name, bytes}], float_bytes (of
             the float32 weights), agreement {engine: {count, mean, p01, minimum, cosines?}}, the default engine first,
-            layers [{name, kind, weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role, bits, detail}],
-            unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with
+            layers [{name, kind, weight_bits, activation_bits, reason, parameters, bytes}], tensors [{name, role,
+            bits, detail}], unquantized [{name, role, reason}] (empty: none is left), evaluation [{label, result}] with
             results as `VerificationResult.to_json` gives them, scores [{title, sides: {name: `bins` of
             `ScoreSummary.to_json`}}], tables as those of the report, data and plan (mappings), seconds {step:
             seconds}; and for the table of several models figures [{name, value, interval?}] and latency {median_ms,
