@@ -73,7 +73,11 @@ def test_verify_and_identify_say_it(model: Path, crops: Path, tmp_path: Path) ->
     out, err = without_vnni("identify", first, "--gallery", model.with_name("gallery.safetensors"), "--model", model)
     assert "computed in ONNX Runtime" in out
     assert f"the gallery {words}" in err
+    assert "the threshold" not in err
     assert "warning" not in err
+    gallery = ("--gallery", model.with_name("gallery.safetensors"))
+    _, err = without_vnni("identify", first, *gallery, "--model", model, "--far", 0.05)
+    assert f"the threshold {words}" in err
 
 
 def test_on_the_same_engine_nothing_is_said() -> None:

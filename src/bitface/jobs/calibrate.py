@@ -186,9 +186,8 @@ def _teacher(request: CalibrateRequest, faces: _Faces, size: Size) -> Prepared |
     if request.teacher is None:
         return None
     like = FreeSize(size, "the size of the artifact")
-    open_float(
-        request.teacher, request.preprocess, request.size, lambda: like
-    )  # refuses one that is an integer network
+    # Refuses an integer network, which isn't the teacher.
+    open_float(request.teacher, request.preprocess, request.size, lambda: like)
     return prepare(
         request.teacher, faces.files, request.engine, request.threads, request.preprocess, request.size, like
     )

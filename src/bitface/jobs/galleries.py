@@ -116,10 +116,14 @@ def identify_images(
     made_on = next((engine for engine in ENGINES if engine == gallery.engine), None)
     embedder = Embedder(model, trusted(model, made_on))
     said, warnings = about_engine(embedder)
-    origin = other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")
+    origins = [other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")]
+    if applied:
+        origins.append(
+            other_engine(applied.get("engine"), embedder.engine, applied.get("engines", {}), "the threshold")
+        )
     embeddings = embedder.embed(crops, gallery.flip)
     faces = {one.path: one for one in aligned}
-    common = [*model.network.notes, *([origin] if origin else []), *said]
+    common = [*model.network.notes, *filter(None, origins), *said]
     common += [] if applied else [_unjudged(probes, gallery_path, model, stored)]
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
         words = ("without", "with") if gallery.flip else ("with", "without")

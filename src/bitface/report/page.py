@@ -118,13 +118,14 @@ def _templates() -> Environment:
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
     files, layers = model.get("files") or (), model.get("layers") or ()
     seconds = (model.get("seconds") or {}).values()
-    default = next(iter((model.get("agreement") or {}).values()), {})
+    agreement = model.get("agreement") or {}
+    default: Mapping[str, Any] = next(iter(agreement.values()), {})
     return {
         **model,
         "name": str(model.get("name") or "Model"),
         "bits": str(model.get("bits") or ""),
         "sizes": _sizes(files, model.get("float_bytes")),
-        "histograms": _histograms(model.get("agreement") or {}),
+        "histograms": _histograms(agreement),
         "strip": charts.strip(layers) if layers else None,
         "verification": verification.table(model["evaluation"]) if model.get("evaluation") else None,
         "scores": [
