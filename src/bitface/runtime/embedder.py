@@ -33,8 +33,8 @@ class Embedder:
     """A model on an engine, with its preprocessing.
 
     Thread-safe: any number of threads may embed at once, and each gets, bit for bit, what it would get alone. A process
-    forked from this one may go on with it (torch then computes on one thread); pickled, as for a spawned process, it
-    starts its engine again.
+    forked from this one may go on with it (torch then computes on one thread, on which its last digits depend);
+    pickled, as for a spawned process, it starts its engine again.
 
     Attributes:
         preprocess: how pixels become the network's input.
