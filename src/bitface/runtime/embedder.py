@@ -33,8 +33,7 @@ class Embedder:
     """A model on an engine, with its preprocessing.
 
     Thread-safe: any number of threads may embed at once, and each gets, bit for bit, what it would get alone. A process
-    forked from this one may go on with it (torch then computes on one thread, on which its last digits depend);
-    pickled, as for a spawned process, it starts its engine again.
+    forked from this one may go on with it; pickled, as for a spawned process, it starts its engine again.
 
     Attributes:
         preprocess: how pixels become the network's input.
@@ -56,7 +55,8 @@ class Embedder:
             threads: how many compute, in all; None: one for each core.
             precision: of what is left in floating point, `f32` or `bf16` (OpenVINO only).
             streams: images computed at the same time; None: one for each thread, which gives the most images a
-                second. With 1, all threads work on one image, which gives the shortest wait for a single one.
+                second. With 1, all threads work on one image, which gives the shortest wait for a single one (torch
+                computes a batch on one thread in any case).
 
         Raises:
             BitfaceError: unknown preprocessing, or a file exported for another engine.
@@ -75,7 +75,7 @@ class Embedder:
         self._settings = (threads, precision, streams)
         threads = threads or len(cores())
         self._batch = _BATCHES[self.engine]
-        self._streams = 1 if self.engine == "torch" else streams or threads
+        self._streams = streams or threads
         self._run = engines.start(model, self.engine, self._batch, threads, precision, self._streams)
         self._workers: tuple[int, ThreadPoolExecutor] | None = None
 

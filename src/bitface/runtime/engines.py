@@ -6,8 +6,7 @@ Every call may come from several threads at once, and from a process that was fo
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -31,15 +30,14 @@ def start(
     Args:
         threads: in all; None: one for each core.
         precision: of what is left in floating point, `f32` or `bf16` (OpenVINO only).
-        streams: how many calls share the threads at the same time. Of ONNX Runtime a session has all threads for
-            each call, unless there are several streams: then every call computes in the thread that it comes from.
-            Torch computes one call after the other.
+        streams: how many calls share the threads at the same time. Where there are several, ONNX Runtime computes
+            every call in the thread that it comes from; torch always does.
 
     Raises:
         BitfaceError: the engine refuses the model.
     """
     if engine == "torch":
-        return _torch(model, threads)
+        return _torch(model)
     try:
         if engine == "openvino":
             return openvino(model.onnx_for("openvino"), batch, threads, precision, streams)
@@ -138,40 +136,22 @@ def onnxruntime(model: bytes, threads: int | None = None) -> Run:
     return lambda images: session.run(None, {name: images})[0]
 
 
-class _Torch:
-    """Torch has one number of threads for the whole process: it is set for the time of a call and given back."""
+def _torch(model: Model) -> Run:
+    """The graph itself: float, or the simulation of the integers.
 
-    def __init__(self) -> None:
-        self.lock, self.forked = threading.Lock(), False
-
-    def after_fork(self) -> None:
-        """The lock may have been held by a thread that this process doesn't have, and OpenMP's are missing too."""
-        self.lock, self.forked = threading.Lock(), True
-
-    @contextmanager
-    def threads(self, count: int | None) -> Iterator[None]:
-        with self.lock:
-            before = torch.get_num_threads()
-            wanted = 1 if self.forked else count or before
-            if wanted != before:
-                torch.set_num_threads(wanted)
-            try:
-                yield
-            finally:
-                if wanted != before:
-                    torch.set_num_threads(before)
-
-
-_process = _Torch()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_process.after_fork)
-
-
-def _torch(model: Model, threads: int | None) -> Run:
-    """The graph itself: float, or the simulation of the integers."""
+    A call computes on the thread that it comes from: torch's last digits depend on the number of threads, and a forked
+    process has none of OpenMP's.
+    """
 
     def run(images: np.ndarray) -> np.ndarray:
-        with _process.threads(threads), torch.inference_mode():
-            return model.network.graph(torch.from_numpy(images)).numpy()
+        before = torch.get_num_threads()
+        try:
+            if before != 1:
+                torch.set_num_threads(1)
+            with torch.inference_mode():
+                return model.network.graph(torch.from_numpy(images)).numpy()
+        finally:
+            if before != 1:
+                torch.set_num_threads(before)
 
     return run
