@@ -27,7 +27,7 @@ def accuracy(content: dict[str, Any]) -> list[str]:
         cosine = f"{row['cosine mean']:.4f}, {row['cosine minimum']:.4f}" if "cosine mean" in row else ""
         size = f"{row['bytes']:,}" if "bytes" in row else f"{row['float bytes']:,} (float32)"
         lines.append(
-            f"| {row['network']} | {row['bits']} | {row['LFW %']} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} "
+            f"| {row['network']} | {row['bits']} | {lfw(row)} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} "
             f"| {cosine} | {size} |"
         )
     return lines
@@ -390,7 +390,7 @@ def post_training(content: dict[str, Any]) -> list[str]:
     for row in sorted(rows, key=lambda row: order.index(row["network"])):
         speed = f"{row['times as fast as it']:.2f}x" if row.get("times as fast as it") else ""
         lines.append(
-            f"| {row['network']} | {row['bits']} | {row['by']} | {minutes(row)} | {row['LFW %']} "
+            f"| {row['network']} | {row['bits']} | {row['by']} | {minutes(row)} | {lfw(row)} "
             f"| {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | {row['cosine']:.4f}, {row['cosine p01']:.4f} | {speed} |"
         )
     return table(
@@ -410,7 +410,7 @@ def smaller(content: dict[str, Any]) -> list[str]:
         ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}x"
         lines.append(
             f"| {row['network']} | {row['candidate']} | {row['bytes']:,} | {row['macs'] / 1e6:,.0f} M | {ratio} "
-            f"| {row['LFW %']} | {row['TAR@FAR 1e-4 %']} | {row['TAR@FAR 1e-5 %']} |"
+            f"| {lfw(row)} | {row['TAR@FAR 1e-4 %']} | {row['TAR@FAR 1e-5 %']} |"
         )
     return table(
         "| network | candidate | bytes | multiply-adds | times as fast | LFW % ± sd of folds | TAR@FAR 1e-4 % "
