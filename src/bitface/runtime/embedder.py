@@ -153,7 +153,8 @@ class Embedder:
     def _inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Runs preprocessed images, as many batches at the same time as there are streams."""
         parts = [inputs[start : start + self._batch] for start in range(0, len(inputs), self._batch)]
-        several = self._streams > 1 and len(parts) > 1
+        # Torch would be slowed down by more calls at once than there are cores, all of them stopping for one another.
+        several = self._streams > 1 and (len(parts) > 1 or self.engine == "torch")
         rows = list(self._pool().map(self._run, parts) if several else map(self._run, parts))
         return np.concatenate([np.zeros((0, self.embedding_size), np.float32), *rows])
 
