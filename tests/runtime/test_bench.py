@@ -268,3 +268,19 @@ def test_two_real_networks_end_to_end() -> None:
     assert sum("pinned to" in note for note in result["notes"]) == 2
     assert done[-1][0] == done[-1][1]
     assert [state[0] for state in done] == sorted(state[0] for state in done)
+
+
+def test_bf16_that_the_engine_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenVINO does where it is told to do without the CPU's instructions."""
+    monkeypatch.setattr(measuring, "has_bf16", lambda: True)
+    started = measuring.start
+
+    def start(model: Model, engine: str, batch: int, threads: int, precision: str) -> object:
+        if precision == "bf16":
+            raise BitfaceError("openvino can't load it")
+        return started(model, engine, batch, threads, precision)
+
+    monkeypatch.setattr(measuring, "start", start)
+    result = bench([of(network())], engines=("openvino",), rounds=1, seconds=0.01)
+    assert [row.precision for row in result.rows] == ["f32"]
+    assert sum("OpenVINO refuses it here" in note for note in result.notes) == 1
