@@ -96,7 +96,10 @@ def test_answers_without_a_threshold_say_so(
     def answered(*options: object) -> tuple[list[dict[str, Any]], str]:
         code, _, err = bitface(*command, *options)
         assert code == 0, err
-        return json.loads((tmp_path / "a.json").read_text()), err
+        answers = json.loads((tmp_path / "a.json").read_text())
+        for answer in answers:  # without what is said of the engine on CPUs where OpenVINO isn't exact
+            answer["notes"] = [text for text in answer["notes"] if "saturate" not in text]
+        return answers, err
 
     words = "no threshold was applied, so strangers are given a name, too; "
     answers, err = answered()
@@ -106,7 +109,7 @@ def test_answers_without_a_threshold_say_so(
     assert err.count(f"note: {words}") == 1
 
     details = artifact.read(model)
-    facts = {"engine": "openvino", "flip": False}
+    facts = {"engine": answers[0]["engine"], "flip": False}
     first, best = (answers[0]["people"][0][key] for key in ("id", "similarity"))
     assert best < 0.98
     stored = [{"far": 0.01, "threshold": best - 0.01, **facts}, {"far": 0.001, "threshold": best + 0.01, **facts}]

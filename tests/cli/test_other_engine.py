@@ -39,8 +39,8 @@ def test_the_difference_is_measured_and_kept(model: Path, crops: Path) -> None:
         assert set(kept) == {"onnxruntime"}
         facts = kept["onnxruntime"]
         assert facts["faces"] == 48
-        assert 0.9 < facts["lowest"] <= facts["cosine"] <= 1
-        assert 0 <= facts["shift"] < 0.2
+        assert 0.5 < facts["lowest"] <= facts["cosine"] <= 1
+        assert 0 <= facts["shift"] < 0.5
     # The same by hand.
     files = [str(path) for path in sorted(crops.glob("*/*.png"))]
     unit = []
