@@ -361,7 +361,7 @@ def reliability(content: dict[str, Any]) -> list[str]:
     return table(
         "| promise | tests | attempts | failures |",
         [
-            f"| {row['promise']} | {', '.join(f'`{place}`' for place in row['tests'])} | {row['attempts']:,} "
+            f"| {row['promise']} | {', '.join(f'`{place}`' for place in row['tests']) or 'all'} | {row['attempts']:,} "
             f"| {row['failures']} |"
             for row in content["rows"]
         ],
