@@ -24,7 +24,8 @@ def demo(
         engine, figures = agreed(result)
         output.print(
             f"{result['bits']}: {result['bytes']['model.bitface'] / 1e6:.2f} MB, {result['compression']:.1f}x smaller, "
-            f"mean cosine to the teacher {figures['mean']:.4f} on {figures['count']} faces, {engine_line(engine)}"
+            f"mean cosine to the teacher {figures['mean']:.4f} on {figures['count']} faces, {engine_line(engine)}",
+            soft_wrap=True,
         )
     for row in content["latency"]["rows"]:
         ratio = f"{row['ratio']:.2f}x float32" if row["ratio"] else row["note"] or ""
