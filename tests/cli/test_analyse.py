@@ -104,7 +104,9 @@ def test_without_labels_classes_are_called_what_they_are(
         assert code == 0, err
         assert "pseudo-class" in err
         assert "next: bitface" in text
-        results.append({key: value for key, value in content(out).items() if key not in ("created", "seconds", "files")})
+        results.append(
+            {key: value for key, value in content(out).items() if key not in ("created", "seconds", "files")}
+        )
     result, again = results
     assert again == result
     assert result["class_word"] == "pseudo-class"
