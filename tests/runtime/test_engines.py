@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ from bitface.graph import Network, from_module
 from bitface.quant import BitPlan, quantize
 from bitface.runtime import ENGINES, Embedder, Model, load
 from bitface.runtime.exact import default_engine, exact, inexact, passed_over, trusted
-from bitface.runtime.model import export
+from bitface.runtime.model import export, open_model
 
 SIDE = 16
 SEVEN = {"bits": "w7a8", "first": "w7a8", "last": "w7a8"}
@@ -121,6 +122,22 @@ def test_openvino_is_passed_over_where_it_saturates(tmp_path: Path) -> None:
     assert "saturate" in told["file"]
     assert sum("saturate" in text for text in told["warned"]) == 1
     assert "OpenVINO is faster" in told["note"]
+
+
+@pytest.mark.parametrize(("smallest", "bits"), [(-64, 7), (-65, 8), (-8, 4)])
+def test_the_bits_of_an_exported_file_are_those_of_its_weights(tmp_path: Path, smallest: int, bits: int) -> None:
+    model = made(BitPlan.from_json({"bits": "w4a8", "first": "w4a8", "last": "w4a8"}))
+    assert model.details is not None
+    assert model.weight_bits == 4
+    proto = export(model.details, "openvino")
+    for tensor in proto.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1:
+            values = onnx.numpy_helper.to_array(tensor).copy()
+            values.flat[0] = smallest
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+            break
+    onnx.save(proto, tmp_path / "model.onnx")
+    assert open_model(tmp_path / "model.onnx").weight_bits == bits
 
 
 def test_what_was_made_on_an_engine_is_used_on_it() -> None:

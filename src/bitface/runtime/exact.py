@@ -17,7 +17,7 @@ from bitface.runtime import engines
 from bitface.runtime.engines import ENGINES, NAMES, Engine
 from bitface.runtime.model import Model
 
-# With weights of so many bits sums of two products fit into 16 bits: 2 · 255 · 63.
+# With weights of so many bits sums of two products fit into 16 bits: 2 · 255 · 64 at most.
 FITTING_BITS = 7
 SUGGESTION = "--bits w7a8 --first w7a8 --last w7a8"
 _CHANNELS, _SIDE = 32, 6

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from onnx.numpy_helper import to_array
 
@@ -57,8 +56,9 @@ class Model:
             return max((layer.bits for layer in layers), default=0)
         tensors = onnx.load(self.path).graph.initializer
         weights = [to_array(one) for one in tensors if one.data_type == onnx.TensorProto.INT8 and len(one.dims) > 1]
-        largest = max((int(np.abs(weight.astype(int)).max(initial=0)) for weight in weights), default=0)
-        return largest.bit_length() + 1 if largest else 0
+        # In two's complement: -64 has 7 bits as 63 has.
+        largest = max((max(int(weight.max()), -1 - int(weight.min())) for weight in weights), default=None)
+        return 0 if largest is None else largest.bit_length() + 1
 
     def with_preprocess(self, preprocess: Preprocess) -> "Model":
         return replace(self, network=self.network.with_preprocess(preprocess))
