@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import engine_tables
 import tables
 
 ROOT = Path(__file__).parent.parent
@@ -34,13 +35,13 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "angles": (ANALYSIS, "angles", tables.angles),
     "galleries": (EVALUATION, "mixed", tables.galleries),
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", tables.post_training),
-    "saturation": (ROOT / "docs" / "quantization.md", "saturation", tables.saturation),
+    "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),
     "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
     "front": (PLANS, "sensitivity", tables.front),
     "proxies": (PLANS, "sensitivity", tables.proxies),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
-    "reliability": (ROOT / "docs" / "reliability.md", "reliability", tables.reliability),
-    "threads": (ROOT / "docs" / "reliability.md", "threads", tables.threads),
+    "reliability": (ROOT / "docs" / "reliability.md", "reliability", engine_tables.reliability),
+    "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
 
 

@@ -3,9 +3,6 @@
 A handler is called where at least one operand depends on the image; constants come as numpy arrays. Attributes
 that became inputs in later opsets are read from wherever the file has them. What a handler raises means that the
 node isn't formed as ONNX says.
-
-Between a QuantizeLinear and its DequantizeLinear the file computes in integers, the graph in the numbers that these
-stand for. `Integers` keeps the two apart: few operators take them, and every other one is refused there.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,29 +18,10 @@ from torch.fx import Node
 from bitface.errors import BitfaceError
 from bitface.graph import ops
 from bitface.graph.builder import BATCH, Builder, shape_of
-from bitface.graph.integer import QuantizeDequantize
-
-# Where the value depends on the image a Node (floats) or Integers, otherwise a numpy array or None.
-Value = Any
+from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value, dequantize_linear, quantize_linear, rounded
 
 # The types that are computed in float32; casts between them are left out.
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-
-
-@dataclass(frozen=True)
-class Integers:
-    """Integers `q` of an image, held as the numbers `(q - zero_point) · scale` that they stand for."""
-
-    numbers: Node
-    scale: float
-    zero_point: int
-    dtype: np.dtype[Any]
-
-    def number(self, integer: float) -> float:
-        return (integer - self.zero_point) * self.scale
-
-
-IMAGE_VALUES = (Node, Integers)
 
 
 @dataclass
@@ -201,25 +179,9 @@ def clip(context: Context, x: Node | Integers, low: Value = None, high: Value = 
 
 
 def binary(context: Context, a: Value, b: Value) -> Node:
-    if context.node.op_type == "Mul" and (quantizer := _quantizer(context, a, b)):
+    if context.node.op_type == "Mul" and (quantizer := rounded(context, a, b)):
         return context.add(*quantizer)
     return context.add(ops.BINARY[context.node.op_type](), context.node_of(a), context.node_of(b))
-
-
-def _quantizer(context: Context, x: Value, scale: Value) -> tuple[QuantizeDequantize, Node] | None:
-    """The quantizer in `clip(round(x / scale), low, high) * scale`, and what it rounds."""
-    build = context.builder
-    clipping = build.step(x, ops.Clip)
-    rounding = build.step(clipping[1][0], ops.Round) if clipping else None
-    division = build.step(rounding[1][0], ops.Div) if rounding else None
-    if clipping is None or division is None or np.size(scale) != 1:
-        return None
-    clip, (source, divisor) = clipping[0], division[1]
-    size, low, known = np.asarray(scale).item(), int(clip.low), build.value(divisor)
-    bits = int(clip.high - clip.low + 1).bit_length() - 1
-    if known.numel() != 1 or known.item() != size or (clip.low, clip.high) != (low, low + 2**bits - 1):
-        return None
-    return (QuantizeDequantize(size, -low, bits, False), source) if 2 <= bits <= 8 and -(2**bits) < low <= 0 else None
 
 
 def gemm(context: Context, x: Value, weight: Value, bias: Value = None) -> Node:
@@ -416,26 +378,6 @@ def max_min(context: Context, *operands: Value) -> Node | Integers:
     if len(images) != 1 or len(limits) != 1 or np.size(limits[0]) != 1:
         context.refuse("compares more than the image and one number")
     return clip(context, images[0], *(limits if context.node.op_type == "Max" else [None, *limits]))
-
-
-def quantize_linear(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Integers:
-    """The first half of a pair, which does all that the pair does."""
-    named = context.attribute("output_dtype", 0) or TensorProto.UINT8
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(named) if zero_point is None else np.asarray(zero_point).dtype
-    if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in (np.int8, np.uint8):
-        context.refuse("quantizes an activation per channel, or to other integers than int8 and uint8")
-    numbers = _scale_and_zero_point(scale, zero_point)
-    return Integers(context.add(QuantizeDequantize(*numbers, 8, dtype == np.int8), x), *numbers, dtype)
-
-
-def dequantize_linear(context: Context, x: Node | Integers, scale: Value, zero_point: Value = None) -> Node:
-    if not isinstance(x, Integers) or (x.scale, x.zero_point) != _scale_and_zero_point(scale, zero_point):
-        context.refuse("doesn't give back what was quantized just before")
-    return x.numbers
-
-
-def _scale_and_zero_point(scale: Value, zero_point: Value) -> tuple[float, int]:
-    return np.asarray(scale).item(), 0 if zero_point is None else np.asarray(zero_point).item()
 
 
 def _axis(axis: int, rank: int) -> int:

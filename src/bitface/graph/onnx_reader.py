@@ -15,7 +15,8 @@ from torch.fx import GraphModule, Node
 from bitface.errors import BitfaceError
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
-from bitface.graph.onnx_ops import FLOATS, HANDLERS, IMAGE_VALUES, Context, Integers, Value, compute, refuse_training
+from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
+from bitface.graph.onnx_ops import FLOATS, HANDLERS, Context, compute, refuse_training
 from bitface.preprocess import LARGEST_SIDE
 
 _LARGEST = 2 << 30

@@ -13,7 +13,7 @@ from bitface.data.faces import FaceFile, batches, crop_sizes, resizing
 from bitface.errors import BitfaceError, UsageError
 from bitface.preprocess import Preprocess, Size
 from bitface.runtime import engines
-from bitface.runtime.engines import ENGINES, Engine
+from bitface.runtime.engines import ENGINES, SIMULATION, Engine
 from bitface.runtime.exact import default_engine, inexact
 from bitface.runtime.machine import cores
 from bitface.runtime.model import Model, open_model
@@ -24,9 +24,9 @@ Images = np.ndarray | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 # Files that are decoded before their images are embedded together.
 _DECODED = 64
-# Images at once. One leaves every engine's threads an image of their own, which is faster than several threads on one;
-# torch has an overhead for each call.
-_BATCHES: dict[Engine, int] = {"openvino": 1, "onnxruntime": 1, "torch": 16}
+# Images of a call. An engine's threads have an image each, which is faster than several of them on one; the simulation
+# has an overhead for each call, and more calls at once than there are cores stop for one another.
+_SIMULATED = 16
 
 
 class Embedder:
@@ -74,7 +74,8 @@ class Embedder:
         self.embedding_size = model.network.embedding_size
         self._settings = (threads, precision, streams)
         threads = threads or len(cores())
-        self._batch = _BATCHES[self.engine]
+        self._simulated = self.engine == SIMULATION
+        self._batch = _SIMULATED if self._simulated else 1
         self._streams = streams or threads
         self._run = engines.start(model, self.engine, self._batch, threads, precision, self._streams)
         self._workers: tuple[int, ThreadPoolExecutor] | None = None
@@ -153,8 +154,7 @@ class Embedder:
     def _inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Runs preprocessed images, as many batches at the same time as there are streams."""
         parts = [inputs[start : start + self._batch] for start in range(0, len(inputs), self._batch)]
-        # Torch would be slowed down by more calls at once than there are cores, all of them stopping for one another.
-        several = self._streams > 1 and (len(parts) > 1 or self.engine == "torch")
+        several = self._streams > 1 and (len(parts) > 1 or self._simulated)
         rows = list(self._pool().map(self._run, parts) if several else map(self._run, parts))
         return np.concatenate([np.zeros((0, self.embedding_size), np.float32), *rows])
 

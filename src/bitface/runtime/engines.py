@@ -18,6 +18,8 @@ from bitface.runtime.model import Model
 Engine = Literal["openvino", "onnxruntime", "torch"]
 # The fastest first.
 ENGINES: tuple[Engine, ...] = ("openvino", "onnxruntime", "torch")
+# The graph itself, which every engine is held against.
+SIMULATION: Engine = "torch"
 NAMES: dict[str, str] = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "torch (simulation)"}
 Run = Callable[[np.ndarray], np.ndarray]
 
@@ -36,7 +38,7 @@ def start(
     Raises:
         BitfaceError: the engine refuses the model.
     """
-    if engine == "torch":
+    if engine == SIMULATION:
         return _torch(model)
     try:
         if engine == "openvino":

@@ -5,16 +5,15 @@ On x86 CPUs without VNNI two products of 8 bits are added in 16 bits, and satura
 """
 
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
-import torch
 from torch.fx import GraphModule, Node
 
-from bitface.graph import ops, to_onnx
+from bitface.graph import Network, ops
 from bitface.graph.builder import Builder
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
-from bitface.runtime import engines
-from bitface.runtime.engines import ENGINES, NAMES, Engine
+from bitface.runtime.engines import ENGINES, NAMES, SIMULATION, Engine, start
 from bitface.runtime.model import Model
 
 # With weights of so many bits sums of two products fit into 16 bits: 2 · 255 · 64 at most.
@@ -37,7 +36,7 @@ def trusted(model: Model, wanted: Engine | None) -> Engine:
 
 def is_exact(model: Model, engine: str) -> bool:
     """Whether an engine computes a model on this CPU as the simulation does, but for rounding."""
-    return not model.integer or engine == "torch" or exact(engine, max(model.weight_bits, FITTING_BITS))
+    return not model.integer or exact(engine, max(model.weight_bits, FITTING_BITS))
 
 
 def inexact(model: Model, engine: str) -> str | None:
@@ -65,17 +64,16 @@ def passed_over(model: Model, engine: str) -> str | None:
 
 @lru_cache
 def exact(engine: str, bits: int) -> bool:
-    """Whether an engine's sums with weights of so many bits are exact on this CPU: the largest there are, tried."""
-    graph = _largest_sums(bits)
+    """Whether an engine's sums with weights of so many bits are exact on this CPU: the largest there are, tried.
+
+    Raises:
+        BitfaceError: the engine can't run them at all.
+    """
+    trial = Model(Path("the largest sums"), "artifact", Network(_largest_sums(bits), "the largest sums"))
     image = np.full((1, _CHANNELS, _SIDE, _SIDE), 255, np.float32)
-    with torch.inference_mode():
-        expected = graph(torch.from_numpy(image)).numpy()
-    if engine == "openvino":
-        run = engines.openvino(to_onnx(graph, "openvino").SerializeToString(), 1, 1)
-    else:
-        run = engines.onnxruntime(to_onnx(graph, "onnxruntime").SerializeToString(), 1)
+    found, expected = (start(trial, one, 1, 1)(image) for one in (engine, SIMULATION))
     # A saturated sum is half as large.
-    return bool(np.allclose(run(image), expected, rtol=0.01))
+    return bool(np.allclose(found, expected, rtol=0.01))
 
 
 def _largest_sums(bits: int) -> GraphModule:

@@ -1,0 +1,45 @@
+"""Tables of what engines do on which CPU and in how many threads, and of the promises that are tested."""
+
+from typing import Any
+
+from tables import table
+
+
+def saturation(content: dict[str, Any]) -> list[str]:
+    """Both engines beside the simulation, on the CPU as it is and as one without VNNI."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    without = sorted({row["without"] for row in content["rows"]})
+    for row in content["rows"]:
+        figures = f"{row['cosine to the simulation']:.4f}, {row['lowest']:.4f}"
+        cells.setdefault((row["network"], row["plan"]), []).append(f"**{figures}**" if row["default"] else figures)
+    columns = [
+        f"{engine}{f', {isa} only' if isa else ''}" for isa in without for engine in ("OpenVINO", "ONNX Runtime")
+    ]
+    return table(
+        f"| network | bits | {' | '.join(columns)} |",
+        [f"| {network} | {plan} | {' | '.join(figures)} |" for (network, plan), figures in cells.items()],
+    )
+
+
+def reliability(content: dict[str, Any]) -> list[str]:
+    """Promises, their tests, and how often these failed."""
+    return table(
+        "| promise | tests | attempts | failures |",
+        [
+            f"| {row['promise']} | {', '.join(f'`{place}`' for place in row['tests']) or 'all'} | {row['attempts']:,} "
+            f"| {row['failures']} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def threads(content: dict[str, Any]) -> list[str]:
+    """Embeddings of many threads, and how many of them are wrong."""
+    return table(
+        "| network | engine | threads | embeddings | wrong | images/s | times one thread |",
+        [
+            f"| {row['network']} | {row['engine']} | {row['threads']} | {row['embeddings']:,} | {row['wrong']} "
+            f"| {row.get('images/s', '')} | {row.get('times one thread', '')} |"
+            for row in content["rows"]
+        ],
+    )
