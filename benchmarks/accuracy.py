@@ -14,8 +14,8 @@ from common import LFW, evaluated, networks, save
 from bitface.graph import load_network
 from bitface.graph.summary import summarise
 from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.jobs.result import agreed
 from bitface.quant import BitPlan
+from bitface.results.quantization import agreed
 
 
 def main() -> None:

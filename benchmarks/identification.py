@@ -70,8 +70,8 @@ def make(folder: Path, distractors: int) -> None:
 
 def measured(folder: Path, engine: str, size: int, fars: list[float]) -> dict[str, Any]:
     """One row: identification at one size, with everything but reading the libraries."""
-    from bitface.evaluation.distractors import among_distractors
-    from bitface.evaluation.templates import far_name
+    from bitface.evaluation.figures.operating import far_name
+    from bitface.evaluation.protocols.distractors import among_distractors
 
     before = _peak()
     began = time.perf_counter()

@@ -19,11 +19,11 @@ from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_mach
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs
 from bitface.evaluation.gallery import enrolled, int8_cost
-from bitface.evaluation.identification import ClosedSetProtocol
 from bitface.evaluation.mixed import BASELINE, matrix
-from bitface.evaluation.protocol import Embeddings
-from bitface.evaluation.verification_protocol import PairProtocol
-from bitface.jobs.embed import embed_kept, prepare
+from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.closed_set import ClosedSetProtocol
+from bitface.evaluation.protocols.pairs import PairProtocol
+from bitface.inputs.embeddings import embed_kept, prepare
 
 RUNS = {
     "w8a8": lambda network: Run(network, "best-w8a8", 0, (("post_training", True),)),

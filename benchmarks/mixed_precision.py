@@ -19,13 +19,14 @@ import torch
 from common import HERE, LFW, evaluated, networks, save
 
 from bitface.cli.console import progress
-from bitface.jobs import QuantizeRequest, quantize_model, recipe
-from bitface.jobs.budget import Budget
-from bitface.jobs.learning import CHECKPOINT
-from bitface.jobs.result import agreed
+from bitface.inputs import recipes as recipe
+from bitface.jobs import QuantizeRequest, quantize_model
+from bitface.jobs.float_student import CHECKPOINT
 from bitface.jobs.search import SearchRequest, search_plans
-from bitface.jobs.sweeps import SensitivityRequest
 from bitface.quant import BitPlan
+from bitface.results.quantization import agreed
+from bitface.search.budget import Budget
+from bitface.search.sweep import SensitivityRequest
 
 # The plan, and how the artifact is made.
 RUNS = [

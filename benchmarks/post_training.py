@@ -21,14 +21,14 @@ from common import FARS, HERE, LFW, cores, evaluated, networks, save
 from bitface.cli.console import progress
 from bitface.data.faces import FaceFile, load_faces
 from bitface.evaluation import agreement, read_pairs
-from bitface.evaluation.protocol import Embeddings
-from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.graph import load_network
+from bitface.inputs.faces import gather
 from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.jobs.faces import gather
-from bitface.jobs.result import agreed
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import EFFORTS
+from bitface.results.quantization import agreed
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.bench import race
 

@@ -30,10 +30,11 @@ from bitface.cli.console import progress
 from bitface.data.faces import FaceFile
 from bitface.data.synthetic import write_faces
 from bitface.evaluation import read_pairs
-from bitface.jobs import QuantizeRequest, quantize_model, recipe
-from bitface.jobs.learning import CHECKPOINT
-from bitface.jobs.result import agreed
+from bitface.inputs import recipes as recipe
+from bitface.jobs import QuantizeRequest, quantize_model
+from bitface.jobs.float_student import CHECKPOINT
 from bitface.quant.reconstruct import effort
+from bitface.results.quantization import agreed
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.machine import describe
 from bitface.train import Training

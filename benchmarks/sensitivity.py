@@ -16,10 +16,10 @@ import torch
 from common import LFW, networks, save
 
 from bitface.cli.console import progress
-from bitface.jobs.budget import Budget
 from bitface.jobs.search import WIDTHS, SearchRequest, search_plans
 from bitface.jobs.sensitivity import measure_sensitivity
-from bitface.jobs.sweeps import SensitivityRequest
+from bitface.search.budget import Budget
+from bitface.search.sweep import SensitivityRequest
 
 # Under the bytes of uniform 4 bits on each of the three networks: a mean to compare with.
 BUDGET = "3.5bits"

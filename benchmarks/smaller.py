@@ -19,7 +19,7 @@ from common import DATA, HERE, LFW, save
 from bitface.cli.console import progress
 from bitface.jobs.candidates import Comparison, read_comparison
 from bitface.jobs.compare import compare_candidates
-from bitface.jobs.tables import percent
+from bitface.report.tables import percent
 
 NETWORKS = {"relu6": "MobileFaceNet ReLU6", "prelu": "MobileFaceNet PReLU"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.jobs import recipe
+from bitface.inputs import recipes as recipe
 
 HERE = Path(__file__).parent
 

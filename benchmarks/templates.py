@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bitface.evaluation.open_set import SearchProtocol
-from bitface.evaluation.pooling import pair_scores, pool
-from bitface.evaluation.protocol import Embeddings
-from bitface.evaluation.template_lists import SearchList, TemplateList, TemplatePairs
-from bitface.evaluation.templates import TemplateProtocol
+from bitface.evaluation.lists.templates import SearchList, TemplateList, TemplatePairs
+from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.open_set import SearchProtocol
+from bitface.evaluation.protocols.templates import TemplateProtocol
+from bitface.evaluation.scores.pooling import pair_scores, pool
 
 IMAGES, SIZE = 469_375, 512
 SUBJECTS, PROBES = 3_531, 19_593

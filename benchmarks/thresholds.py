@@ -19,9 +19,9 @@ from common import HERE, LFW, artifact, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import all_pairs, identity_of, read_pairs
-from bitface.evaluation.thresholds import thresholds
+from bitface.evaluation.figures.thresholds import thresholds
+from bitface.inputs.embeddings import embed_kept, prepare
 from bitface.jobs.calibrate import DEFAULT_FARS
-from bitface.jobs.embed import embed_kept, prepare
 
 
 def measure(name: str, bits: str, out: Path, splits: int) -> list[dict[str, Any]]:

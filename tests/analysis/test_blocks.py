@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.rounded import CORRECTED, FLOAT, HELD, LEARNING, PLAIN
 from bitface.analysis import proxies, sensitivity
 from bitface.analysis.blocks import BlockProbe, by_block
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
@@ -13,7 +12,8 @@ from bitface.graph import from_module
 from bitface.quant import BitPlan, Calibration, LayerBits
 from bitface.quant.post_training import calibrated
 from bitface.quant.student import Student
-from quant.small import Mixed, PreActivation, faces, network, settle
+from support.quantized import Mixed, PreActivation, faces, network, settle
+from support.rounded import CORRECTED, FLOAT, HELD, LEARNING, PLAIN
 
 
 @cache

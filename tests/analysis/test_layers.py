@@ -13,7 +13,7 @@ from bitface.graph import Network, from_module, passes
 from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 from bitface.quant import BitPlan, quantize
 from bitface.quant.equalize import equalize
-from quant.small import Mixed, PreActivation, faces, network, settle
+from support.quantized import Mixed, PreActivation, faces, network, settle
 
 Batches = Callable[[], Iterator[tuple[Tensor, Tensor]]]
 

@@ -4,7 +4,7 @@ import torch
 from bitface.analysis import proxies, sensitivity
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.quant import Calibration
-from quant.small import Mixed, faces, network
+from support.quantized import Mixed, faces, network
 
 HELD = faces(6, 16, seed=1)
 

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.rounded import CORRECTED, FLOAT, HELD, LEARNING, PLAIN
 from bitface.analysis import sensitivity
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.quant import BitPlan, Calibration, LayerBits
 from bitface.quant.post_training import calibrated
-from quant.small import Mixed, PreActivation, faces, network
+from support.quantized import Mixed, PreActivation, faces, network
+from support.rounded import CORRECTED, FLOAT, HELD, LEARNING, PLAIN
 
 
 @cache

@@ -15,9 +15,8 @@ from bitface.artifact import Artifact, read, write
 from bitface.errors import BitfaceError
 from bitface.graph import Network, load_network
 from bitface.quant import BitPlan, Calibration, LayerBits, quantize
-from quant.small import Mixed, PreActivation, faces, network
-
-from . import plain_reader
+from support import plain_reader
+from support.quantized import Mixed, PreActivation, faces, network
 
 GOLDEN = Path(__file__).with_name("golden.bitface")
 PLANS = {

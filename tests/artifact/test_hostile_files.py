@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from bitface.artifact import read
 from bitface.errors import BitfaceError
-
-from .plain_reader import content_of, parse, wrap
+from support.plain_reader import content_of, parse, wrap
 
 GOLDEN = Path(__file__).with_name("golden.bitface").read_bytes()
 CONTENT = content_of(GOLDEN)

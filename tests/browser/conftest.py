@@ -12,7 +12,7 @@ import pytest
 
 from bitface.cli import distill, main, prune
 from cli.conftest import crops, pairs  # noqa: F401
-from quant.small import Small, onnx_file
+from support.quantized import Small, onnx_file
 
 CHROMIUM = Path("/usr/bin/chromium")
 # What a browser does on its own would otherwise be taken for something that a page asked for.

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitface.jobs.learning import write_network
-from quant.small import Mixed, network
+from bitface.jobs.float_student import write_network
 from report.test_page import Page
+from support.quantized import Mixed, network
 
 FACES, PEOPLE = 10_000, 2500
 # Two hundred faces of a hundred people.

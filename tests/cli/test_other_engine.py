@@ -12,7 +12,7 @@ import pytest
 from bitface import artifact, load
 from bitface.evaluation.gallery import read_gallery
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
-from bitface.jobs.galleries import enroll
+from bitface.jobs.enroll import enroll
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import exact
 

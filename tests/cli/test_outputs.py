@@ -17,7 +17,7 @@ from bitface.data.synthetic import SyntheticFaces
 from bitface.errors import BitfaceError
 from bitface.jobs import QuantizeRequest, calibrate, demo, quantize_model
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
-from bitface.jobs.locks import holding, locked
+from bitface.results.locks import holding, locked
 
 from .test_bad_input import ends_in_one_line
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from bitface import artifact
-from report.example_analysis import analysis
 from report.test_page import Page
+from support.analysis_example import analysis
 
 from .test_bad_input import ends_in_one_line
 

@@ -11,8 +11,8 @@ import pytest
 
 from bitface.files import sha256_of, write_json
 from bitface.graph import load_network
-from quant.small import Small, onnx_file
 from report.test_page import Page
+from support.quantized import Small, onnx_file
 
 from .test_bad_input import ends_in_one_line
 from .test_report import written

@@ -16,7 +16,7 @@ from bitface.cli import distill as distill_command
 from bitface.cli import prune as prune_command
 from bitface.graph import load_network
 from bitface.runtime import open_model
-from graph.free_size import free_size_file
+from support.free_size import free_size_file
 
 from .test_bad_input import ends_in_one_line
 

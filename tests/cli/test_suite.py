@@ -107,7 +107,7 @@ def test_nothing_is_computed_twice(bitface: Run, suite: Path, tmp_path: Path, mo
     assert stopped == ["float", "artifact", "artifact", "float", "artifact"][: len(stopped)]
     first = (tmp_path / "results" / "results.json").read_text()
     monkeypatch.setattr(Embedder, "embed_files", lambda *_: pytest.fail("embedded again"))
-    monkeypatch.setattr("bitface.evaluation.verification_protocol.verify", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr("bitface.evaluation.protocols.pairs.verify", lambda *_: pytest.fail("scored again"))
     assert bitface("evaluate", "--suite", suite)[0] == 0
     assert (tmp_path / "results" / "results.json").read_text() == first
     # A cell that was damaged is made anew.

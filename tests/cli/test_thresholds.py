@@ -12,7 +12,7 @@ from PIL import Image
 from bitface import artifact, load
 from bitface.data.synthetic import make_faces
 from bitface.evaluation import all_pairs
-from bitface.evaluation.similarity import row_scores, unit_rows
+from bitface.evaluation.scores.similarity import row_scores, unit_rows
 
 Run = Callable[..., tuple[int, str, str]]
 

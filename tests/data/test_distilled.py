@@ -14,7 +14,7 @@ from bitface.data.distilled import distilled_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network, from_module
 from bitface.preprocess import parse
-from quant.small import Mixed, network
+from support.quantized import Mixed, network
 
 
 @pytest.fixture(autouse=True)

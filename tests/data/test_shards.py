@@ -13,7 +13,7 @@ from bitface.data.faces import find_images, load_faces
 from bitface.data.shards import unpacked
 from bitface.data.sources import Source, cached
 from bitface.errors import BitfaceError
-from bitface.jobs.faces import gather
+from bitface.inputs.faces import gather
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 112, 112, 3), dtype=np.uint8)
 

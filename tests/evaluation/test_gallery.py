@@ -11,8 +11,8 @@ from safetensors.numpy import load, save
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import gallery as module
 from bitface.evaluation.gallery import Gallery, enrolled, int8_cost, quantized, read_gallery, write_gallery
-from bitface.evaluation.search import nearest, score_blocks
-from bitface.evaluation.similarity import unit_rows
+from bitface.evaluation.scores.nearest import nearest, score_blocks
+from bitface.evaluation.scores.similarity import unit_rows
 from bitface.preprocess import Size
 
 IDS = ("Ann", "Ann", "Böb", "Cy")

@@ -13,8 +13,7 @@ from torch.fx import GraphModule
 
 from bitface import backbones
 from bitface.graph import Network, from_module, load_network, ops, passes, store, to_onnx
-
-from .onnx_models import relative_difference, run_onnx
+from support.onnx_models import relative_difference, run_onnx
 
 # Neither square nor large: an exchange of height and width shows, and the time goes into other tests.
 SIZE = (48, 32)

@@ -14,8 +14,7 @@ from torch.fx import GraphModule
 
 from bitface.graph import ops, passes
 from bitface.graph.torch_reader import from_module
-
-from .onnx_models import relative_difference
+from support.onnx_models import relative_difference
 
 SIDE = 4
 

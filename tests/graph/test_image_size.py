@@ -12,8 +12,7 @@ from bitface import backbones
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import ASSUMED, FreeSize, load_network, to_onnx
 from bitface.preprocess import Size
-
-from .free_size import free_size_file
+from support.free_size import free_size_file
 
 CROPS = FreeSize(Size(160, 160), "the size of the crops")
 

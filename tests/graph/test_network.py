@@ -11,8 +11,7 @@ from torch import nn
 
 from bitface import backbones
 from bitface.graph import Network, from_module, load_network
-
-from .onnx_models import finished, small_network
+from support.onnx_models import finished, small_network
 
 SCRIPT = "import sys; from pathlib import Path; from bitface.graph import load_network as load; "
 SCRIPT += "print(load(Path(sys.argv[1]), 'rgb-raw').fingerprint())"

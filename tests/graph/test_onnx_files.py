@@ -13,8 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitface.errors import BitfaceError
 from bitface.graph import load_network
-
-from .onnx_models import IMAGE, Model, finished, refused, relative_difference, run_onnx, small_network
+from support.onnx_models import IMAGE, Model, finished, refused, relative_difference, run_onnx, small_network
 
 Save = Callable[[onnx.ModelProto], Path]
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from bitface.graph import from_onnx
-
-from .onnx_models import IMAGE, Model, relative_difference, run_onnx
-from .operator_cases import CASES, Case
+from support.onnx_models import IMAGE, Model, relative_difference, run_onnx
+from support.operator_cases import CASES, Case
 
 
 def newest_opset() -> int:

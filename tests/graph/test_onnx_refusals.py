@@ -12,8 +12,7 @@ from onnx import TensorProto, helper
 
 from bitface.errors import BitfaceError
 from bitface.graph import load_network
-
-from .onnx_models import Model, finished, refused, small_network
+from support.onnx_models import Model, finished, refused, small_network
 
 Save = Callable[[onnx.ModelProto], Path]
 

@@ -10,8 +10,7 @@ import torch
 from onnx import TensorProto, helper
 
 from bitface.graph import from_onnx
-
-from .onnx_models import IMAGE, Model, refused, relative_difference, run_onnx
+from support.onnx_models import IMAGE, Model, refused, relative_difference, run_onnx
 
 Save = Callable[[onnx.ModelProto], Path]
 

@@ -20,9 +20,8 @@ from bitface.graph.integer import QuantizeDequantize
 from bitface.graph.onnx_writer import PROFILES, Profile
 from bitface.quant import BitPlan, Calibration, LayerBits, quantize
 from bitface.runtime.exact import exact
-from quant.small import Mixed, PreActivation, faces, network
-
-from . import integer_oracle
+from support import integer_oracle
+from support.quantized import Mixed, PreActivation, faces, network
 
 QUICK = Calibration("minmax", bias_correction=False)
 PLANS = {

@@ -10,8 +10,7 @@ import torch
 
 from bitface.graph import Network, load_network, passes, store, to_onnx
 from bitface.preprocess import parse
-
-from .onnx_models import refused, relative_difference, run_onnx
+from support.onnx_models import refused, relative_difference, run_onnx
 
 
 def faces(network: Network, count: int = 2) -> np.ndarray:

@@ -6,8 +6,7 @@ import torch
 from bitface.errors import UsageError
 from bitface.losses import angular_error, individual_error
 from bitface.losses.angular import ERROR_FORMS, turn_along
-
-from . import oracles
+from support import loss_oracles as oracles
 
 
 def rows(count, width=6, seed=0):

@@ -8,8 +8,7 @@ import torch
 from bitface.losses import build
 from bitface.losses.ekd import hardest_pairs, rank_score
 from bitface.losses.thresholds import Thresholds, highest
-
-from . import oracles
+from support import loss_oracles as oracles
 
 FORMS = ("ekd", "ekd-shift")
 

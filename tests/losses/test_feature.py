@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from bitface.losses.feature import FORMS, FeatureLoss
-
-from . import oracles
+from support import loss_oracles as oracles
 
 
 def batch(seed=0, rows=5, width=7):

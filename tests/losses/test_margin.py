@@ -7,8 +7,7 @@ from torch.nn import functional as F
 
 from bitface.losses import build
 from bitface.losses.margin import MARGINS, falling_cosine
-
-from . import oracles
+from support import loss_oracles as oracles
 
 LABELS = torch.tensor([0, 2, 1, 2, 0, 1])
 

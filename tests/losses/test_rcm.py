@@ -8,8 +8,7 @@ from torch.nn import functional as F
 from bitface.losses import build
 from bitface.losses.margin import MARGINS
 from bitface.losses.rcm import FORMS, rcm_target
-
-from . import oracles
+from support import loss_oracles as oracles
 
 LABELS = torch.tensor([0, 2, 1, 2, 0, 1])
 ERRORS = ("scalar", "vector")

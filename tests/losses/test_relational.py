@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from bitface.losses.relational import RelationalLoss
-
-from . import oracles
+from support import loss_oracles as oracles
 
 
 @pytest.mark.parametrize("distance", ["squared", "absolute"])

@@ -17,7 +17,7 @@ from bitface.prune import Pruning, prune
 from bitface.prune.choice import Sizes, keep, lowest
 from bitface.prune.dependency import Group, find_groups, take_out
 from bitface.prune.importance import magnitude, taylor
-from quant.small import Mixed, PreActivation, faces, network
+from support.quantized import Mixed, PreActivation, faces, network
 
 
 class Joined(nn.Module):

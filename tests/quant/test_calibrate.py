@@ -9,8 +9,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import from_module, passes
 from bitface.quant import BitPlan, LayerBits, calibrate
 from bitface.quant.student import Student, build
-
-from .small import Mixed, PreActivation, settle
+from support.quantized import Mixed, PreActivation, settle
 
 IMAGES = torch.randn(10, 3, 16, 16, generator=torch.Generator().manual_seed(5)).clamp(-1, 1)
 

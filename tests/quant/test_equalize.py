@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from bitface import backbones
 from bitface.graph import from_module, passes
 from bitface.quant.equalize import equalize
-
-from .small import settle
+from support.quantized import settle
 
 
 class Pair(nn.Module):

@@ -10,8 +10,7 @@ from bitface.quant import BitPlan, LayerBits, calibrate
 from bitface.quant.freeze import freeze, integer_layer
 from bitface.quant.quantizers import UniformQuantizer
 from bitface.quant.student import QuantizedLinear, Student, build
-
-from .small import Mixed, PreActivation, settle
+from support.quantized import Mixed, PreActivation, settle
 
 IMAGES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(5)).clamp(-1, 1)
 PLANS = {

@@ -14,8 +14,7 @@ from bitface.quant.freeze import freeze
 from bitface.quant.fused import fused
 from bitface.quant.quantizers import DsqQuantizer, LsqQuantizer, PactQuantizer, PercentileQuantizer, Quantizer, minmax
 from bitface.quant.student import Student, build
-
-from .small import Mixed, PreActivation, settle
+from support.quantized import Mixed, PreActivation, settle
 
 IMAGES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(5)).clamp(-1, 1)
 WEIGHT_METHODS = [name for name in learn.QUANTIZERS if name != "pact"]

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph.integer import INTEGER_LAYERS
 from bitface.quant import BitPlan, Calibration, LayerBits, quantize
-
-from .small import Mixed, faces, network
+from support.quantized import Mixed, faces, network
 
 IMAGES = faces(10, 16)
 

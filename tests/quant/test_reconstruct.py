@@ -18,8 +18,7 @@ from bitface.quant.quantizers import RoundingQuantizer, UniformQuantizer
 from bitface.quant.reconstruct import _dropping, _mixed, _Work, reconstruct
 from bitface.quant.student import Student, build
 from bitface.quant.units import blocks_of, part, units_of
-
-from .small import Mixed, PreActivation, faces, network
+from support.quantized import Mixed, PreActivation, faces, network
 
 SHORT = Reconstruction(steps=150, batch=16, tuning=60, rate=0.1, scale_rate=3e-3)
 # In fewer steps what it gains hangs on the seed and on the CPU's arithmetic.

@@ -14,8 +14,7 @@ from bitface.graph.integer import INTEGER_LAYERS
 from bitface.quant import BitPlan, LayerBits, quantize
 from bitface.quant.quantizers import UniformQuantizer
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student, build
-
-from .small import Mixed, PreActivation, faces, network
+from support.quantized import Mixed, PreActivation, faces, network
 
 READERS = (QuantizedConv2d, QuantizedLinear, ops.Add, ops.Mul)
 BACKBONES = {

@@ -3,8 +3,8 @@ import pytest
 
 from bitface.report import angles
 from bitface.report.analysis import render
+from support.analysis_example import analysis, distribution
 
-from .example_analysis import analysis, distribution
 from .test_page import HOSTILE, Page
 
 

@@ -6,8 +6,8 @@ import pytest
 from bitface.evaluation import all_pairs
 from bitface.report import card, curves, render
 from bitface.report.plots import plot
+from support.report_example import full
 
-from .example import full
 from .test_page import HOSTILE, Page
 
 

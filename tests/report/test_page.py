@@ -9,8 +9,7 @@ import pytest
 from bitface.errors import BitfaceError
 from bitface.evaluation import PairList, verify
 from bitface.report import render, write
-
-from .example import full, sheet, verification
+from support.report_example import full, sheet, verification
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "rect", "line", "polyline"}
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{ 7 * 7 }}\u202e\x00\ud800&amp;"

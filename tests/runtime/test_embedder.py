@@ -19,7 +19,7 @@ from bitface.quant import BitPlan, quantize
 from bitface.runtime import ENGINES, Embedder, load
 from bitface.runtime.exact import exact as sums_are_exact
 from bitface.runtime.model import export, open_model, open_models
-from graph.free_size import free_size_file
+from support.free_size import free_size_file
 
 SIDE, WIDTH = 32, 7
 

@@ -8,8 +8,7 @@ import pytest
 from bitface.errors import UsageError
 from bitface.train import Training, TrainingFaces, digest
 from bitface.train.faces import Sampler
-
-from .small import faces, teach
+from support.training import faces, teach
 
 
 def test_every_face_once_an_epoch_each_time_in_another_order() -> None:

@@ -13,8 +13,7 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.quant.quantizers import LsqQuantizer
 from bitface.train import Interrupted, Status, Training, fit, loop
 from bitface.train.checkpoint import Checkpoint
-
-from .small import faces, trainee
+from support.training import faces, trainee
 
 SHORT = Training(loss={"feature": {"form": "cosine"}}, epochs=5, batch=8, rate=0.01, precision="f32")
 SETTINGS: dict[str, dict[str, Any]] = {

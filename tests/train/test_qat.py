@@ -24,7 +24,7 @@ from bitface.runtime import Embedder, Model
 from bitface.train import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
 from bitface.train.distil import agreement, likeness
 from bitface.train.teacher import cached_targets
-from quant.small import Mixed, PreActivation, faces, network
+from support.quantized import Mixed, PreActivation, faces, network
 
 STEPS = 12
 TRAINING = Training(loss={"feature": {"form": "cosine"}}, epochs=STEPS / 4, batch=8, rate=3e-3, precision="f32")

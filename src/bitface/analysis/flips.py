@@ -103,7 +103,7 @@ class Pairs:
 
 
 def thresholds(unit: Floats, pairs: Pairs, fars: Sequence[float] = FARS) -> dict[float, float]:
-    """One model's threshold for each FAR that these pairs support (see `evaluation.operating`).
+    """One model's threshold for each FAR that these pairs support (see `evaluation.figures.operating`).
 
     Args:
         unit: `[N, D]` as `evaluation.unit_rows` gives them.

@@ -16,9 +16,10 @@ from bitface.cli import (
     compare,
     demo,
     distill,
+    enroll,
     evaluate,
     export,
-    galleries,
+    identify,
     inspect,
     prune,
     quantize,
@@ -65,8 +66,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("analyse")(analyse.analyse)
 app.command("calibrate")(calibrate.calibrate)
 app.command("verify")(verify.verify)
-app.command("enroll")(galleries.enroll)
-app.command("identify")(galleries.identify)
+app.command("enroll")(enroll.enroll)
+app.command("identify")(identify.identify)
 app.command("bench")(bench.bench)
 app.command("sensitivity")(sensitivity.sensitivity)
 app.command("search")(search.search)

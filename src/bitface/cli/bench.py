@@ -9,8 +9,7 @@ from rich.table import Table
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import JsonOption, SizeOption
 from bitface.errors import UsageError
-from bitface.runtime import bench as measuring
-from bitface.runtime.model import open_models
+from bitface.jobs.bench import bench_models
 
 
 def bench(
@@ -25,16 +24,12 @@ def bench(
 
     bitface bench net.onnx out/model.bitface --batch 1,32
     """
-    opened = open_models(models, preprocess, size)
     with progress() as steps:
-        result = measuring.bench(
-            opened, _numbers(batch, "--batch"), _numbers(threads, "--threads"), progress=steps("measuring")
+        content = bench_models(
+            models, _numbers(batch, "--batch"), _numbers(threads, "--threads"), preprocess, size, steps
         )
-    content = result.to_json()
-    notes = [f"{model.path}: {note}" for model in opened for note in model.network.notes]
-    content["notes"] = [*notes, *content.get("notes", [])]
     write_json(json, content)
-    remarks(content["notes"], [text for model in opened for text in model.network.warnings])
+    remarks(content["notes"], content["warnings"])
     table = Table(
         "model",
         "engine",

@@ -21,9 +21,9 @@ from rich.text import Text
 
 from bitface import files
 from bitface.errors import UsageError
-from bitface.evaluation.operating import check_fars
-from bitface.jobs.steps import Progress as StepProgress
-from bitface.jobs.steps import Steps
+from bitface.evaluation.figures.operating import check_fars
+from bitface.progress import Progress as StepProgress
+from bitface.progress import Steps
 from bitface.runtime import ENGINES, Engine
 from bitface.runtime.engines import NAMES
 
@@ -42,7 +42,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress() -> Iterator[Steps]:
-    """Gives a function that opens a named step; see `jobs.steps`. Lines in a log where stderr is no terminal."""
+    """Gives a function that opens a named step; see `progress`. Lines in a log where stderr is no terminal."""
     if not sys.stderr.isatty():
         yield _logged
         return

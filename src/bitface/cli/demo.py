@@ -8,7 +8,7 @@ import typer
 from bitface.cli.console import engine_line, errors, output, progress
 from bitface.cli.options import OutOption
 from bitface.jobs.demo import demo as run
-from bitface.jobs.result import agreed
+from bitface.results.quantization import agreed
 
 
 def demo(

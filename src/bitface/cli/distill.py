@@ -21,8 +21,8 @@ from bitface.cli.options import (
     SkipOption,
 )
 from bitface.cli.prune import show
+from bitface.inputs.training import settings
 from bitface.jobs.distill import SCHOOLING, DistillRequest, distill_model
-from bitface.jobs.training import settings
 
 
 def distill(

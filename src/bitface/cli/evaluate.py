@@ -12,7 +12,7 @@ from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
 from bitface.jobs import EvaluateRequest, evaluate_model
 from bitface.jobs.suite import read_suite, run_suite
-from bitface.jobs.tables import percent
+from bitface.report.tables import percent
 
 
 def evaluate(

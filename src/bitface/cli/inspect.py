@@ -6,14 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import JsonOption, SizeOption
-from bitface.data.faces import choose, find_images, load_faces
-from bitface.graph.summary import summarise, tensor_table
-from bitface.jobs.faces import open_for
-
-_FACES = 64
+from bitface.jobs.inspect import inspect_model
 
 
 def inspect(
@@ -27,39 +22,15 @@ def inspect(
 
     bitface inspect net.onnx --images crops/
     """
-    files = choose(find_images(images), _FACES, 0) if images else []
-    opened, notes = open_for(model, files, preprocess, size)
-    network = opened.network
-    summary = summarise(network)
-    known = network.preprocess.name if network.preprocess else None
-    content: dict[str, Any] = {
-        "model": str(model),
-        "kind": opened.kind,
-        **summary.to_json(),
-        "preprocess": known,
-    }
-    warnings = list(network.warnings)
-    if opened.kind == "artifact":
-        tensors, unquantized = tensor_table(network)
-        content |= {"tensors": tensors, "unquantized": unquantized}
-        assert opened.details is not None
-        content |= {key: getattr(opened.details, key) for key in ("plan", "teacher", "data", "thresholds", "card")}
-    if files:
-        with progress() as steps:
-            faces = load_faces(files, network.size, steps("reading faces")).images
-        scores = rank_presets(network, faces)
-        best, warning = best_preset(scores, known)
-        content["presets"] = [score.to_json() for score in scores]
-        content["best_preset"] = best
-        warnings += [warning] if warning else []
-    content["notes"], content["warnings"] = notes, warnings
+    with progress() as steps:
+        content = inspect_model(model, images or (), preprocess, size, steps)
     write_json(json, content)
-    _print(content, opened.path.stat().st_size)
-    remarks(content["notes"], warnings)
+    _print(content)
+    remarks(content["notes"], content["warnings"])
 
 
-def _print(content: dict[str, Any], size: int) -> None:
-    output.print(f"{content['model']} ({content['kind']}, {size:,} bytes)", markup=False, soft_wrap=True)
+def _print(content: dict[str, Any]) -> None:
+    output.print(f"{content['model']} ({content['kind']}, {content['bytes']:,} bytes)", markup=False, soft_wrap=True)
     table = Table(show_header=False, box=None)
     height, width = content["input_size"]
     for label, value in (

@@ -20,8 +20,8 @@ from bitface.cli.options import (
     SizeOption,
     SkipOption,
 )
+from bitface.inputs.training import settings
 from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
-from bitface.jobs.training import settings
 from bitface.prune import Pruning
 
 

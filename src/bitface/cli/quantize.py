@@ -23,11 +23,12 @@ from bitface.cli.options import (
     to_folder,
 )
 from bitface.errors import UsageError
-from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model, recipe
+from bitface.inputs import recipes
+from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model
 from bitface.jobs.quantize import beforehand, by_recipe
-from bitface.jobs.result import agreed
 from bitface.quant import BitPlan, Calibration, reconstruct
 from bitface.quant.observers import OBSERVERS
+from bitface.results.quantization import agreed
 
 
 def quantize(
@@ -134,9 +135,9 @@ def run(
 
     bitface run recipes/quantface-w6a6-real.yaml net.onnx --images crops/ --out out/
     """
-    chosen = recipe.read(recipe_)
+    chosen = recipes.read(recipe_)
     given: dict[str, Any] = {"images": images or list(chosen.images), "out": out or chosen.out}
-    if isinstance(chosen, recipe.Recipe):
+    if isinstance(chosen, recipes.Recipe):
         given["model"] = model or chosen.model
     for key, value in given.items():
         if not value:
@@ -150,7 +151,7 @@ def run(
         "resume": resume,
         "force": force,
     }
-    if isinstance(chosen, recipe.Pretraining):
+    if isinstance(chosen, recipes.Pretraining):
         for option, value in {"a model": model, "--epochs": epochs, "--minutes": minutes}.items():
             if value:
                 raise UsageError(f"{chosen.name} trains a teacher from scratch, so {option} has no place in it")

@@ -17,9 +17,9 @@ from bitface.cli.options import (
     SizeOption,
     SkipOption,
 )
-from bitface.jobs.budget import TIME, Budget
 from bitface.jobs.search import SearchRequest, search_plans
-from bitface.jobs.sweeps import SensitivityRequest
+from bitface.search.budget import TIME, Budget
+from bitface.search.sweep import SensitivityRequest
 
 
 def search(

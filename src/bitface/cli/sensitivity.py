@@ -18,7 +18,7 @@ from bitface.cli.options import (
     SkipOption,
 )
 from bitface.jobs.sensitivity import TABLE, measure_sensitivity
-from bitface.jobs.sweeps import SensitivityRequest
+from bitface.search.sweep import SensitivityRequest
 
 _SHOWN = 12
 

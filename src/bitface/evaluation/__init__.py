@@ -8,17 +8,17 @@ models. Every protocol has the interface of `protocol.FaceProtocol`. Everything 
 that is counted from them, have the same bits on every machine. Nothing here knows of pixels or networks.
 """
 
-from bitface.evaluation.allpairs import all_pairs, evaluate_all_pairs
-from bitface.evaluation.curve import Roc, auc, eer, roc
-from bitface.evaluation.folds import FoldAccuracy, fold_accuracy
-from bitface.evaluation.health import diagnose
-from bitface.evaluation.intervals import Interval, wilson
-from bitface.evaluation.operating import FARS, ErrorRates, OperatingPoint, rates_at, tar_at_far
-from bitface.evaluation.paired import Agreement, McNemar, agreement, mcnemar
-from bitface.evaluation.pairs import PairList, identity_of, read_pairs
-from bitface.evaluation.results import Counts, ScoreSummary, VerificationResult
-from bitface.evaluation.similarity import row_scores, unit_rows
-from bitface.evaluation.verification import verify
+from bitface.evaluation.figures.curve import Roc, auc, eer, roc
+from bitface.evaluation.figures.folds import FoldAccuracy, fold_accuracy
+from bitface.evaluation.figures.health import diagnose
+from bitface.evaluation.figures.intervals import Interval, wilson
+from bitface.evaluation.figures.operating import FARS, ErrorRates, OperatingPoint, rates_at, tar_at_far
+from bitface.evaluation.figures.paired import Agreement, McNemar, agreement, mcnemar
+from bitface.evaluation.figures.results import Counts, ScoreSummary, VerificationResult
+from bitface.evaluation.lists.pairs import PairList, identity_of, read_pairs
+from bitface.evaluation.protocols.all_pairs import all_pairs, evaluate_all_pairs
+from bitface.evaluation.protocols.verification import verify
+from bitface.evaluation.scores.similarity import row_scores, unit_rows
 
 __all__ = [
     "FARS",

@@ -23,10 +23,10 @@ from safetensors.numpy import save
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.arrays import Bools, Floats, Ints
-from bitface.evaluation.identification import identify
-from bitface.evaluation.intervals import Interval
-from bitface.evaluation.search import Rows, as_rows, score_blocks
-from bitface.evaluation.similarity import unit_rows
+from bitface.evaluation.figures.intervals import Interval
+from bitface.evaluation.protocols.closed_set import identify
+from bitface.evaluation.scores.nearest import Rows, as_rows, score_blocks
+from bitface.evaluation.scores.similarity import unit_rows
 from bitface.files import write_bytes
 from bitface.preprocess import Size
 

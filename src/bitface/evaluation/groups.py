@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.allpairs import all_pairs
 from bitface.evaluation.arrays import Bools, Floats, score_array
-from bitface.evaluation.impostors import ImpostorArray
-from bitface.evaluation.intervals import wilson
-from bitface.evaluation.operating import Distinct
-from bitface.evaluation.pairs import identity_of
-from bitface.evaluation.protocol import Embeddings, Figure, tar_figures
-from bitface.evaluation.results import LIST, Counts, ScoreSummary, VerificationResult, summarise
-from bitface.evaluation.similarity import row_scores, unit_rows
-from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.evaluation.figures.intervals import wilson
+from bitface.evaluation.figures.operating import Distinct
+from bitface.evaluation.figures.results import LIST, Counts, ScoreSummary, VerificationResult, summarise
+from bitface.evaluation.lists.pairs import identity_of
+from bitface.evaluation.protocols.all_pairs import all_pairs
+from bitface.evaluation.protocols.base import Embeddings, Figure, tar_figures
+from bitface.evaluation.protocols.pairs import PairProtocol
+from bitface.evaluation.scores.impostors import ImpostorArray
+from bitface.evaluation.scores.similarity import row_scores, unit_rows
 
 _KEYS = ("path", "person", "identity")
 

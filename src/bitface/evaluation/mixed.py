@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.identification import ClosedSetProtocol
-from bitface.evaluation.protocol import Embeddings, Figure
-from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.evaluation.protocols.base import Embeddings, Figure
+from bitface.evaluation.protocols.closed_set import ClosedSetProtocol
+from bitface.evaluation.protocols.pairs import PairProtocol
 
 BASELINE, MODEL = "baseline", "model"
 

@@ -6,24 +6,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 import bitface
+from bitface.analysis import flipped_decisions, sections
+from bitface.analysis.conditions import NAMES, conditions
 from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
+from bitface.analysis.occlusion import occlusion, regions
 from bitface.analysis.preprocessing import best_preset, rank_presets
+from bitface.analysis.sections import Embedded
 from bitface.data.faces import FaceFile, crop_sizes, find_images, load_faces, resizing
 from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError
-from bitface.evaluation.health import degenerate
-from bitface.evaluation.pairs import PairList
+from bitface.evaluation import unit_rows
+from bitface.evaluation.figures.health import degenerate
+from bitface.evaluation.lists.pairs import PairList
 from bitface.graph import FreeSize
-from bitface.jobs import findings, flipped
-from bitface.jobs.embed import prepare
-from bitface.jobs.locks import holding
-from bitface.jobs.protocols import listed_pairs
-from bitface.jobs.staging import Clock, check_free, staging, write_result
-from bitface.jobs.steps import Steps, silent
+from bitface.inputs.embeddings import embed, prepare
+from bitface.inputs.protocols import listed_pairs
 from bitface.preprocess import Size, parse
+from bitface.progress import Steps, silent
 from bitface.quant.plan import LayerBits
 from bitface.report import analysis as report
+from bitface.report.flipped_faces import pictures
+from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.results.locks import holding
 from bitface.runtime import Embedder, Engine, Model, open_float
 from bitface.runtime.machine import describe
 
@@ -110,18 +118,18 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
     notes += [note for note in student.notes if note not in notes]
     clock.lap("models")
-    found = findings.embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
+    found = _embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
     for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
         warnings += [f"{model.name}: {text}" for text in degenerate(rows)]
     clock.lap("embedding")
-    who, word = (found.who, "class") if found.who is not None else (findings.pseudo(found, notes), "pseudo-class")
-    parts = findings.angles(found, who, word, request.seed, notes)
+    who, word = (found.who, "class") if found.who is not None else (sections.pseudo(found, notes), "pseudo-class")
+    parts = sections.angles(found, who, word, request.seed, notes)
     clock.lap("angles")
-    layers = findings.layers(found.files, teacher.model, student.embedder.model, request.seed, steps, notes)
+    layers = sections.layers(found.files, teacher.model, student.embedder.model, request.seed, steps, notes)
     clock.lap("layers")
-    parts |= findings.mapped(found, who, word, request.seed, notes)
+    parts |= sections.mapped(found, who, word, request.seed, notes)
     clock.lap("maps")
-    decisions = flipped.decisions(found, listed, student.embedder.model, notes)
+    decisions = flipped_decisions.decisions(found, listed, student.embedder.model, notes)
     clock.lap("pairs")
     diagnosis = diagnose_student(
         _subject(request, teacher.model, student.embedder.model), _known(parts), layers, better
@@ -148,10 +156,8 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
         "seconds": clock.seconds,
     }
     with staging(request.out, RESULT) as folder:
-        pictures = (
-            flipped.pictures(found.files, result["flips"], student.embedder.preprocess.size) if request.faces else None
-        )
-        report.write(folder / "analysis.html", result, pictures)
+        crops = pictures(found.files, result["flips"], student.embedder.preprocess.size) if request.faces else None
+        report.write(folder / "analysis.html", result, crops)
         write_result(folder, result, RESULT)
     return result
 
@@ -259,3 +265,53 @@ def _facts(model: Model) -> dict[str, Any]:
         "bits": details.plan.get("bits") if details else None,
         "method": details.card.get("method") if details else None,
     }
+
+
+def _embedded(
+    files: list[FaceFile],
+    names: list[str] | None,
+    teacher: Embedder,
+    student: Embedder,
+    allow_skipped: bool,
+    steps: Steps,
+    notes: list[str],
+) -> Embedded:
+    """Every face through both models, and its conditions.
+
+    Args:
+        names: of the identity of each file; None: nobody knows.
+
+    Raises:
+        BitfaceError: more than 1 % of the faces can't be used (unless `allow_skipped`), or fewer than two can.
+    """
+    seen: list[np.ndarray] = []
+    seen_regions: list[np.ndarray] = []
+
+    def look(images: np.ndarray) -> None:
+        seen.append(conditions(images))
+        seen_regions.append(regions(images))
+
+    first, _ = embed(teacher, files, False, allow_skipped, steps("embedding with the teacher"))
+    second, _ = embed(student, files, False, allow_skipped, steps("embedding with the student"), look)
+    (before, usable), (after, too) = unit_rows(first.values, first.valid), unit_rows(second.values, second.valid)
+    good = usable & too
+    if good.sum() < 2:
+        raise BitfaceError(f"{int(good.sum())} of {len(files)} faces are embedded by both models; give at least two")
+    if not good.all():
+        notes.append(f"{int((~good).sum())} of {len(files)} faces aren't embedded by both models and are left out")
+    kept = [file for file, one in zip(files, good, strict=True) if one]
+    people, who = np.unique(np.array(names)[good], return_inverse=True) if names else (np.array([]), None)
+    known = dict(zip(NAMES, np.concatenate(seen)[good].T, strict=True))
+    if (covered := occlusion(np.concatenate(seen_regions)[good])) is not None:
+        known["occlusion"] = covered
+    known["pixels"] = np.array([_pixels(file) for file in kept], np.float64)
+    return Embedded(
+        kept, first.values[good], second.values[good], (before[good], after[good]),
+        None if who is None else who.astype(np.int64), [str(name) for name in people], known,
+    )  # fmt: skip
+
+
+def _pixels(file: FaceFile) -> int:
+    """How many pixels an image file has, by its header."""
+    with Image.open(file.path) as image:
+        return image.width * image.height

@@ -13,18 +13,18 @@ from bitface.data.faces import FaceFile, find_images
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import all_pairs, verify
-from bitface.evaluation.health import degenerate
-from bitface.evaluation.pairs import PairList
-from bitface.evaluation.protocol import Embeddings
-from bitface.evaluation.results import ScoreSummary
-from bitface.evaluation.thresholds import thresholds
+from bitface.evaluation.figures.health import degenerate
+from bitface.evaluation.figures.results import ScoreSummary
+from bitface.evaluation.figures.thresholds import thresholds
+from bitface.evaluation.lists.pairs import PairList
+from bitface.evaluation.protocols.base import Embeddings
 from bitface.files import sha256_of
 from bitface.graph import FreeSize
-from bitface.jobs.embed import Prepared, differences, embed, prepare
-from bitface.jobs.locks import holding
-from bitface.jobs.protocols import listed_pairs
-from bitface.jobs.steps import Steps, silent
+from bitface.inputs.embeddings import Prepared, differences, embed, prepare
+from bitface.inputs.protocols import listed_pairs
 from bitface.preprocess import Size
+from bitface.progress import Steps, silent
+from bitface.results.locks import holding
 from bitface.runtime import Engine, open_float
 from bitface.runtime.machine import describe
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bitface.errors import UsageError
+from bitface.inputs.training import settings
 from bitface.jobs.distill import SCHOOLING, DistillRequest
-from bitface.jobs.learning import Lesson
+from bitface.jobs.float_student import Lesson
 from bitface.jobs.prune import RECOVERY, PruneRequest
 from bitface.jobs.quantize import QuantizeRequest, by_recipe
-from bitface.jobs.training import settings
 from bitface.prune import Pruning
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.observers import OBSERVERS

@@ -9,7 +9,7 @@ from typing import Any
 import bitface
 from bitface.data.faces import find_images
 from bitface.errors import UsageError, nearest
-from bitface.evaluation.operating import check_fars
+from bitface.evaluation.figures.operating import check_fars
 from bitface.files import read_yaml, sha256_of
 from bitface.jobs.candidate_steps import STEPS, Request
 from bitface.preprocess import Size
@@ -41,7 +41,7 @@ class Comparison:
         pairs, root, part, all_pairs: what they are tested on; see `jobs.evaluate.EvaluateRequest`.
         threads: of the latency.
         base: the folder that paths in the candidates' options are relative to.
-        size: of the image, where the network leaves it free; None: see `jobs.faces.load_teacher`.
+        size: of the image, where the network leaves it free; None: see `inputs.faces.load_teacher`.
     """
 
     model: Path

@@ -14,27 +14,27 @@ from typing import Any
 
 import bitface
 from bitface import report
-from bitface.analysis.frontier import alike, frontier
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.graph import ASSUMED, FreeSize
+from bitface.inputs.faces import load_teacher
+from bitface.inputs.protocols import listed_pairs
 from bitface.jobs.candidate_steps import Request
 from bitface.jobs.candidates import ORIGINAL, Candidate, Comparison
 from bitface.jobs.distill import DistillRequest, distill_model
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
-from bitface.jobs.faces import load_teacher
-from bitface.jobs.learning import counted
-from bitface.jobs.locks import holding
-from bitface.jobs.protocols import listed_pairs
+from bitface.jobs.float_student import counted
 from bitface.jobs.prune import PruneRequest, prune_model
 from bitface.jobs.quantize import QuantizeRequest, beforehand, quantize_model
-from bitface.jobs.side_by_side import COSTS, comparison_page, cost, figure_of
-from bitface.jobs.staging import RESULT, check_beside
-from bitface.jobs.steps import Steps, silent
-from bitface.jobs.tables import comparison as table
+from bitface.progress import Steps, silent
+from bitface.report.comparison import COSTS, comparison_page, cost, figure_of
+from bitface.report.tables import comparison as table
+from bitface.results.folder import RESULT, check_beside
+from bitface.results.locks import holding
 from bitface.runtime import Model, open_model
 from bitface.runtime.beside import beside
 from bitface.runtime.machine import describe
+from bitface.search.pareto import alike, frontier
 from bitface.train import Interrupted
 
 

@@ -14,12 +14,13 @@ from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
 from bitface.errors import BitfaceError
 from bitface.files import write_json
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
-from bitface.jobs.locks import holding
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
-from bitface.jobs.result import agreed, report_of
-from bitface.jobs.staging import RESULT
-from bitface.jobs.steps import Steps, silent
+from bitface.progress import Steps, silent
 from bitface.quant import BitPlan
+from bitface.report.quantization import report_of
+from bitface.results.folder import RESULT
+from bitface.results.locks import holding
+from bitface.results.quantization import agreed
 from bitface.runtime import open_model
 from bitface.runtime.bench import bench
 from bitface.runtime.engines import NAMES

@@ -9,9 +9,9 @@ from torch import nn
 from bitface import backbones
 from bitface.errors import UsageError
 from bitface.graph import Network, from_module
-from bitface.jobs.learning import Lesson, finish, learn, prepare
-from bitface.jobs.locks import holding
-from bitface.jobs.steps import Steps, silent
+from bitface.jobs.float_student import Lesson, finish, learn, prepare
+from bitface.progress import Steps, silent
+from bitface.results.locks import holding
 from bitface.train import Training
 
 SCHOOLING = Training(loss={"feature": {"form": "cosine"}}, epochs=100, views="mild", teacher="live")

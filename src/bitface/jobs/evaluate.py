@@ -13,19 +13,19 @@ from bitface.data.duplicates import codes_of
 from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError
 from bitface.evaluation import FARS, VerificationResult
-from bitface.evaluation.compare import compare
+from bitface.evaluation.figures.compare import compare
+from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.groups import Groups, by_group, group_changes, read_groups
-from bitface.evaluation.health import degenerate
 from bitface.evaluation.mixed import matrix
-from bitface.evaluation.protocol import Embeddings
-from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.files import sha256_of
 from bitface.graph import FreeSize
-from bitface.jobs.embed import Prepared, embed, prepare
-from bitface.jobs.overlap import Used, overlap, used_faces
-from bitface.jobs.protocols import listed_pairs
-from bitface.jobs.steps import Steps, silent
+from bitface.inputs.embeddings import Prepared, embed, prepare
+from bitface.inputs.overlap import Used, overlap, used_faces
+from bitface.inputs.protocols import listed_pairs
 from bitface.preprocess import Size
+from bitface.progress import Steps, silent
 from bitface.runtime import Engine
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.machine import describe
@@ -36,10 +36,10 @@ class EvaluateRequest:
     """What to evaluate on what; the options of `bitface evaluate`.
 
     Attributes:
-        pairs, root, part: a list in any form, see `jobs.protocols.listed_pairs`.
+        pairs, root, part: a list in any form, see `inputs.protocols.listed_pairs`.
         all_pairs: TAR, AUC and EER over all pairs of the list's images.
         used: folders of the faces that the model was made with, to flag what the test shares with them; see
-            `jobs.overlap.used_faces`.
+            `inputs.overlap.used_faces`.
         against: another model on the same pairs, the baseline: paired tests, what its thresholds do on the model, and
             mixed galleries.
         groups: a CSV of attributes; every figure for each group, of the baseline too.
@@ -83,7 +83,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
 
     Raises:
         BitfaceError: the models, the list, the groups or the images can't be used, or a model's embeddings are
-            degenerate (see `evaluation.health.degenerate`) and nobody said `anyway`.
+            degenerate (see `evaluation.figures.health.degenerate`) and nobody said `anyway`.
     """
     protocol, root = listed_pairs(request.pairs, request.root, request.part, request.all_pairs)
     groups = read_groups(request.groups, protocol.paths, protocol.pairs.identities) if request.groups else None

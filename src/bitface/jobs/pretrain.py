@@ -14,16 +14,17 @@ from bitface.data.labels import identities
 from bitface.errors import UsageError
 from bitface.files import atomic_path
 from bitface.graph import ASSUMED, from_module
-from bitface.jobs import faces as job_faces
-from bitface.jobs.learning import write_network
-from bitface.jobs.locks import holding
-from bitface.jobs.staging import Clock, check_free, staging, write_result
-from bitface.jobs.steps import Steps, silent, training_line
-from bitface.jobs.training import account
+from bitface.inputs import faces as job_faces
+from bitface.inputs.training import account
+from bitface.jobs.float_student import write_network
 from bitface.losses import build_sum
 from bitface.preprocess import Size, parse
+from bitface.progress import Steps, silent
+from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.results.locks import holding
 from bitface.runtime.machine import describe
 from bitface.train import Trainee, Training, TrainingFaces, digest, fit
+from bitface.train.progress import training_line
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-from bitface.jobs.learning import Lesson, counted, finish, learn, prepare
-from bitface.jobs.locks import holding
-from bitface.jobs.steps import Steps, silent
+from bitface.jobs.float_student import Lesson, counted, finish, learn, prepare
+from bitface.progress import Steps, silent
 from bitface.prune import Pruning, prune
+from bitface.results.locks import holding
 from bitface.train import Training
 
 # Faces that Taylor importance looks at.

@@ -16,20 +16,22 @@ from bitface.errors import UsageError
 from bitface.files import write_bytes
 from bitface.graph import Network
 from bitface.graph.onnx_writer import PROFILES
-from bitface.jobs import faces as job_faces
-from bitface.jobs import recipe
-from bitface.jobs.learning import CHECKPOINT, teacher_of
-from bitface.jobs.locks import holding
-from bitface.jobs.overlap import CODES
-from bitface.jobs.result import describe_student, heavy_edges, measure_agreement, report_of
-from bitface.jobs.staging import Clock, check_free, staging, write_result
-from bitface.jobs.steps import Steps, silent, training_line
-from bitface.jobs.training import account, kernels, slow
+from bitface.inputs import faces as job_faces
+from bitface.inputs import recipes
+from bitface.inputs.overlap import CODES
+from bitface.inputs.training import account, kernels, slow
+from bitface.jobs.float_student import CHECKPOINT, teacher_of
 from bitface.preprocess import Size
+from bitface.progress import Steps, silent
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
+from bitface.report.quantization import report_of
+from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.results.locks import holding
+from bitface.results.quantization import describe_student, heavy_edges, measure_agreement
 from bitface.runtime.model import export
 from bitface.train import History, Method, TrainingFaces, Watch, train
+from bitface.train.progress import training_line
 
 # The state of a training when it is done: the best and the last weights.
 FINISHED = "training.safetensors"
@@ -40,7 +42,7 @@ class QuantizeRequest:
     """What to quantize, with what, and how; the options of `bitface quantize`.
 
     Attributes:
-        images: folders, or `synthetic:N`; see `jobs.faces.gather`.
+        images: folders, or `synthetic:N`; see `inputs.faces.gather`.
         data_kind: what the report calls the faces; None: what is known of their sources.
         max_images: None: 512 for calibration, 1,024 for reconstruction, all for training.
         method: None: post-training quantization with `calibration`; otherwise training.
@@ -48,7 +50,7 @@ class QuantizeRequest:
         share: of the images that are learned from, the first so much.
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
-        size: of the image, for a network that leaves it free; None: see `jobs.faces.load_teacher`.
+        size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
         force: writes over what `out` holds.
     """
 
@@ -83,10 +85,10 @@ def by_recipe(
         unsaid: of `bits` and `seed`, what the request has no will of its own about: they are the recipe's.
 
     Raises:
-        UsageError: see `recipe.read`; or the recipe trains a teacher, or nothing.
+        UsageError: see `recipes.read`; or the recipe trains a teacher, or nothing.
     """
-    chosen = recipe.read(name or recipe.best_for(request.plan))
-    if isinstance(chosen, recipe.Pretraining):
+    chosen = recipes.read(name or recipes.best_for(request.plan))
+    if isinstance(chosen, recipes.Pretraining):
         raise UsageError(f"{chosen.name} trains a teacher from scratch; it is for `bitface run`")
     if chosen.method is None:
         raise UsageError(f"{chosen.name} is a post-training quantization; it is for `bitface run`")

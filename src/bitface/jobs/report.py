@@ -13,15 +13,25 @@ from bitface import report
 from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import check_destination, write_bytes, write_json
-from bitface.jobs import provenance
-from bitface.jobs.drawings import search_page, sensitivity_page
-from bitface.jobs.flipped import pictures
-from bitface.jobs.measured import curves_of, headline, models_of
-from bitface.jobs.remarks import Remarks
-from bitface.jobs.runs import ANALYSIS, BENCH, COMPARISON, SEARCH, SENSITIVITY, SUITE, Document, read_runs, reading
-from bitface.jobs.side_by_side import comparison_page, suite_page
-from bitface.jobs.subjects import Subject, subjects, told_apart
+from bitface.report import provenance
 from bitface.report.card import card
+from bitface.report.comparison import comparison_page, suite_page
+from bitface.report.flipped_faces import pictures
+from bitface.report.grouping import Subject, subjects, told_apart
+from bitface.report.models import curves_of, headline, models_of
+from bitface.report.remarks import Remarks
+from bitface.report.search_pages import search_page, sensitivity_page
+from bitface.results.documents import (
+    ANALYSIS,
+    BENCH,
+    COMPARISON,
+    SEARCH,
+    SENSITIVITY,
+    SUITE,
+    Document,
+    read_runs,
+    reading,
+)
 
 _NAMED = 3
 # Height and width of a face, in pixels.

@@ -16,17 +16,17 @@ from bitface.analysis import proxies
 from bitface.analysis.probe import WEIGHTS, Probe
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.files import write_bytes
-from bitface.jobs import ladder, latency
-from bitface.jobs.budget import TIME, Budget
-from bitface.jobs.drawings import search_page
-from bitface.jobs.front import Costs
-from bitface.jobs.kept import KeptPlans
-from bitface.jobs.locks import holding
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
-from bitface.jobs.staging import Clock, check_free, staging, write_result
-from bitface.jobs.steps import Steps, silent
-from bitface.jobs.sweeps import BLOCK, FEWEST, LAYER, SensitivityRequest, Subject, subject
+from bitface.progress import Steps, silent
+from bitface.report.search_pages import search_page
+from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.results.locks import holding
 from bitface.runtime.machine import describe
+from bitface.search import by_size, by_time
+from bitface.search.budget import TIME, Budget
+from bitface.search.front import Costs
+from bitface.search.measured_plans import MeasuredPlans
+from bitface.search.sweep import BLOCK, FEWEST, LAYER, SensitivityRequest, Subject, subject
 
 WIDTHS = (8, 6, 4, 3, 2)
 _OWN_TABLE = "search-sensitivity.json"
@@ -82,19 +82,19 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER)
     # Tables and plans of another network and a budget too small should be refused before an hour has gone.
     chosen = _split(subject(base, steps))
-    kept = KeptPlans(base.out, chosen)
-    wanted = ladder.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
+    kept = MeasuredPlans(base.out, chosen)
+    wanted = by_size.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
     if not timed:
-        ladder.check_budget(wanted, chosen.network)
+        by_size.check_budget(wanted, chosen.network)
     known = _known(request, chosen)
     probe = probed(base, chosen, steps)
     clock.lap("calibration")
     costs = _costs(replace(request, base=base), chosen, probe, known, steps)
     clock.lap("sensitivity")
     if timed:
-        found = latency.front(request.budget, request.base.model, chosen, probe, costs, kept, steps)
+        found = by_time.front(request.budget, request.base.model, chosen, probe, costs, kept, steps)
     else:
-        found = ladder.front(wanted, chosen, probe, costs, kept, request.points, request.tries, steps)
+        found = by_size.front(wanted, chosen, probe, costs, kept, request.points, request.tries, steps)
     clock.lap("search")
     result = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
     with staging(base.out) as folder:

@@ -12,12 +12,22 @@ from bitface.analysis.blocks import BlockProbe, by_block
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
 from bitface.data.faces import manifest_hash
 from bitface.errors import UsageError, nearest
-from bitface.jobs.drawings import sensitivity_page
-from bitface.jobs.locks import holding
-from bitface.jobs.staging import Clock, check_free, staging, write_result
-from bitface.jobs.steps import Steps, silent
-from bitface.jobs.sweeps import BLOCK, LAYER, STATE, ChosenPairs, SensitivityRequest, Subject, Sweeps, settings, subject
+from bitface.progress import Steps, silent
+from bitface.report.search_pages import sensitivity_page
+from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.results.locks import holding
 from bitface.runtime.machine import describe
+from bitface.search.sweep import (
+    BLOCK,
+    LAYER,
+    STATE,
+    ChosenPairs,
+    SensitivityRequest,
+    Subject,
+    Sweeps,
+    settings,
+    subject,
+)
 
 TABLE = "sensitivity.json"
 _PROXY_FACES = 64

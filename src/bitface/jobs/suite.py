@@ -7,7 +7,7 @@ on where it stopped, and one that was changed computes what is new.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,20 @@ import bitface
 from bitface.data.faces import crop_sizes
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.evaluation import FARS, VerificationResult
+from bitface.evaluation.figures.health import degenerate
+from bitface.evaluation.figures.operating import check_fars
 from bitface.evaluation.groups import by_group, read_groups
-from bitface.evaluation.health import degenerate
-from bitface.evaluation.operating import check_fars
-from bitface.evaluation.protocol import Embeddings, FaceProtocol, Figure, Result
-from bitface.evaluation.verification_protocol import PairProtocol
+from bitface.evaluation.protocols.base import Embeddings, FaceProtocol, Figure, Result
+from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.files import read_yaml, sha256_of, write_bytes, write_json
-from bitface.jobs.embed import Prepared, embed_kept, prepare
-from bitface.jobs.faces import size_of
-from bitface.jobs.locks import holding
-from bitface.jobs.protocols import Opened, open_protocol
-from bitface.jobs.steps import Steps, silent
-from bitface.jobs.tables import latex, markdown
+from bitface.inputs.embeddings import Prepared, embed_kept, prepare
+from bitface.inputs.faces import size_of
+from bitface.inputs.protocols import Opened, open_protocol
 from bitface.preprocess import Size
+from bitface.progress import Steps, silent
+from bitface.report.tables import latex, markdown
+from bitface.results.locks import holding
+from bitface.results.suite import Cell, who
 from bitface.runtime import ENGINES, Engine
 from bitface.runtime.machine import describe
 
@@ -52,7 +53,7 @@ class Suite:
     """What to evaluate.
 
     Attributes:
-        protocols: name → what `jobs.protocols.open_protocol` takes.
+        protocols: name → what `inputs.protocols.open_protocol` takes.
         base: the folder that the protocols' paths are relative to.
         baseline: the model that the others are held against; None: nobody is.
         mixed: galleries of the baseline against probes of each other model, and the other way round.
@@ -73,28 +74,6 @@ class Suite:
     seed: int = 0
     groups: Path | None = None
     allow_skipped: bool = False
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One result: a protocol, the gallery's model and the probes'."""
-
-    protocol: str
-    gallery: str
-    probe: str
-    figures: list[dict[str, Any]]
-    result: dict[str, Any] = field(repr=False)
-    warnings: list[str] = field(default_factory=list)
-    skipped: int = 0
-
-    @property
-    def sides(self) -> str:
-        """Whose gallery, and whose probes where those are another's."""
-        return self.gallery if self.gallery == self.probe else f"{self.gallery} gallery, {self.probe} probes"
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return dict(vars(self))
 
 
 def read_suite(path: Path, out: Path | None = None) -> Suite:
@@ -228,11 +207,6 @@ def _sides(suite: Suite) -> list[tuple[str, str]]:
         others = [name for name in names if name != suite.baseline]
         pairs += [side for other in others for side in ((suite.baseline, other), (other, suite.baseline))]
     return pairs
-
-
-def who(cell: Cell) -> str:
-    """A cell in words."""
-    return f"{cell.protocol}, {cell.sides}"
 
 
 def _cell(

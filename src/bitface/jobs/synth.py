@@ -8,9 +8,9 @@ from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.files import write_bytes
-from bitface.jobs.locks import locked
-from bitface.jobs.steps import Steps, silent
 from bitface.preprocess import Size
+from bitface.progress import Steps, silent
+from bitface.results.locks import locked
 from bitface.runtime import open_float
 
 _ON_SHEET = 100

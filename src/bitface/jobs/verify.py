@@ -1,45 +1,18 @@
 """`bitface verify`: are these two photographs of one person? Answered by a threshold that the artifact holds."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bitface.data.align import FaceAligner
-from bitface.data.assets import fetch
-from bitface.data.images import ImageSkipped, read_image
 from bitface.errors import BitfaceError
 from bitface.evaluation import row_scores, unit_rows
-from bitface.evaluation.thresholds import nearest_threshold
-from bitface.jobs.embed import about_engine
+from bitface.evaluation.figures.thresholds import nearest_threshold
+from bitface.inputs.embeddings import about_engine
+from bitface.inputs.photographs import face_crops
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import trusted
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """A photograph that was aligned, by the largest face in it: `found` faces, and the box of the one taken."""
-
-    path: Path
-    found: int
-    box: tuple[int, int, int, int]
-
-    @property
-    def note(self) -> str:
-        """What whoever meant another face must know."""
-        if self.found == 1:
-            return f"{self.path}: aligned by the face found in it"
-        x, y, width, height = self.box
-        return (
-            f"{self.path}: {self.found} faces are found in it; the largest is taken, {width}x{height} pixels from "
-            f"({x}, {y}); cut the photograph to another one that is meant"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return {"image": str(self.path), "found": self.found, "box": list(self.box)}
 
 
 def verify_images(first: Path, second: Path, model_path: Path, far: float) -> dict[str, Any]:
@@ -80,34 +53,3 @@ def verify_images(first: Path, second: Path, model_path: Path, far: float) -> di
         "notes": [*(one.note for one in aligned), *([origin] if origin else []), *notes],
         "warnings": warnings,
     }
-
-
-def face_crops(paths: list[Path], size: tuple[int, int]) -> tuple[np.ndarray, list[Photograph]]:
-    """The faces of photographs as crops, uint8 RGB `[N, H, W, 3]`, and the photographs that had to be aligned.
-
-    Raises:
-        BitfaceError: a file that can't be read, a photograph without a face, or one to be aligned for a network of
-            another input than the aligner's.
-    """
-    crops: list[np.ndarray] = []
-    aligned: list[Photograph] = []
-    aligner: FaceAligner | None = None
-    for path in paths:
-        try:
-            image = read_image(path)
-        except ImageSkipped as error:
-            raise BitfaceError(f"{path}: {error.reason}") from error
-        if image.shape[:2] != size:
-            aligner = aligner or FaceAligner(fetch("yunet"))
-            found = aligner.align(image)
-            if found is None:
-                raise BitfaceError(f"{path}: no face is found; give a photograph of one, or an aligned crop of it")
-            image = found.crop
-            aligned.append(Photograph(path, found.found, found.box))
-        if image.shape[:2] != size:
-            raise BitfaceError(
-                f"{path}: the aligner makes crops of {image.shape[1]}x{image.shape[0]}, the network takes "
-                f"{size[1]}x{size[0]}; give an aligned crop of that size"
-            )
-        crops.append(image)
-    return np.stack(crops), aligned

@@ -40,7 +40,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
             latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
                 per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or
                 is None, and `note` says why.
-            comparisons: [{title, threads, rows, drawings, table}] as `jobs.side_by_side` gives them: rows [{name,
+            comparisons: [{title, threads, rows, drawings, table}] as `report.comparison` gives them: rows [{name,
                 error, bytes, latency, figures}], drawings as `scatter.scatter` takes them; `table` is the card's.
             faces: {caption, png: PNG bytes or a data URI of an image}.
             provenance: {name: value}.

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bitface.jobs.budget import Budget
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.jobs.sensitivity import measure_sensitivity
-from quant.small import Small, onnx_file
-
-from .common import requested
+from bitface.search.budget import Budget
+from support.quantized import Small, onnx_file
+from support.sweeps import requested
 
 
 @pytest.fixture(scope="package")

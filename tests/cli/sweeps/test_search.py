@@ -9,15 +9,15 @@ import yaml
 from safetensors import safe_open
 
 import bitface as library
-from bitface.analysis.plans import Trial
 from bitface.errors import BitfaceError
-from bitface.jobs.budget import Budget
-from bitface.jobs.recipe import best_for, read
+from bitface.inputs.recipes import best_for, read
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.quant import BitPlan
+from bitface.search.budget import Budget
+from bitface.search.trial import Trial
+from support.sweeps import COMMON, requested
 
 from ..test_bad_input import ends_in_one_line
-from .common import COMMON, requested
 
 
 class Stop:

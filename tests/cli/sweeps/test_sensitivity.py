@@ -8,9 +8,9 @@ import numpy as np
 from bitface.analysis.blocks import BlockProbe
 from bitface.analysis.probe import Probe
 from bitface.graph import load_network
+from support.sweeps import COMMON
 
 from ..test_bad_input import ends_in_one_line
-from .common import COMMON
 
 
 def test_a_table_says_what_each_tensor_costs(net: Path, table: Path) -> None:

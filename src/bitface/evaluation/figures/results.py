@@ -1,0 +1,189 @@
+"""The results of a verification, as plain values that turn into JSON."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bitface.evaluation.arrays import Bools, Floats, Ints
+from bitface.evaluation.figures.bootstrap import SubjectScores
+from bitface.evaluation.figures.curve import Roc, ladder
+from bitface.evaluation.figures.folds import FoldAccuracy
+from bitface.evaluation.figures.operating import Distinct, ErrorRates, OperatingPoint, operating_points
+from bitface.evaluation.protocols.base import Figure, tar_figures
+from bitface.evaluation.scores.impostors import DRAWN_BINS, BinnedImpostors, ImpostorScores, histogram
+
+LIST = "list"
+ALL_PAIRS = "all pairs"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was scored. Pairs of failed images are among the genuine and impostor ones, with score -1.
+
+    `distinct` are the pairs without those that repeat another one: the evidence behind every FAR and interval.
+    """
+
+    images: int
+    failed_images: int
+    identities: int | None
+    genuine: int
+    impostor: int
+    failed_pairs: int
+    distinct: Distinct
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBins:
+    """Both kinds of score as histograms, [DRAWN_BINS] each, of equal bins from -1 to 1."""
+
+    genuine: Ints
+    impostor: Ints
+
+    def to_json(self) -> dict[str, Any]:
+        """The lowest score, the width of a bin, and the counts as lists."""
+        counts = {"genuine": self.genuine.tolist(), "impostor": self.impostor.tolist()}
+        return {"low": -1.0, "width": 2 / DRAWN_BINS, **counts}
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreSummary:
+    """How well genuine and impostor scores are told apart.
+
+    Attributes:
+        protocol: "list", the pairs of the list, or "all pairs" of its images.
+        auc, eer: exact over all scores, see `curve`.
+        tar: one point per FAR, in the order asked for, see `operating`.
+        counts: images and pairs.
+        roc: the whole curve; left out of the JSON unless asked for.
+        bins: both kinds of score as histograms, as the curve left out unless asked for.
+        fixed: both error rates at the thresholds that were given, see `operating.ErrorRates`.
+        subjects: what resampling people needs, where people are known; not in the JSON.
+    """
+
+    protocol: str
+    auc: float
+    eer: float
+    tar: tuple[OperatingPoint, ...]
+    counts: Counts
+    roc: Roc = field(repr=False)
+    bins: ScoreBins = field(repr=False)
+    fixed: tuple[ErrorRates, ...] = ()
+    subjects: SubjectScores | None = field(default=None, repr=False)
+
+    def to_json(self, curve: bool = False) -> dict[str, Any]:
+        """The fields as plain JSON values; `curve` adds some 200 corners of the ROC curve, and histograms."""
+        result: dict[str, Any] = {
+            "protocol": self.protocol,
+            "auc": self.auc,
+            "eer": self.eer,
+            "tar": [point.to_json() for point in self.tar],
+            "fixed": [rates.to_json() for rates in self.fixed],
+            "counts": self.counts.to_json(),
+        }
+        if curve:
+            result |= {"roc": self.roc.thinned().to_json(), "bins": self.bins.to_json()}
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class VerificationResult:
+    """Everything `verification.verify` finds out.
+
+    Attributes:
+        accuracy: cross-validated over the folds of the list.
+        summary: operating points, over the list or all pairs.
+        warnings: what is wrong with the embeddings, in plain words; empty when nothing is.
+        same, scores: [P], of the list's pairs; not in the JSON.
+        first: [P], false where a pair of the list repeats one before it, in either order; not in the JSON.
+    """
+
+    accuracy: FoldAccuracy
+    summary: ScoreSummary
+    warnings: tuple[str, ...]
+    same: Bools = field(repr=False)
+    scores: Floats = field(repr=False)
+    first: Bools = field(repr=False)
+
+    @property
+    def auc(self) -> float:
+        """The area under the ROC curve."""
+        return self.summary.auc
+
+    @property
+    def eer(self) -> float:
+        """The equal error rate."""
+        return self.summary.eer
+
+    @property
+    def tar(self) -> tuple[OperatingPoint, ...]:
+        """TAR at each FAR."""
+        return self.summary.tar
+
+    @property
+    def counts(self) -> Counts:
+        """Images and pairs behind AUC, EER and TAR."""
+        return self.summary.counts
+
+    def figures(self, how: str = "") -> list[Figure]:
+        """Accuracy with its spread over the folds, TAR at each FAR, AUC and EER; `how` is added to their names."""
+        accuracy = self.accuracy
+        return [
+            Figure(f"accuracy{how}", accuracy.mean, accuracy.interval, spread=accuracy.std),
+            *tar_figures(self.tar, how),
+            Figure(f"AUC{how}", self.auc),
+            Figure(f"EER{how}", self.eer),
+        ]
+
+    def to_json(self, curve: bool = False) -> dict[str, Any]:
+        """Everything as plain JSON values without NaN; `curve` adds the ROC curve and histograms."""
+        return {
+            "accuracy": self.accuracy.to_json(),
+            **self.summary.to_json(curve),
+            "warnings": list(self.warnings),
+        }
+
+
+def summarise(
+    genuine: Floats,
+    impostors: BinnedImpostors,
+    fars: tuple[float, ...],
+    protocol: str,
+    counts: Counts,
+    at: Sequence[float] = (),
+) -> ScoreSummary:
+    """AUC, EER, ROC, TAR at the given FARs, and both rates at fixed thresholds, with Wilson intervals.
+
+    Args:
+        genuine: [G], unsorted.
+        at: thresholds that were found elsewhere.
+    """
+    steps = ladder(genuine, impostors)
+    return ScoreSummary(
+        protocol=protocol,
+        auc=steps.auc(),
+        eer=steps.eer(),
+        tar=operating_points(np.asarray(genuine), impostors, fars, counts.distinct),
+        counts=counts,
+        roc=steps.roc(),
+        bins=ScoreBins(histogram(np.asarray(genuine, dtype=np.float64)), impostors.histogram()),
+        fixed=_rates(np.asarray(genuine), impostors, at, counts.distinct),
+    )
+
+
+def _rates(
+    genuine: Floats, impostors: ImpostorScores, at: Sequence[float], distinct: Distinct
+) -> tuple[ErrorRates, ...]:
+    values = np.unique(np.asarray(at, dtype=np.float64))
+    accepted = dict(zip(values.tolist(), impostors.counts(values)[1].tolist(), strict=True)) if len(values) else {}
+    return tuple(
+        ErrorRates.of(
+            float(one), int(np.count_nonzero(genuine >= one)), len(genuine), accepted[one], impostors.count, distinct
+        )
+        for one in at
+    )

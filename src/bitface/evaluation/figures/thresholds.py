@@ -1,0 +1,111 @@
+"""Decision thresholds for target FARs, with what is known of how they will do on other people."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from bitface.errors import BitfaceError
+from bitface.evaluation.arrays import Floats
+from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds
+from bitface.evaluation.figures.intervals import LEVEL, Interval
+from bitface.evaluation.figures.operating import OperatingPoint
+from bitface.evaluation.figures.results import ScoreSummary
+
+_RESAMPLES = 2000
+_TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Accept a pair whose similarity is at least `threshold`.
+
+    Attributes:
+        far: the target.
+        threshold: the similarity; `interval`: where it would have fallen with other people (None: not known, because
+            the pairs are taken to be independent).
+        expected: the FAR that as many other people may show at this threshold, a 95 % prediction interval: it allows
+            for the people it was found on and for those it is used on.
+        reached: the share of the calibration's impostor pairs that it accepts.
+        tar, tar_interval: the share of genuine pairs that it accepts.
+        genuine, impostor: the pairs there were.
+    """
+
+    far: float
+    threshold: float
+    interval: Interval | None
+    expected: Interval
+    reached: float
+    tar: float
+    tar_interval: Interval
+    genuine: int
+    impostor: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+def thresholds(summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0) -> tuple[Threshold, ...]:
+    """A threshold for each FAR of a summary (see `operating` for the rule).
+
+    Where subjects are known (all pairs), people are resampled: pairs that share a person aren't independent.
+    Otherwise pairs are taken to be independent. The expected FAR is never narrower than that.
+
+    Raises:
+        BitfaceError: a FAR isn't supported by the impostor pairs there are.
+    """
+    refused = [point for point in summary.tar if not point.supported]
+    if refused:
+        more = "" if summary.subjects is not None else "; all pairs of the images may do (--all-pairs)"
+        raise BitfaceError(f"a threshold for FAR {refused[0].far:g} {refused[0].reason}{more}")
+    scores = summary.subjects
+    moving = [point for point in summary.tar if scores is not None and follows(point, scores)]
+    drawn = resampled_thresholds(moving, scores, resamples, seed) if scores is not None else (np.empty((0, 0)),) * 2
+    columns = {point.far: (drawn[0][:, i], drawn[1][:, i]) for i, point in enumerate(moving)}
+    generator = np.random.default_rng((seed, 1))
+    return tuple(_threshold(point, columns.get(point.far), resamples, generator) for point in summary.tar)
+
+
+def _threshold(
+    point: OperatingPoint, drawn: tuple[Floats, Floats] | None, resamples: int, generator: np.random.Generator
+) -> Threshold:
+    assert point.threshold is not None
+    assert point.reached is not None
+    assert point.tar is not None
+    assert point.interval is not None
+    expected = _independent(point, resamples, generator)
+    interval = None
+    if drawn is not None:
+        interval = _bounds(drawn[0], "subject bootstrap")
+        expected = expected.hull(_bounds(drawn[1], ""), "subject bootstrap, people found on and people used on")
+    return Threshold(
+        point.far, point.threshold, interval, expected, point.reached, point.tar, point.interval, point.genuine,
+        point.impostor,
+    )  # fmt: skip
+
+
+def _independent(point: OperatingPoint, resamples: int, generator: np.random.Generator) -> Interval:
+    """The rate in as many other pairs: binomial, its own rate uncertain by Jeffreys' beta distribution."""
+    pairs = point.distinct.impostor
+    accepted = (point.false_accepts or 0) * pairs / point.impostor
+    rate = generator.beta(accepted + 0.5, pairs - accepted + 0.5, resamples)
+    return _bounds(generator.binomial(pairs, rate) / pairs, "beta-binomial, pairs independent")
+
+
+def _bounds(values: Floats, method: str) -> Interval:
+    low, high = np.quantile(values, _TAILS)
+    return Interval(float(low), float(high), method)
+
+
+def nearest_threshold(stored: Sequence[dict[str, Any]], far: float) -> dict[str, Any]:
+    """The stored threshold for a FAR. Raises BitfaceError, with those there are, where there is none."""
+    for one in stored:
+        if one["far"] == far:
+            return one
+    known = ", ".join(f"{one['far']:g}" for one in stored)
+    raise BitfaceError(
+        f"no threshold for FAR {far:g} is stored ({f'there are {known}' if known else 'none is'}); make one with "
+        f"bitface calibrate --far {far:g}"
+    )

@@ -1,0 +1,3 @@
+"""The protocols, each behind the interface of `base.FaceProtocol`: it says which images it needs, and turns their
+embeddings into a result.
+"""

@@ -1,0 +1,193 @@
+"""Which faces calibrate and which are held out, and which size and preprocessing the network wants."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitface.analysis.preprocessing import best_preset, rank_presets
+from bitface.data import faces
+from bitface.data.distilled import has_statistics
+from bitface.data.sources import DISTILLED, REAL, Source, cached, kind_of
+from bitface.errors import BitfaceError
+from bitface.graph import ASSUMED, FreeSize, Network
+from bitface.preprocess import Size, parse
+from bitface.progress import Steps, silent
+from bitface.runtime import Model, open_float, open_model
+
+DEFAULT_CALIBRATION, DEFAULT_RECONSTRUCTION = 512, 1024
+HELD_OUT = 256
+_RANKED = 48
+_FEW = 32
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces to learn from and held-out faces, uint8 RGB `[N, H, W, 3]`, in an order that no folder decides.
+
+    `files` are those of `learning`, in its order. `notes` say where most of them had to be resized.
+    """
+
+    learning: np.ndarray
+    held_out: np.ndarray
+    files: list[faces.FaceFile]
+    kind: str
+    given: int
+    skipped: int
+    resized: int
+    duplicates: int
+    notes: list[str]
+
+
+def size_of(sizes: Mapping[Size, int]) -> FreeSize:
+    """The size of a network that leaves it free, for crops of these sizes: theirs, where nearly all have one."""
+    common = faces.common_size(sizes)
+    return FreeSize(common, "the size of the crops") if common else ASSUMED
+
+
+def open_for(
+    path: Path,
+    files: Sequence[faces.FaceFile],
+    preprocess: str | None = None,
+    size: Size | None = None,
+    like: FreeSize | None = None,
+) -> tuple[Model, list[str]]:
+    """A model that is to read these crops, and what there is to say of it and of their size.
+
+    Args:
+        preprocess, size: see `graph.load_network`.
+        like: the size of a network that leaves it free, where nobody asks for one; None: the crops' own.
+
+    Raises:
+        BitfaceError: the model can't be used.
+    """
+    sizes = faces.crop_sizes(files)
+    model = open_model(path, preprocess, size, lambda: like or size_of(sizes))
+    return model, [*model.network.notes, *faces.resizing(sizes, model.network.size)]
+
+
+def load_teacher(
+    path: Path, sources: Sequence[Path], image_list: Path | None, preprocess: str | None, size: Size | None
+) -> Network:
+    """The network that is to learn from what `gather` finds in these sources.
+
+    Where it leaves its size free and nobody asks for one, it is that of the crops in folders and shards: faces that
+    are made have 112x112, or are made at the network's own size.
+
+    Raises:
+        BitfaceError: the network or a source can't be used.
+    """
+
+    def choose() -> FreeSize:
+        given, _ = _given(sources)
+        return size_of(faces.crop_sizes(faces.find_images(given, image_list))) if given else ASSUMED
+
+    return open_float(path, preprocess, size, choose)
+
+
+def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:
+    """The folders among sources (shards unpacked), and the sources that have to be made."""
+    parsed = [Source.parse(source) for source in dict.fromkeys(sources)]
+    packed = [source.kind in ("folder", "shard") for source in parsed]
+    given = [cached(source) for source, there in zip(parsed, packed, strict=True) if there]
+    return given, [source for source, there in zip(parsed, packed, strict=True) if not there]
+
+
+def gather(
+    sources: list[Path],
+    size: tuple[int, int],
+    image_list: Path | None = None,
+    max_images: int | None = DEFAULT_CALIBRATION,
+    seed: int = 0,
+    allow_skipped: bool = False,
+    skipped_csv: Path | None = None,
+    steps: Steps = silent,
+    network: Network | None = None,
+) -> Faces:
+    """Chooses and loads the faces.
+
+    Sources are words (see `data.sources`) and mix freely; `image_list` chooses among the images of the folders.
+    `network` is the teacher that `none` makes images from.
+
+    `max_images` (None: all) are learned from; up to 256 others are held out. Where that leaves none, a fifth of the
+    chosen ones, at most 256, is held out instead.
+
+    Raises:
+        BitfaceError: no images, fewer than two that can be used, or more than 1 % that can't.
+    """
+    given, made = _given(sources)
+    files = faces.find_images(given, image_list) if given or not made else []
+    kinds = [REAL] if image_list else [kind_of(one, sum(file.root == one for file in files)) for one in given]
+    for source in made:
+        folder = cached(source, seed, network, steps("making faces"))
+        added = faces.find_images([folder])
+        files += added
+        kinds.append(kind_of(folder, len(added)))
+    wanted = len(files) if max_images is None else max_images
+    chosen = faces.choose(files, wanted + HELD_OUT, seed)
+    loaded = faces.load_faces(chosen, size, steps("reading faces"), unique=True)
+    faces.check_skipped(loaded.skipped, len(chosen), allow_skipped, skipped_csv)
+    count = len(loaded.images)
+    if count < 2:
+        raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
+    learning = wanted if count > wanted else count - min(max(1, count // 5), HELD_OUT)
+    return Faces(
+        loaded.images[:learning],
+        loaded.images[learning:],
+        loaded.files[:learning],
+        " and ".join(dict.fromkeys(kinds)),
+        len(files),
+        len(loaded.skipped),
+        loaded.resized,
+        loaded.duplicates,
+        faces.resizing(loaded.sizes, size),
+    )
+
+
+def settle_preprocess(network: Network, images: np.ndarray, word: str | None) -> tuple[Network, list[str], list[str]]:
+    """The network with its preprocessing, and (notes, warnings) on how that was decided.
+
+    What was named, or what the file says, is kept, with a warning where the faces speak for another one; otherwise
+    the preset under which the faces match their own mirrored and shifted selves best is taken.
+    """
+    scores = rank_presets(network, images[:_RANKED])
+    chosen = parse(word, network.size).name if word else network.preprocess.name if network.preprocess else None
+    best, warning = best_preset(scores, chosen)
+    if chosen is None:
+        if best is None:
+            raise BitfaceError(
+                f"{network.name}: doesn't say how its input is normalised, and {warning}; name it with --preprocess"
+            )
+        note = f"preprocessing {best}: the best of the presets on these faces; name it with --preprocess to be sure"
+        return network.with_preprocess(parse(best, network.size)), [note], []
+    network = network.with_preprocess(parse(chosen, network.size))
+    return network, [], [warning] if warning else []
+
+
+def unseen(kind: str, network: Network) -> list[str]:
+    """Notes where nothing but images from the teacher itself could be looked at."""
+    if kind != DISTILLED:
+        return []
+    folded = (
+        "the file holds no BatchNorm (folded away, or never there), so images are distilled from embeddings alone; "
+        "a file that still has them gives better ones"
+    )
+    measured = (
+        "agreement is measured on images distilled from the teacher, not on faces; prove it with bitface evaluate"
+    )
+    return [measured] if has_statistics(network.graph) else [folded, measured]
+
+
+def few(count: int) -> list[str]:
+    """A warning where too few faces calibrate."""
+    return [f"only {count} faces calibrate; ranges are steadier with 300 or more"] if count < _FEW else []
+
+
+def lonely(labels: np.ndarray | None) -> list[str]:
+    """A note where many identities have a single image, from which nobody can learn what a person's faces share."""
+    if labels is None:
+        return []
+    counts = np.bincount(labels)
+    alone = int((counts == 1).sum())
+    return [f"{alone} of {len(counts)} identities have one image only"] if alone else []

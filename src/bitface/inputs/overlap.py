@@ -1,0 +1,102 @@
+"""Whether a test shows what the model was made with: the same photographs, or the same people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
+from bitface.data.faces import check_skipped, find_images, load_faces, resizing
+from bitface.errors import BitfaceError
+from bitface.evaluation import unit_rows
+from bitface.results.folder import check_beside
+from bitface.runtime import Embedder, Model
+
+CODES = "faces.safetensors"
+_BLOCK = 4096
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Used:
+    """The faces that a model was made with: their codes, and their embeddings where the images are at hand.
+
+    `notes` say where most of the images had to be resized.
+    """
+
+    codes: np.ndarray
+    embeddings: np.ndarray | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Used | None:
+    """What is known of the faces that a model was made with.
+
+    Args:
+        folders: the images themselves; none: `faces.safetensors` beside an artifact (of the same faces) or an
+            exported file.
+
+    Returns:
+        None where nothing is known.
+
+    Raises:
+        BitfaceError: a folder holds no images, or the file is damaged or of another run than the model.
+    """
+    if folders:
+        files = find_images(folders)
+        loaded = load_faces(files, model.network.size)
+        check_skipped(loaded.skipped, len(files), False)
+        notes = [f"--used: {note}" for note in resizing(loaded.sizes, model.network.size)]
+        return Used(codes_of(loaded.images), embedder.embed(loaded.images), notes)
+    kept = model.path.with_name(CODES)
+    if not model.integer or not kept.is_file():
+        return None
+    check_beside(model.path)
+    codes, manifest = read_codes(kept)
+    # An exported file doesn't say what made it, but lies beside its artifact.
+    same = model.details is None or manifest == model.details.data.get("manifest")
+    return Used(codes) if same else None
+
+
+def overlap(
+    used: Used, codes: np.ndarray, paths: Sequence[str], embeddings: np.ndarray, threshold: float | None
+) -> tuple[dict[str, Any], list[str]]:
+    """(for the result, warnings) on what of a test the model has seen.
+
+    Args:
+        codes, paths, embeddings: of the test's images, `[N, 4]`, N and `[N, D]`.
+        threshold: the similarity from which two images count as one person; None: people aren't compared.
+
+    Raises:
+        BitfaceError: the codes aren't of as many images.
+    """
+    if len(codes) != len(paths):
+        raise BitfaceError(f"{len(codes)} codes for {len(paths)} images")
+    _, bits = nearest(codes, used.codes)
+    copies = np.flatnonzero(bits <= NEAR)
+    found: dict[str, Any] = {
+        "used": len(used.codes),
+        "images": len(paths),
+        "copies": len(copies),
+        "copied": [paths[int(index)] for index in copies],
+    }
+    warnings = []
+    if len(copies):
+        named = ", ".join(found["copied"][:_NAMED]) + (", ..." if len(copies) > _NAMED else "")
+        warnings.append(
+            f"{len(copies)} of {len(paths):,} test images ({len(copies) / len(paths):.2%}) are among the "
+            f"{len(used.codes):,} faces that the model was made with, or copies of them: {named}"
+        )
+    if used.embeddings is not None and threshold is not None:
+        known, tested = unit_rows(used.embeddings)[0], unit_rows(embeddings)[0]
+        best = np.concatenate([(tested[i : i + _BLOCK] @ known.T).max(1) for i in range(0, len(tested), _BLOCK)])
+        people = int((best >= threshold).sum())
+        found |= {"people": people, "threshold": threshold}
+        if people:
+            warnings.append(
+                f"{people:,} of {len(paths):,} test images ({people / len(paths):.1%}) show somebody who, at the "
+                "strictest threshold here, is among the faces that the model was made with"
+            )
+    return found, warnings

@@ -1,0 +1,36 @@
+"""`bitface bench`: how long networks and artifacts take, alternating in one run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bitface.preprocess import Size
+from bitface.progress import Steps, silent
+from bitface.runtime import bench
+from bitface.runtime.model import open_models
+
+
+def bench_models(
+    paths: Sequence[Path],
+    batches: Sequence[int] = (1,),
+    threads: Sequence[int] = (1,),
+    preprocess: str | None = None,
+    size: Size | None = None,
+    steps: Steps = silent,
+) -> dict[str, Any]:
+    """Latency and throughput of models; see `runtime.bench.bench`.
+
+    Args:
+        preprocess, size: of float networks that don't say them.
+
+    Returns:
+        `BenchResult.to_json()`, with the notes of the models before its own, and their `warnings`.
+
+    Raises:
+        BitfaceError, UsageError: a model can't be opened, or `bench` refuses.
+    """
+    models = open_models(paths, preprocess, size)
+    content = bench.bench(models, batches, threads, progress=steps("measuring")).to_json()
+    notes = [f"{model.path}: {note}" for model in models for note in model.network.notes]
+    warnings = [text for model in models for text in model.network.warnings]
+    return {**content, "notes": [*notes, *content["notes"]], "warnings": warnings}

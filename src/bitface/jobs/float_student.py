@@ -1,0 +1,218 @@
+"""What `prune` and `distill` share: faces and a teacher in, a trained float network with its result out."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+import bitface
+from bitface.data.faces import manifest_hash
+from bitface.data.labels import identities
+from bitface.evaluation import agreement
+from bitface.files import cache_folder
+from bitface.graph import Network, load_network, passes, to_onnx
+from bitface.graph.network import METADATA_KEY
+from bitface.graph.summary import summarise
+from bitface.inputs import faces as job_faces
+from bitface.inputs.training import account
+from bitface.losses import Loss, build_sum
+from bitface.losses.projected import Projected
+from bitface.preprocess import Size
+from bitface.progress import Steps
+from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.runtime import Embedder, Model
+from bitface.runtime.machine import describe
+from bitface.train import History, Teacher, Training, TrainingFaces, Watch, digest, distil
+from bitface.train.distil import likeness
+from bitface.train.progress import training_line
+
+# The state of a training while it runs.
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """A teacher, faces, and how a float student learns from them.
+
+    Attributes:
+        model: the teacher's file.
+        images: folders, or `synthetic:N`; see `inputs.faces.gather`.
+        max_images: to learn from; None: all.
+        labels: `folder` or a CSV file, see `data.labels`; None: nobody knows.
+        minutes: as many epochs as fit.
+        resume: goes on from the checkpoint in `out`.
+        size: of the image, for a teacher that leaves it free; None: see `inputs.faces.load_teacher`.
+        force: writes over what `out` holds.
+    """
+
+    model: Path
+    images: list[Path]
+    out: Path
+    image_list: Path | None = None
+    max_images: int | None = None
+    preprocess: str | None = None
+    labels: str | None = None
+    seed: int = 0
+    allow_skipped: bool = False
+    training: Training = field(default_factory=Training)
+    minutes: float | None = None
+    resume: bool = False
+    size: Size | None = None
+    force: bool = field(default=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The teacher with its preprocessing, the faces, and what there is to say of them."""
+
+    network: Network
+    learning: TrainingFaces
+    faces: job_faces.Faces
+    notes: list[str]
+    warnings: list[str]
+    clock: Clock
+
+
+def prepare(request: Lesson, steps: Steps) -> Prepared:
+    """Opens the teacher and gathers the faces.
+
+    Raises:
+        BitfaceError: `out` isn't free (see `check_free`), or the teacher or the faces can't be used.
+    """
+    check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
+    clock = Clock()
+    network = job_faces.load_teacher(
+        request.model, request.images, request.image_list, request.preprocess, request.size
+    )
+    clock.lap("import")
+    faces = job_faces.gather(
+        request.images,
+        network.size,
+        request.image_list,
+        request.max_images,
+        request.seed,
+        request.allow_skipped,
+        request.out / "skipped.csv",
+        steps,
+        network,
+    )
+    network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
+    labels = identities(faces.files, request.labels) if request.labels else None
+    notes = [*network.notes, *notes, *faces.notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
+    clock.lap("faces")
+    return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock)
+
+
+def teacher_of(path: Path, network: Network, training: Training) -> Teacher:
+    """A network as a teacher, on OpenVINO."""
+    # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic.
+    precision = "bf16" if training.teacher == "live" and training.half else "f32"
+    embedder = Embedder(Model(path, "float", network), "openvino", precision=precision)
+    return Teacher(embedder.embed, f"{network.fingerprint()} openvino {precision}", cache_folder() / "embeddings")
+
+
+def loss_of(training: Training, size: int, teacher_size: int, classes: int) -> Loss:
+    """The losses of a training, for embeddings of a student and of its teacher that may differ in size."""
+    loss = build_sum(training.loss, max(size, teacher_size), classes)
+    return loss if size == teacher_size else Projected(loss, size, teacher_size)
+
+
+def learn(
+    request: Lesson, ready: Prepared, student: nn.Module, size: int, about: dict[str, str], steps: Steps,
+    train_statistics: bool = False,
+) -> History:  # fmt: skip
+    """Trains a student in place.
+
+    Args:
+        size: of its embeddings.
+        about: names what it is, so that a checkpoint of another isn't taken for its own.
+    """
+    network, training = ready.network, request.training
+    assert network.preprocess is not None
+    torch.manual_seed(request.seed)
+    loss = loss_of(training, size, network.embedding_size, ready.learning.classes)
+    identity = {
+        "network": network.fingerprint(), **about, "settings": repr(training), "faces": digest(ready.learning),
+    }  # fmt: skip
+    history = distil(
+        student, loss, ready.learning, ready.faces.held_out, network.preprocess, training,
+        teacher_of(request.model, network, training), identity, request.out / CHECKPOINT, request.resume,
+        request.minutes,
+        Watch(embedding=steps("embedding with the teacher"), training=training_line(steps)),
+        train_statistics=train_statistics,
+    )  # fmt: skip
+    ready.clock.lap("training")
+    return history
+
+
+def finish(request: Lesson, ready: Prepared, student: Network, history: History, **facts: Any) -> dict[str, Any]:
+    """Writes `model.onnx` and `result.json` to `request.out`, and removes the checkpoint; gives the result.
+
+    Args:
+        facts: what the result says besides.
+    """
+    teacher = ready.network
+    before, after = counted(teacher), counted(student)
+    compared = _compared(ready, student)
+    ready.clock.lap("agreement")
+    with staging(request.out) as folder:
+        written = write_network(folder / "model.onnx", student)
+        result = {
+            "bitface": bitface.__version__,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "model": {"name": teacher.name, "path": str(request.model), "fingerprint": teacher.fingerprint()},
+            # Of the file: what a graph loses when it is written, folded BatchNorm say, changes it.
+            "fingerprint": load_network(folder / "model.onnx").fingerprint(),
+            "embedding_size": student.embedding_size,
+            "preprocess": student.preprocess.name if student.preprocess else None,
+            **facts,
+            "before": {**before, "bytes": teacher.source_bytes},
+            "after": {**after, "bytes": written},
+            "agreement": compared,
+            "faces": {
+                "kind": ready.faces.kind,
+                "given": ready.faces.given,
+                "learning": len(ready.learning.images),
+                "identities": ready.learning.classes or None,
+                "held_out": len(ready.faces.held_out),
+                "skipped": ready.faces.skipped,
+                "duplicates": ready.faces.duplicates,
+                "manifest": manifest_hash(ready.learning.images),
+            },
+            "training": account(request.training, history),
+            "seed": request.seed,
+            "notes": ready.notes,
+            "warnings": ready.warnings,
+            "seconds": ready.clock.seconds,
+            "machine": describe(),
+        }
+        write_result(folder, result)
+    (request.out / CHECKPOINT).unlink(missing_ok=True)
+    return result
+
+
+def counted(network: Network) -> dict[str, int]:
+    """Parameters and multiply-adds of a network with its BatchNorm folded."""
+    found = summarise(replace(network, graph=passes.fold(network.graph)))
+    return {"parameters": found.parameters, "macs": found.macs}
+
+
+def write_network(path: Path, network: Network) -> int:
+    """Writes a float network with its preprocessing as an ONNX file; gives its bytes."""
+    said = {METADATA_KEY: network.preprocess.name} if network.preprocess else {}
+    onnx.save(to_onnx(network.graph, metadata=said), path)
+    return path.stat().st_size
+
+
+def _compared(ready: Prepared, student: Network) -> dict[str, Any]:
+    """Teacher and student on the held-out faces: cosines where their embeddings have one size, and `likeness`."""
+    found, expected = (
+        Embedder(Model(Path(network.name), "float", network), "openvino").embed(ready.faces.held_out)
+        for network in (student, ready.network)
+    )
+    cosines = agreement(expected, found).to_json() if found.shape == expected.shape else None
+    return {"cosine": cosines, "likeness": likeness(torch.from_numpy(found), torch.from_numpy(expected))}

@@ -1,0 +1,144 @@
+"""`bitface identify`: who of a gallery a face is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface.errors import BitfaceError
+from bitface.evaluation.figures.thresholds import nearest_threshold
+from bitface.evaluation.gallery import Gallery, read_gallery
+from bitface.evaluation.scores.nearest import nearest
+from bitface.graph import ASSUMED, FreeSize
+from bitface.inputs.embeddings import about_engine
+from bitface.inputs.photographs import face_crops
+from bitface.preprocess import Size
+from bitface.runtime import ENGINES, Embedder, Model, open_model
+from bitface.runtime.engine_differences import other_engine
+from bitface.runtime.exact import trusted
+
+
+def identify_images(
+    probes: Sequence[Path],
+    gallery_path: Path,
+    model_path: Path,
+    *,
+    top: int = 5,
+    far: float | None = None,
+    allow_mixed: bool = False,
+    preprocess: str | None = None,
+    size: Size | None = None,
+) -> list[dict[str, Any]]:
+    """The most similar people of a gallery for each photograph; those that aren't crops are aligned.
+
+    The engine is the one that made the gallery, where it is exact on this CPU.
+
+    Args:
+        far: whoever lies below the model's stored threshold for this rate isn't named. None: the most similar are
+            named however little alike they are, and `thresholds` say at which stored ones the first would be.
+        allow_mixed: the gallery may be another model's, such as the float network of an integer one.
+        size: of the image, for a network that leaves it free; None: the gallery's.
+
+    Returns:
+        For each photograph the `people`, `face`: how many were found and which was taken (None: it was a crop), the
+        `threshold` that was applied (None: none was), `thresholds`, and `notes`.
+
+    Raises:
+        BitfaceError, UsageError: the gallery is another model's, a photograph shows no face, the model holds no
+            threshold for `far`.
+    """
+    gallery = read_gallery(gallery_path)
+    like = FreeSize(gallery.image_size, "the size of the gallery") if gallery.image_size else ASSUMED
+    model = open_model(model_path, preprocess, size, lambda: like)
+    gallery.check_model(model.network.fingerprint(), allow_mixed)
+    stored = model.details.thresholds if model.details else []
+    applied = None if far is None else nearest_threshold(stored, far)
+    least = float(applied["threshold"]) if applied else -1.0
+    crops, aligned = face_crops(list(probes), model.network.size)
+    made_on = next((engine for engine in ENGINES if engine == gallery.engine), None)
+    embedder = Embedder(model, trusted(model, made_on))
+    said, warnings = about_engine(embedder)
+    origins = [other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")]
+    if applied:
+        origins.append(
+            other_engine(applied.get("engine"), embedder.engine, applied.get("engines", {}), "the threshold")
+        )
+    embeddings = embedder.embed(crops, gallery.flip)
+    faces = {one.path: one for one in aligned}
+    common = [*model.network.notes, *filter(None, origins), *said]
+    common += [] if applied else [_unjudged(probes, gallery_path, model, stored)]
+    if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
+        words = ("without", "with") if gallery.flip else ("with", "without")
+        common.append(
+            f"the thresholds were found {words[0]} mirrored images added (--flip), the gallery was made {words[1]}: "
+            "they don't fit each other; make one of the two again"
+        )
+    answers = []
+    for path, best in zip(probes, _people(gallery, embeddings, top), strict=True):
+        if not best:
+            raise BitfaceError(f"{model_path}: gives no usable embedding of {path}")
+        face, (first, similarity) = faces.get(path), next(iter(best.items()))
+        judged = [] if applied else [{**_facts(one), "holds": similarity >= one["threshold"]} for one in stored]
+        answers.append(
+            {
+                "image": str(path),
+                "aligned": face is not None,
+                "face": face.to_json() if face else None,
+                "people": [{"id": name, "similarity": score} for name, score in best.items() if score >= least],
+                "threshold": _facts(applied) if applied else None,
+                "thresholds": judged,
+                "engine": embedder.engine,
+                "notes": [
+                    *([face.note] if face else []),
+                    *common,
+                    *([f"{path}: {first} ({similarity:.4f}) {_verdict(judged)}"] if judged else []),
+                ],
+                "warnings": warnings,
+            }
+        )
+    return answers
+
+
+def _facts(threshold: dict[str, Any]) -> dict[str, float]:
+    return {key: float(threshold[key]) for key in ("far", "threshold")}
+
+
+def _unjudged(probes: Sequence[Path], gallery: Path, model: Model, stored: Sequence[dict[str, Any]]) -> str:
+    """What an answer without a threshold is worth, and the next command."""
+    more = " ..." if len(probes) > 1 else ""
+    again = f"bitface identify {probes[0]}{more} --gallery {gallery} --model {model.path} --far"
+    if stored:
+        way = f"name nobody below one: {again} {stored[0]['far']:g}"
+    elif model.details:
+        way = f"find one (bitface calibrate {model.path} --images people/ --far 1e-4), then: {again} 1e-4"
+    else:
+        way = "only a .bitface file keeps some: make one with bitface quantize, then bitface calibrate"
+    return f"no threshold was applied, so strangers are given a name, too; {way}"
+
+
+def _verdict(judged: Sequence[dict[str, Any]]) -> str:
+    """At which thresholds an answer would hold, and at which not."""
+    said = []
+    for holds, words in ((True, "would be named"), (False, "wouldn't be named")):
+        points = [f"{one['far']:g} (threshold {one['threshold']:.4f})" for one in judged if one["holds"] is holds]
+        said += [f"{words} at FAR {', '.join(points)}"] if points else []
+    return " and ".join(said)
+
+
+def _people(gallery: Gallery, embeddings: np.ndarray, top: int) -> list[dict[str, float]]:
+    """The `top` most similar people of each probe with their best image's score; nobody for an unusable embedding."""
+    wanted, rows = min(top, len(set(gallery.ids))), 4 * top
+    while True:
+        # People have several images: more rows are asked for until there are people enough.
+        found = nearest(gallery, embeddings, min(rows, len(gallery)))
+        people: list[dict[str, float]] = []
+        for scores, places in zip(found.scores, found.rows, strict=True):
+            best: dict[str, float] = {}
+            for score, row in zip(scores, places, strict=True):
+                if row >= 0 and len(best) < top:
+                    best.setdefault(gallery.ids[int(row)], float(score))
+            people.append(best)
+        if rows >= len(gallery) or all(len(best) >= wanted or not best for best in people):
+            return people
+        rows *= 8

@@ -1,0 +1,58 @@
+"""`bitface inspect`: what a network consists of and, given faces, which preprocessing it wants."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bitface.analysis.preprocessing import best_preset, rank_presets
+from bitface.data.faces import choose, find_images, load_faces
+from bitface.graph.summary import summarise, tensor_table
+from bitface.inputs.faces import open_for
+from bitface.preprocess import Size
+from bitface.progress import Steps, silent
+
+# Enough to tell presets apart.
+_FACES = 64
+
+
+def inspect_model(
+    path: Path,
+    images: Sequence[Path] = (),
+    preprocess: str | None = None,
+    size: Size | None = None,
+    steps: Steps = silent,
+) -> dict[str, Any]:
+    """What a network consists of.
+
+    Returns:
+        `model`, `kind`, `bytes` of the file, the fields of `graph.summary.Summary`, `preprocess` as far as it is known,
+        `notes` and `warnings`; of an artifact its tensors, plan, teacher, data, thresholds and card; with images
+        `presets`, the scores of every preprocessing, and `best_preset`.
+
+    Raises:
+        BitfaceError: the network or the images can't be read.
+    """
+    files = choose(find_images(list(images)), _FACES, 0) if images else []
+    opened, notes = open_for(path, files, preprocess, size)
+    network = opened.network
+    known = network.preprocess.name if network.preprocess else None
+    content: dict[str, Any] = {
+        "model": str(path),
+        "kind": opened.kind,
+        "bytes": opened.path.stat().st_size,
+        **summarise(network).to_json(),
+        "preprocess": known,
+    }
+    warnings = list(network.warnings)
+    if opened.details is not None:
+        tensors, unquantized = tensor_table(network)
+        content |= {"tensors": tensors, "unquantized": unquantized}
+        content |= {key: getattr(opened.details, key) for key in ("plan", "teacher", "data", "thresholds", "card")}
+    if files:
+        faces = load_faces(files, network.size, steps("reading faces")).images
+        scores = rank_presets(network, faces)
+        best, warning = best_preset(scores, known)
+        content["presets"] = [score.to_json() for score in scores]
+        content["best_preset"] = best
+        warnings += [warning] if warning else []
+    return {**content, "notes": notes, "warnings": warnings}

@@ -1,0 +1,128 @@
+"""What a quantization did, as plain data: agreement, bytes, bits of every tensor, and the report's input."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import bitface
+from bitface import artifact
+from bitface.evaluation import agreement, diagnose
+from bitface.graph import Network
+from bitface.graph.onnx_writer import PROFILES
+from bitface.graph.summary import summarise, tensor_table
+from bitface.quant.plan import BitPlan, PlannedLayer
+from bitface.runtime import Embedder, Model
+from bitface.runtime.exact import default_engine, is_exact, passed_over
+from bitface.runtime.machine import describe
+
+Progress = Callable[[int, int], None]
+
+_WEAK_AGREEMENT = 0.9
+
+
+def describe_student(
+    network: Network, details: artifact.Artifact, plan: BitPlan, layers: list[PlannedLayer], sizes: dict[str, int]
+) -> dict[str, Any]:
+    """The part of `result.json` that says what was made of what.
+
+    Args:
+        sizes: file name → bytes on disk.
+    """
+    before, student = summarise(network), details.network
+    tensors, unquantized = tensor_table(student)
+    return {
+        "bitface": bitface.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": {
+            **details.teacher,
+            "bytes": network.source_bytes,
+            "parameters": before.parameters,
+            "macs": before.macs,
+            "preprocess": network.preprocess.name if network.preprocess else None,
+        },
+        "bits": str(plan.bits),
+        "plan": plan.to_json(),
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "weight_bits": layer.bits.weight if layer.kind in ("Conv", "Linear") else None,
+                "activation_bits": layer.bits.activation,
+                "reason": layer.reason,
+                "parameters": parameters,
+                "bytes": -(-parameters * layer.bits.weight // 8),
+            }
+            for layer, parameters in zip(layers, _weights(student, layers), strict=True)
+        ],
+        "tensors": tensors,
+        "unquantized": unquantized,
+        "bytes": sizes,
+        "float_bytes": before.weight_bytes,
+        "compression": before.weight_bytes / sizes["model.bitface"],
+        "machine": describe(),
+    }
+
+
+def measure_agreement(
+    network: Network, details: artifact.Artifact, faces: np.ndarray, progress: Progress | None = None
+) -> tuple[str, dict[str, dict[str, Any]], list[str], list[str]]:
+    """Cosines between the float teacher and the student on each engine, over faces that didn't calibrate.
+
+    Returns:
+        The engine that runs the student by default here; engine → {"summary": `Agreement.to_json()`, "cosines": one
+        per face}; notes and warnings in plain words. Of an engine that isn't exact on this CPU the figures say more
+        of the CPU than of the student: there is a note instead of warnings.
+    """
+    reference = Embedder(Model(Path(network.name), "float", network)).embed(faces)
+    model = Model(Path(f"{network.name}.bitface"), "artifact", details.network, details=details)
+    result: dict[str, dict[str, Any]] = {}
+    default = default_engine(model)
+    notes, warnings = [text for text in [passed_over(model, default)] if text], list[str]()
+    for index, engine in enumerate(PROFILES):
+        embeddings = Embedder(model, engine).embed(faces)
+        compared = agreement(reference, embeddings)
+        unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
+        cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
+        result[engine] = {"summary": compared.to_json(), "cosines": cosines}
+        if progress:
+            progress(index + 1, len(PROFILES))
+        if not is_exact(model, engine):
+            continue
+        if compared.mean < _WEAK_AGREEMENT:
+            warnings.append(
+                f"{engine}: the student agrees with its teacher only by {compared.mean:.3f} (mean cosine of held-out "
+                "faces); expect other decisions, and use more bits"
+            )
+        warnings += [f"{engine}: {text}" for text in diagnose(embeddings) if len(faces) > 1]
+    return default, result, notes, warnings
+
+
+def agreed(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The engine that a quantization's result speaks for, and the agreement there; 0.1.0 spoke for OpenVINO."""
+    engine = result.get("engine", "openvino")
+    return engine, result["agreement"][engine]
+
+
+def heavy_edges(layers: list[PlannedLayer], student: Network) -> list[str]:
+    """A note where a layer that is exempt from the plan takes most of the bytes."""
+    sizes = {
+        layer.name: count * layer.bits.weight / 8
+        for layer, count in zip(layers, _weights(student, layers), strict=True)
+    }
+    return [
+        f"{layer.name} ({layer.reason}) stays at {layer.bits.weight} bits and takes {sizes[layer.name] / total:.0%} of "
+        f"the weights' bytes; --{layer.reason.split()[0]} plan gives it the plan's bits"
+        for layer in layers
+        if layer.reason in ("first layer", "last layer")
+        and (total := sum(sizes.values()))
+        and sizes[layer.name] > total / 2
+        and layer.bits.weight > min(other.bits.weight for other in layers)
+    ]
+
+
+def _weights(student: Network, layers: list[PlannedLayer]) -> list[int]:
+    modules = dict(student.graph.named_modules())
+    return [getattr(getattr(modules.get(layer.name), "weight", None), "numel", lambda: 0)() for layer in layers]

@@ -1,0 +1,165 @@
+"""Plans under a budget of time: which layers stay in floating point. No CPU engine is faster below 8 bits."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe
+from bitface.errors import BitfaceError
+from bitface.evaluation import agreement
+from bitface.graph import Network, passes, to_onnx
+from bitface.progress import Steps
+from bitface.quant import BitPlan, LayerBits, quantize
+from bitface.quant.plan import FLOAT, escaped
+from bitface.runtime import Embedder, Model
+from bitface.runtime.bench import race
+from bitface.runtime.engines import openvino
+from bitface.runtime.exact import FITTING_BITS, exact
+from bitface.runtime.machine import describe, pinned
+from bitface.runtime.profile import layer_times
+from bitface.search.budget import Budget
+from bitface.search.front import Costs, Front, layer_rows, probe_layers, weight_bytes, weights_of
+from bitface.search.measured_plans import Figures, MeasuredPlans
+from bitface.search.optimum import Choice, Problem
+from bitface.search.sweep import Subject
+from bitface.search.trial import groups
+
+_WIDTHS = (FLOAT, 8)
+_POINTS = 4
+# Times of layers don't quite add up: conversions between integers and floats come in between.
+_ATTEMPTS = 3
+_ROUNDS, _SECONDS = 5, 1.0
+
+
+class _Stopwatch:
+    """Plans as OpenVINO runs them exactly, on one thread."""
+
+    def __init__(self, model: Path, chosen: Subject, probe: Probe, kept: MeasuredPlans) -> None:
+        self.model, self.chosen, self.probe, self.kept = model, chosen, probe, kept
+        self.sizes = weights_of(probe)
+        network = chosen.network
+        self.expected = Embedder(Model(model, "float", network), "openvino").embed(chosen.spare)
+        self.known: dict[Choice, dict[str, Any]] = {}
+
+    def plan(self, choice: Choice) -> BitPlan:
+        """The plan of a choice; additions are in integers where any layer is that reads their stream."""
+        bits = {name: _WIDTHS[index] for name, index in zip(self.sizes, choice, strict=True)}
+        every = dict(bits)
+        for group in groups(self.probe.readers):
+            names = {name for tensor in group for name in self.probe.readers[tensor]}
+            width = min((bits[name] for name in names if name in bits), default=min(bits.values()))
+            every |= dict.fromkeys(names - set(bits), width)
+        listed = tuple(
+            (escaped(name), LayerBits(_weight_bits(every[name]), every[name])) for name in probe_layers(self.probe)
+        )
+        return BitPlan(LayerBits(8, 8), None, None, listed)
+
+    def row(self, choice: Choice) -> dict[str, Any]:
+        """Milliseconds of one image, bytes and agreement of a plan, all measured."""
+        if choice not in self.known:
+            bits = {name: _weight_bits(_WIDTHS[index]) for name, index in zip(self.sizes, choice, strict=True)}
+            what = f"timed and judged on {', '.join(describe().values())}"
+            figures = self.kept.figures(what, list(bits.values()), lambda: self._measured(choice))
+            self.known[choice] = {
+                "milliseconds": figures["milliseconds"],
+                "weight_bytes": sum(weight_bytes(self.sizes[name], width) for name, width in bits.items()),
+                "mean_bits": sum(self.sizes[n] * width for n, width in bits.items()) / sum(self.sizes.values()),
+                "agreement": figures["agreement"],
+                "bits": bits,
+            }
+        return self.known[choice]
+
+    def _measured(self, choice: Choice) -> Figures:
+        student = quantize(self.chosen.network, self.chosen.learning, self.plan(choice))[0]
+        found = Embedder(Model(self.model, "artifact", student), "openvino").embed(self.chosen.spare)
+        return {"milliseconds": self.time(student), "agreement": agreement(self.expected, found).mean}
+
+    def best(self, limit: float) -> Choice:
+        """Of the plans measured so far that keep a limit, the one that agrees best."""
+        fitting = [choice for choice, row in self.known.items() if row["milliseconds"] <= limit]
+        return max(fitting, key=lambda choice: self.known[choice]["agreement"])
+
+    def time(self, student: Network) -> float:
+        """The median milliseconds of one image."""
+        model = to_onnx(student.graph, "openvino").SerializeToString()
+        with pinned(1) as pin:
+            run = openvino(model, 1, 1)
+            image = self.probe.inputs(self.chosen.spare[:1]).contiguous().numpy()
+            return float(np.median(race({"plan": lambda: run(image)}, _ROUNDS, _SECONDS, prepare=pin)["plan"]))
+
+
+def front(
+    budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Costs, kept: MeasuredPlans, steps: Steps
+) -> Front:
+    """Plans for budgets between all layers in 8 bits and all in floating point, and for the one that is asked for.
+
+    Raises:
+        BitfaceError: neither in 8 bits nor in floating point the budget is met (the message says what they take).
+    """
+    tell = steps("measuring plans")
+    watch = _Stopwatch(model, chosen, probe, kept)
+    ends = [(_WIDTHS.index(width),) * len(watch.sizes) for width in (8, FLOAT)]
+    whole, floating = (watch.row(choice)["milliseconds"] for choice in ends)
+    least, most = sorted((whole, floating))
+    if least > budget.value:
+        raise BitfaceError(
+            f"no plan meets {budget.word}: {budget.said(least)} is the least here (one thread, all layers in 8 bits "
+            f"{budget.said(whole)}, in floating point {budget.said(floating)}); no CPU is faster below 8 bits"
+        )
+    problem, rest = _problem(watch, costs)
+    found, between = Front(), np.linspace(least, most, _POINTS).tolist()[1:-1]
+    ladder = sorted({least, *between, budget.value})
+    for number, limit in enumerate(ladder):
+        _try(limit, watch, problem, rest)
+        choice = watch.best(limit)
+        row = watch.row(choice)
+        label = budget.label(limit, most)
+        plan = watch.plan(choice)
+        layers = layer_rows(plan, probe, watch.sizes)
+        found.add(f"plan-{label}.yaml", plan, {"label": label, "limit": limit, **row}, layers)
+        if limit == budget.value:
+            found.best = f"plan-{label}.yaml"
+        tell(number + 1, len(ladder), f"{label}: {row['milliseconds']:.3g} ms, {row['agreement']:.4f}")
+    found.notes.append(
+        f"one image, one thread, OpenVINO: {whole:.3g} ms with all layers in 8 bits, {floating:.3g} ms in floating "
+        "point; no CPU is faster below 8 bits"
+    )
+    if _weight_bits(8) != 8:
+        found.notes.append("weights of 8 bits have 7: OpenVINO's sums of 8 bits saturate on this CPU")
+    return found
+
+
+def _weight_bits(width: int) -> int:
+    """Weights have a bit less where OpenVINO's sums of 8 saturate: they take the same time."""
+    return FITTING_BITS if width == 8 and not exact("openvino", 8) else width
+
+
+def _problem(watch: _Stopwatch, costs: Costs) -> tuple[Problem, float]:
+    """Costs and times of each layer in floating point and in 8 bits, and the time of everything else."""
+    student = quantize(watch.chosen.network, watch.chosen.learning, BitPlan.parse("w8a8"))[0]
+    names = list(watch.sizes)
+    integers, rest = layer_times(to_onnx(student.graph, "openvino").SerializeToString(), names)
+    folded = passes.fold(watch.chosen.network.graph)
+    floats, _ = layer_times(to_onnx(folded, "openvino").SerializeToString(), names)
+    read = {name: tensor for tensor, readers in watch.probe.readers.items() for name in readers}
+    rounded = [costs[WEIGHTS, name, 8] + costs[ACTIVATIONS, read[name], 8] for name in names]
+    return Problem(
+        names,
+        _WIDTHS,
+        np.array([[0.0, cost] for cost in rounded]),
+        np.array([[floats[name], integers[name]] for name in names]),
+    ), rest
+
+
+def _try(limit: float, watch: _Stopwatch, problem: Problem, rest: float) -> None:
+    """Measures what should keep the limit by the sum of its layers' times, and less where that doesn't."""
+    target = limit
+    for _ in range(_ATTEMPTS):
+        choice = problem.solve(max(target - rest, 0.0))
+        if choice is None:
+            return
+        took = watch.row(choice)["milliseconds"]
+        if took <= limit:
+            return
+        target *= 0.98 * limit / took

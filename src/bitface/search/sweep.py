@@ -1,0 +1,234 @@
+"""Which faces and pairs a sweep measures on, and the state that outlives an interruption."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bitface.analysis import sensitivity
+from bitface.analysis.probe import Probe
+from bitface.data.faces import FaceFile, check_skipped, load_faces, manifest_hash, resizing
+from bitface.errors import BitfaceError
+from bitface.evaluation import PairList, fold_accuracy
+from bitface.graph import Network
+from bitface.inputs import faces as job_faces
+from bitface.inputs.protocols import listed_pairs
+from bitface.preprocess import Size
+from bitface.progress import Progress, Steps
+from bitface.train.checkpoint import Checkpoint
+
+STATE = "sensitivity.unfinished.safetensors"
+LAYER, BLOCK = "layer", "block"
+FEWEST = 16
+# Seconds of work that an interruption may cost.
+_KEPT_EVERY = 15.0
+
+
+@dataclass(frozen=True)
+class SensitivityRequest:
+    """What to measure on what; the options of `bitface sensitivity`.
+
+    Attributes:
+        images: see `inputs.faces.gather`.
+        weight_bits, activation_bits: widths to ask about.
+        faces: how many held-out faces are measured on, at most 256.
+        calibration_faces: how many others find ranges.
+        pairs, root, part: a list of pairs in any form, see `inputs.protocols.listed_pairs`: verification accuracy, too.
+        max_pairs: of the list so many, as many genuine as impostor ones from each fold.
+        force: writes over a table that `out` holds.
+        by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
+        size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
+    """
+
+    model: Path
+    images: list[Path]
+    out: Path
+    image_list: Path | None = None
+    weight_bits: Sequence[int] = (8, 4, 2)
+    activation_bits: Sequence[int] = (8, 4, 2)
+    faces: int = 128
+    calibration_faces: int = 256
+    pairs: Path | None = None
+    root: Path | None = None
+    part: str | None = None
+    max_pairs: int = 600
+    preprocess: str | None = None
+    seed: int = 0
+    allow_skipped: bool = False
+    by: str = LAYER
+    size: Size | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and its faces, ready to be probed: to calibrate with, to measure on, and held-out ones left over."""
+
+    network: Network
+    learning: np.ndarray
+    measured: np.ndarray
+    spare: np.ndarray
+    kind: str
+    notes: list[str]
+    warnings: list[str]
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a table or an unfinished sweep must be of."""
+        faces = f"{manifest_hash(self.learning)} {manifest_hash(self.measured)}"
+        return {"network": self.network.fingerprint(), "faces": faces}
+
+
+def subject(request: SensitivityRequest, steps: Steps) -> Subject:
+    """Loads the network and the faces, and settles the preprocessing.
+
+    Raises:
+        BitfaceError: they can't be used, or there are too few faces.
+    """
+    network = job_faces.load_teacher(
+        request.model, request.images, request.image_list, request.preprocess, request.size
+    )
+    faces = job_faces.gather(
+        request.images, network.size, request.image_list, request.calibration_faces, request.seed,
+        request.allow_skipped, request.out / "skipped.csv", steps, network,
+    )  # fmt: skip
+    measured = faces.held_out[: request.faces]
+    if len(measured) < FEWEST:
+        raise BitfaceError(
+            f"only {len(measured)} of {len(faces.learning) + len(faces.held_out)} usable faces are left to measure on; "
+            f"give {FEWEST + request.calibration_faces} or more, or a smaller --calibration-faces"
+        )
+    network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
+    warnings += job_faces.few(len(faces.learning))
+    return Subject(
+        network,
+        faces.learning,
+        measured,
+        faces.held_out[len(measured) :],
+        faces.kind,
+        [*network.notes, *notes, *faces.notes],
+        [*network.warnings, *warnings],
+    )
+
+
+def settings(request: SensitivityRequest) -> dict[str, Any]:
+    """What decides the numbers, beside the network and the faces."""
+    return {
+        "weight_bits": list(request.weight_bits),
+        "activation_bits": list(request.activation_bits),
+        "seed": request.seed,
+    }
+
+
+@dataclass(frozen=True)
+class ChosenPairs:
+    """Pairs whose two images are read together: `[P, 2, H, W, 3]`."""
+
+    images: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    fold: np.ndarray
+
+    @staticmethod
+    def of(request: SensitivityRequest, chosen: Subject, steps: Steps) -> "ChosenPairs":
+        assert request.pairs is not None
+        protocol, root = listed_pairs(request.pairs, request.root, request.part)
+        rows = _balanced(protocol.pairs, request.max_pairs, request.seed)
+        left, right = protocol.pairs.left[rows], protocol.pairs.right[rows]
+        used = np.unique(np.concatenate([left, right]))
+        files = [FaceFile(root, protocol.paths[index]) for index in used]
+        loaded = load_faces(files, chosen.network.size, steps("reading pairs"))
+        check_skipped(loaded.skipped, 1)  # a pair needs both of its images
+        chosen.notes.extend(f"pairs: {note}" for note in resizing(loaded.sizes, chosen.network.size))
+        return ChosenPairs(
+            loaded.images, np.searchsorted(used, left), np.searchsorted(used, right),
+            protocol.pairs.same[rows], protocol.pairs.fold[rows],
+        )  # fmt: skip
+
+    def accuracy(self, scores: torch.Tensor) -> float:
+        """Ten-fold verification accuracy."""
+        return fold_accuracy(scores.double().numpy(), self.same, self.fold).mean
+
+
+def _balanced(pairs: PairList, most: int, seed: int) -> np.ndarray:
+    """At most so many pairs, evenly from both kinds of each fold, in the order of the list."""
+    kinds = [
+        np.flatnonzero((pairs.fold == fold) & (pairs.same == same))
+        for fold in np.unique(pairs.fold)
+        for same in (True, False)
+    ]
+    each, generator = max(1, most // len(kinds)), np.random.default_rng(seed)
+    return np.sort(np.concatenate([generator.permutation(kind)[:each] for kind in kinds]))
+
+
+class Sweeps:
+    """The sweep over faces and the one over pairs, with the state that outlives an interruption."""
+
+    def __init__(self, request: SensitivityRequest, chosen: Subject, probe: Probe, pairs: ChosenPairs | None) -> None:
+        self.path, self.probe, self.chosen, self.pairs = request.out / STATE, probe, chosen, pairs
+        listed = [str(request.pairs), len(pairs.same), manifest_hash(pairs.images)] if pairs else None
+        rows = len(probe.units) + 1
+        self.identity = {**chosen.identity, "settings": repr(settings(request)), "pairs": repr(listed)}
+        self.identity |= {"--by": request.by, "tensors": str(rows)}
+        self.found = {"faces": torch.zeros(rows, len(chosen.measured))}
+        if pairs:
+            self.found["pairs"] = torch.zeros(rows, len(pairs.same))
+        self.done: dict[str, int] = dict.fromkeys(self.found, 0)
+        if self.path.exists():
+            state = Checkpoint.read(self.path, self.identity, "sweep")
+            self.found, self.done = state.groups["found"], state.numbers
+        self.kept = time.monotonic()
+
+    def run(self, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:
+        """What was found on faces and on pairs; an interruption keeps what is done."""
+        try:
+            self._faces(steps("sweeping"))
+            if self.pairs:
+                self._pairs(self.pairs, steps("sweeping pairs"))
+        finally:
+            self._keep()
+        return self.found["faces"], self.found.get("pairs", torch.zeros(0))
+
+    def _faces(self, progress: Progress) -> None:
+        size, faces = sensitivity.BATCH, self.chosen.measured
+        self._sweep(
+            "faces",
+            lambda batch: self.probe.inputs(faces[batch * size : (batch + 1) * size]),
+            [len(faces[start : start + size]) for start in range(0, len(faces), size)],
+            sensitivity.turned,
+            progress,
+        )
+
+    def _pairs(self, pairs: ChosenPairs, progress: Progress) -> None:
+        size = sensitivity.BATCH // 2
+
+        def images(batch: int) -> torch.Tensor:
+            rows = slice(batch * size, (batch + 1) * size)
+            return self.probe.inputs(pairs.images[np.concatenate([pairs.left[rows], pairs.right[rows]])])
+
+        count = len(pairs.same)
+        columns = [min(size, count - start) for start in range(0, count, size)]
+        self._sweep("pairs", images, columns, sensitivity.halves, progress)
+
+    def _sweep(
+        self, name: str, batches: Any, columns: list[int], measure: sensitivity.Measure, progress: Progress
+    ) -> None:
+        before, began = self.done[name], time.monotonic()
+
+        def told(done: int, total: int) -> None:
+            self.done[name] = done
+            if time.monotonic() - self.kept > _KEPT_EVERY:
+                self._keep()
+            rate = (done - before) / max(time.monotonic() - began, 1e-9)
+            progress(done, total, f"{rate:.1f} measurements/s")
+
+        sensitivity.sweep(self.probe, batches, columns, measure, self.found[name], before, told)
+
+    def _keep(self) -> None:
+        Checkpoint(self.identity, sum(self.done.values()), {"found": self.found}, self.done).write(self.path)
+        self.kept = time.monotonic()

@@ -1,0 +1,164 @@
+"""A folder holds one result: wherever the move of its files is cut off, nothing that mixes two runs is believed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bitface import backbones
+from bitface.artifact import Artifact
+from bitface.artifact import write as write_artifact
+from bitface.errors import BitfaceError
+from bitface.graph import from_module
+from bitface.quant import BitPlan, quantize
+from bitface.results.documents import read_runs
+from bitface.results.folder import RESULT, check_beside, check_free, staging, write_result
+
+NAMES = ("faces.safetensors", "model.onnxruntime.onnx", "model.openvino.onnx", "report.html")
+# What `report` knows a quantization by.
+KEYS = ("bits", "tensors", "unquantized", "float_bytes", "agreement")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two integer networks of other weights."""
+    folder, paths = tmp_path_factory.mktemp("models"), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        network = from_module(backbones.create("mobilefacenet:0.125", embedding_size=8).eval(), "rgb-127.5-128")
+        faces = torch.randint(0, 256, (4, 112, 112, 3), dtype=torch.uint8).numpy()
+        student, _ = quantize(network, faces, BitPlan.parse("w8a8"))
+        paths.append(folder / f"{seed}.bitface")
+        write_artifact(paths[-1], Artifact(student, {}, {"name": "net"}))
+    return paths
+
+
+def write(out: Path, seed: int, model: Path) -> None:
+    """Puts the result of a run into a folder."""
+    with staging(out) as folder:
+        shutil.copy(model, folder / "model.bitface")
+        for name in NAMES:
+            (folder / name).write_text(f"{name} of {seed}")
+        write_result(folder, {"model": {"name": "net"}, **{key: {} for key in KEYS}, "seed": seed})
+
+
+# Is killed before the n-th change of a name in the folder, for every n, each in a process of its own.
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from results.test_folder import write
+before, model, places = map(Path, sys.argv[2:5])
+for number in range(1, 1000):
+    place = places / str(number)
+    shutil.copytree(before, place)
+    process = os.fork()
+    if process == 0:
+        left = number
+        def watch(event, arguments):
+            global left
+            if event in ("os.rename", "os.remove", "os.rmdir"):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        sys.addaudithook(watch)
+        write(place, 1, model)
+        os._exit(0)
+    if os.waitpid(process, 0)[1] == 0:
+        break
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_killed_at_every_change_of_a_name(models: list[Path], tmp_path: Path) -> None:
+    before, places = tmp_path / "before", tmp_path / "places"
+    write(before, 0, models[0])
+    places.mkdir()
+    command = [sys.executable, "-c", KILLED, str(Path(__file__).parents[1]), str(before), str(models[1]), str(places)]
+    subprocess.run(command, check=True, timeout=300)
+    seen = []
+    for place in sorted(places.iterdir(), key=lambda one: int(one.name)):
+        text = {name: (place / name).read_text().split()[-1] for name in NAMES if (place / name).is_file()}
+        if (place / "model.bitface").is_file():
+            bits = (place / "model.bitface").read_bytes()
+            text["model.bitface"] = str([model.read_bytes() for model in models].index(bits))
+        whose = set(text.values())
+        assert len(whose) <= 1, f"cut off before change {place.name}, two runs are mixed: {text}"
+        if not (place / RESULT).is_file():
+            with pytest.raises(BitfaceError, match="holds no result"):
+                read_runs([place])
+            seen.append("refused")
+            continue
+        (document,) = read_runs([place])
+        assert whose == {str(document.content["seed"])}
+        assert len(text) == len(NAMES) + 1, f"cut off before change {place.name}, files are missing: {sorted(text)}"
+        seen.append(str(document.content["seed"]))
+    assert list(dict.fromkeys(seen)) == ["0", "refused", "1"]
+    assert seen.count("refused") >= 10  # the old files go, the new ones come
+    last = max(places.iterdir(), key=lambda one: int(one.name))
+    assert {one.name for one in last.iterdir()} == {*NAMES, "model.bitface", RESULT}
+    # What was cut off is made again in the same folder, and nothing is left of it.
+    check_free(places / "8", False)
+    write(places / "8", 1, models[1])
+    assert {one.name for one in (places / "8").iterdir()} == {*NAMES, "model.bitface", RESULT}
+
+
+def test_files_of_another_run(models: list[Path], tmp_path: Path) -> None:
+    for name in ("model.bitface", "faces.safetensors", "model.openvino.onnx"):
+        ours, theirs = tmp_path / f"ours {name}", tmp_path / f"theirs {name}"
+        write(ours, 0, models[0])
+        write(theirs, 1, models[1])
+        read_runs([ours])
+        shutil.copy(theirs / name, ours / name)
+        with pytest.raises(BitfaceError, match=f"{name} beside it isn't the file that it was written with"):
+            read_runs([ours])
+        with pytest.raises(BitfaceError, match="make it again"):
+            check_beside(ours / "model.openvino.onnx")
+    # Somebody else's model in the same folder, a page, and files that were taken away are no mixture.
+    write(ours, 0, models[0])
+    shutil.copy(models[1], ours / "another.bitface")
+    check_beside(ours / "another.bitface")
+    (ours / "report.html").write_text("a page of bitface report")
+    (ours / "faces.safetensors").unlink()
+    read_runs([ours])
+
+
+def test_results_of_the_first_version_are_read(models: list[Path], tmp_path: Path) -> None:
+    write(tmp_path / "out", 0, models[0])
+    path = tmp_path / "out" / RESULT
+    content = json.loads(path.read_text())
+    del content["files"]
+    path.write_text(json.dumps(content))
+    (tmp_path / "out" / "faces.safetensors").write_text("whatever")
+    assert read_runs([tmp_path / "out"])
+
+
+def test_names_in_a_result_stay_in_its_folder(models: list[Path], tmp_path: Path) -> None:
+    """Written over, a result takes its files with it; a result that was tampered with takes nobody else's."""
+    (tmp_path / "precious").write_text("x")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "model.onnx").write_text("x")
+    named = {"../precious": "", str(tmp_path / "precious"): "", "..": "", ".": "", "": "", "model.onnx": ""}
+    (out / RESULT).write_text(json.dumps({"files": named}))
+    write(out, 0, models[0])
+    assert (tmp_path / "precious").is_file()
+    assert not (out / "model.onnx").exists()
+
+
+def test_a_folder_in_the_way_costs_nothing(models: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write(out, 0, models[0])
+    (out / "report.html").unlink()
+    (out / "report.html").mkdir()
+    with pytest.raises(BitfaceError, match=r"report.html is a folder.*the new files are in .*unfinished"):
+        write(out, 1, models[1])
+    assert json.loads((out / RESULT).read_text())["seed"] == 0
+    assert (out / "model.bitface").read_bytes() == models[0].read_bytes()
+    (left,) = out.glob(".unfinished.*")
+    assert json.loads((left / RESULT).read_text())["seed"] == 1
