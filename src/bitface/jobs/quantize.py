@@ -20,7 +20,7 @@ from bitface.inputs import faces as job_faces
 from bitface.inputs import recipes
 from bitface.inputs.overlap import CODES
 from bitface.inputs.training import account, kernels, slow
-from bitface.jobs.float_student import CHECKPOINT, teacher_of
+from bitface.jobs.float_student import CHECKPOINT
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.quant import BitPlan, Calibration, quantize
@@ -30,6 +30,7 @@ from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.results.quantization import describe_student, heavy_edges, measure_agreement
 from bitface.runtime.model import export
+from bitface.runtime.teacher import teacher_of
 from bitface.train import History, Method, TrainingFaces, Watch, train
 from bitface.train.progress import training_line
 
