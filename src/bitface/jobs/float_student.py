@@ -22,6 +22,7 @@ from bitface.losses import Loss, build_sum
 from bitface.losses.projected import Projected
 from bitface.preprocess import Size
 from bitface.progress import Steps
+from bitface.results.float_students import DistillationRecord, PruningRecord
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
@@ -141,11 +142,18 @@ def learn(
     return history
 
 
-def finish(request: Lesson, ready: Prepared, student: Network, history: History, **facts: Any) -> dict[str, Any]:
+def finish(
+    kind: type[PruningRecord] | type[DistillationRecord],
+    request: Lesson,
+    ready: Prepared,
+    student: Network,
+    history: History,
+    **facts: Any,
+) -> dict[str, Any]:
     """Writes `model.onnx` and `result.json` to `request.out`, and removes the checkpoint; gives the result.
 
     Args:
-        facts: what the result says besides.
+        kind: of result; facts: what it says besides.
     """
     teacher = ready.network
     before, after = counted(teacher), counted(student)
@@ -182,9 +190,9 @@ def finish(request: Lesson, ready: Prepared, student: Network, history: History,
             "seconds": ready.clock.seconds,
             "machine": describe(),
         }
-        write_result(folder, result)
+        content = write_result(folder, kind.of(result))
     (request.out / CHECKPOINT).unlink(missing_ok=True)
-    return result
+    return content
 
 
 def counted(network: Network) -> dict[str, int]:

@@ -28,7 +28,7 @@ from bitface.quant.plan import PlannedLayer
 from bitface.report.quantization import report_of
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
-from bitface.results.quantization import describe_student, heavy_edges, measure_agreement
+from bitface.results.quantization import QuantizationRecord, describe_student, heavy_edges, measure_agreement
 from bitface.runtime.model import export
 from bitface.runtime.teacher import teacher_of
 from bitface.train import History, Method, TrainingFaces, Watch, train
@@ -165,7 +165,7 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
         sizes = _write_models(folder, details)
         write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
-        result = {
+        facts = {
             **describe_student(network, details, request.plan, layers, sizes),
             **_account(request, details, measured, faces, history),
             "engine": engine,
@@ -173,16 +173,17 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
             "warnings": [*beforehand(request), *network.warnings, *warnings, *alarms],
             "seconds": clock.seconds,
         }
-        result["model"]["path"] = str(request.model)
+        facts["model"]["path"] = str(request.model)
+        result = QuantizationRecord.of(facts)
         page = report_of([result], title=f"{network.name} {request.plan.bits}", cosines=measured)
         report.write(folder / "report.html", page)
-        write_result(folder, result)
+        content = write_result(folder, result)
     if request.method:
         (request.out / CHECKPOINT).replace(request.out / FINISHED)
     else:  # of a training that this result was written over
         for name in (CHECKPOINT, FINISHED):
             (request.out / name).unlink(missing_ok=True)
-    return result
+    return content
 
 
 def beforehand(request: QuantizeRequest) -> list[str]:
