@@ -192,10 +192,10 @@ class PlanFile(Written, title="plan"):
 
     def plan(self) -> BitPlan:
         """Raises UsageError for unknown bits."""
-        bits = LayerBits.parse(self.bits)
+        bits = LayerBits.parse(str(self.bits))
         edge = f"w8a{FLOAT if bits.activation == FLOAT else 8}"
         words = {key: getattr(self, key) if key in self.model_fields_set else edge for key in ("first", "last")}
         first, last = (None if word is None else LayerBits.parse(word, True) for word in words.values())
-        layers = tuple((pattern, LayerBits.parse(word, True)) for pattern, word in (self.layers or {}).items())
+        layers = tuple((pattern, LayerBits.parse(str(word), True)) for pattern, word in (self.layers or {}).items())
         weights = self.weights or WeightsFile()
         return BitPlan(bits, first, last, layers, weights.symmetric, weights.per_channel, self.activations)
