@@ -126,7 +126,7 @@ def test_nothing_is_computed_twice(bitface: Run, suite: Path, tmp_path: Path, mo
         ("fars: [0.2, 1.0e-6]", "fars: [low]", "'fars' can't be ['low']"),
         ("fars: [0.2, 1.0e-6]", "fars: [3]", "a FAR of 3 makes no sense"),
         ("out: results", "", "neither the suite nor --out"),
-        ("{people:", "{persons:", "must have one of the keys pairs"),
+        ("{people:", "{persons:", "must have one of the keys"),
         ("root:", "rot:", "has an unknown key 'rot'; did you mean 'root'?"),
         ("all_pairs: true", "all_pairs: 1", "'all_pairs' of the protocol 'all pairs' can't be 1"),
         ("models:", "models: []\nmodel:", "unknown key 'model'; did you mean 'models'?"),

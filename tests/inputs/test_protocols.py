@@ -11,7 +11,8 @@ from PIL import Image
 from bitface.data.faces import load_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.inputs.protocols import KINDS, open_protocol
+from bitface.evaluation.protocols.registry import PROTOCOLS
+from bitface.inputs.protocols import open_protocol
 
 PEOPLE, SHOTS = 20, 4
 
@@ -82,7 +83,7 @@ def person_of(path: str) -> int:
 
 
 def test_every_kind_is_tried() -> None:
-    assert set(SPECS) == set(KINDS) == set(HEADLINES)
+    assert set(SPECS) == set(PROTOCOLS) == set(HEADLINES)
 
 
 @pytest.mark.parametrize("kind", SPECS)
@@ -120,7 +121,7 @@ def test_landmarks_cut_faces_out(base: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"root": "images"}, "must have one of the keys pairs"),
+        ({"root": "images"}, "must have one of the keys distractors, "),
         ({"pairs": "pairs.txt", "people": "images"}, "must have one of the keys"),
         ({"videos": "splits.txt"}, "lacks 'root'"),
         ({"videos": "splits.txt", "root": "frames", "frame": 3}, "unknown key 'frame'; did you mean 'frames'?"),

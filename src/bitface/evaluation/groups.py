@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Floats, score_array
+from bitface.evaluation.figures.figure import Figure, tar_figures
 from bitface.evaluation.figures.intervals import wilson
 from bitface.evaluation.figures.operating import Distinct
 from bitface.evaluation.figures.results import LIST, Counts, ScoreSummary, VerificationResult, summarise
 from bitface.evaluation.lists.pairs import identity_of
 from bitface.evaluation.protocols.all_pairs import all_pairs
-from bitface.evaluation.protocols.base import Embeddings, Figure, tar_figures
+from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.evaluation.scores.impostors import ImpostorArray
 from bitface.evaluation.scores.similarity import row_scores, unit_rows
@@ -187,7 +188,7 @@ def _summary(
 ) -> ScoreSummary:
     """The pairs within a group. Raises BitfaceError where it has none of one kind."""
     if protocol.all_pairs:
-        return all_pairs(unit[inside], people[inside], fars, valid=usable[inside], seed=seed, at=at)
+        return all_pairs(Embeddings(unit[inside], usable[inside]), people[inside], fars, seed=seed, at=at)
     pairs = protocol.pairs
     listed = inside[pairs.left] & inside[pairs.right]
     left, right, same = pairs.left[listed], pairs.right[listed], pairs.same[listed]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.protocols.base import Embeddings, Figure
-from bitface.evaluation.protocols.closed_set import ClosedSetProtocol
+from bitface.evaluation.figures.figure import Figure
+from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.protocols.pairs import PairProtocol
+from bitface.evaluation.protocols.people import ClosedSetProtocol
 
 BASELINE, MODEL = "baseline", "model"
 

@@ -79,9 +79,9 @@ class _Faces:
 
     def summary(self, found: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()) -> ScoreSummary:
         if self.people is not None:
-            return all_pairs(found.values, self.people, fars, valid=found.valid, seed=seed, at=at)
+            return all_pairs(found, self.people, fars, seed=seed, at=at)
         assert self.pairs is not None
-        return verify(found.values, self.pairs, fars, self.all_pairs, valid=found.valid, seed=seed, at=at).summary
+        return verify(found, self.pairs, fars, self.all_pairs, seed=seed, at=at).summary
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,12 @@ import bitface
 from bitface.data.faces import crop_sizes
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.evaluation import FARS, VerificationResult
+from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.operating import check_fars
+from bitface.evaluation.figures.results import Result
 from bitface.evaluation.groups import by_group, read_groups
-from bitface.evaluation.protocols.base import Embeddings, FaceProtocol, Figure, Result
+from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.files import read_yaml, sha256_of, write_bytes, write_json
 from bitface.inputs.embeddings import Prepared, embed_kept, prepare
