@@ -51,7 +51,7 @@ class Photographs:
 
 @dataclass(frozen=True)
 class ListSizes:
-    """How many of the first distractors, none descending; `listed`: what each size is called, where some are left out."""
+    """How many of the first distractors, none descending; `listed`: what each is called, where some are left out."""
 
     used: tuple[int, ...]
     listed: tuple[int, ...] | None = None
@@ -156,14 +156,13 @@ def among_distractors(
     successes = np.array([pairs.found(rank, found) for rank, _, _, found in steps])
     # Either photograph of two is the mate once, whichever models stand on the two sides.
     shares = shares_by_person(successes[:, images > 1], pairs.trials[images > 1], resamples, seed, orders=2)
+    mates = (pairs.once(), 1) if photographs.probes is None else (pairs, 2)
     return DistractorResult(
         points=tuple(
             RankRate(rank, hits, total, hits / total, interval, called, size - found.failed_rows)
             for (rank, called, size, found), (hits, total, interval) in zip(steps, shares, strict=True)
         ),
-        tar=_tar(
-            *((pairs.once(), 1) if photographs.probes is None else (pairs, 2)), impostors, targets, resamples, seed
-        ),
+        tar=_tar(*mates, impostors, targets, resamples, seed),
         photos=len(person),
         people=len(names),
         lone=int(np.count_nonzero(images == 1)),
