@@ -15,13 +15,16 @@ __all__ = ["Opened", "asked_protocol", "listed_pairs", "open_protocol", "read_pr
 
 
 def asked_protocol(
-    protocol: str | None,
+    protocol: str | Opened | None,
     pairs: Path | None,
     root: Path | None = None,
     part: str | None = None,
     all_pairs: bool = False,
 ) -> Opened:
     """The protocol of a command's options: `--protocol`, or a list of pairs and what belongs to it.
+
+    Args:
+        protocol: see `read_protocol`; one that is open already is taken as it is.
 
     Raises:
         UsageError: both, neither, or what the file says isn't a protocol.
@@ -33,7 +36,7 @@ def asked_protocol(
         return PairFiles(pairs, root, part, all_pairs).open(pairs.stem)
     if pairs or root or part or all_pairs:
         raise UsageError("--protocol says everything of the test; leave out --pairs and what belongs to it")
-    return read_protocol(protocol)
+    return read_protocol(protocol) if isinstance(protocol, str) else protocol
 
 
 def read_protocol(word: str) -> Opened:

@@ -81,7 +81,7 @@ class EvaluateRequest:
     groups: Path | None = None
     anyway: bool = False
     size: Size | None = None
-    protocol: str | None = None
+    protocol: str | Opened | None = None
 
     @property
     def options(self) -> EvaluateOptions:
@@ -186,7 +186,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "precision": "integer" if ready.embedder.model.integer else "f32",
         "preprocess": ready.embedder.preprocess.name,
         "flip": request.flip,
-        "pairs": str(request.pairs or request.protocol),
+        "pairs": str(request.pairs or opened.protocol.name),
         "test": opened.protocol.name,
         **result.to_json(curve=True),
         "figures": [figure.to_json() for figure in result.figures()],

@@ -18,6 +18,7 @@ from bitface.evaluation.scores.impostors import DRAWN_BINS, BinnedImpostors, Imp
 
 LIST = "list"
 ALL_PAIRS = "all pairs"
+PROBES = "probes and gallery"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class ScoreSummary:
     """How well genuine and impostor scores are told apart.
 
     Attributes:
-        protocol: "list", the pairs of the list, or "all pairs" of its images.
+        protocol: what is compared: `LIST`, the pairs of the list, `ALL_PAIRS` of its images, `PROBES` with a gallery's
+            images, or things other than images.
         auc, eer: exact over all scores, see `curve`.
         tar: one point per FAR, in the order asked for, see `operating`.
         counts: images and pairs.

@@ -13,7 +13,7 @@ from bitface.data.faces import find_images
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Ints
 from bitface.evaluation.figures.operating import FARS, Distinct, check_fars
-from bitface.evaluation.figures.results import Counts, ScoreSummary, summarise
+from bitface.evaluation.figures.results import PROBES, Counts, ScoreSummary, summarise
 from bitface.evaluation.lists.pairs import identity_of
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol, both_sides
 from bitface.evaluation.protocols.closed_set import (
@@ -150,7 +150,7 @@ def _compared(
         failed_pairs=failed_genuine + failed,
         distinct=Distinct(len(genuine), count),
     )
-    return summarise(genuine, impostors, fars, "probes and gallery", counts, at)
+    return summarise(genuine, impostors, fars, PROBES, counts, at)
 
 
 @PROTOCOLS.register("people")
