@@ -15,6 +15,9 @@ from bitface.jobs import EvaluateRequest, evaluate_model
 from bitface.jobs.suite import read_suite, run_suite
 from bitface.report.tables import percent
 
+# Of so many figures only those that the data supports have a column beside a baseline.
+_MANY = 8
+
 
 def evaluate(
     model: Annotated[
@@ -194,7 +197,12 @@ def _print_comparison(content: dict[str, Any]) -> None:
 
 
 def _print_mixed(cells: list[dict[str, Any]]) -> None:
-    names = [figure["name"] for figure in cells[0]["figures"] if figure["name"] not in ("AUC", "EER")]
+    supported = {figure["name"] for cell in cells for figure in cell["figures"] if figure["value"] is not None}
+    names = [
+        figure["name"]
+        for figure in cells[0]["figures"]
+        if figure["name"] not in ("AUC", "EER") and (figure["name"] in supported or len(cells[0]["figures"]) < _MANY)
+    ]
     mixed = Table("gallery", "probes", *names)
     for cell in cells:
         shown = {figure["name"]: percent({**figure, "interval": None}) for figure in cell["figures"]}

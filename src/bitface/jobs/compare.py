@@ -218,7 +218,9 @@ def _ranked(rows: list[dict[str, Any]]) -> dict[str, Any]:
     # TAR first, then accuracy; of protocols that have neither, their first figure that all rows have.
     names += ["accuracy"] if "accuracy" in known else [name for name in known if name not in names]
     values = {name: [figure_of(row, name)["value"] for row in rows] for name in names}
-    ranked = next((name for name in names if None not in values[name]), names[-1])
+    ranked = next((name for name in names if None not in values[name]), None)
+    if ranked is None:
+        raise BitfaceError("the test supports no figure that candidates could be ranked by; give a larger one")
     gains = [float(value) for value in values[ranked]]
     result: dict[str, Any] = {"ranked_by": ranked, "frontier": {}, "equal": {}}
     for name, unit in COSTS.items():
