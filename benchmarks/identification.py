@@ -71,14 +71,14 @@ def make(folder: Path, distractors: int) -> None:
 def measured(folder: Path, engine: str, size: int, fars: list[float]) -> dict[str, Any]:
     """One row: identification at one size, with everything but reading the libraries."""
     from bitface.evaluation.figures.operating import far_name
-    from bitface.evaluation.protocols.distractors import among_distractors
+    from bitface.evaluation.protocols.distractors import ListSizes, Photographs, among_distractors
 
     before = _peak()
     began = time.perf_counter()
     photos = np.load(folder / "photos.npy")
     distractors = np.load(folder / "distractors.npy", mmap_mode="r")
     people = np.load(folder / "people.npy")
-    found = among_distractors(photos, None, people, distractors, (size,), fars=fars, engine=engine)
+    found = among_distractors(Photographs(people, photos), distractors, ListSizes((size,)), fars=fars, engine=engine)
     seconds = time.perf_counter() - began
     return {
         "engine": engine,

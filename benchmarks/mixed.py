@@ -18,11 +18,11 @@ from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_mach
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs
-from bitface.evaluation.gallery import enrolled, int8_cost
+from bitface.evaluation.gallery import Origin, enrolled, int8_cost
 from bitface.evaluation.mixed import BASELINE, matrix
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.evaluation.protocols.closed_set import ClosedSetProtocol
 from bitface.evaluation.protocols.pairs import PairProtocol
+from bitface.evaluation.protocols.people import ClosedSetProtocol
 from bitface.inputs.embeddings import embed_kept, prepare
 
 RUNS = {
@@ -56,7 +56,7 @@ def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
     cells = matrix(PairProtocol("LFW", pairs, all_pairs=True), baseline, model, FARS)
     people, closed = np.array([identity_of(name) for name in pairs.paths]), ClosedSetProtocol.of(pairs.paths)
     rows = np.asarray(model.values)
-    gallery = enrolled(rows[closed.enrolled], people[closed.enrolled].tolist(), model.fingerprint, "")
+    gallery = enrolled(rows[closed.enrolled], people[closed.enrolled].tolist(), Origin(model.fingerprint, ""))
     return {
         "key": f"{network} {bits}",
         "network": network,

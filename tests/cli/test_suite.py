@@ -82,7 +82,7 @@ def test_groups_of_a_suite(bitface: Run, suite: Path, tmp_path: Path) -> None:
     cells = json.loads((tmp_path / "results" / "results.json").read_text())["cells"]
     groups = {cell["protocol"]: cell["result"].get("groups") for cell in cells if cell["gallery"] == "w8a8"}
     assert [row["group"] for row in groups["all pairs"]] == ["l", "r"]
-    assert groups["people"] is None
+    assert [row["group"] for row in groups["people"]] == ["l", "r"]
     rates = groups["all pairs"][0]["rates"][0]
     assert f"| w8a8 | side: l | {groups['all pairs'][0]['images']} | 0.2 | {rates['far']:.3g} |" in out
     (tmp_path / "groups.csv").unlink()
@@ -126,7 +126,7 @@ def test_nothing_is_computed_twice(bitface: Run, suite: Path, tmp_path: Path, mo
         ("fars: [0.2, 1.0e-6]", "fars: [low]", "'fars' can't be ['low']"),
         ("fars: [0.2, 1.0e-6]", "fars: [3]", "a FAR of 3 makes no sense"),
         ("out: results", "", "neither the suite nor --out"),
-        ("{people:", "{persons:", "must have one of the keys pairs"),
+        ("{people:", "{persons:", "must have one of the keys"),
         ("root:", "rot:", "has an unknown key 'rot'; did you mean 'root'?"),
         ("all_pairs: true", "all_pairs: 1", "'all_pairs' of the protocol 'all pairs' can't be 1"),
         ("models:", "models: []\nmodel:", "unknown key 'model'; did you mean 'models'?"),
@@ -215,8 +215,8 @@ def test_a_hostile_pack_is_refused(bitface: Run, quantized: Path, tmp_path: Path
 def test_what_a_request_lacks(bitface: Run, quantized: Path, pairs: Path, suite: Path) -> None:
     model = quantized / "model.bitface"
     for options, message in (
-        ([], "name a model and --pairs, or a --suite"),
-        ([model], "name a model and --pairs, or a --suite"),
+        ([], "name a model and --pairs, or --protocol, or a --suite"),
+        ([model], "name a model and --pairs, or --protocol, or a --suite"),
         ([model, "--pairs", pairs], "needs --root"),
         ([model, "--suite", suite], "names its models and protocols itself"),
         ([model, "--pairs", pairs, "--out", "x"], "--out is for a --suite"),

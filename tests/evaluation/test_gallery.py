@@ -10,7 +10,7 @@ from safetensors.numpy import load, save
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import gallery as module
-from bitface.evaluation.gallery import Gallery, enrolled, int8_cost, quantized, read_gallery, write_gallery
+from bitface.evaluation.gallery import Gallery, Origin, enrolled, int8_cost, quantized, read_gallery, write_gallery
 from bitface.evaluation.scores.nearest import nearest, score_blocks
 from bitface.evaluation.scores.similarity import unit_rows
 from bitface.preprocess import Size
@@ -29,7 +29,7 @@ def path(tmp_path):
 
 def test_a_float_gallery_comes_back_as_it_was(path):
     values = rows()
-    write_gallery(path, enrolled(values, IDS, "f" * 64, "rgb-127.5-127.5", True))
+    write_gallery(path, enrolled(values, IDS, Origin("f" * 64, "rgb-127.5-127.5", True)))
     found = read_gallery(path)
     assert found.embeddings.tolist() == values.astype(np.float32).tolist()
     assert (found.ids, found.fingerprint, found.preprocess, found.flip) == (IDS, "f" * 64, "rgb-127.5-127.5", True)
@@ -39,7 +39,7 @@ def test_a_float_gallery_comes_back_as_it_was(path):
 
 def test_an_int8_gallery_comes_back_as_it_was(path):
     values = rows()
-    write_gallery(path, enrolled(values, IDS, "f", "rgb-raw", int8=True))
+    write_gallery(path, enrolled(values, IDS, Origin("f", "rgb-raw"), int8=True))
     found = read_gallery(path)
     codes, scales = quantized(values.astype(np.float32))
     assert found.precision == "int8"
@@ -55,7 +55,7 @@ def test_an_int8_gallery_comes_back_as_it_was(path):
 
 def test_the_same_gallery_is_the_same_file(path, tmp_path):
     for name in ("a", "b"):
-        write_gallery(tmp_path / name, enrolled(rows(), IDS, "f", "rgb-raw", int8=True))
+        write_gallery(tmp_path / name, enrolled(rows(), IDS, Origin("f", "rgb-raw"), int8=True))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert {file.name for file in tmp_path.iterdir()} == {"a", "b"}
 
@@ -77,7 +77,7 @@ def test_every_vector_uses_the_whole_range_and_none_is_half_a_step_off(size):
 
 
 def test_scores_against_int8_are_those_of_its_vectors():
-    gallery, probes = enrolled(rows(40), ["x"] * 40, "f", "p", int8=True), rows(5, seed=1)
+    gallery, probes = enrolled(rows(40), ["x"] * 40, Origin("f", "p"), int8=True), rows(5, seed=1)
     vectors = gallery.embeddings.astype(np.float64) * gallery.scales[:, None]
     for block in (3, 64):
         scores = np.concatenate([part for _, part in score_blocks(gallery, probes, block)], axis=1)
@@ -106,7 +106,7 @@ def test_what_int8_costs(path):
     values = people + 0.9 * rng.normal(size=(60, 24))
     probes = (people[:, None] + 0.9 * rng.normal(size=(60, 3, 24))).reshape(-1, 24)
     ids, asked = [f"p{at}" for at in range(60)], [f"p{at // 3}" for at in range(180)]
-    gallery = enrolled(values, ids, "f", "p")
+    gallery = enrolled(values, ids, Origin("f", "p"))
     cost = int8_cost(gallery, probes, asked)
 
     def rank1(vectors):
@@ -135,7 +135,7 @@ def test_what_int8_costs(path):
 
 
 def test_another_model_is_refused():
-    gallery = enrolled(rows(), IDS, "a1b2c3d4e5f60718", "rgb-raw")
+    gallery = enrolled(rows(), IDS, Origin("a1b2c3d4e5f60718", "rgb-raw"))
     gallery.check_model("a1b2c3d4e5f60718")
     gallery.check_model("0" * 64, allow_mixed=True)
     with pytest.raises(UsageError, match=r"by model a1b2c3d4e5f6, the probes come from 000000000000: .*--allow-mixed"):
@@ -143,7 +143,7 @@ def test_another_model_is_refused():
     with pytest.raises(UsageError, match="from unknown"):
         gallery.check_model("")
     with pytest.raises(UsageError, match=r"by model unknown, .* unknown: "):
-        enrolled(rows(), IDS, "", "rgb-raw").check_model("")
+        enrolled(rows(), IDS, Origin("", "rgb-raw")).check_model("")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_another_model_is_refused():
 def test_what_cannot_be_enrolled(arguments, message):
     for int8 in (False, True):
         with pytest.raises(BitfaceError, match=message):
-            enrolled(*arguments, "f", "p", int8=int8)
+            enrolled(*arguments, Origin("f", "p"), int8=int8)
 
 
 def test_quantizing_names_the_row(monkeypatch):
@@ -237,7 +237,7 @@ def test_what_is_no_gallery_is_refused_in_one_line(path, tensors, description, m
 
 
 def test_damaged_files_are_refused_in_one_line(path):
-    write_gallery(path, enrolled(rows(), IDS, "f", "rgb-raw", int8=True))
+    write_gallery(path, enrolled(rows(), IDS, Origin("f", "rgb-raw"), int8=True))
     content = path.read_bytes()
     damaged = [content[:size] for size in (0, 5, 8, 40, len(content) - 1)]
     damaged += [content + b"\0", struct.pack("<Q", 2**63) + content[8:], b"\x80\x04K\x01." * 50]
@@ -251,7 +251,7 @@ def test_damaged_files_are_refused_in_one_line(path):
 
 
 def test_no_changed_byte_goes_unnoticed(path):
-    write_gallery(path, enrolled(rows(), IDS, "f", "rgb-raw", int8=True))
+    write_gallery(path, enrolled(rows(), IDS, Origin("f", "rgb-raw"), int8=True))
     content = path.read_bytes()
     for at in range(len(content)):
         changed = bytearray(content)
@@ -263,7 +263,7 @@ def test_no_changed_byte_goes_unnoticed(path):
 
 def test_names_are_capped(path, monkeypatch):
     monkeypatch.setattr(module, "LARGEST_METADATA", 1000)
-    gallery = enrolled(rows(), ["x" * 300] * 4, "f", "p")
+    gallery = enrolled(rows(), ["x" * 300] * 4, Origin("f", "p"))
     with pytest.raises(BitfaceError, match="names of the gallery take more than"):
         write_gallery(path, gallery)
     assert not path.exists()
@@ -294,4 +294,4 @@ def test_missing_files_and_folders(path, tmp_path):
         read_gallery(tmp_path)
     (tmp_path / "file").touch()
     with pytest.raises(BitfaceError, match="can't be written"):
-        write_gallery(tmp_path / "file" / "people.safetensors", enrolled(rows(), IDS, "f", "p"))
+        write_gallery(tmp_path / "file" / "people.safetensors", enrolled(rows(), IDS, Origin("f", "p")))

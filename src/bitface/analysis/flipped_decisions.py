@@ -1,6 +1,7 @@
 """The decisions of `bitface analyse` that flipped, and what their faces share, as plain data."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,47 @@ from bitface.analysis import flips
 from bitface.analysis.conditions import shared
 from bitface.analysis.sections import Embedded
 from bitface.errors import BitfaceError
-from bitface.evaluation.lists.pairs import PairList
+from bitface.evaluation.arrays import Floats
+from bitface.evaluation.protocols.base import Comparisons, Embeddings, FaceProtocol
 from bitface.runtime import Model
 
 
-def decisions(found: Embedded, listed: PairList | None, student: Model, notes: list[str]) -> dict[str, Any]:
-    """The pairs whose decision flipped, and what their faces share."""
+@dataclass(frozen=True, eq=False)
+class _Decided:
+    """What is decided on.
+
+    Attributes:
+        units: of teacher and student, `[U, D]`, the members of pairs as `evaluation.unit_rows` gives them.
+        names: of the members; faces: whether these are the embedded faces themselves.
+    """
+
+    pairs: flips.Pairs
+    units: tuple[Floats, Floats]
+    names: Sequence[str]
+    faces: bool = True
+
+
+def decisions(found: Embedded, protocol: FaceProtocol | None, student: Model, notes: list[str]) -> dict[str, Any]:
+    """The pairs whose decision flipped, and what their faces share.
+
+    Args:
+        protocol: whose listed comparisons are decided on; None, or one that lists none: all pairs of labelled faces.
+    """
     nothing: dict[str, Any] = {"flips": None, "conditions": []}
-    pairs = _pairs(found, listed, notes)
-    if pairs is None:
+    listed = protocol.comparisons() if protocol else None
+    if protocol and listed is None:
+        notes.append(
+            f"{protocol.name}: this protocol lists no comparisons"
+            + ("; flipped decisions are those of all pairs of its faces" if found.who is not None else "")
+        )
+    decided = _decided(found, protocol, listed, notes)
+    if decided is None:
         notes.append("no pairs and no labels: decisions that flipped aren't looked for")
         return nothing
+    pairs = decided.pairs
     stored = _stored(student, notes)
     try:
-        before, after = (flips.thresholds(unit, pairs, sorted({*stored, *flips.FARS})) for unit in found.unit)
+        before, after = (flips.thresholds(unit, pairs, sorted({*stored, *flips.FARS})) for unit in decided.units)
     except BitfaceError as error:
         notes.append(f"decisions that flipped aren't looked for: {error}")
         return nothing
@@ -31,7 +59,7 @@ def decisions(found: Embedded, listed: PairList | None, student: Model, notes: l
         return nothing
     fars = sorted(set(before) & set(stored)) or sorted(before)
     points = [
-        flips.flips(*found.unit, pairs, far, (before[far], stored.get(far, after[far]))) for far in fars[:2]
+        flips.flips(*decided.units, pairs, far, (before[far], stored.get(far, after[far]))) for far in fars[:2]
     ]  # fmt: skip
     strictest = points[0]
     return {
@@ -45,11 +73,11 @@ def decisions(found: Embedded, listed: PairList | None, student: Model, notes: l
                 for one in points
             ],
             "worst": [
-                {**asdict(one), "left": found.files[one.left].relative, "right": found.files[one.right].relative}
+                {**asdict(one), "left": decided.names[one.left], "right": decided.names[one.right]}
                 for one in strictest.worst
             ],
         },
-        "conditions": [asdict(one) for one in shared(found.conditions, strictest.faces)],
+        "conditions": [asdict(one) for one in shared(found.conditions, strictest.faces)] if decided.faces else [],
     }
 
 
@@ -61,16 +89,33 @@ def _stored(student: Model, notes: list[str]) -> dict[float, float]:
     return {one["far"]: float(one["threshold"]) for one in known if not one.get("flip")}
 
 
-def _pairs(found: Embedded, listed: PairList | None, notes: list[str]) -> flips.Pairs | None:
-    """The pairs to decide on, as rows of the embedded faces."""
-    if listed is None:
-        return None if found.who is None else flips.Pairs(labels=found.who)
-    places = {file.relative: row for row, file in enumerate(found.files)}
-    rows = np.array([places.get(path, -1) for path in listed.paths])
-    left, right = rows[listed.left], rows[listed.right]
-    there = (left >= 0) & (right >= 0)
+def _decided(
+    found: Embedded, protocol: FaceProtocol | None, listed: Comparisons | None, notes: list[str]
+) -> _Decided | None:
+    """The pairs to decide on: of the embedded faces, or of what the protocol makes of them."""
+    names = [file.relative for file in found.files]
+    if listed is None or protocol is None:
+        return None if found.who is None else _Decided(flips.Pairs(labels=found.who), found.unit, names)
+    places = {name: row for row, name in enumerate(names)}
+    rows = np.array([places.get(path, -1) for path in protocol.paths])
+    if listed.members == protocol.paths:
+        there = (rows[listed.left] >= 0) & (rows[listed.right] >= 0)
+        pairs = flips.Pairs(rows[listed.left[there]], rows[listed.right[there]], listed.same[there])
+        decided = _Decided(pairs, found.unit, names)
+    else:
+        (before, known), (after, too) = (
+            protocol.vectors(Embeddings(side[rows], rows >= 0)) for side in (found.teacher, found.student)
+        )
+        usable = known & too
+        there = usable[listed.left] & usable[listed.right]
+        pairs = flips.Pairs(listed.left[there], listed.right[there], listed.same[there])
+        decided = _Decided(pairs, (before, after), listed.members, faces=False)
     if not there.any():
-        raise BitfaceError("no pair of --pairs has both of its images among the faces; leave out --image-list")
+        raise BitfaceError(
+            "no comparison of the protocol has both of its sides among the faces; leave out --image-list"
+            if not decided.faces
+            else "no pair of --pairs has both of its images among the faces; leave out --image-list"
+        )
     if not there.all():
         notes.append(f"{int((~there).sum()):,} of {len(there):,} pairs have an image that isn't among the faces")
-    return flips.Pairs(left[there], right[there], listed.same[there])
+    return decided

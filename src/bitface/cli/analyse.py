@@ -7,18 +7,28 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, ForceOption, LabelsOption, ListOption, OutOption, SizeOption, SkipOption
+from bitface.cli.options import (
+    EngineOption,
+    ForceOption,
+    LabelsOption,
+    ListOption,
+    OutOption,
+    ProtocolOption,
+    SizeOption,
+    SkipOption,
+)
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
 
 def analyse(
     teacher: Annotated[Path, typer.Argument(help="The float network.")],
     student: Annotated[Path, typer.Argument(help="What was made of it: .bitface, an exported file, or a network.")],
-    images: Annotated[Path, typer.Option(help="A folder of aligned face crops.")],
     out: OutOption,
+    images: Annotated[Path | None, typer.Option(help="A folder of aligned face crops.")] = None,
     image_list: ListOption = None,
     labels: LabelsOption = None,
     pairs: Annotated[Path | None, typer.Option(help="A list of pairs of these images, as `evaluate` reads it.")] = None,
+    protocol: ProtocolOption = None,
     faces: Annotated[bool, typer.Option("--faces", help="Put pictures of flipped pairs into the page.")] = False,
     preprocess: Annotated[
         str | None, typer.Option(help="Of a teacher that doesn't say it itself (default: the student's).")
@@ -33,10 +43,12 @@ def analyse(
     """Find out what a student lost against its teacher, where in the network, and what to try next.
 
     bitface analyse net.onnx out/model.bitface --images people/ --labels folder --out analysis/
+
+    bitface analyse net.onnx out/model.bitface --protocol suite.yaml:IJB-C --out analysis/
     """
     request = AnalyseRequest(
         teacher, student, images, out, image_list, labels, pairs, faces, preprocess, engine_of(engine), threads, seed,
-        allow_skipped, size, force,
+        allow_skipped, size, force, protocol,
     )  # fmt: skip
     with progress() as steps:
         result = analyse_student(request, steps)

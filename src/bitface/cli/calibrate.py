@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
-from bitface.cli.options import EngineOption, JsonOption, SizeOption, SkipOption, to_file
+from bitface.cli.options import EngineOption, JsonOption, ProtocolOption, SizeOption, SkipOption, to_file
 from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
 
@@ -18,6 +18,7 @@ def calibrate(
     images: Annotated[
         list[Path] | None, typer.Option(help="Instead of a list: a folder of faces, one folder for each person.")
     ] = None,
+    protocol: ProtocolOption = None,
     labels: Annotated[str, typer.Option(help="folder, or a CSV file with the columns path,label.")] = "folder",
     all_pairs: Annotated[bool, typer.Option("--all-pairs", help="All pairs of the list's images.")] = False,
     far: Annotated[str | None, typer.Option(help="False accept rates (default: 1e-3,1e-4,1e-5).")] = None,
@@ -44,10 +45,12 @@ def calibrate(
     bitface calibrate out/model.bitface --pairs pairs.csv --root images/ --all-pairs --far 1e-3,1e-4,1e-5
 
     bitface calibrate out/model.bitface --images people/ --teacher net.onnx
+
+    bitface calibrate out/model.bitface --protocol suite.yaml:IJB-C --far 1e-4
     """
     request = CalibrateRequest(
         model, pairs, root, tuple(images or ()), labels, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess,
-        data, engine_of(engine), threads, flip, seed, allow_skipped, out, size,
+        data, engine_of(engine), threads, flip, seed, allow_skipped, out, size, protocol,
     )  # fmt: skip
     with progress() as steps:
         result = calibrate_model(request, steps)

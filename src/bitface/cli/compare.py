@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import SizeOption, to_folder
+from bitface.cli.options import ProtocolOption, SizeOption, to_folder
 from bitface.errors import BitfaceError
 from bitface.jobs.candidates import read_comparison
 from bitface.jobs.compare import beforehand_of, compare_candidates
@@ -17,6 +17,7 @@ def compare(
     candidates: Annotated[Path, typer.Argument(help="A YAML file of candidates; see docs/smaller.md.")],
     out: Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to, and to go on in.")],
     size: SizeOption = None,
+    protocol: ProtocolOption = None,
 ) -> None:
     """Make and measure several smaller versions of a network: quantized, pruned, distilled, or all of it in turn.
 
@@ -27,6 +28,8 @@ def compare(
     """
     comparison = read_comparison(candidates)
     comparison = replace(comparison, size=size or comparison.size)
+    if protocol:
+        comparison = replace(comparison, pairs=None, root=None, part=None, all_pairs=False, protocol=protocol)
     remarks([], beforehand_of(comparison))
     with progress() as steps:
         content = compare_candidates(comparison, out, steps)

@@ -7,13 +7,18 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
-from bitface.cli.options import EngineOption, JsonOption, SizeOption, SkipOption, to_folder
+from bitface.cli.options import EngineOption, JsonOption, ProtocolOption, SizeOption, SkipOption, to_folder
 from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
-from bitface.evaluation.protocols.base import Figure
+from bitface.evaluation.figures.figure import Figure
+from bitface.evaluation.figures.intervals import Interval
+from bitface.evaluation.figures.results import Result
 from bitface.jobs import EvaluateRequest, evaluate_model
 from bitface.jobs.suite import read_suite, run_suite
 from bitface.report.tables import percent
+
+# Of so many figures only those that the data supports have a column beside a baseline.
+_MANY = 8
 
 
 def evaluate(
@@ -49,45 +54,54 @@ def evaluate(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Figures of a model whose embeddings are degenerate, too.")
     ] = False,
+    protocol: ProtocolOption = None,
     suite: Annotated[Path | None, typer.Option(help="Instead: a YAML file of many models and protocols.")] = None,
     out: Annotated[
         Path | None, typer.Option(callback=to_folder, help="Of a suite: the folder of results and kept embeddings.")
     ] = None,
     json: JsonOption = None,
 ) -> None:
-    """Verify faces: accuracy over ten folds, AUC, EER and TAR at given FARs, each with its interval.
+    """Verify faces: accuracy over ten folds, AUC, EER and TAR at given FARs, each with its interval; or any other
+    protocol: templates, videos, galleries, distractors.
 
     bitface evaluate out/model.bitface --pairs pairs.csv --root images/ --all-pairs --far 1e-4,1e-5
 
     bitface evaluate out/model.bitface --pairs lfw.bin --against net.onnx
+
+    bitface evaluate out/model.bitface --protocol suite.yaml:IJB-C --against net.onnx
 
     bitface evaluate --suite suite.yaml --out results/
 
     With --json out/evaluation.json, `bitface report out/` draws it beside the model.
     """
     if suite:
-        if model or pairs:
-            raise UsageError("a suite names its models and protocols itself; leave the model and --pairs out")
+        if model or pairs or protocol:
+            raise UsageError(
+                "a suite names its models and protocols itself; leave the model, --pairs and --protocol out"
+            )
         if preprocess or size:
             raise UsageError(
                 "--preprocess and --size are those of one model; a suite has them beside each model's path"
             )
         _suite(suite, out, json)
         return
-    if model is None or pairs is None:
-        raise UsageError("name a model and --pairs, or a --suite")
+    if model is None or (pairs is None and protocol is None):
+        raise UsageError("name a model and --pairs, or --protocol, or a --suite")
     if out:
         raise UsageError("--out is for a --suite; --json writes the result of one model")
     request = EvaluateRequest(
         model, pairs, root, part, all_pairs, flip, engine_of(engine), fars_of(far, FARS), preprocess, threads, seed,
-        allow_skipped, used or (), against, groups, anyway, size,
+        allow_skipped, used or (), against, groups, anyway, size, protocol,
     )  # fmt: skip
     with progress() as steps:
         content, result = evaluate_model(request, steps)
     write_json(json, content)
     remarks(content["notes"], content["warnings"])
     output.print(engine_line(content["engine"]))
-    _print(result)
+    if isinstance(result, VerificationResult):
+        _print(result)
+    else:
+        _print_figures(result)
     _print_stored(content["stored_thresholds"])
     if content["baseline"]:
         _print_baseline(content["baseline"])
@@ -123,6 +137,15 @@ def _print(result: VerificationResult) -> None:
     output.print(table)
 
 
+def _print_figures(result: Result) -> None:
+    table = Table("figure", "value", "95 % interval")
+    for figure in result.figures():
+        bounds = figure.interval
+        shown = f"{bounds.low:.2%} – {bounds.high:.2%}" if bounds else figure.reason or ""
+        table.add_row(figure.name, "not supported" if figure.value is None else f"{figure.value:.2%}", shown)
+    output.print(table)
+
+
 def _print_stored(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         output.print(
@@ -133,6 +156,31 @@ def _print_stored(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_baseline(content: dict[str, Any]) -> None:
+    test = content["comparison"]["mcnemar"]
+    if test is None:
+        _print_changes(content)
+    else:
+        _print_comparison(content)
+    _print_mixed(content["mixed"])
+
+
+def _print_changes(content: dict[str, Any]) -> None:
+    """Each figure beside the baseline's: with its change where decisions could be paired, else side by side."""
+    table = Table("figure", "baseline", "model", "change", "McNemar p", title=f"beside {content['model']}")
+    for row in content["comparison"]["changes"]:
+        bounds = row["interval"]
+        change = f"{100 * row['change']:+.2f} [{100 * bounds['low']:+.2f}, {100 * bounds['high']:+.2f}]"
+        table.add_row(
+            row["name"], f"{row['baseline']:.2%}", f"{row['model']:.2%}", change, f"{row['mcnemar']['p']:.3g}"
+        )
+    if not table.rows:
+        own = {figure["name"]: _percent(figure) for figure in content["mixed"][-1]["figures"]}
+        for figure in content["figures"]:
+            table.add_row(figure["name"], _percent(figure), own.get(figure["name"], ""), "", "")
+    output.print(table)
+
+
+def _print_comparison(content: dict[str, Any]) -> None:
     test = content["comparison"]["mcnemar"]
     output.print(
         f"beside {content['model']}: {test['flipped']} decisions differ, {test['b']} for the worse and {test['c']} for "
@@ -148,13 +196,18 @@ def _print_baseline(content: dict[str, Any]) -> None:
         rates = (f"{reused['far']:.3g}", f"{reused['tar']:.2%}") if reused else ("", "")
         table.add_row(f"{row['far']:g}", f"{row['baseline']:.2%}", f"{row['model']:.2%}", change, *rates)
     output.print(table)
-    names = [figure["name"] for figure in content["mixed"][0]["figures"] if figure["name"] not in ("AUC", "EER")]
+
+
+def _print_mixed(cells: list[dict[str, Any]]) -> None:
+    supported = {figure["name"] for cell in cells for figure in cell["figures"] if figure["value"] is not None}
+    names = [
+        figure["name"]
+        for figure in cells[0]["figures"]
+        if figure["name"] not in ("AUC", "EER") and (figure["name"] in supported or len(cells[0]["figures"]) < _MANY)
+    ]
     mixed = Table("gallery", "probes", *names)
-    for cell in content["mixed"]:
-        shown = {
-            figure["name"]: percent(Figure(figure["name"], figure["value"], spread=figure["spread"]))
-            for figure in cell["figures"]
-        }
+    for cell in cells:
+        shown = {figure["name"]: _percent({**figure, "interval": None}) for figure in cell["figures"]}
         mixed.add_row(cell["gallery"], cell["probe"], *(shown.get(name, "") for name in names))
     output.print(mixed)
 
@@ -175,3 +228,10 @@ def _print_groups(tables: dict[str, Any]) -> None:
             cells += [f"{ratio:.2f}x" if ratio is not None else "", f"{100 * change['tar_change']:+.2f}"]
         table.add_row(f"{row['attribute']}: {row['group']}", f"{row['images']:,}", *cells)
     output.print(table)
+
+
+def _percent(figure: dict[str, Any]) -> str:
+    """A figure of the JSON, with its interval, in per cent."""
+    bounds = figure["interval"]
+    interval = Interval(**bounds) if bounds else None
+    return percent(Figure(figure["name"], figure["value"], interval, spread=figure["spread"]))

@@ -49,6 +49,10 @@ JsonOption = Annotated[
     Path | None, typer.Option("--json", callback=_json, help="Write the result to this file; -: to standard output.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Write over the result that OUT holds.")]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option(metavar="FILE[:NAME]", help="Any protocol in the place of pairs: a YAML file, or one of a suite's."),
+]
 SkipOption = Annotated[bool, typer.Option("--allow-skipped", help="Accept more than 1 % unusable images.")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with the training that OUT holds.")]
 ListOption = Annotated[Path | None, typer.Option(help="Use only these images: one relative path per line.")]

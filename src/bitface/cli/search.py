@@ -14,6 +14,7 @@ from bitface.cli.options import (
     ModelArgument,
     OutOption,
     PreprocessOption,
+    ProtocolOption,
     SizeOption,
     SkipOption,
 )
@@ -43,6 +44,7 @@ def search(
     tries: Annotated[int, typer.Option(min=0, help="Whole plans measured for each budget.")] = 16,
     faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to choose by; others judge.")] = 128,
     calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
+    protocol: ProtocolOption = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
@@ -60,7 +62,7 @@ def search(
     """
     base = SensitivityRequest(
         model, images, out, image_list, faces=faces, calibration_faces=calibration_faces, preprocess=preprocess,
-        seed=seed, allow_skipped=allow_skipped, size=size, force=force,
+        seed=seed, allow_skipped=allow_skipped, size=size, force=force, protocol=protocol,
     )  # fmt: skip
     request = SearchRequest(
         base, Budget.parse(budget), bits_of(bits, "--bits", 2), bits_of(activations, "--activations", 2),

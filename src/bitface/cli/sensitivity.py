@@ -14,6 +14,7 @@ from bitface.cli.options import (
     ModelArgument,
     OutOption,
     PreprocessOption,
+    ProtocolOption,
     SizeOption,
     SkipOption,
 )
@@ -37,6 +38,7 @@ def sensitivity(
     ] = None,
     pairs_root: Annotated[Path | None, typer.Option(help="The folder that the list's paths are relative to.")] = None,
     part: Annotated[str | None, typer.Option(help="Of the folder of the CFP protocol: cfp-ff or cfp-fp.")] = None,
+    protocol: ProtocolOption = None,
     max_pairs: Annotated[int, typer.Option(min=20, help="Pairs to take, evenly from every fold.")] = 600,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
@@ -53,7 +55,7 @@ def sensitivity(
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
         model, images, out, image_list, widths, widths, faces, calibration_faces, pairs, pairs_root, part, max_pairs,
-        preprocess, seed, allow_skipped, by, size, force,
+        preprocess, seed, allow_skipped, by, size, force, protocol,
     )  # fmt: skip
     with progress() as steps:
         table = measure_sensitivity(request, steps)

@@ -139,18 +139,19 @@ class Gallery:
         return replace(self, embeddings=codes, scales=scales)
 
 
-def enrolled(
-    embeddings: ArrayLike,
-    ids: Sequence[str],
-    fingerprint: str,
-    preprocess: str,
-    flip: bool = False,
-    *,
-    int8: bool = False,
-    engine: str | None = None,
-    engines: dict[str, Any] | None = None,
-    image_size: Size | None = None,
-) -> Gallery:
+@dataclass(frozen=True)
+class Origin:
+    """How a gallery's embeddings were made; see `Gallery`."""
+
+    fingerprint: str
+    preprocess: str
+    flip: bool = False
+    engine: str | None = None
+    engines: dict[str, Any] = field(default_factory=dict)
+    image_size: Size | None = None
+
+
+def enrolled(embeddings: ArrayLike, ids: Sequence[str], origin: Origin, *, int8: bool = False) -> Gallery:
     """A gallery of embeddings [N, D], of any floating-point type; `int8` takes a quarter of the bytes.
 
     Raises:
@@ -161,7 +162,7 @@ def enrolled(
             values = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise BitfaceError(f"embeddings aren't numbers ({error}); expected a matrix [images, size]") from error
-    gallery = Gallery(values, tuple(ids), fingerprint, preprocess, flip, None, engine, engines or {}, image_size)
+    gallery = Gallery(values, tuple(ids), **vars(origin))
     return gallery.quantized() if int8 else gallery
 
 

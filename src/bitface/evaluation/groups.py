@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Floats, score_array
+from bitface.evaluation.figures.figure import Figure, tar_figures
 from bitface.evaluation.figures.intervals import wilson
-from bitface.evaluation.figures.operating import Distinct
-from bitface.evaluation.figures.results import LIST, Counts, ScoreSummary, VerificationResult, summarise
+from bitface.evaluation.figures.operating import FARS, Distinct
+from bitface.evaluation.figures.results import LIST, Counts, Result, ScoreSummary, VerificationResult, summarise
 from bitface.evaluation.lists.pairs import identity_of
 from bitface.evaluation.protocols.all_pairs import all_pairs
-from bitface.evaluation.protocols.base import Embeddings, Figure, tar_figures
+from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.evaluation.scores.impostors import ImpostorArray
 from bitface.evaluation.scores.similarity import row_scores, unit_rows
@@ -38,7 +39,7 @@ class Groups:
     unknown: int
 
 
-def read_groups(path: Path, images: Sequence[str], people: Sequence[str] | None = None) -> Groups:
+def read_groups(path: Path, images: Sequence[str], people: Sequence[str | None] | None = None) -> Groups:
     """Reads a CSV of attributes: a column `path` (an image) or `person` (the name of the folder), and others.
 
     Every other column is an attribute, and every value in it a group; an empty cell says that nobody knows.
@@ -52,7 +53,7 @@ def read_groups(path: Path, images: Sequence[str], people: Sequence[str] | None 
     """
     key, attributes, known = _read(Path(path))
     shown = people or [identity_of(image) for image in images]
-    names = list(images) if key == "path" else list(shown)
+    names = list(images) if key == "path" else [one or "" for one in shown]
     values = [known.get(name, {}) for name in names]
     unknown = sum(not any(row.values()) for row in values)
     if unknown == len(images):
@@ -110,16 +111,53 @@ class GroupRow:
         return dict(vars(self))
 
 
-def by_group(
-    protocol: PairProtocol, found: Embeddings, groups: Groups, overall: VerificationResult, seed: int = 0
-) -> list[GroupRow]:
-    """Every figure for each group: pairs whose two images both belong to it.
+def groupable(protocol: FaceProtocol) -> bool:
+    """Whether the protocol makes sense within a group of its images."""
+    return isinstance(protocol, PairProtocol) or protocol.within(np.ones(len(protocol.paths), bool)) is not None
 
-    The thresholds of everybody decide in each group (FAR and TAR under `rates`), which is what people meet; TAR, AUC
-    and EER under `figures` are at thresholds of the group's own. Accuracy is that of the held-out decisions over all.
+
+def by_group(
+    protocol: FaceProtocol, embeddings: Embeddings, groups: Groups, overall: Result, seed: int = 0
+) -> list[GroupRow]:
+    """Every figure for each group: what is made of its images alone (see `FaceProtocol.within`).
+
+    The thresholds of everybody decide in each group (FAR and TAR under `rates`), which is what people meet; other
+    figures are the protocol's own among the group. With lists of pairs, accuracy is that of the held-out decisions over
+    all.
 
     Args:
         overall: the result on everybody, of the same protocol and embeddings.
+    """
+    if isinstance(protocol, PairProtocol) and isinstance(overall, VerificationResult):
+        return _by_group_of_pairs(protocol, embeddings, groups, overall, seed)
+    summary = overall.verification()
+    points = [(one.far, float(one.threshold)) for one in summary.tar if one.threshold is not None] if summary else []
+    fars = [one.far for one in summary.tar] if summary else FARS
+    rows = []
+    for attribute, members in groups.members.items():
+        for group, inside in members.items():
+            figures: list[dict[str, Any]] = []
+            rates: list[dict[str, Any]] = []
+            reason = None
+            try:
+                part = protocol.within(inside)
+                assert part is not None
+                result = part.score(embeddings, fars=fars, seed=seed, at=[threshold for _, threshold in points])
+                figures = [figure.to_json() for figure in result.figures()]
+                if points and (own := result.verification()):
+                    rates = [{"target": far, **one.to_json()} for (far, _), one in zip(points, own.fixed, strict=True)]
+            except BitfaceError as error:
+                reason = str(error)
+            rows.append(GroupRow(attribute, group, int(inside.sum()), figures, rates, reason))
+    return rows
+
+
+def _by_group_of_pairs(
+    protocol: PairProtocol, found: Embeddings, groups: Groups, overall: VerificationResult, seed: int
+) -> list[GroupRow]:
+    """Pairs whose two images both belong to the group.
+
+    TAR, AUC and EER under `figures` are at thresholds of the group's own.
     """
     unit, usable = unit_rows(found.values, found.valid)
     pairs = protocol.pairs
@@ -187,7 +225,7 @@ def _summary(
 ) -> ScoreSummary:
     """The pairs within a group. Raises BitfaceError where it has none of one kind."""
     if protocol.all_pairs:
-        return all_pairs(unit[inside], people[inside], fars, valid=usable[inside], seed=seed, at=at)
+        return all_pairs(Embeddings(unit[inside], usable[inside]), people[inside], fars, seed=seed, at=at)
     pairs = protocol.pairs
     listed = inside[pairs.left] & inside[pairs.right]
     left, right, same = pairs.left[listed], pairs.right[listed], pairs.same[listed]

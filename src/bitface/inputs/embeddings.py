@@ -34,6 +34,12 @@ class Prepared:
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
+    @property
+    def thresholds(self) -> list[tuple[float, float]]:
+        """Those in the artifact, as (the FAR that each is for, threshold)."""
+        details = self.embedder.model.details
+        return [(float(one["far"]), float(one["threshold"])) for one in details.thresholds] if details else []
+
 
 def prepare(
     path: Path,

@@ -1,73 +1,95 @@
 """From what a person writes of a protocol to the protocol itself and the images that it needs."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-from bitface.data.faces import FaceFile, find_images
-from bitface.data.packs import is_pack, unpacked_pack
 from bitface.errors import UsageError, nearest
-from bitface.evaluation import read_pairs
-from bitface.evaluation.lists.megaface import read_megaface
-from bitface.evaluation.lists.templates import (
-    TemplateList,
-    read_media_list,
-    read_searches,
-    read_template_files,
-    read_template_pairs,
-)
-from bitface.evaluation.lists.videos import read_video_pairs
-from bitface.evaluation.protocols.base import FaceProtocol
-from bitface.evaluation.protocols.closed_set import ClosedSetProtocol
-from bitface.evaluation.protocols.open_set import SearchProtocol
-from bitface.evaluation.protocols.pairs import PairProtocol
-from bitface.evaluation.protocols.templates import TemplateProtocol
-from bitface.evaluation.protocols.videos import YtfProtocol
+from bitface.evaluation.protocols.pairs import PairFiles, listed_pairs
+from bitface.evaluation.protocols.registry import PROTOCOLS, Opened
+from bitface.files import read_yaml
+
+__all__ = ["Opened", "asked_protocol", "listed_pairs", "open_protocol", "read_protocol"]
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A protocol, its images in the order of its paths, and what is odd about its files."""
+def asked_protocol(
+    protocol: str | Opened | None,
+    pairs: Path | None,
+    root: Path | None = None,
+    part: str | None = None,
+    all_pairs: bool = False,
+) -> Opened:
+    """The protocol of a command's options: `--protocol`, or a list of pairs and what belongs to it.
 
-    protocol: FaceProtocol
-    files: list[FaceFile]
-    notes: tuple[str, ...] = ()
-
-
-def listed_pairs(
-    pairs: Path, root: Path | None, part: str | None = None, all_pairs: bool = False, name: str | None = None
-) -> tuple[PairProtocol, Path]:
-    """The protocol of a list of pairs in any form (see `evaluation.read_pairs`) or of a `.bin` pack, and its folder.
+    Args:
+        protocol: see `read_protocol`; one that is open already is taken as it is.
 
     Raises:
-        BitfaceError: the list or the pack can't be read, or images are missing.
-        UsageError: a list without a folder.
+        UsageError: both, neither, or what the file says isn't a protocol.
+        BitfaceError: its files can't be read.
     """
-    listed = pairs
-    if is_pack(pairs):
-        root, listed = unpacked_pack(pairs)
-    elif root is None:
-        raise UsageError(f"{pairs}: a list of pairs needs --root, the folder that its paths start at")
-    return PairProtocol(name or pairs.stem, read_pairs(listed, root, part), all_pairs), root
+    if protocol is None:
+        if pairs is None:
+            raise UsageError("name the faces to test on: --pairs (with --root), or --protocol FILE.yaml")
+        return PairFiles(pairs, root, part, all_pairs).open(pairs.stem)
+    if pairs or root or part or all_pairs:
+        raise UsageError("--protocol says everything of the test; leave out --pairs and what belongs to it")
+    return read_protocol(protocol) if isinstance(protocol, str) else protocol
+
+
+def read_protocol(word: str) -> Opened:
+    """The protocol of a YAML file, `FILE.yaml`, or of a file that names several, such as a suite: `FILE.yaml:NAME`.
+
+    Paths in it are relative to the file's folder.
+
+    Raises:
+        UsageError: the file holds no protocol, none of that name, or several and no name was given.
+        BitfaceError: its files can't be read.
+    """
+    path, name = Path(word), None
+    if not path.is_file() and ":" in word:
+        file, _, name = word.rpartition(":")
+        path = Path(file)
+    content = read_yaml(path, "protocol")
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{path}: a protocol is a list of keys such as pairs and root")
+    try:
+        spec = content
+        if isinstance(content.get("protocols"), Mapping):
+            listed = {str(key): value for key, value in content["protocols"].items()}
+            if name is None and len(listed) != 1:
+                raise UsageError(f"holds {len(listed)} protocols ({', '.join(listed)}); name one: {path}:NAME")
+            if name is not None and name not in listed:
+                raise UsageError(f"no protocol '{name}'{nearest(name, listed)} (there are {', '.join(listed)})")
+            name = name if name is not None else next(iter(listed))
+            spec = listed[name]
+            if not isinstance(spec, Mapping):
+                raise UsageError(f"the protocol '{name}' must be a list of keys such as pairs and root")
+        elif name is not None:
+            raise UsageError(f"names no 'protocols', so that there is no '{name}' in it")
+        return open_protocol(name or path.stem, spec, path.resolve().parent)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def open_protocol(name: str, spec: Mapping[str, Any], base: Path = Path()) -> Opened:
     """A protocol by its description in a suite.
 
     Args:
-        spec: one of `KINDS`' keys with what belongs to it.
+        spec: the key of one of `PROTOCOLS` with what belongs to it.
         base: what paths in it are relative to.
 
     Raises:
         UsageError: no kind, two of them, or an unknown key (the nearest known one is named).
         BitfaceError: its files can't be read.
     """
-    kinds = [key for key in KINDS if key in spec]
+    kinds = [key for key in PROTOCOLS if key in spec]
     if len(kinds) != 1:
-        raise UsageError(f"the protocol '{name}' must have one of the keys {', '.join(KINDS)}")
-    opener, options = KINDS[kinds[0]]
+        raise UsageError(f"the protocol '{name}' must have one of the keys {', '.join(sorted(PROTOCOLS))}")
+    described: Any = PROTOCOLS[kinds[0]]
+    options = get_type_hints(described)
     values: dict[str, Any] = {}
     for key, value in spec.items():
         if key not in options:
@@ -75,15 +97,17 @@ def open_protocol(name: str, spec: Mapping[str, Any], base: Path = Path()) -> Op
         values[key] = _value(value, options[key], base)
         if values[key] is None:
             raise UsageError(f"'{key}' of the protocol '{name}' can't be {value!r}")
-    try:
-        inspect.signature(opener).bind(name, **values)
-    except TypeError as error:  # a key that the kind can't do without
-        raise UsageError(f"the protocol '{name}' lacks {str(error).rpartition(' ')[2]}") from error
-    return opener(name, **values)
+    for field in fields(described):
+        if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
+            raise UsageError(f"the protocol '{name}' lacks '{field.name}'")
+    opened: Opened = described(**values).open(name)
+    return opened
 
 
 def _value(value: Any, kind: Any, base: Path) -> Any:
     """A value of the kind that a key has: paths made whole, one path as a list of one; None where it is another."""
+    if NoneType in get_args(kind):
+        (kind,) = (one for one in get_args(kind) if one is not NoneType)
     if kind is Path:
         return base / value if isinstance(value, str) and value else None
     if kind == list[Path]:
@@ -93,117 +117,3 @@ def _value(value: Any, kind: Any, base: Path) -> Any:
         named = {str(key): _value(one, Path, base) for key, one in value.items()} if isinstance(value, Mapping) else {}
         return named if named and None not in named.values() else None
     return value if isinstance(value, kind) and isinstance(value, bool) == (kind is bool) else None
-
-
-def _pairs(
-    name: str, pairs: Path, root: Path | None = None, part: str | None = None, all_pairs: bool = False
-) -> Opened:
-    protocol, folder = listed_pairs(pairs, root, part, all_pairs, name)
-    return Opened(protocol, _files(folder, protocol.paths), protocol.pairs.notes)
-
-
-def _people(name: str, people: Path) -> Opened:
-    found = find_images([people])
-    protocol = ClosedSetProtocol.of([file.relative for file in found])
-    return Opened(replace(protocol, name=name), _files(people, protocol.paths))
-
-
-def _files(root: Path, paths: Sequence[str]) -> list[FaceFile]:
-    return [FaceFile(root, path) for path in paths]
-
-
-def _videos(name: str, videos: Path, root: Path, frames: int | None = None) -> Opened:
-    pairs = read_video_pairs(videos, root, frames)
-    return Opened(YtfProtocol(name, pairs), _files(root, pairs.paths))
-
-
-def _templates(
-    name: str,
-    templates: list[Path],
-    matches: Path,
-    root: Path,
-    points: Path | None = None,
-    image: str = "{FILENAME}",
-    norm: bool = True,
-    quality: bool = False,
-) -> Opened:
-    found = _template_list(name, templates, points, image)
-    protocol = TemplateProtocol(name, found, read_template_pairs(matches, found), norm, quality)
-    return Opened(protocol, _photographs(root, found), found.notes)
-
-
-def _searches(
-    name: str,
-    galleries: dict[str, Path],
-    probes: Path,
-    root: Path,
-    media: Path | None = None,
-    points: Path | None = None,
-    image: str = "{FILENAME}",
-    norm: bool = True,
-    quality: bool = False,
-) -> Opened:
-    known = read_media_list(media, points) if media else None
-    found = read_searches(galleries, probes, known, image)
-    return Opened(
-        SearchProtocol(name, found, norm, quality), _photographs(root, found.templates), found.templates.notes
-    )
-
-
-def _megaface(
-    name: str,
-    probes: Path,
-    distractors: Path,
-    root: Path,
-    probe_noise: Path | None = None,
-    distractor_noise: Path | None = None,
-    probe_folder: str = "facescrub_images",
-    distractor_folder: str = "megaface_images",
-) -> Opened:
-    protocol = read_megaface(
-        probes, distractors, probe_noise=probe_noise, distractor_noise=distractor_noise, probe_folder=probe_folder,
-        distractor_folder=distractor_folder,
-    )  # fmt: skip
-    return Opened(replace(protocol, name=name), _files(root, protocol.paths), protocol.notes)
-
-
-def _template_list(name: str, paths: list[Path], points: Path | None, image: str) -> TemplateList:
-    """InsightFace's text file, or NIST's CSV files."""
-    if all(path.suffix.lower() == ".csv" for path in paths):
-        return read_template_files(paths, image)
-    if len(paths) > 1:
-        raise UsageError(f"the protocol '{name}': several files of templates must all be CSV files of NIST's release")
-    return read_media_list(paths[0], points)
-
-
-def _photographs(root: Path, templates: TemplateList) -> list[FaceFile]:
-    """The images, each with its landmarks where a file gave them: then it is cut out of the photograph."""
-    if templates.landmarks is None:
-        return _files(root, templates.paths)
-    return [
-        FaceFile(root, path, tuple((float(x), float(y)) for x, y in points))
-        for path, points in zip(templates.paths, templates.landmarks, strict=True)
-    ]
-
-
-# Kind, by the key that names it → what opens it, and its keys.
-KINDS: dict[str, tuple[Callable[..., Opened], dict[str, Any]]] = {
-    "pairs": (_pairs, {"pairs": Path, "root": Path, "part": str, "all_pairs": bool}),
-    "people": (_people, {"people": Path}),
-    "videos": (_videos, {"videos": Path, "root": Path, "frames": int}),
-    "templates": (
-        _templates,
-        {"templates": list[Path], "matches": Path, "root": Path, "points": Path, "image": str, "norm": bool,
-         "quality": bool},
-    ),
-    "galleries": (
-        _searches,
-        {"galleries": dict[str, Path], "probes": Path, "root": Path, "media": Path, "points": Path, "image": str,
-         "norm": bool, "quality": bool},
-    ),
-    "distractors": (
-        _megaface,
-        {"distractors": Path, "probes": Path, "root": Path, "probe_noise": Path, "distractor_noise": Path,
-         "probe_folder": str, "distractor_folder": str},
-    ),
-}  # fmt: skip

@@ -21,10 +21,9 @@ from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import unit_rows
 from bitface.evaluation.figures.health import degenerate
-from bitface.evaluation.lists.pairs import PairList
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import embed, prepare
-from bitface.inputs.protocols import listed_pairs
+from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent
 from bitface.quant.plan import LayerBits
@@ -49,6 +48,8 @@ class AnalyseRequest:
         images, image_list: the faces; with `pairs` and neither list nor labels, those of the pairs.
         labels: see `data.labels`; None: nobody knows, and the teacher's similarities make pseudo-classes.
         pairs: a list of pairs whose paths are below `images`; None: all pairs of labelled faces.
+        protocol: any other protocol in the place of the list and of `images`, whose people are the labels where it
+            knows them all; see `inputs.protocols.read_protocol`.
         faces: puts pictures of flipped pairs into the page.
         preprocess, size: of a teacher that doesn't say it itself; None: the student's. A float student that leaves its
             size free has the same.
@@ -57,7 +58,7 @@ class AnalyseRequest:
 
     teacher: Path
     student: Path
-    images: Path
+    images: Path | None
     out: Path
     image_list: Path | None = None
     labels: str | None = None
@@ -70,6 +71,7 @@ class AnalyseRequest:
     allow_skipped: bool = False
     size: Size | None = None
     force: bool = False
+    protocol: str | Opened | None = None
 
 
 def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -110,9 +112,9 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
 def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     clock = Clock()
     notes: list[str] = []
-    files, listed = _files(request)
-    notes += listed.notes if listed else ()
-    names = names_of(files, request.labels) if request.labels else None
+    files, opened = _files(request)
+    notes += opened.notes if opened else ()
+    names = names_of(files, request.labels) if request.labels else _people(request, opened)
     like = FreeSize(request.size, "as asked for") if request.size else None
     student = prepare(request.student, files, request.engine, request.threads, like=like)
     teacher, better, warnings = _teacher(request, student.embedder.model, files, names, notes)
@@ -130,14 +132,14 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     clock.lap("layers")
     parts |= sections.mapped(found, who, word, request.seed, notes)
     clock.lap("maps")
-    decisions = flipped_decisions.decisions(found, listed, student.embedder.model, notes)
+    decisions = flipped_decisions.decisions(found, opened.protocol if opened else None, student.embedder.model, notes)
     clock.lap("pairs")
     diagnosis = diagnose_student(
-        _subject(request, teacher.model, student.embedder.model), _known(parts), layers, better
+        _subject(request, teacher.model, student.embedder.model, files[0].root), _known(parts), layers, better
     )
     parts["faces"] |= {
         "images": len(files),
-        "labels": _label_kind(request.labels),
+        "labels": _label_kind(request.labels) if request.labels or names is None else "protocol",
         "folder": str(files[0].root),
     }
     facts = {
@@ -177,7 +179,7 @@ def _known(parts: dict[str, Any]) -> Angles:
     return Angles(plain, rotated, within, between)
 
 
-def _subject(request: AnalyseRequest, teacher: Model, student: Model) -> Subject:
+def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Path) -> Subject:
     """What the diagnosis is about."""
     details, word = student.details, request.preprocess
     try:
@@ -186,17 +188,31 @@ def _subject(request: AnalyseRequest, teacher: Model, student: Model) -> Subject
         bits = None
     trained = details is not None and details.card.get("method") == "qat"
     size = str(teacher.network.size) if teacher.network.free else None
-    return Subject(str(request.teacher), str(request.student), str(request.images), bits, trained, word, size)
+    return Subject(str(request.teacher), str(request.student), str(request.images or folder), bits, trained, word, size)
 
 
-def _files(request: AnalyseRequest) -> tuple[list[FaceFile], PairList | None]:
-    """The faces, and the pairs where a list names some."""
+def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:
+    """The faces, and the protocol where there is one."""
+    if request.protocol is not None:
+        if request.images or request.image_list or request.pairs:
+            raise UsageError("--protocol names the faces and what is compared; leave out --images and --pairs")
+        opened = asked_protocol(request.protocol, None)
+        return opened.files, opened
+    if request.images is None:
+        raise UsageError("name the faces: --images, or --protocol FILE.yaml")
     if request.pairs is None:
         return find_images([request.images], request.image_list), None
-    protocol, root = listed_pairs(request.pairs, request.images)
+    opened = asked_protocol(None, request.pairs, request.images)
     if request.image_list or request.labels:
-        return find_images([request.images], request.image_list), protocol.pairs
-    return [FaceFile(root, path) for path in protocol.paths], protocol.pairs
+        return find_images([request.images], request.image_list), opened
+    return opened.files, opened
+
+
+def _people(request: AnalyseRequest, opened: Opened | None) -> list[str] | None:
+    """Whom each face shows, where a protocol says so of all of them."""
+    known = opened.protocol.people() if opened and request.protocol is not None else None
+    names = [one for one in known or () if one]
+    return names if known and len(names) == len(known) else None
 
 
 def _teacher(

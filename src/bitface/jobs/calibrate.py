@@ -12,16 +12,15 @@ from bitface import artifact
 from bitface.data.faces import FaceFile, find_images
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError
-from bitface.evaluation import all_pairs, verify
+from bitface.evaluation import all_pairs
 from bitface.evaluation.figures.health import degenerate
-from bitface.evaluation.figures.results import ScoreSummary
+from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, ScoreSummary
 from bitface.evaluation.figures.thresholds import thresholds
-from bitface.evaluation.lists.pairs import PairList
-from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import sha256_of
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import Prepared, differences, embed, prepare
-from bitface.inputs.protocols import listed_pairs
+from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.results.calibration import CalibrationRecord
@@ -47,6 +46,7 @@ class CalibrateRequest:
         data: how the faces are described in the artifact; None: by the list's or the folder's name.
         out: where the artifact is written with its thresholds; None: over itself.
         size: of the image, for a teacher that leaves it free; None: the artifact's.
+        protocol: any other protocol in the place of the list; see `inputs.protocols.read_protocol`.
     """
 
     model: Path
@@ -66,23 +66,29 @@ class CalibrateRequest:
     allow_skipped: bool = False
     out: Path | None = None
     size: Size | None = None
+    protocol: str | Opened | None = None
 
 
 @dataclass(frozen=True)
 class _Faces:
-    """Faces with what is known of them: pairs, or who each one is."""
+    """Faces with what is known of them: a protocol, or who each one is."""
 
     files: list[FaceFile]
     name: str
-    pairs: PairList | None = None
+    protocol: FaceProtocol | None = None
     people: np.ndarray | None = None
-    all_pairs: bool = False
 
     def summary(self, found: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()) -> ScoreSummary:
         if self.people is not None:
-            return all_pairs(found.values, self.people, fars, valid=found.valid, seed=seed, at=at)
-        assert self.pairs is not None
-        return verify(found.values, self.pairs, fars, self.all_pairs, valid=found.valid, seed=seed, at=at).summary
+            return all_pairs(found, self.people, fars, seed=seed, at=at)
+        assert self.protocol is not None
+        summary = self.protocol.score(found, fars=fars, seed=seed, at=at).verification()
+        if summary is None:
+            raise BitfaceError(
+                f"{self.protocol.name}: no single threshold decides in this protocol; find thresholds on pairs, "
+                "videos, templates, or galleries with strangers among the probes"
+            )
+        return summary
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
             {**rates.to_json(), "target": far} for far, rates in zip(reused, summary.fixed, strict=True)
         ],
         "skipped": [{"path": name, "reason": reason} for name, reason in skipped],
-        "notes": list(dict.fromkeys([*ready.notes, *(teacher.notes if teacher else ())])),
+        "notes": list(dict.fromkeys([*ready.notes, *(teacher.notes if teacher else ()), *_of_what(summary)])),
         "warnings": [*ready.warnings, *(f"of the teacher: {text}" for text in (teacher.warnings if teacher else ()))],
         "machine": describe(),
     }  # fmt: skip
@@ -172,16 +178,21 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
 
 
 def _faces(request: CalibrateRequest) -> _Faces:
-    if bool(request.images) == bool(request.pairs):
-        raise UsageError("give either --pairs with --root, or --images with --labels")
+    if bool(request.images) == bool(request.pairs or request.protocol):
+        raise UsageError("give either --pairs with --root, or --images with --labels, or --protocol")
     if request.images:
         files = find_images(request.images)
         name = ", ".join(path.name for path in request.images)
         return _Faces(files, name, people=identities(files, request.labels))
-    assert request.pairs is not None
-    protocol, root = listed_pairs(request.pairs, request.root)
-    files = [FaceFile(root, path) for path in protocol.paths]
-    return _Faces(files, request.pairs.name, protocol.pairs, all_pairs=request.all_pairs)
+    opened = asked_protocol(request.protocol, request.pairs, request.root, all_pairs=request.all_pairs)
+    return _Faces(opened.files, request.pairs.name if request.pairs else opened.protocol.name, opened.protocol)
+
+
+def _of_what(summary: ScoreSummary) -> list[str]:
+    """A note where the thresholds aren't those of two images, as `verify` and `identify` compare them."""
+    if summary.protocol in (LIST, ALL_PAIRS, PROBES):
+        return []
+    return [f"the thresholds are of {summary.protocol}: for two single images, find them on pairs of images"]
 
 
 def _teacher(request: CalibrateRequest, faces: _Faces, size: Size) -> Prepared | None:

@@ -10,7 +10,9 @@ import bitface
 from bitface.data.faces import find_images
 from bitface.errors import UsageError, nearest
 from bitface.evaluation.figures.operating import check_fars
+from bitface.evaluation.protocols.registry import PROTOCOLS
 from bitface.files import read_yaml, sha256_of
+from bitface.inputs.protocols import Opened, asked_protocol, open_protocol
 from bitface.jobs.candidate_steps import STEPS, Request
 from bitface.preprocess import Size
 
@@ -40,13 +42,14 @@ class Comparison:
         images, image_list, max_images, labels: what candidates learn from; see `bitface quantize`.
         pairs, root, part, all_pairs: what they are tested on; see `jobs.evaluate.EvaluateRequest`.
         threads: of the latency.
-        base: the folder that paths in the candidates' options are relative to.
+        protocol: another protocol in the place of the list: its keys, or a file (see `inputs.protocols.read_protocol`).
+        base: the folder that paths in the candidates' options, and in `protocol`, are relative to.
         size: of the image, where the network leaves it free; None: see `inputs.faces.load_teacher`.
     """
 
     model: Path
     images: tuple[Path, ...]
-    pairs: Path
+    pairs: Path | None
     candidates: tuple[Candidate, ...]
     root: Path | None = None
     part: str | None = None
@@ -61,6 +64,13 @@ class Comparison:
     allow_skipped: bool = False
     base: Path = Path()
     size: Size | None = None
+    protocol: str | Mapping[str, Any] | None = None
+
+    def opened(self) -> Opened:
+        """The test."""
+        if isinstance(self.protocol, Mapping):
+            return open_protocol("protocol", self.protocol, self.base)
+        return asked_protocol(self.protocol, self.pairs, self.root, self.part, self.all_pairs)
 
     def request(self, step: str, options: Mapping[str, Any], model: Path, out: Path, first: bool) -> Request:
         """The request of a step on a model; `first`: on the original, which may not say its preprocessing.
@@ -138,11 +148,15 @@ _NEEDED = ("model", "images", "protocol", "candidates")
 
 def _comparison(content: Any, base: Path) -> Comparison:
     values = _checked(content, _KINDS, "a comparison", _NEEDED)
-    protocol = _checked(values.pop("protocol"), _PROTOCOL, "'protocol'", ("pairs",))
+    protocol = values.pop("protocol")
+    if "pairs" in protocol or not any(key in PROTOCOLS for key in protocol):
+        protocol = _checked(protocol, _PROTOCOL, "'protocol'", ("pairs",))
+    else:
+        protocol = {"pairs": None, "all_pairs": False, "protocol": protocol}
     images = values.pop("images")
     made = {**values, **protocol}
     for key in ("model", "image_list", "pairs", "root"):
-        if key in made:
+        if made.get(key) is not None:
             made[key] = base / made[key]
     if "labels" in made and made["labels"] != "folder":
         made["labels"] = str(base / made["labels"])

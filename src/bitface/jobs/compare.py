@@ -18,7 +18,7 @@ from bitface.errors import BitfaceError
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.graph import ASSUMED, FreeSize
 from bitface.inputs.faces import load_teacher
-from bitface.inputs.protocols import listed_pairs
+from bitface.inputs.protocols import Opened
 from bitface.jobs.candidate_steps import Request
 from bitface.jobs.candidates import ORIGINAL, Candidate, Comparison
 from bitface.jobs.distill import DistillRequest, distill_model
@@ -61,8 +61,9 @@ def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]
     )
     # Settled once, by the faces to learn from: the test's crops may have another size.
     comparison = replace(comparison, size=network.size)
-    listed_pairs(comparison.pairs, comparison.root, comparison.part, comparison.all_pairs)
-    rows = [_row(comparison, candidate, out, steps) for candidate in (Candidate(ORIGINAL, ()), *comparison.candidates)]
+    opened = comparison.opened()
+    candidates = (Candidate(ORIGINAL, ()), *comparison.candidates)
+    rows = [_row(comparison, candidate, opened, out, steps) for candidate in candidates]
     latencies = _latencies(comparison, [row for row in rows if row.error is None], out, steps)
     rows = [row.but(latency=latencies[row.name]) if row.error is None else row for row in rows]
     finished = [row for row in rows if row.error is None]
@@ -70,7 +71,7 @@ def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": str(comparison.model),
-        "pairs": str(comparison.pairs),
+        "pairs": str(comparison.pairs or opened.protocol.name),
         "threads": comparison.threads,
         "rows": [row.to_json() for row in rows],
         "warnings": beforehand_of(comparison),
@@ -97,7 +98,7 @@ def beforehand_of(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> CandidateRow:
+def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path, steps: Steps) -> CandidateRow:
     """A candidate's model and what it is worth, or why there is none."""
     begins: list[dict[str, Any]] = [{"file": str(candidate.file)}] if candidate.file else []
     chain = [*begins, *(dict([step]) for step in candidate.steps)]
@@ -110,7 +111,7 @@ def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) 
     try:
         model, key = _made(comparison, candidate, out, named)
         network = _opened(comparison, model, original).network
-        figures = _evaluated(comparison, model, key, original, out, named)
+        figures = _evaluated(comparison, opened, model, key, original, out, named)
         sizes = {"bytes": model.stat().st_size, **counted(network)}
         return row.but(model=str(model), **sizes, **figures, latency=None)
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -151,16 +152,19 @@ def _carry_out(request: Request, steps: Steps) -> None:
 
 
 def _evaluated(
-    comparison: Comparison, model: Path, key: str, original: bool, out: Path, steps: Steps
+    comparison: Comparison, opened: Opened, model: Path, key: str, original: bool, out: Path, steps: Steps
 ) -> dict[str, Any]:
     """The figures of a model, and how many test images are copies of what it was made with."""
-    facts = (key, sha256_of(comparison.pairs), str(comparison.root), comparison.part, comparison.all_pairs)
+    test: Any = (repr(comparison.protocol), opened.protocol.paths)
+    if comparison.pairs:
+        test = (sha256_of(comparison.pairs), str(comparison.root), comparison.part, comparison.all_pairs)
+    facts = (key, *test)
     name = _named((bitface.__version__, facts, comparison.fars, comparison.seed))
 
     def compute() -> dict[str, Any]:
         content, result = evaluate_model(
             EvaluateRequest(
-                model, comparison.pairs, comparison.root, comparison.part, comparison.all_pairs, fars=comparison.fars,
+                model, protocol=opened, fars=comparison.fars,
                 preprocess=comparison.preprocess if original else None, seed=comparison.seed,
                 allow_skipped=comparison.allow_skipped, size=comparison.size if original else None,
             ),
@@ -211,9 +215,14 @@ def _once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 def _ranked(rows: list[CandidateRow]) -> dict[str, Any]:
     """By which figure the rows are ranked, who is on the frontiers, and who costs nearly the same."""
-    names = [figure.name for figure in rows[0].figures if figure.name.startswith("TAR")]
-    values = {name: [row.figure(name).value for row in rows] for name in ["accuracy", *names]}
-    ranked = next((name for name in names if None not in values[name]), "accuracy")
+    known = [figure.name for figure in rows[0].figures]
+    names = [name for name in known if name.startswith("TAR")]
+    # TAR first, then accuracy; of protocols that have neither, their first figure that all rows have.
+    names += ["accuracy"] if "accuracy" in known else [name for name in known if name not in names]
+    values = {name: [row.figure(name).value for row in rows] for name in names}
+    ranked = next((name for name in names if None not in values[name]), None)
+    if ranked is None:
+        raise BitfaceError("the test supports no figure that candidates could be ranked by; give a larger one")
     gains = [float(value or 0) for value in values[ranked]]
     result: dict[str, Any] = {"ranked_by": ranked, "frontier": {}, "equal": {}}
     for name, unit in COSTS.items():

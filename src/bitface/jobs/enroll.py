@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bitface.data.faces import check_skipped, find_images
-from bitface.evaluation.gallery import enrolled, write_gallery
+from bitface.evaluation.gallery import Origin, enrolled, write_gallery
 from bitface.evaluation.lists.pairs import identity_of
 from bitface.inputs.embeddings import differences, embed, prepare
 from bitface.preprocess import Size
@@ -44,13 +44,15 @@ def enroll(
     gallery = enrolled(
         found.values[good],
         [name for name, usable in zip(names, good, strict=True) if usable],
-        found.fingerprint,
-        ready.embedder.preprocess.name,
-        flip,
+        Origin(
+            found.fingerprint,
+            ready.embedder.preprocess.name,
+            flip,
+            ready.embedder.engine,
+            differences(ready.embedder, files),
+            ready.embedder.model.network.size,
+        ),
         int8=int8,
-        engine=ready.embedder.engine,
-        engines=differences(ready.embedder, files),
-        image_size=ready.embedder.model.network.size,
     )
     written = write_gallery(out, gallery)
     return {

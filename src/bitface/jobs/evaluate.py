@@ -1,8 +1,8 @@
-"""`bitface evaluate`: a model and a list of pairs in, accuracy and operating points out; beside another model, too."""
+"""`bitface evaluate`: a model and a protocol in, figures and operating points out; beside another model, too."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,19 @@ import numpy as np
 
 import bitface
 from bitface.data.duplicates import codes_of
-from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError
-from bitface.evaluation import FARS, VerificationResult
-from bitface.evaluation.figures.compare import compare
+from bitface.evaluation import FARS
+from bitface.evaluation.evaluate import Evaluation, Questions
+from bitface.evaluation.evaluate import evaluate as evaluate_embeddings
 from bitface.evaluation.figures.health import degenerate
-from bitface.evaluation.groups import Groups, by_group, group_changes, read_groups
-from bitface.evaluation.mixed import matrix
+from bitface.evaluation.figures.results import Result
+from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.files import sha256_of
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import Prepared, embed, prepare
 from bitface.inputs.overlap import Used, overlap, used_faces
-from bitface.inputs.protocols import listed_pairs
+from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.results.evaluation import EvaluationRecord
@@ -33,23 +32,41 @@ from bitface.runtime.machine import describe
 
 
 @dataclass(frozen=True)
+class EvaluateOptions:
+    """What is asked of a model on a protocol.
+
+    Attributes:
+        used: folders of the faces that the model was made with, to flag what the test shares with them; see
+            `inputs.overlap.used_faces`.
+        groups: a CSV of attributes; every figure for each group, of the baseline too.
+        anyway: gives figures of a model whose embeddings are degenerate, too, and the reason as a warning.
+    """
+
+    fars: Sequence[float] = FARS
+    seed: int = 0
+    flip: bool = False
+    allow_skipped: bool = False
+    used: Sequence[Path] = ()
+    groups: Path | None = None
+    anyway: bool = False
+
+
+@dataclass(frozen=True)
 class EvaluateRequest:
     """What to evaluate on what; the options of `bitface evaluate`.
 
     Attributes:
-        pairs, root, part: a list in any form, see `inputs.protocols.listed_pairs`.
+        pairs, root, part: a list in any form, see `evaluation.protocols.pairs.listed_pairs`.
         all_pairs: TAR, AUC and EER over all pairs of the list's images.
-        used: folders of the faces that the model was made with, to flag what the test shares with them; see
-            `inputs.overlap.used_faces`.
-        against: another model on the same pairs, the baseline: paired tests, what its thresholds do on the model, and
-            mixed galleries.
-        groups: a CSV of attributes; every figure for each group, of the baseline too.
-        anyway: gives figures of a model whose embeddings are degenerate, too, and the reason as a warning.
+        used, groups, anyway: see `EvaluateOptions`.
+        against: another model on the same protocol, the baseline: paired tests, what its thresholds do on the model,
+            and mixed galleries.
         size: of the image, for networks that leave it free; None: the crops' own, and the model's for the baseline.
+        protocol: any other protocol in the place of the list; see `inputs.protocols.read_protocol`.
     """
 
     model: Path
-    pairs: Path
+    pairs: Path | None = None
     root: Path | None = None
     part: str | None = None
     all_pairs: bool = False
@@ -65,68 +82,101 @@ class EvaluateRequest:
     groups: Path | None = None
     anyway: bool = False
     size: Size | None = None
+    protocol: str | Opened | None = None
+
+    @property
+    def options(self) -> EvaluateOptions:
+        """What is asked, apart from models and protocol."""
+        return EvaluateOptions(self.fars, self.seed, self.flip, self.allow_skipped, self.used, self.groups, self.anyway)
 
 
-@dataclass(frozen=True)
-class _Baseline:
-    """The other model on the same pairs."""
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """A model on a protocol: figures, and what is to be said of the faces.
 
-    ready: Prepared
-    found: Embeddings
-    result: VerificationResult
+    Attributes:
+        overlap: what the test shares with the faces that the model was made with; None where nothing is known of them.
+        skipped: (path, reason) of images that can't be used.
+        seconds: of `embedding` and `scoring`.
+    """
+
+    evaluation: Evaluation
+    overlap: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
-def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dict[str, Any], VerificationResult]:
-    """Verification over a list of pairs (see `evaluation.verify`).
+def evaluate(
+    opened: Opened,
+    model: Prepared,
+    baseline: Prepared | None = None,
+    options: EvaluateOptions | None = None,
+    steps: Steps = silent,
+) -> Evaluated:
+    """A model on any protocol: its figures, both error rates at the thresholds in its artifact, groups, the faces that
+    it has seen before, and all of it beside a baseline.
+
+    What a protocol has no notion of is said in a note.
+
+    Raises:
+        BitfaceError: the images or the groups can't be used, or a model's embeddings are degenerate (see
+            `evaluation.figures.health.degenerate`) and nobody said `anyway`.
+    """
+    asked, protocol = options or EvaluateOptions(), opened.protocol
+    groups = read_groups(asked.groups, protocol.paths, protocol.people()) if asked.groups else None
+    known = used_faces(model.embedder.model, asked.used, model.embedder)
+    codes: list[np.ndarray] = []
+    watch = (lambda images: codes.append(codes_of(images))) if known else None
+    started = time.perf_counter()
+    found, skipped = embed(
+        model.embedder, opened.files, asked.flip, asked.allow_skipped, steps("embedding"), watch
+    )  # fmt: skip
+    expected: Embeddings | None = None
+    if baseline:
+        expected, _ = embed(
+            baseline.embedder, opened.files, asked.flip, asked.allow_skipped, steps("embedding with the baseline")
+        )
+    embedded = time.perf_counter()
+    warnings = _alarms(asked, (model, found), (baseline, expected))
+    questions = Questions(asked.fars, asked.seed, model.thresholds, groups)
+    evaluation = evaluate_embeddings(protocol, found, expected, questions)
+    if groups and groups.unknown:
+        count = len(opened.files)
+        warnings.append(f"{groups.unknown} of {count} images are in no group: their attributes aren't known")
+    shared, flagged = _shared(known, codes, protocol.paths, found, evaluation.result)
+    details = model.embedder.model.details
+    origins = [
+        other_engine(one.get("engine"), model.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
+        for one in (details.thresholds if details else ())
+    ]
+    notes = [*(known.notes if known else ()), *opened.notes, *evaluation.notes, *filter(None, origins)]
+    seconds = {
+        "embedding": round(embedded - started, 2),
+        "scoring": round(time.perf_counter() - embedded, 2),
+    }
+    return Evaluated(evaluation, shared, notes, [*warnings, *flagged], skipped, seconds)
+
+
+def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dict[str, Any], Result]:
+    """Evaluates a model file on a protocol (see `evaluate`).
 
     Returns:
         The content of the JSON file, and the result itself.
 
     Raises:
-        BitfaceError: the models, the list, the groups or the images can't be used, or a model's embeddings are
-            degenerate (see `evaluation.figures.health.degenerate`) and nobody said `anyway`.
+        BitfaceError: the models, the protocol, the groups or the images can't be used, or a model's embeddings are
+            degenerate and nobody said `anyway`.
     """
-    protocol, root = listed_pairs(request.pairs, request.root, request.part, request.all_pairs)
-    groups = read_groups(request.groups, protocol.paths, protocol.pairs.identities) if request.groups else None
-    files = [FaceFile(root, path) for path in protocol.paths]
-    ready = prepare(request.model, files, request.engine, request.threads, request.preprocess, request.size)
-    sha256 = sha256_of(request.model)
-    base = _baseline(request, files, ready.embedder.model.network.size)
-    warnings = list(ready.warnings)
-    known = used_faces(ready.embedder.model, request.used, ready.embedder)
-    notes = [*ready.notes, *(base.notes if base else ()), *(known.notes if known else ()), *protocol.pairs.notes]
-    codes: list[np.ndarray] = []
-    watch = (lambda images: codes.append(codes_of(images))) if known else None
-    started = time.perf_counter()
-    found, skipped = embed(
-        ready.embedder, files, request.flip, request.allow_skipped, steps("embedding"), watch
+    opened = asked_protocol(request.protocol, request.pairs, request.root, request.part, request.all_pairs)
+    ready = prepare(
+        request.model, opened.files, request.engine, request.threads, request.preprocess, request.size
     )  # fmt: skip
-    expected: Embeddings | None = None
-    if base:
-        expected, _ = embed(
-            base.embedder, files, request.flip, request.allow_skipped, steps("embedding with the baseline")
-        )
-    embedded = time.perf_counter()
-    warnings += _alarms(request, found, expected)
-    details = ready.embedder.model.details
-    stored = details.thresholds if details else []
-    origins = [
-        other_engine(one.get("engine"), ready.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
-        for one in stored
-    ]
-    other = None
-    if base and expected:
-        other = _Baseline(base, expected, protocol.score(expected, fars=request.fars, seed=request.seed))
-    reused = [float(point.threshold or 0) for point in other.result.tar if point.supported] if other else []
-    result = protocol.score(
-        found, fars=request.fars, seed=request.seed, at=[*reused, *(float(one["threshold"]) for one in stored)]
-    )
-    fixed = result.summary.fixed
-    tables = _by_group(protocol, found, groups, result, other, request.seed) if groups else None
-    if groups and groups.unknown:
-        warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
-    shared, flagged = _shared(known, codes, protocol, found, result)
-    warnings += flagged
+    sha256 = sha256_of(request.model)
+    base = _baseline(request, opened, ready.embedder.model.network.size)
+    done = evaluate(opened, ready, base, request.options, steps)
+    evaluation, result = done.evaluation, done.evaluation.result
     facts = {
         "bitface": bitface.__version__,
         "model": str(request.model),
@@ -137,89 +187,68 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "precision": "integer" if ready.embedder.model.integer else "f32",
         "preprocess": ready.embedder.preprocess.name,
         "flip": request.flip,
-        "pairs": str(request.pairs),
+        "pairs": str(request.pairs or opened.protocol.name),
+        "test": opened.protocol.name,
         **result.to_json(curve=True),
-        "stored_thresholds": [
-            {"target": one["far"], **rates.to_json()} for one, rates in zip(stored, fixed[len(reused) :], strict=True)
-        ],
-        "baseline": _beside(request, protocol, found, result, other, len(reused)) if other else None,
-        "groups": tables,
-        "overlap": shared,
-        "notes": list(dict.fromkeys([*notes, *filter(None, origins)])),
-        "warnings": [*warnings, *(base.warnings if base else ()), *result.warnings],
-        "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
-        "seconds": {
-            "embedding": round(embedded - started, 2),
-            "scoring": round(time.perf_counter() - embedded, 2),
-        },
+        "figures": [figure.to_json() for figure in result.figures()],
+        "stored_thresholds": [one.to_json() for one in evaluation.stored],
+        "baseline": _beside(request.against, base, evaluation) if base else None,
+        "groups": evaluation.groups_json(),
+        "overlap": done.overlap,
+        "notes": list(dict.fromkeys([*ready.notes, *(base.notes if base else ()), *done.notes])),
+        "warnings": [*ready.warnings, *done.warnings, *(base.warnings if base else ()), *result.warnings],
+        "skipped": [{"path": path, "reason": reason} for path, reason in done.skipped],
+        "seconds": done.seconds,
         "machine": describe(),
     }
     return EvaluationRecord.of(facts).to_json(), result
 
 
-def _baseline(request: EvaluateRequest, files: Sequence[FaceFile], size: Size) -> Prepared | None:
+def _baseline(request: EvaluateRequest, opened: Opened, size: Size) -> Prepared | None:
     if request.against is None:
         return None
     like = FreeSize(size, "the size of the model beside it")
-    return prepare(request.against, files, request.engine, request.threads, request.preprocess, request.size, like)
+    return prepare(
+        request.against, opened.files, request.engine, request.threads, request.preprocess, request.size, like
+    )
 
 
-def _alarms(request: EvaluateRequest, found: Embeddings, expected: Embeddings | None) -> list[str]:
+def _alarms(asked: EvaluateOptions, *sides: tuple[Prepared | None, Embeddings | None]) -> list[str]:
     """Why figures of a model mean nothing, as warnings where they are wanted all the same; else that is an error."""
     alarms = [
-        f"{path}: no figure means anything: {'; '.join(broken)}"
-        for path, side in ((request.model, found), (request.against, expected))
-        if side and (broken := degenerate(side.values, side.valid))
+        f"{ready.embedder.model.path}: no figure means anything: {'; '.join(broken)}"
+        for ready, side in sides
+        if ready and side and (broken := degenerate(side.values, side.valid))
     ]
-    if alarms and not request.anyway:
+    if alarms and not asked.anyway:
         raise BitfaceError(f"{alarms[0]} (--anyway gives them all the same)")
     return alarms
 
 
-def _beside(
-    request: EvaluateRequest,
-    protocol: PairProtocol,
-    found: Embeddings,
-    result: VerificationResult,
-    other: _Baseline,
-    reused: int,
-) -> dict[str, Any]:
-    """The baseline's figures, paired tests, and mixed galleries; the first `reused` fixed thresholds are its own."""
-    fixed = result.summary.fixed[:reused]
+def _beside(path: Path | None, base: Prepared, evaluation: Evaluation) -> dict[str, Any]:
+    """The baseline's figures, paired tests, and mixed galleries."""
+    beside = evaluation.baseline
+    assert beside is not None
     return {
-        "model": str(request.against),
-        "fingerprint": other.ready.embedder.fingerprint,
-        **other.result.to_json(curve=True),
-        "comparison": compare(other.result, result, fixed, seed=request.seed).to_json(),
-        "mixed": [cell.to_json() for cell in matrix(protocol, other.found, found, request.fars, request.seed)],
+        "model": str(path),
+        "fingerprint": base.embedder.fingerprint,
+        **beside.result.to_json(curve=True),
+        "figures": [figure.to_json() for figure in beside.result.figures()],
+        "comparison": beside.compared(),
+        "mixed": [cell.to_json() for cell in beside.mixed],
     }
 
 
-def _by_group(
-    protocol: PairProtocol,
-    found: Embeddings,
-    groups: Groups,
-    result: VerificationResult,
-    other: _Baseline | None,
-    seed: int,
-) -> dict[str, Any]:
-    """Each group's figures with the model, with the baseline, and what changes between them."""
-    rows = by_group(protocol, found, groups, result, seed)
-    tables: dict[str, Any] = {"model": [row.to_json() for row in rows]}
-    if other:
-        before = by_group(protocol, other.found, groups, other.result, seed)
-        tables |= {"baseline": [row.to_json() for row in before], "changes": group_changes(before, rows)}
-    return tables
-
-
 def _shared(
-    known: Used | None, codes: list[np.ndarray], protocol: PairProtocol, found: Embeddings, result: VerificationResult
+    known: Used | None, codes: list[np.ndarray], paths: Sequence[str], embeddings: Embeddings, result: Result
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """What the test shares with the faces that the model was made with, and warnings of it."""
     if known is None:
         return None, []
-    strictest = [point.threshold for point in result.tar if point.threshold is not None]
-    good = np.ones(len(found), bool) if found.valid is None else found.valid
+    # Of videos and templates it is the threshold of their means, with which single images agree less.
+    summary = result.verification() if known.embeddings is not None else None
+    strictest = [point.threshold for point in summary.tar if point.threshold is not None] if summary else []
+    good = np.ones(len(embeddings), bool) if embeddings.valid is None else embeddings.valid
     # An image that can't be read shows nobody.
-    names = [path for path, usable in zip(protocol.paths, good, strict=True) if usable]
-    return overlap(known, np.concatenate(codes)[good], names, found.values[good], max(strictest, default=None))
+    names = [path for path, usable in zip(paths, good, strict=True) if usable]
+    return overlap(known, np.concatenate(codes)[good], names, embeddings.values[good], max(strictest, default=None))

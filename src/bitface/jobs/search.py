@@ -179,6 +179,8 @@ def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: list[Co
     asked = probe if len(request.activations) > 1 or request.budget.axis == TIME else probe.only(WEIGHTS)
     for costs in known:
         if all((unit.part, unit.name, unit.bits) in costs for unit in asked.units):
+            if request.base.judged:
+                chosen.notes.append("what each tensor costs was measured before, so that the protocol judges nothing")
             return costs
     if request.cost == "measured":
         table = measured_table(request.base, chosen, steps, asked)

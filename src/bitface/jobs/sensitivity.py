@@ -78,7 +78,7 @@ def measured_table(
 ) -> SensitivityRecord:
     """The finished sweep; see `measure_sensitivity`."""
     clock = Clock()
-    pairs = ChosenPairs.of(request, chosen, steps) if request.pairs else None
+    pairs = ChosenPairs.of(request, chosen, steps) if request.judged else None
     clock.lap("pairs")
     probe = probe or probed(request, chosen, steps)
     clock.lap("calibration")
@@ -115,7 +115,11 @@ def measured_table(
             "measured": len(chosen.measured),
             "manifest": manifest_hash(chosen.measured),
         },
-        "pairs": {"list": str(request.pairs), "count": len(pairs.same), "accuracy": pairs.accuracy(scores[-1])}
+        "pairs": {
+            "list": str(request.pairs or request.protocol),
+            "count": len(pairs.same),
+            "accuracy": pairs.accuracy(scores[-1]),
+        }
         if pairs
         else None,
         "units": rows,

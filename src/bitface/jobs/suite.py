@@ -14,12 +14,14 @@ from typing import Any
 import bitface
 from bitface.data.faces import crop_sizes
 from bitface.errors import BitfaceError, UsageError, nearest
-from bitface.evaluation import FARS, VerificationResult
+from bitface.evaluation import FARS
+from bitface.evaluation.evaluate import Evaluation, Questions, evaluate
+from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.operating import check_fars
-from bitface.evaluation.groups import by_group, read_groups
-from bitface.evaluation.protocols.base import Embeddings, FaceProtocol, Figure, Result
-from bitface.evaluation.protocols.pairs import PairProtocol
+from bitface.evaluation.figures.results import Result
+from bitface.evaluation.groups import read_groups
+from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import read_yaml, sha256_of, write_bytes, write_json
 from bitface.inputs.embeddings import Prepared, embed_kept, prepare
 from bitface.inputs.faces import size_of
@@ -57,7 +59,7 @@ class Suite:
         base: the folder that the protocols' paths are relative to.
         baseline: the model that the others are held against; None: nobody is.
         mixed: galleries of the baseline against probes of each other model, and the other way round.
-        groups: a CSV of attributes (see `evaluation.groups`), for the lists of pairs.
+        groups: a CSV of attributes (see `evaluation.groups`).
         out: the folder of results and kept embeddings.
     """
 
@@ -172,6 +174,7 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
     for spec, opened in protocols:
         notes += opened.notes
         ready: dict[str, Prepared] = {}
+        results: dict[str, Result] = {}
         for model in suite.models:
             ready[model.name] = prepare(
                 model.path, opened.files, suite.engine, suite.threads, model.preprocess, model.size, like
@@ -179,8 +182,9 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
             notes += [f"{opened.protocol.name}, {model.name}: {text}" for text in ready[model.name].notes]
             warnings += [f"{model.name}: {text}" for text in ready[model.name].warnings]
         for gallery, probe in _sides(suite):
-            cells.append(_cell(suite, opened, spec, ready, gallery, probe, steps))
+            cells.append(_cell(suite, opened, spec, ready, gallery, probe, results, steps))
     warnings += [f"{who(cell)}: {text}" for cell in cells for text in cell.warnings]
+    notes += [text for cell in cells for text in cell.result.get("notes") or ()]
     facts = {
         "bitface": bitface.__version__,
         "models": {model.name: str(model.path) for model in suite.models},
@@ -217,9 +221,12 @@ def _cell(
     ready: Mapping[str, Prepared],
     gallery: str,
     probe: str,
+    results: dict[str, Result],
     steps: Steps,
 ) -> Cell:
+    """A cell, kept or computed; `results` of this protocol alone are remembered by their model."""
     sides = dict.fromkeys((gallery, probe))
+    baseline = suite.baseline if gallery == probe != suite.baseline else None
     facts = [
         opened.protocol.name,
         sorted(spec.items(), key=str),
@@ -229,6 +236,7 @@ def _cell(
         suite.seed,
     ]
     facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
+    facts += [ready[baseline].embedder.fingerprint if baseline else None, ready[gallery].thresholds]
     facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
     path = (
         suite.out / "cells" / f"{hashlib.sha256(repr(facts).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
@@ -238,36 +246,55 @@ def _cell(
         return kept
     found: dict[str, Embeddings] = {}
     skipped = 0
-    for side in sides:
+    for side in [*sides, *([baseline] if baseline else [])]:
         found[side], missing = embed_kept(
             ready[side].embedder, opened.files, suite.out / "embeddings", suite.flip, suite.allow_skipped,
             steps(f"{opened.protocol.name}: embedding with {side}"),
         )  # fmt: skip
-        skipped = len(missing)
-    result = opened.protocol.score(
-        found[gallery], None if gallery == probe else found[probe], fars=suite.fars, seed=suite.seed
-    )
-    figures, content = result.figures(), result.to_json(curve=True)
+        skipped = len(missing) if side in sides else skipped
     broken = [text for side in sides for text in degenerate(found[side].values, found[side].valid)]
+    if baseline and degenerate(found[baseline].values, found[baseline].valid):
+        baseline = None
+    extra: dict[str, Any] = {}
+    if gallery == probe and not broken:
+        evaluation = evaluate(
+            opened.protocol,
+            found[gallery],
+            found.get(baseline or ""),
+            _questions(suite, opened.protocol, ready[gallery]),
+            results.get(baseline or ""),
+        )
+        results[gallery], extra = evaluation.result, _beside_figures(evaluation)
+        result = evaluation.result
+    else:
+        result = opened.protocol.score(
+            found[gallery], None if gallery == probe else found[probe], fars=suite.fars, seed=suite.seed
+        )
+    figures, content = result.figures(), {**result.to_json(curve=True), **extra}
     if broken:
         # A diagnosis in the place of numbers; those of other models are still shown.
         figures = [Figure(figure.name, None, reason=broken[0]) for figure in figures]
         content = {"degenerate": broken}
-    elif suite.groups and len(sides) == 1:
-        content["groups"] = _by_group(suite.groups, opened.protocol, found[gallery], result, suite.seed)
     cell = Cell(**names, figures=tuple(figures), result=content, warnings=result.warnings, skipped=skipped)
     write_json(path, cell.to_json())
     return cell
 
 
-def _by_group(
-    path: Path, protocol: FaceProtocol, found: Embeddings, result: Result, seed: int
-) -> list[dict[str, Any]] | None:
-    """Every figure for each group, of a list of pairs; None for other protocols."""
-    if not isinstance(protocol, PairProtocol) or not isinstance(result, VerificationResult):
-        return None
-    groups = read_groups(path, protocol.paths, protocol.pairs.identities)
-    return [row.to_json() for row in by_group(protocol, found, groups, result, seed)]
+def _questions(suite: Suite, protocol: FaceProtocol, ready: Prepared) -> Questions:
+    groups = read_groups(suite.groups, protocol.paths, protocol.people()) if suite.groups else None
+    return Questions(suite.fars, suite.seed, ready.thresholds, groups, mixed=False)
+
+
+def _beside_figures(evaluation: Evaluation) -> dict[str, Any]:
+    """What a cell says beside its figures: groups, the artifact's thresholds, and the baseline."""
+    said: dict[str, Any] = {"notes": list(evaluation.notes)}
+    if (tables := evaluation.groups_json()) is not None:
+        said["groups"] = tables["model"]
+    if evaluation.stored:
+        said["stored_thresholds"] = [one.to_json() for one in evaluation.stored]
+    if evaluation.baseline:
+        said["comparison"] = evaluation.baseline.compared()
+    return said
 
 
 def _kept(path: Path, names: Mapping[str, str]) -> Cell | None:

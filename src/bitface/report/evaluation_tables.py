@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.mixed import MixedCell
-from bitface.evaluation.protocols.base import Figure
 from bitface.report.tables import percent
-from bitface.results.evaluation import EvaluationRecord, GroupTables, PairedTests, TargetRates
+from bitface.results.evaluation import EvaluationRecord, FigureDifference, GroupTables, PairedTests, TargetRates
 
 Table = dict[str, Any]
 
@@ -57,6 +57,8 @@ def _tar(rates: TargetRates) -> str:
 def _beside(comparison: PairedTests) -> Table:
     test = comparison.mcnemar
     rows = []
+    if test is None:
+        return _changes(comparison.changes)
     for one in comparison.differences:
         bounds, reused = one.interval, one.reused
         change = f"{100 * one.change:+.2f} [{100 * bounds.low:+.2f}, {100 * bounds.high:+.2f}]"
@@ -68,6 +70,19 @@ def _beside(comparison: PairedTests) -> Table:
         f"better (McNemar p = {test.p:.3g}). TAR and its change in per cent; the last two columns are the "
         "model at the baseline's threshold.",
         "columns": ["FAR", "TAR, baseline", "TAR, model", "Change", "FAR, reused", "TAR, reused"],
+        "rows": rows,
+    }
+
+
+def _changes(changes: Sequence[FigureDifference]) -> Table:
+    rows = []
+    for one in changes:
+        change = f"{100 * one.change:+.2f} [{100 * one.interval.low:+.2f}, {100 * one.interval.high:+.2f}]"
+        rows.append([one.name, f"{100 * one.baseline:.2f}", f"{100 * one.model:.2f}", change, f"{one.mcnemar.p:.3g}"])
+    return {
+        "title": "Beside the baseline",
+        "caption": "In per cent; p of McNemar's test.",
+        "columns": ["Figure", "Baseline", "Model", "Change", "p"],
         "rows": rows,
     }
 

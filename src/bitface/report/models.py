@@ -64,6 +64,8 @@ def _list(result: EvaluationRecord) -> str:
 
 
 def _columns(result: EvaluationRecord) -> list[Section]:
+    if result.accuracy is None:
+        return []
     columns = [{"label": f"{result.precision} ({result.engine}), {_list(result)}", "result": _shown(result)}]
     if baseline := result.baseline:
         label = f"baseline {Path(baseline.model).name}, {_list(result)}"
@@ -79,6 +81,8 @@ def _shown(result: EvaluationRecord | BaselineEvaluation) -> Section:
 def _figures(result: EvaluationRecord, several: bool) -> list[Section]:
     """Accuracy, and TAR at each FAR that the data supports, the strictest last."""
     of, accuracy = f" ({_list(result)})" if several else "", result.accuracy
+    if accuracy is None:  # of a protocol without folds: its own figures
+        return [{**one.to_json(), "name": f"{one.name}{of}"} for one in result.figures if one.value is not None]
     figures: list[Section] = [
         {"name": f"accuracy{of}", "value": accuracy.mean, "interval": accuracy.interval.to_json()}
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bitface.evaluation.protocols.base import Figure
+from bitface.evaluation.figures.figure import Figure
 from bitface.results.comparison import ComparisonRecord
 from bitface.results.suite import Cell
 

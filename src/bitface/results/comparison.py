@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from bitface.evaluation.protocols.base import Figure
+from bitface.evaluation.figures.figure import Figure
 from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Machine, Texts
 from bitface.runtime.beside import Beside

@@ -1,12 +1,12 @@
-"""The result of `bitface evaluate` on a list of pairs."""
+"""The result of `bitface evaluate`."""
 
 from typing import Literal
 
+from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.intervals import Interval
 from bitface.evaluation.figures.operating import ErrorRates, OperatingPoint
 from bitface.evaluation.figures.results import Counts
 from bitface.evaluation.mixed import MixedCell
-from bitface.evaluation.protocols.base import Figure
 from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Machine, Seconds, SkippedImage, Texts
 
@@ -74,25 +74,39 @@ class PairedDecisions(Section):
     p: float
 
 
-class PairedTests(Section):
-    """A model beside its baseline, see `evaluation.figures.compare.Comparison`."""
+class FigureDifference(Section):
+    """A figure with the baseline and with the model, where the trials behind it can be paired."""
 
+    name: str
+    baseline: float
+    model: float
+    change: float
+    interval: Interval
     mcnemar: PairedDecisions
-    differences: tuple[TarChange, ...]
+
+
+class PairedTests(Section):
+    """A model beside its baseline: `differences` of a list of pairs, `changes` of other protocols' figures."""
+
+    mcnemar: PairedDecisions | None = None
+    differences: tuple[TarChange, ...] = ()
+    changes: tuple[FigureDifference, ...] = ()
+    reused: tuple[TargetRates, ...] = ()
 
 
 class BaselineEvaluation(Section):
-    """The other model on the same pairs."""
+    """The other model on the same test."""
 
     model: str
     fingerprint: str
-    accuracy: CrossValidatedAccuracy
-    protocol: str
-    auc: float
-    eer: float
-    tar: tuple[OperatingPoint, ...]
+    figures: tuple[Figure, ...] = ()
+    accuracy: CrossValidatedAccuracy | None = None
+    protocol: str = "list"
+    auc: float | None = None
+    eer: float | None = None
+    tar: tuple[OperatingPoint, ...] = ()
     fixed: tuple[ErrorRates, ...] = ()
-    counts: Counts
+    counts: Counts | None = None
     roc: RocCorners | None = None
     bins: ScoreHistograms | None = None
     warnings: Texts = ()
@@ -141,7 +155,7 @@ class SharedFaces(Section):
 
 
 class EvaluationRecord(StoredResult):
-    """A model on a list of pairs.
+    """A model on a protocol: of lists of pairs every field, of others their `figures` and what they say themselves.
 
     Attributes:
         model_kind: `float`, `artifact` or `exported`.
@@ -162,13 +176,15 @@ class EvaluationRecord(StoredResult):
     preprocess: str | None = None
     flip: bool = False
     pairs: str
-    accuracy: CrossValidatedAccuracy
-    protocol: str
-    auc: float
-    eer: float
-    tar: tuple[OperatingPoint, ...]
+    test: str = ""
+    figures: tuple[Figure, ...] = ()
+    accuracy: CrossValidatedAccuracy | None = None
+    protocol: str = "list"
+    auc: float | None = None
+    eer: float | None = None
+    tar: tuple[OperatingPoint, ...] = ()
     fixed: tuple[ErrorRates, ...] = ()
-    counts: Counts
+    counts: Counts | None = None
     roc: RocCorners | None = None
     bins: ScoreHistograms | None = None
     warnings: Texts = ()

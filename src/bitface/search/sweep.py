@@ -11,12 +11,12 @@ import torch
 
 from bitface.analysis import sensitivity
 from bitface.analysis.probe import Probe
-from bitface.data.faces import FaceFile, check_skipped, load_faces, manifest_hash, resizing
+from bitface.data.faces import check_skipped, load_faces, manifest_hash, resizing
 from bitface.errors import BitfaceError
-from bitface.evaluation import PairList, fold_accuracy
+from bitface.evaluation import fold_accuracy
 from bitface.graph import Network
 from bitface.inputs import faces as job_faces
-from bitface.inputs.protocols import listed_pairs
+from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Progress, Steps
 from bitface.train.checkpoint import Checkpoint
@@ -37,7 +37,10 @@ class SensitivityRequest:
         weight_bits, activation_bits: widths to ask about.
         faces: how many held-out faces are measured on, at most 256.
         calibration_faces: how many others find ranges.
-        pairs, root, part: a list of pairs in any form, see `inputs.protocols.listed_pairs`: verification accuracy, too.
+        pairs, root, part: a list of pairs in any form, see `evaluation.protocols.pairs.listed_pairs`: verification
+            accuracy, too.
+        protocol: any other protocol that compares images with images, in the place of the list; see
+            `inputs.protocols.read_protocol`.
         max_pairs: of the list so many, as many genuine as impostor ones from each fold.
         force: writes over a table that `out` holds.
         by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
@@ -62,6 +65,12 @@ class SensitivityRequest:
     by: str = LAYER
     size: Size | None = None
     force: bool = False
+    protocol: str | Opened | None = None
+
+    @property
+    def judged(self) -> bool:
+        """Whether verification accuracy is asked for."""
+        return self.pairs is not None or self.protocol is not None
 
 
 @dataclass(frozen=True)
@@ -136,18 +145,24 @@ class ChosenPairs:
 
     @staticmethod
     def of(request: SensitivityRequest, chosen: Subject, steps: Steps) -> "ChosenPairs":
-        assert request.pairs is not None
-        protocol, root = listed_pairs(request.pairs, request.root, request.part)
-        rows = _balanced(protocol.pairs, request.max_pairs, request.seed)
-        left, right = protocol.pairs.left[rows], protocol.pairs.right[rows]
+        opened = asked_protocol(request.protocol, request.pairs, request.root, request.part)
+        pairs = opened.protocol.comparisons()
+        if pairs is None or pairs.members != opened.protocol.paths:
+            raise BitfaceError(
+                f"{opened.protocol.name}: this protocol lists no pairs of images; what each tensor costs in "
+                "verification is measured on pairs of images"
+            )
+        fold = _folds(pairs.same) if pairs.fold is None else pairs.fold
+        rows = _balanced(pairs.same, fold, request.max_pairs, request.seed)
+        left, right = pairs.left[rows], pairs.right[rows]
         used = np.unique(np.concatenate([left, right]))
-        files = [FaceFile(root, protocol.paths[index]) for index in used]
+        files = [opened.files[index] for index in used]
         loaded = load_faces(files, chosen.network.size, steps("reading pairs"))
         check_skipped(loaded.skipped, 1)  # a pair needs both of its images
         chosen.notes.extend(f"pairs: {note}" for note in resizing(loaded.sizes, chosen.network.size))
         return ChosenPairs(
             loaded.images, np.searchsorted(used, left), np.searchsorted(used, right),
-            protocol.pairs.same[rows], protocol.pairs.fold[rows],
+            pairs.same[rows], fold[rows],
         )  # fmt: skip
 
     def accuracy(self, scores: torch.Tensor) -> float:
@@ -155,13 +170,17 @@ class ChosenPairs:
         return fold_accuracy(scores.double().numpy(), self.same, self.fold).mean
 
 
-def _balanced(pairs: PairList, most: int, seed: int) -> np.ndarray:
+def _folds(same: np.ndarray) -> np.ndarray:
+    """Ten folds with as many pairs of each kind, where a protocol has none."""
+    fold = np.empty(len(same), np.int64)
+    for kind in (same, ~same):
+        fold[kind] = np.arange(np.count_nonzero(kind)) % 10
+    return fold
+
+
+def _balanced(same: np.ndarray, fold: np.ndarray, most: int, seed: int) -> np.ndarray:
     """At most so many pairs, evenly from both kinds of each fold, in the order of the list."""
-    kinds = [
-        np.flatnonzero((pairs.fold == fold) & (pairs.same == same))
-        for fold in np.unique(pairs.fold)
-        for same in (True, False)
-    ]
+    kinds = [np.flatnonzero((fold == number) & (same == kind)) for number in np.unique(fold) for kind in (True, False)]
     each, generator = max(1, most // len(kinds)), np.random.default_rng(seed)
     return np.sort(np.concatenate([generator.permutation(kind)[:each] for kind in kinds]))
 
@@ -171,7 +190,9 @@ class Sweeps:
 
     def __init__(self, request: SensitivityRequest, chosen: Subject, probe: Probe, pairs: ChosenPairs | None) -> None:
         self.path, self.probe, self.chosen, self.pairs = request.out / STATE, probe, chosen, pairs
-        listed = [str(request.pairs), len(pairs.same), manifest_hash(pairs.images)] if pairs else None
+        listed = (
+            [str(request.pairs or request.protocol), len(pairs.same), manifest_hash(pairs.images)] if pairs else None
+        )
         rows = len(probe.units) + 1
         self.identity = {**chosen.identity, "settings": repr(settings(request)), "pairs": repr(listed)}
         self.identity |= {"--by": request.by, "tensors": str(rows)}

@@ -13,7 +13,7 @@ from bitface.evaluation.lists.templates import TemplateList, TemplatePairs
 from bitface.evaluation.lists.videos import VideoPairs
 from bitface.evaluation.mixed import matrix
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.evaluation.protocols.distractors import among_distractors
+from bitface.evaluation.protocols.distractors import ListSizes, Photographs, among_distractors
 from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.evaluation.protocols.templates import TemplateProtocol
 from bitface.evaluation.protocols.videos import YtfProtocol
@@ -80,7 +80,7 @@ def test_ordered_pairs_are_worth_the_distinct_ones():
     rows, others = faces(), faces(1)
     people = np.repeat(np.arange(PEOPLE), IMAGES)
     valid = np.arange(len(rows)) != 7
-    found = all_pairs(rows, people, (0.1,), valid=valid, resamples=0, at=(0.5,), probe=others)
+    found = all_pairs(Embeddings(rows, valid), people, (0.1,), resamples=0, at=(0.5,), probe=Embeddings(others))
     point, fixed = found.tar[0], found.fixed[0]
     distinct = np.triu_indices(len(rows), 1)
     genuine = int(np.count_nonzero(people[distinct[0]] == people[distinct[1]]))
@@ -183,7 +183,7 @@ def test_mates_in_either_order_are_one_comparison():
     photos, people = faces(), np.repeat(np.arange(PEOPLE), IMAGES).astype(str)
     others = np.random.default_rng(5).normal(size=(60, 8))
     one, two = (
-        among_distractors(photos, probes, people, others, (60,), fars=(0.1,), resamples=0)
+        among_distractors(Photographs(people, photos, probes), others, ListSizes((60,)), fars=(0.1,), resamples=0)
         for probes in (None, photos.copy())
     )
     assert two.points == one.points

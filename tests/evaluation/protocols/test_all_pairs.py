@@ -6,6 +6,7 @@ import pytest
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import all_pairs, auc, eer, evaluate_all_pairs, tar_at_far, unit_rows
 from bitface.evaluation.lists.pairs import PairList
+from bitface.evaluation.protocols.base import Embeddings
 from support import evaluation_oracles as oracles
 
 FARS = (0.5, 0.1, 0.03, 0.01, 1e-3, 1e-6)
@@ -72,7 +73,7 @@ def test_ties_and_collapsed_embeddings(kind):
 def test_failed_images_score_the_worst_and_are_counted():
     rows, identities = faces(3)
     rows[5], rows[17, 2], valid = 0, np.nan, np.arange(90) % 11 != 4
-    summary = all_pairs(rows, identities, FARS, valid=valid, block=13)
+    summary = all_pairs(Embeddings(rows, valid), identities, FARS, block=13)
     assert_brute_force(rows, identities, summary, valid)
     usable = valid.copy()
     usable[[5, 17]] = False
@@ -85,7 +86,7 @@ def test_failed_images_score_the_worst_and_are_counted():
 def test_almost_everything_failed(left):
     rows, identities = faces(4)
     valid = np.arange(90) < left
-    assert_brute_force(rows, identities, all_pairs(rows, identities, FARS, valid=valid, resamples=5), valid)
+    assert_brute_force(rows, identities, all_pairs(Embeddings(rows, valid), identities, FARS, resamples=5), valid)
 
 
 def test_order_of_images_changes_nothing_but_the_interval():

@@ -10,8 +10,9 @@ from bitface.evaluation.figures.operating import Distinct, operating_points
 from bitface.evaluation.protocols import closed_set as identification
 from bitface.evaluation.protocols import distractors as module
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.evaluation.protocols.closed_set import ClosedSetProtocol, identify, shares_by_person
-from bitface.evaluation.protocols.distractors import HighestImpostors, among_distractors
+from bitface.evaluation.protocols.closed_set import identify, shares_by_person
+from bitface.evaluation.protocols.distractors import HighestImpostors, ListSizes, Photographs, among_distractors
+from bitface.evaluation.protocols.people import ClosedSetProtocol
 from bitface.evaluation.scores.impostors import ImpostorArray
 from bitface.evaluation.scores.nearest import EmbeddingRows
 from bitface.evaluation.scores.similarity import unit_rows
@@ -245,7 +246,7 @@ def test_distractors_by_hand():
     # the second; another one beats the mate of the second.
     photos = [[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]]
     distractors = [[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [-1.0, 0.0, 0.0]]
-    found = among_distractors(photos, None, ["Ann", "Ann", "Bob"], distractors, (0, 1, 2, 3), (1, 2))
+    found = among_distractors(Photographs(["Ann", "Ann", "Bob"], photos), distractors, ListSizes((0, 1, 2, 3)), (1, 2))
     rates = {(point.distractors, point.rank): (point.found, point.trials) for point in found.points}
     assert rates == {
         (0, 1): (2, 2),
@@ -282,11 +283,9 @@ def test_distractors_against_plain_loops(kind, mixed):
     valid, able, good = np.arange(24) != 7, np.arange(24) != 12, np.arange(60) != 20
     probes = (other, able) if mixed else (photos, valid)
     found = among_distractors(
-        EmbeddingRows(photos, valid),
-        EmbeddingRows(*probes) if mixed else None,
-        names,
+        Photographs(names, EmbeddingRows(photos, valid), EmbeddingRows(*probes) if mixed else None),
         EmbeddingRows(distractors, good),
-        (2, 10, 60),
+        ListSizes((2, 10, 60)),
         (1, 3),
     )
     for point in found.points:
@@ -304,7 +303,7 @@ def test_distractors_against_plain_loops(kind, mixed):
 def test_intervals_among_distractors_are_by_person():
     photos, names = people(12, 5, noise=1.2)
     distractors = np.random.default_rng(2).normal(size=(80, 8))
-    found = among_distractors(photos, None, names, distractors, (80,), seed=9)
+    found = among_distractors(Photographs(names, photos), distractors, ListSizes((80,)), seed=9)
     order = sorted(set(names))
     each = [
         slow_found(photos[rows], photos[rows], [name] * 5, distractors, 1)
@@ -328,7 +327,12 @@ def test_tar_among_distractors_against_all_scores(mixed, monkeypatch):
     distractors = np.round(rng.normal(size=(200, 8)), 1)
     photos[4], distractors[[3, 150]] = np.nan, 0
     found = among_distractors(
-        photos, other if mixed else None, names, distractors, (10, 200), fars=FARS, resamples=0, seed=1
+        Photographs(names, photos, other if mixed else None),
+        distractors,
+        ListSizes((10, 200)),
+        fars=FARS,
+        resamples=0,
+        seed=1,
     )
     rows, usable = unit_rows(photos)
     asking, able = unit_rows(other)
@@ -346,14 +350,21 @@ def test_tar_among_distractors_against_all_scores(mixed, monkeypatch):
     assert found.tar == expected
     assert [point.supported for point in found.tar] == [True, True, True, False]
     assert 0 < found.tar[1].tar < found.tar[0].tar
-    again = among_distractors(photos, other if mixed else None, names, distractors, (200,), fars=FARS, seed=1)
+    again = among_distractors(
+        Photographs(names, photos, other if mixed else None), distractors, ListSizes((200,)), fars=FARS, seed=1
+    )
     for point, plain in zip(again.tar[:3], expected, strict=False):
         assert point.tar == plain.tar
         assert point.interval.low <= plain.interval.low
         assert point.interval.method == "subject bootstrap, threshold fixed"
     monkeypatch.setattr(module, "HIGHEST_KEPT", 100)
     fewer = among_distractors(
-        photos, other if mixed else None, names, distractors, (10, 200), fars=FARS, resamples=0, seed=1
+        Photographs(names, photos, other if mixed else None),
+        distractors,
+        ListSizes((10, 200)),
+        fars=FARS,
+        resamples=0,
+        seed=1,
     )
     assert fewer.tar[1:] == expected[1:]
     assert not fewer.tar[0].supported
@@ -378,7 +389,7 @@ def test_the_highest_impostors_are_those_of_all(kind, monkeypatch):
     seen = []
     original = HighestImpostors.see
     monkeypatch.setattr(HighestImpostors, "see", lambda self, products: seen.append(self) or original(self, products))
-    among_distractors(probes, None, names, rows, (900,), fars=(1e-3, 1e-4))
+    among_distractors(Photographs(names, probes), rows, ListSizes((900,)), fars=(1e-3, 1e-4))
     scores = np.sort(np.clip(unit_rows(probes)[0] @ unit_rows(rows)[0].T, -1, 1).ravel())[::-1]
     values, above = seen[-1].at_rank(np.array([1, 14, 136]))
     assert values.tolist() == scores[[0, 13, 135]].tolist()
@@ -390,7 +401,7 @@ def test_the_highest_impostors_are_those_of_all(kind, monkeypatch):
 
 def test_sizes_may_repeat_where_distractors_were_dropped():
     photos, names = people(3, 3)
-    found = among_distractors(photos, None, names, photos + 1, (2, 2, 9), listed=(3, 4, 11))
+    found = among_distractors(Photographs(names, photos), photos + 1, ListSizes((2, 2, 9), (3, 4, 11)))
     assert [(point.distractors, point.used) for point in found.points] == [(3, 2), (4, 2), (11, 9)]
     assert found.points[0].found == found.points[1].found
 
@@ -403,20 +414,17 @@ def test_sizes_may_repeat_where_distractors_were_dropped():
         ({"probes": np.ones((3, 2))}, BitfaceError, "4 names for 4 and 3 embeddings"),
         ({"probes": np.ones((4, 3))}, BitfaceError, "vectors have 2 numbers, the probes' 3"),
         ({"distractors": np.ones((5, 3))}, BitfaceError, "vectors have 3 numbers, the probes' 2"),
-        ({"sizes": (6,)}, UsageError, "none above the gallery's 5 rows"),
-        ({"sizes": ()}, UsageError, "give ascending ones"),
+        ({"sizes": ListSizes((6,))}, UsageError, "none above the gallery's 5 rows"),
+        ({"sizes": ListSizes(())}, UsageError, "give ascending ones"),
         ({"ranks": (0,)}, UsageError, "ranks are .0."),
         ({"fars": (2,)}, UsageError, "FAR of 2"),
         ({"engine": "x"}, UsageError, "no search engine 'x'"),
     ],
 )
 def test_wrong_requests_among_distractors(change, error, message):
-    arguments = {
-        "mates": np.ones((4, 2)),
-        "probes": None,
-        "people": ["a", "a", "b", "b"],
-        "distractors": np.ones((5, 2)),
-        "sizes": (5,),
-    }
+    photographs = {"people": ["a", "a", "b", "b"], "mates": np.ones((4, 2)), "probes": None}
+    photographs |= {key: change[key] for key in photographs if key in change}
+    arguments = {"distractors": np.ones((5, 2)), "sizes": ListSizes((5,)), **change}
+    arguments = {key: value for key, value in arguments.items() if key not in photographs}
     with pytest.raises(error, match=message):
-        among_distractors(**(arguments | change))
+        among_distractors(Photographs(**photographs), **arguments)

@@ -85,7 +85,7 @@ def test_one_side_is_what_verify_says(case, mode):
     pairs, rows, _ = case
     valid = np.arange(len(rows)) % 17 != 3
     result = PairProtocol("small", pairs, mode).score(Embeddings(rows, valid), fars=FARS, seed=5)
-    expected = verify(rows, pairs, FARS, mode, valid=valid, seed=5)
+    expected = verify(Embeddings(rows, valid), pairs, FARS, mode, seed=5)
     assert result.to_json(curve=True) == expected.to_json(curve=True)
     assert result.warnings == expected.warnings
     assert (result.accuracy.correct == expected.accuracy.correct).all()
@@ -157,7 +157,7 @@ def test_every_block_size_equals_plain_loops(kind, block):
         rows, others = np.ones_like(rows), np.ones_like(others)
     elif kind == "failed":
         rows[3], others[7, 2], others[8], valid = 0, np.nan, 0, np.arange(40) % 11 != 4
-    summary = all_pairs(rows, identities, FARS, valid=valid, block=block, resamples=5, probe=others, probe_valid=None)
+    summary = all_pairs(Embeddings(rows, valid), identities, FARS, block=block, resamples=5, probe=Embeddings(others))
     sides = unit_rows(rows, valid), unit_rows(others)
     genuine, impostor = ordered_scores(*sides, identities)
     assert (summary.counts.genuine, summary.counts.impostor) == (len(genuine), len(impostor))
@@ -298,4 +298,4 @@ def test_bad_requests(case):
     for function in (verify, all_pairs):
         second = pairs if function is verify else [identity_of(path) for path in pairs.paths]
         with pytest.raises(BitfaceError, match=r"gallery's embeddings are \(120, 16\), the probes' \(120, 8\)"):
-            function(rows, second, FARS, probe=others[:, :8])
+            function(rows, second, FARS, probe=Embeddings(others[:, :8]))

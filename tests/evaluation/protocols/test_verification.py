@@ -15,6 +15,7 @@ from bitface.evaluation import (
     verify,
 )
 from bitface.evaluation.lists.pairs import PairList
+from bitface.evaluation.protocols.base import Embeddings
 from support import evaluation_oracles as oracles
 
 FARS = (0.1, 0.01, 1e-4)
@@ -90,7 +91,7 @@ def test_failed_images_are_scored_counted_and_reported(case, mode):
     pairs, rows = case
     rows, valid = rows.copy(), np.ones(400, dtype=bool)
     valid[3], rows[10] = False, np.nan
-    result = verify(rows, pairs, FARS, mode, valid=valid)
+    result = verify(Embeddings(rows, valid), pairs, FARS, mode)
     assert result.counts.failed_images == 2
     touched = np.isin(pairs.left, [3, 10]) | np.isin(pairs.right, [3, 10])
     if not mode:
@@ -121,7 +122,7 @@ def test_bad_requests(case):
     with pytest.raises(UsageError, match="FAR"):
         verify(rows, pairs, [0.0])
     with pytest.raises(BitfaceError, match="valid"):
-        verify(rows, pairs, valid=[True])
+        verify(Embeddings(rows, np.array([True])), pairs)
 
 
 def test_everything_public_is_there_and_documented():

@@ -1,5 +1,6 @@
-"""The results of a verification, as plain values that turn into JSON."""
+"""What protocols find out, as plain values that turn into JSON; those of a verification."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -9,13 +10,15 @@ import numpy as np
 from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.figures.bootstrap import SubjectScores
 from bitface.evaluation.figures.curve import Roc, ladder
+from bitface.evaluation.figures.decisions import Decisions
+from bitface.evaluation.figures.figure import Figure, tar_figures
 from bitface.evaluation.figures.folds import FoldAccuracy
 from bitface.evaluation.figures.operating import Distinct, ErrorRates, OperatingPoint, operating_points
-from bitface.evaluation.protocols.base import Figure, tar_figures
 from bitface.evaluation.scores.impostors import DRAWN_BINS, BinnedImpostors, ImpostorScores, histogram
 
 LIST = "list"
 ALL_PAIRS = "all pairs"
+PROBES = "probes and gallery"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,8 @@ class ScoreSummary:
     """How well genuine and impostor scores are told apart.
 
     Attributes:
-        protocol: "list", the pairs of the list, or "all pairs" of its images.
+        protocol: what is compared: `LIST`, the pairs of the list, `ALL_PAIRS` of its images, `PROBES` with a gallery's
+            images, or things other than images.
         auc, eer: exact over all scores, see `curve`.
         tar: one point per FAR, in the order asked for, see `operating`.
         counts: images and pairs.
@@ -91,8 +95,36 @@ class ScoreSummary:
         return result
 
 
+class Result(ABC):
+    """What a protocol finds out.
+
+    Attributes:
+        warnings: what is wrong with the embeddings, in plain words; empty when nothing is.
+    """
+
+    warnings: tuple[str, ...]
+
+    @abstractmethod
+    def figures(self) -> list[Figure]:
+        """The numbers of a table, the most important first."""
+
+    @abstractmethod
+    def to_json(self, curve: bool = False) -> dict[str, Any]:
+        """Everything as plain JSON values without NaN; `curve` adds what plots need."""
+
+    def verification(self) -> ScoreSummary | None:
+        """How genuine and impostor scores are told apart by one threshold; None where no threshold decides, or where
+        the scores aren't all known.
+        """
+        return None
+
+    def decisions(self) -> list[Decisions]:
+        """The trials behind the figures, where two models can be held against each other trial by trial."""
+        return []
+
+
 @dataclass(frozen=True, eq=False)
-class VerificationResult:
+class VerificationResult(Result):
     """Everything `verification.verify` finds out.
 
     Attributes:
@@ -129,6 +161,23 @@ class VerificationResult:
     def counts(self) -> Counts:
         """Images and pairs behind AUC, EER and TAR."""
         return self.summary.counts
+
+    def verification(self) -> ScoreSummary:
+        """The operating points."""
+        return self.summary
+
+    def decisions(self) -> list[Decisions]:
+        """The held-out decisions of the folds and, over a list, the genuine pairs at each threshold; repeated pairs
+        once.
+        """
+        genuine = self.scores[self.same & self.first]
+        points = [] if self.summary.protocol == ALL_PAIRS else self.tar
+        accepted = [
+            Decisions(figure.name, genuine >= point.threshold)
+            for figure, point in zip(tar_figures(points), points, strict=True)
+            if point.threshold is not None
+        ]
+        return [Decisions("accuracy", self.accuracy.correct[self.first]), *accepted]
 
     def figures(self, how: str = "") -> list[Figure]:
         """Accuracy with its spread over the folds, TAR at each FAR, AUC and EER; `how` is added to their names."""

@@ -11,7 +11,7 @@ from bitface.evaluation.arrays import Floats
 from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds
 from bitface.evaluation.figures.intervals import LEVEL, Interval
 from bitface.evaluation.figures.operating import OperatingPoint
-from bitface.evaluation.figures.results import ScoreSummary
+from bitface.evaluation.figures.results import LIST, ScoreSummary
 
 _RESAMPLES = 2000
 _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
@@ -58,7 +58,7 @@ def thresholds(summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0
     """
     refused = [point for point in summary.tar if not point.supported]
     if refused:
-        more = "" if summary.subjects is not None else "; all pairs of the images may do (--all-pairs)"
+        more = "" if summary.protocol != LIST else "; all pairs of the images may do (--all-pairs)"
         raise BitfaceError(f"a threshold for FAR {refused[0].far:g} {refused[0].reason}{more}")
     scores = summary.subjects
     moving = [point for point in summary.tar if scores is not None and follows(point, scores)]

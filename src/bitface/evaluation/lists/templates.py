@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.arrays import Bools, Ints
+from bitface.evaluation.arrays import Bools, Ints, first_times
 from bitface.evaluation.figures.operating import Distinct
 from bitface.evaluation.lists.template_files import TemplateRow, line_of, lines_of, number_columns, template_rows, whole
 
@@ -30,6 +30,7 @@ class TemplateList:
         image, template, medium: [R], positions in `paths` and in `ids`, and the number of the medium (a still image or
             a video): images of a template that share it are of one medium.
         subject: [T], whom each template shows, numbered from 0 (-1: nobody knows); None where no file says so.
+        subjects: the subjects' names in the files, in the order of their numbers.
         quality: [N], the face detector's score of each image, from 0 up; None where no file says so.
         landmarks: [N, 5, 2], five points of each face in pixels of its image, x first; None as before.
         notes: what a reader of the result should know of the files.
@@ -44,6 +45,7 @@ class TemplateList:
     quality: NDArray[np.float32] | None = None
     landmarks: NDArray[np.float32] | None = None
     notes: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,6 +76,13 @@ class TemplatePairs:
         """The pairs of each kind that repeat no other."""
         genuine = int(np.count_nonzero(self.same))
         return Distinct(genuine - self.repeated_genuine, len(self) - genuine - self.repeated_impostor)
+
+    def chosen(self, kept: Bools) -> "TemplatePairs":
+        """Some of the pairs, `[P]`."""
+        left, right, same = self.left[kept], self.right[kept], self.same[kept]
+        again = ~first_times(left, right)
+        repeated = (int(np.count_nonzero(again & kind)) for kind in (same, ~same))
+        return TemplatePairs(left, right, same, *repeated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +213,7 @@ def read_template_files(paths: Sequence[Path | str], image: str = "{FILENAME}") 
             f"{file} has no column MEDIA_ID or SIGHTING_ID: each of its images counts as a medium of its own"
             for file in sorted(single)
         ),
+        subjects=tuple(names),
     )
 
 
@@ -349,7 +359,7 @@ def _with_subjects(templates: TemplateList, rows: Sequence[TemplateRow]) -> Temp
                 f"{row.where}: template {row.template} has no image in the list; use files of one release"
             )
     numbers = [names[subject_of[one]] if one in subject_of else -1 for one in templates.ids.tolist()]
-    return replace(templates, subject=np.array(numbers, dtype=np.int32))
+    return replace(templates, subject=np.array(numbers, dtype=np.int32), subjects=tuple(names))
 
 
 def _listed(rows: Sequence[TemplateRow], templates: TemplateList) -> Positions:

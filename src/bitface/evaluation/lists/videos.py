@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,10 @@ class VideoPairs:
 
     def __len__(self) -> int:
         return len(self.same)
+
+    def chosen(self, kept: Bools) -> "VideoPairs":
+        """Some of the pairs, `[P]`; the videos and their frames stay."""
+        return replace(self, left=self.left[kept], right=self.right[kept], same=self.same[kept], fold=self.fold[kept])
 
 
 def read_video_pairs(splits: Path | str, root: Path | str, frames: int | None = None) -> VideoPairs:

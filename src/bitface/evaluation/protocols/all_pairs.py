@@ -12,6 +12,7 @@ from bitface.evaluation.figures.bootstrap import SubjectScores, tail_needed, wit
 from bitface.evaluation.figures.operating import FARS, Distinct, OperatingPoint, check_fars
 from bitface.evaluation.figures.results import ALL_PAIRS, Counts, ScoreSummary, summarise
 from bitface.evaluation.lists.pairs import PairList
+from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.scores.similarity import row_scores, unit_rows
 from bitface.evaluation.scores.tiles import TiledImpostors
 
@@ -19,17 +20,15 @@ _TAIL = 1 << 16
 
 
 def all_pairs(
-    embeddings: ArrayLike,
+    embeddings: Embeddings | ArrayLike,
     identities: Sequence[str] | np.ndarray,
     fars: Sequence[float] = FARS,
     *,
-    valid: ArrayLike | None = None,
     block: int = 1024,
     resamples: int = 1000,
     seed: int = 0,
     at: Sequence[float] = (),
-    probe: ArrayLike | None = None,
-    probe_valid: ArrayLike | None = None,
+    probe: Embeddings | None = None,
 ) -> ScoreSummary:
     """Scores all N(N-1)/2 pairs: genuine where the identities are equal, impostor where they differ.
 
@@ -41,16 +40,15 @@ def all_pairs(
     subject, see `bootstrap`.
 
     Args:
-        embeddings: [N, D], any floating-point type and any length of the vectors.
+        embeddings: [N, D], any floating-point type and any length of the vectors. Pairs that touch an image that
+            isn't valid, or whose embedding is zero or not finite, score -1.
         identities: [N], names or numbers.
         fars: where to report TAR.
-        valid: [N], false where an embedding failed. Pairs that touch such an image, or one whose embedding is
-            zero or not finite, score -1.
         block: images per side of a tile; bounds memory, changes nothing else.
         resamples: of the bootstrap; 0 leaves Wilson intervals, which take pairs to be independent.
         seed: of the bootstrap.
         at: thresholds at which to report both error rates.
-        probe, probe_valid: the same images by another model, [N, D] and [N].
+        probe: of the same images by another model.
 
     Raises:
         BitfaceError: shapes don't fit, or there are no genuine or no impostor pairs.
@@ -59,8 +57,9 @@ def all_pairs(
     targets = check_fars(fars)
     if block < 1 or resamples < 0:
         raise UsageError(f"block is {block} and resamples {resamples}; use at least 1 and 0")
-    unit, usable = unit_rows(embeddings, valid)
-    other, other_usable = (unit, usable) if probe is None else unit_rows(probe, probe_valid)
+    rows = Embeddings.of(embeddings)
+    unit, usable = unit_rows(rows.values, rows.valid)
+    other, other_usable = (unit, usable) if probe is None else unit_rows(probe.values, probe.valid)
     check_sides(unit, other)
     names = np.asarray(identities)
     if names.shape != (len(unit),):
@@ -137,14 +136,12 @@ def _ordered_intervals(
 
 def evaluate_all_pairs(
     pairs: PairList,
-    embeddings: ArrayLike,
+    embeddings: Embeddings | ArrayLike,
     fars: Sequence[float] = FARS,
     *,
-    valid: ArrayLike | None = None,
     seed: int = 0,
     at: Sequence[float] = (),
-    probe: ArrayLike | None = None,
-    probe_valid: ArrayLike | None = None,
+    probe: Embeddings | None = None,
 ) -> ScoreSummary:
     """All pairs of the images of a list, by `pairs.identities`: the names of their folders, or what the list says.
 
@@ -163,7 +160,7 @@ def evaluate_all_pairs(
             f"{len(wrong)} pairs contradict their {basis}, first the {kind} pair {a}, {b}; "
             "all pairs needs one folder per person (Person/image.jpg)"
         )
-    return all_pairs(embeddings, names, fars, valid=valid, seed=seed, at=at, probe=probe, probe_valid=probe_valid)
+    return all_pairs(embeddings, names, fars, seed=seed, at=at, probe=probe)
 
 
 def _same_subject_pairs(subject: Ints, images: Ints) -> tuple[Ints, Ints]:

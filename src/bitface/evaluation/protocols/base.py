@@ -1,15 +1,23 @@
-"""What every protocol is: images that it needs, and a way from their embeddings to a result."""
+"""What every protocol is: images that it needs, and a way from their embeddings to a result.
 
+A protocol is one file of this folder, or of another package: what a person writes of it (`registry.Description`), the
+protocol itself and, where none of the known results says what it finds out, a result. Only `score` has to be written;
+what else a protocol can say lets more commands use it: whom its images show, and what it compares with what.
+"""
+
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from bitface.errors import BitfaceError
-from bitface.evaluation.arrays import Bools, flags
-from bitface.evaluation.figures.intervals import Interval
-from bitface.evaluation.figures.operating import OperatingPoint, far_name
+from bitface.evaluation.arrays import Bools, Floats, flags
+from bitface.evaluation.figures.operating import FARS
+from bitface.evaluation.figures.results import Result
+from bitface.evaluation.scores.similarity import unit_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,61 +43,63 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.values)
 
+    @staticmethod
+    def of(rows: "Embeddings | ArrayLike") -> "Embeddings":
+        """Embeddings as they are, or those of an array of which every row is valid.
 
-@dataclass(frozen=True)
-class Figure:
-    """One number of a result, as a table shows it.
+        Raises:
+            BitfaceError: it isn't a matrix of numbers.
+        """
+        if isinstance(rows, Embeddings):
+            return rows
+        try:
+            return Embeddings(np.asarray(rows))
+        except ValueError as error:  # rows of different lengths
+            raise BitfaceError(f"embeddings aren't numbers ({error}); expected a matrix [images, size]") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """What a protocol compares with what.
 
     Attributes:
-        name: such as `accuracy`, `TAR@FAR 1e-4`, `rank-1`, `TPIR@FPIR 1e-2`.
-        value: a share from 0 to 1; None where the data can't support it, and `reason` says why.
-        interval: its 95 % interval.
-        spread: the standard deviation over folds, where there are folds.
+        members: the U things that are compared: the protocol's images by their paths, or videos, or templates.
+        left, right: `[P]`, the two members of a comparison, the left one of the gallery.
+        same: `[P]`, whether both show one person.
+        fold: `[P]`, where each comparison is held out, for protocols with folds.
     """
 
-    name: str
-    value: float | None
-    interval: Interval | None = None
-    reason: str | None = None
-    spread: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return asdict(self)
+    members: tuple[str, ...]
+    left: NDArray[np.integer]
+    right: NDArray[np.integer]
+    same: Bools
+    fold: NDArray[np.integer] | None = None
 
 
-def tar_figures(points: Sequence[OperatingPoint], how: str = "") -> list[Figure]:
-    """TAR at each FAR as figures; `how` is added to their names."""
-    return [Figure(f"TAR@FAR {far_name(one.far)}{how}", one.tar, one.interval, one.reason) for one in points]
+class FaceProtocol(ABC):
+    """A protocol whose files have been read.
 
+    Attributes:
+        name: what a table calls it.
+        paths: the N distinct images, relative to the root folder, with forward slashes.
+    """
 
-class Result(Protocol):
-    """What a protocol finds out."""
+    if TYPE_CHECKING:  # at run time a property would be taken for the default of a dataclass's field
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is wrong with the embeddings, in plain words; empty when nothing is."""
+        @property
+        def name(self) -> str: ...
+        @property
+        def paths(self) -> tuple[str, ...]: ...
 
-    def figures(self) -> list[Figure]:
-        """The numbers of a table, the most important first."""
-
-    def to_json(self, curve: bool = False) -> dict[str, Any]:
-        """Everything as plain JSON values without NaN; `curve` adds what plots need."""
-
-
-class FaceProtocol(Protocol):
-    """A protocol whose files have been read."""
-
-    @property
-    def name(self) -> str:
-        """What a table calls it."""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The N distinct images, relative to the root folder, with forward slashes."""
-
+    @abstractmethod
     def score(
-        self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float], seed: int = 0
+        self,
+        gallery: Embeddings,
+        probe: Embeddings | None = None,
+        *,
+        fars: Sequence[float] = FARS,
+        seed: int = 0,
+        at: Sequence[float] = (),
     ) -> Result:
         """The result for embeddings of `paths`, in that order.
 
@@ -98,10 +108,33 @@ class FaceProtocol(Protocol):
             probe: by the model of the side that is compared with it; None: the same embeddings.
             fars: where to report TAR.
             seed: of whatever is resampled.
+            at: thresholds found elsewhere, at which `Result.verification` gives both error rates.
 
         Raises:
             BitfaceError: the embeddings don't fit the protocol, or the two models' sizes differ.
         """
+
+    def people(self) -> Sequence[str | None] | None:
+        """`[N]`, whom each image shows (None: nobody knows); None where the protocol says nothing of people."""
+        return None
+
+    def comparisons(self) -> Comparisons | None:
+        """The listed comparisons; None where a protocol searches, or compares everything with everything."""
+        return None
+
+    def vectors(self, embeddings: Embeddings) -> tuple[Floats, Bools]:
+        """The members of `comparisons` as unit vectors `[U, D]`, and which of them are usable `[U]`."""
+        return unit_rows(embeddings.values, embeddings.valid)
+
+    def within(self, images: Bools) -> "FaceProtocol | None":
+        """The protocol of a group: only what is made of these images `[N]`, `paths` being the same.
+
+        None where the protocol makes no sense within a group.
+
+        Raises:
+            BitfaceError: nothing, or only one kind of comparison, is left.
+        """
+        return None
 
 
 def both_sides(count: int, gallery: Embeddings, probe: Embeddings | None) -> tuple[Embeddings, Embeddings]:

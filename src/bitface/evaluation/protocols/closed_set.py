@@ -6,9 +6,8 @@ CVPR 2004: the cumulative match characteristic). Ties count against the model, a
 is never found and finds nothing. Scores are those of `similarity`, with the same bits on every machine.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,12 @@ from numpy.typing import ArrayLike
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.arrays import Bools, Floats, Ints
+from bitface.evaluation.figures.decisions import Decisions
+from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.health import diagnose
 from bitface.evaluation.figures.intervals import LEVEL, Interval, wilson
-from bitface.evaluation.figures.operating import FARS
-from bitface.evaluation.lists.pairs import identity_of
-from bitface.evaluation.protocols.base import Embeddings, Figure, both_sides
+from bitface.evaluation.figures.results import Result, ScoreSummary
+from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.scores.nearest import EmbeddingRows, Rows, as_rows, same_size
 
 RANKS = (1, 5, 10)
@@ -101,7 +101,7 @@ def check_ranks(ranks: Sequence[int]) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, eq=False)
-class ClosedSetResult:
+class ClosedSetResult(Result):
     """What `identify` finds out.
 
     Attributes:
@@ -110,6 +110,8 @@ class ClosedSetResult:
         people: enrolled.
         enrolled, failed_enrolled, failed_probes: gallery images, and images without a usable embedding.
         warnings: in plain words.
+        person: [Q], whose each probe is; not in the JSON.
+        compare: forms the scores of all probes with all that is enrolled; None: nobody needs them.
     """
 
     points: tuple[RankRate, ...]
@@ -119,6 +121,16 @@ class ClosedSetResult:
     failed_enrolled: int
     failed_probes: int
     warnings: tuple[str, ...] = ()
+    person: Ints | None = field(default=None, repr=False)
+    compare: Callable[[], ScoreSummary] | None = field(default=None, repr=False)
+
+    def verification(self) -> ScoreSummary | None:
+        """Every probe with every enrolled image: formed when it is asked for, as most callers rank people only."""
+        return self.compare() if self.compare else None
+
+    def decisions(self) -> list[Decisions]:
+        """The probes found at each rank."""
+        return [Decisions(one.figure().name, self.ranks <= one.rank, self.person) for one in self.points]
 
     def figures(self) -> list[Figure]:
         """Rank-k with its interval, in the order of the ranks asked for."""
@@ -192,7 +204,7 @@ def identify(
         RankRate(rank, hits, total, hits / total, interval)
         for rank, (hits, total, interval) in zip(wanted, shares, strict=True)
     ]
-    return ClosedSetResult(tuple(points), found, len(names), len(enrolled), failed_enrolled, failed_probes)
+    return ClosedSetResult(tuple(points), found, len(names), len(enrolled), failed_enrolled, failed_probes, person=own)
 
 
 def _ranks(gallery: Rows, person: Ints, probes: Rows, own: Ints) -> tuple[Ints, int, int]:
@@ -237,65 +249,6 @@ def _best_of_each(unit: Floats, person: Ints, rows: Floats, usable: Bools) -> Fl
     scores = np.clip(unit @ rows.T, -1.0, 1.0)
     scores[:, ~usable] = -np.inf
     return np.maximum.reduceat(scores, np.flatnonzero(np.diff(person, prepend=-1)), axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class ClosedSetProtocol:
-    """The first image of each person is enrolled, the others are probes.
-
-    Attributes:
-        paths: N distinct images, sorted; the folder of each names the person.
-        enrolled, probes: positions in `paths`. People with a single image are enrolled only.
-        ranks: where to report the share found.
-    """
-
-    paths: tuple[str, ...]
-    enrolled: Ints
-    probes: Ints
-    ranks: tuple[int, ...] = RANKS
-    name: str = "closed-set identification"
-
-    @staticmethod
-    def of(paths: Sequence[str], ranks: Sequence[int] = RANKS) -> "ClosedSetProtocol":
-        """The protocol of some images, in any order.
-
-        Raises:
-            BitfaceError: an image is named twice or lies in no folder; there are fewer than two people, or nobody has
-                two images.
-            UsageError: a rank below 1.
-        """
-        known = tuple(sorted(paths))
-        if twice := [path for path, following in pairwise(known) if path == following]:
-            raise BitfaceError(f"{twice[0]}: is named more than once; name every image once")
-        people = [identity_of(path) for path in known]
-        if "" in people:
-            stray = known[people.index("")]
-            raise BitfaceError(f"{stray}: lies in no folder that names a person; identification needs Person/image.jpg")
-        first = np.sort(np.unique(np.array(people), return_index=True)[1])
-        probes = np.setdiff1d(np.arange(len(known)), first)
-        if len(first) < 2 or not len(probes):
-            raise BitfaceError(
-                f"{len(known)} images of {len(first)} people; identification needs at least two people, "
-                "one of them with two images"
-            )
-        return ClosedSetProtocol(known, first, probes, check_ranks(ranks))
-
-    def score(
-        self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float] = FARS, seed: int = 0
-    ) -> ClosedSetResult:
-        """Rank-k of the probes by one model in the gallery by another; `fars` play no part.
-
-        For the arguments and what is raised see `protocol.FaceProtocol.score`.
-        """
-        left, right = both_sides(len(self.paths), gallery, probe)
-        people = np.array([identity_of(path) for path in self.paths])
-        enrolled, asking = part(left, self.enrolled), part(right, self.probes)
-        result = identify(enrolled, people[self.enrolled], asking, people[self.probes], self.ranks, seed=seed)
-        failures = failure_warnings(
-            (result.failed_enrolled, result.enrolled, "enrolled images"),
-            (result.failed_probes, len(self.probes), "probes"),
-        )
-        return replace(result, warnings=(*failures, *diagnoses(left, right, len(self.paths))))
 
 
 def part(side: Embeddings, rows: slice | Ints) -> EmbeddingRows:

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Floats, Ints
+from bitface.evaluation.figures.figure import Figure, tar_figures
 from bitface.evaluation.figures.operating import (
     Distinct,
     OperatingPoint,
@@ -25,7 +26,7 @@ from bitface.evaluation.figures.operating import (
     operating_points,
     refused,
 )
-from bitface.evaluation.protocols.base import Figure, tar_figures
+from bitface.evaluation.figures.results import Result
 from bitface.evaluation.protocols.closed_set import RankRate, check_ranks, shares_by_person
 from bitface.evaluation.scores.nearest import Nearest, Products, Rows, as_rows, nearest_at, same_size
 from bitface.evaluation.scores.similarity import FAILED
@@ -35,7 +36,29 @@ HIGHEST_KEPT = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class DistractorResult:
+class Photographs:
+    """P photographs of people, and their embeddings.
+
+    Attributes:
+        people: [P], whom each shows.
+        mates, probes: [P, D] each, by the model of the gallery and by that of the probes; None: the same.
+    """
+
+    people: Sequence[str] | np.ndarray
+    mates: Rows | ArrayLike
+    probes: Rows | ArrayLike | None = None
+
+
+@dataclass(frozen=True)
+class ListSizes:
+    """How many of the first distractors, none descending; `listed`: what each is called, where some are left out."""
+
+    used: tuple[int, ...]
+    listed: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class DistractorResult(Result):
     """What `among_distractors` and `megaface.MegaFaceProtocol` find out.
 
     Attributes:
@@ -80,15 +103,12 @@ class DistractorResult:
 
 
 def among_distractors(
-    mates: Rows | ArrayLike,
-    probes: Rows | ArrayLike | None,
-    people: Sequence[str] | np.ndarray,
+    photographs: Photographs,
     distractors: Rows | ArrayLike,
-    sizes: Sequence[int],
+    sizes: ListSizes,
     ranks: Sequence[int] = (1,),
     fars: Sequence[float] = (),
     *,
-    listed: Sequence[int] | None = None,
     engine: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -96,15 +116,12 @@ def among_distractors(
     """Identification of every photograph with each other one of its person among growing numbers of distractors.
 
     Args:
-        mates, probes: [P, D] each, embeddings of the same photographs by the model of the gallery and by that of the
-            probes; `probes` None: the same.
-        people: [P], whom each photograph shows.
+        photographs: of people, some of them with several.
         distractors: [N, D], by the model of the gallery; embeddings, perhaps memory-mapped, or `search.Rows`.
-        sizes: how many of the first distractors, none descending; none above N.
+        sizes: none above N.
         ranks: where to report the share found.
         fars: where to report TAR, over all of the largest size; none: not at all. Those for which more than 65,536
             impostor scores would have to be kept come back refused.
-        listed: what each size is called in the result, where distractors were dropped.
         engine: see `search.nearest`. With FARs it is numpy, as all scores have to be seen.
         resamples, seed: of the bootstrap by person; 0 leaves Wilson's intervals.
 
@@ -113,8 +130,9 @@ def among_distractors(
         UsageError: sizes, ranks, FARs or the engine make no sense.
     """
     wanted, targets = check_ranks(ranks), check_fars(fars) if len(fars) else ()
-    enrolled, others = as_rows(mates), as_rows(distractors)
-    asking = enrolled if probes is None else as_rows(probes)
+    people = photographs.people
+    enrolled, others = as_rows(photographs.mates), as_rows(distractors)
+    asking = enrolled if photographs.probes is None else as_rows(photographs.probes)
     same_size(enrolled, asking)
     same_size(others, asking)
     if len(enrolled) != len(people) or len(asking) != len(people):
@@ -125,25 +143,26 @@ def among_distractors(
     images = np.bincount(person, minlength=1)
     if images.max() < 2:
         raise BitfaceError("nobody has two photographs; identification needs a mate for every probe")
-    distinct = sorted(set(sizes))
+    distinct = sorted(set(sizes.used))
     impostors = HighestImpostors(len(person) * max(distinct, default=0), targets)
     watch = impostors.see if impostors.fars else None
     best = nearest_at(others, asking, max(wanted), distinct, engine="numpy" if targets else engine, watch=watch)
     pairs = _Mates.of(enrolled, asking, person)
     steps = [
         (rank, called, size, best[distinct.index(size)])
-        for size, called in zip(sizes, sizes if listed is None else listed, strict=True)
+        for size, called in zip(sizes.used, sizes.listed or sizes.used, strict=True)
         for rank in wanted
     ]
     successes = np.array([pairs.found(rank, found) for rank, _, _, found in steps])
     # Either photograph of two is the mate once, whichever models stand on the two sides.
     shares = shares_by_person(successes[:, images > 1], pairs.trials[images > 1], resamples, seed, orders=2)
+    mates = (pairs.once(), 1) if photographs.probes is None else (pairs, 2)
     return DistractorResult(
         points=tuple(
             RankRate(rank, hits, total, hits / total, interval, called, size - found.failed_rows)
             for (rank, called, size, found), (hits, total, interval) in zip(steps, shares, strict=True)
         ),
-        tar=_tar(*((pairs.once(), 1) if probes is None else (pairs, 2)), impostors, targets, resamples, seed),
+        tar=_tar(*mates, impostors, targets, resamples, seed),
         photos=len(person),
         people=len(names),
         lone=int(np.count_nonzero(images == 1)),

@@ -8,18 +8,24 @@ a FAR, and as there an FPIR that fewer than ten non-mated searches would decide 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Floats, Ints
+from bitface.evaluation.figures.decisions import Decisions
+from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.intervals import Interval
-from bitface.evaluation.figures.operating import FARS, check_fars, far_name, needed, operating_points
-from bitface.evaluation.lists.templates import Positions, SearchList, TemplateList
-from bitface.evaluation.protocols.base import Embeddings, Figure, both_sides
+from bitface.evaluation.figures.operating import FARS, Distinct, check_fars, far_name, needed, operating_points
+from bitface.evaluation.figures.results import Counts, Result, ScoreSummary, summarise
+from bitface.evaluation.lists.templates import Positions, SearchList, TemplateList, read_media_list, read_searches
+from bitface.evaluation.protocols.base import Embeddings, FaceProtocol, both_sides
 from bitface.evaluation.protocols.closed_set import RANKS, check_ranks, diagnoses, failure_warnings, shares_by_person
+from bitface.evaluation.protocols.registry import PROTOCOLS, Description, Opened
+from bitface.evaluation.protocols.templates import people_of, photographs, templates_within
 from bitface.evaluation.scores.impostors import ImpostorArray
 from bitface.evaluation.scores.pooling import Pooled, pool
 from bitface.evaluation.scores.similarity import FAILED
@@ -85,13 +91,36 @@ class SearchPoint:
 
 @dataclass(frozen=True, eq=False)
 class GalleryResult:
-    """What searching one gallery gives. `cmc` [K] is the share of mated searches found by each rank from 1 on."""
+    """What searching one gallery gives. `cmc` [K] is the share of mated searches found by each rank from 1 on;
+    `searches` aren't in the JSON.
+    """
 
     name: str
     size: int
     ranks: tuple[RankRate, ...]
     points: tuple[SearchPoint, ...]
     cmc: Floats
+    searches: Searches = field(repr=False)
+
+    def figures(self) -> list[Figure]:
+        """Rank-k, then TPIR."""
+        ranks = [Figure(f"rank-{one.rank}", one.rate, one.interval, one.reason) for one in self.ranks]
+        points = [Figure(f"TPIR@FPIR {far_name(one.fpir)}", one.tpir, one.interval, one.reason) for one in self.points]
+        return ranks + points
+
+    def decisions(self) -> list[Decisions]:
+        """The mated searches that each of the figures counts."""
+        found = self.searches
+        right = [found.rank <= one.rank for one in self.ranks]
+        right += [
+            (found.rank <= 1) & (found.mated >= (np.inf if one.threshold is None else one.threshold))
+            for one in self.points
+        ]
+        return [
+            Decisions(figure.name, hits, found.subject)
+            for figure, hits in zip(self.figures(), right, strict=True)
+            if figure.value is not None
+        ]
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
         """The fields as plain JSON values; `curve` adds the CMC."""
@@ -105,17 +134,35 @@ class GalleryResult:
 
 
 @dataclass(frozen=True, eq=False)
-class SearchResult:
+class SearchResult(Result):
     """What identification found, gallery by gallery.
 
     Attributes:
         probes, failed_templates: templates searched for, and those of either side without a usable image.
+        summary: over the searches of all galleries, a search being genuine where its mate comes first, and false where
+            it has none; not in the JSON. None where every search is mated.
     """
 
     galleries: tuple[GalleryResult, ...]
     probes: int
     failed_templates: int
     warnings: tuple[str, ...]
+    summary: ScoreSummary | None = field(default=None, repr=False)
+
+    def verification(self) -> ScoreSummary | None:
+        """TAR stands for TPIR here, and FAR for FPIR."""
+        return self.summary
+
+    def decisions(self) -> list[Decisions]:
+        """Those of each gallery."""
+        return [
+            replace(one, name=self._name(gallery, one.name))
+            for gallery in self.galleries
+            for one in gallery.decisions()
+        ]
+
+    def _name(self, gallery: GalleryResult, name: str) -> str:
+        return name if len(self.galleries) == 1 else f"{name} ({gallery.name})"
 
     def figures(self) -> list[Figure]:
         """Rank-k and TPIR, first averaged over the galleries, then for each of them.
@@ -123,24 +170,16 @@ class SearchResult:
         The interval of an average is that between the averages of the lower and of the upper bounds: the galleries'
         errors may go together.
         """
-        columns = [self._figures(one) for one in self.galleries]
+        columns = [one.figures() for one in self.galleries]
         if len(columns) == 1:
             return columns[0]
         averages = [self._average(figures) for figures in zip(*columns, strict=True)]
         named = [
-            Figure(f"{one.name} ({gallery.name})", one.value, one.interval, one.reason)
+            Figure(self._name(gallery, one.name), one.value, one.interval, one.reason)
             for gallery, column in zip(self.galleries, columns, strict=True)
             for one in column
         ]
         return averages + named
-
-    @staticmethod
-    def _figures(gallery: GalleryResult) -> list[Figure]:
-        ranks = [Figure(f"rank-{one.rank}", one.rate, one.interval, one.reason) for one in gallery.ranks]
-        points = [
-            Figure(f"TPIR@FPIR {far_name(one.fpir)}", one.tpir, one.interval, one.reason) for one in gallery.points
-        ]
-        return ranks + points
 
     def _average(self, figures: Sequence[Figure]) -> Figure:
         for gallery, one in zip(self.galleries, figures, strict=True):
@@ -256,7 +295,7 @@ def _refused(fpir: float, mated: int, non_mated: int) -> SearchPoint:
 
 
 @dataclass(frozen=True, eq=False)
-class SearchProtocol:
+class SearchProtocol(FaceProtocol):
     """1:N identification of probes in each gallery.
 
     Attributes:
@@ -278,10 +317,36 @@ class SearchProtocol:
         """The N distinct images."""
         return self.searches.templates.paths
 
+    def people(self) -> tuple[str | None, ...] | None:
+        """By the subjects of the templates."""
+        return people_of(self.searches.templates)
+
+    def within(self, images: Bools) -> "SearchProtocol":
+        """The probes of the group in galleries of the group: templates of which every image is in it."""
+        templates = self.searches.templates
+        inside = templates_within(templates, images)
+        assert templates.subject is not None
+        probes = self.searches.probes[inside[self.searches.probes]]
+        galleries = {name: members[inside[members]] for name, members in self.searches.galleries.items()}
+        galleries = {
+            name: members
+            for name, members in galleries.items()
+            if np.isin(templates.subject[probes], templates.subject[members]).any()
+        }
+        if not galleries:
+            raise BitfaceError("no probe of the group has its mate in a gallery")
+        return replace(self, searches=SearchList(templates, galleries, probes))
+
     def score(
-        self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float] = FARS, seed: int = 0
+        self,
+        gallery: Embeddings,
+        probe: Embeddings | None = None,
+        *,
+        fars: Sequence[float] = FARS,
+        seed: int = 0,
+        at: Sequence[float] = (),
     ) -> SearchResult:
-        """Rank-k and TPIR at FPIR of every gallery. `fars` are of no use here: see `fpirs`.
+        """Rank-k and TPIR at FPIR of every gallery. `fars` are FPIRs of `verification` only: see `fpirs`.
 
         Raises:
             BitfaceError: the embeddings don't fit the protocol, or the two models' sizes differ.
@@ -301,7 +366,7 @@ class SearchProtocol:
             hits = np.bincount(found.rank, minlength=len(members) + 2)[1:-1]
             ranks = rank_rates(found, len(members), self.ranks, seed)
             points = tpir_at_fpir(found, self.fpirs, seed=seed)
-            results.append(GalleryResult(name, len(members), ranks, points, np.cumsum(hits) / len(found.rank)))
+            results.append(GalleryResult(name, len(members), ranks, points, np.cumsum(hits) / len(found.rank), found))
         lacking = [int(np.count_nonzero(side)) for side in (left & ~enrolled.usable, right & ~searched.usable)]
         warnings = [
             *failure_warnings(
@@ -311,7 +376,43 @@ class SearchProtocol:
             *diagnosis,
             *templates.notes,
         ]
-        return SearchResult(tuple(results), len(probes), sum(lacking), tuple(warnings))
+        summary = _summary([one.searches for one in results], len(self.paths), check_fars(fars), at)
+        return SearchResult(tuple(results), len(probes), sum(lacking), tuple(warnings), summary)
 
     def _pool(self, embeddings: Embeddings, wanted: Bools) -> Pooled:
         return pool(embeddings, self.searches.templates, wanted, norm=self.norm, quality=self.quality)
+
+
+def _summary(
+    searches: Sequence[Searches], images: int, fpirs: tuple[float, ...], at: Sequence[float]
+) -> ScoreSummary | None:
+    """The searches of all galleries, judged by one threshold."""
+    others = np.concatenate([one.non_mated for one in searches])
+    if not len(others):
+        return None
+    # A mate that doesn't come first is missed at every threshold.
+    mated = np.concatenate([np.where(one.rank <= 1, one.mated, FAILED) for one in searches])
+    counts = Counts(images, 0, None, len(mated), len(others), 0, Distinct(len(mated), len(others)))
+    return summarise(mated, ImpostorArray(others), fpirs, "searches", counts, at)
+
+
+@PROTOCOLS.register("galleries")
+@dataclass(frozen=True)
+class GalleryFiles(Description):
+    """NIST's CSV files of galleries, by their names, and of probes; `media`: the list of images, where it is apart."""
+
+    galleries: dict[str, Path]
+    probes: Path
+    root: Path
+    media: Path | None = None
+    points: Path | None = None
+    image: str = "{FILENAME}"
+    norm: bool = True
+    quality: bool = False
+
+    def open(self, name: str) -> Opened:
+        """See `read_searches`."""
+        known = read_media_list(self.media, self.points) if self.media else None
+        searches = read_searches(self.galleries, self.probes, known, self.image)
+        protocol = SearchProtocol(name, searches, self.norm, self.quality)
+        return Opened(protocol, photographs(self.root, searches.templates), searches.templates.notes)

@@ -13,21 +13,20 @@ from bitface.evaluation.figures.operating import FARS, check_fars
 from bitface.evaluation.figures.results import LIST, Counts, VerificationResult, summarise
 from bitface.evaluation.lists.pairs import PairList
 from bitface.evaluation.protocols.all_pairs import check_sides, evaluate_all_pairs, side_scores
+from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.scores.impostors import ImpostorArray
 from bitface.evaluation.scores.similarity import matrix, unit_rows
 
 
 def verify(
-    embeddings: ArrayLike,
+    embeddings: Embeddings | ArrayLike,
     pairs: PairList,
     fars: Sequence[float] = FARS,
     all_pairs: bool = False,
     *,
-    valid: ArrayLike | None = None,
     seed: int = 0,
     at: Sequence[float] = (),
-    probe: ArrayLike | None = None,
-    probe_valid: ArrayLike | None = None,
+    probe: Embeddings | None = None,
 ) -> VerificationResult:
     """Cross-validated accuracy over the list, and AUC, EER and TAR at each FAR.
 
@@ -35,36 +34,34 @@ def verify(
     pair is taken from the first model and the right one from the second.
 
     Args:
-        embeddings: [N, D], one per image in the order of `pairs.paths`, any length of the vectors.
+        embeddings: [N, D], one per image in the order of `pairs.paths`, any length of the vectors. Pairs that touch an
+            image that isn't valid, or whose embedding is zero or not finite, score -1 and are counted.
         pairs: the list, from `read_pairs`.
         fars: where to report TAR; those with too few impostor pairs come back refused.
         all_pairs: AUC, EER and TAR over all pairs of the images (identity by folder, intervals by subject)
             rather than over the list (Wilson intervals). The accuracy is the list's in both cases.
-        valid: [N], false where the embedding of an image failed. Pairs that touch such an image, or one whose
-            embedding is zero or not finite, score -1 and are counted.
         seed: of the bootstrap by subject.
         at: thresholds found elsewhere, at which to report both error rates.
-        probe, probe_valid: the same images by another model, [N, D] and [N].
+        probe: of the same images by another model.
 
     Raises:
         BitfaceError: the embeddings don't fit the list; see `allpairs.evaluate_all_pairs` for all pairs.
         UsageError: a FAR isn't between 0 and 1.
     """
     targets = check_fars(fars)
-    rows = matrix(embeddings)
+    enrolled = Embeddings.of(embeddings)
+    rows, valid = matrix(enrolled.values), enrolled.valid
     if len(rows) != len(pairs.paths):
         raise BitfaceError(f"{len(rows)} embeddings for {len(pairs.paths)} images of the list; give one for each")
-    others = rows if probe is None else matrix(probe)
+    others = rows if probe is None else matrix(probe.values)
     check_sides(rows, others)
     unit, usable = unit_rows(rows, valid)
-    other, other_usable = (unit, usable) if probe is None else unit_rows(others, probe_valid)
+    other, other_usable = (unit, usable) if probe is None else unit_rows(others, probe.valid)
     scores = side_scores((unit, usable), (other, other_usable), pairs.left, pairs.right)
     distinct = pairs.distinct
     accuracy = fold_accuracy(scores, pairs.same, pairs.fold, distinct.genuine + distinct.impostor)
     if all_pairs:
-        summary = evaluate_all_pairs(
-            pairs, rows, targets, valid=valid, seed=seed, at=at, probe=probe, probe_valid=probe_valid
-        )
+        summary = evaluate_all_pairs(pairs, enrolled, targets, seed=seed, at=at, probe=probe)
     else:
         counts = Counts(
             images=len(rows),
@@ -80,7 +77,7 @@ def verify(
     warnings = diagnose(_delivered(rows, valid))
     if probe is not None:
         warnings = [f"gallery: {warning}" for warning in warnings]
-        warnings += [f"probes: {warning}" for warning in diagnose(_delivered(others, probe_valid))]
+        warnings += [f"probes: {warning}" for warning in diagnose(_delivered(others, probe.valid))]
     if summary.counts.failed_images:
         warnings.insert(
             0,

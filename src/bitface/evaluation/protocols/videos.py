@@ -8,18 +8,22 @@ costs no more than the former.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bitface.evaluation.arrays import Bools, Floats, Ints, first_times, score_array
+from bitface.evaluation.figures.decisions import Decisions
+from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.folds import fold_accuracy
 from bitface.evaluation.figures.operating import FARS, Distinct, check_fars
-from bitface.evaluation.figures.results import Counts, VerificationResult, summarise
-from bitface.evaluation.lists.videos import VideoPairs
-from bitface.evaluation.protocols.base import Embeddings, Figure, both_sides
+from bitface.evaluation.figures.results import Counts, Result, ScoreSummary, VerificationResult, summarise
+from bitface.evaluation.lists.videos import VideoPairs, read_video_pairs
+from bitface.evaluation.protocols.base import Comparisons, Embeddings, FaceProtocol, both_sides
 from bitface.evaluation.protocols.closed_set import diagnoses
+from bitface.evaluation.protocols.registry import PROTOCOLS, Description, Opened, files_of
 from bitface.evaluation.scores.impostors import ImpostorArray
 from bitface.evaluation.scores.similarity import RESOLUTION, row_scores, unit_rows
 
@@ -29,7 +33,7 @@ _GRID = math.sqrt(RESOLUTION)
 
 
 @dataclass(frozen=True, eq=False)
-class VideoResult:
+class VideoResult(Result):
     """What verification of videos found, by each way of comparing two of them.
 
     Attributes:
@@ -43,6 +47,14 @@ class VideoResult:
     videos: int
     failed_videos: int
     warnings: tuple[str, ...]
+
+    def verification(self) -> ScoreSummary:
+        """The operating points by mean embeddings."""
+        return self.mean.summary
+
+    def decisions(self) -> list[Decisions]:
+        """Those by mean embeddings."""
+        return self.mean.decisions()
 
     def figures(self) -> list[Figure]:
         """Accuracy, TAR at each FAR, AUC and EER, by mean embeddings and then by pairs of frames."""
@@ -60,7 +72,7 @@ class VideoResult:
 
 
 @dataclass(frozen=True, eq=False)
-class YtfProtocol:
+class YtfProtocol(FaceProtocol):
     """Verification over listed pairs of videos.
 
     Attributes:
@@ -76,8 +88,35 @@ class YtfProtocol:
         """The N distinct images."""
         return self.pairs.paths
 
+    def people(self) -> tuple[str, ...]:
+        """By the names of the videos, `Person_Name/0`."""
+        names = [video.rpartition("/")[0] for video in self.pairs.videos]
+        return tuple(names[video] for video in self.pairs.video.tolist())
+
+    def comparisons(self) -> Comparisons:
+        """The listed pairs of videos."""
+        pairs = self.pairs
+        return Comparisons(pairs.videos, pairs.left, pairs.right, pairs.same, pairs.fold)
+
+    def vectors(self, embeddings: Embeddings) -> tuple[Floats, Bools]:
+        """The mean embeddings of the videos."""
+        return unit_rows(self._sums(embeddings)[0])
+
+    def within(self, images: Bools) -> "YtfProtocol":
+        """The pairs of videos of which every frame is in the group."""
+        pairs = self.pairs
+        inside = np.bincount(pairs.video[images], minlength=len(pairs.videos)) > 0
+        inside[pairs.video[~images]] = False
+        return replace(self, pairs=pairs.chosen(inside[pairs.left] & inside[pairs.right]))
+
     def score(
-        self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float] = FARS, seed: int = 0
+        self,
+        gallery: Embeddings,
+        probe: Embeddings | None = None,
+        *,
+        fars: Sequence[float] = FARS,
+        seed: int = 0,
+        at: Sequence[float] = (),
     ) -> VideoResult:
         """Accuracy over the splits, AUC, EER and TAR at each FAR, by either way of comparing; `seed` is of no use here.
 
@@ -107,7 +146,7 @@ class YtfProtocol:
             distinct=Distinct.of(self.pairs.same, first),
         )
         mean, pairwise = (
-            self._result(row_scores(unit, usable, left, right), first, targets, counts)
+            self._result(row_scores(unit, usable, left, right), first, counts, targets, at)
             for unit, usable in (unit_rows(sums), (means, frames > 0))
         )
         videos = len(self.pairs.videos)
@@ -129,9 +168,12 @@ class YtfProtocol:
             sums[videos] += np.add.reduceat(unit, begins, axis=0)
         return sums, np.bincount(self.pairs.video[usable], minlength=len(self.pairs.videos)), ~usable
 
-    def _result(self, scores: Floats, first: Bools, fars: tuple[float, ...], counts: Counts) -> VerificationResult:
+    def _result(
+        self, scores: Floats, first: Bools, counts: Counts, fars: tuple[float, ...], at: Sequence[float]
+    ) -> VerificationResult:
         same = self.pairs.same
-        summary = summarise(score_array(scores[same], "genuine"), ImpostorArray(scores[~same]), fars, "videos", counts)
+        genuine, impostors = score_array(scores[same], "genuine"), ImpostorArray(scores[~same])
+        summary = summarise(genuine, impostors, fars, "videos", counts, at)
         accuracy = fold_accuracy(scores, same, self.pairs.fold, int(np.count_nonzero(first)))
         return VerificationResult(accuracy, summary, (), same, scores, first)
 
@@ -146,3 +188,18 @@ def _failures(counts: Counts, videos: int, failed: int) -> list[str]:
             "their videos are made of the others"
         )
     return found
+
+
+@PROTOCOLS.register("videos")
+@dataclass(frozen=True)
+class VideoFiles(Description):
+    """A list of pairs of videos, and the folder of their frames; `frames`: at most so many of each video."""
+
+    videos: Path
+    root: Path
+    frames: int | None = None
+
+    def open(self, name: str) -> Opened:
+        """See `read_video_pairs`."""
+        pairs = read_video_pairs(self.videos, self.root, self.frames)
+        return Opened(YtfProtocol(name, pairs), files_of(self.root, pairs.paths))

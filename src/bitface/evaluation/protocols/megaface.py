@@ -1,4 +1,4 @@
-"""MegaFace, challenge 1, from its published lists.
+"""MegaFace, challenge 1, from its published lists, as a protocol.
 
 The development kit holds the lists as JSON: `facescrub_features_list.json` (or `facescrub_uncropped_...`, `fgnet_...`)
 with the photographs, `path`, and whom each shows, `id`; `megaface_features_list.json_SIZE_SET` with the distractors,
@@ -17,20 +17,21 @@ from typing import Any
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.figures.operating import FARS
 from bitface.evaluation.lists.pair_rows import read_text, relative
-from bitface.evaluation.protocols.base import Embeddings, both_sides
+from bitface.evaluation.protocols.base import Embeddings, FaceProtocol, both_sides
 from bitface.evaluation.protocols.closed_set import check_ranks, diagnoses, failure_warnings, part
-from bitface.evaluation.protocols.distractors import DistractorResult, among_distractors
+from bitface.evaluation.protocols.distractors import DistractorResult, ListSizes, Photographs, among_distractors
+from bitface.evaluation.protocols.registry import PROTOCOLS, Description, Opened, files_of
 
 _IMAGE = re.compile(r"\.(jpe?g|jpe|png|bmp|gif|tiff?|webp)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
-class MegaFaceProtocol:
+class MegaFaceProtocol(FaceProtocol):
     """What `read_megaface` has read.
 
     Attributes:
         paths: the photographs of the probe set, then the distractors, both in the order of their lists, without noise.
-        people: [P], whom each photograph shows.
+        identities: [P], whom each photograph shows.
         sizes: entries of the distractor list at each step, ascending, noise among them included.
         used: distractors among these entries that aren't noise.
         dropped_photos, dropped_distractors: noise that was left out.
@@ -39,7 +40,7 @@ class MegaFaceProtocol:
     """
 
     paths: tuple[str, ...]
-    people: tuple[str, ...]
+    identities: tuple[str, ...]
     sizes: tuple[int, ...]
     used: tuple[int, ...]
     dropped_photos: int = 0
@@ -48,25 +49,34 @@ class MegaFaceProtocol:
     notes: tuple[str, ...] = ()
     name: str = "MegaFace"
 
+    def people(self) -> tuple[str | None, ...]:
+        """Of the photographs; nobody says who the distractors are."""
+        return (*self.identities, *[None] * (len(self.paths) - len(self.identities)))
+
     def score(
-        self, gallery: Embeddings, probe: Embeddings | None = None, *, fars: Sequence[float] = FARS, seed: int = 0
+        self,
+        gallery: Embeddings,
+        probe: Embeddings | None = None,
+        *,
+        fars: Sequence[float] = FARS,
+        seed: int = 0,
+        at: Sequence[float] = (),
     ) -> DistractorResult:
         """Mates and distractors by the model of the gallery, probes by the other.
 
-        For the arguments and what is raised see `protocol.FaceProtocol.score`, for `fars` `among_distractors`. The
-        embeddings may be memory-mapped: the distractors' are never copied.
+        For the arguments and what is raised see `base.FaceProtocol.score`, for `fars` `among_distractors`; `at` is of
+        no use, as only the highest scores are kept. The embeddings may be memory-mapped: the distractors' are never
+        copied.
         """
         left, right = both_sides(len(self.paths), gallery, probe)
-        photos = len(self.people)
+        photos = len(self.identities)
+        probes = None if right is left else part(right, slice(photos))
         result = among_distractors(
-            part(left, slice(photos)),
-            None if right is left else part(right, slice(photos)),
-            self.people,
+            Photographs(self.identities, part(left, slice(photos)), probes),
             part(left, slice(photos, None)),
-            self.used,
+            ListSizes(self.used, self.sizes),
             self.ranks,
             fars,
-            listed=self.sizes,
             seed=seed,
         )
         failures = failure_warnings(
@@ -129,7 +139,7 @@ def read_megaface(
         raise BitfaceError(f"{probes}: nobody has two photographs in it; identification needs a mate for every probe")
     return MegaFaceProtocol(
         paths=(*(photos[at] for at in kept), *(others[at] for at in clean)),
-        people=shown,
+        identities=shown,
         sizes=steps,
         used=tuple(sum(at < size for at in clean) for size in steps),
         dropped_photos=len(photos) - len(kept),
@@ -222,3 +232,29 @@ def _noise(path: Path) -> set[tuple[str, ...]]:
 def _plain(path: str) -> tuple[str, ...]:
     """The parts of a path in the form in which noise and lists are compared."""
     return tuple(_IMAGE.sub("", path).replace(" ", "_").split("/"))
+
+
+@PROTOCOLS.register("distractors")
+@dataclass(frozen=True)
+class MegaFaceFiles(Description):
+    """The lists of photographs and of distractors, and of the noise in both; see `read_megaface`."""
+
+    distractors: Path
+    probes: Path
+    root: Path
+    probe_noise: Path | None = None
+    distractor_noise: Path | None = None
+    probe_folder: str = "facescrub_images"
+    distractor_folder: str = "megaface_images"
+
+    def open(self, name: str) -> Opened:
+        """See `read_megaface`."""
+        protocol = read_megaface(
+            self.probes,
+            self.distractors,
+            probe_noise=self.probe_noise,
+            distractor_noise=self.distractor_noise,
+            probe_folder=self.probe_folder,
+            distractor_folder=self.distractor_folder,
+        )
+        return Opened(replace(protocol, name=name), files_of(self.root, protocol.paths), protocol.notes)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bitface.errors import BitfaceError, UsageError
-from bitface.evaluation.lists.megaface import read_megaface
 from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.megaface import read_megaface
 from bitface.evaluation.scores.similarity import unit_rows
 
 PHOTOS = {
@@ -47,7 +47,7 @@ def test_lists_as_published(lists):
         *(f"facescrub_images/{path}" for path in PHOTOS["path"]),
         *(f"megaface_images/{path}" for path in DISTRACTORS),
     )
-    assert protocol.people == tuple(PHOTOS["id"])
+    assert protocol.identities == tuple(PHOTOS["id"])
     assert (protocol.sizes, protocol.used) == ((10, 25), (10, 25))
     assert (protocol.dropped_photos, protocol.dropped_distractors, protocol.notes) == (0, 0, ())
 
@@ -58,7 +58,7 @@ def test_other_folders_sizes_and_numbered_people(write, lists):
         numbered, lists[1], probe_folder="", distractor_folder="MegaFace\\FlickrFinal2", sizes=(3, 7), ranks=(1, 10)
     )
     assert protocol.paths[:3] == ("001A02.JPG", "001A05.JPG", f"MegaFace/FlickrFinal2/{DISTRACTORS[0]}")
-    assert protocol.people == ("1", "1")
+    assert protocol.identities == ("1", "1")
     assert (protocol.sizes, protocol.used, protocol.ranks) == ((3, 7), (3, 7), (1, 10))
 
 
@@ -70,7 +70,7 @@ def test_noise_is_left_out_and_counted(write, lists):
         f"{DISTRACTORS[24]}",
     )
     protocol = read_megaface(*lists, probe_noise=photos, distractor_noise=others)
-    assert protocol.people == ("Adam Brody", "A.J. Buckley", "Adam Brody")
+    assert protocol.identities == ("Adam Brody", "A.J. Buckley", "Adam Brody")
     assert [path.split("/")[-1] for path in protocol.paths[:3]] == [
         "Adam Brody_261.png",
         "A.J. Buckley_1.png",
@@ -101,7 +101,7 @@ def test_scores_of_one_model_or_two(write, lists, mixed, tmp_path):
     rng = np.random.default_rng(3)
     gallery = rng.normal(size=(28, 6)).astype(np.float32)
     # Every photograph resembles its person's others, a little.
-    for row, person in enumerate(protocol.people):
+    for row, person in enumerate(protocol.identities):
         gallery[row, 0] += 3 if person == "Adam Brody" else -3
     gallery[20] = 0
     probes = gallery + rng.normal(size=gallery.shape).astype(np.float32)
@@ -115,7 +115,7 @@ def test_scores_of_one_model_or_two(write, lists, mixed, tmp_path):
         hits, trials = 0, 0
         for a in range(5):
             for b in range(5):
-                if a == b or protocol.people[a] != protocol.people[b]:
+                if a == b or protocol.identities[a] != protocol.identities[b]:
                     continue
                 trials += 1
                 size = {10: 9, 25: 23}[point.distractors]
