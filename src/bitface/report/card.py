@@ -17,8 +17,8 @@ def card(report: Mapping[str, Any]) -> str:
     models = report.get("models") or ()
     lines += _overview(models)
     for title, key in (("Warnings", "warnings"), ("Notes", "notes")):
-        if found := report.get(key):
-            lines += [f"## {title}", "", *(f"- {text(one)}" for one in found), ""]
+        if remarks := report.get(key):
+            lines += [f"## {title}", "", *(f"- {text(one)}" for one in remarks), ""]
     for model in models:
         lines += _model(model)
     for one in report.get("comparisons") or ():
@@ -67,8 +67,8 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> list[str]:
         row += [format.count(model.get(key)) for key in ("parameters", "macs")] if counted else []
         if timed:
             row += _time(model.get("latency") or {})
-        found = {figure["name"]: figure for figure in model.get("figures") or ()}
-        row += [_share(found.get(name) or {}) for name in names]
+        figures = {figure["name"]: figure for figure in model.get("figures") or ()}
+        row += [_share(figures.get(name) or {}) for name in names]
         rows.append(row)
     times = ["Time", "Times as fast as float32"] if timed else []
     counts = ["Parameters", "Multiply-adds"] if counted else []

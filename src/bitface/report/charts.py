@@ -105,7 +105,7 @@ def round_step(width: float, most: int) -> float:
 
 
 @dataclass(frozen=True)
-class Cell:
+class StripCell:
     """One layer of the strip: `width` in rem, `tone` for its colour, its bits, and what to say about it."""
 
     width: float
@@ -129,7 +129,7 @@ class Kind:
 class Strip:
     """The bit plan as a row of cells, with its legend and its summary in words."""
 
-    cells: tuple[Cell, ...]
+    cells: tuple[StripCell, ...]
     kinds: tuple[Kind, ...]
     summary: str
 
@@ -147,7 +147,7 @@ def strip(layers: Sequence[Mapping[str, Any]]) -> Strip:
         weight, activation = _bits("w", layer.get("weight_bits")), _bits("a", layer.get("activation_bits"))
         tone = _tone(layer.get("weight_bits"))
         title = f"{layer.get('name', '')}: {weight}{activation}, {own:,} parameters"
-        cells.append(Cell(round(line * own / total, 2) if total else 0.0, tone, weight, activation, title))
+        cells.append(StripCell(round(line * own / total, 2) if total else 0.0, tone, weight, activation, title))
         groups[tone, weight + activation].append(own)
     kinds = tuple(
         Kind(tone, bits, len(owned), sum(owned) / total if total else None) for (tone, bits), owned in groups.items()

@@ -6,7 +6,7 @@ from typing import Any
 from bitface.report import format
 from bitface.report.grouping import ReportedModel
 from bitface.results.float_students import ChannelGroup, DistillationRecord, NetworkSize, PruningRecord
-from bitface.results.quantization import QuantizationRecord, QuantizedNetwork
+from bitface.results.quantization import QuantizationRecord, QuantizedSource
 
 FloatStudent = PruningRecord | DistillationRecord
 Table = dict[str, Any]
@@ -97,7 +97,7 @@ def steps(chain: Sequence[ReportedModel]) -> Table:
     }
 
 
-def _counts(size: NetworkSize | QuantizedNetwork) -> list[str]:
+def _counts(size: NetworkSize | QuantizedSource) -> list[str]:
     return [format.count(size.parameters), format.count(size.macs)]
 
 

@@ -64,7 +64,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
     models = [_model(model) for model in report.get("models") or ()]
     latency, faces = _latency(report), _faces(report)
     drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
-    found = _analyses(report.get("analyses") or (), pictures)
+    analyses = _analyses(report.get("analyses") or (), pictures)
     groups = [
         (group["title"], [drawing for data in curves.plots(group) if (drawing := plots.plot(data))])
         for group in report.get("curves") or ()
@@ -79,11 +79,11 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
     listed = report.get("tables") or ()
     if drawn or listed:
         sections += [("plot-1", "Plots and tables") if drawn else ("table-1", "Tables")] if sections else []
-    sections += [section for one in found for section in one["sections"]]
+    sections += [section for one in analyses for section in one["sections"]]
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
     return fill(
         "page.html.j2", report=report, sections=sections, models=models, latency=latency, faces=faces,
-        comparisons=comparisons, plots=drawn, curves=groups, analyses=found, overview=_overview(models),
+        comparisons=comparisons, plots=drawn, curves=groups, analyses=analyses, overview=_overview(models),
     )  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     return {
         "rows": [
             {**model, "anchor": f"model-{models.index(model) + 1}",
-             "found": {figure["name"]: figure for figure in model.get("figures") or ()}}
+             "shown": {figure["name"]: figure for figure in model.get("figures") or ()}}
             for model in rows
         ],
         "names": list(names),
@@ -188,8 +188,8 @@ def _sizes(files: Sequence[Mapping[str, Any]], whole: Any) -> list[dict[str, Any
 def _histograms(agreement: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, charts.Histogram]]:
     drawn = {engine: row for engine, row in agreement.items() if row.get("cosines")}
     axis = charts.cosine_range([row["cosines"] for row in drawn.values()])
-    found = ((name, charts.histogram(row["cosines"], axis, row.get("p01"))) for name, row in drawn.items())
-    return [(name, histogram) for name, histogram in found if histogram]
+    histograms = ((name, charts.histogram(row["cosines"], axis, row.get("p01"))) for name, row in drawn.items())
+    return [(name, histogram) for name, histogram in histograms if histogram]
 
 
 def _latency(report: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -206,10 +206,10 @@ def _latency(report: Mapping[str, Any]) -> dict[str, Any] | None:
 def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     """The rows with their figures by name, and the drawings."""
     rows = [
-        {**row, "number": number, "found": {figure["name"]: figure for figure in row.get("figures") or ()}}
+        {**row, "number": number, "shown": {figure["name"]: figure for figure in row.get("figures") or ()}}
         for number, row in enumerate(comparison["rows"], 1)
     ]
-    names = dict.fromkeys(name for row in rows for name in row["found"] if name not in ("AUC", "EER"))
+    names = dict.fromkeys(name for row in rows for name in row["shown"] if name not in ("AUC", "EER"))
     drawn = [drawing for drawing in map(scatter, comparison.get("drawings") or ()) if drawing]
     return {**comparison, "rows": rows, "names": list(names), "drawings": drawn}
 

@@ -12,21 +12,21 @@ from bitface.results.bench import BenchRecord
 from bitface.results.comparison import ComparisonRecord
 from bitface.results.documents import Document
 from bitface.results.evaluation import EvaluationRecord
-from bitface.results.float_students import DistillationRecord, PruningRecord, Teacher
-from bitface.results.quantization import QuantizationRecord, QuantizedNetwork
+from bitface.results.float_students import DistillationRecord, PruningRecord, StudentSource
+from bitface.results.quantization import QuantizationRecord, QuantizedSource
 from bitface.results.search import SearchRecord
 from bitface.results.sections import FloatNetwork
 from bitface.results.sensitivity import SensitivityRecord
 from bitface.results.suite import SuiteRecord
 
 Facts = dict[str, Any]
-Network = QuantizedNetwork | Teacher | FloatNetwork | AnalysedModel
+_Network = QuantizedSource | StudentSource | FloatNetwork | AnalysedModel
 
 
 def teachers(documents: Sequence[Document[StoredResult]]) -> list[str]:
     """A warning where the results speak of different float networks; one that was made of another counts as that."""
     names: dict[str, str] = {}
-    students: dict[str, Network] = {}
+    students: dict[str, _Network] = {}
     for one in documents:
         if isinstance(one.result, PruningRecord | DistillationRecord):
             students[one.result.fingerprint] = one.result.model
@@ -40,7 +40,7 @@ def teachers(documents: Sequence[Document[StoredResult]]) -> list[str]:
     return [f"these results are of different teachers: {named}; what each lost isn't one scale"]
 
 
-def _float_network(result: StoredResult) -> Network | None:
+def _float_network(result: StoredResult) -> _Network | None:
     """The float network that a result is of."""
     if isinstance(result, AnalysisRecord):
         return result.teacher
@@ -49,7 +49,7 @@ def _float_network(result: StoredResult) -> Network | None:
     return None
 
 
-def _origin(network: Network, students: dict[str, Network]) -> Network:
+def _origin(network: _Network, students: dict[str, _Network]) -> _Network:
     """The network that the first of these steps began with."""
     passed = set[str]()
     while network.fingerprint in students and network.fingerprint not in passed:

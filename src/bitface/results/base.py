@@ -21,7 +21,7 @@ class Section(BaseModel):
     A field with a default may be missing in a file, and then stays out of the JSON.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), validate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values, in the order of the file; those that weren't given stay out."""

@@ -7,7 +7,7 @@ from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Files, LoopAccount, Machine, Seconds, Texts
 
 
-class Teacher(Section):
+class StudentSource(Section):
     """The network that was pruned, or distilled from."""
 
     name: str
@@ -80,7 +80,7 @@ class PruningRecord(StoredResult):
     schema_version: Literal[1] = Field(1, alias="schema")
     bitface: str
     created: str
-    model: Teacher
+    model: StudentSource
     fingerprint: str
     embedding_size: int
     preprocess: str | None
@@ -107,7 +107,7 @@ class DistillationRecord(StoredResult):
     schema_version: Literal[1] = Field(1, alias="schema")
     bitface: str
     created: str
-    model: Teacher
+    model: StudentSource
     fingerprint: str
     embedding_size: int
     preprocess: str | None

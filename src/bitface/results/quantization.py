@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 _WEAK_AGREEMENT = 0.9
 
 
-class QuantizedNetwork(Section):
+class QuantizedSource(Section):
     """The float network that was quantized; `bytes` are those of its file."""
 
     name: str
@@ -92,7 +92,7 @@ class QuantizationRecord(StoredResult):
     schema_version: Literal[1] = Field(1, alias="schema")
     bitface: str
     created: str
-    model: QuantizedNetwork
+    model: QuantizedSource
     bits: str
     plan: dict[str, Any]
     layers: tuple[PlannedBits, ...]
