@@ -22,7 +22,7 @@ import numpy as np
 
 from bitface.evaluation.lists.templates import SearchList, TemplateList, TemplatePairs
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.evaluation.protocols.open_set import SearchProtocol
+from bitface.evaluation.protocols.galleries import SearchProtocol
 from bitface.evaluation.protocols.templates import TemplateProtocol
 from bitface.evaluation.scores.pooling import pair_scores, pool
 

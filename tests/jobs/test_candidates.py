@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bitface.jobs.candidates import Comparison
+from bitface.jobs.candidates import Comparison, read_comparison
 
 
 def picture(path: Path, colour: int) -> None:
@@ -35,3 +35,14 @@ def test_the_name_of_a_step(change: Callable[[Path], object], other: bool, tmp_p
     before = made.key(request, "net")
     change(tmp_path)
     assert (made.key(request, "net") != before) == other
+
+
+def test_any_protocol_is_a_test(tmp_path: Path) -> None:
+    for person in "ab":
+        (tmp_path / "people" / person).mkdir(parents=True)
+        for shot in range(2):
+            picture(tmp_path / "people" / person / f"{shot}.png", shot)
+    text = "model: net.onnx\nimages: crops\nprotocol: {people: people}\ncandidates: {w8a8: {quantize: {}}}\n"
+    (tmp_path / "candidates.yaml").write_text(text)
+    comparison = read_comparison(tmp_path / "candidates.yaml")
+    assert comparison.opened().protocol.paths == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")

@@ -14,7 +14,6 @@ from bitface.cli.options import (
     ModelArgument,
     OutOption,
     PreprocessOption,
-    ProtocolOption,
     SizeOption,
     SkipOption,
 )
@@ -44,7 +43,10 @@ def search(
     tries: Annotated[int, typer.Option(min=0, help="Whole plans measured for each budget.")] = 16,
     faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to choose by; others judge.")] = 128,
     calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
-    protocol: ProtocolOption = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(metavar="FILE[:NAME]", help="Pairs of images: where the sweep is made, verification, too."),
+    ] = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,

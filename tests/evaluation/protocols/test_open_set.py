@@ -8,7 +8,8 @@ from bitface.evaluation import unit_rows, wilson
 from bitface.evaluation.lists.templates import SearchList, TemplateList, read_searches
 from bitface.evaluation.protocols import open_set
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.evaluation.protocols.open_set import Searches, SearchProtocol, rank_rates, search, tpir_at_fpir
+from bitface.evaluation.protocols.galleries import SearchProtocol
+from bitface.evaluation.protocols.open_set import Searches, rank_rates, search, tpir_at_fpir
 from bitface.evaluation.scores.pooling import Pooled, pool
 
 PEOPLE, IMAGES = 60, 6
