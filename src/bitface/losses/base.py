@@ -1,6 +1,7 @@
 """What every loss is, and the checks of its options."""
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ class Loss(nn.Module):
     a training continued from `state_dict` goes on bit by bit as if it hadn't stopped.
 
     Attributes:
-        name: what recipes call it.
+        name: what recipes call it; the name of the class if that gives none.
         needs_labels: the labels must be identities; without them the loss has no meaning.
         uses_pairs: learns from several rows of one label in a batch: images of a person, or views of an image.
         keeps_direction: brings embeddings to where the teacher's are. Others let all of them turn together, so that
@@ -27,6 +28,13 @@ class Loss(nn.Module):
     uses_pairs: bool = False
     keeps_direction: bool = False
     wants_refresh: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.name = cls.name or cls.__name__
+
+    def __init__(self) -> None:  # without options, where nn.Module would take any
+        super().__init__()
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
         """The mean loss of a batch.

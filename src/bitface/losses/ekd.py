@@ -7,6 +7,7 @@ from bitface.losses.angular import unit
 from bitface.losses.base import Loss, given, number, whole
 from bitface.losses.memory import PairMemory
 from bitface.losses.pairs import pair_cosines
+from bitface.losses.registry import LOSSES
 from bitface.losses.thresholds import Thresholds, highest
 
 
@@ -47,6 +48,7 @@ def hardest_pairs(scores: Tensor, wanted: Tensor) -> Tensor:
     return found
 
 
+@LOSSES.register("ekd")
 class EKD(Loss):
     """Keeps each pair of faces where the teacher has it among the thresholds at FPR 1e-1 to 1e-6.
 
@@ -129,6 +131,7 @@ class EKD(Loss):
         return self.positive_weight * of_positives + self.negative_weight * of_negatives
 
 
+@LOSSES.register("ekd-shift")
 class EKDShift(EKD):
     """EKD by the plain distances of the scores from the thresholds; see `shift_gap`. `tau` has no part in it."""
 

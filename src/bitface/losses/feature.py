@@ -4,6 +4,7 @@ from torch import Tensor
 
 from bitface.losses.angular import unit
 from bitface.losses.base import Loss, choice
+from bitface.losses.registry import LOSSES
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -28,6 +29,7 @@ def mimic(student: Tensor, teacher: Tensor) -> Tensor:
 FORMS = {"mse": mse, "cosine": cosine, "mimic": mimic}
 
 
+@LOSSES.register("feature")
 class FeatureLoss(Loss):
     """One of the distances above. Labels aren't looked at.
 

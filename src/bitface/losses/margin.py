@@ -9,6 +9,7 @@ from torch import Generator, Tensor
 
 from bitface.losses.angular import unit
 from bitface.losses.base import number
+from bitface.losses.registry import LOSSES
 from bitface.losses.softmax import Softmax
 
 # What stands in for the cosine of the true class, as a function of the angle to it: radians [B] → [B].
@@ -84,6 +85,7 @@ class MarginSoftmax(Softmax):
         return margin_logits(self.cosines(student), labels, self.s, self.target)
 
 
+@LOSSES.register("sphereface")
 class SphereFace(MarginSoftmax):
     """ψ(m·θ), m multiplying the angle, at least 1 (Liu et al., CVPR 2017).
 
@@ -96,6 +98,7 @@ class SphereFace(MarginSoftmax):
         return falling_cosine(self.m * angle)
 
 
+@LOSSES.register("cosface")
 class CosFace(MarginSoftmax):
     """cos(θ) - m (Wang et al., CVPR 2018)."""
 
@@ -105,6 +108,7 @@ class CosFace(MarginSoftmax):
         return falling_cosine(angle) - self.m
 
 
+@LOSSES.register("arcface")
 class ArcFace(MarginSoftmax):
     """cos(θ + m), m in radians (Deng et al., CVPR 2019); see `arc_target` for angles beyond π."""
 

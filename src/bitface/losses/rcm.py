@@ -8,6 +8,7 @@ from bitface.losses.angular import ERROR_FORMS, individual_error
 from bitface.losses.base import Loss, choice, given, number
 from bitface.losses.centers import ClassCenters
 from bitface.losses.margin import MARGINS, Target, margin_logits
+from bitface.losses.registry import LOSSES
 
 FORMS = ("A", "B", "C")
 CENTERS = ("epoch", "ema")
@@ -29,6 +30,7 @@ def rcm_target(angle: Tensor, error: Tensor, lam: float, form: str, target: Targ
     return target((1 + lam * error) * angle)
 
 
+@LOSSES.register("rcm")
 class RCM(Loss):
     """A margin loss whose margin grows with each face's individual error.
 

@@ -8,16 +8,10 @@ from torch import Generator
 
 from bitface.errors import UsageError, nearest
 from bitface.losses.base import Loss
-from bitface.losses.ekd import EKD, EKDShift
-from bitface.losses.feature import FeatureLoss
-from bitface.losses.margin import MARGINS
-from bitface.losses.rcm import RCM
-from bitface.losses.relational import RelationalLoss
-from bitface.losses.softmax import L2Softmax, Softmax
 from bitface.losses.total import Sum
+from bitface.registry import Registry
 
-_ALL: list[type[Loss]] = [FeatureLoss, RelationalLoss, EKD, EKDShift, Softmax, L2Softmax, *MARGINS.values(), RCM]
-LOSSES: dict[str, type[Loss]] = {loss.name: loss for loss in _ALL}
+LOSSES: Registry[type[Loss]] = Registry("loss", "bitface.losses", package="bitface.losses")
 
 # What the training knows; all other parameters of a loss are options of the recipe.
 _GIVEN = ("embedding_size", "classes", "generator")
@@ -27,7 +21,7 @@ def options_of(name: str) -> dict[str, Any]:
     """The options of a loss with their defaults. Raises UsageError for an unknown name."""
     return {
         key: parameter.default
-        for key, parameter in inspect.signature(_find(name)).parameters.items()
+        for key, parameter in inspect.signature(LOSSES[name]).parameters.items()
         if key not in _GIVEN
     }
 
@@ -48,7 +42,7 @@ def build(
         UsageError: the name or an option is unknown (the nearest one is named), a value is out of range, or the loss
             needs identities and there are none.
     """
-    loss, known = _find(name), options_of(name)
+    loss, known = LOSSES[name], options_of(name)
     for key in options:
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
@@ -77,9 +71,3 @@ def build_sum(
         weights[name] = options.pop("weight", 1.0)
         made[name] = build(name, embedding_size, classes, generator=generator, **options)
     return Sum(made, weights)
-
-
-def _find(name: str) -> type[Loss]:
-    if name not in LOSSES:
-        raise UsageError(f"unknown loss '{name}'{nearest(name, LOSSES)} (there are {', '.join(LOSSES)})")
-    return LOSSES[name]

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from bitface.losses.angular import unit
 from bitface.losses.base import Loss, choice
+from bitface.losses.registry import LOSSES
 
 
 def similarity_gaps(student: Tensor, teacher: Tensor) -> Tensor:
@@ -17,6 +18,7 @@ def similarity_gaps(student: Tensor, teacher: Tensor) -> Tensor:
     return (student @ student.T - teacher @ teacher.T)[first, second]
 
 
+@LOSSES.register("relational")
 class RelationalLoss(Loss):
     """Mean over the pairs of a batch of how far the student's cosine is from the teacher's. Labels aren't looked at.
 

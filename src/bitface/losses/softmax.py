@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from bitface.errors import UsageError
 from bitface.losses.angular import unit
 from bitface.losses.base import Loss, given, number, switch
+from bitface.losses.registry import LOSSES
 
 
 def class_weights(embedding_size: int, classes: int, generator: Generator | None) -> nn.Parameter:
@@ -14,6 +15,7 @@ def class_weights(embedding_size: int, classes: int, generator: Generator | None
     return nn.Parameter(torch.randn(classes, embedding_size, generator=generator) / embedding_size**0.5)
 
 
+@LOSSES.register("softmax")
 class Softmax(Loss):
     """Cross-entropy of `W f + b`: nothing is normalised (equation 1 of Wu et al., CVPR 2020).
 
@@ -62,6 +64,7 @@ class Softmax(Loss):
         return F.cross_entropy(self.logits(student, labels), labels)
 
 
+@LOSSES.register("l2-softmax")
 class L2Softmax(Softmax):
     """Softmax of embeddings scaled to the length `s`; the weights stay free (Ranjan et al. 2017).
 

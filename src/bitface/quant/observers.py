@@ -12,10 +12,14 @@ from torch import Tensor
 
 from bitface.graph.integer import limits
 from bitface.quant.quantizers.base import affine
+from bitface.registry import Registry
+
+OBSERVERS: "Registry[Callable[[], MinMax]]" = Registry("observer", "bitface.observers")
 
 _BINS = 2048
 
 
+@OBSERVERS.register("minmax")
 class MinMax:
     """The smallest and the largest value seen."""
 
@@ -36,6 +40,7 @@ class MinMax:
         return min(self.low, 0.0), max(self.high, 0.0)
 
 
+@OBSERVERS.register("moving-average")
 class MovingAverage(MinMax):
     """The exponential moving average of each batch's extremes."""
 
@@ -72,6 +77,7 @@ class Histogram(MinMax):
         return (edges[1:] + edges[:-1]) / 2
 
 
+@OBSERVERS.register("percentile")
 class Percentile(Histogram):
     """The range that leaves the given share of values out, half on each side (all above, for one-sided tensors)."""
 
@@ -92,6 +98,7 @@ class Percentile(Histogram):
         return min(low, 0.0), max(edges[min(last + 1, _BINS)], 0.0)
 
 
+@OBSERVERS.register("mse")
 class Mse(Histogram):
     """The range with the least mean squared error between values and levels, by search over a grid."""
 
@@ -129,11 +136,3 @@ def _errors(
         integers = np.clip(np.rint(values / scale) + zero, *levels)
         errors[index] = counts @ ((integers - zero) * scale - values) ** 2
     return errors
-
-
-OBSERVERS: dict[str, Callable[[], MinMax]] = {
-    "minmax": MinMax,
-    "moving-average": MovingAverage,
-    "percentile": Percentile,
-    "mse": Mse,
-}
