@@ -27,8 +27,8 @@ class TorchContext:
     name: str
     in_place: bool = False
 
-    def add(self, module: nn.Module, *inputs: Node) -> Node:
-        return self.builder.add(self.name, module, *inputs)
+    def add(self, module: nn.Module, *inputs: Node, suffix: str = "") -> Node:
+        return self.builder.add(self.name + suffix, module, *inputs)
 
     def node_of(self, value: Any) -> Node:
         if isinstance(value, Node):
