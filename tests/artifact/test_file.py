@@ -48,13 +48,20 @@ def artifact_of(net: Network, plan: BitPlan) -> Artifact:
 NETWORKS: dict[str, Callable[[], Network]] = {
     "mixed": lambda: network(Mixed(), 16),
     "pre-activation": lambda: network(PreActivation(), 8, "bgr-imagenet"),
+    # Of attributes that all have their defaults, a node has none.
+    "one slope": lambda: network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.PReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)), 8),
     "mobilefacenet": lambda: network(backbones.create("mobilefacenet:0.25", input_size=32), 32),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "plan"),
-    [*(("mixed", plan) for plan in PLANS), ("pre-activation", "asymmetric"), ("mobilefacenet", "w4a4")],
+    [
+        *(("mixed", plan) for plan in PLANS),
+        ("pre-activation", "asymmetric"),
+        ("one slope", "w8a8"),
+        ("mobilefacenet", "w4a4"),
+    ],
 )
 def test_round_trip(tmp_path: Path, name: str, plan: str) -> None:
     net = NETWORKS[name]()

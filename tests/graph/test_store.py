@@ -14,63 +14,8 @@ from torch.fx import GraphModule
 
 from bitface.errors import BitfaceError
 from bitface.graph import ops, store
-from bitface.graph.builder import Builder
-from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
 from bitface.graph.torch_reader import from_module
-
-SHAPE = (4, 6, 6)
-BINARY = {name: kind() for name, kind in ops.BINARY.items()}
-UNARY: dict[str, list[nn.Module]] = {
-    "Conv": [nn.Conv2d(4, 6, (3, 2), (1, 2), 1, 2, 2), nn.Conv2d(4, 4, 1, bias=False)],
-    "Linear": [nn.Linear(6, 5), nn.Linear(6, 5, bias=False)],
-    "BatchNorm": [nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=1e-3)],
-    "BatchNorm1d": [nn.Sequential(ops.Reshape((4, 36)), nn.BatchNorm1d(4))],
-    "ChannelAffine": [ops.ChannelAffine(4)],
-    "Relu": [nn.ReLU(inplace=True)],
-    "PRelu": [nn.PReLU(), nn.PReLU(4)],
-    "LeakyRelu": [nn.LeakyReLU(), nn.LeakyReLU(0.3)],
-    "Clip": [ops.Clip(-1, 0.5), ops.Clip(float("-inf"), 6)],
-    "Sigmoid": [nn.Sigmoid()],
-    "Tanh": [nn.Tanh()],
-    "HardSigmoid": [ops.HardSigmoid(), ops.HardSigmoid(0.2, 0.4)],
-    "HardSwish": [nn.Hardswish()],
-    "Round": [ops.Round()],
-    "MaxPool": [nn.MaxPool2d(2), nn.MaxPool2d((3, 2), (2, 1), 1, 1, ceil_mode=True)],
-    "AveragePool": [nn.AvgPool2d(3, 2, 1), nn.AvgPool2d((2, 3), ceil_mode=True, count_include_pad=False)],
-    "Concat": [ops.Concat(1)],
-    "Reshape": [ops.Reshape((2, 72))],
-    "Transpose": [ops.Transpose((0, 3, 1, 2))],
-    "Slice": [ops.Slice(1, 1, 3), ops.Slice(2, 0, None, 2)],
-    "Pad": [ops.Pad((1, 2, 0, 1)), ops.Pad((1, 0, 0, 0), float("-inf"))],
-    "ReduceMean": [ops.ReduceMean((2, 3)), ops.ReduceMean((2,), keepdim=False)],
-    "ReduceL2": [ops.ReduceL2((1,))],
-    "Normalize": [ops.Normalize(1), ops.Normalize(2, 1)],
-    "QuantizeDequantize": [QuantizeDequantize(0.03, 5, 8, False), QuantizeDequantize(0.1, -3, 4, True)],
-    "IntegerConv": [
-        IntegerConv2d(4, 6, (3, 3), padding=(1, 1), groups=2, bits=4, input_scale=0.1),
-        IntegerConv2d(4, 2, (1, 1), bias=False, per_channel=False, asymmetric=True, output_scale=0.5),
-    ],
-    "IntegerLinear": [IntegerLinear(6, 3), IntegerLinear(6, 3, bits=2, input_scale=0.2, asymmetric=True)],
-}
-
-
-def randomise(graph: GraphModule) -> GraphModule:
-    for tensor in graph.state_dict().values():
-        if tensor.is_floating_point():
-            tensor.uniform_(0.1, 1)
-        else:
-            tensor.random_(0, 100)
-    return graph
-
-
-def graph_of(*modules: nn.Module) -> GraphModule:
-    """A chain; an operator of two tensors reads the last one and a constant."""
-    builder = Builder(SHAPE)
-    node = builder.input
-    for index, module in enumerate(modules):
-        extra = [builder.constant("fixed", torch.rand(6, 6))] if type(module) in ops.BINARY.values() else []
-        node = builder.add(f"part.{index}", module, node, *extra)
-    return randomise(builder.finish(node))
+from support.operator_modules import EXAMPLES, SHAPE, chain, graph_of, randomise
 
 
 def assert_round_trip(graph: GraphModule) -> None:
@@ -87,11 +32,10 @@ def assert_round_trip(graph: GraphModule) -> None:
     assert all(value.dtype == copied[key].dtype for key, value in tensors.items())
 
 
-@pytest.mark.parametrize("name", ops.VOCABULARY)
+@pytest.mark.parametrize("name", ops.vocabulary())
 def test_every_operator(name: str) -> None:
-    for module in [BINARY[name]] if name in BINARY else UNARY[name]:
-        parts = list(module) if isinstance(module, nn.Sequential) else [module]
-        assert_round_trip(graph_of(*(copy.deepcopy(part) for part in parts)))
+    for example in EXAMPLES[name]:
+        assert_round_trip(graph_of(*chain(example)))
 
 
 class Mixed(nn.Module):

@@ -21,12 +21,10 @@ from bitface.analysis.ranges import Range, RangeWatch
 from bitface.errors import BitfaceError
 from bitface.graph import ops, passes
 from bitface.graph.builder import shape_of
-from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
+from bitface.graph.integer import QuantizeDequantize
 
 IMAGE = "image"
 QUANTIZER = "quantizer"
-_WEIGHTED = (*ops.LAYERS, *INTEGER_LAYERS, nn.PReLU, ops.ChannelAffine)
-_VIEWS = (ops.Reshape, ops.Transpose, ops.Slice, ops.Pad)
 # The damage starts where noise rises by this factor at least, in dB. What is below a tenth of the embedding's noise
 # doesn't count as noise: a rise from nearly nothing to very little harms nobody.
 _START_DB = 3.0
@@ -109,7 +107,7 @@ def compare_layers(
                 if isinstance(module, QuantizeDequantize):
                     watch = RangeWatch(name, _name(node.all_input_nodes[0]), module)
                     watches.setdefault(name, watch).update(inputs[0])
-                elif isinstance(module, _WEIGHTED):
+                elif module is not None and module.state_dict():
                     inherited = _as_teacher(teacher, node, inputs, tallies)
                     given.setdefault(name, _Tally()).add(expected, inherited)
             faces += len(first)
@@ -198,7 +196,8 @@ def _side_by_side(
             expected = next(x for other, x, _ in ahead if _name(other) == name)
             if readers.get(name):
                 held[name] = expected
-            if name in held or not isinstance(module, _VIEWS):
+            traits = ops.traits_of(module)
+            if name in held or not (traits.moves or traits.border is not None):
                 yield node, expected, value, inputs
 
 

@@ -23,7 +23,6 @@ from bitface.quant.student import Student, activation_quantizer, weight_quantize
 WEIGHTS, ACTIVATIONS = "weights", "activations"
 # Every tensor that a plan could round; which of them are rounded, and how far, is asked one by one.
 PLAN = BitPlan(LayerBits(8, 8))
-_VIEWS = ops.Reshape
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,7 @@ def _readers(student: Student, step: Step) -> list[str]:
         node = front.pop(0)
         if str(node.target) in planned:
             found.append(str(node.target))
-        elif isinstance(passes.module_of(student.graph, node), _VIEWS):
+        elif isinstance(passes.module_of(student.graph, node), ops.Reshape):
             front += list(node.users)
     return found
 
@@ -186,7 +185,7 @@ def _find_shifts(probe: Probe, images: Tensor) -> None:
             mean = x.mean(0, keepdim=True)
             rounded = {unit: probe.quantizers[unit].quantize(x) for unit in probe.units_of(step)}
             means[step.node] = mean, {unit: y.mean(0, keepdim=True) - mean for unit, y in rounded.items()}
-        elif isinstance(step.module, _VIEWS) and step.sources[0] in means:
+        elif isinstance(step.module, ops.Reshape) and step.sources[0] in means:
             mean, errors = means[step.sources[0]]
             means[step.node] = step.module(mean), {unit: step.module(error) for unit, error in errors.items()}
         elif isinstance(step.module, ops.LAYERS):

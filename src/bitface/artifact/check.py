@@ -4,7 +4,6 @@ Every function raises ValueError, KeyError, TypeError or the like where the answ
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch.fx import GraphModule
 
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import INTEGER_LAYERS, limits
+from bitface.graph.op_spec import OPERATORS
 
 _LARGEST_SIDE = 1 << 24
 _LARGEST_VALUE = 1 << 28
@@ -20,33 +20,13 @@ _MOST_NODES = 10_000
 _ENGINES = ("openvino", "onnxruntime", "torch")
 
 
-def _conv(values: dict[str, Any]) -> list[int]:
-    return [values["out_channels"], values["in_channels"] // values.get("groups", 1), *values["kernel_size"]]
-
-
-def _linear(values: dict[str, Any]) -> list[int]:
-    return [values["out_features"], values["in_features"]]
-
-
-# The tensor that decides how much memory an operator takes, and its shape.
-_LARGEST: dict[str, tuple[str, Callable[[dict[str, Any]], list[int]]]] = {
-    "Conv": ("weight", _conv),
-    "IntegerConv": ("weight", _conv),
-    "Linear": ("weight", _linear),
-    "IntegerLinear": ("weight", _linear),
-    "BatchNorm": ("weight", lambda values: [values["num_features"]]),
-    "BatchNorm1d": ("weight", lambda values: [values["num_features"]]),
-    "ChannelAffine": ("scale", lambda values: [values["channels"]]),
-    "PRelu": ("weight", lambda values: [values.get("num_parameters", 1)]),
-}
-
-
 def packed_weights(description: dict[str, Any]) -> dict[str, tuple[int, torch.Size]]:
     """Bits and shape of every weight tensor that is packed, from the description of a graph."""
     return {
-        f"{node['name']}.weight": (node["attributes"].get("bits", 8), _shape(node)[1])
+        f"{node['name']}.weight": (node["attributes"].get("bits", 8), shape)
         for node in description["nodes"]
         if node["op"] in ("IntegerConv", "IntegerLinear")
+        for _, shape in _largest(node)
     }
 
 
@@ -59,8 +39,7 @@ def tensors(description: dict[str, Any], found: dict[str, Tensor]) -> None:
         if found[name].dtype != torch.uint8:
             raise ValueError(f"tensor '{name}' isn't packed")
     for node in description["nodes"]:
-        if node["op"] in _LARGEST:
-            name, shape = _shape(node)
+        for name, shape in _largest(node):
             if name not in packed and found[name].shape != shape:
                 raise ValueError(f"tensor '{name}' has shape {list(found[name].shape)} instead of {list(shape)}")
 
@@ -109,9 +88,12 @@ def _threshold(one: Any) -> None:
         raise ValueError(f"a threshold with a FAR of {expected} elsewhere")
 
 
-def _shape(node: dict[str, Any]) -> tuple[str, torch.Size]:
-    leaf, sides_of = _LARGEST[node["op"]]
-    sides = sides_of(node["attributes"])
+def _largest(node: dict[str, Any]) -> list[tuple[str, torch.Size]]:
+    """The tensor that decides how much memory an operator takes, and its shape; nothing where it has no tensors."""
+    largest = OPERATORS[node["op"]].largest_tensor if node["op"] in OPERATORS else None
+    if largest is None:
+        return []
+    leaf, sides = largest(node.get("attributes", {}))
     if any(type(side) is not int or not 0 < side < _LARGEST_SIDE for side in sides):
         raise ValueError(f"'{node['name']}' has the shape {sides}")
-    return f"{node['name']}.{leaf}", torch.Size(sides)
+    return [(f"{node['name']}.{leaf}", torch.Size(sides))]

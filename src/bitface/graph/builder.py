@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.ops import NORMS, Mul, Reshape, Slice, attributes
+from bitface.graph.attributes import attributes
+from bitface.graph.op_spec import OpSpec, spec_of
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -50,10 +51,10 @@ class Builder:
             ShapeError: the module doesn't accept inputs of these shapes, or mixes the images of a batch.
             BitfaceError: one of its attributes isn't finite.
         """
-        shapes = ", ".join(map(shape_text, inputs))
+        shapes, known = ", ".join(map(shape_text, inputs)), [shape_of(node) for node in inputs]
+        spec = spec_of(module) or OpSpec(type(module).__name__)
         try:
-            if isinstance(module, NORMS) and module.num_features != shape_of(inputs[0])[1]:
-                raise ValueError(f"{module.num_features} channels expected")  # unnoticed without an image
+            spec.check(module, known)
             with torch.no_grad():
                 value = module.eval()(*(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit
@@ -61,8 +62,7 @@ class Builder:
                 f"{name}: {type(module).__name__} can't take inputs of {shapes}: {one_line(error)}"
             ) from error
         along_batch = getattr(module, "dim", None) in (0, -value.dim())
-        resized = isinstance(module, Reshape) and math.prod(module.tail) != math.prod(shape_of(inputs[0])[1:])
-        if value.shape[:1] != (0,) or along_batch or resized:
+        if value.shape[:1] != (0,) or along_batch or spec.mixes_images(module, known):
             raise ShapeError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
         if 0 in value.shape[1:]:
             raise ShapeError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
@@ -73,47 +73,6 @@ class Builder:
         node = self._graph.call_module(target, tuple(inputs))
         self._record(node, value)
         return node
-
-    def reshape(self, name: str, x: Node, shape: tuple[int, ...], fixed_batch: int | None = None) -> Node:
-        """Reshapes; a batch written as a number (0, -1, `fixed_batch` or `BATCH`) becomes free.
-
-        Raises:
-            ShapeError: the batch would be mixed with other dimensions.
-        """
-        known = shape_of(x)
-        # ONNX: 0 keeps the side
-        tail = [known[axis] if side == 0 and axis < len(known) else side for axis, side in enumerate(shape)][1:]
-        size = math.prod(known[1:])
-        rest = math.prod(side for side in tail if side != -1)
-        if tail.count(-1) == 1 and rest and size % rest == 0:
-            tail[tail.index(-1)] = size // rest
-        if not shape or shape[0] not in (0, -1, BATCH, fixed_batch) or math.prod(tail) != size:
-            raise ShapeError(
-                f"{name}: reshapes {shape_text(x)} to {list(shape)}, which mixes the batch with other "
-                "dimensions; export the network so that the first dimension stays the batch"
-            )
-        return x if tuple(tail) == known[1:] else self.add(name, Reshape(tuple(tail)), x)
-
-    def expand(self, name: str, x: Node, shape: tuple[int, ...], fixed_batch: int | None = None) -> Node:
-        """Repeats axes of length 1, which a product with ones does as well; -1 keeps an axis."""
-        known = shape_of(x)
-        shape = (1,) * (len(known) - len(shape)) + tuple(shape)
-        if len(shape) > len(known) or shape[0] not in (1, -1, BATCH, fixed_batch):
-            raise BitfaceError(f"{name}: expands {shape_text(x)} to {list(shape)}, which isn't supported")
-        ones = [max(new, 1) if old == 1 else 1 for new, old in zip(shape[1:], known[1:], strict=True)]
-        if math.prod(ones) == 1:
-            return x
-        return self.add(name, Mul(), x, self.constant(name + "_ones", torch.ones(1, *ones)))
-
-    def take(self, name: str, x: Node, dim: int, start: int, end: int, step: int = 1) -> Node:
-        """`x[start:end:step]` along an axis other than the batch; the whole axis is no operation."""
-        dim %= len(shape_of(x))
-        side = shape_of(x)[dim]
-        if (start, step) == (0, 1) and end >= side:
-            return x
-        if dim == 0 or step < 1:
-            raise BitfaceError(f"{name}: slices the batch or runs backwards, which isn't supported")
-        return self.add(name, Slice(dim, start, None if end >= side else end, step), x)
 
     def step(self, node: object, kind: type[Kind]) -> tuple[Kind, tuple[Node, ...]] | None:
         """The module that computes a node, and what it reads; None where it isn't of this kind."""

@@ -5,11 +5,10 @@ graph of them is at once the simulation, the content of the artifact and the sou
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-
-from bitface.graph import ops
 
 
 def limits(bits: int, signed: bool) -> tuple[int, int]:
@@ -64,15 +63,45 @@ class QuantizeDequantize(nn.Module):
         return f"{'s' if self.signed else 'u'}{self.bits}, scale={self.scale:.6g}, zero_point={self.zero_point}"
 
 
+@dataclass(frozen=True)
+class Window:
+    """How the window of a convolution goes over its map, (height, width) each."""
+
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class LayerIntegers:
+    """What the integers of a layer are.
+
+    Attributes:
+        bias: whether there is one.
+        bits: of the weights, 1 to 8.
+        input_scale: of the layer's quantized input; 0 means a float input.
+        per_channel: one scale for each output channel, otherwise one in all.
+        asymmetric: the weights have zero points.
+        output_scale, output_zero_point: of the layer's own output, in uint8, for engines that must round it before an
+            activation they can't fuse; scale 0: not measured.
+    """
+
+    bias: bool = True
+    bits: int = 8
+    input_scale: float = 0.0
+    per_channel: bool = True
+    asymmetric: bool = False
+    output_scale: float = 0.0
+    output_zero_point: int = 0
+
+
 class _IntegerLayer(nn.Module):
     """The integers of a convolution or a linear layer.
 
     `weight` holds int8 values of `bits` bits (-1 and 1 where that is 1), `scale` one number per output channel (or
     one in all), `zero_point` likewise where the weights are asymmetric. With a quantized input, `bias` is int32 in
-    units of `input_scale · scale`; `input_scale` 0 means a float input, and then the bias is float32.
-
-    `output_scale` and `output_zero_point` describe the layer's own output, in uint8, for engines that must round it
-    before an activation they can't fuse; scale 0: not measured.
+    units of `input_scale · scale`; with a float input it is float32. The fields of `LayerIntegers` are attributes.
     """
 
     weight: Tensor
@@ -80,30 +109,20 @@ class _IntegerLayer(nn.Module):
     bias: Tensor | None
     zero_point: Tensor | None
 
-    def _numbers(
-        self,
-        shape: tuple[int, ...],
-        bits: int,
-        input_scale: float,
-        bias: bool,
-        per_channel: bool,
-        asymmetric: bool,
-        output: tuple[float, int],
-    ) -> None:
-        limits(bits, signed=True)
-        if any(scale != 0 and not _is_scale(scale) for scale in (input_scale, output[0])) or output[1] not in range(
-            256
-        ):
-            raise ValueError(f"scales {input_scale} and {output[0]}, zero point {output[1]}")
-        self.bits, self.input_scale = bits, input_scale
-        self.per_channel, self.asymmetric = per_channel, asymmetric
-        self.output_scale, self.output_zero_point = output
-        count = shape[0] if per_channel else 1
+    def _set(self, shape: tuple[int, ...], integers: LayerIntegers) -> None:
+        limits(integers.bits, signed=True)
+        scales, zero_point = (integers.input_scale, integers.output_scale), integers.output_zero_point
+        if any(scale != 0 and not _is_scale(scale) for scale in scales) or zero_point not in range(256):
+            raise ValueError(f"scales {scales[0]} and {scales[1]}, zero point {zero_point}")
+        self.bits, self.input_scale = integers.bits, integers.input_scale
+        self.per_channel, self.asymmetric = integers.per_channel, integers.asymmetric
+        self.output_scale, self.output_zero_point = integers.output_scale, zero_point
+        count = shape[0] if self.per_channel else 1
         self.register_buffer("weight", torch.zeros(shape, dtype=torch.int8))
         self.register_buffer("scale", torch.ones(count))
-        self.register_buffer("zero_point", torch.zeros(count, dtype=torch.int8) if asymmetric else None)
-        kind = torch.int32 if input_scale else torch.float32
-        self.register_buffer("bias", torch.zeros(shape[0], dtype=kind) if bias else None)
+        self.register_buffer("zero_point", torch.zeros(count, dtype=torch.int8) if self.asymmetric else None)
+        kind = torch.int32 if self.input_scale else torch.float32
+        self.register_buffer("bias", torch.zeros(shape[0], dtype=kind) if integers.bias else None)
 
     def float_weight(self) -> Tensor:
         """The weights that the integers stand for, float32 in the layer's own shape."""
@@ -126,29 +145,21 @@ class _IntegerLayer(nn.Module):
 
 
 class IntegerConv2d(_IntegerLayer):
+    """A convolution; the fields of `Window` are attributes."""
+
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: tuple[int, int],
-        stride: tuple[int, int] = (1, 1),
-        padding: tuple[int, int] = (0, 0),
-        dilation: tuple[int, int] = (1, 1),
-        groups: int = 1,
-        bias: bool = True,
-        bits: int = 8,
-        input_scale: float = 0.0,
-        per_channel: bool = True,
-        asymmetric: bool = False,
-        output_scale: float = 0.0,
-        output_zero_point: int = 0,
+        window: Window = Window(),
+        integers: LayerIntegers = LayerIntegers(),
     ) -> None:
         super().__init__()
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size, self.stride = _pair(kernel_size, 1), _pair(stride, 1)
-        self.padding, self.dilation = _pair(padding, 0), _pair(dilation, 1)
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self._numbers(shape, bits, input_scale, bias, per_channel, asymmetric, (output_scale, output_zero_point))
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, window.groups
+        self.kernel_size, self.stride = _pair(kernel_size, 1), _pair(window.stride, 1)
+        self.padding, self.dilation = _pair(window.padding, 0), _pair(window.dilation, 1)
+        self._set((out_channels, in_channels // window.groups, *self.kernel_size), integers)
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.float_weight(), self.float_bias()
@@ -156,29 +167,15 @@ class IntegerConv2d(_IntegerLayer):
 
 
 class IntegerLinear(_IntegerLayer):
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        bits: int = 8,
-        input_scale: float = 0.0,
-        per_channel: bool = True,
-        asymmetric: bool = False,
-        output_scale: float = 0.0,
-        output_zero_point: int = 0,
-    ) -> None:
+    """A linear layer."""
+
+    def __init__(self, in_features: int, out_features: int, integers: LayerIntegers = LayerIntegers()) -> None:
         super().__init__()
         self.in_features, self.out_features = in_features, out_features
-        shape = (out_features, in_features)
-        self._numbers(shape, bits, input_scale, bias, per_channel, asymmetric, (output_scale, output_zero_point))
+        self._set((out_features, in_features), integers)
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.linear(x, self.float_weight(), self.float_bias())
 
 
 INTEGER_LAYERS = (IntegerConv2d, IntegerLinear)
-
-ops.register("QuantizeDequantize", QuantizeDequantize)
-ops.register("IntegerConv", IntegerConv2d)
-ops.register("IntegerLinear", IntegerLinear)

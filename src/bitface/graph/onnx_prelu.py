@@ -7,8 +7,6 @@ each rounded to the levels of the sum, of which only one part is not zero. What 
 layer costs more than arithmetic on its output, its output is rounded once more instead and the PReLU runs in float.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import nn
@@ -16,9 +14,7 @@ from torch.fx import Node
 
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
-
-if TYPE_CHECKING:
-    from bitface.graph.onnx_writer import Writer
+from bitface.graph.onnx_writer import Writer
 
 # Multiplications per output up to which running the layer again is cheaper than float arithmetic on the output
 # (`benchmarks/onnxruntime_prelu.py`).
@@ -27,12 +23,12 @@ SPLIT_UP_TO = 128
 _BYTE = np.dtype(np.uint8)
 
 
-def emit_layer(writer: "Writer", node: Node, module: IntegerConv2d | IntegerLinear, x: str) -> str:
+def emit_layer(writer: Writer, node: Node, module: IntegerConv2d | IntegerLinear, x: str) -> str:
     """An integer layer; in front of a PReLU its output is left to `emit_prelu`."""
     return x if _joined(writer, node) else writer.layer(str(node.target), module, x, rank=len(shape_of(node)))
 
 
-def emit_prelu(writer: "Writer", node: Node, module: nn.PReLU, x: str) -> str:
+def emit_prelu(writer: Writer, node: Node, module: nn.PReLU, x: str) -> str:
     """A PReLU; behind an integer layer, the layer too (`x` is then the layer's input)."""
     source = node.all_input_nodes[0]
     layer = writer.module_of(source)
@@ -48,14 +44,14 @@ def emit_prelu(writer: "Writer", node: Node, module: nn.PReLU, x: str) -> str:
     return _in_float(writer, node, module, output)
 
 
-def _joined(writer: "Writer", node: Node) -> bool:
+def _joined(writer: Writer, node: Node) -> bool:
     """Whether a layer is read by a PReLU alone, whose channels are the layer's."""
     reader = next(iter(node.users))
     return len(node.users) == 1 and isinstance(writer.module_of(reader), nn.PReLU) and len(shape_of(node)) != 3
 
 
 def _split(
-    writer: "Writer",
+    writer: Writer,
     node: Node,
     module: nn.PReLU,
     layer: IntegerConv2d | IntegerLinear,
@@ -80,7 +76,7 @@ def _split(
     return total
 
 
-def _in_float(writer: "Writer", node: Node, module: nn.PReLU, x: str) -> str:
+def _in_float(writer: Writer, node: Node, module: nn.PReLU, x: str) -> str:
     """`max(x, 0) + a·min(x, 0)`, in operators that keep ONNX Runtime's blocked layout."""
     name = str(node.target)
     slope = module.weight.detach()

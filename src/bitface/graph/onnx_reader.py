@@ -2,8 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ from torch.fx import GraphModule, Node
 from bitface.errors import BitfaceError
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
+from bitface.graph.onnx_context import FLOATS, Context
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
-from bitface.graph.onnx_ops import FLOATS, HANDLERS, Context, compute, refuse_training
+from bitface.graph.onnx_patterns import PATTERNS
+from bitface.graph.op_spec import onnx_reader
 from bitface.preprocess import LARGEST_SIDE
 
 _LARGEST = 2 << 30
@@ -26,6 +28,7 @@ _OLDEST_OPSET = 9
 _FOLDED_AS_IN = {"DequantizeLinear": 19, "BatchNormalization": 15}
 # Whatever else computes in integers begins with "QLinear".
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+_RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 # The key of a graph's `meta`.
 _BEFORE = "quantized before"
 
@@ -140,7 +143,7 @@ def _import_node(
     constant = not any(isinstance(operand, IMAGE_VALUES) for operand in operands)
     # A loop of constants may run for ever.
     nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
-    if node.domain or nested or not (constant or node.op_type in HANDLERS):
+    if node.domain or nested or not (constant or onnx_reader(node.op_type)):
         kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise BitfaceError(
             f"node '{name}' is a '{kind}', an operator bitface doesn't know; "
@@ -148,12 +151,47 @@ def _import_node(
         )
     context = Context(node, name, builder, batch)
     try:
-        refuse_training(context, operands)
-        return _fold(node, operands, opset) if constant else compute(context, operands)
+        _refuse_training(context, operands)
+        return _fold(node, operands, opset) if constant else _compute(context, operands)
     except BitfaceError:
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like
         raise BitfaceError(f"node '{name}' ({node.op_type}) isn't as ONNX says: {one_line(error)}") from error
+
+
+def _compute(context: Context, operands: Sequence[Value]) -> list[Value]:
+    """What a node gives for its operands, of which at least one depends on the image.
+
+    Raises:
+        BitfaceError: the node has a form that isn't supported.
+    """
+    reader = onnx_reader(context.node.op_type)
+    assert reader is not None
+    integers = next((operand for operand in operands if isinstance(operand, Integers)), None)
+    if integers is None or reader.on_integers:
+        pattern = PATTERNS.get(context.node.op_type)
+        together = pattern(context, *operands) if pattern else None
+        results = context.add(*together) if together else reader.read(context, *operands)
+        return results if isinstance(results, list) else [results]
+    meanings = {
+        (operand.scale, operand.zero_point, operand.dtype) if isinstance(operand, Integers) else None
+        for operand in operands
+        if isinstance(operand, IMAGE_VALUES)
+    }
+    if not reader.moves_integers or len(meanings) > 1:
+        context.refuse("computes with the integers of a QuantizeLinear before they are dequantized")
+    moved = _compute(context, [operand.numbers if isinstance(operand, Integers) else operand for operand in operands])
+    return [replace(integers, numbers=result) if isinstance(result, Node) else result for result in moved]
+
+
+def _refuse_training(context: Context, operands: Sequence[Value]) -> None:
+    """Raises BitfaceError for a node, of constants or not, that doesn't do the same at every inference."""
+    kind = context.node.op_type
+    reader = onnx_reader(kind)
+    training = reader is not None and reader.in_training is not None and reader.in_training(context, operands)
+    if training or kind in _RANDOM:
+        reason = "is in training mode" if training else "draws random numbers, as in training"
+        raise BitfaceError(f"node '{context.name}' ({kind}) {reason}; export the network again, after `.eval()`")
 
 
 def _fold(node: onnx.NodeProto, operands: list[Value], opset: int) -> list[Value]:

@@ -16,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bitface.graph import onnx_prelu, ops
+from bitface.errors import BitfaceError
 from bitface.graph.builder import shape_of
-from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize, limits
+from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
+from bitface.graph.op_spec import spec_of
 
 Profile = Literal["openvino", "onnxruntime"]
 PROFILES: tuple[Profile, ...] = ("openvino", "onnxruntime")
@@ -87,7 +88,10 @@ class Writer:
             elif node.op == "call_module":
                 module = self.graph.get_submodule(str(node.target))
                 sources = [self._names[source] for source in node.args if isinstance(source, Node)]
-                self._names[node] = self._emit(node, module, sources)
+                spec = spec_of(module)
+                if spec is None or spec.write is None:
+                    raise BitfaceError(f"'{node.target}' is a {type(module).__name__}, which can't be written to ONNX")
+                self._names[node] = spec.write(self, node, module, sources)
             else:
                 self._finish(self._names[node.all_input_nodes[0]], output_name)
         return self.nodes
@@ -166,7 +170,7 @@ class Writer:
             inputs.append(self._dequantized(name + ".bias", bias, bias_scale, None))
         elif bias is not None:
             inputs.append(self.constant(name + ".bias", bias))
-        return self._matrix(name, module, inputs, rank)
+        return self.matrix(name, module, inputs, rank)
 
     def _dequantized(self, name: str, integers: Tensor, scale: Tensor, zero_point: Tensor | None) -> str:
         per_channel = scale.numel() > 1
@@ -178,7 +182,14 @@ class Writer:
         ]
         return self.op("DequantizeLinear", parts, name, **({"axis": 0} if per_channel else {}))
 
-    def _matrix(self, name: str, module: nn.Module, inputs: list[str], rank: int) -> str:
+    def with_weights(self, node: Node, module: nn.Conv2d | nn.Linear, inputs: list[str]) -> list[str]:
+        """The inputs of a layer in float, and its weights."""
+        weights = {"weight": module.weight, "bias": module.bias}
+        named = [self.constant(f"{node.target}.{key}", value) for key, value in weights.items() if value is not None]
+        return [*inputs, *named]
+
+    def matrix(self, name: str, module: nn.Module, inputs: list[str], rank: int = 2) -> str:
+        """A convolution, or a linear layer of a value of this rank; inputs: the value, the weights, perhaps a bias."""
         if isinstance(module, nn.Conv2d | IntegerConv2d):
             return self.op(
                 "Conv", inputs, name, kernel_shape=list(module.kernel_size), strides=list(module.stride),
@@ -189,49 +200,6 @@ class Writer:
         product = self.op("MatMul", [inputs[0], self.op("Transpose", [inputs[1]], name + "_turned")], name + "_product")
         return self.op("Add", [product, inputs[2]], name) if len(inputs) == 3 else product
 
-    def _emit(self, node: Node, module: nn.Module, sources: list[str]) -> str:
-        name = str(node.target)
-        if self.profile == "onnxruntime" and isinstance(module, IntegerConv2d | IntegerLinear):
-            return onnx_prelu.emit_layer(self, node, module, sources[0])
-        if self.profile == "onnxruntime" and isinstance(module, nn.PReLU):
-            return onnx_prelu.emit_prelu(self, node, module, sources[0])
-        if isinstance(module, QuantizeDequantize):
-            return self._emit_quantizer(node, module, sources[0])
-        if isinstance(module, IntegerConv2d | IntegerLinear):
-            return self.layer(name, module, sources[0], rank=len(shape_of(node)))
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            inputs = [sources[0], self.constant(name + ".weight", module.weight)]
-            if module.bias is not None:
-                inputs.append(self.constant(name + ".bias", module.bias))
-            return self._matrix(name, module, inputs, len(shape_of(node)))
-        return _EMITTERS[ops.op_name(module) or ""](self, name, module, sources, node)
-
-    def _emit_quantizer(self, node: Node, module: QuantizeDequantize, x: str) -> str:
-        name = str(node.target)
-        dtype, zero_point = self.integer_type(module)
-        if module.bits == 8:
-            return self.quantize(x, name, module.scale, zero_point, dtype)
-        # The engine's integers are wider, so the limits must be said: to ONNX Runtime after the rounding, as a float
-        # limit would keep the layer before it from running in integers; to OpenVINO, which fuses it, before.
-        bounds = [bound - module.zero_point for bound in limits(module.bits, module.signed)]
-        if self.profile == "onnxruntime":
-            inside = [self.number(bound + zero_point, dtype.type) for bound in bounds]
-            return self.quantize(x, name, module.scale, zero_point, dtype, inside)
-        if all(isinstance(self.module_of(user), ops.Add) for user in node.users):
-            return self._rounded(x, name, module.scale, bounds)
-        around = [self.number(bound * module.scale) for bound in bounds]
-        return self.quantize(self.op("Clip", [x, *around], name + "_clipped"), name, module.scale, zero_point, dtype)
-
-    def _rounded(self, x: str, name: str, scale: float, bounds: Sequence[int]) -> str:
-        """A quantizer as arithmetic in float, which `onnx_ops` reads back.
-
-        OpenVINO leaves the rounding of a pair out where an addition alone reads it. With 256 levels that hardly shows;
-        of 16 levels it was half of what the embedding had lost. The addition is in float in any case.
-        """
-        by = self.number(scale)
-        levels = self.op("Round", [self.op("Div", [x, by], name + "_levels")], name + "_rounded")
-        return self.op("Mul", [self.op("Clip", [levels, *map(self.number, bounds)], name + "_limited"), by], name)
-
     def _finish(self, source: str, output_name: str) -> None:
         """Lets the operator that computes the output write it under its name."""
         if not any(source in node.output for node in self.nodes):  # a graph that computes nothing
@@ -241,100 +209,13 @@ class Writer:
                 names[:] = [output_name if name == source else name for name in names]
 
 
-Emitter = Callable[[Writer, str, Any, list[str], Node], str]
+def one_node(
+    kind: str, attributes: Callable[[Any], dict[str, Any]] = lambda module: {}
+) -> Callable[[Writer, Node, Any, list[str]], str]:
+    """Writes an operator as one ONNX node with these attributes, which reads what the operator reads."""
+    return lambda writer, node, module, inputs: writer.op(kind, inputs, str(node.target), **attributes(module))
 
 
-def _simple(kind: str, attributes: Callable[[Any], dict[str, Any]] = lambda module: {}) -> Emitter:
-    return lambda writer, name, module, sources, node: writer.op(kind, sources, name, **attributes(module))
-
-
-def _shaped(value: Tensor, node: Node) -> Tensor:
-    """A per-channel tensor in the shape that broadcasts along axis 1."""
+def per_channel(value: Tensor, node: Node) -> Tensor:
+    """A tensor of a number per channel in the shape that broadcasts along axis 1 of a node's value."""
     return value.reshape(-1, *[1] * (len(shape_of(node)) - 2)) if value.numel() > 1 else value.reshape(1)
-
-
-def _prelu(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    return writer.op("PRelu", [sources[0], writer.constant(name + ".slope", _shaped(module.weight, node))], name)
-
-
-def _affine(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    scaled = writer.op(
-        "Mul", [sources[0], writer.constant(name + ".scale", _shaped(module.scale, node))], name + "_scaled"
-    )
-    return writer.op("Add", [scaled, writer.constant(name + ".shift", _shaped(module.shift, node))], name)
-
-
-def _batch_norm(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    tensors = {key: getattr(module, key) for key in ("weight", "bias", "running_mean", "running_var")}
-    inputs = [writer.constant(f"{name}.{key}", value) for key, value in tensors.items()]
-    return writer.op("BatchNormalization", [*sources, *inputs], name, epsilon=module.eps)
-
-
-def _clip(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    quantizer = writer.only_quantizer(node)
-    if quantizer is not None:
-        low, high = (bound - quantizer.zero_point for bound in limits(quantizer.bits, quantizer.signed))
-        if round(module.low / quantizer.scale) <= low and high <= round(module.high / quantizer.scale):
-            return sources[0]  # the quantizer cuts off at least as much
-    return writer.op("Clip", [sources[0], writer.number(module.low), writer.number(module.high)], name)
-
-
-def _reshape(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    # Never a Flatten: ONNX Runtime doesn't move integers through one, and the layer behind it would run in float.
-    return writer.op("Reshape", [*sources, writer.constant(name + ".shape", np.array([0, *module.tail]))], name)
-
-
-def _slice(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    end = np.iinfo(np.int64).max if module.end is None else module.end
-    values = [("start", module.start), ("end", end), ("axis", module.dim), ("step", module.step)]
-    inputs = [writer.constant(f"{name}.{key}", np.array([value])) for key, value in values]
-    return writer.op("Slice", [*sources, *inputs], name)
-
-
-def _pad(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    left, right, top, bottom = module.pads
-    pads = writer.constant(name + ".pads", np.array([0, 0, top, left, 0, 0, bottom, right]))
-    return writer.op("Pad", [*sources, pads, writer.number(module.value)], name)
-
-
-def _pool(module: Any) -> dict[str, Any]:
-    def pair(value: Any) -> list[int]:
-        return [value, value] if isinstance(value, int) else list(value)
-
-    padding = pair(module.padding)
-    result = {
-        "kernel_shape": pair(module.kernel_size), "strides": pair(module.stride), "pads": padding * 2,
-        "ceil_mode": int(module.ceil_mode),
-    }  # fmt: skip
-    if isinstance(module, nn.MaxPool2d):
-        return {**result, "dilations": pair(module.dilation)}
-    return {**result, "count_include_pad": int(module.count_include_pad)}
-
-
-def _reduce(module: Any) -> dict[str, Any]:
-    return {"axes": list(module.dims), "keepdims": int(module.keepdim)}
-
-
-_EMITTERS: dict[str, Emitter] = {
-    **{
-        kind: _simple(kind)
-        for kind in ("Add", "Sub", "Mul", "Div", "MatMul", "Relu", "Sigmoid", "Tanh", "HardSwish", "Round")
-    },
-    "PRelu": _prelu,
-    "LeakyRelu": _simple("LeakyRelu", lambda module: {"alpha": module.negative_slope}),
-    "Clip": _clip,
-    "HardSigmoid": _simple("HardSigmoid", lambda module: {"alpha": module.alpha, "beta": module.beta}),
-    "BatchNorm": _batch_norm,
-    "BatchNorm1d": _batch_norm,
-    "ChannelAffine": _affine,
-    "MaxPool": _simple("MaxPool", _pool),
-    "AveragePool": _simple("AveragePool", _pool),
-    "Concat": _simple("Concat", lambda module: {"axis": module.dim}),
-    "Reshape": _reshape,
-    "Transpose": _simple("Transpose", lambda module: {"perm": list(module.dims)}),
-    "Slice": _slice,
-    "Pad": _pad,
-    "ReduceMean": _simple("ReduceMean", _reduce),
-    "ReduceL2": _simple("ReduceL2", _reduce),
-    "Normalize": _simple("LpNormalization", lambda module: {"axis": module.dim, "p": module.p}),
-}

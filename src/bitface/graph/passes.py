@@ -217,7 +217,7 @@ def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
     if shape_of(source)[2:] != tuple(layer.kernel_size) or shape_of(node)[2:] != (1, 1):
         return False
     features = layer.weight[0].numel()
-    linear = ops.without_init(
+    linear = ops.construct(
         nn.Linear, in_features=features, out_features=layer.out_channels, bias=layer.bias is not None
     )
     linear.load_state_dict({**layer.state_dict(), "weight": layer.weight.reshape(-1, features)})

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from math import prod
 from typing import Any
 
 from torch import nn
@@ -11,18 +10,11 @@ from torch.fx import GraphModule, Node
 
 from bitface.graph import ops
 from bitface.graph.builder import shape_of
-from bitface.graph.integer import INTEGER_LAYERS, IntegerConv2d, QuantizeDequantize
+from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 from bitface.graph.network import Network, normalises
+from bitface.graph.op_spec import spec_of, traits_of
 from bitface.graph.passes import module_of
 
-_CONVOLUTIONS = (nn.Conv2d, IntegerConv2d)
-# What integer engines compute on the accumulator of the operator before, ahead of the rounding.
-_LIMITERS = (nn.ReLU, ops.Clip)
-_ACTIVATIONS = (*_LIMITERS, nn.PReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Hardswish, ops.HardSigmoid)
-_VIEWS = (ops.Reshape, ops.Transpose, ops.Slice)
-# What gives back some of the numbers it reads (or 0, which is always a level): integers stay integers.
-_KEEPS_LEVELS = (*_VIEWS, nn.MaxPool2d, nn.ReLU)
-_INTEGER_OPERATORS = (*INTEGER_LAYERS, ops.Add, ops.Sub, ops.Mul, ops.MatMul)
 _FLOAT = 32
 _FUSED = "fused"
 
@@ -32,7 +24,7 @@ class LayerSummary:
     """An operator that has parameters or multiplies.
 
     Attributes:
-        kind: its name in `ops.VOCABULARY`.
+        kind: its name in the vocabulary.
         parameters: what training would set: weights and biases, not running statistics or scales.
         macs: multiply-accumulates of convolutions and matrix products for one image, biases not counted.
         output_shape: without the batch.
@@ -52,7 +44,7 @@ class Summary:
     """What a network consists of.
 
     Attributes:
-        operators: how many of each name in `ops.VOCABULARY`, the most frequent first.
+        operators: how many of each name in the vocabulary, the most frequent first.
         parameters, macs: totals over `layers`; parameters with the constants of the graph.
         weight_bytes: of all numbers it computes with (running statistics included), were each a float32.
         input_size: height and width of the image.
@@ -82,7 +74,7 @@ def summarise(network: Network) -> Summary:
             continue
         kinds.append(ops.op_name(module) or type(module).__name__)
         parameters, macs = _parameters(module), _macs(node, module)
-        others += 2 * int(module.num_features) if isinstance(module, ops.NORMS) else 0
+        others += _statistics(module)
         if parameters or macs:
             bits = module.bits if isinstance(module, INTEGER_LAYERS) else None
             shape = shape_of(node)[1:]
@@ -109,12 +101,16 @@ def _parameters(module: nn.Module) -> int:
     return sum(tensor.numel() for tensor in tensors if tensor is not None)
 
 
+def _statistics(module: nn.Module) -> int:
+    """How many numbers a module in floating point computes with besides its parameters."""
+    buffers = () if isinstance(module, INTEGER_LAYERS) else module.buffers()
+    return sum(buffer.numel() for buffer in buffers if buffer.is_floating_point())
+
+
 def _macs(node: Node, module: Any) -> int:
-    outputs = prod(shape_of(node)[1:])
-    if isinstance(module, _CONVOLUTIONS):
-        return outputs * (module.in_channels // module.groups) * prod(module.kernel_size)
-    products = (*ops.LAYERS, *INTEGER_LAYERS, ops.MatMul)
-    return outputs * shape_of(node.all_input_nodes[0])[-1] if isinstance(module, products) else 0
+    spec = spec_of(module)
+    inputs = [shape_of(source) for source in node.args if isinstance(source, Node)]
+    return spec.multiply_adds(module, inputs, shape_of(node)) if spec else 0
 
 
 def tensor_table(network: Network) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -131,6 +127,11 @@ def tensor_table(network: Network) -> tuple[list[dict[str, Any]], list[dict[str,
     rows = list(_Table(network.graph).rows())
     tensors = [dict(zip(_KEYS, row, strict=False)) for row in rows if row[1] != "operator"]
     return tensors, [{"name": row[0], "role": row[1], "reason": row[4]} for row in rows if row[4]]
+
+
+def _in_integers(module: nn.Module) -> bool:
+    """Whether engines compute an operator on integers, with an accumulator for what follows."""
+    return isinstance(module, INTEGER_LAYERS) or traits_of(module).arithmetic
 
 
 _KEYS = ("name", "role", "bits", "detail")
@@ -157,7 +158,7 @@ class _Table:
                 yield from self._parameters(node, name, module)
                 reason = self._why_float_operator(node, module)
                 # Slopes and affines have rows of their own that say the same.
-                if reason and not isinstance(module, (nn.PReLU, ops.ChannelAffine, *ops.NORMS)):
+                if reason and (isinstance(module, ops.LAYERS + INTEGER_LAYERS) or not module.state_dict()):
                     yield name, "operator", _FLOAT, "", reason
                 self.bits[node] = bits = self._bits_of(node, module)
                 yield name, "activation", bits, self._detail(node, module), self._why_float(node)
@@ -177,10 +178,8 @@ class _Table:
                 yield full, "bias", 32, detail, reason
             elif isinstance(module, ops.LAYERS):
                 yield full, key, _FLOAT, detail, "the plan leaves the layer in floating point"
-            elif isinstance(module, nn.PReLU):
-                yield full, "slope", _FLOAT, detail, self._why_float_operator(node, module)
             elif value.is_floating_point():
-                yield full, "affine", _FLOAT, detail, self._why_float_operator(node, module)
+                yield full, traits_of(module).numbers, _FLOAT, detail, self._why_float_operator(node, module)
 
     def _why_float_operator(self, node: Node, module: nn.Module) -> str:
         """Why an operator computes in floating point; empty where it doesn't or only applies a limit."""
@@ -189,17 +188,17 @@ class _Table:
             return "the plan leaves its weights in floating point"
         if isinstance(module, INTEGER_LAYERS) and not (rounded and module.input_scale):
             return "the plan leaves its input in floating point"
-        if isinstance(module, (QuantizeDequantize, *_VIEWS)):
+        traits = traits_of(module)
+        if isinstance(module, QuantizeDequantize) or traits.moves:
             return ""
-        if rounded and isinstance(module, _KEEPS_LEVELS + _INTEGER_OPERATORS):
+        if rounded and (traits.keeps_levels or _in_integers(module)):
             return ""
-        if isinstance(module, _ACTIVATIONS) and (before := self._fuses_into(node)):
-            return "" if isinstance(module, _LIMITERS) else f"fused into {before} as a float post-operation"
+        if traits.activation and (before := self._fuses_into(node)):
+            return "" if traits.limiter else f"fused into {before} as a float post-operation"
         if self._of_image(node):
             return "normalises the image ahead of its first rounding"
         after = [self._module(reader) for reader in self._readers(node) if reader.op == "call_module"]
-        padded = any(isinstance(layer, _CONVOLUTIONS) and any(layer.padding) for layer in after)
-        if isinstance(module, (ops.ChannelAffine, *ops.NORMS)) and padded:
+        if traits.channel_affine and any(traits_of(layer).zero_padded for layer in after):
             return "BatchNorm before a zero-padded convolution can't be folded into it"
         return "computes in floating point between roundings" if rounded else "reads what isn't rounded"
 
@@ -209,17 +208,17 @@ class _Table:
         module = self._module(source)
         if module is None or len(source.users) != 1:
             return None
-        if isinstance(module, _ACTIVATIONS + _VIEWS):
+        if traits_of(module).activation or traits_of(module).moves:
             return self._fuses_into(source)
-        integer = isinstance(module, _INTEGER_OPERATORS) and not self._why_float_operator(source, module)
+        integer = _in_integers(module) and not self._why_float_operator(source, module)
         return str(source.target) if integer else None
 
     def _bits_of(self, node: Node, module: nn.Module) -> int | str:
         if isinstance(module, QuantizeDequantize):
             return module.bits
         source = self.bits[node.all_input_nodes[0]]
-        keeps = isinstance(module, _KEEPS_LEVELS) or (isinstance(module, ops.Pad) and module.value == 0)
-        if keeps and source not in (_FLOAT, _FUSED):
+        traits = traits_of(module)
+        if (traits.keeps_levels or traits.border == 0) and source not in (_FLOAT, _FUSED):
             return source
         return _FUSED if self._never_stored(node) else _FLOAT
 
@@ -227,11 +226,11 @@ class _Table:
         """Whether a tensor is only read by what an engine does to it before it writes it: an activation function that
         alone reads it, views, and rounding."""
         readers = [(user, self._module(user)) for user in node.users]
-        if len(readers) == 1 and isinstance(readers[0][1], _ACTIVATIONS) and self._fuses_into(readers[0][0]):
+        if len(readers) == 1 and traits_of(readers[0][1]).activation and self._fuses_into(readers[0][0]):
             return True
         return all(
             isinstance(module, QuantizeDequantize)
-            or (isinstance(module, _ACTIVATIONS + _VIEWS) and self._never_stored(user))
+            or ((traits_of(module).activation or traits_of(module).moves) and self._never_stored(user))
             for user, module in readers
         )
 
@@ -258,7 +257,8 @@ class _Table:
         """What reads a tensor, seen through quantizers and views."""
         found: list[Node] = []
         for user in node.users:
-            through = isinstance(self._module(user), (QuantizeDequantize, *_VIEWS))
+            module = self._module(user)
+            through = isinstance(module, QuantizeDequantize) or traits_of(module).moves
             found += self._readers(user) if through else [user]
         return found
 

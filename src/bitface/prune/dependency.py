@@ -21,9 +21,6 @@ from bitface.graph import ops
 from bitface.graph.builder import Builder, one_line, shape_of
 from bitface.graph.passes import module_of
 
-# Operators in which torch-pruning loses track of the channels: it would take out the wrong ones.
-_LOSES_TRACK = (ops.Transpose, ops.Slice, ops.MatMul)
-
 
 @dataclass(frozen=True)
 class Part:
@@ -76,8 +73,9 @@ def find_groups(graph: GraphModule) -> list[Group]:
     tp = library()
     for node in graph.graph.nodes:
         module = module_of(graph, node)
-        over_channels = isinstance(module, ops.ReduceMean | ops.ReduceL2) and 1 in module.dims
-        if isinstance(module, _LOSES_TRACK) or (over_channels and node not in _tail(graph)):
+        channels = ops.traits_of(module).channels if module else "kept"
+        # torch-pruning would take out the wrong ones.
+        if channels == "lost" or (channels == "reduced" and node not in _tail(graph)):
             kind = type(module).__name__
             raise BitfaceError(f"{node.target}: {kind} mixes channels, so that pruning can't follow them through it")
     names = {module: name for name, module in graph.named_modules()}

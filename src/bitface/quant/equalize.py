@@ -10,6 +10,8 @@ stay away from the cap on the calibration faces are scaled up to it, with some r
 the cap, as the widest channels do.
 """
 
+from math import inf
+
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
@@ -18,7 +20,6 @@ from bitface.graph import ops, passes
 from bitface.graph.builder import shape_of
 from bitface.quant.batches import Batches, Progress, run_watched
 
-_SCALE_FREE = (nn.ReLU, nn.LeakyReLU, nn.PReLU)
 # A channel that is nearly silent on the calibration faces may speak on others.
 _MOST = 100.0
 # How much larger than on the calibration faces a channel below a cap may become before the cap meets it.
@@ -46,7 +47,9 @@ def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progres
         pair = _pair(graph, node)
         assert pair is not None
         module = passes.module_of(graph, node)
-        widest = module.high / _ROOM if isinstance(module, ops.Clip) else float(peaks[name].max())
+        rectifier = ops.traits_of(module).rectifier
+        cap = rectifier(module)[1] if rectifier else inf
+        widest = cap / _ROOM if cap < inf else float(peaks[name].max())
         factors = peaks[name] / max(widest, torch.finfo(torch.float32).tiny)
         _scale(*pair, torch.where(peaks[name] > 0, factors, torch.ones_like(factors)).clamp(1 / _MOST, 1))
     return list(sites)
@@ -60,7 +63,7 @@ def _pair(graph: GraphModule, node: Node) -> tuple[nn.Module, nn.Conv2d] | None:
     if not isinstance(reader, nn.Conv2d) or not reader.groups == reader.in_channels == shape_of(node)[1]:
         return None
     module = passes.module_of(graph, node)
-    if isinstance(module, _SCALE_FREE) or (isinstance(module, ops.Clip) and module.low == 0):
+    if ops.traits_of(module).rectifier:
         source = node.all_input_nodes[0]
         module = passes.module_of(graph, source) if len(source.users) == 1 else None
     return (module, reader) if isinstance(module, ops.LAYERS) else None

@@ -54,9 +54,9 @@ def integer_layer(
         "output_scale": output.scale.item() if output else 0.0,
         "output_zero_point": int(output.zero_point.item()) if output else 0,
     }
-    kind = IntegerConv2d if isinstance(layer, nn.Conv2d) else IntegerLinear
+    kind: type[IntegerConv2d] | type[IntegerLinear] = IntegerConv2d if isinstance(layer, nn.Conv2d) else IntegerLinear
     shape = {key: value for key, value in ops.attributes(layer).items() if key != "bias"}
-    result = kind(**shape, bias=bias is not None, **options)
+    result = ops.construct(kind, **shape, bias=bias is not None, **options)
     result.weight.copy_(quantizer.integers(weight))
     result.scale.copy_(quantizer.scale)
     if result.zero_point is not None:

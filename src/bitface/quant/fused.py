@@ -2,7 +2,6 @@
 
 import copy
 
-import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
@@ -11,7 +10,7 @@ from bitface.quant.quantizers import Quantizer
 
 
 class ActivationQuantizer(nn.Module):
-    """A ReLU, clip, LeakyReLU or PReLU and the quantizer behind it; owns neither."""
+    """An activation that is a rectifier (see `op_spec.Traits`) and the quantizer behind it; owns neither."""
 
     def __init__(self, activation: nn.Module, quantizer: Quantizer) -> None:
         super().__init__()
@@ -20,23 +19,9 @@ class ActivationQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.quantizer.enabled:
             return self.activation(x)
-        slope, cap = _line(self.activation)
-        return self.quantizer.quantize(x, slope, cap)
-
-
-def _line(activation: nn.Module) -> tuple[Tensor, float]:
-    """Slope below 0 and largest value."""
-    if isinstance(activation, nn.PReLU):
-        return activation.weight, float("inf")
-    if isinstance(activation, nn.LeakyReLU):
-        return torch.tensor([activation.negative_slope]), float("inf")
-    return torch.zeros(1), activation.high if isinstance(activation, ops.Clip) else float("inf")
-
-
-def _fusible(module: nn.Module | None) -> bool:
-    if isinstance(module, ops.Clip):
-        return module.low == 0
-    return isinstance(module, nn.ReLU | nn.LeakyReLU | nn.PReLU)
+        rectifier = ops.traits_of(self.activation).rectifier
+        assert rectifier is not None
+        return self.quantizer.quantize(x, *rectifier(self.activation))
 
 
 def fused(graph: GraphModule) -> GraphModule:
@@ -48,7 +33,7 @@ def fused(graph: GraphModule) -> GraphModule:
             continue
         source = node.all_input_nodes[0]
         activation = passes.module_of(graph, source)
-        if activation is None or not _fusible(activation) or len(source.users) != 1:
+        if activation is None or not ops.traits_of(activation).rectifier or len(source.users) != 1:
             continue
         name = f"fused_{str(node.target).replace('.', '_')}"
         graph.add_submodule(name, ActivationQuantizer(activation, quantizer))

@@ -18,18 +18,6 @@ from bitface.quant.kernels import depthwise, depthwise_fits
 from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
 
-_ARITHMETIC = (ops.Add, ops.Sub, ops.Mul, ops.MatMul)
-_NEVER_NEGATIVE = (nn.ReLU, nn.Sigmoid, ops.HardSigmoid, ops.ReduceL2)
-_KEEPS_SIGN = (
-    Quantizer,
-    nn.MaxPool2d,
-    nn.AvgPool2d,
-    ops.ReduceMean,
-    ops.Reshape,
-    ops.Transpose,
-    ops.Slice,
-)
-
 
 class _QuantizedLayer:
     """A layer whose weights go through a quantizer; switched off, it is the float layer."""
@@ -133,7 +121,7 @@ def _layers(graph: GraphModule) -> list[tuple[str, str, bool, bool]]:
         module = passes.module_of(graph, node)
         if isinstance(module, ops.LAYERS):
             result.append((str(node.target), ops.op_name(module) or "", node in before, node in after))
-        elif isinstance(module, _ARITHMETIC) and len(_activations(node)) == 2:
+        elif module is not None and ops.traits_of(module).arithmetic and len(_activations(node)) == 2:
             result.append((str(node.target), ops.op_name(module) or "", False, False))
     return result
 
@@ -169,9 +157,10 @@ def _origin(graph: GraphModule, node: Node) -> Node:
 
 def _never_negative(graph: GraphModule, node: Node) -> bool:
     module = passes.module_of(graph, node)
-    if isinstance(module, _KEEPS_SIGN):
+    traits = ops.traits_of(module)
+    if isinstance(module, Quantizer) or traits.keeps_sign:
         return _never_negative(graph, node.all_input_nodes[0])
-    return isinstance(module, _NEVER_NEGATIVE) or (isinstance(module, ops.Clip) and module.low >= 0)
+    return traits.never_negative
 
 
 def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], positive: bool) -> None:
@@ -218,7 +207,7 @@ def _reads(graph: GraphModule, user: Node, readers: list[Node]) -> bool:
 
 def _quantize_weights(graph: GraphModule, name: str, module: nn.Module, bits: int, plan: BitPlan) -> None:
     kind = QuantizedConv2d if isinstance(module, nn.Conv2d) else QuantizedLinear
-    layer: Any = ops.without_init(kind, **{**ops.attributes(module), "bias": module.bias is not None})
+    layer: Any = ops.construct(kind, **{**ops.attributes(module), "bias": module.bias is not None})
     layer.load_state_dict(module.state_dict())
     layer.weight_quantizer = weight_quantizer(plan, bits, len(layer.weight))
     holder, _, leaf = name.rpartition(".")

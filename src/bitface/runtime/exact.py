@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.graph import Network, ops
 from bitface.graph.builder import Builder
-from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
+from bitface.graph.integer import IntegerConv2d, IntegerLinear, LayerIntegers, QuantizeDequantize, Window
 from bitface.runtime.engines import ENGINES, NAMES, SIMULATION, Engine, start
 from bitface.runtime.model import Model
 
@@ -82,17 +82,17 @@ def _largest_sums(bits: int) -> GraphModule:
     Each output is rounded again, as engines have integer kernels only for layers between integers.
     """
     builder = Builder((_CHANNELS, _SIDE, _SIDE))
+    integers = LayerIntegers(bias=False, bits=bits, input_scale=1.0)
     outputs = []
     for signed in (False, True):
         for kind, (kernel, groups) in {"conv": (3, 1), "pointwise": (1, 1), "depthwise": (3, _CHANNELS)}.items():
             name = f"{kind}_{'signed' if signed else 'unsigned'}"
-            layer = IntegerConv2d(
-                _CHANNELS, _CHANNELS, (kernel, kernel), groups=groups, bias=False, bits=bits, input_scale=1.0
-            )
+            window = Window(groups=groups)
+            layer = IntegerConv2d(_CHANNELS, _CHANNELS, (kernel, kernel), window, integers)
             values = _between_integers(builder, name, layer, builder.input, signed)
             outputs.append(builder.add(f"{name}_mean", ops.ReduceMean((2, 3), False), values))
-        flat = builder.reshape(f"flat_{signed}", builder.input, (-1, _CHANNELS * _SIDE**2))
-        linear = IntegerLinear(_CHANNELS * _SIDE**2, 8, bias=False, bits=bits, input_scale=1.0)
+        flat = builder.add(f"flat_{signed}", ops.Reshape((_CHANNELS * _SIDE**2,)), builder.input)
+        linear = IntegerLinear(_CHANNELS * _SIDE**2, 8, integers)
         outputs.append(_between_integers(builder, f"linear_{signed}", linear, flat, signed))
     return builder.finish(builder.add("outputs", ops.Concat(1), *outputs))
 

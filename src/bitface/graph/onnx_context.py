@@ -1,0 +1,73 @@
+"""The node of an ONNX file at hand, as the readers of `operators/` see it.
+
+Attributes that became inputs in later opsets are read from wherever the file has them. What a reader raises means that
+the node isn't formed as ONNX says.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+from torch import nn
+from torch.fx import Node
+
+from bitface.errors import BitfaceError
+from bitface.graph.attributes import tensor
+from bitface.graph.builder import Builder
+from bitface.graph.onnx_integers import Value
+
+# The types that are computed in float32; casts between them are left out.
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+
+
+@dataclass
+class Context:
+    """The node at hand and what is needed to import it.
+
+    Attributes:
+        batch: that the file fixes; None: it is free.
+    """
+
+    node: onnx.NodeProto
+    name: str
+    builder: Builder
+    batch: int | None
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        for attribute in self.node.attribute:
+            if attribute.name == name:
+                value = onnx.helper.get_attribute_value(attribute)
+                return value.decode() if isinstance(value, bytes) else value
+        return default
+
+    def pair(self, name: str, default: Sequence[int] | None = (1, 1)) -> tuple[int, int]:
+        first, second = self.attribute(name, default)
+        return first, second
+
+    def ints(self, name: str, operand: Value, default: Sequence[int] | None = None) -> list[int] | None:
+        """A list of integers, from the operand (newer opsets) or the attribute (older ones)."""
+        if isinstance(operand, Node):
+            self.refuse(f"computes its {name} from the image")
+        values = operand if operand is not None else self.attribute(name, default)
+        return None if values is None else [int(value) for value in np.asarray(values).reshape(-1)]
+
+    def add(self, module: nn.Module, *inputs: Node, suffix: str = "") -> Node:
+        return self.builder.add(self.name + suffix, module, *inputs)
+
+    def node_of(self, value: Value) -> Node:
+        if isinstance(value, Node):
+            return value
+        return self.builder.constant(self.name + "_constant", tensor(value))
+
+    def refuse(self, reason: str) -> NoReturn:
+        raise BitfaceError(f"node '{self.name}' ({self.node.op_type}) {reason}, which isn't supported")
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from the front. Raises IndexError where there is none."""
+    if not -rank <= axis < rank:
+        raise IndexError(f"there is no {axis} among {rank}")
+    return axis % rank

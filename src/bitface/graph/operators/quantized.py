@@ -1,0 +1,107 @@
+"""The integer modules of `graph.integer`: quantizers of activations, and layers of integers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+from torch.fx import Node
+
+from bitface.graph import onnx_prelu
+from bitface.graph.builder import shape_of
+from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize, limits
+from bitface.graph.onnx_context import Context
+from bitface.graph.onnx_integers import Integers, Value
+from bitface.graph.onnx_writer import Writer
+from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
+from bitface.graph.operators import convolution, linear
+from bitface.graph.operators.arithmetic import Add
+
+
+def _read_quantize(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Integers:
+    """The first half of a pair, which does all that the pair does."""
+    named = context.attribute("output_dtype", 0) or TensorProto.UINT8
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(named) if zero_point is None else np.asarray(zero_point).dtype
+    if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in (np.int8, np.uint8):
+        context.refuse("quantizes an activation per channel, or to other integers than int8 and uint8")
+    numbers = _scale_and_zero_point(scale, zero_point)
+    return Integers(context.add(QuantizeDequantize(*numbers, 8, dtype == np.int8), x), *numbers, dtype)
+
+
+def _read_dequantize(context: Context, x: Node | Integers, scale: Value, zero_point: Value = None) -> Node:
+    if not isinstance(x, Integers) or (x.scale, x.zero_point) != _scale_and_zero_point(scale, zero_point):
+        context.refuse("doesn't give back what was quantized just before")
+    return x.numbers
+
+
+def _scale_and_zero_point(scale: Value, zero_point: Value) -> tuple[float, int]:
+    return np.asarray(scale).item(), 0 if zero_point is None else np.asarray(zero_point).item()
+
+
+def _write_quantizer(writer: Writer, node: Node, module: QuantizeDequantize, inputs: list[str]) -> str:
+    name, x = str(node.target), inputs[0]
+    dtype, zero_point = writer.integer_type(module)
+    if module.bits == 8:
+        return writer.quantize(x, name, module.scale, zero_point, dtype)
+    # The engine's integers are wider, so the limits must be said: to ONNX Runtime after the rounding, as a float
+    # limit would keep the layer before it from running in integers; to OpenVINO, which fuses it, before.
+    bounds = [bound - module.zero_point for bound in limits(module.bits, module.signed)]
+    if writer.profile == "onnxruntime":
+        inside = [writer.number(bound + zero_point, dtype.type) for bound in bounds]
+        return writer.quantize(x, name, module.scale, zero_point, dtype, inside)
+    if all(isinstance(writer.module_of(user), Add) for user in node.users):
+        return _rounded(writer, x, name, module.scale, bounds)
+    around = [writer.number(bound * module.scale) for bound in bounds]
+    return writer.quantize(writer.op("Clip", [x, *around], name + "_clipped"), name, module.scale, zero_point, dtype)
+
+
+def _rounded(writer: Writer, x: str, name: str, scale: float, bounds: Sequence[int]) -> str:
+    """A quantizer as arithmetic in float, which `onnx_patterns` reads back.
+
+    OpenVINO leaves the rounding of a pair out where an addition alone reads it. With 256 levels that hardly shows;
+    of 16 levels it was half of what the embedding had lost. The addition is in float in any case.
+    """
+    by = writer.number(scale)
+    levels = writer.op("Round", [writer.op("Div", [x, by], name + "_levels")], name + "_rounded")
+    return writer.op("Mul", [writer.op("Clip", [levels, *map(writer.number, bounds)], name + "_limited"), by], name)
+
+
+def _write_layer(writer: Writer, node: Node, module: Any, inputs: list[str]) -> str:
+    if writer.profile == "onnxruntime":
+        return onnx_prelu.emit_layer(writer, node, module, inputs[0])
+    return writer.layer(str(node.target), module, inputs[0], rank=len(shape_of(node)))
+
+
+register(
+    OpSpec(
+        "QuantizeDequantize",
+        QuantizeDequantize,
+        onnx={
+            "QuantizeLinear": OnnxReader(_read_quantize),
+            "DequantizeLinear": OnnxReader(_read_dequantize, on_integers=True),
+        },
+        write=_write_quantizer,
+        traits=Traits(channels="kept"),
+    )
+)
+register(
+    OpSpec(
+        "IntegerConv",
+        IntegerConv2d,
+        write=_write_layer,
+        multiply_adds=convolution.multiply_adds,
+        largest_tensor=convolution.weight_shape,
+        traits=convolution.traits,
+    )
+)
+register(
+    OpSpec(
+        "IntegerLinear",
+        IntegerLinear,
+        write=_write_layer,
+        multiply_adds=linear.multiply_adds,
+        largest_tensor=linear.weight_shape,
+        traits=Traits(channels="kept"),
+    )
+)

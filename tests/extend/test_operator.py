@@ -1,0 +1,138 @@
+"""The operator of `docs/extend/operator.md`, as a package outside bitface: imported, quantized, exported and run."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper, numpy_helper
+from PIL import Image
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extend" / "operator.md").read_text(encoding="utf-8")
+SIZE = 16
+
+
+def block(language: str) -> str:
+    """The page's only block in a language."""
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    return text
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder with the package as an installer leaves it."""
+    folder = tmp_path / "site"
+    about = folder / "softplus_operator-1.0.dist-info"
+    about.mkdir(parents=True)
+    (folder / "softplus_operator.py").write_text(block("python"), encoding="utf-8")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: softplus-operator\nVersion: 1.0\n")
+    points = tomllib.loads(block("toml"))["project"]["entry-points"]
+    ((group, named),) = points.items()
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in named.items()), ""]
+    (about / "entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
+def python(*arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
+    path = [str(site)] * (site is not None) + [part for part in sys.path if part]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+
+
+def save_network(path: Path) -> None:
+    """Convolution, Softplus, depthwise convolution, Softplus, linear layer."""
+    random = np.random.default_rng(0)
+    weights = {
+        "first": random.normal(size=(8, 3, 3, 3)) / 5,
+        "second": random.normal(size=(8, 1, 3, 3)) / 3,
+        "last": random.normal(size=(8, 8 * 12 * 12)) / 30,
+    }
+    nodes = [
+        helper.make_node("Conv", ["image", "first"], ["a"]),
+        helper.make_node("Softplus", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "second"], ["c"], group=8),
+        helper.make_node("Softplus", ["c"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["e"]),
+        helper.make_node("Gemm", ["e", "last"], ["embedding"], transB=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, ["N", 3, SIZE, SIZE])],
+        [helper.make_tensor_value_info("embedding", onnx.TensorProto.FLOAT, ["N", 8])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+
+
+def run(model: Path, images: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
+
+
+def test_a_package_adds_an_operator(site: Path, tmp_path: Path) -> None:
+    path, crops, out = tmp_path / "net.onnx", tmp_path / "crops", tmp_path / "out"
+    save_network(path)
+    crops.mkdir()
+    faces = np.random.default_rng(1).integers(0, 256, (12, SIZE, SIZE, 3), dtype=np.uint8)
+    for number, face in enumerate(faces):
+        Image.fromarray(face).save(crops / f"{number}.png")
+    command = [
+        "-m", "bitface", "quantize", str(path), "--images", str(crops), "--bits", "w8a8", "--out", str(out),
+        "--preprocess", "rgb-127.5-128",
+    ]  # fmt: skip
+    without = python(*command)
+    assert without.returncode == 1
+    assert "is a 'Softplus', an operator bitface doesn't know" in " ".join(without.stderr.split())
+    done = python(*command, site=site)
+    assert done.returncode == 0, done.stderr
+    images = ((faces.transpose(0, 3, 1, 2) - 127.5) / 128).astype(np.float32)
+    expected = run(path, images)
+    for file in out.glob("*.onnx"):
+        kinds = [node.op_type for node in onnx.load(file).graph.node]
+        assert kinds.count("Softplus") == 2
+        assert "QuantizeLinear" in kinds
+        found = run(file, images)
+        cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+        assert cosine.min() > 0.99
+    assert len(list(out.glob("*.onnx"))) == 2
+    elsewhere = python("-m", "bitface", "inspect", str(out / "model.bitface"))
+    assert elsewhere.returncode == 1
+    assert "unknown operator 'Softplus'" in " ".join(elsewhere.stderr.split())
+
+
+def test_its_torch_readers(site: Path) -> None:
+    script = """
+import torch
+from torch import nn
+from bitface.errors import BitfaceError
+from bitface.graph import from_module, ops
+
+class Net(nn.Module):
+    def __init__(self, beta):
+        super().__init__()
+        self.conv, self.act, self.fc = nn.Conv2d(3, 4, 3), nn.Softplus(beta), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.fc(nn.functional.softplus(self.act(self.conv(x)).mean((2, 3))))
+
+module = Net(1).eval()
+graph = from_module(module, size=(8, 8)).graph
+assert [ops.op_name(m) for m in graph.modules()].count("Softplus") == 2
+image = torch.randn(2, 3, 8, 8)
+torch.testing.assert_close(graph(image), module(image))
+try:
+    from_module(Net(2), size=(8, 8))
+except BitfaceError as error:
+    assert "'act' is a Softplus, which bitface doesn't know in this form" in str(error), error
+else:
+    raise AssertionError
+"""
+    done = python("-c", script, site=site)
+    assert done.returncode == 0, done.stderr

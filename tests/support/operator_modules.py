@@ -1,0 +1,78 @@
+"""Modules of every operator of the vocabulary, in graphs of one operator on an image batch `[N, 4, 6, 6]`."""
+
+import copy
+
+import torch
+from torch import nn
+from torch.fx import GraphModule
+
+from bitface.graph import ops
+from bitface.graph.builder import Builder
+from bitface.graph.integer import IntegerConv2d, IntegerLinear, LayerIntegers, QuantizeDequantize, Window
+
+SHAPE = (4, 6, 6)
+BINARY = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.MatMul)
+
+# The last module of a chain is the operator.
+EXAMPLES: dict[str, list[nn.Module]] = {
+    **{module.__name__: [module()] for module in BINARY},
+    "Conv": [nn.Conv2d(4, 6, (3, 2), (1, 2), 1, 2, 2), nn.Conv2d(4, 4, 1, bias=False)],
+    "Linear": [nn.Linear(6, 5), nn.Linear(6, 5, bias=False)],
+    "BatchNorm": [nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=1e-3)],
+    "BatchNorm1d": [nn.Sequential(ops.Reshape((4, 36)), nn.BatchNorm1d(4))],
+    "ChannelAffine": [ops.ChannelAffine(4)],
+    "Relu": [nn.ReLU(inplace=True)],
+    "PRelu": [nn.PReLU(), nn.PReLU(4)],
+    "LeakyRelu": [nn.LeakyReLU(), nn.LeakyReLU(0.3)],
+    "Clip": [ops.Clip(-1, 0.5), ops.Clip(float("-inf"), 6), ops.Clip(0, 0.7)],
+    "Sigmoid": [nn.Sigmoid()],
+    "Tanh": [nn.Tanh()],
+    "HardSigmoid": [ops.HardSigmoid(), ops.HardSigmoid(0.2, 0.4)],
+    "HardSwish": [nn.Hardswish()],
+    "Round": [ops.Round()],
+    "MaxPool": [nn.MaxPool2d(2), nn.MaxPool2d((3, 2), (2, 1), 1, 1, ceil_mode=True)],
+    "AveragePool": [nn.AvgPool2d(3, 2, 1), nn.AvgPool2d((2, 3), ceil_mode=True, count_include_pad=False)],
+    "Concat": [ops.Concat(1)],
+    "Reshape": [ops.Reshape((2, 72))],
+    "Transpose": [ops.Transpose((0, 3, 1, 2))],
+    "Slice": [ops.Slice(1, 1, 3), ops.Slice(2, 0, None, 2)],
+    "Pad": [ops.Pad((1, 2, 0, 1)), ops.Pad((1, 0, 0, 0), float("-inf"))],
+    "ReduceMean": [ops.ReduceMean((2, 3)), ops.ReduceMean((2,), keepdim=False)],
+    "ReduceL2": [ops.ReduceL2((1,))],
+    "Normalize": [ops.Normalize(1), ops.Normalize(2, 1)],
+    "QuantizeDequantize": [QuantizeDequantize(0.03, 5, 8, False), QuantizeDequantize(0.1, -3, 4, True)],
+    "IntegerConv": [
+        IntegerConv2d(4, 6, (3, 3), Window(padding=(1, 1), groups=2), LayerIntegers(bits=4, input_scale=0.1)),
+        IntegerConv2d(
+            4, 2, (1, 1), integers=LayerIntegers(bias=False, per_channel=False, asymmetric=True, output_scale=0.5)
+        ),
+    ],
+    "IntegerLinear": [
+        IntegerLinear(6, 3),
+        IntegerLinear(6, 3, LayerIntegers(bits=2, input_scale=0.2, asymmetric=True)),
+    ],
+}
+
+
+def graph_of(*modules: nn.Module, image: tuple[int, ...] = SHAPE) -> GraphModule:
+    """A chain of copies, numbers of their own; an operator of two tensors reads the last one and a constant."""
+    builder = Builder(image)
+    node = builder.input
+    for index, module in enumerate(modules):
+        extra = [builder.constant("fixed", torch.rand(6, 6))] if type(module) in BINARY else []
+        node = builder.add(f"part.{index}", copy.deepcopy(module), node, *extra)
+    return randomise(builder.finish(node))
+
+
+def randomise(graph: GraphModule) -> GraphModule:
+    for tensor in graph.state_dict().values():
+        if tensor.is_floating_point():
+            tensor.uniform_(0.1, 1)
+        else:
+            tensor.random_(0, 100)
+    return graph
+
+
+def chain(example: nn.Module) -> list[nn.Module]:
+    """What leads to an operator, and the operator."""
+    return list(example) if isinstance(example, nn.Sequential) else [example]
