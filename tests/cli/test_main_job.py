@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto
 
 import bitface as library
-from bitface.runtime.exact import exact
+from bitface.targets.exact import exact
 
 from .conftest import FILES
 

@@ -14,7 +14,7 @@ from bitface.evaluation.gallery import read_gallery
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
 from bitface.jobs.enroll import enroll
 from bitface.runtime.engine_differences import other_engine
-from bitface.runtime.exact import exact
+from bitface.targets.exact import exact
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_the_difference_is_measured_and_kept(model: Path, crops: Path) -> None:
     files = [str(path) for path in sorted(crops.glob("*/*.png"))]
     unit = []
     for engine in ("openvino", "onnxruntime"):
-        rows = load(model, engine).embed(files)  # type: ignore[arg-type]
+        rows = load(model, engine).embed(files)
         unit.append(rows / (rows**2).sum(1, keepdims=True) ** 0.5)
     assert gallery.engines["onnxruntime"]["cosine"] == pytest.approx((unit[0] * unit[1]).sum(1).mean(), abs=1e-4)
 

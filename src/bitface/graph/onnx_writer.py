@@ -1,13 +1,8 @@
-"""Writes a graph as an ONNX model: in float, or with QDQ pairs for one of two engines.
-
-`openvino`: pairs where the graph has its quantizers, PReLU as one operator (OpenVINO fuses it).
-`onnxruntime`: uint8 activations, a pair on both sides of every layer, and PReLU in operators that have integer
-kernels; see `onnx_prelu`.
-"""
+"""Writes a graph as an ONNX model: in float, or with QDQ pairs in the form that its reader wants (`onnx_form`)."""
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,9 +14,7 @@ from torch.fx import GraphModule, Node
 from bitface.graph import onnx_prelu, ops
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize, limits
-
-Profile = Literal["openvino", "onnxruntime"]
-PROFILES: tuple[Profile, ...] = ("openvino", "onnxruntime")
+from bitface.graph.onnx_form import OnnxForm
 
 # Both engines of the last years read it; nothing here needs a newer one.
 OPSET = 17
@@ -30,7 +23,7 @@ IR_VERSION = 8
 
 def to_onnx(
     graph: GraphModule,
-    profile: Profile = "openvino",
+    form: OnnxForm = OnnxForm(),
     metadata: dict[str, Any] | None = None,
     input_name: str = "image",
     output_name: str = "embedding",
@@ -39,10 +32,10 @@ def to_onnx(
 
     Args:
         graph: in float, or with the modules of `integer`.
-        profile: the engine it is written for.
+        form: of its integers, as the reader wants them.
         metadata: goes into the file's own properties; values other than strings as JSON.
     """
-    writer = Writer(graph, profile)
+    writer = Writer(graph, form)
     nodes = writer.write(input_name, output_name)
     image = shape_of(next(iter(graph.graph.nodes)))
     embedding = shape_of(graph.graph.output_node().all_input_nodes[0])
@@ -68,8 +61,8 @@ def to_onnx(
 class Writer:
     """Collects ONNX nodes and initialisers while walking a graph."""
 
-    def __init__(self, graph: GraphModule, profile: Profile) -> None:
-        self.graph, self.profile = graph, profile
+    def __init__(self, graph: GraphModule, form: OnnxForm) -> None:
+        self.graph, self.form = graph, form
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._names: dict[Node, str] = {}
@@ -120,11 +113,8 @@ class Writer:
         return module if isinstance(module, QuantizeDequantize) else None
 
     def integer_type(self, quantizer: QuantizeDequantize) -> tuple[np.dtype, int]:
-        """The ONNX integer type of an activation, and the zero point in it.
-
-        ONNX Runtime's fast kernels take uint8 activations: a signed one is shifted by 128, which changes no value.
-        """
-        if quantizer.signed and self.profile == "onnxruntime":
+        """The ONNX integer type of an activation, and the zero point in it."""
+        if quantizer.signed and not self.form.signed_activations:
             return np.dtype(np.uint8), quantizer.zero_point + 128
         return np.dtype(np.int8 if quantizer.signed else np.uint8), quantizer.zero_point
 
@@ -191,9 +181,9 @@ class Writer:
 
     def _emit(self, node: Node, module: nn.Module, sources: list[str]) -> str:
         name = str(node.target)
-        if self.profile == "onnxruntime" and isinstance(module, IntegerConv2d | IntegerLinear):
+        if not self.form.integer_prelu and isinstance(module, IntegerConv2d | IntegerLinear):
             return onnx_prelu.emit_layer(self, node, module, sources[0])
-        if self.profile == "onnxruntime" and isinstance(module, nn.PReLU):
+        if not self.form.integer_prelu and isinstance(module, nn.PReLU):
             return onnx_prelu.emit_prelu(self, node, module, sources[0])
         if isinstance(module, QuantizeDequantize):
             return self._emit_quantizer(node, module, sources[0])
@@ -211,14 +201,13 @@ class Writer:
         dtype, zero_point = self.integer_type(module)
         if module.bits == 8:
             return self.quantize(x, name, module.scale, zero_point, dtype)
-        # The engine's integers are wider, so the limits must be said: to ONNX Runtime after the rounding, as a float
-        # limit would keep the layer before it from running in integers; to OpenVINO, which fuses it, before.
+        # The integers of the type are wider, so the limits must be said.
         bounds = [bound - module.zero_point for bound in limits(module.bits, module.signed)]
-        if self.profile == "onnxruntime":
+        if self.form.sums_in_float and all(isinstance(self.module_of(user), ops.Add) for user in node.users):
+            return self._rounded(x, name, module.scale, bounds)
+        if self.form.integer_limits:
             inside = [self.number(bound + zero_point, dtype.type) for bound in bounds]
             return self.quantize(x, name, module.scale, zero_point, dtype, inside)
-        if all(isinstance(self.module_of(user), ops.Add) for user in node.users):
-            return self._rounded(x, name, module.scale, bounds)
         around = [self.number(bound * module.scale) for bound in bounds]
         return self.quantize(self.op("Clip", [x, *around], name + "_clipped"), name, module.scale, zero_point, dtype)
 

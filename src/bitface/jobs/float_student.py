@@ -26,6 +26,7 @@ from bitface.progress import Steps
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
+from bitface.targets.registry import FASTEST
 from bitface.train import History, Teacher, Training, TrainingFaces, Watch, digest, distil
 from bitface.train.distil import likeness
 from bitface.train.progress import training_line
@@ -108,11 +109,11 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
 
 
 def teacher_of(path: Path, network: Network, training: Training) -> Teacher:
-    """A network as a teacher, on OpenVINO."""
+    """A network as a teacher, on the fastest engine."""
     # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic.
     precision = "bf16" if training.teacher == "live" and training.half else "f32"
-    embedder = Embedder(Model(path, "float", network), "openvino", precision=precision)
-    return Teacher(embedder.embed, f"{network.fingerprint()} openvino {precision}", cache_folder() / "embeddings")
+    embedder = Embedder(Model(path, "float", network), FASTEST, precision=precision)
+    return Teacher(embedder.embed, f"{network.fingerprint()} {FASTEST} {precision}", cache_folder() / "embeddings")
 
 
 def loss_of(training: Training, size: int, teacher_size: int, classes: int) -> Loss:
@@ -211,7 +212,7 @@ def write_network(path: Path, network: Network) -> int:
 def _compared(ready: Prepared, student: Network) -> dict[str, Any]:
     """Teacher and student on the held-out faces: cosines where their embeddings have one size, and `likeness`."""
     found, expected = (
-        Embedder(Model(Path(network.name), "float", network), "openvino").embed(ready.faces.held_out)
+        Embedder(Model(Path(network.name), "float", network), FASTEST).embed(ready.faces.held_out)
         for network in (student, ready.network)
     )
     cosines = agreement(expected, found).to_json() if found.shape == expected.shape else None

@@ -7,6 +7,7 @@ from bitface.report import format
 from bitface.report.grouping import Subject
 from bitface.results.documents import PRUNING, QUANTIZATION
 from bitface.results.quantization import agreed
+from bitface.targets.registry import FASTEST
 
 Section = dict[str, Any]
 
@@ -21,7 +22,7 @@ def learned(content: Section) -> Section:
         "float_bytes": 4 * content["before"]["parameters"],
         "parameters": content["after"]["parameters"],
         "macs": content["after"]["macs"],
-        "agreement": {"openvino": cosine} if cosine else {},
+        "agreement": {FASTEST: cosine} if cosine else {},
         "tables": [_sizes(content), _school(content), *_channels(content.get("groups") or ())],
         "data": content["faces"],
         "seconds": content["seconds"],

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bitface.results.quantization import agreed
-from bitface.runtime.engines import NAMES
+from bitface.targets.registry import title_of
 
 
 def report_of(
@@ -73,7 +73,7 @@ def _headline(result: dict[str, Any]) -> list[dict[str, str]]:
         {
             "label": "agreement with the teacher",
             "value": f"{figures['mean']:.4f}",
-            "note": f"mean cosine of {figures['count']} held-out faces, in {NAMES[engine]}'s integer kernels; "
+            "note": f"mean cosine of {figures['count']} held-out faces, in {title_of(engine)}'s integer kernels; "
             f"minimum {figures['minimum']:.4f}",
         },
         {
