@@ -202,7 +202,7 @@ def test_what_holds_no_threshold_says_so(bitface: Run, net: Path, model: Path, c
         {"far": 0, "threshold": 0.3},
         {"far": 1e-4, "threshold": "0.3"},
         {"far": 1e-4, "threshold": 3},
-        {"far": 1e-4, "threshold": 0.3, "engine": "abacus"},
+        {"far": 1e-4, "threshold": 0.3, "engine": "../abacus\n"},
         {"far": 1e-4, "threshold": 0.3, "flip": "yes"},
         {"far": 1e-4, "threshold": 0.3, "expected": {"low": 0.5, "high": 0.1}},
         "0.3",

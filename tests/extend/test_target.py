@@ -67,7 +67,7 @@ def test_quantize_writes_and_measures_it(out: Path) -> None:
     assert (out / f"model.{NAME}.onnx").stat().st_size == result["bytes"][f"model.{NAME}.onnx"]
     assert not (out / "model.onnxruntime.onnx").exists()
     assert {"openvino", NAME} <= set(result["agreement"])
-    assert result["agreement"][NAME]["mean"] > 0.5
+    assert 0.5 < result["agreement"][NAME]["mean"] <= 1
     assert result["engine"] != NAME  # nobody named it to run
 
 
@@ -94,7 +94,7 @@ def test_an_embedder_runs_it(installed: Path, out: Path) -> None:
     own, file, simulated = map(np.array, told["rows"])
     np.testing.assert_array_equal(own, file)
     cosines = (own * simulated).sum(1) / np.linalg.norm(own, axis=1) / np.linalg.norm(simulated, axis=1)
-    assert cosines.min() > 0.995
+    assert cosines.min() > 0.99999  # it rounds as the standard says, and so does the simulation
 
 
 def test_without_the_package_its_name_is_unknown(out: Path, tmp_path: Path) -> None:
