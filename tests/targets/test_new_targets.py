@@ -10,13 +10,17 @@ from PIL import Image
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
+from bitface.graph.onnx_form import OnnxForm
 from bitface.graph.store import dump
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.jobs.export import export_model
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.results.folder import check_files
+from bitface.runtime import Model
+from bitface.runtime.bench import bench
 from bitface.targets import TARGETS, Holds, Run, Settings, Target
 from bitface.targets.exact import exact
+from bitface.targets.onnx_file import emitter
 from bitface.targets.start import start
 from bitface.targets.write import write
 from support.quantized import Mixed, faces, network, onnx_file
@@ -142,3 +146,15 @@ def test_a_file_of_one_batch(register: Register) -> None:
     start("one", integer, Settings(batch=1))
     with pytest.raises(BitfaceError, match="one runs 1 at once, not 8"):
         start("one", integer, Settings(batch=8))
+
+
+def test_a_file_is_measured_on_its_own_target(register: Register, tmp_path: Path) -> None:
+    register("one", Target(title="One", suffix=".onnx", emit=emitter(OnnxForm()), start=simulate))
+    net, integer = network(Mixed(), 16), student("w8a8")
+    path = tmp_path / "model.onnx"
+    Model(tmp_path / "model.bitface", "artifact", integer).export("one", path)
+    models = [Model(Path("net.onnx"), "float", net), Model(path, "exported", integer, "one")]
+    result = bench(models, rounds=1, seconds=0.01)
+    assert [row.engine for row in result.rows if row.model == "model.onnx"] == ["one"]
+    with pytest.raises(UsageError, match="bench needs models, engines of onnxruntime, openvino, one, and"):
+        bench(models, engines=["torch"])

@@ -118,7 +118,7 @@ def bench(
     An exported file runs on its own engine only.
 
     Args:
-        engines: targets that run here; None: the default ones.
+        engines: targets that run here; None: the default ones, and those of exported files.
         rounds, seconds: see `race`; every batch size with every number of threads is a race of its own.
         progress: called with (turns taken, turns in all).
 
@@ -126,7 +126,9 @@ def bench(
         UsageError: no model, an unknown engine, or batches, threads or rounds below 1.
         BitfaceError: no model runs on these engines, or an engine refuses one.
     """
-    engines = written() if engines is None else engines
+    if engines is None:
+        own = [model.profile for model in models if model.profile and runs_here(model.profile)]
+        engines = list(dict.fromkeys([*written(), *own]))
     numbers = (len(models), len(batches), len(threads), *batches, *threads, rounds)
     if min(numbers) < 1 or not all(map(_measured, engines)):
         known = ", ".join(name for name in every() if _measured(name))
