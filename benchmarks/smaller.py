@@ -20,6 +20,7 @@ from bitface.cli.console import progress
 from bitface.jobs.candidates import Comparison, read_comparison
 from bitface.jobs.compare import compare_candidates
 from bitface.report.tables import percent
+from bitface.results.comparison import CandidateRow
 
 NETWORKS = {"relu6": "MobileFaceNet ReLU6", "prelu": "MobileFaceNet PReLU"}
 
@@ -43,7 +44,7 @@ def rows_of(network: str, content: dict[str, Any]) -> list[dict[str, Any]]:
         if row["error"]:
             result.append({"network": network, "candidate": row["name"], "error": row["error"]})
             continue
-        figures = {figure["name"]: figure for figure in row["figures"]}
+        figures = {figure.name: figure for figure in CandidateRow.model_validate(row).figures}
         latency = row["latency"]
         result.append(
             {

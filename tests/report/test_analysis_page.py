@@ -1,16 +1,27 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
 from bitface.report import angles
 from bitface.report.analysis import render
+from bitface.results.analysis import AnalysisRecord, AngleDistribution
 from support.analysis_example import analysis, distribution
 
 from .test_page import HOSTILE, Page
 
 
+def record() -> AnalysisRecord:
+    return AnalysisRecord.from_json(analysis())
+
+
+def groups(**shown: dict[str, Any]) -> dict[str, AngleDistribution]:
+    return {name: AngleDistribution.model_validate(one) for name, one in shown.items()}
+
+
 @pytest.fixture(scope="module")
 def page() -> Page:
-    return Page(render(analysis()))
+    return Page(render(record()))
 
 
 def test_everything_is_on_the_page(page: Page) -> None:
@@ -63,10 +74,10 @@ def test_pseudo_classes_are_named_everywhere() -> None:
     result["class_word"] = "pseudo-class"
     for means in result["errors"].values():
         means["pseudo-class"] = means.pop("class")
-    for groups in (result["angles"][key] for key in ("errors", "errors without rotation")):
-        groups |= {"pseudo-class": groups.pop("class", distribution(1))}
+    for shown in (result["angles"][key] for key in ("errors", "errors without rotation")):
+        shown |= {"pseudo-class": shown.pop("class", distribution(1))}
     result["angles"] = {key.replace("-class", "-pseudo-class"): value for key, value in result["angles"].items()}
-    text = Page(render(result)).text()
+    text = Page(render(AnalysisRecord.from_json(result))).text()
     assert "Angles between pseudo-class centres" in text
     assert "its figures flatter the teacher" in text
     assert "class" not in text.replace("pseudo-class", "").replace("Pseudo-class", "")
@@ -78,7 +89,7 @@ def test_parts_that_are_missing_leave_nothing_behind() -> None:
     result["map"] = {"rows": 0, "teacher": [], "student": [], "group": [], "title": []}
     result["errors"] = {"as embedded": {"face": 3.0}, "rotation taken out": None}
     result["angles"] = {"errors": {"face": distribution(3)}, "errors without rotation": {}, "inter-class": {}}
-    page = Page(render(result))
+    page = Page(render(AnalysisRecord.from_json(result)))
     assert "None" not in page.text()
     anchors = {element["attrs"]["href"] for element in page.all("a")}
     assert anchors == {"#angles", "#provenance"}
@@ -92,7 +103,7 @@ def test_text_from_outside_stays_text() -> None:
     result["layers"]["points"][1]["name"] = result["layers"]["start"]["name"] = HOSTILE
     result["layers"]["ranges"][0]["tensor"] = result["diagnosis"]["command"] = HOSTILE
     result["conditions"][0]["name"] = result["teacher"]["path"] = HOSTILE
-    page = Page(render(result))
+    page = Page(render(AnalysisRecord.from_json(result)))
     assert not page.all("script", "img")
     assert page.text().count("<script>alert(1)</script>") >= 6
 
@@ -100,13 +111,13 @@ def test_text_from_outside_stays_text() -> None:
 def test_faces_are_shown_only_where_they_are_given(page: Page) -> None:
     assert not page.all("img")
     crops = {f"Ada/{shot}.png": np.full((112, 112, 3), 90, np.uint8) for shot in (1, 2)}
-    shown = Page(render(analysis(), crops)).all("img")
+    shown = Page(render(record(), crops)).all("img")
     assert len(shown) == 2
     assert all(element["attrs"]["src"].startswith("data:image/jpeg;base64,") for element in shown)
 
 
 def test_outlines_are_shares_over_one_axis() -> None:
-    drawing = angles.outlines({"a": distribution(1, 3), "b": distribution(10, 10)})
+    drawing = angles.outlines(groups(a=distribution(1, 3), b=distribution(10, 10)))
     assert drawing is not None
     first, second = (one.points.split() for one in drawing.outlines)
     assert first[1:5] == ["0.00,66.67", "50.00,66.67", "50.00,0.00", "100.00,0.00"]
@@ -117,8 +128,9 @@ def test_outlines_are_shares_over_one_axis() -> None:
 
 
 def test_the_layer_chart_marks_the_start() -> None:
-    layers = analysis()["layers"]
-    chart = angles.layer_chart(layers["points"], layers["start"])
+    layers = record().layers
+    assert layers is not None
+    chart = angles.layer_chart(layers.points, layers.start)
     assert chart is not None
     assert [one.start for one in chart.steps] == [False, True, False]
     assert [one.y for one in chart.steps] == [0, pytest.approx(94.67), pytest.approx(95.83)]
@@ -128,7 +140,9 @@ def test_the_layer_chart_marks_the_start() -> None:
 
 
 def test_a_range_plot_holds_range_and_values() -> None:
-    one = analysis()["layers"]["ranges"][0]
+    layers = record().layers
+    assert layers is not None
+    one = layers.ranges[0]
     plot = angles.range_plot(one)
     assert len(plot.columns) == 6
     assert max(column.height for column in plot.columns) == 100
@@ -136,6 +150,6 @@ def test_a_range_plot_holds_range_and_values() -> None:
     assert (plot.low, plot.high) == (80, 100)
     assert plot.columns[0].left == 0
     assert plot.width == 10
-    wide = angles.range_plot({**one, "low": -29.0, "high": 31.0})
+    wide = angles.range_plot(one.but(low=-29.0, high=31.0))
     assert (wide.low, wide.high) == (0, 100)
     assert wide.columns[0].left == pytest.approx(100 * 20 / 60, abs=1e-3)

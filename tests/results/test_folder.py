@@ -16,12 +16,12 @@ from bitface.artifact import write as write_artifact
 from bitface.errors import BitfaceError
 from bitface.graph import from_module
 from bitface.quant import BitPlan, quantize
-from bitface.results.documents import read_runs
+from bitface.results.documents import of_kind, read_runs
 from bitface.results.folder import RESULT, check_beside, check_free, staging, write_result
+from bitface.results.quantization import QuantizationRecord
 
 NAMES = ("faces.safetensors", "model.onnxruntime.onnx", "model.openvino.onnx", "report.html")
-# What `report` knows a quantization by.
-KEYS = ("bits", "tensors", "unquantized", "float_bytes", "agreement")
+EXAMPLE = json.loads((Path(__file__).parent / "v0.1.0" / "quantization.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def write(out: Path, seed: int, model: Path) -> None:
         shutil.copy(model, folder / "model.bitface")
         for name in NAMES:
             (folder / name).write_text(f"{name} of {seed}")
-        write_result(folder, {"model": {"name": "net"}, **{key: {} for key in KEYS}, "seed": seed})
+        write_result(folder, QuantizationRecord.from_json({**EXAMPLE, "seed": seed}))
 
 
 # Is killed before the n-th change of a name in the folder, for every n, each in a process of its own.
@@ -94,10 +94,10 @@ def test_killed_at_every_change_of_a_name(models: list[Path], tmp_path: Path) ->
                 read_runs([place])
             seen.append("refused")
             continue
-        (document,) = read_runs([place])
-        assert whose == {str(document.content["seed"])}
+        (document,) = of_kind(read_runs([place]), QuantizationRecord)
+        assert whose == {str(document.result.seed)}
         assert len(text) == len(NAMES) + 1, f"cut off before change {place.name}, files are missing: {sorted(text)}"
-        seen.append(str(document.content["seed"]))
+        seen.append(str(document.result.seed))
     assert list(dict.fromkeys(seen)) == ["0", "refused", "1"]
     assert seen.count("refused") >= 10  # the old files go, the new ones come
     last = max(places.iterdir(), key=lambda one: int(one.name))

@@ -17,6 +17,8 @@ from bitface.targets.write import write
 from support.quantized import Mixed, faces, network
 
 SEVEN = BitPlan.from_json({"bits": "w7a8", "first": "w7a8", "last": "w7a8"})
+# Results of bitface 0.1.0 don't say their engine.
+OLD_RESULTS = 'engine: str = "openvino"'
 DOCS = Path(__file__).parents[2] / "docs" / "targets.md"
 
 
@@ -131,7 +133,7 @@ def test_no_room_knows_their_names() -> None:
         for file in source.rglob("*.py")
         if file.parent.name != "targets"
         for line in file.read_text(encoding="utf-8").splitlines()
-        if any(f'"{name}"' in line for name in written())
+        if any(f'"{name}"' in line for name in written()) and line.strip() != OLD_RESULTS
     ]
     assert not named
 

@@ -1,85 +1,23 @@
-"""What the commands share: two consoles and a progress bar with rate and remaining time."""
+"""What the commands share: standard output, and words that several options take."""
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from bitface import files
 from bitface.errors import UsageError
 from bitface.evaluation.figures.operating import check_fars
-from bitface.progress import Progress as StepProgress
-from bitface.progress import Steps
+from bitface.progress import errors, shown
 from bitface.targets.registry import started, title_of
 
 output = Console(highlight=False)
-errors = Console(stderr=True, highlight=False)
+progress = shown
 
 # What `--json` takes for standard output.
 STDOUT = (Path("-"), Path("/dev/stdout"))
-_LOG_SECONDS = 30.0
-
-
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
-
-
-@contextmanager
-def progress() -> Iterator[Steps]:
-    """Gives a function that opens a named step; see `progress`. Lines in a log where stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield _logged
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
-    )
-    with Progress(*columns, console=errors, transient=True) as bars:
-
-        def step(name: str) -> StepProgress:
-            task = bars.add_task(name, total=None, words="")
-            return lambda done, total, words="": bars.update(task, completed=done, total=total, words=words)
-
-        yield step
-
-
-def _logged(name: str) -> StepProgress:
-    """A line about every minute, so that short steps say nothing."""
-    began = last = time.monotonic()
-    origin = (began, 0)
-
-    def tell(done: int, total: int, words: str = "") -> None:
-        nonlocal last, origin
-        now, since = time.monotonic(), origin
-        if since[0] == began or done < since[1]:
-            origin = (now, done)  # from here, as an earlier run may have done the first of them
-        if now - last < _LOG_SECONDS:
-            return
-        last = now
-        left = (now - since[0]) / max(done - since[1], 1) * (total - done)
-        line = f"{name} {done}/{total}, {left / 60:.1f} min left{', ' if words else ''}{words}"
-        errors.print(line, markup=False, soft_wrap=True)
-
-    return tell
 
 
 def fars_of(text: str | None, default: Sequence[float]) -> tuple[float, ...]:

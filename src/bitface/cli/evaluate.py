@@ -10,6 +10,7 @@ from bitface.cli.console import engine_line, engine_of, fars_of, output, progres
 from bitface.cli.options import EngineOption, JsonOption, SizeOption, SkipOption, to_folder
 from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
+from bitface.evaluation.protocols.base import Figure
 from bitface.jobs import EvaluateRequest, evaluate_model
 from bitface.jobs.suite import read_suite, run_suite
 from bitface.report.tables import percent
@@ -150,7 +151,10 @@ def _print_baseline(content: dict[str, Any]) -> None:
     names = [figure["name"] for figure in content["mixed"][0]["figures"] if figure["name"] not in ("AUC", "EER")]
     mixed = Table("gallery", "probes", *names)
     for cell in content["mixed"]:
-        shown = {figure["name"]: percent({**figure, "interval": None}) for figure in cell["figures"]}
+        shown = {
+            figure["name"]: percent(Figure(figure["name"], figure["value"], spread=figure["spread"]))
+            for figure in cell["figures"]
+        }
         mixed.add_row(cell["gallery"], cell["probe"], *(shown.get(name, "") for name in names))
     output.print(mixed)
 

@@ -131,7 +131,7 @@ def gather(
     count = len(loaded.images)
     if count < 2:
         raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
-    learning = wanted if count > wanted else count - min(max(1, count // 5), HELD_OUT)
+    learning = learning_count(count, wanted)
     return Faces(
         loaded.images[:learning],
         loaded.images[learning:],
@@ -143,6 +143,11 @@ def gather(
         loaded.duplicates,
         faces.resizing(loaded.sizes, size),
     )
+
+
+def learning_count(count: int, wanted: int) -> int:
+    """How many of `count` faces are learned from, the others being held out."""
+    return wanted if count > wanted else count - min(max(1, count // 5), HELD_OUT)
 
 
 def settle_preprocess(network: Network, images: np.ndarray, word: str | None) -> tuple[Network, list[str], list[str]]:

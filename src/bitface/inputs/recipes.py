@@ -1,14 +1,15 @@
 """Recipes: a training as a YAML file, with the bits, the quantizers, the loss and the settings that belong together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge, Le
 
 import bitface
-from bitface import backbones
+from bitface import backbones, config
 from bitface.errors import UsageError, nearest
 from bitface.files import read_yaml
 from bitface.graph import ASSUMED
@@ -119,115 +120,96 @@ def read(word: str | Path) -> Recipe | Pretraining:
         path = FOLDER / f"{word}.yaml"
         if not path.is_file():
             raise UsageError(f"unknown recipe '{word}'{nearest(word, names())} (there are {', '.join(names())})")
-    content = read_yaml(path, "recipe")
-    try:
-        scratch = isinstance(content, Mapping) and "backbone" in content
-        return _pretraining(path.stem, content) if scratch else _recipe(path.stem, content)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+    if "backbone" in (read_yaml(path, "recipe") or ()):
+        return config.read(path, PretrainingFile, "recipe", lambda written: written.pretraining(path.stem))
+    return config.read(path, RecipeFile, "recipe", lambda written: written.recipe(path.stem))
 
 
-def _recipe(name: str, content: Any) -> Recipe:
-    known = [item.name for item in fields(Recipe) if item.name not in ("name", "method")]
-    values = _mapping(content, "the recipe", [*known, "weights", "activations", "training", "post_training"])
-    plan = values.get("bits", "w8a8")
-    made: dict[str, Any] = {
-        "bits": BitPlan.from_json(plan) if isinstance(plan, Mapping) else BitPlan.parse(str(plan)),
-        "calibration": _calibration(values.get("calibration", {})),
-    }
-    training = Training.from_json(_mapping(values.get("training") or {}, "'training'", None))
-    # Unknown losses and options show here, not after the faces have been read.
-    build_sum(training.loss, 8, 2)
-    for key in ("weights", "activations"):
-        if not isinstance(values.get(key, ""), str):
-            raise UsageError(f"'{key}' of the recipe can't be {values[key]!r}: use the name of a quantizer")
-    method = Method(training, values.get("weights", "lsq"), values.get("activations", "lsq"), made["calibration"])
-    check_method(method.weights, method.activations)
-    if not isinstance(values.get("post_training", False), bool):
-        raise UsageError(f"'post_training' of the recipe can't be {values['post_training']!r}: use true or false")
-    made["method"] = None if values.get("post_training") else method
-    return Recipe(name, **made, **_simple(values))
+class CalibrationFile(config.Written, title="calibration"):
+    """The `calibration` of a recipe; see `quant.Calibration`, and `effort` of `bitface quantize`."""
+
+    observer: str = "mse"
+    equalization: bool = True
+    bias_correction: bool = True
+    bias_images: Annotated[int, Ge(1), Le(10**9)] = 64
+    batch: Annotated[int, Ge(1), Le(65_536)] = 16
+    effort: str = "fast"
+
+    def calibration(self) -> Calibration:
+        """Raises UsageError for an unknown observer or effort."""
+        if self.observer not in OBSERVERS:
+            raise UsageError(
+                f"unknown observer '{self.observer}'{nearest(self.observer, OBSERVERS)}; use one of "
+                f"{', '.join(OBSERVERS)}"
+            )
+        facts = self.model_dump(exclude={"effort"})
+        return Calibration(**facts, reconstruction=effort(self.effort))
 
 
-def _pretraining(name: str, content: Mapping[str, Any]) -> Pretraining:
-    values = _mapping(content, "the recipe", [item.name for item in fields(Pretraining) if item.name != "name"])
-    stages = values.get("stages")
-    if not isinstance(stages, list) or not stages:
-        raise UsageError("'stages' of the recipe must be a list of trainings, one after the other")
-    trainings = tuple(Training.from_json(_mapping(stage, "a stage", None)) for stage in stages)
-    for training in trainings:
+Share = Annotated[float, Ge(1e-6), Le(1)]
+Count = Annotated[int, Ge(1), Le(10**9)]
+
+
+class _File(config.Written, title="recipe"):
+    """What both kinds of recipe say of where they are from, and of faces."""
+
+    about: str = ""
+    share: Share = 1.0
+    labels: str | None = None
+    images: config.Words | None = None
+    image_list: Path | None = None
+    max_images: Count | None = None
+    preprocess: str | None = None
+    size: config.ImageSize | None = None
+    out: Path | None = None
+
+    def said(self, *others: str) -> dict[str, Any]:
+        """What the file says, of the keys above and others; what it leaves out has its default elsewhere."""
+        said = {key: getattr(self, key) for key in (*_File.model_fields, *others) if getattr(self, key) is not None}
+        return said | ({"images": tuple(map(Path, self.images))} if self.images else {})
+
+
+class RecipeFile(_File):
+    """A training of a quantized network, or a post-training quantization."""
+
+    bits: str | dict[str, Any] = "w8a8"
+    weights: str = "lsq"
+    activations: str = "lsq"
+    training: Training | None = None
+    calibration: CalibrationFile | None = None
+    post_training: bool = False
+    minutes: Annotated[float, Ge(1e-3), Le(1e6)] | None = None
+    model: Path | None = None
+
+    def recipe(self, name: str) -> Recipe:
+        """Raises UsageError for whatever isn't known: bits, quantizers, losses."""
+        calibration = (self.calibration or CalibrationFile()).calibration()
+        training = self.training or Training()
+        # Unknown losses and options show here, not after the faces have been read.
         build_sum(training.loss, 8, 2)
-        for loss in training.loss:
-            if not issubclass(LOSSES[loss], Softmax):
-                apt = ", ".join(name for name, one in LOSSES.items() if issubclass(one, Softmax))
-                raise UsageError(f"a stage can't learn from '{loss}', which needs a teacher: use one of {apt}")
-    made = _simple(values)
-    if "backbone" not in made:
-        raise UsageError("'backbone' of the recipe names no network")
-    with torch.device("meta"):  # an unknown backbone shows here
-        backbones.create(made["backbone"], made.get("embedding_size"))
-    return Pretraining(name, stages=trainings, **made)
+        check_method(self.weights, self.activations)
+        method = None if self.post_training else Method(training, self.weights, self.activations, calibration)
+        plan = BitPlan.from_json(self.bits) if isinstance(self.bits, Mapping) else BitPlan.parse(self.bits)
+        return Recipe(name, bits=plan, method=method, calibration=calibration, **self.said("minutes", "model"))
 
 
-def _simple(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that are words, numbers and paths, checked."""
-    made: dict[str, Any] = {}
-    for key, kind in _KINDS.items():
-        if values.get(key) is None:
-            continue
-        if isinstance(values[key], bool) or not isinstance(values[key], kind):
-            raise UsageError(f"'{key}' of the recipe can't be {values[key]!r}")
-        made[key] = values[key]
-    for key in ("model", "image_list", "out"):
-        if key in made:
-            made[key] = Path(made[key])
-    if "size" in made:
-        made["size"] = Size.parse(made["size"])
-    if "images" in made:
-        listed = [made["images"]] if isinstance(made["images"], str) else made["images"]
-        if not all(isinstance(one, str) for one in listed):
-            raise UsageError(f"'images' of the recipe can't be {listed!r}: use folders or sources")
-        made["images"] = tuple(map(Path, listed))
-    for key, low, high in _RANGES:
-        if key in made and not low <= made[key] <= high:
-            raise UsageError(f"'{key}' of the recipe is {made[key]}: use {low:g} to {high:g}")
-    return made
+class PretrainingFile(_File):
+    """A recipe that trains a backbone from scratch."""
 
+    backbone: str
+    stages: list[Training]
+    embedding_size: Annotated[int, Ge(2), Le(65_536)] | None = None
 
-_KINDS: dict[str, Any] = {
-    "about": str,
-    "share": (int, float),
-    "labels": str,
-    "minutes": (int, float),
-    "model": str,
-    "images": (str, list),
-    "image_list": str,
-    "max_images": int,
-    "preprocess": str,
-    "size": (int, str),
-    "out": str,
-    "backbone": str,
-    "embedding_size": int,
-}
-_RANGES = (("share", 1e-6, 1), ("minutes", 1e-3, 1e6), ("max_images", 1, 10**9), ("embedding_size", 2, 65_536))
-
-
-def _calibration(value: Any) -> Calibration:
-    known = [item.name for item in fields(Calibration) if item.name != "reconstruction"]
-    values = _mapping(value or {}, "'calibration'", [*known, "effort"])
-    if values.get("observer", "mse") not in tuple(OBSERVERS):  # whatever it is: a list has no hash
-        raise UsageError(f"unknown observer '{values['observer']}': use one of {', '.join(OBSERVERS)}")
-    for key, kind in (("equalization", bool), ("bias_correction", bool), ("bias_images", int), ("batch", int)):
-        if key in values and (type(values[key]) is not kind or (kind is int and values[key] < 1)):
-            raise UsageError(f"'{key}' of the calibration can't be {values[key]!r}")
-    reconstruction = effort(str(values.pop("effort", "fast")))
-    return Calibration(**values, reconstruction=reconstruction)
-
-
-def _mapping(value: Any, where: str, known: list[str] | None) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a mapping of keys to values")
-    for key in value:
-        if not isinstance(key, str) or (known is not None and key not in known):
-            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, known or [])}")
-    return dict(value)
+    def pretraining(self, name: str) -> Pretraining:
+        """Raises UsageError for an unknown backbone or loss, or a loss that needs a teacher."""
+        if not self.stages:
+            raise UsageError("'stages' of the recipe must be a list of trainings, one after the other")
+        for training in self.stages:
+            build_sum(training.loss, 8, 2)
+            for loss in training.loss:
+                if not issubclass(LOSSES[loss], Softmax):
+                    apt = ", ".join(name for name, one in LOSSES.items() if issubclass(one, Softmax))
+                    raise UsageError(f"a stage can't learn from '{loss}', which needs a teacher: use one of {apt}")
+        with torch.device("meta"):  # an unknown backbone shows here
+            backbones.create(self.backbone, self.embedding_size)
+        return Pretraining(name, self.backbone, tuple(self.stages), **self.said("embedding_size"))

@@ -30,6 +30,7 @@ from bitface.progress import Steps, silent
 from bitface.quant.plan import LayerBits
 from bitface.report import analysis as report
 from bitface.report.flipped_faces import pictures
+from bitface.results.analysis import AnalysisRecord
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.runtime import Embedder, Model, open_float
@@ -139,7 +140,7 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
         "labels": _label_kind(request.labels),
         "folder": str(files[0].root),
     }
-    result = {
+    facts = {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "title": f"{request.student.name} beside {request.teacher.name}",
@@ -155,11 +156,11 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
         "machine": describe(),
         "seconds": clock.seconds,
     }
+    result = AnalysisRecord.of(facts)
     with staging(request.out, RESULT) as folder:
-        crops = pictures(found.files, result["flips"], student.embedder.preprocess.size) if request.faces else None
+        crops = pictures(found.files, result.flips, student.embedder.preprocess.size) if request.faces else None
         report.write(folder / "analysis.html", result, crops)
-        write_result(folder, result, RESULT)
-    return result
+        return write_result(folder, result, RESULT)
 
 
 def _label_kind(labels: str | None) -> str | None:

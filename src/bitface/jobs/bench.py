@@ -6,6 +6,7 @@ from typing import Any
 
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
+from bitface.results.bench import BenchRecord
 from bitface.runtime import bench
 from bitface.runtime.model import open_models
 
@@ -33,4 +34,4 @@ def bench_models(
     content = bench.bench(models, batches, threads, progress=steps("measuring")).to_json()
     notes = [f"{model.path}: {note}" for model in models for note in model.network.notes]
     warnings = [text for model in models for text in model.network.warnings]
-    return {**content, "notes": [*notes, *content["notes"]], "warnings": warnings}
+    return BenchRecord.of({**content, "notes": [*notes, *content["notes"]], "warnings": warnings}).to_json()

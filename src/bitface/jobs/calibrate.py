@@ -24,6 +24,7 @@ from bitface.inputs.embeddings import Prepared, differences, embed, prepare
 from bitface.inputs.protocols import listed_pairs
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
+from bitface.results.calibration import CalibrationRecord
 from bitface.results.locks import holding
 from bitface.runtime import open_float
 from bitface.runtime.machine import describe
@@ -155,7 +156,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     }
     stored = [{**one.to_json(), **facts} for one in thresholds(summary, seed=request.seed)]
     writing.write(replace(details, thresholds=stored))
-    return {
+    facts = {
         "model": str(writing.path),
         "engine": ready.embedder.engine,
         "thresholds": stored,
@@ -167,6 +168,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         "warnings": [*ready.warnings, *(f"of the teacher: {text}" for text in (teacher.warnings if teacher else ()))],
         "machine": describe(),
     }  # fmt: skip
+    return CalibrationRecord.of(facts).to_json()
 
 
 def _faces(request: CalibrateRequest) -> _Faces:

@@ -27,8 +27,9 @@ from bitface.jobs.float_student import counted
 from bitface.jobs.prune import PruneRequest, prune_model
 from bitface.jobs.quantize import QuantizeRequest, beforehand, quantize_model
 from bitface.progress import Steps, silent
-from bitface.report.comparison import COSTS, comparison_page, cost, figure_of
+from bitface.report.comparison import COSTS, comparison_page, cost
 from bitface.report.tables import comparison as table
+from bitface.results.comparison import CandidateRow, ComparisonRecord
 from bitface.results.folder import RESULT, check_beside
 from bitface.results.locks import holding
 from bitface.runtime import Model, open_model
@@ -61,27 +62,27 @@ def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]
     # Settled once, by the faces to learn from: the test's crops may have another size.
     comparison = replace(comparison, size=network.size)
     listed_pairs(comparison.pairs, comparison.root, comparison.part, comparison.all_pairs)
-    rows = [_row(comparison, Candidate(ORIGINAL, ()), out, steps)]
-    rows += [_row(comparison, candidate, out, steps) for candidate in comparison.candidates]
-    finished = [row for row in rows if row["error"] is None]
-    latencies = _latencies(comparison, finished, out, steps)
-    for row in finished:
-        row["latency"] = latencies[row["name"]]
-    content = {
+    rows = [_row(comparison, candidate, out, steps) for candidate in (Candidate(ORIGINAL, ()), *comparison.candidates)]
+    latencies = _latencies(comparison, [row for row in rows if row.error is None], out, steps)
+    rows = [row.but(latency=latencies[row.name]) if row.error is None else row for row in rows]
+    finished = [row for row in rows if row.error is None]
+    facts = {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": str(comparison.model),
         "pairs": str(comparison.pairs),
         "threads": comparison.threads,
-        "rows": rows,
+        "rows": [row.to_json() for row in rows],
         "warnings": beforehand_of(comparison),
         **_ranked(finished),
-        "notes": [*network.notes, *(f"{row['name']}: {note}" for row in finished for note in row.get("notes", []))],
+        "notes": [*network.notes, *(f"{row.name}: {note}" for row in finished for note in row.notes)],
         "machine": describe(),
     }
+    result = ComparisonRecord.of(facts)
+    content = result.to_json()
     write_json(out / "comparison.json", content)
-    write_bytes(out / "comparison.md", table(content).encode())
-    report.write(out / "comparison.html", comparison_page(content))
+    write_bytes(out / "comparison.md", table(result).encode())
+    report.write(out / "comparison.html", comparison_page(result))
     return content
 
 
@@ -96,11 +97,11 @@ def beforehand_of(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> dict[str, Any]:
+def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> CandidateRow:
     """A candidate's model and what it is worth, or why there is none."""
-    begins = [{"file": str(candidate.file)}] if candidate.file else []
+    begins: list[dict[str, Any]] = [{"file": str(candidate.file)}] if candidate.file else []
     chain = [*begins, *(dict([step]) for step in candidate.steps)]
-    row: dict[str, Any] = {"name": candidate.name, "steps": chain, "error": None}
+    row = CandidateRow(name=candidate.name, steps=tuple(chain), error=None)
     original = not candidate.steps and candidate.file is None
 
     def named(name: str) -> Any:
@@ -111,7 +112,7 @@ def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) 
         network = _opened(comparison, model, original).network
         figures = _evaluated(comparison, model, key, original, out, named)
         sizes = {"bytes": model.stat().st_size, **counted(network)}
-        return {**row, "model": str(model), **sizes, **figures, "latency": None}
+        return row.but(model=str(model), **sizes, **figures, latency=None)
     except (Interrupted, KeyboardInterrupt) as stop:
         where = f" ({str(stop).split(';')[0]})" if str(stop) else ""
         raise Interrupted(
@@ -122,7 +123,7 @@ def _row(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) 
             raise
         first = next(iter(str(error).strip().splitlines()), "")
         reason = first if isinstance(error, BitfaceError) else f"unexpected {type(error).__name__}: {first}"
-        return {**row, "error": reason}
+        return row.but(error=reason)
 
 
 def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> tuple[Path, str]:
@@ -172,9 +173,9 @@ def _evaluated(
     return _once(out / "evaluations" / f"{name}.json", compute)
 
 
-def _latencies(comparison: Comparison, rows: list[dict[str, Any]], out: Path, steps: Steps) -> dict[str, Any]:
+def _latencies(comparison: Comparison, rows: list[CandidateRow], out: Path, steps: Steps) -> dict[str, Any]:
     """Every candidate's latency beside the original's, all of one run: a candidate more, and all run again."""
-    models = {row["name"]: _opened(comparison, Path(row["model"]), row["name"] == ORIGINAL) for row in rows}
+    models = {row.name: _opened(comparison, Path(str(row.model)), row.name == ORIGINAL) for row in rows}
     facts = [(name, model.network.fingerprint()) for name, model in models.items()]
     name = _named((bitface.__version__, facts, comparison.threads))
 
@@ -208,18 +209,18 @@ def _once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def _ranked(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _ranked(rows: list[CandidateRow]) -> dict[str, Any]:
     """By which figure the rows are ranked, who is on the frontiers, and who costs nearly the same."""
-    names = [figure["name"] for figure in rows[0]["figures"] if figure["name"].startswith("TAR")]
-    values = {name: [figure_of(row, name)["value"] for row in rows] for name in ["accuracy", *names]}
+    names = [figure.name for figure in rows[0].figures if figure.name.startswith("TAR")]
+    values = {name: [row.figure(name).value for row in rows] for name in ["accuracy", *names]}
     ranked = next((name for name in names if None not in values[name]), "accuracy")
-    gains = [float(value) for value in values[ranked]]
+    gains = [float(value or 0) for value in values[ranked]]
     result: dict[str, Any] = {"ranked_by": ranked, "frontier": {}, "equal": {}}
     for name, unit in COSTS.items():
-        costs = [float(cost(row, unit)) for row in rows]
+        costs = [cost(row, unit) for row in rows]
         best = frontier(costs, gains)
-        result["frontier"][name] = [row["name"] for row, on in zip(rows, best, strict=True) if on]
+        result["frontier"][name] = [row.name for row, on in zip(rows, best, strict=True) if on]
         result["equal"][name] = [
-            [rows[place]["name"] for place in sorted(places, key=lambda one: -gains[one])] for places in alike(costs)
+            [rows[place].name for place in sorted(places, key=lambda one: -gains[one])] for places in alike(costs)
         ]
     return result

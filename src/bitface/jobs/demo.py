@@ -18,9 +18,10 @@ from bitface.jobs.quantize import QuantizeRequest, quantize_model
 from bitface.progress import Steps, silent
 from bitface.quant import BitPlan
 from bitface.report.quantization import report_of
+from bitface.results.bench import BenchRecord
+from bitface.results.demo import DemoRecord
 from bitface.results.folder import RESULT
 from bitface.results.locks import holding
-from bitface.results.quantization import agreed
 from bitface.runtime import open_model
 from bitface.runtime.bench import bench
 from bitface.targets.registry import title_of
@@ -76,28 +77,25 @@ def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
         )
         results.append(quantize_model(request, lambda name, bits=bits: steps(f"{bits}: {name}")))  # type: ignore[misc]
     artifacts = [out / bits / "model.bitface" for bits in BITS]
-    latency = bench(
-        [open_model(teacher), open_model(artifacts[0])],
-        batches=(1,),
-        threads=(1,),
-        progress=steps("measuring speed"),
-    ).to_json()
+    models = [open_model(teacher), open_model(artifacts[0])]
+    latency = BenchRecord.of(bench(models, (1,), (1,), progress=steps("measuring speed")).to_json())
     if not quick and lfw_folder():
         reference = _on_lfw(teacher, "float32", steps)
         for bits, path, result in zip(BITS, artifacts, results, strict=True):
             result["evaluation"] = [reference, _on_lfw(path, bits, steps)]
+    record = DemoRecord.of({"faces": made.manifest, "results": results, "latency": latency.to_json()})
     page = report_of(
-        results,
+        record.results,
         "bitface demo: SFace in integers",
-        latency=latency,
+        latency=latency.to_json(),
         faces={
             "caption": f"{_SHEET} of the {len(made.images)} synthetic faces: people who don't exist",
             "png": sheet_png(made.images[:_SHEET]),
         },
     )
-    page["headline"] += _speed_headline(latency, agreed(results[0])[0])
+    page["headline"] += _speed_headline(latency, record.results[0].engine)
     report.write(out / "report.html", page)
-    content = {"faces": made.manifest, "results": results, "latency": latency}
+    content = record.to_json()
     write_json(out / _CONTENT, content)
     return content
 
@@ -134,14 +132,14 @@ def _on_lfw(path: Path, label: str, steps: Steps) -> dict[str, Any]:
     return {"label": f"{label} on LFW ({title_of(content['engine'])})", "result": content}
 
 
-def _speed_headline(latency: dict[str, Any], engine: str) -> list[dict[str, str]]:
-    rows = [row for row in latency["rows"] if row["precision"] == "int8" and row["engine"] == engine]
-    if not rows or not rows[0]["ratio"]:
+def _speed_headline(latency: BenchRecord, engine: str) -> list[dict[str, str]]:
+    rows = [row for row in latency.rows if row.precision == "int8" and row.engine == engine]
+    if not rows or not rows[0].ratio:
         return []
     return [
         {
             "label": "speed",
-            "value": f"{rows[0]['ratio']:.1f}x",
+            "value": f"{rows[0].ratio:.1f}x",
             "note": f"as fast as float32 in {title_of(engine)}, batch 1, one thread, measured alternating on this "
             "machine",
         }

@@ -11,6 +11,7 @@ from bitface.errors import UsageError
 from bitface.graph import Network, from_module
 from bitface.jobs.float_student import Lesson, finish, learn, prepare
 from bitface.progress import Steps, silent
+from bitface.results.float_students import DistillationRecord
 from bitface.results.locks import holding
 from bitface.train import Training
 
@@ -70,7 +71,7 @@ def _distilled(request: DistillRequest, steps: Steps) -> dict[str, Any]:
         request.student,
         ready.network.size,
     )
-    return finish(request, ready, network, history, architecture=request.student)
+    return finish(DistillationRecord, request, ready, network, history, architecture=request.student)
 
 
 def _take_over(student: nn.Module, teacher: Network) -> int:

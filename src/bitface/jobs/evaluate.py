@@ -26,6 +26,7 @@ from bitface.inputs.overlap import Used, overlap, used_faces
 from bitface.inputs.protocols import listed_pairs
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
+from bitface.results.evaluation import EvaluationRecord
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.machine import describe
 
@@ -125,10 +126,10 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         warnings.append(f"{groups.unknown} of {len(files)} images are in no group: their attributes aren't known")
     shared, flagged = _shared(known, codes, protocol, found, result)
     warnings += flagged
-    content = {
+    facts = {
         "bitface": bitface.__version__,
         "model": str(request.model),
-        "kind": ready.embedder.model.kind,
+        "model_kind": ready.embedder.model.kind,
         "fingerprint": ready.embedder.fingerprint,
         "sha256": sha256,
         "engine": ready.embedder.engine,
@@ -152,7 +153,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         },
         "machine": describe(),
     }
-    return content, result
+    return EvaluationRecord.of(facts).to_json(), result
 
 
 def _baseline(request: EvaluateRequest, files: Sequence[FaceFile], size: Size) -> Prepared | None:

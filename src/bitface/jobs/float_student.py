@@ -13,7 +13,6 @@ import bitface
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.evaluation import agreement
-from bitface.files import cache_folder
 from bitface.graph import Network, load_network, passes, to_onnx
 from bitface.graph.network import METADATA_KEY
 from bitface.graph.summary import summarise
@@ -23,11 +22,13 @@ from bitface.losses import Loss, build_sum
 from bitface.losses.projected import Projected
 from bitface.preprocess import Size
 from bitface.progress import Steps
+from bitface.results.float_students import DistillationRecord, PruningRecord
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
+from bitface.runtime.teacher import teacher_of
 from bitface.targets.registry import FASTEST
-from bitface.train import History, Teacher, Training, TrainingFaces, Watch, digest, distil
+from bitface.train import History, Training, TrainingFaces, Watch, digest, distil
 from bitface.train.distil import likeness
 from bitface.train.progress import training_line
 
@@ -108,14 +109,6 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
     return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock)
 
 
-def teacher_of(path: Path, network: Network, training: Training) -> Teacher:
-    """A network as a teacher, on the fastest engine."""
-    # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic.
-    precision = "bf16" if training.teacher == "live" and training.half else "f32"
-    embedder = Embedder(Model(path, "float", network), FASTEST, precision=precision)
-    return Teacher(embedder.embed, f"{network.fingerprint()} {FASTEST} {precision}", cache_folder() / "embeddings")
-
-
 def loss_of(training: Training, size: int, teacher_size: int, classes: int) -> Loss:
     """The losses of a training, for embeddings of a student and of its teacher that may differ in size."""
     loss = build_sum(training.loss, max(size, teacher_size), classes)
@@ -150,11 +143,18 @@ def learn(
     return history
 
 
-def finish(request: Lesson, ready: Prepared, student: Network, history: History, **facts: Any) -> dict[str, Any]:
+def finish(
+    kind: type[PruningRecord] | type[DistillationRecord],
+    request: Lesson,
+    ready: Prepared,
+    student: Network,
+    history: History,
+    **facts: Any,
+) -> dict[str, Any]:
     """Writes `model.onnx` and `result.json` to `request.out`, and removes the checkpoint; gives the result.
 
     Args:
-        facts: what the result says besides.
+        kind: of result; facts: what it says besides.
     """
     teacher = ready.network
     before, after = counted(teacher), counted(student)
@@ -191,9 +191,9 @@ def finish(request: Lesson, ready: Prepared, student: Network, history: History,
             "seconds": ready.clock.seconds,
             "machine": describe(),
         }
-        write_result(folder, result)
+        content = write_result(folder, kind.of(result))
     (request.out / CHECKPOINT).unlink(missing_ok=True)
-    return result
+    return content
 
 
 def counted(network: Network) -> dict[str, int]:

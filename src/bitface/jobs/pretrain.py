@@ -22,6 +22,7 @@ from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
+from bitface.results.pretraining import PretrainingRecord
 from bitface.runtime.machine import describe
 from bitface.train import Trainee, Training, TrainingFaces, digest, fit
 from bitface.train.progress import training_line
@@ -112,7 +113,7 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
         history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps, name))
         stages.append(account(training, history))
     clock.lap("training")
-    result = {
+    facts = {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "backbone": request.backbone,
@@ -131,7 +132,7 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
         write_network(folder / "model.onnx", network)
         with atomic_path(folder / "model.safetensors") as temporary:
             safetensors.torch.save_file(model.state_dict(), temporary)
-        write_result(folder, result)
+        content = write_result(folder, PretrainingRecord.of(facts))
     for checkpoint in checkpoints:
         checkpoint.unlink(missing_ok=True)
-    return result
+    return content

@@ -7,6 +7,7 @@ from typing import Any
 from bitface.jobs.float_student import Lesson, counted, finish, learn, prepare
 from bitface.progress import Steps, silent
 from bitface.prune import Pruning, prune
+from bitface.results.float_students import PruningRecord
 from bitface.results.locks import holding
 from bitface.train import Training
 
@@ -47,6 +48,7 @@ def _pruned(request: PruneRequest, steps: Steps) -> dict[str, Any]:
     history = learn(request, ready, student.graph, student.embedding_size, {"channels": kept}, steps)
     whole, left = counted(ready.network), counted(student)
     return finish(
+        PruningRecord,
         request,
         ready,
         student,

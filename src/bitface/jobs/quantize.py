@@ -18,7 +18,7 @@ from bitface.inputs import faces as job_faces
 from bitface.inputs import recipes
 from bitface.inputs.overlap import CODES
 from bitface.inputs.training import account, kernels, slow
-from bitface.jobs.float_student import CHECKPOINT, teacher_of
+from bitface.jobs.float_student import CHECKPOINT
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.quant import BitPlan, Calibration, quantize
@@ -26,8 +26,9 @@ from bitface.quant.plan import PlannedLayer
 from bitface.report.quantization import report_of
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
-from bitface.results.quantization import describe_student, heavy_edges, measure_agreement
+from bitface.results.quantization import QuantizationRecord, describe_student, heavy_edges, measure_agreement
 from bitface.runtime import Model
+from bitface.runtime.teacher import teacher_of
 from bitface.targets.registry import TARGETS, emitted, written
 from bitface.train import History, Method, TrainingFaces, Watch, train
 from bitface.train.progress import training_line
@@ -168,7 +169,7 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
         sizes = _write_models(folder, details, request.targets)
         write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
-        result = {
+        facts = {
             **describe_student(network, details, request.plan, layers, sizes),
             **_account(request, details, measured, faces, history),
             "engine": engine,
@@ -176,16 +177,17 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
             "warnings": [*beforehand(request), *network.warnings, *warnings, *alarms],
             "seconds": clock.seconds,
         }
-        result["model"]["path"] = str(request.model)
+        facts["model"]["path"] = str(request.model)
+        result = QuantizationRecord.of(facts)
         page = report_of([result], title=f"{network.name} {request.plan.bits}", cosines=measured)
         report.write(folder / "report.html", page)
-        write_result(folder, result)
+        content = write_result(folder, result)
     if request.method:
         (request.out / CHECKPOINT).replace(request.out / FINISHED)
     else:  # of a training that this result was written over
         for name in (CHECKPOINT, FINISHED):
             (request.out / name).unlink(missing_ok=True)
-    return result
+    return content
 
 
 def beforehand(request: QuantizeRequest) -> list[str]:

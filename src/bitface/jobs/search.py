@@ -1,6 +1,5 @@
 """`bitface search`: a network, faces and a budget in; bit plans that `bitface quantize` takes out."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,8 +18,11 @@ from bitface.files import write_bytes
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
 from bitface.progress import Steps, silent
 from bitface.report.search_pages import search_page
+from bitface.results.documents import read_result
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
+from bitface.results.search import SearchRecord
+from bitface.results.sensitivity import SensitivityRecord
 from bitface.runtime.machine import describe
 from bitface.search import by_size, by_time
 from bitface.search.budget import TIME, Budget
@@ -96,14 +98,15 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     else:
         found = by_size.front(wanted, chosen, probe, costs, kept, request.points, request.tries, steps)
     clock.lap("search")
-    result = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
+    facts = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
+    result = SearchRecord.of(facts)
     with staging(base.out) as folder:
         for name, plan in found.plans.items():
             write_bytes(folder / name, yaml.safe_dump(plan.to_json(), sort_keys=False).encode())
         report.write(folder / "report.html", search_page(result))
-        write_result(folder, result)
+        content = write_result(folder, result)
     kept.forget()
-    return result
+    return content
 
 
 def _check(request: SearchRequest) -> None:
@@ -151,18 +154,24 @@ def _known(request: SearchRequest, chosen: Subject) -> list[Costs]:
 
 def _read(path: Path, cost: str, chosen: Subject) -> Costs | None:
     """The costs of a table; none where it is one by block."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("by") == BLOCK:
-            return None
-        rows, fingerprint = content["units"], content["model"]["fingerprint"]
-        values = [row["cost"] if cost == "measured" else row["proxies"][cost] for row in rows]
-        costs = {(row["part"], row["name"], int(row["bits"])): float(v) for row, v in zip(rows, values, strict=True)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BitfaceError(f"{path}: no readable sensitivity table; make it with bitface sensitivity") from error
-    if fingerprint != chosen.network.fingerprint():
+    table = read_result(path)
+    if not isinstance(table, SensitivityRecord):
+        raise BitfaceError(f"{path}: no sensitivity table; make one with bitface sensitivity")
+    if table.by == BLOCK:
+        return None
+    if table.model.fingerprint != chosen.network.fingerprint():
         raise BitfaceError(f"{path}: is of another network or preprocessing; give another --sensitivity or --out")
-    return costs
+    return _costs_of(table, path, cost)
+
+
+def _costs_of(table: SensitivityRecord, path: Path, cost: str) -> Costs:
+    """What each width of each tensor costs, as measured or by a proxy."""
+    if cost != "measured" and any(cost not in unit.proxies for unit in table.units):
+        raise BitfaceError(f"{path}: holds no estimate '{cost}'; make the table again with bitface sensitivity")
+    return {
+        (unit.part, unit.name, unit.bits): unit.cost if cost == "measured" else unit.proxies[cost]
+        for unit in table.units
+    }
 
 
 def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: list[Costs], steps: Steps) -> Costs:
@@ -175,7 +184,7 @@ def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: list[Co
         table = measured_table(request.base, chosen, steps, asked)
         # A table that is there stays, though it doesn't hold all widths.
         write_table(request.base.out, table, _OWN_TABLE if (request.base.out / TABLE).exists() else TABLE)
-        return {(row["part"], row["name"], row["bits"]): row["cost"] for row in table["units"]}
+        return _costs_of(table, request.base.out, request.cost)
     found = proxies.estimate(asked, chosen.measured, seed=request.base.seed, progress=steps("proxies"))[request.cost]
     return {(unit.part, unit.name, unit.bits): value for unit, value in found.items()}
 

@@ -16,6 +16,7 @@ from bitface.progress import Steps, silent
 from bitface.report.search_pages import sensitivity_page
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
+from bitface.results.sensitivity import SensitivityRecord
 from bitface.runtime.machine import describe
 from bitface.search.sweep import (
     BLOCK,
@@ -51,18 +52,17 @@ def measure_sensitivity(request: SensitivityRequest, steps: Steps = silent) -> d
         )
     with holding(request.out, "sensitivity"):
         check_free(request.out, request.force, TABLE)
-        table = measured_table(request, subject(request, steps), steps)
-        write_table(request.out, table)
-        return table
+        return write_table(request.out, measured_table(request, subject(request, steps), steps))
 
 
-def write_table(out: Path, table: dict[str, Any], name: str = TABLE) -> None:
-    """Writes a finished sweep as JSON and as a page beside it, and forgets its state."""
+def write_table(out: Path, table: SensitivityRecord, name: str = TABLE) -> dict[str, Any]:
+    """Writes a finished sweep as JSON and as a page beside it, and forgets its state; gives the JSON's content."""
     with staging(out, name) as folder:
         report.write((folder / name).with_suffix(".html"), sensitivity_page(table))
-        write_result(folder, table, name)
+        content = write_result(folder, table, name)
     with suppress(OSError):
         (out / STATE).unlink()
+    return content
 
 
 def probed(request: SensitivityRequest, chosen: Subject, steps: Steps = silent) -> Probe:
@@ -75,8 +75,8 @@ def probed(request: SensitivityRequest, chosen: Subject, steps: Steps = silent) 
 
 def measured_table(
     request: SensitivityRequest, chosen: Subject, steps: Steps = silent, probe: Probe | None = None
-) -> dict[str, Any]:
-    """The content of `sensitivity.json`; see `measure_sensitivity`."""
+) -> SensitivityRecord:
+    """The finished sweep; see `measure_sensitivity`."""
     clock = Clock()
     pairs = ChosenPairs.of(request, chosen, steps) if request.pairs else None
     clock.lap("pairs")
@@ -98,7 +98,7 @@ def measured_table(
         }
         for number, unit in enumerate(probe.units)
     ]
-    return {
+    facts = {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
@@ -125,6 +125,7 @@ def measured_table(
         "seconds": clock.seconds,
         "machine": describe(),
     }
+    return SensitivityRecord.of(facts)
 
 
 def _described(probe: Probe, unit: Unit) -> dict[str, Any]:

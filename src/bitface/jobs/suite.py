@@ -28,7 +28,7 @@ from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.report.tables import latex, markdown
 from bitface.results.locks import holding
-from bitface.results.suite import Cell, who
+from bitface.results.suite import Cell, SuiteRecord, who
 from bitface.runtime.machine import describe
 from bitface.targets.registry import started
 
@@ -181,7 +181,7 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
         for gallery, probe in _sides(suite):
             cells.append(_cell(suite, opened, spec, ready, gallery, probe, steps))
     warnings += [f"{who(cell)}: {text}" for cell in cells for text in cell.warnings]
-    content = {
+    facts = {
         "bitface": bitface.__version__,
         "models": {model.name: str(model.path) for model in suite.models},
         "baseline": suite.baseline,
@@ -193,6 +193,7 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
         "warnings": list(dict.fromkeys(warnings)),
         "machine": describe(),
     }  # fmt: skip
+    content = SuiteRecord.of(facts).to_json()
     write_json(suite.out / "results.json", content)
     write_bytes(suite.out / "results.md", markdown(cells).encode())
     write_bytes(suite.out / "results.tex", latex(cells).encode())
@@ -232,11 +233,9 @@ def _cell(
     path = (
         suite.out / "cells" / f"{hashlib.sha256(repr(facts).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
     )
-    kept = _kept(path)
-    if kept is not None:
-        return Cell(
-            opened.protocol.name, gallery, probe, kept["figures"], kept["result"], kept["warnings"], kept["skipped"]
-        )
+    names = {"protocol": opened.protocol.name, "gallery": gallery, "probe": probe}
+    if (kept := _kept(path, names)) is not None:
+        return kept
     found: dict[str, Embeddings] = {}
     skipped = 0
     for side in sides:
@@ -256,10 +255,7 @@ def _cell(
         content = {"degenerate": broken}
     elif suite.groups and len(sides) == 1:
         content["groups"] = _by_group(suite.groups, opened.protocol, found[gallery], result, suite.seed)
-    cell = Cell(
-        opened.protocol.name, gallery, probe, [figure.to_json() for figure in figures], content,
-        list(result.warnings), skipped,
-    )  # fmt: skip
+    cell = Cell(**names, figures=tuple(figures), result=content, warnings=result.warnings, skipped=skipped)
     write_json(path, cell.to_json())
     return cell
 
@@ -274,9 +270,9 @@ def _by_group(
     return [row.to_json() for row in by_group(protocol, found, groups, result, seed)]
 
 
-def _kept(path: Path) -> dict[str, Any] | None:
+def _kept(path: Path, names: Mapping[str, str]) -> Cell | None:
+    """A cell that was computed before, under the names that its models and protocol have now."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return content if {"figures", "result", "warnings", "skipped"} <= set(content) else None
+        return Cell.model_validate({**json.loads(path.read_text(encoding="utf-8")), **names})
     except (OSError, ValueError, TypeError):
-        return None  # not there, or damaged: computed anew
+        return None  # not there, or damaged: computed again

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from bitface.errors import UsageError, nearest
-from bitface.files import read_yaml
+from pydantic import BeforeValidator
+from pydantic.json_schema import WithJsonSchema
+
+from bitface.config import Written, checked, read
+from bitface.errors import UsageError
 
 FLOAT = 32
 _NUMBERS = re.compile(r"#(\d{1,6})(?:-(\d{1,6}))?")
@@ -86,8 +89,8 @@ class BitPlan:
             UsageError: unknown bits, an unreadable file, an unknown key (the nearest known one is named).
         """
         if str(word).lower().endswith((".yaml", ".yml")):
-            return _from_yaml(Path(word))
-        return BitPlan.from_json({"bits": word})
+            return read(Path(word), PlanFile, "bit plan", PlanFile.plan)
+        return BitPlan.from_json({"bits": str(word)})
 
     def with_edges(self, first: str | None = None, last: str | None = None) -> "BitPlan":
         """The plan with other bits for the first or the last layer; `plan` means like the rest, None as it was.
@@ -143,29 +146,7 @@ class BitPlan:
     @staticmethod
     def from_json(value: Any) -> "BitPlan":
         """A plan from the keys of its YAML form. Raises UsageError."""
-        _check_keys(value, ("bits", "first", "last", "layers", "weights", "activations"), "the plan")
-        weights, layers = ({} if value.get(key) is None else value[key] for key in ("weights", "layers"))
-        _check_keys(weights, ("symmetric", "per_channel"), "'weights'")
-        if not isinstance(layers, dict):
-            raise UsageError("'layers' of the plan must map patterns to bits, such as 'features.*: w4a8'")
-        activations = value.get("activations", "auto")
-        if activations not in ("auto", "symmetric", "asymmetric"):
-            raise UsageError(f"'activations' of the plan is '{activations}': use auto, symmetric or asymmetric")
-        bits = LayerBits.parse(value.get("bits", "w8a8"))
-        edge = f"w8a{FLOAT if bits.activation == FLOAT else 8}"
-        first, last = (
-            None if word is None else LayerBits.parse(word, True)
-            for word in (value.get("first", edge), value.get("last", edge))
-        )
-        return BitPlan(
-            bits=bits,
-            first=first,
-            last=last,
-            layers=tuple((str(pattern), LayerBits.parse(bits, True)) for pattern, bits in layers.items()),
-            weights_symmetric=_flag(weights, "symmetric"),
-            weights_per_channel=_flag(weights, "per_channel"),
-            activations=activations,
-        )
+        return checked(PlanFile, value).plan()
 
 
 def escaped(name: str) -> str:
@@ -179,26 +160,42 @@ def _fits(pattern: str, name: str, number: int) -> bool:
     return fnmatch.fnmatchcase(name, pattern)
 
 
-def _from_yaml(path: Path) -> BitPlan:
-    content = read_yaml(path, "bit plan")
-    try:
-        return BitPlan.from_json(content)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: no readable bit plan ({str(error).splitlines()[0]})") from error
+def _bits(value: Any) -> Any:
+    return None if value is None else str(LayerBits.parse(value))
 
 
-def _check_keys(value: Any, known: Sequence[str], where: str) -> None:
-    if not isinstance(value, dict):
-        raise UsageError(f"{where} must be a mapping with the keys {', '.join(known)}")
-    for key in value:
-        if key not in known:
-            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, known)}")
+def _edge_bits(value: Any) -> Any:
+    return None if value is None else str(LayerBits.parse(value, True))
 
 
-def _flag(values: dict[str, Any], key: str) -> bool:
-    flag = values.get(key, True)
-    if not isinstance(flag, bool):
-        raise UsageError(f"'{key}' of the plan's weights must be true or false, not '{flag}'")
-    return flag
+_WORD = WithJsonSchema({"type": ["string", "null"], "pattern": "^[wW]([1-8]|32)[aA]([2-8]|32)$"})
+Bits = Annotated[str | None, BeforeValidator(_bits), _WORD]
+EdgeBits = Annotated[str | None, BeforeValidator(_edge_bits), _WORD]
+
+
+class WeightsFile(Written, title="plan's weights"):
+    """How weights are laid out; see `BitPlan`."""
+
+    symmetric: bool = True
+    per_channel: bool = True
+
+
+class PlanFile(Written, title="plan"):
+    """A bit plan as a YAML file; see `BitPlan`. Bits are words such as `w4a8`; a first or last layer left out has 8."""
+
+    bits: Bits = "w8a8"
+    first: EdgeBits = None
+    last: EdgeBits = None
+    layers: dict[str, EdgeBits] | None = None
+    weights: WeightsFile | None = None
+    activations: Literal["auto", "symmetric", "asymmetric"] = "auto"
+
+    def plan(self) -> BitPlan:
+        """Raises UsageError for unknown bits."""
+        bits = LayerBits.parse(self.bits)
+        edge = f"w8a{FLOAT if bits.activation == FLOAT else 8}"
+        words = {key: getattr(self, key) if key in self.model_fields_set else edge for key in ("first", "last")}
+        first, last = (None if word is None else LayerBits.parse(word, True) for word in words.values())
+        layers = tuple((pattern, LayerBits.parse(word, True)) for pattern, word in (self.layers or {}).items())
+        weights = self.weights or WeightsFile()
+        return BitPlan(bits, first, last, layers, weights.symmetric, weights.per_channel, self.activations)

@@ -9,13 +9,14 @@ import numpy as np
 
 from bitface.analysis.conditions import WORDS
 from bitface.report import angles
+from bitface.results.analysis import AnalysisRecord, AngleDistribution, FlippedDecisions
 
 _WORST_RANGES = 6
 SHOWN_PAIRS = 24
 
 
 def parts(
-    analysis: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | None = None, at: str = "", of: str = ""
+    analysis: AnalysisRecord, pictures: Mapping[str, np.ndarray] | None = None, at: str = "", of: str = ""
 ) -> dict[str, Any]:
     """What `analysed.html.j2` needs, and `sections` for the page's list of them.
 
@@ -23,15 +24,14 @@ def parts(
         analysis, pictures: see `analysis.render`.
         at: in front of the anchors, of: behind the headings, where a page holds more than one.
     """
-    word = analysis["class_word"]
-    layers = analysis["layers"] or {"points": [], "ranges": [], "start": None}
-    worst = sorted(layers["ranges"], key=lambda one: -one["noise"])[:_WORST_RANGES]
-    drawn = analysis["map"]
+    word, layers, maps = analysis.class_word, analysis.layers, analysis.map
+    points, ranges = (layers.points, layers.ranges) if layers else ((), ())
+    worst = sorted(ranges, key=lambda one: -one.noise)[:_WORST_RANGES]
     sections = {
         "angles": "Angles",
-        "layers": "Layers" if layers["points"] else None,
-        "maps": "Maps" if drawn["rows"] else None,
-        "pairs": "Flipped decisions" if analysis["flips"] else None,
+        "layers": "Layers" if points else None,
+        "maps": "Maps" if maps.rows else None,
+        "pairs": "Flipped decisions" if analysis.flips else None,
     }
     return {
         "at": at,
@@ -39,16 +39,21 @@ def parts(
         "sections": [(at + anchor, title + of) for anchor, title in sections.items() if title],
         "analysis": analysis,
         "word": word,
-        "distributions": _outlines(analysis["angles"], word),
-        "chart": angles.layer_chart(layers["points"], layers["start"]),
+        "distributions": _outlines(analysis.angles, word),
+        "chart": angles.layer_chart(points, layers.start if layers else None),
         "ranges": [angles.range_plot(one) for one in worst],
-        "maps": [(side, angles.dots(drawn[side], drawn["group"], drawn["title"])) for side in ("teacher", "student")],
-        "worst": _worst(analysis["flips"], pictures),
+        "maps": [
+            (side, angles.dots(places, maps.group, maps.title))
+            for side, places in (("teacher", maps.teacher), ("student", maps.student))
+        ],
+        "worst": _worst(analysis.flips, pictures),
         "meanings": WORDS,
     }
 
 
-def _outlines(found: Mapping[str, Any], word: str) -> list[tuple[str, str, angles.Outlines]]:
+def _outlines(
+    groups: Mapping[str, Mapping[str, AngleDistribution]], word: str
+) -> list[tuple[str, str, angles.Outlines]]:
     """(title, explanation, drawing) of each set of distributions."""
     words = {
         "errors": (
@@ -69,14 +74,16 @@ def _outlines(found: Mapping[str, Any], word: str) -> list[tuple[str, str, angle
             f"The wider, the looser is each {word}.",
         ),
     }
-    drawn = ((*words[key], angles.outlines(groups)) for key, groups in found.items())
+    drawn = ((*words[key], angles.outlines(group)) for key, group in groups.items())
     return [(title, text, drawing) for title, text, drawing in drawn if drawing]
 
 
-def _worst(flips: Mapping[str, Any] | None, pictures: Mapping[str, np.ndarray] | None) -> list[dict[str, Any]]:
-    rows = flips["worst"][:SHOWN_PAIRS] if flips else []
+def _worst(flips: FlippedDecisions | None, pictures: Mapping[str, np.ndarray] | None) -> list[dict[str, Any]]:
+    pairs = flips.worst[:SHOWN_PAIRS] if flips else ()
     uris = {path: _uri(image) for path, image in (pictures or {}).items()}
-    return [{**row, "images": [uris[one] for one in (row["left"], row["right"]) if one in uris]} for row in rows]
+    return [
+        {**pair.to_json(), "images": [uris[one] for one in (pair.left, pair.right) if one in uris]} for pair in pairs
+    ]
 
 
 def _uri(image: np.ndarray) -> str:

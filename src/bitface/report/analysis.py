@@ -1,4 +1,4 @@
-"""The page of an analysis: what a student lost against its teacher, drawn from `analysis.json`."""
+"""The page of an analysis: what a student lost against its teacher."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,25 +8,25 @@ import numpy as np
 
 from bitface.files import write_bytes
 from bitface.report import analysed, format, page
+from bitface.results.analysis import AnalysisRecord
 
 
-def render(analysis: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | None = None) -> str:
+def render(analysis: AnalysisRecord, pictures: Mapping[str, np.ndarray] | None = None) -> str:
     """One self-contained HTML page without network or script.
 
     Args:
-        analysis: as `jobs.analyse.analyse_student` gives it.
         pictures: crops of faces by their paths, uint8 RGB `[H, W, 3]`; None: the page shows no face.
     """
     one = analysed.parts(analysis, pictures)
     return page.fill(
         "analysis.html.j2",
         report={
-            "title": analysis["title"],
+            "title": analysis.title,
             "subtitle": _subtitle(analysis),
-            "created": analysis["created"],
+            "created": analysis.created,
             "headline": _headline(analysis),
-            "warnings": analysis["warnings"],
-            "notes": analysis["notes"],
+            "warnings": analysis.warnings,
+            "notes": analysis.notes,
             "provenance": _provenance(analysis),
         },
         sections=[*one.pop("sections"), ("provenance", "Provenance")],
@@ -34,19 +34,18 @@ def render(analysis: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | Non
     )
 
 
-def write(path: Path, analysis: Mapping[str, Any], pictures: Mapping[str, np.ndarray] | None = None) -> None:
+def write(path: Path, analysis: AnalysisRecord, pictures: Mapping[str, np.ndarray] | None = None) -> None:
     """Writes the page, see `render`, whole or not at all. Raises BitfaceError where it can't be written."""
     write_bytes(path, render(analysis, pictures).encode())
 
 
-def _subtitle(analysis: Mapping[str, Any]) -> str:
-    faces, word = analysis["faces"], analysis["class_word"]
-    return f"{faces['used']:,} faces, {faces['classes']:,} {word}es of two faces or more"
+def _subtitle(analysis: AnalysisRecord) -> str:
+    faces, word = analysis.faces, analysis.class_word
+    return f"{faces.used:,} faces, {faces.classes:,} {word}es of two faces or more"
 
 
-def _headline(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
-    means, kept = analysis["errors"]["as embedded"], analysis["neighbourhoods"]
-    turned = analysis["errors"]["rotation taken out"]
+def _headline(analysis: AnalysisRecord) -> list[dict[str, Any]]:
+    means, turned = analysis.errors.as_embedded, analysis.errors.rotation_taken_out
     rows = [
         {
             "label": "A-QE, mean angle by which a face turns",
@@ -55,7 +54,7 @@ def _headline(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
     ]
     if "individual vector" in means:
-        word = analysis["class_word"]
+        word = analysis.class_word
         rows.append(
             {
                 "label": f"against its {word}",
@@ -63,25 +62,25 @@ def _headline(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "note": f"the {word} itself turns by {means[word]:.1f}°",
             }
         )
-    if kept:
-        trust = f"trustworthiness {kept['trustworthiness']:.4f} (mapped faces)"
-        note = f"of the {kept['k']} nearest of {kept['faces']:,} faces; {trust}"
-        rows.append({"label": "neighbours kept", "value": format.percent(kept["kept"], 1), "note": note})
-    if analysis["flips"]:
-        point = analysis["flips"]["points"][0]
+    if neighbours := analysis.neighbourhoods:
+        trust = f"trustworthiness {neighbours.trustworthiness:.4f} (mapped faces)"
+        note = f"of the {neighbours.k} nearest of {neighbours.faces:,} faces; {trust}"
+        rows.append({"label": "neighbours kept", "value": format.percent(neighbours.kept, 1), "note": note})
+    if analysis.flips:
+        point = analysis.flips.points[0]
         rows.append(
             {
-                "label": f"decisions lost at FAR {format.far(point['far'])}",
-                "value": format.count(point["rejected"] + point["accepted"]),
-                "note": f"of {format.count(point['genuine'] + point['impostor'])} pairs; {point['gained']:,} gained",
+                "label": f"decisions lost at FAR {format.far(point.far)}",
+                "value": format.count(point.rejected + point.accepted),
+                "note": f"of {format.count(point.genuine + point.impostor)} pairs; {point.gained:,} gained",
             }
         )
     return rows
 
 
-def _provenance(analysis: Mapping[str, Any]) -> dict[str, Any]:
+def _provenance(analysis: AnalysisRecord) -> dict[str, Any]:
     rows: dict[str, Any] = {}
-    for side in ("teacher", "student"):
-        rows[side] = analysis[side]["path"]
-        rows |= {f"{side} {fact}": analysis[side][fact] for fact in ("preprocess", "fingerprint")}
-    return {**rows, "bitface": analysis["bitface"], **analysis["machine"]}
+    for side, model in (("teacher", analysis.teacher), ("student", analysis.student)):
+        rows[side] = model.path
+        rows |= {f"{side} preprocess": model.preprocess, f"{side} fingerprint": model.fingerprint}
+    return {**rows, "bitface": analysis.bitface, **analysis.machine}

@@ -7,9 +7,10 @@ Positions are per cent of a drawing's box, as in `charts`, so that text keeps it
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from bitface.analysis.layers import Point
 from bitface.report import charts, format
+from bitface.results.analysis import AngleDistribution, QuantizerRange
 
 # A golden angle apart, so that neighbouring classes have colours far from each other, however many there are.
 _HUE = 137.508
@@ -35,22 +36,20 @@ class Outlines:
     summary: str
 
 
-def outlines(groups: Mapping[str, Mapping[str, Any]]) -> Outlines | None:
+def outlines(groups: Mapping[str, AngleDistribution]) -> Outlines | None:
     """Distributions of one axis (see `analysis.distributions`), each as high as its share of faces or pairs."""
     if not groups:
         return None
     first = next(iter(groups.values()))
-    low, width, bins = first["low"], first["width"], len(first["counts"])
-    tallest = max(max(one["counts"]) / one["count"] for one in groups.values())
+    low, width, bins = first.low, first.width, len(first.counts)
+    tallest = max(max(one.counts) / one.count for one in groups.values())
     drawn = []
     for place, (name, one) in enumerate(groups.items()):
         corners = ["0,100"]
-        for index, count in enumerate(one["counts"]):
-            height = 100 - 100 * count / one["count"] / tallest
+        for index, count in enumerate(one.counts):
+            height = 100 - 100 * count / one.count / tallest
             corners += [f"{100 * index / bins:.2f},{height:.2f}", f"{100 * (index + 1) / bins:.2f},{height:.2f}"]
-        figures = (
-            f"mean {one['mean']:.2f}°, median {one['median']:.2f}°, 90 % from {one['p05']:.2f}° to {one['p95']:.2f}°"
-        )
+        figures = f"mean {one.mean:.2f}°, median {one.median:.2f}°, 90 % from {one.p05:.2f}° to {one.p95:.2f}°"
         drawn.append(Outline(name, f"line{place % 4}", " ".join([*corners, "100,100"]), figures))
     summary = "; ".join(f"{one.name}: {one.figures}" for one in drawn)
     return Outlines(tuple(drawn), charts.ticks(low, low + bins * width), summary)
@@ -78,26 +77,26 @@ class LayerChart:
     summary: str
 
 
-def layer_chart(points: Sequence[Mapping[str, Any]], start: Mapping[str, Any] | None) -> LayerChart | None:
+def layer_chart(points: Sequence[Point], start: Point | None) -> LayerChart | None:
     """The points of `analysis.layers` from the image to the embedding; above 60 dB everything looks alike."""
     if not points:
         return None
     width = 100 / len(points)
     steps = []
     for index, point in enumerate(points):
-        height = 100 - 100 * min(max(point["snr"], 0.0), _MOST_DB) / _MOST_DB
-        bits = f", {point['bits']} bits" if point["bits"] else ""
+        height = 100 - 100 * min(max(point.snr, 0.0), _MOST_DB) / _MOST_DB
+        bits = f", {point.bits} bits" if point.bits else ""
         title = (
-            f"{point['name']} ({point['kind']}{bits}): {point['snr']:.1f} dB, {point['before']:.1f} dB before, cosine "
-            f"{format.unit(point['cosine'])}"
+            f"{point.name} ({point.kind}{bits}): {point.snr:.1f} dB, {point.before:.1f} dB before, cosine "
+            f"{format.unit(point.cosine)}"
         )
-        begins = bool(start) and start is not None and point["name"] == start["name"]
+        begins = start is not None and point.name == start.name
         steps.append(Step(round((index + 0.5) * width, 3), round(height, 2), round(width, 3), title, begins))
-    cosines = " ".join(f"{one.x},{100 - 100 * max(p['cosine'], 0.0):.2f}" for one, p in zip(steps, points, strict=True))
+    cosines = " ".join(f"{one.x},{100 - 100 * max(p.cosine, 0.0):.2f}" for one, p in zip(steps, points, strict=True))
     end = points[-1]
-    summary = f"Signal over noise of {len(points)} tensors; the embedding ends at {end['snr']:.1f} dB"
+    summary = f"Signal over noise of {len(points)} tensors; the embedding ends at {end.snr:.1f} dB"
     if start:
-        summary += f", the damage starts at {start['name']}"
+        summary += f", the damage starts at {start.name}"
     ticks = tuple((100 - 100 * value / _MOST_DB, f"{value:.0f} dB") for value in (0, 20, 40, 60))
     return LayerChart(tuple(steps), " ".join(f"{one.x},{one.y}" for one in steps), cosines, ticks, summary)
 
@@ -115,28 +114,28 @@ class RangePlot:
     words: str
 
 
-def range_plot(one: Mapping[str, Any]) -> RangePlot:
-    """A quantizer as `analysis.ranges.Range.to_json` gives it."""
-    counts, width = one["counts"], one["width"]
-    left = min(one["start"], one["low"])
-    right = max(one["start"] + len(counts) * width, one["high"])
+def range_plot(one: QuantizerRange) -> RangePlot:
+    """A quantizer and what it rounds."""
+    counts, width = one.counts, one.width
+    left = min(one.start, one.low)
+    right = max(one.start + len(counts) * width, one.high)
     span = max(right - left, 1e-9)
     tallest = math.log1p(max(counts))
     columns = tuple(
         charts.Column(
-            round(100 * (one["start"] + index * width - left) / span, 3),
+            round(100 * (one.start + index * width - left) / span, 3),
             round(100 * math.log1p(count) / tallest, 2),
         )
         for index, count in enumerate(counts)
         if count
     )
     words = (
-        f"{one['clipped']:.2%} clipped, {one['unused']} of {one['levels']} levels unused; error {one['noise']:.2%} of "
-        f"the energy, {one['clip_noise']:.2%} by clipping"
+        f"{one.clipped:.2%} clipped, {one.unused} of {one.levels} levels unused; error {one.noise:.2%} of "
+        f"the energy, {one.clip_noise:.2%} by clipping"
     )
-    low, high = (round(100 * (one[edge] - left) / span, 3) for edge in ("low", "high"))
+    low, high = (round(100 * (edge - left) / span, 3) for edge in (one.low, one.high))
     return RangePlot(
-        f"{one['tensor']}, {one['bits']} bits",
+        f"{one.tensor}, {one.bits} bits",
         columns,
         round(100 * width / span, 3),
         low,

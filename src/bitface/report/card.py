@@ -27,8 +27,8 @@ def card(report: Mapping[str, Any]) -> str:
     for one in report.get("tables") or ():
         lines += [f"## {text(one['title'])}", "", *_listing(one)]
     for analysis in report.get("analyses") or ():
-        lines += [f"## {text(analysis['title'])}", ""]
-        lines += [text(sentence) + "\n" for sentence in analysis["diagnosis"]["sentences"]]
+        lines += [f"## {text(analysis.title)}", ""]
+        lines += [text(sentence) + "\n" for sentence in analysis.diagnosis.sentences]
     if facts := report.get("provenance"):
         rows = [[format.label(key), format.plain(value)] for key, value in facts.items()]
         lines += ["## Provenance", "", *table(["", ""], rows), ""]

@@ -5,75 +5,71 @@ from pathlib import Path
 from typing import Any
 
 from bitface.report.tables import candidates, groups, protocols
-from bitface.results.suite import Cell, who
+from bitface.results.comparison import CandidateRow, ComparisonRecord
+from bitface.results.suite import Cell, SuiteRecord, who
 
 COSTS = {"bytes": "bytes", "milliseconds": "ms"}
 
 
-def comparison_page(content: dict[str, Any]) -> dict[str, Any]:
-    """The report's input for the content of `comparison.json`."""
-    rows = content["rows"]
-    columns, cells = candidates(content, intervals=True)
+def comparison_page(result: ComparisonRecord) -> dict[str, Any]:
+    """The report's input for the result of `bitface compare`."""
+    columns, cells = candidates(result, intervals=True)
     return {
-        "title": f"Smaller versions of {Path(content['model']).stem}",
-        "created": content["created"],
+        "title": f"Smaller versions of {Path(result.model).stem}",
+        "created": result.created,
         "warnings": [
-            *content.get("warnings", ()),
-            *(f"{row['name']}: {row['error']}" for row in rows if row["error"]),
-            *(f"{row['name']}: {text}" for row in rows for text in row.get("warnings") or ()),
+            *result.warnings,
+            *(f"{row.name}: {row.error}" for row in result.rows if row.error),
+            *(f"{row.name}: {text}" for row in result.rows for text in row.warnings),
         ],
         "notes": [
             f"at equal {name} (within 10 %): {', '.join(equal)} (best first)"
-            for name, lists in content["equal"].items()
+            for name, lists in result.equal.items()
             for equal in lists
         ],
         "comparisons": [
             {
                 "title": "Comparison",
-                "rows": rows,
-                "drawings": [_drawing(content, name) for name in COSTS],
-                "threads": content["threads"],
-                "frontier": content["frontier"],
+                "rows": [row.to_json() for row in result.rows],
+                "drawings": [_drawing(result, name) for name in COSTS],
+                "threads": result.threads,
+                "frontier": {name: list(best) for name, best in result.frontier.items()},
                 "table": {"columns": columns, "rows": cells},
             }
         ],
-        "provenance": {"model": content["model"], "pairs": content["pairs"], **content["machine"]},
+        "provenance": {"model": result.model, "pairs": result.pairs, **result.machine},
     }
 
 
-def _drawing(content: dict[str, Any], name: str) -> dict[str, Any]:
+def _drawing(result: ComparisonRecord, name: str) -> dict[str, Any]:
     """What `report.scatter` draws: every candidate at its cost, filled where nobody beats it."""
-    ranked = content["ranked_by"]
     points = []
-    for number, row in enumerate(content["rows"], 1):
-        if row["error"] is None:
-            figure = figure_of(row, ranked)
+    for number, row in enumerate(result.rows, 1):
+        if row.error is None:
+            figure = row.figure(result.ranked_by)
             points.append(
                 {
                     "number": number,
-                    "name": row["name"],
+                    "name": row.name,
                     "x": cost(row, COSTS[name]),
-                    "y": figure["value"],
-                    "interval": figure.get("interval"),
-                    "best": row["name"] in content["frontier"][name],
+                    "y": figure.value,
+                    "interval": figure.interval.to_json() if figure.interval else None,
+                    "best": row.name in result.frontier[name],
                 }
             )
-    return {"unit": COSTS[name], "of": ranked, "points": points}
+    return {"unit": COSTS[name], "of": result.ranked_by, "points": points}
 
 
-def cost(row: dict[str, Any], unit: str) -> float:
-    """What a candidate costs, in `bytes` or `ms`."""
-    return float(row["bytes"] if unit == "bytes" else row["latency"]["median_ms"])
+def cost(row: CandidateRow, unit: str) -> float:
+    """What a candidate costs, in `bytes` or `ms`. Raises ValueError where nobody measured it."""
+    if row.bytes is None or row.latency is None:
+        raise ValueError(f"nobody measured what '{row.name}' costs")
+    return float(row.bytes if unit == "bytes" else row.latency.median_ms)
 
 
-def figure_of(row: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(figure for figure in row["figures"] if figure["name"] == name)
-    return found
-
-
-def suite_page(content: dict[str, Any]) -> dict[str, Any]:
-    """The report's input for the content of a suite's `results.json`."""
-    cells = [Cell(**cell) for cell in content["cells"]]
+def suite_page(result: SuiteRecord) -> dict[str, Any]:
+    """The report's input for the result of a suite."""
+    cells = result.cells
     tables: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     for name in dict.fromkeys(cell.protocol for cell in cells):
@@ -85,11 +81,11 @@ def suite_page(content: dict[str, Any]) -> dict[str, Any]:
             if cell.result.get("roc")
         ]
         curves += [{"title": name, "series": series}] if series else []
-    skipped = [f"{name}: {count:,} images can't be used" for name, count in content["skipped"].items()]
+    skipped = [f"{name}: {count:,} images can't be used" for name, count in result.skipped.items()]
     return {
         "title": "Suite",
-        "warnings": content["warnings"],
-        "notes": [*content["notes"], *skipped, *_unsupported(cells)],
+        "warnings": list(result.warnings),
+        "notes": [*result.notes, *skipped, *_unsupported(cells)],
         "tables": tables,
         "curves": curves,
     }
@@ -116,10 +112,10 @@ def _groups(name: str, cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _unsupported(cells: Sequence[Cell]) -> list[str]:
     """Why figures are missing, the same reason once."""
-    found: dict[tuple[str, str], dict[str, None]] = {}
+    names: dict[tuple[str, str], dict[str, None]] = {}
     for cell in cells:
         for figure in cell.figures:
-            if figure["value"] is None:
+            if figure.value is None:
                 where = who(cell) if "degenerate" in cell.result else cell.protocol
-                found.setdefault((where, str(figure["reason"])), {})[figure["name"]] = None
-    return [f"{where}: no {', '.join(names)} ({reason})" for (where, reason), names in found.items()]
+                names.setdefault((where, str(figure.reason)), {})[figure.name] = None
+    return [f"{where}: no {', '.join(missing)} ({reason})" for (where, reason), missing in names.items()]

@@ -1,33 +1,35 @@
 """What evaluations say beside their figures, as tables of text: baselines, mixed galleries, thresholds, groups."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from bitface.evaluation.mixed import MixedCell
+from bitface.evaluation.protocols.base import Figure
 from bitface.report.tables import percent
+from bitface.results.evaluation import EvaluationRecord, GroupTables, PairedTests, TargetRates
 
 Table = dict[str, Any]
 
 
-def tables(evaluation: dict[str, Any]) -> list[Table]:
+def tables(evaluation: EvaluationRecord) -> list[Table]:
     """The tables of one evaluation; what it doesn't hold has none."""
-    found = [_thresholds(evaluation)]
-    if baseline := evaluation.get("baseline"):
-        found += [_beside(baseline), _mixed(baseline["mixed"])]
-    if groups := evaluation.get("groups"):
-        found.append(_groups(groups))
-    return [table for table in found if table["rows"]]
+    shown = [_thresholds(evaluation)]
+    if baseline := evaluation.baseline:
+        shown += [_beside(baseline.comparison), _mixed(baseline.mixed)]
+    if evaluation.groups:
+        shown.append(_groups(evaluation.groups))
+    return [table for table in shown if table["rows"]]
 
 
-def _thresholds(evaluation: dict[str, Any]) -> Table:
+def _thresholds(evaluation: EvaluationRecord) -> Table:
     """Where the model decides: thresholds found here, and what those stored in the artifact do here."""
     rows = []
-    for point in evaluation["tar"]:
-        if point["threshold"] is not None and point["tar"] is not None:
-            figure = {"value": point["tar"], "interval": point["interval"]}
-            cells = [f"{point['far']:g}", f"{point['threshold']:.4f}", f"{point['reached']:.3g}", percent(figure)]
-            rows.append(["found here", *cells])
-    for one in evaluation.get("stored_thresholds") or ():
-        figure = {"value": one["tar"], "interval": one["tar_interval"]}
-        rows.append(["stored", f"{one['target']:g}", f"{one['threshold']:.4f}", _rate(one), percent(figure)])
+    for point in evaluation.tar:
+        if point.threshold is not None and point.tar is not None:
+            tar = percent(Figure("TAR", point.tar, point.interval))
+            rows.append(["found here", f"{point.far:g}", f"{point.threshold:.4f}", f"{point.reached:.3g}", tar])
+    for rates in evaluation.stored_thresholds:
+        rows.append(["stored", f"{rates.target:g}", f"{rates.threshold:.4f}", _far(rates), _tar(rates)])
     columns = ["Threshold", "For FAR", "Cosine", "FAR here", "TAR here, %"]
     return {"title": "Thresholds", "columns": columns, "rows": rows}
 
@@ -43,39 +45,40 @@ def stored(thresholds: list[dict[str, Any]]) -> Table:
     return {"title": "Thresholds in the artifact", "columns": columns, "rows": rows}
 
 
-def _rate(one: dict[str, Any]) -> str:
-    bounds = one["far_interval"]
-    return f"{one['far']:.3g} [{bounds['low']:.3g}, {bounds['high']:.3g}]"
+def _far(rates: TargetRates) -> str:
+    bounds = rates.far_interval
+    return f"{rates.far:.3g} [{bounds.low:.3g}, {bounds.high:.3g}]"
 
 
-def _beside(baseline: dict[str, Any]) -> Table:
-    comparison = baseline["comparison"]
-    test = comparison["mcnemar"]
+def _tar(rates: TargetRates) -> str:
+    return percent(Figure("TAR", rates.tar, rates.tar_interval))
+
+
+def _beside(comparison: PairedTests) -> Table:
+    test = comparison.mcnemar
     rows = []
-    for one in comparison["differences"]:
-        bounds, reused = one["interval"], one.get("reused")
-        change = f"{100 * one['change']:+.2f} [{100 * bounds['low']:+.2f}, {100 * bounds['high']:+.2f}]"
-        rates = [f"{reused['far']:.3g}", f"{100 * reused['tar']:.2f}"] if reused else ["–", "–"]
-        rows.append(
-            [f"{one['far']:g}", f"{100 * one['baseline']:.2f}", f"{100 * one['model']:.2f}", change, *rates],
-        )
+    for one in comparison.differences:
+        bounds, reused = one.interval, one.reused
+        change = f"{100 * one.change:+.2f} [{100 * bounds.low:+.2f}, {100 * bounds.high:+.2f}]"
+        rates = [f"{reused.far:.3g}", f"{100 * reused.tar:.2f}"] if reused else ["–", "–"]
+        rows.append([f"{one.far:g}", f"{100 * one.baseline:.2f}", f"{100 * one.model:.2f}", change, *rates])
     return {
         "title": "Beside the baseline",
-        "caption": f"{test['flipped']} decisions of the list differ, {test['b']} for the worse and {test['c']} for the "
-        f"better (McNemar p = {test['p']:.3g}). TAR and its change in per cent; the last two columns are the "
+        "caption": f"{test.flipped} decisions of the list differ, {test.b} for the worse and {test.c} for the "
+        f"better (McNemar p = {test.p:.3g}). TAR and its change in per cent; the last two columns are the "
         "model at the baseline's threshold.",
         "columns": ["FAR", "TAR, baseline", "TAR, model", "Change", "FAR, reused", "TAR, reused"],
         "rows": rows,
     }
 
 
-def _mixed(cells: list[dict[str, Any]]) -> Table:
-    names = list(dict.fromkeys(figure["name"] for cell in cells for figure in cell["figures"]))
-    names = [one for one in names if one not in ("AUC", "EER")]
+def _mixed(cells: Sequence[MixedCell]) -> Table:
+    names = list(dict.fromkeys(figure.name for cell in cells for figure in cell.figures))
+    names = [name for name in names if name not in ("AUC", "EER")]
     rows = []
     for cell in cells:
-        shown = {figure["name"]: percent(figure) for figure in cell["figures"]}
-        rows.append([cell["gallery"], cell["probe"], *(shown.get(one, "–") for one in names)])
+        shown = {figure.name: percent(figure) for figure in cell.figures}
+        rows.append([cell.gallery, cell.probe, *(shown.get(name, "–") for name in names)])
     return {
         "title": "Mixed galleries",
         "caption": "Embeddings of one model in the gallery, of the other as probes; per cent, with 95 % intervals.",
@@ -84,14 +87,13 @@ def _mixed(cells: list[dict[str, Any]]) -> Table:
     }
 
 
-def _groups(groups: dict[str, Any]) -> Table:
+def _groups(groups: GroupTables) -> Table:
     """Both rates of each group at everybody's thresholds."""
     rows = [
-        [f"{row['attribute']}: {row['group']}", f"{row['images']:,}", f"{rates['target']:g}", _rate(rates),
-         percent({"value": rates["tar"], "interval": rates["tar_interval"]})]
-        for row in groups["model"]
-        for rates in row["rates"]
-    ]  # fmt: skip
+        [f"{row.attribute}: {row.group}", f"{row.images:,}", f"{rates.target:g}", _far(rates), _tar(rates)]
+        for row in groups.model
+        for rates in row.rates
+    ]
     return {
         "title": "Groups of people",
         "caption": "What everybody's thresholds do in each group.",

@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, UndefinedError
 from bitface.files import write_bytes
 from bitface.report import analysed, charts, curves, format, plots, verification
 from bitface.report.scatter import scatter
+from bitface.results.analysis import AnalysisRecord
 
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -35,7 +36,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
             tables: [{title, caption?, columns, rows}] of text.
             curves: [{title, series: [{name, roc, tar}]}], a ROC and a DET plot of each, with `roc` and `tar` as
                 `ScoreSummary.to_json` gives them.
-            analyses: [content of `analysis.json`].
+            analyses: `AnalysisRecord`s.
             models: one for each artifact, see below.
             latency: {machine, rows: [{model, engine, precision, batch, threads, median_ms, iqr_ms,
                 per_second, ratio, baseline, note?}]}; `ratio` says how many times as fast as `baseline`, or
@@ -158,12 +159,10 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _analyses(
-    analyses: Sequence[Mapping[str, Any]], pictures: Sequence[Mapping[str, np.ndarray]]
-) -> list[dict[str, Any]]:
+def _analyses(analyses: Sequence[AnalysisRecord], pictures: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
     shown = [*pictures, *({} for _ in analyses)]
     return [
-        analysed.parts(one, shown[number], f"analysis-{number + 1}-", f": {one['title']}")
+        analysed.parts(one, shown[number], f"analysis-{number + 1}-", f": {one.title}")
         for number, one in enumerate(analyses)
     ]
 

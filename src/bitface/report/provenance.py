@@ -1,107 +1,124 @@
 """Where a report's figures come from: models, hashes, seeds, versions, machines."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from bitface.report.derivation import way
-from bitface.report.grouping import Subject
-from bitface.results.documents import (
-    ANALYSIS,
-    BENCH,
-    COMPARISON,
-    DISTILLATION,
-    EVALUATION,
-    PRUNING,
-    QUANTIZATION,
-    SEARCH,
-    SENSITIVITY,
-    SUITE,
-    Document,
-)
+from bitface.report.grouping import ReportedModel
+from bitface.results.analysis import AnalysedModel, AnalysisRecord
+from bitface.results.base import StoredResult
+from bitface.results.bench import BenchRecord
+from bitface.results.comparison import ComparisonRecord
+from bitface.results.documents import Document
+from bitface.results.evaluation import EvaluationRecord
+from bitface.results.float_students import DistillationRecord, PruningRecord, Teacher
+from bitface.results.quantization import QuantizationRecord, QuantizedNetwork
+from bitface.results.search import SearchRecord
+from bitface.results.sections import FloatNetwork
+from bitface.results.sensitivity import SensitivityRecord
+from bitface.results.suite import SuiteRecord
 
 Facts = dict[str, Any]
-
-# Which key of a result holds its float network.
-_SIDES = dict.fromkeys((QUANTIZATION, PRUNING, DISTILLATION, SENSITIVITY, SEARCH), "model") | {ANALYSIS: "teacher"}
+Network = QuantizedNetwork | Teacher | FloatNetwork | AnalysedModel
 
 
-def teachers(documents: Sequence[Document]) -> list[str]:
+def teachers(documents: Sequence[Document[StoredResult]]) -> list[str]:
     """A warning where the results speak of different float networks; one that was made of another counts as that."""
-    known: dict[str, str] = {}
-    made: dict[str, dict[str, Any]] = {}
+    names: dict[str, str] = {}
+    students: dict[str, Network] = {}
     for one in documents:
-        if one.kind in (PRUNING, DISTILLATION) and isinstance(one.content["model"], dict):
-            made[str(one.content["fingerprint"])] = one.content["model"]
+        if isinstance(one.result, PruningRecord | DistillationRecord):
+            students[one.result.fingerprint] = one.result.model
     for one in documents:
-        network = one.content[side] if (side := _SIDES.get(one.kind)) else None
-        if isinstance(network, dict) and network.get("fingerprint"):
-            network = _origin(network, made)
-            known.setdefault(str(network["fingerprint"]), str(network.get("name") or network.get("path")))
-    if len(known) < 2:
+        if (network := _float_network(one.result)) and network.fingerprint:
+            network = _origin(network, students)
+            names.setdefault(network.fingerprint, network.name or network.path)
+    if len(names) < 2:
         return []
-    named = ", ".join(f"{name} ({fingerprint[:8]})" for fingerprint, name in known.items())
+    named = ", ".join(f"{name} ({fingerprint[:8]})" for fingerprint, name in names.items())
     return [f"these results are of different teachers: {named}; what each lost isn't one scale"]
 
 
-def _origin(network: dict[str, Any], made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _float_network(result: StoredResult) -> Network | None:
+    """The float network that a result is of."""
+    if isinstance(result, AnalysisRecord):
+        return result.teacher
+    if isinstance(result, QuantizationRecord | PruningRecord | DistillationRecord | SensitivityRecord | SearchRecord):
+        return result.model
+    return None
+
+
+def _origin(network: Network, students: dict[str, Network]) -> Network:
     """The network that the first of these steps began with."""
-    passed = set()
-    while (fingerprint := str(network.get("fingerprint"))) in made and fingerprint not in passed:
-        passed.add(fingerprint)
-        network = made[fingerprint]
+    passed = set[str]()
+    while network.fingerprint in students and network.fingerprint not in passed:
+        passed.add(network.fingerprint)
+        network = students[network.fingerprint]
     return network
 
 
-def facts(models: Sequence[Subject], documents: Sequence[Document]) -> Facts:
+def facts(models: Sequence[ReportedModel], documents: Sequence[Document[StoredResult]]) -> Facts:
     """Every fact once where all agree on it, else with the name of what it is true of in front."""
     rows = [*_of_models(models), *_of_documents(documents)]
     keys = dict.fromkeys(key for _, row in rows for key in row)
-    found: Facts = {}
+    table: Facts = {}
     for key in keys:
         said = [(name, row[key]) for name, row in rows if row.get(key) not in (None, "")]
         if len({str(value) for _, value in said}) == 1 and (len(said) > 1 or len(rows) == 1):
-            found[key] = said[0][1]
+            table[key] = said[0][1]
         else:
-            found |= {f"{name}: {key}": value for name, value in said}
-    return found
+            table |= {f"{name}: {key}": value for name, value in said}
+    return table
 
 
-def _of_models(models: Sequence[Subject]) -> Iterator[tuple[str, Facts]]:
-    for one in models:
-        file, faces = ("artifact", "calibration") if one.of(QUANTIZATION) else (one.path.name, "training")
-        row: Facts = {"fingerprint": one.fingerprint, f"{file} SHA-256": one.sha256}
-        if one.result:
-            content = one.result.content
+def _of_models(models: Sequence[ReportedModel]) -> Iterator[tuple[str, Facts]]:
+    for model in models:
+        result = model.result
+        quantized = isinstance(result, QuantizationRecord)
+        file, faces = ("artifact", "calibration") if quantized else (model.path.name, "training")
+        row: Facts = {"fingerprint": model.fingerprint, f"{file} SHA-256": model.sha256}
+        if result is not None:
+            preprocess = result.model.preprocess if isinstance(result, QuantizationRecord) else result.preprocess
             row |= {
-                "teacher": content["model"].get("path"),
-                "teacher fingerprint": content["model"]["fingerprint"],
-                "preprocessing": content["model"].get("preprocess") or content.get("preprocess"),
-                f"{faces} faces (manifest)": (content.get("faces") or {}).get("manifest"),
-                "method": content.get("method") or way(one),
-                "seed": content.get("seed"),
+                "teacher": result.model.path,
+                "teacher fingerprint": result.model.fingerprint,
+                "preprocessing": preprocess,
+                f"{faces} faces (manifest)": result.faces.manifest,
+                "method": result.method if isinstance(result, QuantizationRecord) else way(result),
+                "seed": result.seed,
             }
-        for document in one.evaluations:
-            row |= {f"evaluated in {document.path.name} on": document.content["pairs"]}
-        yield one.name, row
+        for document in model.evaluations:
+            row |= {f"evaluated in {document.path.name} on": document.result.pairs}
+        yield model.name, row
 
 
-def _of_documents(documents: Sequence[Document]) -> Iterator[tuple[str, Facts]]:
+def _of_documents(documents: Sequence[Document[StoredResult]]) -> Iterator[tuple[str, Facts]]:
     """Versions and machine of each result, and when it was made."""
     for one in documents:
-        machine = one.content.get("versions" if one.kind == BENCH else "machine")
-        known = machine if isinstance(machine, dict) else {}
-        made = {} if one.kind == EVALUATION else {"made": one.content.get("created")}
-        folder = one.path.resolve().parent.name
-        about = _about(one)
-        yield f"{folder}/{one.path.name}", {**made, **about, "bitface": one.content.get("bitface"), **known}
+        content = one.result
+        about = {**_when(content), **_about(content), "bitface": getattr(content, "bitface", None)}
+        yield _label(one.path), {**about, **_machine(content)}
 
 
-def _about(one: Document) -> Facts:
+def _label(path: Path) -> str:
+    return f"{path.resolve().parent.name}/{path.name}"
+
+
+def _when(result: StoredResult) -> Facts:
+    return {} if isinstance(result, EvaluationRecord) else {"made": getattr(result, "created", None)}
+
+
+def _machine(result: StoredResult) -> dict[str, str]:
+    machine: dict[str, str] = result.versions if isinstance(result, BenchRecord) else getattr(result, "machine", {})
+    return machine
+
+
+def _about(result: StoredResult) -> Facts:
     """What a result of many models was made from."""
-    content = one.content
-    if one.kind == COMPARISON:
-        return {"model": content["model"], "pairs": content["pairs"]}
-    if one.kind == SUITE:
-        protocols = dict.fromkeys(cell["protocol"] for cell in content["cells"])
-        return {"models": content["models"], "protocols": list(protocols), "baseline": content["baseline"]}
+    if isinstance(result, ComparisonRecord):
+        return {"model": result.model, "pairs": result.pairs}
+    if isinstance(result, SuiteRecord):
+        protocols = dict.fromkeys(cell.protocol for cell in result.cells)
+        return {"models": result.models, "protocols": list(protocols), "baseline": result.baseline}
     return {}

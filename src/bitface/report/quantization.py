@@ -1,15 +1,16 @@
 """The report's input for the results of `bitface quantize`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bitface.results.quantization import agreed
+from bitface.results.quantization import QuantizationRecord
 from bitface.targets.registry import title_of
 
 
 def report_of(
-    results: list[dict[str, Any]],
+    results: Sequence[QuantizationRecord],
     title: str,
-    cosines: dict[str, dict[str, Any]] | None = None,
+    cosines: Mapping[str, Mapping[str, Any]] | None = None,
     **sections: Any,
 ) -> dict[str, Any]:
     """The report's input (see `report.render`) for the results of one teacher."""
@@ -17,68 +18,63 @@ def report_of(
     headline = sections.pop("headline", None) or _headline(first)
     return {
         "title": title,
-        "subtitle": f"{first['model']['parameters']:,} parameters, {first['model']['macs'] / 1e6:,.0f} M "
-        f"multiply-adds, "
-        f"{first['model']['embedding_size']}-d embeddings",
-        "created": first["created"],
+        "subtitle": f"{first.model.parameters:,} parameters, {first.model.macs / 1e6:,.0f} M multiply-adds, "
+        f"{first.model.embedding_size}-d embeddings",
+        "created": first.created,
         "headline": headline,
-        "warnings": list(dict.fromkeys(text for result in results for text in result["warnings"])),
-        "notes": list(dict.fromkeys(text for result in results for text in result["notes"])),
+        "warnings": list(dict.fromkeys(text for result in results for text in result.warnings)),
+        "notes": list(dict.fromkeys(text for result in results for text in result.notes)),
         "models": [model_of(result, cosines) for result in results],
         "provenance": {
-            "model": first["model"]["path"],
-            "teacher fingerprint": first["model"]["fingerprint"],
-            "preprocessing": str(first["model"]["preprocess"]),
-            "calibration faces (manifest)": first["faces"]["manifest"],
-            "seed": str(first["seed"]),
-            **first["machine"],
+            "model": first.model.path,
+            "teacher fingerprint": first.model.fingerprint,
+            "preprocessing": str(first.model.preprocess),
+            "calibration faces (manifest)": first.faces.manifest,
+            "seed": str(first.seed),
+            **first.machine,
         },
         **sections,
     }
 
 
-def model_of(result: dict[str, Any], cosines: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+def model_of(result: QuantizationRecord, cosines: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """A result as one of the report's models; `cosines` as `measure_agreement` gives them. Its engine comes first."""
-    default, _ = agreed(result)
+    content = result.to_json()
     shown = {
-        engine: {**result["agreement"][engine], **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
-        for engine in sorted(result["agreement"], key=lambda engine: engine != default)
+        engine: {**content["agreement"][engine], **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
+        for engine in sorted(result.agreement, key=lambda engine: engine != result.engine)
     }
     return {
-        "name": f"{result['model']['name']} {result['bits']}",
-        "bits": result["bits"],
-        "parameters": result["model"]["parameters"],
-        "macs": result["model"]["macs"],
-        "files": [{"name": name, "bytes": size} for name, size in result["bytes"].items()],
-        "float_bytes": result["float_bytes"],
+        "name": f"{result.model.name} {result.bits}",
+        "bits": result.bits,
+        "parameters": result.model.parameters,
+        "macs": result.model.macs,
+        "files": [{"name": name, "bytes": size} for name, size in result.bytes.items()],
+        "float_bytes": result.float_bytes,
         "agreement": shown,
-        "layers": result["layers"],
-        "tensors": result["tensors"],
-        "unquantized": result["unquantized"],
-        "data": result["faces"],
-        "plan": result["plan"],
-        "seconds": result["seconds"],
-        **({"evaluation": result["evaluation"]} if "evaluation" in result else {}),
+        **{key: content[key] for key in ("layers", "tensors", "unquantized")},
+        "data": content["faces"],
+        **{key: content[key] for key in ("plan", "seconds", "evaluation") if key in content},
     }
 
 
-def _headline(result: dict[str, Any]) -> list[dict[str, str]]:
-    engine, figures = agreed(result)
+def _headline(result: QuantizationRecord) -> list[dict[str, str]]:
+    agreement = result.engine_agreement
     return [
         {
             "label": "size",
-            "value": f"{result['bytes']['model.bitface'] / 1e6:.2f} MB",
-            "note": f"{result['compression']:.1f}x smaller than the float32 weights",
+            "value": f"{result.bytes['model.bitface'] / 1e6:.2f} MB",
+            "note": f"{result.compression:.1f}x smaller than the float32 weights",
         },
         {
             "label": "agreement with the teacher",
-            "value": f"{figures['mean']:.4f}",
-            "note": f"mean cosine of {figures['count']} held-out faces, in {title_of(engine)}'s integer kernels; "
-            f"minimum {figures['minimum']:.4f}",
+            "value": f"{agreement.mean:.4f}",
+            "note": f"mean cosine of {agreement.count} held-out faces, in {title_of(result.engine)}'s integer kernels; "
+            f"minimum {agreement.minimum:.4f}",
         },
         {
             "label": "left in floating point",
-            "value": str(len(result["unquantized"])),
+            "value": str(len(result.unquantized)),
             "note": "tensors, each listed below with the reason",
         },
     ]

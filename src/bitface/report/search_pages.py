@@ -3,6 +3,8 @@
 from typing import Any
 
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS
+from bitface.results.search import SearchRecord
+from bitface.results.sensitivity import SensitivityRecord, UnitCost
 from bitface.search.sweep import BLOCK
 
 _TITLES = {WEIGHTS: "Weights alone in few bits", ACTIVATIONS: "Activations alone in few bits"}
@@ -12,46 +14,45 @@ _BLOCK_TITLES = {
 }
 
 
-def sensitivity_page(table: dict[str, Any]) -> dict[str, Any]:
-    """The report's input for the content of `sensitivity.json`."""
-    measured = table["faces"]["measured"]
-    blocks = table.get("by") == BLOCK
+def sensitivity_page(table: SensitivityRecord) -> dict[str, Any]:
+    """The report's input for a sweep."""
+    faces, blocks = table.faces.measured, table.by == BLOCK
     plots, tables = [], []
     for part, title in (_BLOCK_TITLES if blocks else _TITLES).items():
-        rows = [row for row in table["units"] if row["part"] == part]
+        rows = [row for row in table.units if row.part == part]
         if not rows:
             continue
-        names = list(dict.fromkeys(row["name"] for row in rows))
-        plots.append(_by_layer(rows, names, "cost", title, f"1 - cosine, mean of {measured} faces", True))
-        if table["pairs"]:
-            label = f"verification accuracy, {table['pairs']['count']} pairs"
+        names = list(dict.fromkeys(row.name for row in rows))
+        plots.append(_by_layer(rows, names, "cost", title, f"1 - cosine, mean of {faces} faces", True))
+        if table.pairs:
+            label = f"verification accuracy, {table.pairs.count} pairs"
             plots.append(_by_layer(rows, names, "accuracy", f"{title}: verification", label, False))
         tables.append(_costs(rows, names, title))
-    tables.append(_correlations(table["correlations"]))
+    tables.append(_correlations(table.correlations))
     return {
-        "title": f"{table['model']['name']}: sensitivity{' by block' if blocks else ''}",
+        "title": f"{table.model.name}: sensitivity{' by block' if blocks else ''}",
         "subtitle": f"What rounding one {'block' if blocks else 'tensor'} alone does to the embedding, everything else "
         "in floating point",
-        "created": table["created"],
-        "warnings": table["warnings"],
-        "notes": table["notes"],
+        "created": table.created,
+        "warnings": list(table.warnings),
+        "notes": list(table.notes),
         "plots": plots,
         "tables": tables,
         "provenance": _provenance(table),
     }
 
 
-def search_page(result: dict[str, Any]) -> dict[str, Any]:
-    """The report's input for the content of `result.json` of a search."""
+def search_page(result: SearchRecord) -> dict[str, Any]:
+    """The report's input for a search."""
     # Bytes and mean bits of weights are the same axis.
-    timed, best = result["budget"]["axis"] == "milliseconds", result["best"]
+    timed, best = result.budget.axis == "milliseconds", result.best
     unit = "milliseconds" if timed else "weight_bytes"
-    points, uniform = result["front"], result["uniform"]
+    points, uniform = result.front, result.uniform
     series = [
         {
             "name": name,
             "joined": True,
-            "points": [(row[unit], row["agreement"], f"{row['label']}: {row['agreement']:.5f}") for row in rows],
+            "points": [(getattr(row, unit), row.agreement, f"{row.label}: {row.agreement:.5f}") for row in rows],
         }
         for name, rows in (("searched", points), ("uniform", uniform))
         if rows
@@ -59,29 +60,29 @@ def search_page(result: dict[str, Any]) -> dict[str, Any]:
     columns = ["Plan", *(["ms"] if timed else []), "Weight bytes", "Mean bits", "Agreement", "File"]
     rows = [
         [
-            point["label"],
-            *([f"{point['milliseconds']:.3f}"] if timed else []),
-            f"{point['weight_bytes']:,}",
-            f"{point['mean_bits']:.2f}",
-            f"{point['agreement']:.5f}",
-            point.get("file", ""),
+            point.label,
+            *([f"{point.milliseconds:.3f}"] if timed else []),
+            f"{point.weight_bytes:,}",
+            f"{point.mean_bits:.2f}",
+            f"{point.agreement:.5f}",
+            point.file or "",
         ]
         for point in [*points, *uniform]
     ]
     return {
-        "title": f"{result['model']['name']}: bit plans",
+        "title": f"{result.model.name}: bit plans",
         "subtitle": "Agreement with the float network, against " + ("time" if timed else "bytes of packed weights"),
-        "created": result["created"],
+        "created": result.created,
         "headline": [
-            {"label": f"plan for {result['budget']['word']}", "value": best["label"], "note": best["file"]},
+            {"label": f"plan for {result.budget.word}", "value": best.label, "note": best.file},
             {
                 "label": "agreement with the teacher",
-                "value": f"{best['agreement']:.4f}",
-                "note": f"mean cosine of {result['faces']['reported']} faces that chose nothing",
+                "value": f"{best.agreement:.4f}",
+                "note": f"mean cosine of {result.faces.reported} faces that chose nothing",
             },
         ],
-        "warnings": result["warnings"],
-        "notes": result["notes"],
+        "warnings": list(result.warnings),
+        "notes": list(result.notes),
         "plots": [
             {
                 "title": "What a budget buys",
@@ -91,24 +92,22 @@ def search_page(result: dict[str, Any]) -> dict[str, Any]:
             }
         ],
         "tables": [{"title": "Plans", "columns": columns, "rows": rows}],
-        "models": [{"name": f"plan for {result['budget']['word']}", "layers": result["layers"]}],
+        "models": [{"name": f"plan for {result.budget.word}", "layers": [layer.to_json() for layer in result.layers]}],
         "provenance": _provenance(result),
     }
 
 
-def _by_layer(
-    rows: list[dict[str, Any]], names: list[str], key: str, title: str, label: str, log: bool
-) -> dict[str, Any]:
+def _by_layer(rows: list[UnitCost], names: list[str], key: str, title: str, label: str, log: bool) -> dict[str, Any]:
     place = {name: number for number, name in enumerate(names, 1)}
-    widths = list(dict.fromkeys(row["bits"] for row in rows))
+    widths = list(dict.fromkeys(row.bits for row in rows))
     series = [
         {
             "name": f"{bits} bits",
             "joined": True,
             "points": [
-                (place[row["name"]], row[key], f"{row['name']}, {bits} bits: {row[key]:.3g}")
+                (place[row.name], value, f"{row.name}, {bits} bits: {value:.3g}")
                 for row in rows
-                if row["bits"] == bits
+                if row.bits == bits and (value := getattr(row, key)) is not None
             ],
         }
         for bits in widths
@@ -117,37 +116,37 @@ def _by_layer(
     return {"title": title, "x": {"label": "from image to embedding", "whole": True}, "y": axis, "series": series}
 
 
-def _costs(rows: list[dict[str, Any]], names: list[str], title: str) -> dict[str, Any]:
-    widths = list(dict.fromkeys(row["bits"] for row in rows))
-    of = {(row["name"], row["bits"]): row for row in rows}
-    judged, blocks = "accuracy" in rows[0], "tensors" in rows[0]
+def _costs(rows: list[UnitCost], names: list[str], title: str) -> dict[str, Any]:
+    widths = list(dict.fromkeys(row.bits for row in rows))
+    of = {(row.name, row.bits): row for row in rows}
+    judged, blocks = rows[0].accuracy is not None, bool(rows[0].tensors)
     columns = ["", "Block" if blocks else "Tensor", *(f"{bits} bits" for bits in widths)]
     columns += [f"accuracy at {bits}" for bits in widths] if judged else []
     columns += ["Tensors"] if blocks else []
     lines = []
     for number, name in enumerate(names, 1):
-        line = [str(number), name, *(f"{of[name, bits]['cost']:.3g}" for bits in widths)]
-        line += [f"{of[name, bits]['accuracy']:.2%}" for bits in widths] if judged else []
-        line += [", ".join(of[name, widths[0]]["tensors"])] if blocks else []
+        line = [str(number), name, *(f"{of[name, bits].cost:.3g}" for bits in widths)]
+        line += [f"{of[name, bits].accuracy or 0:.2%}" for bits in widths] if judged else []
+        line += [", ".join(of[name, widths[0]].tensors)] if blocks else []
         lines.append(line)
     return {"title": f"{title}: 1 - cosine", "columns": columns, "rows": lines}
 
 
-def _correlations(found: dict[str, Any]) -> dict[str, Any]:
-    keys = [(part, bits) for part, values in next(iter(found.values())).items() for bits in values]
+def _correlations(correlations: dict[str, dict[str, dict[str, float | None]]]) -> dict[str, Any]:
+    keys = [(part, bits) for part, values in next(iter(correlations.values())).items() for bits in values]
     lines = [
         [name, *("" if (value := parts[part][bits]) is None else f"{value:.3f}" for part, bits in keys)]
-        for name, parts in found.items()
+        for name, parts in correlations.items()
     ]
     columns = ["Proxy", *(f"{part}, {bits}{' bits' if bits != 'all' else ''}" for part, bits in keys)]
     return {"title": "Proxies: rank correlation with the sweep (Spearman)", "columns": columns, "rows": lines}
 
 
-def _provenance(content: dict[str, Any]) -> dict[str, Any]:
+def _provenance(result: SensitivityRecord | SearchRecord) -> dict[str, Any]:
     return {
-        "model": content["model"]["path"],
-        "teacher fingerprint": content["model"]["fingerprint"],
-        "preprocessing": str(content["model"]["preprocess"]),
-        **{f"faces, {key}": value for key, value in content["faces"].items()},
-        **content["machine"],
+        "model": result.model.path,
+        "teacher fingerprint": result.model.fingerprint,
+        "preprocessing": str(result.model.preprocess),
+        **{f"faces, {key}": value for key, value in result.faces.to_json().items()},
+        **result.machine,
     }

@@ -1,25 +1,13 @@
 """Results as tables: Markdown and LaTeX, a row for each model (or gallery and probe), a column for each figure."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+
+from bitface.evaluation.protocols.base import Figure
+from bitface.results.comparison import ComparisonRecord
+from bitface.results.suite import Cell
 
 
-class Row(Protocol):
-    """What a table needs to know of a result."""
-
-    @property
-    def protocol(self) -> str: ...
-    @property
-    def gallery(self) -> str: ...
-    @property
-    def probe(self) -> str: ...
-    @property
-    def figures(self) -> list[dict[str, Any]]: ...
-    @property
-    def result(self) -> dict[str, Any]: ...
-
-
-def markdown(cells: Sequence[Row]) -> str:
+def markdown(cells: Sequence[Cell]) -> str:
     """One table for each protocol. Figures are in percent, with their 95 % interval; `–` where data doesn't support."""
     lines: list[str] = []
     for protocol, names, rows in protocols(cells):
@@ -34,9 +22,9 @@ def markdown(cells: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def groups(cells: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+def groups(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows: both rates of each group at everybody's thresholds, model by model."""
-    found = []
+    table = []
     for cell in cells:
         for group in cell.result.get("groups") or ():
             for rates in group["rates"] or [None]:
@@ -44,11 +32,11 @@ def groups(cells: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
                 if rates is not None:
                     shown = [f"{rates['target']:g}", f"{rates['far']:.3g}", f"{100 * rates['tar']:.2f}"]
                 name = f"{group['attribute']}: {group['group']}"
-                found.append([cell.gallery, name, str(group["images"]), *shown])
-    return ["model", "group", "images", "FAR of everybody", "FAR", "TAR"], found
+                table.append([cell.gallery, name, str(group["images"]), *shown])
+    return ["model", "group", "images", "FAR of everybody", "FAR", "TAR"], table
 
 
-def latex(cells: Sequence[Row]) -> str:
+def latex(cells: Sequence[Cell]) -> str:
     """The same as `tabular` environments, which need nothing but LaTeX itself."""
     lines: list[str] = []
     for protocol, names, rows in protocols(cells):
@@ -59,27 +47,26 @@ def latex(cells: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def percent(figure: dict[str, Any], intervals: bool = False) -> str:
+def percent(figure: Figure, intervals: bool = False) -> str:
     """A figure in percent: with its spread over folds, else its interval (with `intervals` in the other order)."""
-    if figure["value"] is None:
+    if figure.value is None:
         return "–"
-    text = f"{100 * figure['value']:.2f}"
-    interval = figure.get("interval")
-    if figure.get("spread") is not None and not (intervals and interval):
-        return f"{text} ± {100 * figure['spread']:.2f}"
-    return f"{text} [{100 * interval['low']:.2f}, {100 * interval['high']:.2f}]" if interval else text
+    text, interval = f"{100 * figure.value:.2f}", figure.interval
+    if figure.spread is not None and not (intervals and interval):
+        return f"{text} ± {100 * figure.spread:.2f}"
+    return f"{text} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]" if interval else text
 
 
-def protocols(cells: Sequence[Row], intervals: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
+def protocols(cells: Sequence[Cell], intervals: bool = False) -> list[tuple[str, list[str], list[list[str]]]]:
     """Of each protocol its name, the names of its figures, and rows: gallery, probe, figures (see `percent`)."""
     tables = []
     for protocol in dict.fromkeys(cell.protocol for cell in cells):
         own = [cell for cell in cells if cell.protocol == protocol]
-        names = list(dict.fromkeys(figure["name"] for cell in own for figure in cell.figures))
+        names = list(dict.fromkeys(figure.name for cell in own for figure in cell.figures))
         rows = []
         for cell in own:
-            found = {figure["name"]: percent(figure, intervals) for figure in cell.figures}
-            rows.append([cell.gallery, cell.probe, *(found.get(name, "") for name in names)])
+            shown = {figure.name: percent(figure, intervals) for figure in cell.figures}
+            rows.append([cell.gallery, cell.probe, *(shown.get(name, "") for name in names)])
         tables.append((protocol, names, rows))
     return tables
 
@@ -102,32 +89,32 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(character, character) for character in text)
 
 
-def comparison(content: dict[str, Any]) -> str:
+def comparison(result: ComparisonRecord) -> str:
     """The table of `jobs.compare`, with who costs nearly the same below it."""
-    head, rows = candidates(content)
+    head, rows = candidates(result)
     lines = [f"| {' | '.join(map(_plain, head))} |", "|---" * len(head) + "|"]
     lines += [*(f"| {' | '.join(map(_plain, row))} |" for row in rows), ""]
-    for cost, lists in content["equal"].items():
+    for cost, lists in result.equal.items():
         lines += [f"- at equal {cost} (within 10 %), best first: {_plain(', '.join(equal))}" for equal in lists]
-    for cost, best in content["frontier"].items():
+    for cost, best in result.frontier.items():
         lines.append(f"- not beaten at fewer {cost}: {_plain(', '.join(best))}")
     return "\n".join(lines) + "\n"
 
 
-def candidates(content: dict[str, Any], intervals: bool = False) -> tuple[list[str], list[list[str]]]:
+def candidates(result: ComparisonRecord, intervals: bool = False) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a comparison: each candidate's costs and figures (see `percent`), or its error."""
-    names = [figure["name"] for figure in content["rows"][0]["figures"] if figure["name"] not in ("AUC", "EER")]
+    names = [figure.name for figure in result.rows[0].figures if figure.name not in ("AUC", "EER")]
     head = ["candidate", "bytes", "ms", "times as fast", *names]
     rows = []
-    for row in content["rows"]:
-        if row["error"]:
-            rows.append([row["name"], f"failed: {row['error']}", *[""] * (len(head) - 2)])
+    for row in result.rows:
+        if row.error or row.latency is None:
+            rows.append([row.name, f"failed: {row.error}", *[""] * (len(head) - 2)])
             continue
-        times = row["latency"]
-        found = {figure["name"]: percent(figure, intervals) for figure in row["figures"]}
-        faster = "–" if times["ratio"] is None else f"{times['ratio']:.2f}"
-        if times["ratio_interval"]:
-            faster += f" [{times['ratio_interval'][0]:.2f}, {times['ratio_interval'][1]:.2f}]"
-        cells = [row["name"], f"{row['bytes']:,}", f"{times['median_ms']:.2f}", faster]
-        rows.append([*cells, *(found.get(name, "") for name in names)])
+        times = row.latency
+        shown = {figure.name: percent(figure, intervals) for figure in row.figures}
+        faster = "–" if times.ratio is None else f"{times.ratio:.2f}"
+        if times.ratio_interval:
+            faster += f" [{times.ratio_interval[0]:.2f}, {times.ratio_interval[1]:.2f}]"
+        cells = [row.name, f"{row.bytes:,}", f"{times.median_ms:.2f}", faster]
+        rows.append([*cells, *(shown.get(name, "") for name in names)])
     return head, rows

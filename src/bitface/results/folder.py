@@ -13,6 +13,7 @@ from typing import Any
 from bitface import artifact
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of, write_json
+from bitface.results.base import StoredResult
 
 RESULT = "result.json"
 _UNFINISHED = ".unfinished."
@@ -89,14 +90,15 @@ class staging:
             (self.folder / name).replace(self.out / name)
 
 
-def write_result(folder: Path, result: dict[str, Any], name: str = RESULT) -> None:
-    """Writes a result into the folder of `staging`, after all files that belong to it.
+def write_result(folder: Path, result: StoredResult, name: str = RESULT) -> dict[str, Any]:
+    """Writes a result into the folder of `staging`, after all files that belong to it; gives the content of its file.
 
     Adds `files`, name → SHA-256 of each; of an artifact the fingerprint of its network, which `calibrate` doesn't
     change, and of a folder the hash of its files' names and hashes.
     """
-    result["files"] = {file.name: _digest(file) for file in sorted(folder.iterdir())}
-    write_json(folder / name, result)
+    content = {**result.to_json(), "files": {file.name: _digest(file) for file in sorted(folder.iterdir())}}
+    write_json(folder / name, content)
+    return content
 
 
 def check_files(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,18 +1,22 @@
-"""What a quantization did, as plain data: agreement, bytes, bits of every tensor, and the report's input."""
+"""The result of `bitface quantize`: what was made of what, and how closely it agrees with its teacher."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 import bitface
 from bitface import artifact
 from bitface.evaluation import agreement, diagnose
+from bitface.evaluation.figures.paired import Agreement
 from bitface.graph import Network
 from bitface.graph.summary import summarise, tensor_table
 from bitface.quant.plan import BitPlan, PlannedLayer
+from bitface.results.base import Field, Section, StoredResult
+from bitface.results.evaluation import EvaluationRecord
+from bitface.results.sections import Files, Machine, PlannedBits, Seconds, Texts, TrainingAccount
 from bitface.runtime import Embedder, Model
 from bitface.runtime.exact import default_engine, is_exact, passed_over
 from bitface.runtime.machine import describe
@@ -21,6 +25,101 @@ from bitface.targets.registry import runs_here
 Progress = Callable[[int, int], None]
 
 _WEAK_AGREEMENT = 0.9
+
+
+class QuantizedNetwork(Section):
+    """The float network that was quantized; `bytes` are those of its file."""
+
+    name: str
+    fingerprint: str
+    embedding_size: int
+    bytes: int | None
+    parameters: int
+    macs: int
+    preprocess: str | None
+    path: str
+
+
+class TensorBits(Section):
+    """A tensor of the integer network, see `graph.summary.tensor_table`."""
+
+    name: str
+    role: str
+    bits: int | str
+    detail: str
+
+
+class FloatTensor(Section):
+    """What stays in floating point, and why."""
+
+    name: str
+    role: str
+    reason: str
+
+
+class QuantizationFaces(Section):
+    """The faces that a student was made with; `manifest` is their hash."""
+
+    kind: str
+    given: int
+    calibration: int
+    held_out: int
+    skipped: int
+    resized: int = 0
+    duplicates: int
+    manifest: str
+
+
+class LabelledEvaluation(Section):
+    """An evaluation under a name of its own, as the demo keeps it."""
+
+    label: str
+    result: EvaluationRecord
+
+
+class QuantizationRecord(StoredResult):
+    """A quantized network.
+
+    Attributes:
+        bytes: file name → bytes on disk; float_bytes: of the weights, were each a float32.
+        method: `ptq` or `qat`; kernels: see `inputs.training.kernels`.
+        agreement: engine → cosines to the teacher on held-out faces.
+        engine: that runs the student by default; bitface 0.1.0 spoke for OpenVINO.
+        evaluation: in a demo only.
+    """
+
+    kind: Literal["quantization"] = "quantization"
+    schema_version: Literal[1] = Field(1, alias="schema")
+    bitface: str
+    created: str
+    model: QuantizedNetwork
+    bits: str
+    plan: dict[str, Any]
+    layers: tuple[PlannedBits, ...]
+    tensors: tuple[TensorBits, ...]
+    unquantized: tuple[FloatTensor, ...]
+    bytes: dict[str, int]
+    float_bytes: int
+    compression: float
+    machine: Machine
+    method: str
+    seed: int
+    agreement: dict[str, Agreement]
+    faces: QuantizationFaces
+    calibration: dict[str, Any]
+    kernels: str | None = None
+    training: TrainingAccount | None
+    engine: str = "openvino"
+    notes: Texts
+    warnings: Texts
+    seconds: Seconds
+    files: Files = Field(default_factory=dict)
+    evaluation: tuple[LabelledEvaluation, ...] = ()
+
+    @property
+    def engine_agreement(self) -> Agreement:
+        """That of the engine which the result speaks for."""
+        return self.agreement[self.engine]
 
 
 def describe_student(
@@ -110,8 +209,8 @@ def measure_agreement(
 
 
 def agreed(result: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The engine that a quantization's result speaks for, and the agreement there; 0.1.0 spoke for the first."""
-    engine = result.get("engine") or next(iter(result["agreement"]))
+    """The engine that a quantization which has just run speaks for, and the agreement there."""
+    engine = result["engine"]
     return engine, result["agreement"][engine]
 
 

@@ -1,19 +1,21 @@
-"""The results of a suite: a cell for each protocol and model, or gallery's and probes' model."""
+"""The result of `bitface evaluate --suite`: a cell for each protocol and model, or gallery's and probes' model."""
 
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
+
+from bitface.evaluation.protocols.base import Figure
+from bitface.results.base import Field, Section, StoredResult
+from bitface.results.sections import Machine, Texts
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One result: a protocol, the gallery's model and the probes'."""
+class Cell(Section):
+    """One result: a protocol, the gallery's model and the probes'; `result` as the protocol's `to_json` gives it."""
 
     protocol: str
     gallery: str
     probe: str
-    figures: list[dict[str, Any]]
-    result: dict[str, Any] = field(repr=False)
-    warnings: list[str] = field(default_factory=list)
+    figures: tuple[Figure, ...]
+    result: dict[str, Any] = Field(repr=False)
+    warnings: Texts = ()
     skipped: int = 0
 
     @property
@@ -21,9 +23,22 @@ class Cell:
         """Whose gallery, and whose probes where those are another's."""
         return self.gallery if self.gallery == self.probe else f"{self.gallery} gallery, {self.probe} probes"
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return dict(vars(self))
+
+class SuiteRecord(StoredResult):
+    """Models on protocols; `models` are the paths by name, `skipped` the unusable images of each protocol."""
+
+    kind: Literal["suite"] = "suite"
+    schema_version: Literal[1] = Field(1, alias="schema")
+    bitface: str
+    models: dict[str, str]
+    baseline: str | None
+    fars: tuple[float, ...]
+    flip: bool
+    cells: tuple[Cell, ...]
+    skipped: dict[str, int]
+    notes: Texts
+    warnings: Texts
+    machine: Machine
 
 
 def who(cell: Cell) -> str:

@@ -98,7 +98,7 @@ def test_bad_searches_end_in_one_line(net, crops, table, tmp_path, bitface) -> N
     ends_in_one_line(bitface(*known, "--budget", "5miles"), 2, "unknown unit 'miles'")
     ends_in_one_line(bitface(*known, "--budget", "5bits", "--cost", "jacobi"), 2, "did you mean 'jacobian'")
     ends_in_one_line(bitface(*known, "--budget", "5bits", "--activations", "8,4"), 2, "--activation-bits")
-    ends_in_one_line(bitface(*given, tmp_path / "none.json", "--budget", "5bits"), 1, "no readable sensitivity table")
+    ends_in_one_line(bitface(*given, tmp_path / "none.json", "--budget", "5bits"), 1, "can't be read")
     content = json.loads((table / "sensitivity.json").read_text())
     content["model"]["fingerprint"] = "other"
     (tmp_path / "other.json").write_text(json.dumps(content))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitface.cli import console
+from bitface import progress
 from bitface.train import Status
 from bitface.train.progress import training_line
 
@@ -10,8 +10,8 @@ from bitface.train.progress import training_line
 def test_remaining_time_of_a_resumed_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Steps of an earlier run say nothing about this one's pace."""
     clock = iter([0.0, 2.0, 62.0, 122.0])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    with console.progress() as steps:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.shown() as steps:
         tell = steps("training")
         tell(1000, 2000)  # 2 seconds in: what was done before, and a step
         tell(1030, 2000)
@@ -24,8 +24,8 @@ def test_remaining_time_of_a_resumed_step(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_remaining_time_of_slow_steps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 60.0, 120.0])
-    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
-    with console.progress() as steps:
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.shown() as steps:
         tell = steps("measuring")
         tell(1, 3)
         tell(2, 3)
@@ -35,9 +35,9 @@ def test_remaining_time_of_slow_steps(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_remaining_time_of_a_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Its clock starts with its first step, however long the calibration before it took."""
     clock = iter([100.0, 100.0, 140.0])
-    with console.progress() as steps:
+    with progress.shown() as steps:
         watch = training_line(steps)
-        monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
         watch(Status(1, 101, 0.5, 64.0, None))
         watch(Status(21, 101, 0.4, 64.0, 0.9))
     assert capsys.readouterr().err.splitlines() == [

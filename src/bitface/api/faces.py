@@ -1,0 +1,127 @@
+"""Faces as a person names them: folders, words such as `synthetic:2000`, or an array in memory."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitface.data.labels import identities
+from bitface.data.sources import REAL
+from bitface.errors import BitfaceError, UsageError
+from bitface.graph import Network
+from bitface.inputs.faces import HELD_OUT, Faces, gather, learning_count
+from bitface.preprocess import Size
+from bitface.progress import Steps
+
+Images = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSet:
+    """Which faces, in which order; they are read when something is done with them.
+
+    Attributes:
+        images: sources, or uint8 RGB `[N, H, W, 3]`.
+        size: height and width at which they are read; None: those of the network that reads them.
+        seed: of their order, and of every draw of whatever learns from them.
+        max_images: to learn from; None: as many as whatever learns from them takes by default.
+        labels: `folder`, a CSV file, or an identity for each face of an array; None: nobody knows.
+    """
+
+    images: tuple[Path, ...] | np.ndarray
+    size: Size | None = None
+    seed: int = 0
+    max_images: int | None = None
+    image_list: Path | None = None
+    labels: str | np.ndarray | None = None
+    allow_skipped: bool = False
+
+    def gathered(self, network: Network, most: int | None, steps: Steps) -> Faces:
+        """The faces as a network reads them: to learn from, and held out; see `inputs.faces.gather`.
+
+        Args:
+            most: to learn from, where the set doesn't say how many; None: all.
+
+        Raises:
+            BitfaceError: they can't be read, are too few, or of another size than the network's.
+        """
+        if self.size is not None and self.size != network.size:
+            raise BitfaceError(f"the faces are of {self.size}, {network.name} reads images of {network.size}")
+        most = self.max_images or most
+        if isinstance(self.images, np.ndarray):
+            if self.images.shape[1:3] != network.size:
+                height, width = self.images.shape[1:3]
+                raise BitfaceError(f"the faces are of {height}x{width}, {network.name} reads images of {network.size}")
+            return self._of_array(self.images, most)
+        return gather(
+            list(self.images), network.size, self.image_list, most, self.seed, self.allow_skipped, None, steps, network
+        )
+
+    def identities_of(self, faces: Faces) -> np.ndarray | None:
+        """Who is on the faces to learn from, int64 `[N]` from 0; None: nobody knows."""
+        if self.labels is None:
+            return None
+        if isinstance(self.labels, np.ndarray):
+            names = self.labels[self._order()[: len(faces.learning)]]
+            return np.unique(names, return_inverse=True)[1].astype(np.int64)
+        return identities(faces.files, self.labels)
+
+    def _order(self) -> np.ndarray:
+        return np.random.default_rng(self.seed).permutation(len(self.images))
+
+    def _of_array(self, images: np.ndarray, most: int | None) -> Faces:
+        wanted = len(images) if most is None else most
+        chosen = images[self._order()[: wanted + HELD_OUT]]
+        if len(chosen) < 2:
+            raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
+        count = learning_count(len(chosen), wanted)
+        return Faces(chosen[:count], chosen[count:], [], REAL, len(images), 0, 0, 0, [])
+
+
+def faces(
+    images: Images,
+    size: int | str | tuple[int, int] | None = None,
+    seed: int = 0,
+    max_images: int | None = None,
+    image_list: str | os.PathLike[str] | None = None,
+    labels: str | os.PathLike[str] | Sequence[object] | None = None,
+    allow_skipped: bool = False,
+) -> FaceSet:
+    """Faces to calibrate with, to learn from, or to analyse.
+
+    Args:
+        images: a folder of aligned crops, a `.tar` or `.zip` of them, `synthetic:N` (people who don't exist),
+            `generator:FILE:N`, `none` (images made from the network itself), several of these, or uint8 RGB crops
+            `[N, H, W, 3]`.
+        size: height and width at which they are read, such as `network.size`; None: the network's that reads them.
+        seed: of their order and of every draw.
+        max_images: to learn from; None: 512 for calibration, 1,024 where units learn, all for training.
+        image_list: a file that names those of the folders that are used, one relative path in a line.
+        labels: who is on them: `folder`, a CSV file with `path,label`, or, for an array, one name for each.
+        allow_skipped: more than 1 % may be unusable.
+
+    Raises:
+        UsageError: an array that isn't uint8 `[N, H, W, 3]`, or labels that don't fit it.
+    """
+    wanted = None if size is None else Size.parse(size)
+    if isinstance(images, np.ndarray):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise UsageError(f"faces must be uint8 RGB [N, H, W, 3], not {images.dtype} {list(images.shape)}")
+        if labels is not None and (isinstance(labels, str | os.PathLike) or len(labels) != len(images)):
+            raise UsageError(f"labels of an array are one name for each of its {len(images)} faces")
+        who = None if labels is None else np.asarray(labels)
+        return FaceSet(images, wanted, seed, max_images, labels=who)
+    sources = [images] if isinstance(images, str | os.PathLike) else list(images)
+    if labels is not None and not isinstance(labels, str | os.PathLike):
+        raise UsageError("labels of faces in folders are 'folder', or a CSV file with path,label")
+    return FaceSet(
+        tuple(Path(source) for source in sources),
+        wanted,
+        seed,
+        max_images,
+        None if image_list is None else Path(image_list),
+        None if labels is None else str(labels),
+        allow_skipped,
+    )

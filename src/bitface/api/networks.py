@@ -1,0 +1,49 @@
+"""Float networks: from a file, or from a module in memory."""
+
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from bitface.graph import Network, from_module
+from bitface.preprocess import Size, parse
+from bitface.runtime import open_float
+
+
+def load_network(
+    model: str | os.PathLike[str] | nn.Module | Network,
+    preprocess: str | None = None,
+    size: int | str | tuple[int, int] | None = None,
+    name: str | None = None,
+) -> Network:
+    """A float face network: images `[N, 3, H, W]` → embeddings `[N, D]`.
+
+    Args:
+        model: an ONNX file; weights (`.pt`, `.pth`, `.safetensors`) of a known backbone; a module in memory; or a
+            network, for another preprocessing or name.
+        preprocess: how pixels become the input, such as `rgb-127.5-128` (see `bf.Preprocess`). None: what the file
+            says; otherwise the first faces that the network is given decide.
+        size: of the image, where the network leaves it free: 160, or (height, width). A module's is 112 unless said.
+        name: what reports call it; None: the file's or the class's.
+
+    Warns where a size is assumed, and where another program has quantized the file.
+
+    Raises:
+        BitfaceError: no face network, a damaged file, or a network that bitface has quantized.
+    """
+    wanted = None if size is None else Size.parse(size)
+    if isinstance(model, Network):
+        network = model
+    elif isinstance(model, nn.Module):
+        network = from_module(model, None, name, wanted or Size(112, 112))
+    else:
+        network = open_float(Path(model), preprocess, wanted)
+        for text in network.warnings:
+            warnings.warn(text, stacklevel=2)
+        if network.free and wanted is None:
+            warnings.warn(f"{model}: {network.free.note.replace('--size', 'size=')}", stacklevel=2)
+    if preprocess:
+        network = network.with_preprocess(parse(preprocess, network.size))
+    return replace(network, name=name) if name else network
