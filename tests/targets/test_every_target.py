@@ -1,6 +1,9 @@
 """What every target keeps to, whichever there are."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +147,12 @@ def test_what_an_engine_refuses_ends_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(BitfaceError, match=f"model.onnx: {name} can't load it: ") as caught:
             start(name, tmp_path / "model.onnx")
         assert "\n" not in str(caught.value)
+
+
+def test_their_names_alone_import_nothing_heavy() -> None:
+    program = (
+        "import sys; from bitface.targets.registry import DEFAULTS; "
+        "assert not {'torch', 'numpy', 'onnx', 'openvino', 'onnxruntime'} & set(sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)

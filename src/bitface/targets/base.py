@@ -1,21 +1,25 @@
-"""What a target is: an engine or an export format."""
+"""What a target is: an engine or an export format.
+
+Whoever only wants names, such as the command line, needs neither torch nor an engine for it.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
-import numpy as np
-from torch.fx import GraphModule
+if TYPE_CHECKING:
+    import numpy as np
+    from torch.fx import GraphModule
 
-from bitface.graph import Network
-from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
+    from bitface.graph import Network
 
 # A float32 batch `[B, 3, H, W]` in, embeddings `[B, D]` out. It may be called from several threads at once, and in a
 # process that was forked after it was started.
-Run = Callable[[np.ndarray], np.ndarray]
+Run = Callable[["np.ndarray"], "np.ndarray"]
 # Writes a network (the graph as it is: with its integers, or in float) and what the file says of itself into an empty
 # file or, for formats of several files, into an empty folder.
-Emit = Callable[[Network, Mapping[str, str], Path], None]
+Emit = Callable[["Network", Mapping[str, str], Path], None]
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,9 @@ class Settings:
 
 
 # Loads a network, or what `emit` wrote, for calls of one size.
-Start = Callable[[Network | Path, Settings], Run]
+Start = Callable[[Union["Network", Path], Settings], Run]
 # The mean milliseconds of each named layer on so many threads, and of everything else together.
-LayerTimes = Callable[[Network, Iterable[str], int], tuple[dict[str, float], float]]
+LayerTimes = Callable[["Network", Iterable[str], int], tuple[dict[str, float], float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +67,10 @@ class Holds:
     operators: frozenset[str] = frozenset({"Conv", "Linear"})
     prelu: str = "in float"
 
-    def obstacle(self, graph: GraphModule) -> str | None:
+    def obstacle(self, graph: "GraphModule") -> str | None:
         """What of a graph can't be expressed, where it is and what to do; None: all can."""
+        from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
+
         for name, module in graph.named_modules():
             if isinstance(module, QuantizeDequantize):
                 kind = "signed" if module.signed else "unsigned"
