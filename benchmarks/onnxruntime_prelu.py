@@ -6,13 +6,16 @@ Times the same integer network with different limits (`onnx_prelu.SPLIT_UP_TO`),
 fastest float graph: the PReLU MobileFaceNet from $BITFACE_DATA (or ../shared/data).
 """
 
+from dataclasses import replace
+
 import numpy as np
 from common import networks, save
 
-from bitface.graph import load_network, onnx_prelu, passes, to_onnx
+from bitface.graph import load_network, onnx_prelu, passes
 from bitface.quant import BitPlan, quantize
 from bitface.runtime.bench import race
-from bitface.runtime.engines import onnxruntime
+from bitface.targets import Settings
+from bitface.targets.onnxruntime import start
 
 LIMITS = (0, 16, 64, 128, 256, 10_000)
 
@@ -24,11 +27,11 @@ def main() -> None:
     faces = np.random.default_rng(0).integers(0, 256, (16, 112, 112, 3), dtype=np.uint8)
     student, _ = quantize(network, faces, BitPlan.parse("w8a8"))
     image = network.preprocess(faces[:1])
-    models = {"float32": to_onnx(passes.fold(network.graph), "onnxruntime")}
+    fastest = replace(network, graph=passes.fold(network.graph))
+    runners = {"float32": start(fastest, Settings(threads=1))}
     for limit in LIMITS:
         onnx_prelu.SPLIT_UP_TO = limit
-        models[f"int8, limit {limit}"] = to_onnx(student.graph, "onnxruntime")
-    runners = {name: onnxruntime(model.SerializeToString(), 1) for name, model in models.items()}
+        runners[f"int8, limit {limit}"] = start(student, Settings(threads=1))
     timings = race({name: (lambda run=run: run(image)) for name, run in runners.items()})
     medians = {name: float(np.median(values)) for name, values in timings.items()}
     save(

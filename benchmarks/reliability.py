@@ -18,13 +18,13 @@ from typing import Any
 
 from common import HERE, save
 
-from bitface.runtime.exact import exact
+from bitface.targets.exact import exact
 
 # Promise → where its tests are.
 PROMISES: dict[str, list[str]] = {
     "Threads, forked and spawned processes get the embeddings of their own images": ["tests/runtime/test_threads.py"],
     "The default engine is exact on this CPU; others are named, measured and warned about": [
-        "tests/runtime/test_engines.py",
+        "tests/targets/test_exact.py",
         "tests/cli/test_other_engine.py",
         "tests/graph/test_onnx_writer.py::test_openvino_rounds_what_additions_read",
     ],

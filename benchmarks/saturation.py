@@ -23,7 +23,8 @@ from bitface.data.faces import FaceFile
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.quant import BitPlan
 from bitface.runtime import Embedder, open_model
-from bitface.runtime.exact import default_engine, exact
+from bitface.runtime.exact import default_engine
+from bitface.targets.exact import exact
 
 PLANS = {
     "w8a8": {"bits": "w8a8"},

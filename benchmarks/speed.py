@@ -21,7 +21,8 @@ from bitface.graph import Network, from_module, load_network, passes, to_onnx
 from bitface.quant import BitPlan, quantize
 from bitface.runtime import Model
 from bitface.runtime.bench import bench, race
-from bitface.runtime.engines import openvino
+from bitface.targets import Settings
+from bitface.targets.openvino import OpenVINO, start
 
 FACES = np.random.default_rng(0).integers(0, 256, (32, 112, 112, 3), dtype=np.uint8)
 
@@ -66,12 +67,11 @@ def against_nncf(network: Network, student: Network, batch: int, threads: int) -
         theirs = nncf_model(network, Path(folder))
         if theirs is None:
             return None
-        ours = to_onnx(student.graph, "openvino").SerializeToString()
         assert network.preprocess is not None
         image = np.repeat(network.preprocess(FACES[:1]), batch, 0)
         runners = {
-            "bitface": openvino(ours, batch, threads),
-            "nncf": openvino(str(Path(folder) / "nncf.xml"), batch, threads),
+            "bitface": start(student, Settings(batch, threads)),
+            "nncf": OpenVINO(str(Path(folder) / "nncf.xml"), Settings(batch, threads)),
         }
         timings = race({key: (lambda run=run: run(image)) for key, run in runners.items()})
     return {key: float(np.median(values)) for key, values in timings.items()}

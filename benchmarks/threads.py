@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from bitface.artifact import Artifact
 from bitface.graph import from_module
 from bitface.quant import BitPlan, quantize
-from bitface.runtime import ENGINES, Embedder, Engine, Model, open_model
+from bitface.runtime import Embedder, Model, open_model
+from bitface.targets import DEFAULTS
 
 THREADS, MOST = 8, 8
 SERVED, ROUNDS = (1, 8, 32), 5
 # Calls of each turn, so that every engine's turns take seconds.
-CALLS: dict[Engine, int] = {"openvino": 3200, "onnxruntime": 960, "torch": 160}
+CALLS: dict[str, int] = {"openvino": 3200, "onnxruntime": 960, "torch": 160}
 SIDE, FACES = 32, 256
 
 
@@ -55,7 +56,7 @@ def faces(count: int, side: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def mixed_up(model: Model, engine: Engine, each: int) -> dict[str, Any]:
+def mixed_up(model: Model, engine: str, each: int) -> dict[str, Any]:
     """How many embeddings of all threads aren't, bit for bit, those that one thread gets from the same call; and how
     many of these are nearest to another image's.
     """
@@ -84,7 +85,7 @@ def mixed_up(model: Model, engine: Engine, each: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def served(model: Model, engine: Engine) -> list[dict[str, Any]]:
+def served(model: Model, engine: str) -> list[dict[str, Any]]:
     """Images a second with one image in a call, for each number of threads; the turns alternate."""
     embedder, images = Embedder(model, engine), faces(64, 112)
     expected = [embedder.embed(image).tobytes() for image in images]
@@ -120,10 +121,10 @@ def main() -> None:
     options = parser.parse_args()
     real = open_model(artifact("MobileFaceNet ReLU6", "w8a8", options.out))
     rows: list[dict[str, Any]] = []
-    for engine in ENGINES:
+    for engine in DEFAULTS:
         rows += served(real, engine)
         print(rows[-3:], flush=True)
-    for engine in ENGINES:
+    for engine in DEFAULTS:
         rows.append(mixed_up(small(), engine, options.embeddings))
         print(rows[-1], flush=True)
     save("threads", rows)

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto
 
 import bitface as library
-from bitface.runtime.exact import exact
+from bitface.targets.exact import exact
 
 from .conftest import FILES
 
@@ -134,18 +134,52 @@ def test_inspect(net, quantized, crops, tmp_path, bitface) -> None:
     assert bitface("inspect", quantized / "model.onnxruntime.onnx")[0] == 0
 
 
-@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_export(net, quantized, tmp_path, bitface, engine) -> None:
+@pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
+def test_export(net, quantized, tmp_path, bitface, target) -> None:
     for model in (net, quantized / "model.bitface"):
-        target = tmp_path / f"{model.stem}.onnx"
-        code, _, err = bitface("export", model, "--engine", engine, "--out", target)
-        assert code == 0, err
-        onnx.checker.check_model(onnx.load(target))
+        for option in ("--target", "--engine"):  # the older name
+            path = tmp_path / f"{model.stem}{option}.onnx"
+            code, _, err = bitface("export", model, option, target, "--out", path)
+            assert code == 0, err
+            onnx.checker.check_model(onnx.load(path))
+        assert path.read_bytes() == (tmp_path / f"{model.stem}--target.onnx").read_bytes()
 
 
 def test_export_of_an_artifact_is_what_quantize_wrote(quantized, tmp_path, bitface) -> None:
-    bitface("export", quantized / "model.bitface", "--engine", "openvino", "--out", tmp_path / "x.onnx")
-    assert (tmp_path / "x.onnx").read_bytes() == (quantized / "model.openvino.onnx").read_bytes()
+    for name in ("openvino", "onnxruntime"):
+        bitface("export", quantized / "model.bitface", "--target", name, "--out", tmp_path / f"{name}.onnx")
+        assert (tmp_path / f"{name}.onnx").read_bytes() == (quantized / f"model.{name}.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("openvno", "unknown target 'openvno'; did you mean 'openvino'?"),
+        ("torch", "the target 'torch' isn't written as a file; use one of onnxruntime, openvino"),
+    ],
+)
+def test_what_is_no_target_to_write(net, crops, quantized, tmp_path, bitface, target, message) -> None:
+    for command in (
+        ["export", quantized / "model.bitface", "--out", tmp_path / "x.onnx"],
+        ["quantize", net, "--images", crops, "--out", tmp_path / "out"],
+        ["run", "best-w8a8", net, "--images", crops, "--out", tmp_path / "out"],
+    ):
+        code, _, err = bitface(*command, "--target", target)
+        assert code == 2
+        assert message in err
+        assert not list(tmp_path.iterdir())
+
+
+def test_one_target_is_written_and_the_default_engine_measured_too(net, crops, tmp_path, bitface) -> None:
+    options = ("--images", crops, "--max-images", 20, "--preprocess", "rgb-127.5-128", "--out", tmp_path / "out")
+    for target, other in (("onnxruntime", "openvino"), ("openvino", "onnxruntime")):
+        code, _, err = bitface("quantize", net, *options, "--target", target, "--force")
+        assert code == 0, err
+        result = json.loads((tmp_path / "out" / "result.json").read_text())
+        assert list(result["bytes"]) == ["model.bitface", f"model.{target}.onnx"]
+        assert (tmp_path / "out" / f"model.{target}.onnx").is_file()
+        assert not (tmp_path / "out" / f"model.{other}.onnx").exists()  # nor that of the result before
+        assert set(result["agreement"]) == {target, result["engine"]}
 
 
 def test_help_and_version(bitface) -> None:

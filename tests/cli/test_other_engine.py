@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from bitface.evaluation.gallery import read_gallery
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
 from bitface.jobs.enroll import enroll
 from bitface.runtime.engine_differences import other_engine
-from bitface.runtime.exact import exact
+from bitface.targets.exact import exact
+
+from .conftest import Run
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def test_the_difference_is_measured_and_kept(model: Path, crops: Path) -> None:
     files = [str(path) for path in sorted(crops.glob("*/*.png"))]
     unit = []
     for engine in ("openvino", "onnxruntime"):
-        rows = load(model, engine).embed(files)  # type: ignore[arg-type]
+        rows = load(model, engine).embed(files)
         unit.append(rows / (rows**2).sum(1, keepdims=True) ** 0.5)
     assert gallery.engines["onnxruntime"]["cosine"] == pytest.approx((unit[0] * unit[1]).sum(1).mean(), abs=1e-4)
 
@@ -86,3 +89,17 @@ def test_on_the_same_engine_nothing_is_said() -> None:
     told = other_engine("openvino", "torch", {}, "the gallery")
     assert told is not None
     assert "wasn't measured" in told
+
+
+def test_an_engine_that_is_unknown_here_is_named_and_not_run(
+    bitface: Run, model: Path, crops: Path, tmp_path: Path
+) -> None:
+    """As of an artifact from a machine with another package's target."""
+    path = tmp_path / "model.bitface"
+    details = artifact.read(model)
+    artifact.write(path, replace(details, thresholds=[{**details.thresholds[0], "engine": "abacus"}]))
+    pair = crops / "p3" / "0.png", crops / "p3" / "1.png"
+    code, out, err = bitface("verify", *pair, "--model", path, "--far", 0.05)
+    assert code == 0, err
+    assert "computed in" in out
+    assert "the threshold comes from abacus, " in err

@@ -169,7 +169,7 @@ def test_lists_of_pairs_do_too(bitface: Run, model: Path, pairs: Path, crops: Pa
         (["--images", "CROPS", "--labels", "missing.csv"], 1, "no readable label file"),
         (["--far", "0.05"], 2, "give either --pairs with --root, or --images"),
         (["--pairs", "p.csv", "--far", "0.05"], 2, "a list of pairs needs --root"),
-        (["--images", "CROPS", "--engine", "abacus"], 2, "unknown engine"),
+        (["--images", "CROPS", "--engine", "abacus"], 2, "unknown target"),
     ],
 )
 def test_bad_requests_change_nothing(
@@ -202,7 +202,7 @@ def test_what_holds_no_threshold_says_so(bitface: Run, net: Path, model: Path, c
         {"far": 0, "threshold": 0.3},
         {"far": 1e-4, "threshold": "0.3"},
         {"far": 1e-4, "threshold": 3},
-        {"far": 1e-4, "threshold": 0.3, "engine": "abacus"},
+        {"far": 1e-4, "threshold": 0.3, "engine": "../abacus\n"},
         {"far": 1e-4, "threshold": 0.3, "flip": "yes"},
         {"far": 1e-4, "threshold": 0.3, "expected": {"low": 0.5, "high": 0.1}},
         "0.3",

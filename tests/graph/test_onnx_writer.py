@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from bitface import backbones
 from bitface.graph import Network, from_module, load_network, ops, to_onnx
 from bitface.graph.integer import QuantizeDequantize
-from bitface.graph.onnx_writer import PROFILES, Profile
 from bitface.quant import BitPlan, Calibration, LayerBits, quantize
-from bitface.runtime.exact import exact
+from bitface.targets.exact import exact
 from support import integer_oracle
+from support.forms import FORMS
 from support.quantized import Mixed, PreActivation, faces, network
 
 QUICK = Calibration("minmax", bias_correction=False)
@@ -113,7 +113,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def check_exact(integer: Network, images: np.ndarray, folder: Path) -> Counter[str]:
     """ONNX Runtime gives the oracle's numbers; the operators that it ran."""
-    model = to_onnx(integer.graph, "onnxruntime")
+    model = to_onnx(integer.graph, FORMS["onnxruntime"])
     found = run_onnx(model, images, folder / "optimised.onnx")
     assert np.abs(found - integer_oracle.run(model, images)).max() == 0
     return Counter(node.op_type for node in onnx.load(folder / "optimised.onnx").graph.node)
@@ -192,18 +192,18 @@ def test_openvino_is_near_the_simulation_on_real_faces(public: tuple[Network, Ne
         pytest.skip("OpenVINO's integer sums saturate on this CPU")
     _, integer, images = public
     wanted = torch.from_numpy(simulate(integer, images))
-    found = torch.from_numpy(run_openvino(to_onnx(integer.graph, "openvino"), images))
+    found = torch.from_numpy(run_openvino(to_onnx(integer.graph, FORMS["openvino"]), images))
     agreement = nn.functional.cosine_similarity(wanted, found)
     assert agreement.mean() >= 0.995
     assert agreement.min() >= 0.98
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", ["mixed", "pre-activation"])
-def test_integer_files_hold_no_float_weights_and_a_free_batch(name: str, plan: str, profile: Profile) -> None:
+def test_integer_files_hold_no_float_weights_and_a_free_batch(name: str, plan: str, form: str) -> None:
     net, integer = quantized(name, plan)
-    model = to_onnx(integer.graph, profile)
+    model = to_onnx(integer.graph, FORMS[form])
     onnx.checker.check_model(model, full_check=True)
     allowed = {TensorProto.FLOAT, TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
     for tensor in model.graph.initializer:
@@ -218,23 +218,23 @@ def test_integer_files_hold_no_float_weights_and_a_free_batch(name: str, plan: s
         np.testing.assert_allclose(run_onnx(model, three, optimised), rows, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds"])
-def test_integer_files_compute_the_simulation(name: str, plan: str, profile: Profile) -> None:
+def test_integer_files_compute_the_simulation(name: str, plan: str, form: str) -> None:
     net, integer = quantized(name, plan)
-    model, images = to_onnx(integer.graph, profile), inputs(net, 8)
+    model, images = to_onnx(integer.graph, FORMS[form]), inputs(net, 8)
     assert cosine(run_onnx(model, images, False), simulate(integer, images)) > 0.999
     assert cosine(run_onnx(model, images), simulate(integer, images)) > 0.999
 
 
 @pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds"])
-def test_openvino_runs_its_profile(name: str) -> None:
+def test_openvino_runs_its_form(name: str) -> None:
     net, integer = quantized(name, "w8a8")
     images = inputs(net, 16)
     # OpenVINO's sums saturate on some CPUs, where it isn't the default engine.
     least = 0.995 if exact("openvino", 8) else 0.9
-    assert cosine(run_openvino(to_onnx(integer.graph, "openvino"), images), simulate(integer, images)) >= least
+    assert cosine(run_openvino(to_onnx(integer.graph, FORMS["openvino"]), images), simulate(integer, images)) >= least
 
 
 class Branch(nn.Module):
@@ -261,7 +261,7 @@ def test_openvino_rounds_what_additions_read(bits: str, tmp_path: Path) -> None:
     integer, _ = quantize(net, images[:16], BitPlan.from_json({"bits": bits, "first": "w7a8", "last": bits}), QUICK)
     assert net.preprocess is not None
     inputs = net.preprocess(images)
-    model = to_onnx(integer.graph, "openvino")
+    model = to_onnx(integer.graph, FORMS["openvino"])
     found, expected = run_openvino(model, inputs), simulate(integer, inputs)
     # Read back, they are quantizers again.
     onnx.save(model, tmp_path / "model.onnx")
@@ -279,11 +279,11 @@ def test_openvino_rounds_what_additions_read(bits: str, tmp_path: Path) -> None:
     assert off.max() < 0.1
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", ["mixed", "pre-activation", "odds", "mobilefacenet:0.25 relu6"])
-def test_float_networks_in_both_profiles(name: str, profile: Profile) -> None:
+def test_float_networks_in_both_forms(name: str, form: str) -> None:
     net = small(name)
-    model, images = to_onnx(net.graph, profile, {"key": "value", "list": [1]}), inputs(net, 3)
+    model, images = to_onnx(net.graph, FORMS[form], {"key": "value", "list": [1]}), inputs(net, 3)
     onnx.checker.check_model(model, full_check=True)
     assert {entry.key: entry.value for entry in model.metadata_props} == {"key": "value", "list": "[1]"}
     assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "embedding"]
@@ -333,7 +333,7 @@ def test_a_prelu_is_split_exactly(kind: str, slopes: str, plan: str) -> None:
     seen: list[Tensor] = []
     quantizer.register_forward_hook(lambda _, x, __: seen.append(quantizer.integers(x[0])))
     simulate(integer, images)
-    model = to_onnx(integer.graph, "onnxruntime")
+    model = to_onnx(integer.graph, FORMS["onnxruntime"])
     name = next(node.output[0] for node in model.graph.node if node.output[0].startswith("act_a") and
                 node.op_type == "DequantizeLinear")  # fmt: skip
     model.graph.output.insert(0, onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
@@ -344,12 +344,12 @@ def test_a_prelu_is_split_exactly(kind: str, slopes: str, plan: str) -> None:
     assert (differences != 0).mean() < (0.5 if kind == "dear" else 0.005)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_layers_named_like_the_input_and_the_output(profile: Profile) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_layers_named_like_the_input_and_the_output(form: str) -> None:
     net = small("odds")
     assert {"image", "embedding"} <= {name.rstrip("_0123456789") for name, _ in net.graph.named_children()}
     for graph in (net.graph, quantize(net, faces(4, 16), BitPlan())[0].graph):
-        onnx.checker.check_model(to_onnx(graph, profile), full_check=True)
+        onnx.checker.check_model(to_onnx(graph, FORMS[form]), full_check=True)
 
 
 def test_a_limit_that_the_quantizer_makes_anyway_is_left_out() -> None:
@@ -360,7 +360,7 @@ def test_a_limit_that_the_quantizer_makes_anyway_is_left_out() -> None:
         clip.high = 6.0
         integer, _ = quantize(net, faces(4, 4), BitPlan(), QUICK)
         next(module for module in integer.graph.modules() if isinstance(module, ops.Clip)).high = high
-        model, images = to_onnx(integer.graph, "onnxruntime"), inputs(net, 3)
+        model, images = to_onnx(integer.graph, FORMS["onnxruntime"]), inputs(net, 3)
         counts[high] = sum(node.op_type == "Clip" for node in model.graph.node)
         np.testing.assert_allclose(run_onnx(model, images, False), simulate(integer, images), atol=1e-3)
     assert counts == {6.0: 0, 0.01: 1}

@@ -6,7 +6,7 @@ import pytest
 
 from bitface.artifact import read
 from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.runtime.exact import exact
+from bitface.targets.exact import exact
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 

@@ -17,6 +17,8 @@ from bitface.runtime import Model
 from bitface.runtime import bench as measuring
 from bitface.runtime.bench import bench, compare, labels, race, ratio_of
 from bitface.runtime.model import TEACHER_KEY
+from bitface.targets import written
+from support.forms import FORMS
 
 MILLISECOND = 1_000_000
 
@@ -142,7 +144,7 @@ def quantized(net: Network, name: str = "model.bitface", fingerprint: str | None
 
 
 def rows_of(models: list[Model], milliseconds: Callable[[str, str], list[float]]) -> dict[tuple[str, str, str], object]:
-    contenders, _ = measuring._contenders(models, measuring.ENGINES)
+    contenders, _ = measuring._contenders(models, written())
     times = {item: milliseconds(item.label, item.precision) for item in contenders}
     return {(row.model, row.engine, row.precision): row for row in compare(times, 4, 1, 10)}
 
@@ -211,9 +213,9 @@ def test_an_exported_file_runs_on_its_own_engine_beside_its_teacher(tmp_path: Pa
     metadata = {TEACHER_KEY: f'{{"fingerprint": "{net.fingerprint()}"}}'}
     exported = Network(student.graph, "x", student.preprocess, metadata=metadata)
     path = tmp_path / "x.onnx"
-    path.write_bytes(to_onnx(student.graph, "onnxruntime").SerializeToString())
+    path.write_bytes(to_onnx(student.graph, FORMS["onnxruntime"]).SerializeToString())
     models = [of(network(12), "b.onnx"), of(net), Model(path, "exported", exported, "onnxruntime")]
-    contenders, _ = measuring._contenders(models, measuring.ENGINES)
+    contenders, _ = measuring._contenders(models, written())
     assert [(item.engine, item.family) for item in contenders if item.label == "x.onnx"] == [
         ("onnxruntime", net.fingerprint())
     ]
@@ -223,7 +225,7 @@ def test_an_exported_file_runs_on_its_own_engine_beside_its_teacher(tmp_path: Pa
 
 def test_bf16_is_left_out_with_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "has_bf16", lambda: False)
-    contenders, notes = measuring._contenders([of(network()), of(network(12))], measuring.ENGINES)
+    contenders, notes = measuring._contenders([of(network()), of(network(12))], written())
     assert {item.precision for item in contenders} == {"f32"}
     assert notes == ["bf16 left out: this CPU isn't known to have instructions for it"]
 
@@ -273,14 +275,14 @@ def test_two_real_networks_end_to_end() -> None:
 def test_bf16_that_the_engine_refuses_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """As OpenVINO does where it is told to do without the CPU's instructions."""
     monkeypatch.setattr(measuring, "has_bf16", lambda: True)
-    started = measuring.start
+    started = measuring.runner
 
-    def start(model: Model, engine: str, batch: int, threads: int, precision: str) -> object:
+    def runner(model: Model, engine: str, batch: int, threads: int, precision: str) -> Callable[[], object]:
         if precision == "bf16":
             raise BitfaceError("openvino can't load it")
         return started(model, engine, batch, threads, precision)
 
-    monkeypatch.setattr(measuring, "start", start)
+    monkeypatch.setattr(measuring, "runner", runner)
     result = bench([of(network())], engines=("openvino",), rounds=1, seconds=0.01)
     assert [row.precision for row in result.rows] == ["f32"]
     assert sum("OpenVINO refuses it here" in note for note in result.notes) == 1

@@ -16,9 +16,10 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network, from_module, to_onnx
 from bitface.preprocess import Size
 from bitface.quant import BitPlan, quantize
-from bitface.runtime import ENGINES, Embedder, load
-from bitface.runtime.exact import exact as sums_are_exact
-from bitface.runtime.model import export, open_model, open_models
+from bitface.runtime import Embedder, load
+from bitface.runtime.model import open_model, open_models
+from bitface.targets import DEFAULTS
+from bitface.targets.exact import exact as sums_are_exact
 from support.free_size import free_size_file
 
 SIDE, WIDTH = 32, 7
@@ -51,7 +52,7 @@ def make(folder: Path, word: str = "w8a8") -> tuple[Network, Network]:
     write(folder / "model.bitface", details)
     (folder / "float.onnx").write_bytes(to_onnx(net.graph).SerializeToString())
     for profile in ("openvino", "onnxruntime"):
-        (folder / f"{profile}.onnx").write_bytes(export(details, profile).SerializeToString())
+        open_model(folder / "model.bitface").export(profile, folder / f"{profile}.onnx")
     return net, integer
 
 
@@ -102,8 +103,8 @@ def agreement(a: np.ndarray, b: np.ndarray) -> float:
 
 
 KINDS = [
-    *(("model.bitface", engine) for engine in ENGINES),
-    *(("float.onnx", engine) for engine in ENGINES),
+    *(("model.bitface", engine) for engine in DEFAULTS),
+    *(("float.onnx", engine) for engine in DEFAULTS),
     ("openvino.onnx", "openvino"),
     ("openvino.onnx", "torch"),
     ("onnxruntime.onnx", "onnxruntime"),
@@ -218,10 +219,10 @@ def test_an_unknown_preprocessing(made: tuple[Path, Network, Network]) -> None:
 def test_an_exported_file_runs_on_its_engine_only(made: tuple[Path, Network, Network], name: str, engine: str) -> None:
     path = made[0] / f"{name}.onnx"
     with pytest.raises(BitfaceError, match=f"was exported for {name}, not for {engine}"):
-        load(path, engine)  # type: ignore[arg-type]
+        load(path, engine)
     assert load(path).engine == name
-    with pytest.raises(UsageError, match="unknown engine 'tensorrt'"):
-        load(path, "tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown target 'tensorrt'"):
+        load(path, "tensorrt")
 
 
 def test_the_default_engine_and_what_a_file_is(made: tuple[Path, Network, Network]) -> None:
@@ -240,7 +241,7 @@ def test_other_bits_on_every_engine(tmp_path: Path, word: str) -> None:
     _, integer = make(tmp_path, word)
     images = faces(6, seed=4)
     expected = simulate(integer, images)
-    for engine in ENGINES:
+    for engine in DEFAULTS:
         found = load(tmp_path / "model.bitface", engine).embed(images)
         assert agreement(found, expected) > least(engine, 0.995), engine
     assert agreement(load(tmp_path / "openvino.onnx").embed(images), expected) > least("openvino", 0.995)
@@ -258,5 +259,5 @@ def test_other_bits_for_onnxruntime(tmp_path: Path, word: str) -> None:
     _, integer = make(tmp_path, word)
     images = faces(6, seed=4)
     for engine in ("onnxruntime", "torch"):
-        found = load(tmp_path / "onnxruntime.onnx", engine).embed(images)  # type: ignore[arg-type]
+        found = load(tmp_path / "onnxruntime.onnx", engine).embed(images)
         assert agreement(found, simulate(integer, images)) > 0.995, engine

@@ -15,7 +15,8 @@ import torch
 from bitface.artifact import Artifact, write
 from bitface.graph import from_module
 from bitface.quant import BitPlan, quantize
-from bitface.runtime import ENGINES, Embedder, Engine, Model, load
+from bitface.runtime import Embedder, Model, load
+from bitface.targets import DEFAULTS
 
 from .test_embedder import SIDE, Small, faces
 
@@ -36,8 +37,8 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("streams", [None, 1])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_threads_share_an_embedder(artifact: Path, engine: Engine, streams: int | None, count: int) -> None:
+@pytest.mark.parametrize("engine", DEFAULTS)
+def test_threads_share_an_embedder(artifact: Path, engine: str, streams: int | None, count: int) -> None:
     """Images one by one, and several in a call."""
     embedder = load(artifact, engine, threads=2, streams=streams)
     images = faces(64, seed=5)
@@ -91,7 +92,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", DEFAULTS)
 def test_a_forked_process_goes_on(artifact: Path, engine: str) -> None:
     """In a program of its own, as a fork of the tests' process would copy whatever they have running."""
     arguments = [sys.executable, "-c", FORKING, str(artifact), engine, str(SECONDS)]
@@ -104,8 +105,8 @@ def embed(embedder: Embedder, images: np.ndarray) -> bytes:
     return embedder.embed(images).tobytes()
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_spawned_process_starts_again(artifact: Path, engine: Engine) -> None:
+@pytest.mark.parametrize("engine", DEFAULTS)
+def test_a_spawned_process_starts_again(artifact: Path, engine: str) -> None:
     embedder, images = load(artifact, engine, threads=2), faces(5, seed=8)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(embed, (embedder, images)) == embedder.embed(images).tobytes()

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from bitface.graph import Network, to_onnx
+from bitface.graph import Network
 from bitface.preprocess import PRESETS, parse
-from bitface.runtime import engines
+from bitface.targets.base import Run, Settings
+from bitface.targets.registry import FASTEST
+from bitface.targets.start import start
 
 FEWEST_FACES = 8
 _FIRST_FACES = 16
@@ -81,7 +83,7 @@ def rank_presets(
     faces = faces[:_MOST_FACES]
     if len(faces) < FEWEST_FACES:
         return [PresetScore(word, None, None, None, len(faces)) for word in preprocesses]
-    run = engines.openvino(to_onnx(network.graph).SerializeToString(), _BATCH)
+    run = start(FASTEST, network, Settings(_BATCH))
     pairs = np.stack([faces, copies(faces)])
     found: dict[str, np.ndarray] = {word: np.zeros((2, 0, network.embedding_size)) for word in preprocesses}
 
@@ -177,7 +179,7 @@ def _normalised(embeddings: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
 
 
-def _embed(run: engines.Run, inputs: np.ndarray) -> np.ndarray:
+def _embed(run: Run, inputs: np.ndarray) -> np.ndarray:
     """Embeddings of preprocessed images, in batches of one size; the last one is filled up."""
     missing = -len(inputs) % _BATCH
     filled = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)])

@@ -4,6 +4,7 @@ Every function raises ValueError, KeyError, TypeError or the like where the answ
 """
 
 import math
+import re
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from bitface.graph.op_spec import OPERATORS
 _LARGEST_SIDE = 1 << 24
 _LARGEST_VALUE = 1 << 28
 _MOST_NODES = 10_000
-_ENGINES = ("openvino", "onnxruntime", "torch")
+# What an engine may be called. Which ones there are is known further down; a threshold of an unknown one is used, and
+# whoever uses it says that another engine computes.
+_PLAIN_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 
 
 def packed_weights(description: dict[str, Any]) -> dict[str, tuple[int, torch.Size]]:
@@ -81,8 +84,10 @@ def _threshold(one: Any) -> None:
     rate, value = one["far"], one["threshold"]
     if not (0 < rate < 1 and -1.001 <= value <= 1.001):
         raise ValueError(f"a threshold of {value} for FAR {rate}")
-    if one.get("engine", _ENGINES[0]) not in _ENGINES or one.get("flip", False) not in (False, True):
-        raise ValueError(f"a threshold for the engine '{one['engine']}'")
+    if "engine" in one and not (isinstance(one["engine"], str) and _PLAIN_NAME.fullmatch(one["engine"])):
+        raise ValueError("a threshold for an engine without a plain name")
+    if one.get("flip", False) not in (False, True):
+        raise ValueError(f"a threshold whose 'flip' is {one['flip']!r}")
     expected = one.get("expected", {"low": 0, "high": 1})
     if not 0 <= expected["low"] <= expected["high"] <= 1:
         raise ValueError(f"a threshold with a FAR of {expected} elsewhere")

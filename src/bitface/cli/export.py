@@ -6,20 +6,24 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, remarks
-from bitface.cli.options import SizeOption, to_file
+from bitface.cli.options import SizeOption, to_output
 from bitface.jobs.export import export_model
+from bitface.targets.registry import FASTEST
 
 
 def export(
     model: Annotated[Path, typer.Argument(help="A .bitface artifact, or a float network.")],
-    out: Annotated[Path, typer.Option(callback=to_file, help="The ONNX file to write.")],
-    engine: Annotated[str, typer.Option(help="openvino or onnxruntime.")] = "openvino",
+    out: Annotated[Path, typer.Option(callback=to_output, help="The file to write; for some targets a new folder.")],
+    target: Annotated[
+        str,
+        typer.Option("--target", "--engine", help="openvino, onnxruntime, …; --engine is the older name."),
+    ] = FASTEST,
     size: SizeOption = None,
 ) -> None:
-    """Write the ONNX file of an artifact for one engine; of a float network, its fastest float graph.
+    """Write an artifact for a target, an engine or a format; of a float network, its fastest float graph.
 
-    bitface export out/model.bitface --engine onnxruntime --out net.onnx
+    bitface export out/model.bitface --target onnxruntime --out net.onnx
     """
-    exported = export_model(model, out, engine, size)
+    exported = export_model(model, out, target, size)
     remarks(exported["notes"], [])
     output.print(f"{out}: {exported['bytes']:,} bytes", markup=False, soft_wrap=True)

@@ -18,12 +18,18 @@ def to_folder(path: Path | None) -> Path | None:
     return path
 
 
-def to_file(path: Path | None) -> Path | None:
-    """The callback of an option that names a file: what can't be written is refused before anything is computed."""
+def to_output(path: Path | None) -> Path | None:
+    """The callback of an option that names a file or a folder, whichever the command finds it to be."""
     if path in STDOUT:
         raise UsageError(
             "--out names a file: standard output also carries what a command says; only --json writes there"
         )
+    return path
+
+
+def to_file(path: Path | None) -> Path | None:
+    """The callback of an option that names a file: what can't be written is refused before anything is computed."""
+    to_output(path)
     if path is not None:
         check_destination(path)
     return path
@@ -61,7 +67,15 @@ PreprocessOption = Annotated[
 ]
 EngineOption = Annotated[
     str | None,
-    typer.Option(help="openvino, onnxruntime or torch; default: the fastest that is exact on this CPU."),
+    typer.Option(help="openvino, onnxruntime, torch, …; default: the fastest that is exact on this CPU."),
+]
+TargetsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="NAME,…",
+        help="What is written beside the artifact (default: openvino,onnxruntime; docs/targets.md).",
+    ),
 ]
 SizeOption = Annotated[
     Size | None,

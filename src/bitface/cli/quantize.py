@@ -20,6 +20,7 @@ from bitface.cli.options import (
     ResumeOption,
     SizeOption,
     SkipOption,
+    TargetsOption,
     to_folder,
 )
 from bitface.errors import UsageError
@@ -29,6 +30,7 @@ from bitface.jobs.quantize import beforehand, by_recipe
 from bitface.quant import BitPlan, Calibration, reconstruct
 from bitface.quant.observers import OBSERVERS
 from bitface.results.quantization import agreed
+from bitface.targets.registry import listed
 
 
 def quantize(
@@ -75,13 +77,14 @@ def quantize(
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
     labels: LabelsOption = None,
+    target: TargetsOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
 ) -> None:
     """Make an integer network from a float one and unlabelled faces: a few hundred (ptq) or some thousand (qat).
 
-    Writes model.bitface, model.openvino.onnx, model.onnxruntime.onnx, result.json and report.html to OUT.
+    Writes model.bitface, a file for each --target such as model.openvino.onnx, result.json and report.html to OUT.
 
     bitface quantize net.onnx --images crops/ --bits w8a8 --out out/
 
@@ -101,7 +104,8 @@ def quantize(
     request = QuantizeRequest(
         model, images, out, BitPlan.parse("w8a8" if bits is None else bits), image_list, max_images, preprocess,
         seed or 0, allow_skipped, calibration=Calibration(**kept, reconstruction=reconstruction),
-        labels=labels, minutes=minutes, resume=resume, size=size, force=force,
+        labels=labels, minutes=minutes, resume=resume, size=size, targets=listed(target),
+        force=force,
     )  # fmt: skip
     if method == "qat":
         unsaid = [key for key, value in (("bits", bits), ("seed", seed)) if value is None]
@@ -127,6 +131,7 @@ def run(
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
     labels: LabelsOption = None,
+    target: TargetsOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
@@ -152,7 +157,12 @@ def run(
         "force": force,
     }
     if isinstance(chosen, recipes.Pretraining):
-        for option, value in {"a model": model, "--epochs": epochs, "--minutes": minutes}.items():
+        for option, value in {
+            "a model": model,
+            "--epochs": epochs,
+            "--minutes": minutes,
+            "--target": target,
+        }.items():
             if value:
                 raise UsageError(f"{chosen.name} trains a teacher from scratch, so {option} has no place in it")
         request = PretrainRequest(
@@ -183,6 +193,7 @@ def run(
             method=chosen.method,
             labels=labels or chosen.labels,
             minutes=minutes or (None if epochs else chosen.minutes),
+            targets=listed(target),
         )
     )
 

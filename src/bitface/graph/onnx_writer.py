@@ -1,13 +1,8 @@
-"""Writes a graph as an ONNX model: in float, or with QDQ pairs for one of two engines.
-
-`openvino`: pairs where the graph has its quantizers, PReLU as one operator (OpenVINO fuses it).
-`onnxruntime`: uint8 activations, a pair on both sides of every layer, and PReLU in operators that have integer
-kernels; see `onnx_prelu`.
-"""
+"""Writes a graph as an ONNX model: in float, or with QDQ pairs in the form that its reader wants (`onnx_form`)."""
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,10 +14,8 @@ from torch.fx import GraphModule, Node
 from bitface.errors import BitfaceError
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
+from bitface.graph.onnx_form import OnnxForm
 from bitface.graph.op_spec import spec_of
-
-Profile = Literal["openvino", "onnxruntime"]
-PROFILES: tuple[Profile, ...] = ("openvino", "onnxruntime")
 
 # Both engines of the last years read it; nothing here needs a newer one.
 OPSET = 17
@@ -31,7 +24,7 @@ IR_VERSION = 8
 
 def to_onnx(
     graph: GraphModule,
-    profile: Profile = "openvino",
+    form: OnnxForm = OnnxForm(),
     metadata: dict[str, Any] | None = None,
     input_name: str = "image",
     output_name: str = "embedding",
@@ -40,10 +33,10 @@ def to_onnx(
 
     Args:
         graph: in float, or with the modules of `integer`.
-        profile: the engine it is written for.
+        form: of its integers, as the reader wants them.
         metadata: goes into the file's own properties; values other than strings as JSON.
     """
-    writer = Writer(graph, profile)
+    writer = Writer(graph, form)
     nodes = writer.write(input_name, output_name)
     image = shape_of(next(iter(graph.graph.nodes)))
     embedding = shape_of(graph.graph.output_node().all_input_nodes[0])
@@ -69,8 +62,8 @@ def to_onnx(
 class Writer:
     """Collects ONNX nodes and initialisers while walking a graph."""
 
-    def __init__(self, graph: GraphModule, profile: Profile) -> None:
-        self.graph, self.profile = graph, profile
+    def __init__(self, graph: GraphModule, form: OnnxForm) -> None:
+        self.graph, self.form = graph, form
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._names: dict[Node, str] = {}
@@ -124,11 +117,8 @@ class Writer:
         return module if isinstance(module, QuantizeDequantize) else None
 
     def integer_type(self, quantizer: QuantizeDequantize) -> tuple[np.dtype, int]:
-        """The ONNX integer type of an activation, and the zero point in it.
-
-        ONNX Runtime's fast kernels take uint8 activations: a signed one is shifted by 128, which changes no value.
-        """
-        if quantizer.signed and self.profile == "onnxruntime":
+        """The ONNX integer type of an activation, and the zero point in it."""
+        if quantizer.signed and not self.form.signed_activations:
             return np.dtype(np.uint8), quantizer.zero_point + 128
         return np.dtype(np.int8 if quantizer.signed else np.uint8), quantizer.zero_point
 

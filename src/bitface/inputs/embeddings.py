@@ -16,7 +16,7 @@ from bitface.files import write_json
 from bitface.graph import FreeSize
 from bitface.inputs.faces import open_for, settle_preprocess
 from bitface.preprocess import Size
-from bitface.runtime import Embedder, Engine
+from bitface.runtime import Embedder
 from bitface.runtime.engine_differences import FACES, engine_differences
 from bitface.runtime.exact import inexact, passed_over
 
@@ -44,7 +44,7 @@ class Prepared:
 def prepare(
     path: Path,
     files: Sequence[FaceFile],
-    engine: Engine | None = None,
+    engine: str | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
     size: Size | None = None,

@@ -32,7 +32,7 @@ from bitface.report.flipped_faces import pictures
 from bitface.results.analysis import AnalysisRecord
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
-from bitface.runtime import Embedder, Engine, Model, open_float
+from bitface.runtime import Embedder, Model, open_float
 from bitface.runtime.machine import describe
 
 RESULT = "analysis.json"
@@ -65,7 +65,7 @@ class AnalyseRequest:
     pairs: Path | None = None
     faces: bool = False
     preprocess: str | None = None
-    engine: Engine | None = None
+    engine: str | None = None
     threads: int | None = None
     seed: int = 0
     allow_skipped: bool = False

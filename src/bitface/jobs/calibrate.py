@@ -25,7 +25,7 @@ from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.results.calibration import CalibrationRecord
 from bitface.results.locks import holding
-from bitface.runtime import Engine, open_float
+from bitface.runtime import open_float
 from bitface.runtime.machine import describe
 
 DEFAULT_FARS = (1e-3, 1e-4, 1e-5)
@@ -59,7 +59,7 @@ class CalibrateRequest:
     teacher: Path | None = None
     preprocess: str | None = None
     data: str | None = None
-    engine: Engine | None = None
+    engine: str | None = None
     threads: int | None = None
     flip: bool = False
     seed: int = 0

@@ -24,7 +24,7 @@ from bitface.results.folder import RESULT
 from bitface.results.locks import holding
 from bitface.runtime import open_model
 from bitface.runtime.bench import bench
-from bitface.runtime.engines import NAMES
+from bitface.targets.registry import title_of
 
 BITS = ("w8a8", "w4a8")
 FACES, QUICK_FACES = 2000, 400
@@ -129,7 +129,7 @@ def _on_lfw(path: Path, label: str, steps: Steps) -> dict[str, Any]:
         EvaluateRequest(path, folder / "pairs.csv", folder / "images", all_pairs=True, fars=(1e-3, 1e-4, 1e-5)),
         lambda name: steps(f"LFW: {label}: {name}"),
     )
-    return {"label": f"{label} on LFW ({NAMES[content['engine']]})", "result": content}
+    return {"label": f"{label} on LFW ({title_of(content['engine'])})", "result": content}
 
 
 def _speed_headline(latency: BenchRecord, engine: str) -> list[dict[str, str]]:
@@ -140,6 +140,7 @@ def _speed_headline(latency: BenchRecord, engine: str) -> list[dict[str, str]]:
         {
             "label": "speed",
             "value": f"{rows[0].ratio:.1f}x",
-            "note": f"as fast as float32 in {NAMES[engine]}, batch 1, one thread, measured alternating on this machine",
+            "note": f"as fast as float32 in {title_of(engine)}, batch 1, one thread, measured alternating on this "
+            "machine",
         }
     ]

@@ -10,7 +10,6 @@ from bitface.evaluation.lists.pairs import identity_of
 from bitface.inputs.embeddings import differences, embed, prepare
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
-from bitface.runtime import Engine
 
 
 def enroll(
@@ -20,7 +19,7 @@ def enroll(
     *,
     int8: bool = False,
     flip: bool = False,
-    engine: Engine | None = None,
+    engine: str | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
     allow_skipped: bool = False,

@@ -26,7 +26,6 @@ from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.results.evaluation import EvaluationRecord
-from bitface.runtime import Engine
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.machine import describe
 
@@ -71,7 +70,7 @@ class EvaluateRequest:
     part: str | None = None
     all_pairs: bool = False
     flip: bool = False
-    engine: Engine | None = None
+    engine: str | None = None
     fars: Sequence[float] = FARS
     preprocess: str | None = None
     threads: int | None = None

@@ -27,6 +27,7 @@ from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
 from bitface.runtime.teacher import teacher_of
+from bitface.targets.registry import FASTEST
 from bitface.train import History, Training, TrainingFaces, Watch, digest, distil
 from bitface.train.distil import likeness
 from bitface.train.progress import training_line
@@ -211,7 +212,7 @@ def write_network(path: Path, network: Network) -> int:
 def _compared(ready: Prepared, student: Network) -> dict[str, Any]:
     """Teacher and student on the held-out faces: cosines where their embeddings have one size, and `likeness`."""
     found, expected = (
-        Embedder(Model(Path(network.name), "float", network), "openvino").embed(ready.faces.held_out)
+        Embedder(Model(Path(network.name), "float", network), FASTEST).embed(ready.faces.held_out)
         for network in (student, ready.network)
     )
     cosines = agreement(expected, found).to_json() if found.shape == expected.shape else None

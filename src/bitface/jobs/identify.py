@@ -14,7 +14,7 @@ from bitface.graph import ASSUMED, FreeSize
 from bitface.inputs.embeddings import about_engine
 from bitface.inputs.photographs import face_crops
 from bitface.preprocess import Size
-from bitface.runtime import ENGINES, Embedder, Model, open_model
+from bitface.runtime import Embedder, Model, open_model
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import trusted
 
@@ -56,8 +56,7 @@ def identify_images(
     applied = None if far is None else nearest_threshold(stored, far)
     least = float(applied["threshold"]) if applied else -1.0
     crops, aligned = face_crops(list(probes), model.network.size)
-    made_on = next((engine for engine in ENGINES if engine == gallery.engine), None)
-    embedder = Embedder(model, trusted(model, made_on))
+    embedder = Embedder(model, trusted(model, gallery.engine))
     said, warnings = about_engine(embedder)
     origins = [other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")]
     if applied:

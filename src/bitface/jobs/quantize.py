@@ -1,6 +1,6 @@
 """`bitface quantize`: a network and faces in; artifact, exports, result and report out."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,7 @@ from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.errors import UsageError
-from bitface.files import write_bytes
 from bitface.graph import Network
-from bitface.graph.onnx_writer import PROFILES
 from bitface.inputs import faces as job_faces
 from bitface.inputs import recipes
 from bitface.inputs.overlap import CODES
@@ -29,8 +27,9 @@ from bitface.report.quantization import report_of
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.results.quantization import QuantizationRecord, describe_student, heavy_edges, measure_agreement
-from bitface.runtime.model import export
+from bitface.runtime import Model
 from bitface.runtime.teacher import teacher_of
+from bitface.targets.registry import TARGETS, emitted, written
 from bitface.train import History, Method, TrainingFaces, Watch, train
 from bitface.train.progress import training_line
 
@@ -52,6 +51,7 @@ class QuantizeRequest:
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
         size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
+        targets: what is written beside the artifact (default: openvino and onnxruntime).
         force: writes over what `out` holds.
     """
 
@@ -72,6 +72,7 @@ class QuantizeRequest:
     minutes: float | None = None
     resume: bool = False
     size: Size | None = None
+    targets: tuple[str, ...] = field(default_factory=written)
     force: bool = field(default=False, repr=False)
 
 
@@ -112,7 +113,8 @@ def by_recipe(
 
 
 def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
-    """Makes `model.bitface`, both ONNX exports, `faces.safetensors`, `result.json` and `report.html` in `request.out`.
+    """Makes `model.bitface`, the files of each target (`model.openvino.onnx`, say), `faces.safetensors`, `result.json`
+    and `report.html` in `request.out`.
 
     The files appear together, after everything has been computed and measured. A training keeps its state in
     `checkpoint.safetensors` beside them, which is `training.safetensors` when it is done.
@@ -124,6 +126,8 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
             `skipped.csv`, which lists images that can't be used, and a training's checkpoint.
     """
+    for name in request.targets:
+        emitted(name)
     with holding(request.out, "quantize"):
         check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
         return _quantized(request, steps)
@@ -158,11 +162,11 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
     engine, measured, said, alarms = measure_agreement(
-        network, details, faces.held_out, steps("checking held-out faces")
+        network, details, faces.held_out, request.targets, steps("checking held-out faces")
     )
     clock.lap("agreement")
     with staging(request.out) as folder:
-        sizes = _write_models(folder, details)
+        sizes = _write_models(folder, details, request.targets)
         write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
         facts = {
@@ -267,11 +271,12 @@ def _enough(request: QuantizeRequest) -> int | None:
     return job_faces.DEFAULT_RECONSTRUCTION if request.calibration.reconstruction else job_faces.DEFAULT_CALIBRATION
 
 
-def _write_models(folder: Path, details: artifact.Artifact) -> dict[str, int]:
-    """Artifact and exports; gives the bytes of each file."""
-    sizes = {"model.bitface": artifact.write(folder / "model.bitface", details)}
-    for profile in PROFILES:
-        data = export(details, profile).SerializeToString()
-        write_bytes(folder / f"model.{profile}.onnx", data)
-        sizes[f"model.{profile}.onnx"] = len(data)
+def _write_models(folder: Path, details: artifact.Artifact, targets: Sequence[str]) -> dict[str, int]:
+    """Artifact and exports; gives the bytes of each file (of a target's folder, those in it)."""
+    path = folder / "model.bitface"
+    sizes = {path.name: artifact.write(path, details)}
+    model = Model(path, "artifact", details.network, details=details)
+    for name in targets:
+        file = f"model.{name}{TARGETS[name].suffix}"
+        sizes[file] = model.export(name, folder / file)
     return sizes

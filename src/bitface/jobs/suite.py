@@ -31,8 +31,8 @@ from bitface.progress import Steps, silent
 from bitface.report.tables import latex, markdown
 from bitface.results.locks import holding
 from bitface.results.suite import Cell, SuiteRecord, who
-from bitface.runtime import ENGINES, Engine
 from bitface.runtime.machine import describe
+from bitface.targets.registry import started
 
 _KEYS = (
     "models", "protocols", "baseline", "mixed", "fars", "flip", "engine", "threads", "seed", "groups", "allow_skipped",
@@ -71,7 +71,7 @@ class Suite:
     mixed: bool = False
     fars: tuple[float, ...] = FARS
     flip: bool = False
-    engine: Engine | None = None
+    engine: str | None = None
     threads: int | None = None
     seed: int = 0
     groups: Path | None = None
@@ -116,8 +116,8 @@ def _suite(content: Any, base: Path, out: Path | None) -> Suite:
     if baseline is not None and baseline not in names:
         raise UsageError(f"the baseline '{baseline}' is none of the models{nearest(baseline, names)}")
     engine = content.get("engine")
-    if engine is not None and engine not in ENGINES:
-        raise UsageError(f"unknown engine '{engine}': use one of {', '.join(ENGINES)}")
+    if engine is not None:
+        started(engine)
     where = out or (base / content["out"] if "out" in content else None)
     if where is None:
         raise UsageError("neither the suite nor --out says where the results go")

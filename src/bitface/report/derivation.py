@@ -7,6 +7,7 @@ from bitface.report import format
 from bitface.report.grouping import ReportedModel
 from bitface.results.float_students import ChannelGroup, DistillationRecord, NetworkSize, PruningRecord
 from bitface.results.quantization import QuantizationRecord, QuantizedSource
+from bitface.targets.registry import FASTEST
 
 FloatStudent = PruningRecord | DistillationRecord
 Table = dict[str, Any]
@@ -23,7 +24,7 @@ def float_model(result: FloatStudent) -> dict[str, Any]:
         "float_bytes": 4 * result.before.parameters,
         "parameters": result.after.parameters,
         "macs": result.after.macs,
-        "agreement": {"openvino": cosine.to_json()} if cosine else {},
+        "agreement": {FASTEST: cosine.to_json()} if cosine else {},
         "tables": [_sizes(result), _training(result), *channels],
         "data": result.faces.to_json(),
         "seconds": result.seconds,

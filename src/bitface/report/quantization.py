@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bitface.results.quantization import QuantizationRecord
-from bitface.runtime.engines import NAMES
+from bitface.targets.registry import title_of
 
 
 def report_of(
@@ -69,7 +69,7 @@ def _headline(result: QuantizationRecord) -> list[dict[str, str]]:
         {
             "label": "agreement with the teacher",
             "value": f"{agreement.mean:.4f}",
-            "note": f"mean cosine of {agreement.count} held-out faces, in {NAMES[result.engine]}'s integer kernels; "
+            "note": f"mean cosine of {agreement.count} held-out faces, in {title_of(result.engine)}'s integer kernels; "
             f"minimum {agreement.minimum:.4f}",
         },
         {

@@ -1,6 +1,7 @@
 """A folder of results: its files appear together or not at all, say whose they are, and aren't written over unasked."""
 
 import errno
+import hashlib
 import json
 import shutil
 import tempfile
@@ -72,14 +73,19 @@ class staging:
 
     def _move(self) -> None:
         made = sorted(file.name for file in self.folder.iterdir() if file.name != self.result)
-        old = {*made, *_files(_content(self.out / self.result))}
+        listed = _files(_content(self.out / self.result))
+        old = {*made, *listed}
         for name in [*old, self.result]:
-            if (self.out / name).is_dir():
+            # A folder goes only where it is, byte for byte, the one that the earlier result was written with.
+            if (self.out / name).is_dir() and listed.get(name) != _digest(self.out / name):
                 raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
         (self.out / self.result).unlink(missing_ok=True)
         # Against the order in which they come: a model is never there without the codes of its faces.
         for name in sorted(old, reverse=True):
-            (self.out / name).unlink(missing_ok=True)
+            if (self.out / name).is_dir():
+                shutil.rmtree(self.out / name)
+            else:
+                (self.out / name).unlink(missing_ok=True)
         for name in [*made, self.result]:
             (self.folder / name).replace(self.out / name)
 
@@ -88,7 +94,7 @@ def write_result(folder: Path, result: StoredResult, name: str = RESULT) -> dict
     """Writes a result into the folder of `staging`, after all files that belong to it; gives the content of its file.
 
     Adds `files`, name → SHA-256 of each; of an artifact the fingerprint of its network, which `calibrate` doesn't
-    change.
+    change, and of a folder the hash of its files' names and hashes.
     """
     content = {**result.to_json(), "files": {file.name: _digest(file) for file in sorted(folder.iterdir())}}
     write_json(folder / name, content)
@@ -110,7 +116,7 @@ def check_files(path: Path, content: Mapping[str, Any]) -> None:
     others = []
     for name, digest in _files(content).items():
         file = path.with_name(name)
-        if file.suffix != ".html" and file.is_file() and _digest(file) != digest:
+        if file.suffix != ".html" and file.exists() and _digest(file) != digest:
             others.append(name)
     if others:
         verb = "isn't the file" if len(others) == 1 else "aren't the files"
@@ -183,4 +189,8 @@ def _files(content: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        lines = [f"{sha256_of(file)} {file.relative_to(path).as_posix()}\n" for file in files]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     return artifact.read(path).network.fingerprint() if path.suffix == ".bitface" else sha256_of(path)

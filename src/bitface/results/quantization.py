@@ -1,6 +1,6 @@
 """The result of `bitface quantize`: what was made of what, and how closely it agrees with its teacher."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,6 @@ from bitface import artifact
 from bitface.evaluation import agreement, diagnose
 from bitface.evaluation.figures.paired import Agreement
 from bitface.graph import Network
-from bitface.graph.onnx_writer import PROFILES
 from bitface.graph.summary import summarise, tensor_table
 from bitface.quant.plan import BitPlan, PlannedLayer
 from bitface.results.base import Field, Section, StoredResult
@@ -21,6 +20,7 @@ from bitface.results.sections import Files, Machine, PlannedBits, Seconds, Texts
 from bitface.runtime import Embedder, Model
 from bitface.runtime.exact import default_engine, is_exact, passed_over
 from bitface.runtime.machine import describe
+from bitface.targets.registry import runs_here
 
 Progress = Callable[[int, int], None]
 
@@ -166,9 +166,16 @@ def describe_student(
 
 
 def measure_agreement(
-    network: Network, details: artifact.Artifact, faces: np.ndarray, progress: Progress | None = None
+    network: Network,
+    details: artifact.Artifact,
+    faces: np.ndarray,
+    targets: Sequence[str],
+    progress: Progress | None = None,
 ) -> tuple[str, dict[str, dict[str, Any]], list[str], list[str]]:
     """Cosines between the float teacher and the student on each engine, over faces that didn't calibrate.
+
+    Args:
+        targets: that it is written for; on those that run here it is measured, and on what runs it by default.
 
     Returns:
         The engine that runs the student by default here; engine → {"summary": `Agreement.to_json()`, "cosines": one
@@ -180,14 +187,16 @@ def measure_agreement(
     result: dict[str, dict[str, Any]] = {}
     default = default_engine(model)
     notes, warnings = [text for text in [passed_over(model, default)] if text], list[str]()
-    for index, engine in enumerate(PROFILES):
+    engines = [name for name in targets if runs_here(name)]
+    engines += [default] if default not in engines else []
+    for index, engine in enumerate(engines):
         embeddings = Embedder(model, engine).embed(faces)
         compared = agreement(reference, embeddings)
         unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
         cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
         result[engine] = {"summary": compared.to_json(), "cosines": cosines}
         if progress:
-            progress(index + 1, len(PROFILES))
+            progress(index + 1, len(engines))
         if not is_exact(model, engine):
             continue
         if compared.mean < _WEAK_AGREEMENT:

@@ -1,7 +1,6 @@
-"""Runs networks: images in, embeddings out, on OpenVINO, ONNX Runtime or torch; and measures how long it takes."""
+"""Runs networks: images in, embeddings out, on any target that runs here; and measures how long it takes."""
 
 from bitface.runtime.embedder import Embedder, load
-from bitface.runtime.engines import ENGINES, Engine
 from bitface.runtime.model import Model, open_float, open_model
 
-__all__ = ["ENGINES", "Embedder", "Engine", "Model", "load", "open_float", "open_model"]
+__all__ = ["Embedder", "Model", "load", "open_float", "open_model"]

@@ -17,16 +17,16 @@ import numpy as np
 
 from bitface.cpu import has_bf16
 from bitface.errors import BitfaceError, UsageError
-from bitface.runtime.engines import start
 from bitface.runtime.exact import inexact
 from bitface.runtime.machine import describe, pinned
 from bitface.runtime.model import TEACHER_KEY, Model
+from bitface.targets.base import Settings
+from bitface.targets.registry import TARGETS, every, runs_here, written
 
 Progress = Callable[[int, int], None]
 Key = TypeVar("Key", bound=Hashable)
 Interval = tuple[float, float]
 
-ENGINES = ("openvino", "onnxruntime")
 WARM_UP = 10
 ROUNDS = 10
 SECONDS = 10.0
@@ -84,8 +84,10 @@ class BenchResult:
     def to_json(self) -> dict[str, Any]:
         """`machine` in a line, `versions` in detail (`machine.describe`), `notes`, and `rows`."""
         facts = self.machine
-        line = f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}, OpenVINO {facts['openvino']}"
-        line += f", ONNX Runtime {facts['onnxruntime']}"
+        line = f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}"
+        for name in dict.fromkeys([*written(), *(row.engine for row in self.rows)]):
+            if package := TARGETS[name].package:
+                line += f", {TARGETS[name].title} {facts[package]}"
         rows = [asdict(row) for row in self.rows]
         return {"machine": line, "versions": facts, "notes": list(self.notes), "rows": rows}
 
@@ -106,7 +108,7 @@ def bench(
     models: Sequence[Model],
     batches: Sequence[int] = (1,),
     threads: Sequence[int] = (1,),
-    engines: Sequence[str] = ENGINES,
+    engines: Sequence[str] | None = None,
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
     progress: Progress | None = None,
@@ -116,6 +118,7 @@ def bench(
     An exported file runs on its own engine only.
 
     Args:
+        engines: targets that run here; None: the default ones, and those of exported files.
         rounds, seconds: see `race`; every batch size with every number of threads is a race of its own.
         progress: called with (turns taken, turns in all).
 
@@ -123,9 +126,13 @@ def bench(
         UsageError: no model, an unknown engine, or batches, threads or rounds below 1.
         BitfaceError: no model runs on these engines, or an engine refuses one.
     """
+    if engines is None:
+        own = [model.profile for model in models if model.profile and runs_here(model.profile)]
+        engines = list(dict.fromkeys([*written(), *own]))
     numbers = (len(models), len(batches), len(threads), *batches, *threads, rounds)
-    if min(numbers) < 1 or set(engines) - set(ENGINES):
-        raise UsageError(f"bench needs models, engines of {', '.join(ENGINES)}, and whole numbers from 1")
+    if min(numbers) < 1 or not all(map(_measured, engines)):
+        known = ", ".join(name for name in every() if _measured(name))
+        raise UsageError(f"bench needs models, engines of {known}, and whole numbers from 1")
     contenders, notes = _contenders(models, engines)
     groups = [(batch, count) for batch in batches for count in threads]
     rows: list[Row] = []
@@ -152,7 +159,7 @@ def _started(
         except BitfaceError:
             if one.precision != "bf16":
                 raise
-            notes.append(f"{one.label}: bf16 left out: OpenVINO refuses it here")
+            notes.append(f"{one.label}: bf16 left out: {TARGETS[one.engine].title} refuses it here")
     return calls
 
 
@@ -256,15 +263,21 @@ def _contenders(models: Sequence[Model], engines: Sequence[str]) -> tuple[list[_
             if model.profile not in (None, engine):
                 continue
             precisions = ["int8"] if model.integer else ["f32"]
-            if engine == "openvino" and not model.integer and has_bf16():
+            half = "bf16" in TARGETS[engine].precisions and not model.integer
+            if half and has_bf16():
                 precisions.append("bf16")
-            elif engine == "openvino" and not model.integer:
+            elif half:
                 notes.append("bf16 left out: this CPU isn't known to have instructions for it")
             remarks = "; ".join(text for text in (note, inexact(model, engine)) if text) or None
             contenders += [_Contender(model, label, family, engine, precision, remarks) for precision in precisions]
     if not contenders:
         raise BitfaceError(f"nothing to measure: no model runs on {' or '.join(engines)}")
     return contenders, list(dict.fromkeys(notes))
+
+
+def _measured(engine: str) -> bool:
+    """Whether an engine's times mean anything: the simulation runs here too, and nobody deploys it."""
+    return runs_here(engine) and TARGETS[engine].emit is not None
 
 
 def _family(model: Model, floats: Sequence[Model]) -> tuple[str, str | None]:
@@ -304,7 +317,7 @@ def runner(model: Model, engine: str, batch: int, threads: int, precision: str =
         images = network.preprocess(generator.integers(0, 256, (batch, *network.size, 3), dtype=np.uint8))
     else:
         images = generator.standard_normal((batch, 3, *network.size), dtype=np.float32)
-    run = start(model, engine, batch, threads, precision)
+    run = model.start(engine, Settings(batch, threads, precision))
     return lambda: run(images)
 
 

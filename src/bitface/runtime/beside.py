@@ -9,6 +9,7 @@ import numpy as np
 from bitface.runtime.bench import ROUNDS, SECONDS, Interval, race, ratio_of, runner
 from bitface.runtime.machine import pinned
 from bitface.runtime.model import Model
+from bitface.targets.registry import FASTEST
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def beside(
     models: Mapping[str, Model],
     baseline: str,
     threads: int = 1,
-    engine: str = "openvino",
+    engine: str = FASTEST,
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
     progress: Callable[[int, int], None] | None = None,

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from bitface.data.faces import FaceFile, batches, crop_sizes, resizing
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError
 from bitface.preprocess import Preprocess, Size
-from bitface.runtime import engines
-from bitface.runtime.engines import ENGINES, SIMULATION, Engine
 from bitface.runtime.exact import default_engine, inexact
 from bitface.runtime.machine import cores
 from bitface.runtime.model import Model, open_model
+from bitface.targets.base import Settings
+from bitface.targets.registry import started
 
 Progress = Callable[[int, int], None]
 
@@ -24,9 +24,6 @@ Images = np.ndarray | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 # Files that are decoded before their images are embedded together.
 _DECODED = 64
-# Images of a call. An engine's threads have an image each, which is faster than several of them on one; the simulation
-# has an overhead for each call, and more calls at once than there are cores stop for one another.
-_SIMULATED = 16
 
 
 class Embedder:
@@ -45,20 +42,22 @@ class Embedder:
     def __init__(
         self,
         model: Model,
-        engine: Engine | None = None,
+        engine: str | None = None,
         threads: int | None = None,
         precision: str = "f32",
         streams: int | None = None,
     ) -> None:
         """Args:
-            engine: None: the fastest that computes the model exactly on this CPU, see `runtime.exact`.
+            engine: a target that runs here; None: the fastest that computes the model exactly on this CPU, see
+                `runtime.exact`.
             threads: how many compute, in all; None: one for each core.
-            precision: of what is left in floating point, `f32` or `bf16` (OpenVINO only).
+            precision: of what is left in floating point, one of the target's `precisions`.
             streams: images computed at the same time; None: one for each thread, which gives the most images a
                 second. With 1, all threads work on one image, which gives the shortest wait for a single one (torch
                 computes a batch on one thread in any case).
 
         Raises:
+            UsageError: an unknown engine, or one that doesn't run here.
             BitfaceError: unknown preprocessing, or a file exported for another engine.
         """
         if model.preprocess is None:
@@ -66,18 +65,16 @@ class Embedder:
                 f"{model.path}: doesn't say how its input is normalised; name it with --preprocess (or preprocess=), "
                 "and let `bitface inspect --images` find it"
             )
-        self.engine: Engine = default_engine(model) if engine is None else engine
-        if self.engine not in ENGINES:
-            raise UsageError(f"unknown engine '{engine}': use one of {', '.join(ENGINES)}")
+        self.engine = default_engine(model) if engine is None else engine
+        target = started(self.engine)
         self.model = model
         self.preprocess: Preprocess = model.preprocess
         self.embedding_size = model.network.embedding_size
         self._settings = (threads, precision, streams)
         threads = threads or len(cores())
-        self._simulated = self.engine == SIMULATION
-        self._batch = _SIMULATED if self._simulated else 1
+        self._own_threads, self._batch = target.own_threads, target.images_at_once
         self._streams = streams or threads
-        self._run = engines.start(model, self.engine, self._batch, threads, precision, self._streams)
+        self._run = model.start(self.engine, Settings(self._batch, threads, precision, self._streams))
         self._workers: tuple[int, ThreadPoolExecutor] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -154,7 +151,7 @@ class Embedder:
     def _inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Runs preprocessed images, as many batches at the same time as there are streams."""
         parts = [inputs[start : start + self._batch] for start in range(0, len(inputs), self._batch)]
-        several = self._streams > 1 and (len(parts) > 1 or self._simulated)
+        several = self._streams > 1 and (len(parts) > 1 or self._own_threads)
         rows = list(self._pool().map(self._run, parts) if several else map(self._run, parts))
         return np.concatenate([np.zeros((0, self.embedding_size), np.float32), *rows])
 
@@ -167,7 +164,7 @@ class Embedder:
 
 def load(
     path: str | os.PathLike[str],
-    engine: Engine | None = None,
+    engine: str | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
     streams: int | None = None,
@@ -177,8 +174,8 @@ def load(
 
     Args:
         path: an artifact, an exported ONNX file, or a float network.
-        engine: `openvino`, `onnxruntime` or `torch`; None: the fastest that is exact on this CPU; an exported file
-            decides itself.
+        engine: a target that runs here, such as `openvino`, `onnxruntime` or `torch`; None: the fastest that is exact
+            on this CPU; an exported file decides itself.
         threads, streams: see `Embedder`.
         preprocess: for float networks that don't say it themselves.
         size: of the image, for networks that leave it free: 160, or (height, width).

@@ -5,16 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from bitface.graph.onnx_writer import PROFILES
 from bitface.runtime.embedder import Embedder
-from bitface.runtime.engines import NAMES
 from bitface.runtime.exact import is_exact
+from bitface.targets.registry import title_of, written
 
 FACES = 64
 
 
 def engine_differences(embedder: Embedder, faces: np.ndarray) -> dict[str, dict[str, Any]]:
-    """What the other engines that are exact on this CPU make of the same faces.
+    """What the other default engines that are exact on this CPU make of the same faces.
 
     Args:
         faces: uint8 RGB `[N, H, W, 3]`; `FACES` of them are enough.
@@ -25,7 +24,7 @@ def engine_differences(embedder: Embedder, faces: np.ndarray) -> dict[str, dict[
     """
     model = embedder.model
     others = [
-        engine for engine in PROFILES if engine != embedder.engine and not model.profile and is_exact(model, engine)
+        engine for engine in written() if engine != embedder.engine and not model.profile and is_exact(model, engine)
     ]
     if len(faces) < 2:
         return {}
@@ -43,7 +42,7 @@ def other_engine(
     """
     if made_on is None or made_on == engine:
         return None
-    begin = f"{what} comes from {NAMES[made_on]}, {NAMES[engine]} computes here"
+    begin = f"{what} comes from {title_of(made_on)}, {title_of(engine)} computes here"
     if known := differences.get(engine):
         return (
             f"{begin}: on {known['faces']} faces their embeddings agreed by {known['cosine']:.4f} (cosine, lowest "

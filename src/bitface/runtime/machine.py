@@ -8,11 +8,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bitface import cpu
+from bitface.targets.registry import every
 
 # What decides how fast a network runs, as Linux names it: on x86, and on Arm.
 _X86 = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _ARM = ("asimddp", "i8mm", "bf16", "sve")
-_PACKAGES = ("bitface", "torch", "onnx", "onnxruntime", "openvino", "numpy")
+# Beside the targets' own.
+_PACKAGES = ("bitface", "torch", "onnx")
 _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 _UNKNOWN = "unknown"
 
@@ -20,13 +22,14 @@ _UNKNOWN = "unknown"
 def describe() -> dict[str, str]:
     """CPU, instruction sets, cores, system, Python and the versions of what computes; `unknown` what no one says."""
     flags = cpu.flags()
+    packages = [*_PACKAGES, *sorted(target.package for target in every().values() if target.package), "numpy"]
     return {
         "cpu": cpu.field("model name") or platform.processor() or platform.machine() or _UNKNOWN,
         "isa": " ".join(name for name in _X86 + _ARM if name in flags) or _UNKNOWN,
         "cores": str(len(cores())),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
-        **{name: _version(name) for name in _PACKAGES},
+        **{name: _version(name) for name in packages},
     }
 
 

@@ -11,11 +11,14 @@ from onnx.numpy_helper import to_array
 
 from bitface import artifact
 from bitface.errors import BitfaceError
-from bitface.graph import ASSUMED, ChooseSize, FreeSize, Network, load_network, passes, to_onnx
+from bitface.graph import ASSUMED, ChooseSize, FreeSize, Network, load_network, passes
 from bitface.graph.image_size import check_size
 from bitface.graph.integer import INTEGER_LAYERS
-from bitface.graph.onnx_writer import PROFILES, Profile
 from bitface.preprocess import Preprocess, Size, parse
+from bitface.targets.base import Run, Settings
+from bitface.targets.registry import TARGETS
+from bitface.targets.start import start
+from bitface.targets.write import write
 
 PROFILE_KEY = "bitface.profile"
 TEACHER_KEY = "bitface.teacher"
@@ -30,14 +33,14 @@ class Model:
         path: where it lies.
         kind: `float`, `artifact` (.bitface) or `exported` (an ONNX file written by bitface).
         network: its graph; of an exported file the simulation that its QDQ pairs describe.
-        profile: the engine that an exported file was written for.
+        profile: the target that an exported file was written for.
         details: the artifact, where it is one.
     """
 
     path: Path
     kind: str
     network: Network
-    profile: Profile | None = None
+    profile: str | None = None
     details: artifact.Artifact | None = None
 
     @property
@@ -63,18 +66,37 @@ class Model:
     def with_preprocess(self, preprocess: Preprocess) -> "Model":
         return replace(self, network=self.network.with_preprocess(preprocess))
 
-    def onnx_for(self, engine: Profile) -> bytes:
-        """The ONNX model that an engine runs: of a float network its fastest float graph.
+    def start(self, engine: str, settings: Settings = Settings()) -> Run:
+        """Loads the model into the engine of a target; see `targets.start`.
 
         Raises:
-            BitfaceError: the file was exported for the other engine.
+            UsageError: an unknown engine, or one that doesn't run here.
+            BitfaceError: the file was exported for another one, or the engine refuses it.
         """
-        if self.profile is None:
-            graph = self.network.graph if self.integer else passes.fold(self.network.graph)
-            return to_onnx(graph, engine).SerializeToString()
-        if self.profile != engine:
+        if self.profile is not None and self.profile != engine and TARGETS[engine].emit:
             raise BitfaceError(f"{self.path}: was exported for {self.profile}, not for {engine}; run the .bitface file")
-        return self.path.read_bytes()
+        source: Network | Path = self.path
+        if self.profile != engine:  # what isn't written runs the graph as it is
+            source = self._as_written() if TARGETS[engine].emit else self.network
+        return start(engine, source, settings, self.path)
+
+    def export(self, target: str, path: Path) -> int:
+        """Writes the model as a target's file (or folder), with everything it needs to be run again; gives its bytes.
+
+        Raises:
+            UsageError: an unknown target, or one that isn't written.
+            BitfaceError: it is an exported file already, or can't be written; see `targets.write`.
+        """
+        if self.kind == "exported":
+            raise BitfaceError(f"{self.path}: is an exported file already; export the .bitface file")
+        facts = {PREPROCESS_KEY: self.preprocess.name} if self.preprocess else {}
+        if self.details is not None:
+            facts |= {PROFILE_KEY: target, TEACHER_KEY: json.dumps(self.details.teacher)}
+        return write(target, self._as_written(), facts, path)
+
+    def _as_written(self) -> Network:
+        """With its integers; of a float network, with its fastest float graph."""
+        return self.network if self.integer else replace(self.network, graph=passes.fold(self.network.graph))
 
 
 def open_model(
@@ -102,7 +124,7 @@ def open_model(
     if profile is None:
         named = network.with_preprocess(parse(preprocess, network.size)) if preprocess else network
         return Model(path, "float", named)
-    if profile not in PROFILES:
+    if profile not in TARGETS or TARGETS[profile].emit is None:
         raise BitfaceError(f"{path}: was exported for '{profile}', an engine this bitface doesn't know")
     _same(path, preprocess, network)
     return Model(path, "exported", network, profile=profile)
@@ -154,21 +176,6 @@ def _teacher(metadata: dict[str, str]) -> dict[str, Any]:
     except ValueError:
         return {}
     return said if isinstance(said, dict) else {}
-
-
-def export_metadata(network: Network, profile: Profile, teacher: dict[str, Any]) -> dict[str, str]:
-    """What an exported ONNX file says about itself."""
-    assert network.preprocess is not None
-    return {
-        PREPROCESS_KEY: network.preprocess.name,
-        PROFILE_KEY: profile,
-        TEACHER_KEY: json.dumps(teacher),
-    }
-
-
-def export(details: artifact.Artifact, profile: Profile) -> onnx.ModelProto:
-    """The ONNX model of an artifact for one engine, with everything it needs to be run again."""
-    return to_onnx(details.network.graph, profile, export_metadata(details.network, profile, details.teacher))
 
 
 def _same(path: Path, word: str | None, network: Network) -> None:

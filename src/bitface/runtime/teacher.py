@@ -6,12 +6,13 @@ from bitface.files import cache_folder
 from bitface.graph import Network
 from bitface.runtime.embedder import Embedder
 from bitface.runtime.model import Model
+from bitface.targets.registry import FASTEST
 from bitface.train import Teacher, Training
 
 
 def teacher_of(path: Path, network: Network, training: Training) -> Teacher:
-    """A network as a teacher, on OpenVINO."""
+    """A network as a teacher, on the fastest engine."""
     # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic.
     precision = "bf16" if training.teacher == "live" and training.half else "f32"
-    embedder = Embedder(Model(path, "float", network), "openvino", precision=precision)
-    return Teacher(embedder.embed, f"{network.fingerprint()} openvino {precision}", cache_folder() / "embeddings")
+    embedder = Embedder(Model(path, "float", network), FASTEST, precision=precision)
+    return Teacher(embedder.embed, f"{network.fingerprint()} {FASTEST} {precision}", cache_folder() / "embeddings")

@@ -1,5 +1,6 @@
 """Plans under a budget of time: which layers stay in floating point. No CPU engine is faster below 8 bits."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,38 +9,41 @@ import numpy as np
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe
 from bitface.errors import BitfaceError
 from bitface.evaluation import agreement
-from bitface.graph import Network, passes, to_onnx
+from bitface.graph import Network, passes
 from bitface.progress import Steps
 from bitface.quant import BitPlan, LayerBits, quantize
 from bitface.quant.plan import FLOAT, escaped
 from bitface.runtime import Embedder, Model
 from bitface.runtime.bench import race
-from bitface.runtime.engines import openvino
-from bitface.runtime.exact import FITTING_BITS, exact
 from bitface.runtime.machine import describe, pinned
-from bitface.runtime.profile import layer_times
 from bitface.search.budget import Budget
 from bitface.search.front import Costs, Front, layer_rows, probe_layers, weight_bytes, weights_of
 from bitface.search.measured_plans import Figures, MeasuredPlans
 from bitface.search.optimum import Choice, Problem
 from bitface.search.sweep import Subject
 from bitface.search.trial import groups
+from bitface.targets.base import Settings
+from bitface.targets.exact import FITTING_BITS, exact
+from bitface.targets.registry import DEFAULTS, TARGETS
+from bitface.targets.start import start
 
 _WIDTHS = (FLOAT, 8)
 _POINTS = 4
 # Times of layers don't quite add up: conversions between integers and floats come in between.
 _ATTEMPTS = 3
 _ROUNDS, _SECONDS = 5, 1.0
+# The fastest engine that tells how long each layer takes.
+_ENGINE = next(name for name in DEFAULTS if TARGETS[name].layer_times)
 
 
 class _Stopwatch:
-    """Plans as OpenVINO runs them exactly, on one thread."""
+    """Plans as the engine that times layers runs them exactly, on one thread."""
 
     def __init__(self, model: Path, chosen: Subject, probe: Probe, kept: MeasuredPlans) -> None:
         self.model, self.chosen, self.probe, self.kept = model, chosen, probe, kept
         self.sizes = weights_of(probe)
         network = chosen.network
-        self.expected = Embedder(Model(model, "float", network), "openvino").embed(chosen.spare)
+        self.expected = Embedder(Model(model, "float", network), _ENGINE).embed(chosen.spare)
         self.known: dict[Choice, dict[str, Any]] = {}
 
     def plan(self, choice: Choice) -> BitPlan:
@@ -72,7 +76,7 @@ class _Stopwatch:
 
     def _measured(self, choice: Choice) -> Figures:
         student = quantize(self.chosen.network, self.chosen.learning, self.plan(choice))[0]
-        found = Embedder(Model(self.model, "artifact", student), "openvino").embed(self.chosen.spare)
+        found = Embedder(Model(self.model, "artifact", student), _ENGINE).embed(self.chosen.spare)
         return {"milliseconds": self.time(student), "agreement": agreement(self.expected, found).mean}
 
     def best(self, limit: float) -> Choice:
@@ -82,9 +86,8 @@ class _Stopwatch:
 
     def time(self, student: Network) -> float:
         """The median milliseconds of one image."""
-        model = to_onnx(student.graph, "openvino").SerializeToString()
         with pinned(1) as pin:
-            run = openvino(model, 1, 1)
+            run = start(_ENGINE, student, Settings(threads=1))
             image = self.probe.inputs(self.chosen.spare[:1]).contiguous().numpy()
             return float(np.median(race({"plan": lambda: run(image)}, _ROUNDS, _SECONDS, prepare=pin)["plan"]))
 
@@ -122,26 +125,28 @@ def front(
             found.best = f"plan-{label}.yaml"
         tell(number + 1, len(ladder), f"{label}: {row['milliseconds']:.3g} ms, {row['agreement']:.4f}")
     found.notes.append(
-        f"one image, one thread, OpenVINO: {whole:.3g} ms with all layers in 8 bits, {floating:.3g} ms in floating "
-        "point; no CPU is faster below 8 bits"
+        f"one image, one thread, {TARGETS[_ENGINE].title}: {whole:.3g} ms with all layers in 8 bits, {floating:.3g} ms "
+        "in floating point; no CPU is faster below 8 bits"
     )
     if _weight_bits(8) != 8:
-        found.notes.append("weights of 8 bits have 7: OpenVINO's sums of 8 bits saturate on this CPU")
+        found.notes.append(f"weights of 8 bits have 7: {TARGETS[_ENGINE].title}'s sums of 8 bits saturate on this CPU")
     return found
 
 
 def _weight_bits(width: int) -> int:
-    """Weights have a bit less where OpenVINO's sums of 8 saturate: they take the same time."""
-    return FITTING_BITS if width == 8 and not exact("openvino", 8) else width
+    """Weights have a bit less where the engine's sums of 8 saturate: they take the same time."""
+    return FITTING_BITS if width == 8 and not exact(_ENGINE, 8) else width
 
 
 def _problem(watch: _Stopwatch, costs: Costs) -> tuple[Problem, float]:
     """Costs and times of each layer in floating point and in 8 bits, and the time of everything else."""
     student = quantize(watch.chosen.network, watch.chosen.learning, BitPlan.parse("w8a8"))[0]
     names = list(watch.sizes)
-    integers, rest = layer_times(to_onnx(student.graph, "openvino").SerializeToString(), names)
-    folded = passes.fold(watch.chosen.network.graph)
-    floats, _ = layer_times(to_onnx(folded, "openvino").SerializeToString(), names)
+    layer_times = TARGETS[_ENGINE].layer_times
+    assert layer_times is not None
+    integers, rest = layer_times(student, names, 1)
+    network = watch.chosen.network
+    floats, _ = layer_times(replace(network, graph=passes.fold(network.graph)), names, 1)
     read = {name: tensor for tensor, readers in watch.probe.readers.items() for name in readers}
     rounded = [costs[WEIGHTS, name, 8] + costs[ACTIVATIONS, read[name], 8] for name in names]
     return Problem(

@@ -44,14 +44,13 @@ def _write_quantizer(writer: Writer, node: Node, module: QuantizeDequantize, inp
     dtype, zero_point = writer.integer_type(module)
     if module.bits == 8:
         return writer.quantize(x, name, module.scale, zero_point, dtype)
-    # The engine's integers are wider, so the limits must be said: to ONNX Runtime after the rounding, as a float
-    # limit would keep the layer before it from running in integers; to OpenVINO, which fuses it, before.
+    # The integers of the type are wider, so the limits must be said.
     bounds = [bound - module.zero_point for bound in limits(module.bits, module.signed)]
-    if writer.profile == "onnxruntime":
+    if writer.form.sums_in_float and all(isinstance(writer.module_of(user), Add) for user in node.users):
+        return _rounded(writer, x, name, module.scale, bounds)
+    if writer.form.integer_limits:
         inside = [writer.number(bound + zero_point, dtype.type) for bound in bounds]
         return writer.quantize(x, name, module.scale, zero_point, dtype, inside)
-    if all(isinstance(writer.module_of(user), Add) for user in node.users):
-        return _rounded(writer, x, name, module.scale, bounds)
     around = [writer.number(bound * module.scale) for bound in bounds]
     return writer.quantize(writer.op("Clip", [x, *around], name + "_clipped"), name, module.scale, zero_point, dtype)
 
@@ -68,7 +67,7 @@ def _rounded(writer: Writer, x: str, name: str, scale: float, bounds: Sequence[i
 
 
 def _write_layer(writer: Writer, node: Node, module: Any, inputs: list[str]) -> str:
-    if writer.profile == "onnxruntime":
+    if not writer.form.integer_prelu:
         return onnx_prelu.emit_layer(writer, node, module, inputs[0])
     return writer.layer(str(node.target), module, inputs[0], rank=len(shape_of(node)))
 

@@ -98,7 +98,7 @@ def _call_prelu(context: TorchContext, x: Node, slope: Tensor) -> Node:
 
 
 def _write_prelu(writer: Writer, node: Node, module: nn.PReLU, inputs: list[str]) -> str:
-    if writer.profile == "onnxruntime":
+    if not writer.form.integer_prelu:
         return onnx_prelu.emit_prelu(writer, node, module, inputs[0])
     slope = writer.constant(f"{node.target}.slope", per_channel(module.weight, node))
     return writer.op("PRelu", [inputs[0], slope], str(node.target))

@@ -17,9 +17,11 @@ from bitface.artifact import write as write_artifact
 from bitface.errors import BitfaceError
 from bitface.graph import Network, from_module
 from bitface.quant import BitPlan, quantize
-from bitface.runtime import ENGINES, Embedder, Model, load
-from bitface.runtime.exact import default_engine, exact, inexact, passed_over, trusted
-from bitface.runtime.model import export, open_model
+from bitface.runtime import Embedder, Model, load
+from bitface.runtime.exact import default_engine, inexact, passed_over, trusted
+from bitface.runtime.model import open_model
+from bitface.targets import DEFAULTS
+from bitface.targets.exact import exact
 
 SIDE = 16
 SEVEN = {"bits": "w7a8", "first": "w7a8", "last": "w7a8"}
@@ -54,7 +56,7 @@ def made(plan: BitPlan) -> Model:
 def off(model: Model, engine: str | None) -> float:
     """The largest difference to the simulation, as a share of the largest number."""
     simulated = Embedder(model, "torch").embed(faces(4))
-    embedder = Embedder(model) if engine is None else Embedder(model, engine)  # type: ignore[arg-type]
+    embedder = Embedder(model) if engine is None else Embedder(model, engine)
     return float(np.abs(embedder.embed(faces(4)) - simulated).max() / np.abs(simulated).max())
 
 
@@ -76,7 +78,7 @@ def test_the_trial_says_what_a_network_shows() -> None:
 
 def test_a_float_network_and_the_simulation_are_exact_everywhere() -> None:
     model = Model(Path("bright.onnx"), "float", net())
-    assert [inexact(model, engine) for engine in ENGINES] == [None] * 3
+    assert [inexact(model, engine) for engine in DEFAULTS] == [None] * 3
     assert default_engine(model) == "openvino"
     assert inexact(made(BitPlan.parse("w8a8")), "torch") is None
 
@@ -96,11 +98,12 @@ def test_openvino_is_passed_over_where_it_saturates(tmp_path: Path) -> None:
     details = made(BitPlan.parse("w8a8")).details
     assert details is not None
     write_artifact(tmp_path / "model.bitface", details)
-    (tmp_path / "model.openvino.onnx").write_bytes(export(details, "openvino").SerializeToString())
+    open_model(tmp_path / "model.bitface").export("openvino", tmp_path / "model.openvino.onnx")
     told = without_vnni(
         "import json, sys; from pathlib import Path\n"
         "from bitface.runtime import Embedder, open_model, load\n"
         "from bitface.runtime.exact import *\n"
+        "from bitface.targets.exact import exact\n"
         "import warnings\n"
         "with warnings.catch_warnings(record=True) as caught:\n"
         "    warnings.simplefilter('always'); load(sys.argv[2])\n"
@@ -129,7 +132,8 @@ def test_the_bits_of_an_exported_file_are_those_of_its_weights(tmp_path: Path, s
     model = made(BitPlan.from_json({"bits": "w4a8", "first": "w4a8", "last": "w4a8"}))
     assert model.details is not None
     assert model.weight_bits == 4
-    proto = export(model.details, "openvino")
+    model.export("openvino", tmp_path / "model.onnx")
+    proto = onnx.load(tmp_path / "model.onnx")
     for tensor in proto.graph.initializer:
         if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1:
             values = onnx.numpy_helper.to_array(tensor).copy()
@@ -142,7 +146,7 @@ def test_the_bits_of_an_exported_file_are_those_of_its_weights(tmp_path: Path, s
 
 def test_what_was_made_on_an_engine_is_used_on_it() -> None:
     model = made(BitPlan.from_json(SEVEN))
-    assert [trusted(model, engine) for engine in ENGINES] == list(ENGINES)
+    assert [trusted(model, engine) for engine in DEFAULTS] == list(DEFAULTS)
     assert trusted(model, None) == "openvino"
     assert passed_over(model, "openvino") is None
 
@@ -151,5 +155,5 @@ def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
     details = made(BitPlan.from_json(SEVEN)).details
     assert details is not None
     write_artifact(tmp_path / "model.bitface", details)
-    with pytest.raises(BitfaceError, match="unknown engine 'tensorrt'"):
-        load(tmp_path / "model.bitface", "tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(BitfaceError, match="unknown target 'tensorrt'"):
+        load(tmp_path / "model.bitface", "tensorrt")

@@ -1,0 +1,23 @@
+"""Targets that read ONNX files: the forms of one writer."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bitface.files import write_bytes
+from bitface.graph import Network, to_onnx
+from bitface.graph.onnx_form import OnnxForm
+from bitface.targets.base import Emit
+
+
+def emitter(form: OnnxForm) -> Emit:
+    """Writes the ONNX file of a form."""
+
+    def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
+        write_bytes(path, to_onnx(network.graph, form, dict(facts)).SerializeToString())
+
+    return emit
+
+
+def content(source: Network | Path, form: OnnxForm) -> bytes:
+    """The ONNX model that an engine loads: a network in its form, or a file as it is."""
+    return source.read_bytes() if isinstance(source, Path) else to_onnx(source.graph, form).SerializeToString()

@@ -1,0 +1,47 @@
+"""ONNX Runtime, for portability: uint8 activations, a pair on both sides of every layer.
+
+It has no integer PReLU, so PReLUs are written in operators that have integer kernels; see `graph.onnx_prelu`.
+"""
+
+from pathlib import Path
+
+from bitface.graph import Network
+from bitface.graph.onnx_form import OnnxForm
+from bitface.targets.base import Holds, Run, Settings, Target
+from bitface.targets.onnx_file import content, emitter
+from bitface.targets.registry import TARGETS
+
+# Its fast kernels take uint8 activations only.
+FORM = OnnxForm(signed_activations=False, integer_prelu=False, integer_limits=True, sums_in_float=False)
+
+
+def start(source: Network | Path, settings: Settings) -> Run:
+    """ONNX Runtime on the CPU. Where there are several streams, a call computes in the thread that it comes from."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Exact sums on x86 CPUs without VNNI, where the fast ones saturate; elsewhere it does nothing.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    if threads := settings.threads if settings.streams == 1 else 1:
+        options.intra_op_num_threads = threads
+    session = ort.InferenceSession(content(source, FORM), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})[0]
+
+
+TARGETS.register("onnxruntime")(
+    Target(
+        title="ONNX Runtime",
+        holds=Holds(
+            operators=frozenset({"Conv", "Linear", "Add", "MaxPool", "PRelu"}),
+            prelu="in integers: split into layers of one sign where that is cheap, otherwise rounded once more and in "
+            "float",
+        ),
+        rounds="The output of a dear layer before a PReLU is rounded once more.",
+        suffix=".onnx",
+        emit=emitter(FORM),
+        start=start,
+        package="onnxruntime",
+    )
+)

@@ -1,0 +1,158 @@
+"""OpenVINO: the fastest on x86 CPUs, with QDQ pairs where the graph has its quantizers and PReLU as one operator."""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitface.errors import BitfaceError
+from bitface.graph import Network
+from bitface.graph.onnx_form import OnnxForm
+from bitface.targets.base import Holds, Run, Settings, Target
+from bitface.targets.onnx_file import content, emitter
+from bitface.targets.registry import TARGETS
+
+FORM = OnnxForm()
+# Runs that the times of layers are the mean of.
+_RUNS = 60
+# What it calls a layer whose bias it adds apart.
+_SPLIT = "/WithoutBiases"
+
+
+def start(source: Network | Path, settings: Settings) -> Run:
+    """OpenVINO on the CPU. On CPUs with AMX its own default would be bf16, so the precision is always said."""
+    return OpenVINO(content(source, FORM), settings)
+
+
+class OpenVINO:
+    """A network compiled for one call at a time, and, when calls first meet, for several of them.
+
+    Streams are threads, which a forked process doesn't have: it computes its calls one after the other, on what was
+    compiled for one, where the calling thread does the work.
+
+    Args:
+        model: an ONNX file's bytes, or the path of any file that OpenVINO reads.
+    """
+
+    def __init__(self, model: bytes | str, settings: Settings) -> None:
+        self._model, self._settings = model, settings
+        self._one = self._compiled(1)
+        self._alone = deque([self._one])
+        self._several: _Requests | None = None
+        self._process, self._lock = os.getpid(), threading.Lock()
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        if self._settings.streams == 1 or os.getpid() != self._process:
+            return self._one(images)
+        try:
+            one = self._alone.pop()
+        except IndexError:  # another thread has it
+            return self._of_several()(images)
+        try:
+            return one(images)
+        finally:
+            self._alone.append(one)
+
+    def _of_several(self) -> "_Requests":
+        with self._lock:
+            self._several = self._several or self._compiled(self._settings.streams)
+        return self._several
+
+    def _compiled(self, streams: int) -> "_Requests":
+        import openvino as ov
+
+        core = ov.Core()
+        network = core.read_model(self._model)
+        network.reshape([self._settings.batch, *list(network.input(0).partial_shape)[1:]])
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": self._settings.precision,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": streams,
+        }
+        if self._settings.threads:
+            options["INFERENCE_NUM_THREADS"] = max(1, self._settings.threads * streams // self._settings.streams)
+        return _Requests(core.compile_model(network, "CPU", options))
+
+
+class _Requests:
+    """The requests of a compiled network. One holds a single call's tensors: shared by two threads, it gives one of
+    them the other's embedding.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._idle: deque[Any] = deque()  # its ends need no lock, which a fork could find closed
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        try:
+            return request.infer({0: images}, share_inputs=True)[0].copy()
+        finally:
+            self._idle.append(request)
+
+
+def layer_times(network: Network, names: Iterable[str], threads: int = 1) -> tuple[dict[str, float], float]:
+    """The mean milliseconds of each named layer with what OpenVINO fused into it, and of everything else together, by
+    its own counters, for one image.
+
+    Raises:
+        BitfaceError: the engine's counters name none of the layers.
+    """
+    import openvino as ov
+
+    core = ov.Core()
+    model = core.read_model(content(network, FORM))
+    model.reshape([1, *list(model.input(0).partial_shape)[1:]])
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERF_COUNT": True,
+    }
+    compiled = core.compile_model(model, "CPU", options)
+    request = compiled.create_infer_request()
+    image = np.random.default_rng(0).standard_normal(tuple(model.input(0).shape), dtype=np.float32)
+    for _ in range(_RUNS):
+        request.infer({0: image}, share_inputs=True)
+    wanted, rest = dict.fromkeys(names, 0.0), 0.0
+    for operator in compiled.get_runtime_model().get_ordered_ops():
+        facts = operator.get_rt_info()
+        took = str(_value(facts, "execTimeMcs"))
+        if not took.isdigit():
+            continue
+        held = [name.removesuffix(_SPLIT) for name in str(_value(facts, "originalLayersNames")).split(",")]
+        if owners := [name for name in held if name in wanted]:
+            wanted[owners[0]] += int(took) / 1e3
+        else:
+            rest += int(took) / 1e3
+    if not any(wanted.values()):
+        raise BitfaceError("OpenVINO's counters name no layer of this network; use a budget of bytes or bits")
+    return wanted, rest
+
+
+def _value(facts: dict, key: str) -> object:
+    found = facts[key] if key in facts else ""  # noqa: SIM401, OpenVINO's own mapping has no get
+    return getattr(found, "value", found)
+
+
+TARGETS.register("openvino")(
+    Target(
+        title="OpenVINO",
+        holds=Holds(prelu="fused into the layer before it, on its sums"),
+        rounds="Operators that it fuses keep float32 between them: with 8 bits it leaves out the rounding of a tensor "
+        "that an addition alone reads.",
+        suffix=".onnx",
+        emit=emitter(FORM),
+        start=start,
+        layer_times=layer_times,
+        precisions=("f32", "bf16"),
+        package="openvino",
+    )
+)
