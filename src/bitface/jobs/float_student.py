@@ -13,7 +13,6 @@ import bitface
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.evaluation import agreement
-from bitface.files import cache_folder
 from bitface.graph import Network, load_network, passes, to_onnx
 from bitface.graph.network import METADATA_KEY
 from bitface.graph.summary import summarise
@@ -26,6 +25,7 @@ from bitface.progress import Steps
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
+from bitface.store import Store
 from bitface.train import History, Teacher, Training, TrainingFaces, Watch, digest, distil
 from bitface.train.distil import likeness
 from bitface.train.progress import training_line
@@ -112,7 +112,7 @@ def teacher_of(path: Path, network: Network, training: Training) -> Teacher:
     # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic.
     precision = "bf16" if training.teacher == "live" and training.half else "f32"
     embedder = Embedder(Model(path, "float", network), "openvino", precision=precision)
-    return Teacher(embedder.embed, f"{network.fingerprint()} openvino {precision}", cache_folder() / "embeddings")
+    return Teacher(embedder.embed, f"{network.fingerprint()} openvino {precision}", Store())
 
 
 def loss_of(training: Training, size: int, teacher_size: int, classes: int) -> Loss:

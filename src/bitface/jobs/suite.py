@@ -4,7 +4,6 @@ Embeddings are kept in the output folder and so is every result, by what it depe
 on where it stopped, and one that was changed computes what is new.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from bitface.results.locks import holding
 from bitface.results.suite import Cell, who
 from bitface.runtime import ENGINES, Engine
 from bitface.runtime.machine import describe
+from bitface.store import Store, key_of
 
 _KEYS = (
     "models", "protocols", "baseline", "mixed", "fars", "flip", "engine", "threads", "seed", "groups", "allow_skipped",
@@ -229,9 +229,7 @@ def _cell(
     ]
     facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
     facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
-    path = (
-        suite.out / "cells" / f"{hashlib.sha256(repr(facts).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
-    )
+    path = Store(suite.out).path("cells", key_of(facts), ".json")
     kept = _kept(path)
     if kept is not None:
         return Cell(
@@ -279,4 +277,4 @@ def _kept(path: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         return content if {"figures", "result", "warnings", "skipped"} <= set(content) else None
     except (OSError, ValueError, TypeError):
-        return None  # not there, or damaged: computed anew
+        return None  # not there, or damaged: computed again
