@@ -43,3 +43,10 @@ def test_the_version_stands_in_one_place() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert "version" not in citation
     assert citation["license"] == project["project"]["license"]
+
+
+def test_files_that_the_glossary_names_are_there() -> None:
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    names = re.findall(r"`([\w/]+\.py)`", text)
+    assert names
+    assert not [name for name in names if not (ROOT / "src" / "bitface" / name).is_file()]
