@@ -280,7 +280,7 @@ def _clip(writer: Writer, name: str, module: Any, sources: list[str], node: Node
 
 
 def _reshape(writer: Writer, name: str, module: Any, sources: list[str], node: Node) -> str:
-    # Never a Flatten: ONNX Runtime doesn't move integers through one, and the layer behind it would run in float.
+    # Never a Flatten: ONNX Runtime doesn't move integers through one, and the layer after it would run in float.
     return writer.op("Reshape", [*sources, writer.constant(name + ".shape", np.array([0, *module.tail]))], name)
 
 

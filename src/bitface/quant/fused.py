@@ -11,7 +11,7 @@ from bitface.quant.quantizers import Quantizer
 
 
 class ActivationQuantizer(nn.Module):
-    """A ReLU, clip, LeakyReLU or PReLU and the quantizer behind it; owns neither."""
+    """A ReLU, clip, LeakyReLU or PReLU and the quantizer after it; owns neither."""
 
     def __init__(self, activation: nn.Module, quantizer: Quantizer) -> None:
         super().__init__()

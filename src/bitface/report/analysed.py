@@ -21,7 +21,7 @@ def parts(
 
     Args:
         analysis, pictures: see `analysis.render`.
-        at: in front of the anchors, of: behind the headings, where a page holds more than one.
+        at: before the anchors, of: after the headings, where a page holds more than one.
     """
     word = analysis["class_word"]
     layers = analysis["layers"] or {"points": [], "ranges": [], "start": None}

@@ -104,7 +104,7 @@ def layer_chart(points: Sequence[Mapping[str, Any]], start: Mapping[str, Any] | 
 
 @dataclass(frozen=True)
 class RangePlot:
-    """The values in front of a quantizer and the range it holds; heights are logarithms of counts."""
+    """The values before a quantizer and the range it holds; heights are logarithms of counts."""
 
     title: str
     columns: tuple[charts.Column, ...]
