@@ -5,8 +5,11 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Named before everything that depends on it, so that no other build of it is chosen along the way.
 TORCH ?= torch==2.13.0
+# The package index has torch 2.9 for x86-64 Linux with CUDA only, some 3 GB: `make test-oldest OLDEST_TORCH=torch==2.9.1`
+# takes it; else torch stays at the pinned one while everything else is as old as may be.
+OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-all browser lint bench clean
+.PHONY: demo test test-all test-oldest browser lint bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -19,6 +22,15 @@ test: $(READY)
 
 test-all: $(READY)
 	$(PYTEST) $(TESTS)
+
+# The lowest versions that pyproject.toml allows, in an environment of their own; none of them newer than it has to be.
+OLDEST := build/oldest
+test-oldest:
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet uv $(OLDEST_TORCH)
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	$(OLDEST)/bin/uv pip list --python $(OLDEST)/bin/python
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 -m "not slow" $(TESTS)
 
 # Debian's Chromium looks at every page; /usr/bin/chromium has to be there (apt-get install chromium).
 browser: $(READY)

@@ -9,7 +9,7 @@ Needs LFW and two networks in $BITFACE_DATA (or ../shared/data): `lfw/images`, `
 import argparse
 from pathlib import Path
 
-from common import LFW, evaluated, networks, save
+from lib.common import LFW, evaluated, networks, save
 
 from bitface.graph import load_network
 from bitface.graph.summary import summarise

@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from common import HERE, LFW, artifact, networks, save
+from lib.common import HERE, LFW, artifact, networks, save
 
 from bitface.data.faces import find_images
 from bitface.evaluation import identity_of, read_pairs

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from angles import analysed, report_of, students
-from common import HERE, artifact
+from lib.common import HERE, artifact
 from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import sync_playwright
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import HERE, networks, save
+from lib.common import HERE, networks, save
 
 from bitface.data.assets import fetch
 from bitface.data.sources import Source, cached

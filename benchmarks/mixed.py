@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import FARS, LFW, networks, save
+from lib.common import FARS, LFW, networks, save
 from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_machine
 
 from bitface.data.faces import FaceFile

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import HERE, LFW, evaluated, networks, save
+from lib.common import HERE, LFW, evaluated, networks, save
 
 from bitface.cli.console import progress
 from bitface.inputs import recipes as recipe

@@ -9,7 +9,7 @@ fastest float graph: the PReLU MobileFaceNet from $BITFACE_DATA (or ../shared/da
 from dataclasses import replace
 
 import numpy as np
-from common import networks, save
+from lib.common import networks, save
 
 from bitface.graph import load_network, onnx_prelu, passes
 from bitface.quant import BitPlan, quantize

@@ -3,8 +3,8 @@
     python benchmarks/post_training.py [--networks "MobileFaceNet ReLU6,..."] [--images 1024] [--out out/ptq]
 
 Ranges, roundings and scales come from faces outside the LFW pairs; the LFW pairs are the test, and TAR is over all
-pairs of their 7,701 images. Ours run in OpenVINO's integer kernels; see `peers.py` for the others (`pip install nncf
-brevitas`). Rows that `results/post_training.json` holds already aren't measured again.
+pairs of their 7,701 images. Ours run in OpenVINO's integer kernels; see `lib/peers.py` for the others (`pip install
+nncf brevitas`). Rows that `results/post_training.json` holds already aren't measured again.
 """
 
 import argparse
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import peers
-from common import FARS, HERE, LFW, cores, evaluated, networks, save
+from lib import peers
+from lib.common import FARS, HERE, LFW, cores, evaluated, networks, save
 
 from bitface.cli.console import progress
 from bitface.data.faces import FaceFile, load_faces

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, LFW, cores, evaluated, networks, save
+from lib.common import HERE, LFW, cores, evaluated, networks, save
 
 from bitface.analysis.angular import angular_errors
 from bitface.cli.console import progress

@@ -1,70 +1,25 @@
 """Writes the tables of README.md and docs/ from `results/*.json`, so that no figure in them is typed by hand.
 
-python benchmarks/readme.py
+python benchmarks/readme.py [--check]
+
+With `--check` nothing is written: it ends with 1 where a page holds something else than its results say.
 """
 
-import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import argparse
 
-import engine_tables
-import tables
-
-ROOT = Path(__file__).parent.parent
-README = ROOT / "README.md"
-EVALUATION = ROOT / "docs" / "evaluation.md"
-ANALYSIS = ROOT / "docs" / "analysis.md"
-PLANS = ROOT / "docs" / "mixed-precision.md"
-TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
-# The name of a table's place → (the file, the script and its results, what makes the table).
-TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
-    "accuracy": (README, "accuracy", tables.accuracy),
-    "qat": (README, "qat", tables.qat),
-    "seeds": (README, "qat", tables.seeds),
-    "speed": (README, "speed", tables.speed),
-    "papers": (TRAINING, "qat", tables.papers),
-    "ablation": (TRAINING, "qat", tables.ablation),
-    "training_speed": (TRAINING, "training_speed", tables.training_speed),
-    "faceless": (FACES, "faceless", tables.faceless),
-    "making_faces": (FACES, "making_faces", tables.making_faces),
-    "thresholds": (EVALUATION, "thresholds", tables.thresholds),
-    "mixed": (EVALUATION, "mixed", tables.mixed),
-    "templates": (EVALUATION, "templates", tables.templates),
-    "identification": (EVALUATION, "identification", tables.identification),
-    "angles": (ANALYSIS, "angles", tables.angles),
-    "galleries": (EVALUATION, "mixed", tables.galleries),
-    "post_training": (ROOT / "docs" / "quantization.md", "post_training", tables.post_training),
-    "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),
-    "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
-    "front": (PLANS, "sensitivity", tables.front),
-    "proxies": (PLANS, "sensitivity", tables.proxies),
-    "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
-    "reliability": (ROOT / "docs" / "reliability.md", "reliability", engine_tables.reliability),
-    "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
-}
+from lib.pages import ROOT, pages
 
 
 def main() -> None:
-    for name, (file, script, made) in TABLES.items():
-        content = tables.read(script)
-        machine = content["machine"]
-        cpus = " and ".join(sorted({row.get("cpu", machine["cpu"]) for row in content["rows"]}))
-        source = (
-            f"*`{content.get('command', f'python benchmarks/{script}.py')}`, {content['created'][:10]}, "
-            f"{cpus}, {machine['cores']} core{'s' * (machine['cores'] != '1')}, "
-            f"OpenVINO {machine['openvino']}, ONNX Runtime {machine['onnxruntime']}*"
-        )
-        block = "\n".join([f"<!-- {name} -->", *made(content), "", source, f"<!-- /{name} -->"])
-        text, found = re.subn(
-            f"<!-- {name} -->.*?<!-- /{name} -->",
-            lambda _, block=block: block,
-            file.read_text(encoding="utf-8"),
-            flags=re.DOTALL,
-        )
-        if not found:
-            raise SystemExit(f"{file} has no place for the table '{name}'")
-        file.write_text(text, encoding="utf-8")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="only say which pages aren't what the results say")
+    check = parser.parse_args().check
+    changed = {file: text for file, text in pages().items() if file.read_text(encoding="utf-8") != text}
+    for file, text in changed.items():
+        print(file.relative_to(ROOT))
+        if not check:
+            file.write_text(text, encoding="utf-8")
+    raise SystemExit(1 if check and changed else 0)
 
 
 if __name__ == "__main__":

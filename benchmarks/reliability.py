@@ -16,7 +16,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-from common import HERE, save
+from lib.common import HERE, save
 
 from bitface.targets.exact import exact
 
@@ -32,12 +32,12 @@ PROMISES: dict[str, list[str]] = {
     "Networks in training mode are refused": ["tests/graph/test_onnx_training.py"],
     "A free image size is asked for, learned or said": ["tests/graph/test_image_size.py", "tests/cli/test_size.py"],
     "One command at a time in a folder, one result in it, after kill -9 too": [
-        "tests/jobs/test_locks.py",
-        "tests/jobs/test_staging.py",
+        "tests/results/test_locks.py",
+        "tests/results/test_folder.py",
     ],
     "Outputs replace files and nothing else": ["tests/test_files.py", "tests/cli/test_outputs.py"],
     "An integer network isn't quantized again without a word": ["tests/cli/test_quantized_before.py"],
-    "The support of a FAR counts distinct comparisons": ["tests/evaluation/test_distinct.py"],
+    "The support of a FAR counts distinct comparisons": ["tests/evaluation/figures/test_distinct_comparisons.py"],
     "verify and identify say which face they took and which threshold applied": [
         "tests/cli/test_galleries.py",
         "tests/cli/test_thresholds.py",

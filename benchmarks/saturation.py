@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import LFW, networks, save
+from lib.common import LFW, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.jobs import QuantizeRequest, quantize_model

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import LFW, networks, save
+from lib.common import LFW, networks, save
 
 from bitface.cli.console import progress
 from bitface.jobs.search import WIDTHS, SearchRequest, search_plans

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import DATA, HERE, LFW, save
+from lib.common import DATA, HERE, LFW, save
 
 from bitface.cli.console import progress
 from bitface.jobs.candidates import Comparison, read_comparison

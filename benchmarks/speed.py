@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import networks, save
+from lib.common import networks, save
 
 from bitface import artifact, backbones
 from bitface.graph import Network, from_module, load_network, passes, to_onnx

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import artifact, save
+from lib.common import artifact, save
 from torch import Tensor, nn
 
 from bitface.artifact import Artifact

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import HERE, LFW, artifact, networks, save
+from lib.common import HERE, LFW, artifact, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import all_pairs, identity_of, read_pairs

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import save
+from lib.common import save
 
 from bitface import backbones
 from bitface.graph import Network, from_module, passes

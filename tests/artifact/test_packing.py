@@ -95,5 +95,5 @@ def test_bits_behind_the_last_value(bits: int, count: int) -> None:
     for bit in range(bits * count % 8, 8):
         spoilt = data.copy()
         spoilt[-1] |= 1 << bit
-        with pytest.raises(ValueError, match="behind the last value"):
+        with pytest.raises(ValueError, match="after the last value"):
             unpack(spoilt, bits, count)

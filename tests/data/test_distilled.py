@@ -179,7 +179,7 @@ def test_as_a_source() -> None:
 
 
 def test_two_processes_make_the_same_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path))
     make, others = sources.make, []
 
     def overtaken(source: sources.Source, *rest: Any, **options: Any) -> Any:

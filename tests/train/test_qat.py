@@ -21,6 +21,7 @@ from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import Reconstruction
 from bitface.runtime import Embedder, Model
+from bitface.store import Store
 from bitface.train import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
 from bitface.train.distil import agreement, likeness
 from bitface.train.teacher import cached_targets
@@ -184,18 +185,19 @@ def test_teacher_embeddings_are_computed_once(tmp_path: Path) -> None:
         calls.append(len(block))
         return block.astype(np.float32).mean((1, 2))
 
-    first = cached_targets(images, teach, "a", tmp_path)
+    store = Store(tmp_path)
+    first = cached_targets(images, teach, "a", store)
     np.testing.assert_allclose(first[0], images.astype(np.float32).mean((1, 2)))
     assert first.shape == (2, 10, 3)
     assert calls == [10, 10]
-    assert np.array_equal(cached_targets(images, teach, "a", tmp_path), first)
+    assert np.array_equal(cached_targets(images, teach, "a", store), first)
     assert calls == [10, 10]
-    cached_targets(images[::-1], teach, "a", tmp_path)  # another order
-    cached_targets(images, teach, "b", tmp_path)  # another teacher
+    cached_targets(images[::-1], teach, "a", store)  # another order
+    cached_targets(images, teach, "b", store)  # another teacher
     assert calls == [10] * 6
-    for file in tmp_path.iterdir():
+    for file in tmp_path.rglob("*.safetensors"):
         file.write_bytes(b"damaged")
-    assert np.array_equal(cached_targets(images, teach, "a", tmp_path), first)
+    assert np.array_equal(cached_targets(images, teach, "a", store), first)
     assert calls == [10] * 8
 
 

@@ -1,7 +1,7 @@
 """A float network whose blocks can be rounded one at a time: all weights of a block's layers, or all its activations.
 
 That is the question of QMobileFaceNet's figure 1; what a block is, `quant.units.blocks_of` says. An activation belongs
-to the block that reads it. Bias correction takes the mean error out of every layer of the block in turn, each behind
+to the block that reads it. Bias correction takes the mean error out of every layer of the block in turn, each after
 those that are corrected already, as `quant.calibrate.correct_biases` does in a whole student.
 """
 
@@ -29,7 +29,7 @@ class Block:
 
     Attributes:
         name: of its first layer or, of several, `first..last`, the last without what it shares with the first.
-        start, end: the numbers of the step behind which it begins and of its last one.
+        start, end: the numbers of the step after which it begins and of its last one.
         tensors: part → the names of the layers, or of the activations, that are rounded together.
     """
 

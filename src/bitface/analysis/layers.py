@@ -206,7 +206,7 @@ def _as_teacher(teacher: GraphModule, node: Node, inputs: list[Tensor], tallies:
     module = teacher.get_submodule(str(node.target))
     source = _name(node.all_input_nodes[0])
     if isinstance(module, nn.Conv2d) and module.groups == module.in_channels and source in tallies:
-        # Only in front of depthwise convolutions may the student's channels have scales of their own.
+        # Only before depthwise convolutions may the student's channels have scales of their own.
         inputs = [inputs[0] * tallies[source].scales().view(1, -1, 1, 1)]
     return module(*inputs)
 

@@ -88,8 +88,8 @@ class Probe:
             for unit in self.units_of(step):
                 if number >= skip:
                     changed = {**values, step.node: self.rounded(unit, step, values)}
-                    behind = self.shifts[unit] if unit.part == ACTIVATIONS else {}
-                    yield number, self.walk.rest(place, changed, behind)
+                    later = self.shifts[unit] if unit.part == ACTIVATIONS else {}
+                    yield number, self.walk.rest(place, changed, later)
                 number += 1
 
     def rounded(self, unit: Unit, step: Step, values: Values) -> Tensor:

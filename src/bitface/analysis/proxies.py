@@ -9,7 +9,7 @@ the mean of (r · J d)^2 is |J d|^2, and r · J is one backward pass.
   add up or cancel. A layer's weights are judged by what they do to its output.
 - `fisher`: 1/2 sum of (r · J)_i^2 d_i^2, the diagonal alone: the empirical Fisher information of the embedding.
 - `local`: the energy of the change of a layer's output (or of an activation) beside that of the output: the inverse
-  signal-to-noise ratio, which knows nothing of what lies behind.
+  signal-to-noise ratio, which knows nothing of what comes after.
 
 Of tensors that are rounded together, `jacobian` takes the sum of the changes' first orders; the other two add up.
 """

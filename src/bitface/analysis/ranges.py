@@ -15,7 +15,7 @@ _BINS_OF_RANGE = 32
 
 @dataclass(frozen=True, eq=False)
 class Range:
-    """A quantizer beside the distribution of the values in front of it.
+    """A quantizer beside the distribution of the values before it.
 
     Attributes:
         name, tensor: of the quantizer, and of the tensor that it rounds.
@@ -66,7 +66,7 @@ class RangeWatch:
         self._low, self._high = np.inf, -np.inf
 
     def update(self, values: Tensor) -> None:
-        """Takes in the values in front of the quantizer; finite ones."""
+        """Takes in the values before the quantizer; finite ones."""
         q = self.quantizer
         wanted = torch.round(values / q.scale) + q.zero_point
         below, above = wanted < self._first, wanted > self._last

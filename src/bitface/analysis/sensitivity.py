@@ -42,7 +42,7 @@ def sweep(
     done: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Measures every unit on every batch; only what lies behind a unit is run again.
+    """Measures every unit on every batch; only what comes after a unit is run again.
 
     Args:
         batches: gives the preprocessed images of a batch by its number.

@@ -45,7 +45,7 @@ class Walk:
         ]
 
     def live(self, images: Tensor) -> Iterator[tuple[int, Values]]:
-        """Runs over images `[B, 3, H, W]` and stops behind every step: its number, and the values still to be read."""
+        """Runs over images `[B, 3, H, W]` and stops after every step: its number, and the values still to be read."""
         values: Values = {}
         for number, step in enumerate(self.steps):
             values[step.node] = compute(step, values, images)
@@ -61,7 +61,7 @@ class Walk:
         instead: Mapping[str, Compute] = {},
         until: int | None = None,
     ) -> Tensor:
-        """The embeddings, where the run goes on behind a step from these values (which stay as they are).
+        """The embeddings, where the run goes on after a step from these values (which stay as they are).
 
         Args:
             shifts: name of a layer → what is added to its output, `[out]`.
@@ -112,7 +112,7 @@ def channel_means(y: Tensor, layer: Any) -> Tensor:
 
 
 def _trailing(layer: Any) -> int:
-    """Axes behind the channels: those of a linear layer are the last axis, those of a convolution the second."""
+    """Axes after the channels: those of a linear layer are the last axis, those of a convolution the second."""
     return 2 if isinstance(layer, nn.Conv2d) else 0
 
 

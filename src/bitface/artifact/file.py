@@ -20,7 +20,7 @@ from bitface.preprocess import Preprocess
 
 FORMAT = 1
 MAGIC = b"BITFACE\n"
-_SIGNED_FROM = 40  # magic, SHA-256 of everything behind it
+_SIGNED_FROM = 40  # magic, SHA-256 of everything after it
 _CONTENT_FROM = 48  # its size
 _LARGEST_FILE = 2 << 30
 _LARGEST_HEADER = 4 << 20

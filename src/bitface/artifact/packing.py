@@ -45,7 +45,7 @@ def unpack(data: np.ndarray, bits: int, count: int) -> np.ndarray:
         return data.view(np.int8)
     planes = np.unpackbits(data, bitorder="little")
     if planes[count * bits :].any():
-        raise ValueError("bits are set behind the last value")
+        raise ValueError("bits are set after the last value")
     rows = planes[: count * bits].reshape(count, bits)
     values = (rows << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
     values[rows[:, -1] == 1] |= np.uint8((0xFF << bits) & 0xFF)  # the sign

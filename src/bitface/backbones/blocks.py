@@ -127,7 +127,7 @@ def initialise(network: nn.Module) -> None:
     """He's normal initialisation of every convolution and linear layer, over the inputs of one output.
 
     The papers don't say what they used. Counting inputs is right for depthwise layers too, whose outputs
-    each see nine values, and keeps those layers that have no BatchNorm behind them in range.
+    each see nine values, and keeps those layers that have no BatchNorm after them in range.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

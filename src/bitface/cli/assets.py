@@ -8,7 +8,7 @@ from rich.table import Table
 from bitface.cli.console import output
 from bitface.data.assets import ASSETS, fetch
 from bitface.errors import UsageError
-from bitface.files import cache_folder
+from bitface.store import Store
 
 
 def assets(
@@ -26,4 +26,8 @@ def assets(
         place = "" if show else str(fetch(name))
         table.add_row(name, asset.what, asset.licence, place)
     output.print(table)
-    output.print(f"cache: {cache_folder()}", markup=False, soft_wrap=True)
+    store = Store()
+    output.print(f"cache: {store.root}", markup=False, soft_wrap=True)
+    for kind, size in store.sizes().items():
+        output.print(f"  {kind}: {size / 1e6:,.1f} MB", markup=False, soft_wrap=True)
+    output.print("All of it may be removed at any time; it is made again where it is needed.", soft_wrap=True)

@@ -83,7 +83,7 @@ def distilled_faces(
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """A batch that was kept; None where there is none, or it is damaged and has to be made anew."""
+    """A batch that was kept; None where there is none, or it is damaged and has to be made again."""
     try:
         images = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -172,7 +172,7 @@ def _objective(images: Tensor, embeddings: Tensor, mirrored: Tensor, statistics:
 def _watched(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
     """A folded copy with nothing to train, and a list that gets the distance of each layer's output as it runs.
 
-    Behind a BatchNorm, outputs have its bias for a mean and its weight for a deviation.
+    After a BatchNorm, outputs have its bias for a mean and its weight for a deviation.
     """
     folded, found = passes.fold(graph).eval().requires_grad_(False), []
     known = dict(folded.named_modules())

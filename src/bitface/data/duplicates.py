@@ -70,5 +70,5 @@ def read_codes(path: Path) -> tuple[np.ndarray, str]:
         if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != SIDE * SIDE // 8:
             raise ValueError("its codes have another shape")
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise BitfaceError(f"{path}: holds no codes of faces ({error}); remove it, or make the model anew") from error
+        raise BitfaceError(f"{path}: holds no codes of faces ({error}); remove it, or make the model again") from error
     return np.ascontiguousarray(codes).view("<u8").astype(np.uint64), manifest

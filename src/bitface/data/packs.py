@@ -14,7 +14,8 @@ from typing import Any
 
 from bitface.data.plain_pickle import Refused, Span, load
 from bitface.errors import BitfaceError
-from bitface.files import cache_folder, filled_once, sha256_of
+from bitface.files import sha256_of
+from bitface.store import Store
 
 SUFFIX = ".bin"
 LIST = "pairs.csv"
@@ -49,7 +50,7 @@ def unpacked_pack(path: Path) -> tuple[Path, Path]:
             _write(data, *_parts(load(data)), temporary)
 
     try:
-        folder = filled_once(cache_folder() / "packs" / sha256_of(path)[:16], fill)
+        folder = Store().folder("packs", sha256_of(path)[:16], fill)
     except Refused as error:
         raise BitfaceError(f"{path}: {error}") from error
     except OSError as error:

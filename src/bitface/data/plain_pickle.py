@@ -84,7 +84,7 @@ class _Machine:
         raise Refused(f"has more than {_MAX_STEPS:,} instructions; no verification set needs as many")
 
     def _skip(self, size: int) -> int:
-        """Where the next bytes begin, so many, which are now behind."""
+        """Where the next bytes begin, so many, which have now been passed."""
         start = self._at
         if not 0 <= size <= len(self._data) - start:
             raise Refused(f"is damaged: {size} bytes are announced at byte {start}, but the file ends before")

@@ -9,7 +9,8 @@ from typing import IO
 
 from bitface.data.faces import EXTENSIONS
 from bitface.errors import BitfaceError
-from bitface.files import cache_folder, filled_once, sha256_of
+from bitface.files import sha256_of
+from bitface.store import Store
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 
@@ -38,7 +39,7 @@ def unpacked(path: Path) -> Path:
             raise BitfaceError(f"{path}: no image ({' '.join(EXTENSIONS)}) is packed in it")
 
     try:
-        return filled_once(cache_folder() / "shards" / sha256_of(path)[:16], fill)
+        return Store().folder("shards", sha256_of(path)[:16], fill)
     except OSError as error:
         raise BitfaceError(f"{path}: can't be unpacked ({error.strerror or error})") from error
     # A damaged archive fails in many ways, in the middle too.
@@ -66,5 +67,5 @@ def _images(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
 def _inside(path: Path, name: str) -> PurePosixPath:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
-        raise BitfaceError(f"{path}: '{name}' leads out of the folder it is unpacked to; pack it anew")
+        raise BitfaceError(f"{path}: '{name}' leads out of the folder it is unpacked to; pack it again")
     return parts

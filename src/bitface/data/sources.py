@@ -16,8 +16,9 @@ from bitface.data.faces import Progress, manifest_hash
 from bitface.data.shards import is_shard, unpacked
 from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
 from bitface.errors import BitfaceError, UsageError
-from bitface.files import cache_folder, sha256_of
+from bitface.files import sha256_of
 from bitface.graph import Network
+from bitface.store import Store
 
 REAL = "real or unknown"
 DISTILLED = "none (images distilled from the teacher)"
@@ -74,7 +75,7 @@ def make(
             raise UsageError("'none' makes images from a teacher: name the network")
         teacher = network.fingerprint()
         # Finished batches stay, so that stopping loses little and asking for more begins with them.
-        batches = cache_folder() / "faces" / f".distilled-{teacher[:16]}-{version()}-{seed}"
+        batches = Store().path("faces", f".distilled-{teacher[:16]}-{version()}-{seed}")
         images = distilled_faces(network, source.count, seed, batches, progress)
         manifest = {
             "kind": DISTILLED, "seed": seed, "teacher": teacher, "steps": STEPS, "kept": len(images),
@@ -97,7 +98,7 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
         name = f"distilled-{network.fingerprint()[:16]}-{version()}"
     elif source.path is not None:
         name = f"generator-{_hash_of(source.path)[:16]}"
-    folder = cache_folder() / "faces" / f"{name}-{source.count}-{seed}"
+    folder = Store().path("faces", f"{name}-{source.count}-{seed}")
     if not (folder / MANIFEST).is_file():
         made = make(source, seed, network, progress=progress)
         try:

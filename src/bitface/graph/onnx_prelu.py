@@ -1,6 +1,6 @@
 """PReLU for ONNX Runtime, which has no integer kernel for it and a slow one in float.
 
-Behind an integer layer there are two ways, and `split` is exact: a uint8 output with zero point 0 can't hold
+After an integer layer there are two ways, and `split` is exact: a uint8 output with zero point 0 can't hold
 anything negative, one with zero point 255 nothing positive, so the layer itself, run on scaled copies of its weights,
 gives the parts of `PReLU(x) = max(x, 0) + a⁺·min(x, 0) + max(a⁻·x, 0)` (a⁺, a⁻: the positive and negative slopes),
 each rounded to the levels of the sum, of which only one part is not zero. What remains is integer addition. Where the
@@ -24,12 +24,12 @@ _BYTE = np.dtype(np.uint8)
 
 
 def emit_layer(writer: Writer, node: Node, module: IntegerConv2d | IntegerLinear, x: str) -> str:
-    """An integer layer; in front of a PReLU its output is left to `emit_prelu`."""
+    """An integer layer; before a PReLU its output is left to `emit_prelu`."""
     return x if _joined(writer, node) else writer.layer(str(node.target), module, x, rank=len(shape_of(node)))
 
 
 def emit_prelu(writer: Writer, node: Node, module: nn.PReLU, x: str) -> str:
-    """A PReLU; behind an integer layer, the layer too (`x` is then the layer's input)."""
+    """A PReLU; after an integer layer, the layer too (`x` is then the layer's input)."""
     source = node.all_input_nodes[0]
     layer = writer.module_of(source)
     if not isinstance(layer, IntegerConv2d | IntegerLinear) or not _joined(writer, source):

@@ -1,7 +1,7 @@
 """Rewrites that leave the function unchanged: what a quantized network is built from.
 
 `fold` turns BatchNorm and constant arithmetic into per-channel affines, folds these into the convolutions and
-linear layers beside them, and removes views that do nothing. An affine in front of a zero-padded convolution
+linear layers beside them, and removes views that do nothing. An affine before a zero-padded convolution
 stays: folding it would be wrong at the border.
 """
 
@@ -35,7 +35,7 @@ def module_of(graph: GraphModule, node: Node) -> nn.Module | None:
 
 
 def insert_after(graph: GraphModule, node: Node, name: str, module: nn.Module, *inputs: Node) -> Node:
-    """A new node behind `node` (reading it unless told otherwise), with the shape of its value."""
+    """A new node after `node` (reading it unless told otherwise), with the shape of its value."""
     holder = graph.get_submodule(name.rpartition(".")[0])
     while hasattr(holder, name.rpartition(".")[2]):
         name += "_"

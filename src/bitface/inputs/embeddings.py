@@ -1,6 +1,5 @@
 """Test images through a model: what every evaluation begins with."""
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from bitface.preprocess import Size
 from bitface.runtime import Embedder
 from bitface.runtime.engine_differences import FACES, engine_differences
 from bitface.runtime.exact import inexact, passed_over
+from bitface.store import key_of
 
 Progress = Callable[[int, int], None]
 _RANKED = 48
@@ -168,19 +168,18 @@ def _begun(path: Path, notes: Path, shape: tuple[int, int]) -> _Begun:
             skipped = [(str(one), str(why)) for one, why in content["skipped"]]
             return _Begun(int(content["done"]), [int(row) for row in content["failed"]], skipped)
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # never begun, or damaged: made anew
+        pass  # never begun, or damaged: made again
     return _Begun(0, [], [])
 
 
 def _key(embedder: Embedder, files: Sequence[FaceFile], flip: bool) -> str:
-    digest = hashlib.sha256()
     settings = (embedder.fingerprint, embedder.engine, embedder.preprocess.name, flip, embedder.embedding_size)
-    digest.update(repr(settings).encode())
+    contents = []
     for file in files:
         try:
             status = file.path.stat()
             facts: object = (status.st_size, status.st_mtime_ns)
         except OSError:
             facts = None
-        digest.update(repr((str(file.path.resolve()), facts)).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()[:32]
+        contents.append(repr((str(file.path.resolve()), facts)).encode("utf-8", "surrogateescape"))
+    return key_of(settings, *contents)

@@ -1,6 +1,5 @@
 """The file of `bitface compare`: what is compared on what, and candidates as lists of steps."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from bitface.files import read_yaml, sha256_of
 from bitface.inputs.protocols import Opened, asked_protocol, open_protocol
 from bitface.jobs.candidate_steps import STEPS, Request
 from bitface.preprocess import Size
+from bitface.store import key_of
 
 ORIGINAL = "original"
 FARS = (1e-4, 1e-5)
@@ -104,7 +104,7 @@ class Comparison:
         named = [Path(path) for path in (request.image_list, request.labels) if path]
         lists = [sha256_of(path) for path in named if path.is_file()]
         facts = (bitface.__version__, plain, lists, _facts_of(request.images))
-        return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        return key_of(facts)[:16]
 
 
 def _facts_of(images: Sequence[Path]) -> list[tuple[str, int, int]]:

@@ -4,9 +4,6 @@ What a step makes lies in a folder named by everything that it depends on: candi
 them, a comparison that was stopped goes on where it stopped, and one that was changed computes what is new.
 """
 
-import hashlib
-import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +33,7 @@ from bitface.runtime import Model, open_model
 from bitface.runtime.beside import beside
 from bitface.runtime.machine import describe
 from bitface.search.pareto import alike, frontier
+from bitface.store import JSON, Store, key_of
 from bitface.train import Interrupted
 
 
@@ -134,7 +132,7 @@ def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps)
     for place, (step, options) in enumerate(candidate.steps):
         request = comparison.request(step, options, model, Path(), place == 0 and not given)
         key = comparison.key(request, key)
-        folder = out / "steps" / f"{step}-{key}"
+        folder = Store(out).path("steps", f"{step}-{key}")
         if not (folder / RESULT).is_file():
             _carry_out(replace(request, out=folder), steps)
         model = folder / ("model.bitface" if step == "quantize" else "model.onnx")
@@ -159,7 +157,7 @@ def _evaluated(
     if comparison.pairs:
         test = (sha256_of(comparison.pairs), str(comparison.root), comparison.part, comparison.all_pairs)
     facts = (key, *test)
-    name = _named((bitface.__version__, facts, comparison.fars, comparison.seed))
+    entry = key_of((bitface.__version__, facts, comparison.fars, comparison.seed))
 
     def compute() -> dict[str, Any]:
         content, result = evaluate_model(
@@ -174,20 +172,20 @@ def _evaluated(
         figures = [figure.to_json() for figure in result.figures()]
         return {"figures": figures, "copies": copies, "notes": content["notes"], "warnings": content["warnings"]}
 
-    return _once(out / "evaluations" / f"{name}.json", compute)
+    return Store(out).value("evaluations", entry, JSON, compute)
 
 
 def _latencies(comparison: Comparison, rows: list[CandidateRow], out: Path, steps: Steps) -> dict[str, Any]:
     """Every candidate's latency beside the original's, all of one run: a candidate more, and all run again."""
     models = {row.name: _opened(comparison, Path(str(row.model)), row.name == ORIGINAL) for row in rows}
     facts = [(name, model.network.fingerprint()) for name, model in models.items()]
-    name = _named((bitface.__version__, facts, comparison.threads))
+    entry = key_of((bitface.__version__, facts, comparison.threads))
 
     def compute() -> dict[str, Any]:
         found = beside(models, ORIGINAL, comparison.threads, progress=steps("measuring latency"))
         return {name: times.to_json() for name, times in found.items()}
 
-    return _once(out / "latencies" / f"{name}.json", compute)
+    return Store(out).value("latencies", entry, JSON, compute)
 
 
 def _opened(comparison: Comparison, path: Path, original: bool) -> Model:
@@ -195,22 +193,6 @@ def _opened(comparison: Comparison, path: Path, original: bool) -> Model:
         return open_model(path, comparison.preprocess, comparison.size)
     like = FreeSize(comparison.size, "the size of the original") if comparison.size else ASSUMED
     return open_model(path, choose=lambda: like)
-
-
-def _named(facts: Any) -> str:
-    return hashlib.sha256(repr(facts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-
-
-def _once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a file holds, computed and written at the first call."""
-    try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return kept
-    except (OSError, ValueError):
-        pass  # not there, or damaged
-    content = compute()
-    write_json(path, content)
-    return content
 
 
 def _ranked(rows: list[CandidateRow]) -> dict[str, Any]:

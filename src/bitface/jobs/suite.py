@@ -4,7 +4,6 @@ Embeddings are kept in the output folder and so is every result, by what it depe
 on where it stopped, and one that was changed computes what is new.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from bitface.report.tables import latex, markdown
 from bitface.results.locks import holding
 from bitface.results.suite import Cell, SuiteRecord, who
 from bitface.runtime.machine import describe
+from bitface.store import Store, key_of
 from bitface.targets.registry import started
 
 _KEYS = (
@@ -238,9 +238,7 @@ def _cell(
     facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
     facts += [ready[baseline].embedder.fingerprint if baseline else None, ready[gallery].thresholds]
     facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
-    path = (
-        suite.out / "cells" / f"{hashlib.sha256(repr(facts).encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.json"
-    )
+    path = Store(suite.out).path("cells", key_of(facts), ".json")
     names = {"protocol": opened.protocol.name, "gallery": gallery, "probe": probe}
     if (kept := _kept(path, names)) is not None:
         return kept

@@ -38,7 +38,7 @@ class RCM(Loss):
     class has no centre yet gets the plain margin. With λ = 5, θ + m + λe easily passes π, where the paper's cosine
     would reward larger errors; here it goes on falling (see `margin`).
 
-    The paper doesn't say when centres are computed anew. `epoch`: exactly, by `refresh`, which the training loop calls
+    The paper doesn't say when centres are computed again. `epoch`: exactly, by `refresh`, which the training loop calls
     before the first step and after each epoch; `ema`: from every step's batch, after the step has used the old ones.
 
     Args:

@@ -1,6 +1,6 @@
 """Which channels go together: the groups of DepGraph (Fang et al., CVPR 2023), found by torch-pruning.
 
-A channel that a convolution writes is read by the layers behind it, passes depthwise convolutions and activations, and
+A channel that a convolution writes is read by the layers after it, passes depthwise convolutions and activations, and
 is added to the same channel of other layers; it can only go with all of that. torch-pruning finds the groups by
 following autograd's record of one run, and takes the channels out.
 """
@@ -29,7 +29,7 @@ class Part:
     Attributes:
         layer: its name in the graph.
         out: whether the channels are those that it writes, or those that it reads.
-        index: their places in the layer, int64 `[K]`; behind a flattening a channel has several.
+        index: their places in the layer, int64 `[K]`; after a flattening a channel has several.
         channel: the group's channel at each of them, int64 `[K]`.
     """
 
@@ -175,7 +175,7 @@ def _affine_pruner(tp: ModuleType) -> Any:
 
 
 def _rebuilt(graph: GraphModule, shapes: dict[str, tuple[int, ...]]) -> GraphModule:
-    """The same operators in a new graph, which works out every shape anew and refuses what doesn't fit.
+    """The same operators in a new graph, which works out every shape again and refuses what doesn't fit.
 
     Args:
         shapes: of every value before channels were taken out.

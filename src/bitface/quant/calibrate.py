@@ -111,7 +111,7 @@ def set_scales(quantizer: Quantizer, weight: Tensor, search: bool = True) -> Non
 def correct_biases(student: Student, images: Tensor, batch: int = 32) -> None:
     """Takes the mean error of every output channel out of the biases, layer by layer from the image on.
 
-    Each layer's error is measured behind the layers corrected before it, so that what is left doesn't add up (Nagel
+    Each layer's error is measured after the layers corrected before it, so that what is left doesn't add up (Nagel
     et al. 2019, empirical bias correction, here against the float network on the same images).
 
     Args:

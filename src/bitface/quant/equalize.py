@@ -1,7 +1,7 @@
 """Gives the channels of a tensor the same range where that costs nothing.
 
 ReLU, LeakyReLU and PReLU commute with positive scaling per channel. So a channel between a layer and a depthwise
-convolution may be scaled down behind the one and up inside the other: with one weight scale per channel neither layer
+convolution may be scaled down after the one and up inside the other: with one weight scale per channel neither layer
 loses a level, while the tensor between them, which has one scale for all channels, gains them (after Nagel et al.
 2019, cross-layer equalization; there weights are balanced, here the activations' own ranges are).
 
@@ -31,7 +31,7 @@ def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progres
 
     Args:
         graph: folded (see `graph.passes`); its function stays the same up to float rounding, on the calibration faces
-            behind a cap as well.
+            after a cap as well.
         batches, count: calibration images, see `calibrate.activation_ranges`.
     """
     sites = {str(node.target): node for node in graph.graph.nodes if _pair(graph, node)}
@@ -56,7 +56,7 @@ def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progres
 
 
 def _pair(graph: GraphModule, node: Node) -> tuple[nn.Module, nn.Conv2d] | None:
-    """The layer before an activation (or before the tensor itself) and the depthwise convolution behind it."""
+    """The layer before an activation (or before the tensor itself) and the depthwise convolution after it."""
     if len(node.users) != 1 or node.op != "call_module":
         return None
     reader = passes.module_of(graph, next(iter(node.users)))

@@ -10,7 +10,7 @@ from bitface.quant.quantizers import Quantizer
 
 
 class ActivationQuantizer(nn.Module):
-    """An activation that is a rectifier (see `op_spec.Traits`) and the quantizer behind it; owns neither."""
+    """An activation that is a rectifier (see `op_spec.Traits`) and the quantizer after it; owns neither."""
 
     def __init__(self, activation: nn.Module, quantizer: Quantizer) -> None:
         super().__init__()

@@ -66,7 +66,7 @@ class BitPlan:
         bits: of every layer that no other rule names.
         first, last: of the layers that read the image and that write the embedding; None: like the rest.
         layers: glob pattern over layer names → bits, or `#3-17`: the third to the seventeenth layer with weights, in
-            the network's order, with the additions behind them. The first that fits wins, before every other rule.
+            the network's order, with the additions after them. The first that fits wins, before every other rule.
         weights_symmetric: no zero point in the weights.
         weights_per_channel: one scale for each output channel.
         activations: `symmetric`, `asymmetric`, or `auto`: symmetric at 8 bits (which engines run fastest), asymmetric

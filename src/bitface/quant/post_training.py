@@ -25,7 +25,7 @@ class Calibration:
 
     Attributes:
         observer: a name of `observers.OBSERVERS`.
-        equalization: of channels in front of depthwise convolutions, see `equalize`.
+        equalization: of channels before depthwise convolutions, see `equalize`.
         bias_correction: measured on at most `bias_images` of the images.
         batch: images in one run of the network; part of the result, as float sums depend on it in the last digit.
         reconstruction: how units learn to give what the float network gives; None: they don't.

@@ -2,7 +2,7 @@
 
 Quantizers sit on the image, on the input of every convolution and linear layer, and on both inputs of every addition
 and multiplication of two tensors. A tensor that several of them read is quantized once for each bit width; whatever
-else reads it (a BatchNorm in front of a convolution, say) reads the quantized tensor too, as memory holds no other.
+else reads it (a BatchNorm before a convolution, say) reads the quantized tensor too, as memory holds no other.
 """
 
 import copy
@@ -149,7 +149,7 @@ def _activations(node: Node) -> list[Node]:
 
 
 def _origin(graph: GraphModule, node: Node) -> Node:
-    """The tensor behind views: it is quantized where it is made. A view with several readers is a tensor itself."""
+    """The tensor before views: it is quantized where it is made. A view with several readers is a tensor itself."""
     while isinstance(passes.module_of(graph, node), ops.Reshape) and len(node.users) == 1:
         node = node.all_input_nodes[0]
     return node
@@ -164,7 +164,7 @@ def _never_negative(graph: GraphModule, node: Node) -> bool:
 
 
 def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], positive: bool) -> None:
-    """Puts one quantizer for each bit width behind a tensor and lets everything read a quantized copy."""
+    """Puts one quantizer for each bit width after a tensor and lets everything read a quantized copy."""
     graph, scheme = student.graph, student.plan.activations
     users = list(tensor.users)
     made: dict[int, Node] = {}

@@ -29,8 +29,8 @@ class Unit:
 def units_of(graph: GraphModule, most: int = 3) -> list[Unit]:
     """The units of a student's graph in order, residual blocks whole; short ones are joined up to `most` layers.
 
-    A unit ends where nothing else is alive and only quantizers (or layers, of float activations) read on: behind an
-    activation or a residual sum, in front of the quantizer that belongs to the next unit.
+    A unit ends where nothing else is alive and only quantizers (or layers, of float activations) read on: after an
+    activation or a residual sum, before the quantizer that belongs to the next unit.
     """
     nodes = [node for node in graph.graph.nodes if node.op not in ("get_attr", "output")]
     position = {node: index for index, node in enumerate(nodes)}

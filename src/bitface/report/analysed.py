@@ -22,7 +22,7 @@ def parts(
 
     Args:
         analysis, pictures: see `analysis.render`.
-        at: in front of the anchors, of: behind the headings, where a page holds more than one.
+        at: before the anchors, of: after the headings, where a page holds more than one.
     """
     word, layers, maps = analysis.class_word, analysis.layers, analysis.map
     points, ranges = (layers.points, layers.ranges) if layers else ((), ())

@@ -103,7 +103,7 @@ def layer_chart(points: Sequence[Point], start: Point | None) -> LayerChart | No
 
 @dataclass(frozen=True)
 class RangePlot:
-    """The values in front of a quantizer and the range it holds; heights are logarithms of counts."""
+    """The values before a quantizer and the range it holds; heights are logarithms of counts."""
 
     title: str
     columns: tuple[charts.Column, ...]

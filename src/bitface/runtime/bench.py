@@ -298,7 +298,7 @@ def _family(model: Model, floats: Sequence[Model]) -> tuple[str, str | None]:
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
-    """File names, with the folder in front of those that there are twice, and a number where that doesn't help."""
+    """File names, with the folder before those that there are twice, and a number where that doesn't help."""
     names = Counter(path.name for path in paths)
     seen: Counter[str] = Counter()
     result = []

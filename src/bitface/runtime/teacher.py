@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from bitface.files import cache_folder
 from bitface.graph import Network
 from bitface.runtime.embedder import Embedder
 from bitface.runtime.model import Model
+from bitface.store import Store
 from bitface.targets.registry import FASTEST
 from bitface.train import Teacher, Training
 
@@ -15,4 +15,4 @@ def teacher_of(path: Path, network: Network, training: Training) -> Teacher:
     # What is kept is exact; a live teacher may be as coarse as the student's own arithmetic.
     precision = "bf16" if training.teacher == "live" and training.half else "f32"
     embedder = Embedder(Model(path, "float", network), FASTEST, precision=precision)
-    return Teacher(embedder.embed, f"{network.fingerprint()} {FASTEST} {precision}", cache_folder() / "embeddings")
+    return Teacher(embedder.embed, f"{network.fingerprint()} {FASTEST} {precision}", Store())

@@ -20,7 +20,7 @@ from bitface.quant.student import Student
 
 @dataclass
 class Trial:
-    """Measures plans on faces: quantizers as calibration finds them, and biases corrected anew for every plan.
+    """Measures plans on faces: quantizers as calibration finds them, and biases corrected again for every plan.
 
     Attributes:
         probe: knows every width that a plan may ask for.

@@ -55,7 +55,7 @@ class Checkpoint:
                     groups.setdefault(group, {})[key] = file.get_tensor(name)
             found = Checkpoint(about["identity"], int(about["step"]), groups, about["numbers"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            raise BitfaceError(f"{path}: no readable checkpoint; remove it to begin anew") from error
+            raise BitfaceError(f"{path}: no readable checkpoint; remove it to begin again") from error
         differing = [key for key in identity if found.identity.get(key) != identity[key]]
         if differing:
             raise BitfaceError(

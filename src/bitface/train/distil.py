@@ -12,6 +12,7 @@ from torch import nn
 from bitface.errors import BitfaceError
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
+from bitface.store import Store
 from bitface.train.faces import Teach, TrainingFaces
 from bitface.train.loop import Clock, History, Status, Trainee, check, fit
 from bitface.train.settings import Training
@@ -26,13 +27,13 @@ class Teacher:
 
     Attributes:
         embed: uint8 RGB faces `[N, H, W, 3]` → embeddings `[N, D]`.
-        name: of its embeddings in the cache (its fingerprint and engine).
-        cache: a folder that keeps them; None: nowhere.
+        name: of its embeddings in the store (its fingerprint and engine).
+        store: where they are kept; None: nowhere.
     """
 
     embed: Teach
     name: str = ""
-    cache: Path | None = None
+    store: Store | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def distil(
         held_out: uint8 RGB `[M, H, W, 3]`.
         run, train_statistics: see `Trainee`.
         identity, checkpoint, resume, clock: see `fit`.
-        minutes: as many epochs as fit into this time behind the teacher's embeddings, which are part of it.
+        minutes: as many epochs as fit into this time after the teacher's embeddings, which are part of it.
 
     Raises:
         BitfaceError: see `fit`; or the teacher's embeddings take all of `minutes`.
@@ -80,7 +81,7 @@ def distil(
     check(loss, faces, training)
     began, targets = clock(), None
     if training.teacher == "cached":
-        targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.cache, watch.embedding)
+        targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.store, watch.embedding)
     if faces.labels is not None:
         known = teacher.embed(faces.images) if targets is None else targets[0]
         loss.begin(torch.from_numpy(known), torch.from_numpy(faces.labels))

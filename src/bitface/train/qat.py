@@ -62,7 +62,7 @@ def train(
         held_out: faces on which the agreement with the teacher decides which state is the best, `[M, H, W, 3]`.
         teacher: gives the network's embeddings.
         checkpoint, resume, clock: see `fit`.
-        minutes: as many epochs as fit into this time behind the calibration, which is part of it.
+        minutes: as many epochs as fit into this time after the calibration, which is part of it.
 
     Raises:
         BitfaceError: see `fit`, `build_sum`, `calibrated`; or the calibration takes all of `minutes`.

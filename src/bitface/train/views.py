@@ -3,7 +3,7 @@
 Views depend on the seed and the step alone, so that a resumed training sees the same.
 
 The amounts are those between two photographs that an aligner cuts out, not those of another person: some pixels of
-shift, some degrees, exposure; `strong` adds what cameras do (blur, noise, compression) and things in front of faces.
+shift, some degrees, exposure; `strong` adds what cameras do (blur, noise, compression) and things that cover faces.
 """
 
 import cv2

@@ -2,7 +2,7 @@
 
 Pairs that share a person aren't independent, so subjects are resampled with replacement (Efron's bootstrap,
 percentile interval). A subject drawn w times counts its genuine pairs w times, and an impostor pair of two
-subjects counts as often as the product of both. The threshold of each FAR is found anew in every resample,
+subjects counts as often as the product of both. The threshold of each FAR is found again in every resample,
 from the highest impostor scores; where these are too many to be kept, it is held fixed, which matters little
 there, because a FAR that so many pairs decide has a steady threshold. Weighting pairs by products is known to
 err on the wide side.

@@ -1,5 +1,5 @@
 // Fake quantization, forward and backward, each in one pass over memory: of weights with a scale for each row, and of
-// activations together with the ReLU, clip or PReLU in front of them.
+// activations together with the ReLU, clip or PReLU before them.
 //
 // Work is cut into blocks of a fixed size and sums of blocks are added in their order, so that results don't depend on
 // the number of threads.

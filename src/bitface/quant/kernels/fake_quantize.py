@@ -79,7 +79,7 @@ class _FakeQuantize(torch.autograd.Function):
         if native is None:
             return *_backward(g, x, scale, zero, slope, cap, grid), None, None
         x = _dense(x, len(scale))
-        # The same order in memory for both, whatever the layer behind left.
+        # The same order in memory for both, whatever the layer after it left.
         g = g if g.stride() == x.stride() and g.dtype == x.dtype else torch.empty_like(x).copy_(g)
         gx = torch.empty_like(x)
         sums = torch.empty(2, len(scale), dtype=torch.float64)

@@ -1,7 +1,6 @@
 """Compiles and loads the C++ kernels."""
 
 import ctypes
-import hashlib
 import os
 import platform
 import shutil
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from bitface import cpu
 from bitface.errors import BitfaceError
-from bitface.files import atomic_path, cache_folder
+from bitface.store import Store, key_of
 
 SOURCES = [Path(__file__).with_name(name) for name in ("fake_quantize.cpp", "depthwise.cpp")]
 _HEADER = Path(__file__).with_name("bf16.h")
@@ -62,7 +61,7 @@ def _loaded() -> tuple[ctypes.CDLL | None, str]:
     # Threads of torch's own OpenMP; where the compiler has none, one thread does the work.
     for flags in (("-fopenmp",), ()):
         try:
-            return ctypes.CDLL(str(_built([found, *FLAGS, *flags]))), ""
+            return _built([found, *FLAGS, *flags]), ""
         except (OSError, BitfaceError, subprocess.SubprocessError) as error:
             reason = _reason(error)
     return None, f"the C++ compiler {found} doesn't make them ({reason}); {_INSTALL}, or name another one in CXX"
@@ -81,14 +80,14 @@ def pointer(tensor: Tensor) -> ctypes.c_void_p:
     return ctypes.c_void_p(tensor.data_ptr())
 
 
-def _built(command: list[str]) -> Path:
+def _built(command: list[str]) -> ctypes.CDLL:
     version = subprocess.run([command[0], "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
     # -march=native depends on the CPU, and a cache may be shared by several.
     sources = [path.read_text(encoding="utf-8") for path in (*SOURCES, _HEADER)]
     recipe = "\n".join([*command, version, platform.machine(), *sorted(cpu.flags()), *sources])
-    path = cache_folder() / "kernels" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.so"
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            files = [*map(str, SOURCES), "-o", str(temporary)]
-            subprocess.run([*command, *files], capture_output=True, check=True, timeout=300)
-    return path
+
+    def make(path: Path) -> None:
+        files = [*map(str, SOURCES), "-o", str(path)]
+        subprocess.run([*command, *files], capture_output=True, check=True, timeout=300)
+
+    return Store().file("kernels", key_of(recipe), ".so", make, lambda path: ctypes.CDLL(str(path)))

@@ -64,14 +64,14 @@ class MinMaxQuantizer(Quantizer):
         return torch.is_grad_enabled() and int(self.watched) < self.steps
 
     def extremes(self, x: Tensor, slope: Tensor | None, cap: float) -> tuple[Tensor, Tensor]:
-        """The range of one batch behind the activation in front (see `_behind`), `[1]` each."""
+        """The range of one batch after the activation before it (see `_activated`), `[1]` each."""
         if slope is not None and bool((slope < 0).any()):
-            x, slope, cap = _behind(x.float(), slope, cap), None, float("inf")
+            x, slope, cap = _activated(x.float(), slope, cap), None, float("inf")
         # An activation that never falls takes extremes to extremes: the numbers between needn't be computed.
         each = slope is not None and len(slope) > 1
         axes = [axis for axis in range(x.dim()) if not (each and axis == 1)]
         ends = torch.stack([x.amin(axes), x.amax(axes)]).float()
-        ends = _behind(ends if each else ends[:, None], slope, cap)
+        ends = _activated(ends if each else ends[:, None], slope, cap)
         return ends.amin().reshape(1), ends.amax().reshape(1)
 
     def merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,13 +106,13 @@ class PercentileQuantizer(EmaQuantizer):
             step += 1
         if slope is not None and len(slope) > 1:
             slope = slope[torch.arange(0, len(flat), step) % len(slope)]
-        flat = _behind(flat[None, ::step].float(), slope, cap)[0]
+        flat = _activated(flat[None, ::step].float(), slope, cap)[0]
         count = max(1, round(len(flat) * self.outside / 2))
         return flat.topk(count, largest=False).values[-1:], flat.topk(count).values[-1:]
 
 
-def _behind(x: Tensor, slope: Tensor | None, cap: float) -> Tensor:
-    """What the activation in front of the quantizer makes of `x`."""
+def _activated(x: Tensor, slope: Tensor | None, cap: float) -> Tensor:
+    """What the activation before the quantizer makes of `x`."""
     if slope is not None:
         by_channel = slope.view(1, -1, *[1] * (x.dim() - 2)) if len(slope) > 1 else slope
         x = torch.where(x < 0, by_channel * x, x)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tables import table
+from lib.tables import table
 
 
 def saturation(content: dict[str, Any]) -> list[str]:

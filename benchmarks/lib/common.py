@@ -12,7 +12,7 @@ from bitface.jobs import EvaluateRequest, QuantizeRequest, evaluate_model, quant
 from bitface.quant import BitPlan
 from bitface.runtime.machine import describe
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BITFACE_DATA", HERE.parent.parent / "shared" / "data"))
 LFW = DATA / "lfw"
 FARS = (1e-4, 1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 
 from bitface.inputs import recipes as recipe
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 def read(script: str) -> dict[str, Any]:

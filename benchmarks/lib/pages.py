@@ -1,0 +1,71 @@
+"""Which table stands on which page, and the pages with their tables as the results say."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lib import engine_tables, tables
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+EVALUATION = ROOT / "docs" / "evaluation.md"
+ANALYSIS = ROOT / "docs" / "analysis.md"
+PLANS = ROOT / "docs" / "mixed-precision.md"
+TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
+# The name of a table's place → (the file, the script and its results, what makes the table).
+TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
+    "accuracy": (README, "accuracy", tables.accuracy),
+    "qat": (README, "qat", tables.qat),
+    "seeds": (README, "qat", tables.seeds),
+    "speed": (README, "speed", tables.speed),
+    "papers": (TRAINING, "qat", tables.papers),
+    "ablation": (TRAINING, "qat", tables.ablation),
+    "training_speed": (TRAINING, "training_speed", tables.training_speed),
+    "faceless": (FACES, "faceless", tables.faceless),
+    "making_faces": (FACES, "making_faces", tables.making_faces),
+    "thresholds": (EVALUATION, "thresholds", tables.thresholds),
+    "mixed": (EVALUATION, "mixed", tables.mixed),
+    "templates": (EVALUATION, "templates", tables.templates),
+    "identification": (EVALUATION, "identification", tables.identification),
+    "angles": (ANALYSIS, "angles", tables.angles),
+    "galleries": (EVALUATION, "mixed", tables.galleries),
+    "post_training": (ROOT / "docs" / "quantization.md", "post_training", tables.post_training),
+    "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),
+    "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
+    "front": (PLANS, "sensitivity", tables.front),
+    "proxies": (PLANS, "sensitivity", tables.proxies),
+    "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
+    "reliability": (ROOT / "docs" / "reliability.md", "reliability", engine_tables.reliability),
+    "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
+}
+
+
+def pages() -> dict[Path, str]:
+    """Every page that holds tables: its text, with every table made from its results.
+
+    Raises:
+        SystemExit: a page has no place for a table.
+    """
+    texts: dict[Path, str] = {}
+    for name, (file, script, lines) in TABLES.items():
+        content = tables.read(script)
+        block = "\n".join([f"<!-- {name} -->", *lines(content), "", source(script, content), f"<!-- /{name} -->"])
+        text = texts.get(file) or file.read_text(encoding="utf-8")
+        texts[file], places = re.subn(
+            f"<!-- {name} -->.*?<!-- /{name} -->", lambda _, block=block: block, text, flags=re.DOTALL
+        )
+        if not places:
+            raise SystemExit(f"{file} has no place for the table '{name}'")
+    return texts
+
+
+def source(script: str, content: dict[str, Any]) -> str:
+    """Where a table comes from: the command, the day, the machine."""
+    machine = content["machine"]
+    cpus = " and ".join(sorted({row.get("cpu", machine["cpu"]) for row in content["rows"]}))
+    return (
+        f"*`{content.get('command', f'python benchmarks/{script}.py')}`, {content['created'][:10]}, "
+        f"{cpus}, {machine['cores']} core{'s' * (machine['cores'] != '1')}, "
+        f"OpenVINO {machine['openvino']}, ONNX Runtime {machine['onnxruntime']}*"
+    )

@@ -1,0 +1,119 @@
+"""What is kept by the facts that it depends on: made once, whole or not at all, and again where it is damaged."""
+
+import ctypes
+import json
+import multiprocessing
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitface.errors import BitfaceError
+from bitface.store import JSON, Store, array, key_of
+
+
+def test_a_key_changes_with_every_fact() -> None:
+    images = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    keys = [
+        key_of("a"), key_of(("a",)), key_of(("a", 1)), key_of("a", b"1"), key_of("a", images),
+        key_of("a", images[::-1]), key_of("caf\udce9.png"),
+    ]  # fmt: skip
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) == 32 for key in keys)
+    assert key_of("a", images.T) == key_of("a", np.ascontiguousarray(images.T))
+
+
+def test_a_value_is_computed_once_and_again_where_it_is_damaged(tmp_path: Path) -> None:
+    store, calls = Store(tmp_path), []
+
+    def compute() -> dict[str, int]:
+        calls.append(1)
+        return {"count": len(calls)}
+
+    assert store.value("kind", "key", JSON, compute) == {"count": 1}
+    assert store.value("kind", "key", JSON, compute) == {"count": 1}
+    assert store.value("kind", "other", JSON, compute) == {"count": 2}
+    for damage in (b"", b"{", b"[1, 2]", b"\xff"):
+        store.path("kind", "key", ".json").write_bytes(damage)
+        count = store.value("kind", "key", JSON, compute)["count"]
+        assert count == len(calls)
+        assert json.loads(store.path("kind", "key", ".json").read_bytes()) == {"count": count}
+
+
+def test_arrays(tmp_path: Path) -> None:
+    store, values = Store(tmp_path), np.arange(6, dtype=np.float32).reshape(2, 3)
+    for damage in (None, b"damaged", b"\xff" * 64):
+        if damage:
+            store.path("kind", "key", ".safetensors").write_bytes(damage)
+        np.testing.assert_array_equal(store.value("kind", "key", array("values"), lambda: values), values)
+    # A file of something else.
+    np.testing.assert_array_equal(store.value("kind", "key", array("others"), lambda: values + 1), values + 1)
+
+
+def test_nothing_half_made_is_left(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+
+    def fail(*_: object) -> dict[str, int]:
+        raise BitfaceError("no")
+
+    def half(path: Path) -> None:
+        (path / "file" if path.is_dir() else path).write_bytes(b"half")
+        raise BitfaceError("no")
+
+    for use in (
+        lambda: store.value("kind", "key", JSON, fail),
+        lambda: store.file("kind", "key", ".bin", half, Path.read_bytes),
+        lambda: store.folder("kind", "key", half),
+    ):
+        with pytest.raises(BitfaceError, match="no"):
+            use()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() or path.name == "key"]
+
+
+def fill(arguments: tuple[Path, int]) -> tuple[bytes, bytes]:
+    root, number = arguments
+    store = Store(root)
+
+    def many(folder: Path) -> None:
+        for name in range(50):
+            (folder / f"{name}").write_bytes(bytes([number]) * 1000)
+
+    folder = store.folder("folders", "key", many)
+    (content,) = {path.read_bytes() for path in folder.iterdir()}
+    assert len(list(folder.iterdir())) == 50
+    return content, store.file("files", "key", ".bin", lambda path: path.write_bytes(content), Path.read_bytes)
+
+
+def test_processes_at_once_get_one_whole_entry(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        contents = pool.map(fill, [(tmp_path, number) for number in range(8)])
+    assert len(set(contents)) == 1
+    assert sorted(path.name for path in tmp_path.rglob("key*")) == ["key", "key.bin"]
+
+
+def test_a_damaged_library_is_compiled_again(tmp_path: Path) -> None:
+    source = tmp_path / "one.c"
+    source.write_text("int one(void) { return 1; }")
+
+    def make(path: Path) -> None:
+        subprocess.run(["cc", "-shared", "-fPIC", str(source), "-o", str(path)], check=True)
+
+    store = Store(tmp_path)
+    try:
+        make(tmp_path / "trial.so")
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no C compiler")
+    path = store.path("kernels", "key", ".so")
+    path.parent.mkdir()
+    path.write_bytes(b"\x7fELF damaged")
+    assert store.file("kernels", "key", ".so", make, lambda path: ctypes.CDLL(str(path))).one() == 1
+
+
+def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path / "cache"))
+    store = Store()
+    assert store.sizes() == {}
+    store.value("small", "key", JSON, dict)
+    store.folder("large", "key", lambda folder: (folder / "file").write_bytes(b"x" * 100) and None)
+    assert store.sizes() == {"large": 100, "small": 3}
