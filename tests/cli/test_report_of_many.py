@@ -198,7 +198,8 @@ def test_comparisons_side_by_side(bitface: Run, compared: Path, steps: Path, tmp
 @pytest.fixture(scope="module")
 def suite(steps: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a suite of two models on two protocols."""
-    from bitface.jobs.suite import read_suite, run_suite
+    from bitface.inputs.suites import read_suite
+    from bitface.jobs.suite import run_suite
 
     folder = tmp_path_factory.mktemp("suite")
     (folder / "groups.csv").write_text("person,side\n" + "\n".join(f"p{n},{'lr'[n % 2]}" for n in range(12)))

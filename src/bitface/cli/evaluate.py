@@ -10,8 +10,9 @@ from bitface.cli.console import engine_line, engine_of, fars_of, output, progres
 from bitface.cli.options import EngineOption, JsonOption, SizeOption, SkipOption, to_folder
 from bitface.errors import UsageError
 from bitface.evaluation import FARS, VerificationResult
+from bitface.inputs.suites import read_suite
 from bitface.jobs import EvaluateRequest, evaluate_model
-from bitface.jobs.suite import read_suite, run_suite
+from bitface.jobs.suite import run_suite
 from bitface.report.tables import percent
 
 

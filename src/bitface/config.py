@@ -1,0 +1,209 @@
+"""The one reader of configuration files: YAML, checked by a model (`File`), or refused in one line.
+
+What a file may hold is written once, as the fields of a model; the checks, the messages and the JSON schema that
+editors read (`schema_of`, `python -m bitface.schemas`) come from it. A check that needs more than a field's type is a
+function of the room that the file belongs to, and raises UsageError itself.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainValidator,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
+
+from bitface.errors import UsageError, nearest
+from bitface.files import read_yaml
+from bitface.preprocess import Size
+
+T = TypeVar("T")
+STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class File(BaseModel):
+    """A file, or a part of one: a key that is no field is refused, and so is a value of another type."""
+
+    model_config = STRICT
+
+
+def _path(value: Any, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    base: Path = (info.context or {}).get("base", Path())
+    return base / value
+
+
+def _size(value: Any) -> Size:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError
+    return Size.parse(value)
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+# A path, relative to the folder that `check` is told.
+FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string", "minLength": 1})]
+# The size of an image: `112` or `112x96`.
+ImageSize = Annotated[Size, PlainValidator(_size), WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})]
+# A name as a key: YAML takes `8:` for a number.
+Name = Annotated[str, BeforeValidator(str)]
+# A list.
+Many = Annotated[tuple[T, ...], Strict(False)]
+# One word, or a list of words.
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+# One path, or a list of paths.
+FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+
+
+def read(path: Path, kind: type[T], what: str, base: Path | None = None) -> T:
+    """A YAML file as a value of a kind: a `File`, or a dataclass with `STRICT` as its `__pydantic_config__`.
+
+    Args:
+        what: the file should be, for messages: `suite`.
+        base: the folder that paths in it are relative to; None: the file's own.
+
+    Raises:
+        UsageError: the file can't be read, a key is unknown (the nearest known one is named) or missing, or a value is
+            of another type or out of range; the message names file and key.
+    """
+    content = read_yaml(path, what)
+    with named(path):
+        return check(content, kind, f"the {what}", path.resolve().parent if base is None else base)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the file's name before the message of a UsageError."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def check(content: Any, kind: type[T], where: str, base: Path = Path()) -> T:
+    """A value of a kind from plain data; see `read`.
+
+    Args:
+        where: the data stands, for messages: `the recipe`.
+
+    Raises:
+        UsageError: see `read`; the message names no file.
+    """
+    adapter, schema = _adapter(kind)
+    # Misspelt keys first: what else is wrong is often wrong for them.
+    for key in content if isinstance(content, Mapping) else ():
+        if key not in schema["properties"]:
+            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, schema['properties'])}")
+    try:
+        value: T = adapter.validate_python(content, context={"base": base})
+        return value
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        worst = min(errors, key=lambda one: one["type"] not in _UNKNOWN)
+        raise UsageError(_message(worst, content, schema, where)) from None
+
+
+def schema_of(kind: type, title: str) -> dict[str, Any]:
+    """The JSON schema of a file, for editors (draft 2020-12)."""
+    schema = TypeAdapter(kind).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
+
+
+@lru_cache
+def _adapter(kind: Any) -> tuple[Any, dict[str, Any]]:
+    adapter = TypeAdapter(kind)
+    schema = adapter.json_schema()
+    return adapter, schema if "properties" in schema else schema["$defs"][schema["$ref"].rpartition("/")[2]] | schema
+
+
+_UNKNOWN = ("extra_forbidden", "invalid_key")
+_EXPECTED = {
+    "bool_type": "use true or false",
+    "int_type": "use a whole number",
+    "float_type": "use a number",
+    "string_type": "use text",
+}
+
+
+def _message(error: Any, content: Any, schema: dict[str, Any], where: str) -> str:
+    """One line on one of pydantic's errors."""
+    keys = [str(part) for part in error["loc"] if isinstance(part, str)]
+    if error["type"] in _UNKNOWN:
+        *parents, key = keys
+        return f"{_place(parents, where)} has an unknown key '{key}'{nearest(key, _known(schema, parents))}"
+    if error["type"] == "missing":
+        *parents, key = keys
+        return f"{_place(parents, where)} lacks '{key}'"
+    keys, value = _found(content, keys)
+    if not keys or (error["type"] in ("model_type", "dataclass_type", "dict_type") and not isinstance(value, Mapping)):
+        about = f"'{keys[-1]}' of {_place(keys[:-1], where)}" if keys else where
+        known = _known(schema, keys)
+        return f"{about} must be a mapping of keys to values" + (f" (there are {', '.join(known)})" if known else "")
+    about = f"'{keys[-1]}' of {_place(keys[:-1], where)}"
+    for part in _parts(schema, keys):
+        if "enum" in part and isinstance(value, str):
+            words = part["enum"]
+            return f"{about} is '{value}'{nearest(value, words)}: use one of {', '.join(words)}"
+        low, high = part.get("minimum", part.get("exclusiveMinimum")), part.get("maximum", part.get("exclusiveMaximum"))
+        if error["type"].startswith(("greater_than", "less_than")) and (low is not None or high is not None):
+            return f"{about} is {value}: use {_range(low, high)}"
+    expected = _EXPECTED.get(error["type"])
+    return f"{about} can't be {value!r}" + (f": {expected}" if expected else "")
+
+
+def _place(keys: Sequence[str], where: str) -> str:
+    return f"{where}'s {'.'.join(keys)}" if keys else where
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"{high:g} at most"
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+
+
+def _found(content: Any, keys: Sequence[str]) -> tuple[list[str], Any]:
+    """How far keys lead into plain data, and the value there. Pydantic's own words for types are no keys."""
+    path: list[str] = []
+    for key in keys:
+        inner = {str(name): value for name, value in content.items()} if isinstance(content, Mapping) else {}
+        if key not in inner:
+            break
+        content = inner[key]
+        path.append(key)
+    return path, content
+
+
+def _known(schema: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    return [name for part in _parts(schema, keys) for name in part.get("properties", {})]
+
+
+def _parts(schema: dict[str, Any], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The schemas of the value that keys lead to: several, where it may be of several types."""
+    parts = list(_alternatives(schema, schema))
+    for key in keys:
+        inner = [part.get("properties", {}).get(key, part.get("additionalProperties")) for part in parts]
+        parts = [one for part in inner if isinstance(part, dict) for one in _alternatives(part, schema)] or parts
+    return parts
+
+
+def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "$ref" in part:
+        yield from _alternatives(schema["$defs"][part["$ref"].rpartition("/")[2]], schema)
+    elif "anyOf" in part or "oneOf" in part:
+        for one in part.get("anyOf") or part["oneOf"]:
+            yield from _alternatives(one, schema)
+    else:
+        yield part
