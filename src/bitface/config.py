@@ -1,26 +1,29 @@
 """The one reader of configuration files: YAML, checked by a model (`File`), or refused in one line.
 
 What a file may hold is written once, as the fields of a model; the checks, the messages and the JSON schema that
-editors read (`schema_of`, `python -m bitface.schemas`) come from it. A check that needs more than a field's type is a
+editors read (`schema_of`, `python -m bitface.inputs.schemas`) come from it. A check that needs more than a field's type is a
 function of the room that the file belongs to, and raises UsageError itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     PlainValidator,
     Strict,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    create_model,
 )
 
 from bitface.errors import UsageError, nearest
@@ -28,13 +31,13 @@ from bitface.files import read_yaml
 from bitface.preprocess import Size
 
 T = TypeVar("T")
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True)
+F = TypeVar("F", bound="File")
 
 
 class File(BaseModel):
     """A file, or a part of one: a key that is no field is refused, and so is a value of another type."""
 
-    model_config = STRICT
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 def _path(value: Any, info: ValidationInfo) -> Path:
@@ -68,8 +71,8 @@ Words = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_ty
 FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 
 
-def read(path: Path, kind: type[T], what: str, base: Path | None = None) -> T:
-    """A YAML file as a value of a kind: a `File`, or a dataclass with `STRICT` as its `__pydantic_config__`.
+def read(path: Path, kind: type[F], what: str, base: Path | None = None) -> F:
+    """A YAML file as what a model says it is.
 
     Args:
         what: the file should be, for messages: `suite`.
@@ -93,8 +96,21 @@ def named(path: Path) -> Iterator[None]:
         raise UsageError(f"{path}: {error}") from error
 
 
-def check(content: Any, kind: type[T], where: str, base: Path = Path()) -> T:
-    """A value of a kind from plain data; see `read`.
+def model_of(kind: type) -> type[File]:
+    """The model of a dataclass: its fields with their types and defaults, and its first paragraph."""
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    for item in fields(kind):
+        default = (
+            {"default": item.default} if item.default is not MISSING else {"default_factory": item.default_factory}
+        )
+        values[item.name] = (hints[item.name], Field(**default))
+    about = (kind.__doc__ or "").partition("\n\n")[0]
+    return create_model(kind.__name__, __base__=File, __doc__=about, **values)
+
+
+def check(content: Any, kind: type[F], where: str, base: Path = Path()) -> F:
+    """Plain data as what a model says it is; see `read`.
 
     Args:
         where: the data stands, for messages: `the recipe`.
@@ -102,31 +118,27 @@ def check(content: Any, kind: type[T], where: str, base: Path = Path()) -> T:
     Raises:
         UsageError: see `read`; the message names no file.
     """
-    adapter, schema = _adapter(kind)
     # Misspelt keys first: what else is wrong is often wrong for them.
     for key in content if isinstance(content, Mapping) else ():
-        if key not in schema["properties"]:
-            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, schema['properties'])}")
+        if key not in kind.model_fields:
+            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, kind.model_fields)}")
     try:
-        value: T = adapter.validate_python(content, context={"base": base})
-        return value
+        return kind.model_validate(content, context={"base": base})
     except ValidationError as error:
         errors = error.errors(include_url=False)
         worst = min(errors, key=lambda one: one["type"] not in _UNKNOWN)
-        raise UsageError(_message(worst, content, schema, where)) from None
+        raise UsageError(_message(worst, content, _schema(kind), where)) from None
 
 
-def schema_of(kind: type, title: str) -> dict[str, Any]:
+def schema_of(kind: Any, title: str) -> dict[str, Any]:
     """The JSON schema of a file, for editors (draft 2020-12)."""
     schema = TypeAdapter(kind).json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
 
 
-@lru_cache
-def _adapter(kind: Any) -> tuple[Any, dict[str, Any]]:
-    adapter = TypeAdapter(kind)
-    schema = adapter.json_schema()
-    return adapter, schema if "properties" in schema else schema["$defs"][schema["$ref"].rpartition("/")[2]] | schema
+@cache
+def _schema(kind: type[File]) -> dict[str, Any]:
+    return kind.model_json_schema()
 
 
 _UNKNOWN = ("extra_forbidden", "invalid_key")
@@ -134,34 +146,34 @@ _EXPECTED = {
     "bool_type": "use true or false",
     "int_type": "use a whole number",
     "float_type": "use a number",
-    "string_type": "use text",
+    "string_type": "use a word",
 }
 
 
 def _message(error: Any, content: Any, schema: dict[str, Any], where: str) -> str:
     """One line on one of pydantic's errors."""
-    keys = [str(part) for part in error["loc"] if isinstance(part, str)]
+    *parents, key = [str(part) for part in error["loc"] if isinstance(part, str)] or [""]
     if error["type"] in _UNKNOWN:
-        *parents, key = keys
         return f"{_place(parents, where)} has an unknown key '{key}'{nearest(key, _known(schema, parents))}"
     if error["type"] == "missing":
-        *parents, key = keys
         return f"{_place(parents, where)} lacks '{key}'"
-    keys, value = _found(content, keys)
-    if not keys or (error["type"] in ("model_type", "dataclass_type", "dict_type") and not isinstance(value, Mapping)):
-        about = f"'{keys[-1]}' of {_place(keys[:-1], where)}" if keys else where
+    keys, value = _found(content, error["loc"])
+    about = f"'{keys[-1]}' of {_place(keys[:-1], where)}" if keys else where
+    if error["type"] in ("model_type", "dataclass_type", "dict_type"):
         known = _known(schema, keys)
-        return f"{about} must be a mapping of keys to values" + (f" (there are {', '.join(known)})" if known else "")
-    about = f"'{keys[-1]}' of {_place(keys[:-1], where)}"
+        return f"{about} must be a mapping of keys to values" + (f" ({', '.join(known)})" if known else "")
     for part in _parts(schema, keys):
-        if "enum" in part and isinstance(value, str):
-            words = part["enum"]
-            return f"{about} is '{value}'{nearest(value, words)}: use one of {', '.join(words)}"
-        low, high = part.get("minimum", part.get("exclusiveMinimum")), part.get("maximum", part.get("exclusiveMaximum"))
+        low, high = part.get("minimum"), part.get("maximum")
+        if "enum" in part:
+            return f"{about} can't be {value!r}{nearest(value, part['enum'])}: use {_either(part['enum'])}"
         if error["type"].startswith(("greater_than", "less_than")) and (low is not None or high is not None):
             return f"{about} is {value}: use {_range(low, high)}"
     expected = _EXPECTED.get(error["type"])
     return f"{about} can't be {value!r}" + (f": {expected}" if expected else "")
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _place(keys: Sequence[str], where: str) -> str:
@@ -174,16 +186,23 @@ def _range(low: float | None, high: float | None) -> str:
     return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
-def _found(content: Any, keys: Sequence[str]) -> tuple[list[str], Any]:
-    """How far keys lead into plain data, and the value there. Pydantic's own words for types are no keys."""
-    path: list[str] = []
-    for key in keys:
-        inner = {str(name): value for name, value in content.items()} if isinstance(content, Mapping) else {}
-        if key not in inner:
+def _found(content: Any, place: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The keys on the way to a place in plain data, and the value of the last one, of a list as a whole.
+
+    Pydantic's own words for types are no keys.
+    """
+    keys: list[str] = []
+    value = content
+    for part in place:
+        if isinstance(content, list) and isinstance(part, int):
+            content = content[part]
+            continue
+        inner = {str(name): one for name, one in content.items()} if isinstance(content, Mapping) else {}
+        if part not in inner:
             break
-        content = inner[key]
-        path.append(key)
-    return path, content
+        value = content = inner[str(part)]
+        keys.append(str(part))
+    return keys, value
 
 
 def _known(schema: dict[str, Any], keys: Sequence[str]) -> list[str]:
@@ -207,3 +226,5 @@ def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict
             yield from _alternatives(one, schema)
     else:
         yield part
+        if "items" in part:
+            yield from _alternatives(part["items"], schema)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bitface.jobs.candidates import Comparison
+from bitface.data.face_source import FaceSource
+from bitface.inputs.comparisons import Comparison
+from bitface.jobs.candidates import key_of, request_for
 
 
 def picture(path: Path, colour: int) -> None:
@@ -30,8 +32,8 @@ def test_the_name_of_a_step(change: Callable[[Path], object], other: bool, tmp_p
     picture(images / "a.png", 0)
     labels.write_text("path,label\na.png,1\n")
     listed.write_text("a.png\n")
-    made = Comparison(Path("net.onnx"), (images,), Path("p.txt"), (), image_list=listed, labels=str(labels))
-    request = made.request("prune", {"ratio": 0.3}, made.model, Path(), True)
-    before = made.key(request, "net")
+    made = Comparison(Path("net.onnx"), FaceSource([images], listed, labels=str(labels)), Path("p.txt"), ())
+    request = request_for(made, "prune", {"ratio": 0.3}, made.model, Path(), True)
+    before = key_of(request, "net")
     change(tmp_path)
-    assert (made.key(request, "net") != before) == other
+    assert (key_of(request, "net") != before) == other

@@ -78,7 +78,7 @@ def test_files(tmp_path: Path, text: str, expected: list[str]) -> None:
         ("layers: {stem: }", "unknown bits 'None'"),
         ("layers: {stem: w1a1}", "unknown bits 'w1a1'"),
         ("weights: []", "must be a mapping"),
-        ("weights: {symmetric: 1}", "'symmetric' of the plan's weights must be true or false"),
+        ("weights: {symmetric: 1}", "'symmetric' of the plan's weights can't be 1: use true or false"),
         ("activations: maybe", "use auto, symmetric or asymmetric"),
         ("activations: [auto]", "use auto, symmetric or asymmetric"),
         ("bits: 'w4a4", "no readable bit plan"),

@@ -7,7 +7,16 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, ForceOption, LabelsOption, ListOption, OutOption, SizeOption, SkipOption
+from bitface.cli.options import (
+    EngineOption,
+    ForceOption,
+    LabelsOption,
+    ListOption,
+    OutOption,
+    SizeOption,
+    SkipOption,
+    source_of,
+)
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
 
@@ -35,8 +44,8 @@ def analyse(
     bitface analyse net.onnx out/model.bitface --images people/ --labels folder --out analysis/
     """
     request = AnalyseRequest(
-        teacher, student, images, out, image_list, labels, pairs, faces, preprocess, engine_of(engine), threads, seed,
-        allow_skipped, size, force,
+        teacher, student, source_of([images], image_list, labels=labels, allow_skipped=allow_skipped), out, pairs,
+        faces, preprocess, engine_of(engine), threads, seed, size, force,
     )  # fmt: skip
     with progress() as steps:
         result = analyse_student(request, steps)

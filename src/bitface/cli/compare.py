@@ -8,8 +8,9 @@ import typer
 
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import SizeOption, to_folder
+from bitface.config import named
 from bitface.errors import BitfaceError
-from bitface.jobs.candidates import read_comparison
+from bitface.inputs.comparisons import read_comparison
 from bitface.jobs.compare import beforehand_of, compare_candidates
 
 
@@ -27,7 +28,9 @@ def compare(
     """
     comparison = read_comparison(candidates)
     comparison = replace(comparison, size=size or comparison.size)
-    remarks([], beforehand_of(comparison))
+    with named(candidates):
+        warnings = beforehand_of(comparison)
+    remarks([], warnings)
     with progress() as steps:
         content = compare_candidates(comparison, out, steps)
     output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)

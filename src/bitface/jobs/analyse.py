@@ -16,6 +16,7 @@ from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
 from bitface.analysis.occlusion import occlusion, regions
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.analysis.sections import Embedded
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile, crop_sizes, find_images, load_faces, resizing
 from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError
@@ -45,9 +46,9 @@ class AnalyseRequest:
 
     Attributes:
         teacher: a float network; student: an artifact, an exported file or another float network.
-        images, image_list: the faces; with `pairs` and neither list nor labels, those of the pairs.
-        labels: see `data.labels`; None: nobody knows, and the teacher's similarities make pseudo-classes.
-        pairs: a list of pairs whose paths are below `images`; None: all pairs of labelled faces.
+        source: one folder of faces; with `pairs` and neither list nor labels, those of the pairs. Where nobody knows
+            who is on them, the teacher's similarities make pseudo-classes.
+        pairs: a list of pairs whose paths are below the folder; None: all pairs of labelled faces.
         faces: puts pictures of flipped pairs into the page.
         preprocess, size: of a teacher that doesn't say it itself; None: the student's. A float student that leaves its
             size free has the same.
@@ -56,17 +57,14 @@ class AnalyseRequest:
 
     teacher: Path
     student: Path
-    images: Path
+    source: FaceSource
     out: Path
-    image_list: Path | None = None
-    labels: str | None = None
     pairs: Path | None = None
     faces: bool = False
     preprocess: str | None = None
     engine: Engine | None = None
     threads: int | None = None
     seed: int = 0
-    allow_skipped: bool = False
     size: Size | None = None
     force: bool = False
 
@@ -111,14 +109,14 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     notes: list[str] = []
     files, listed = _files(request)
     notes += listed.notes if listed else ()
-    names = names_of(files, request.labels) if request.labels else None
+    names = names_of(files, request.source.labels) if request.source.labels else None
     like = FreeSize(request.size, "as asked for") if request.size else None
     student = prepare(request.student, files, request.engine, request.threads, like=like)
     teacher, better, warnings = _teacher(request, student.embedder.model, files, names, notes)
     warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
     notes += [note for note in student.notes if note not in notes]
     clock.lap("models")
-    found = _embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
+    found = _embedded(files, names, teacher, student.embedder, request.source.allow_skipped, steps, notes)
     for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
         warnings += [f"{model.name}: {text}" for text in degenerate(rows)]
     clock.lap("embedding")
@@ -136,7 +134,7 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     )
     parts["faces"] |= {
         "images": len(files),
-        "labels": _label_kind(request.labels),
+        "labels": _label_kind(request.source.labels),
         "folder": str(files[0].root),
     }
     result = {
@@ -185,16 +183,16 @@ def _subject(request: AnalyseRequest, teacher: Model, student: Model) -> Subject
         bits = None
     trained = details is not None and details.card.get("method") == "qat"
     size = str(teacher.network.size) if teacher.network.free else None
-    return Subject(str(request.teacher), str(request.student), str(request.images), bits, trained, word, size)
+    return Subject(str(request.teacher), str(request.student), str(request.source.images[0]), bits, trained, word, size)
 
 
 def _files(request: AnalyseRequest) -> tuple[list[FaceFile], PairList | None]:
     """The faces, and the pairs where a list names some."""
     if request.pairs is None:
-        return find_images([request.images], request.image_list), None
-    protocol, root = listed_pairs(request.pairs, request.images)
-    if request.image_list or request.labels:
-        return find_images([request.images], request.image_list), protocol.pairs
+        return find_images(request.source.images, request.source.image_list), None
+    protocol, root = listed_pairs(request.pairs, request.source.images[0])
+    if request.source.image_list or request.source.labels:
+        return find_images(request.source.images, request.source.image_list), protocol.pairs
     return [FaceFile(root, path) for path in protocol.paths], protocol.pairs
 
 

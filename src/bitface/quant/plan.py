@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from bitface.errors import UsageError, nearest
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+
+from bitface.config import File, Name, check, named
+from bitface.errors import UsageError
 from bitface.files import read_yaml
 
 FLOAT = 32
@@ -86,7 +89,8 @@ class BitPlan:
             UsageError: unknown bits, an unreadable file, an unknown key (the nearest known one is named).
         """
         if str(word).lower().endswith((".yaml", ".yml")):
-            return _from_yaml(Path(word))
+            with named(Path(word)):
+                return BitPlan.from_json(read_yaml(Path(word), "bit plan"))
         return BitPlan.from_json({"bits": word})
 
     def with_edges(self, first: str | None = None, last: str | None = None) -> "BitPlan":
@@ -143,29 +147,50 @@ class BitPlan:
     @staticmethod
     def from_json(value: Any) -> "BitPlan":
         """A plan from the keys of its YAML form. Raises UsageError."""
-        _check_keys(value, ("bits", "first", "last", "layers", "weights", "activations"), "the plan")
-        weights, layers = ({} if value.get(key) is None else value[key] for key in ("weights", "layers"))
-        _check_keys(weights, ("symmetric", "per_channel"), "'weights'")
-        if not isinstance(layers, dict):
-            raise UsageError("'layers' of the plan must map patterns to bits, such as 'features.*: w4a8'")
-        activations = value.get("activations", "auto")
-        if activations not in ("auto", "symmetric", "asymmetric"):
-            raise UsageError(f"'activations' of the plan is '{activations}': use auto, symmetric or asymmetric")
-        bits = LayerBits.parse(value.get("bits", "w8a8"))
-        edge = f"w8a{FLOAT if bits.activation == FLOAT else 8}"
-        first, last = (
-            None if word is None else LayerBits.parse(word, True)
-            for word in (value.get("first", edge), value.get("last", edge))
-        )
+        plan = check(value, PlanFile, "the plan")
+        edge = LayerBits(8, FLOAT if plan.bits.activation == FLOAT else 8)
+        layout = plan.weights or WeightLayout()
         return BitPlan(
-            bits=bits,
-            first=first,
-            last=last,
-            layers=tuple((str(pattern), LayerBits.parse(bits, True)) for pattern, bits in layers.items()),
-            weights_symmetric=_flag(weights, "symmetric"),
-            weights_per_channel=_flag(weights, "per_channel"),
-            activations=activations,
+            bits=plan.bits,
+            first=plan.first if "first" in plan.model_fields_set else edge,
+            last=plan.last if "last" in plan.model_fields_set else edge,
+            layers=tuple((plan.layers or {}).items()),
+            weights_symmetric=layout.symmetric,
+            weights_per_channel=layout.per_channel,
+            activations=plan.activations,
         )
+
+
+def _layers(value: Any) -> Any:
+    if not isinstance(value, dict | None):
+        raise UsageError("'layers' of the plan must map patterns to bits, such as 'features.*: w4a8'")
+    return value
+
+
+_WORD = WithJsonSchema({"type": "string", "pattern": "^[wW][0-9]+[aA][0-9]+$"})
+Bits = Annotated[LayerBits, PlainValidator(LayerBits.parse), _WORD]
+# Of a layer that is named: its weights may stay in floating point.
+OwnBits = Annotated[LayerBits, PlainValidator(lambda word: LayerBits.parse(word, True)), _WORD]
+
+
+class WeightLayout(File):
+    """How weights are laid out."""
+
+    symmetric: bool = True
+    per_channel: bool = True
+
+
+class PlanFile(File):
+    """Bits for every layer: those of the whole network, those of its ends, and those of layers by pattern."""
+
+    bits: Bits = LayerBits(8, 8)
+    first: OwnBits | None = None
+    last: OwnBits | None = None
+    layers: Annotated[
+        dict[Name, OwnBits] | None, BeforeValidator(_layers, json_schema_input_type=dict[str, OwnBits] | None)
+    ] = None
+    weights: WeightLayout | None = None
+    activations: Literal["auto", "symmetric", "asymmetric"] = "auto"
 
 
 def escaped(name: str) -> str:
@@ -177,28 +202,3 @@ def _fits(pattern: str, name: str, number: int) -> bool:
     if counted := _NUMBERS.fullmatch(pattern):
         return int(counted[1]) <= number <= int(counted[2] or counted[1])
     return fnmatch.fnmatchcase(name, pattern)
-
-
-def _from_yaml(path: Path) -> BitPlan:
-    content = read_yaml(path, "bit plan")
-    try:
-        return BitPlan.from_json(content)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: no readable bit plan ({str(error).splitlines()[0]})") from error
-
-
-def _check_keys(value: Any, known: Sequence[str], where: str) -> None:
-    if not isinstance(value, dict):
-        raise UsageError(f"{where} must be a mapping with the keys {', '.join(known)}")
-    for key in value:
-        if key not in known:
-            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, known)}")
-
-
-def _flag(values: dict[str, Any], key: str) -> bool:
-    flag = values.get(key, True)
-    if not isinstance(flag, bool):
-        raise UsageError(f"'{key}' of the plan's weights must be true or false, not '{flag}'")
-    return flag

@@ -1,10 +1,11 @@
 """How a network is trained: the `training` part of a recipe."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, get_origin
+from dataclasses import dataclass, field
+from typing import Any
 
+from bitface.config import Many, check, model_of
 from bitface.cpu import bf16_pays
-from bitface.errors import UsageError, nearest
+from bitface.errors import UsageError
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
@@ -46,7 +47,7 @@ class Training:
     weight_decay: float = 0.0
     schedule: str = "one-cycle"
     warm_up: float = 0.1
-    milestones: tuple[float, ...] = ()
+    milestones: Many[float] = ()
     gamma: float = 0.1
     clip: float = 5.0
     views: str = "flip"
@@ -79,27 +80,10 @@ class Training:
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Training":
         """Settings from the keys above. Raises UsageError for an unknown key, a wrong kind or range."""
-        known = {item.name: item for item in fields(Training)}
-        for key, given in value.items():
-            if key not in known:
-                raise UsageError(f"the training has an unknown key '{key}'{nearest(key, known)}")
-            kind = _KINDS[get_origin(known[key].type) or known[key].type]
-            if isinstance(given, bool) != (kind is bool) or not isinstance(given, kind):
-                raise UsageError(f"'{key}' of the training can't be {given!r}")
-        values: dict[str, Any] = {
-            key: tuple(given) if isinstance(given, list) else given for key, given in value.items()
-        }
-        return Training(**values)
+        return Training(**dict(check(value, TrainingFile, "the training")))
 
 
-_KINDS: dict[Any, Any] = {
-    dict: dict,
-    float: (int, float),
-    int: int,
-    str: str,
-    bool: bool,
-    tuple: (list, tuple),
-}
+TrainingFile = model_of(Training)
 _WORDS = {
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
