@@ -29,7 +29,7 @@ class Example(File):
         ("{place: a, part: {cuont: 3}}", "the example's part has an unknown key 'cuont'; did you mean 'count'?"),
         ("{place: a, part: {count: 12}}", "'count' of the example's part is 12: use 1 to 9"),
         ("{place: a, part: {count: true}}", "'count' of the example's part can't be True: use a whole number"),
-        ("{place: a, part: {mode: fst}}", "'mode' of the example's part can't be 'fst'; did you mean 'fast'?: use slow or fast"),
+        ("place: a\npart: {mode: fst}", "'mode' of the example's part can't be 'fst': use slow or fast; did you mean 'fast'?"),  # noqa: E501
         ("{place: a, words: [b, 1]}", "'words' of the example can't be ['b', 1]: use a word"),
     ],
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """The one reader of configuration files: YAML, checked by a model (`File`), or refused in one line.
 
 What a file may hold is written once, as the fields of a model; the checks, the messages and the JSON schema that
-editors read (`schema_of`, `python -m bitface.inputs.schemas`) come from it. A check that needs more than a field's type is a
-function of the room that the file belongs to, and raises UsageError itself.
+editors read (`schema_of`, `python -m bitface.inputs.schemas`) come from it. A check that needs more than a field's type
+is a function of the room that the file belongs to, and raises UsageError itself.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -165,7 +165,7 @@ def _message(error: Any, content: Any, schema: dict[str, Any], where: str) -> st
     for part in _parts(schema, keys):
         low, high = part.get("minimum"), part.get("maximum")
         if "enum" in part:
-            return f"{about} can't be {value!r}{nearest(value, part['enum'])}: use {_either(part['enum'])}"
+            return f"{about} can't be {value!r}: use {_either(part['enum'])}{nearest(value, part['enum'])}"
         if error["type"].startswith(("greater_than", "less_than")) and (low is not None or high is not None):
             return f"{about} is {value}: use {_range(low, high)}"
     expected = _EXPECTED.get(error["type"])
