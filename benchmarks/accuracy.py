@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lib.common import LFW, evaluated, networks, save
 
+from bitface.data.face_source import FaceSource
 from bitface.graph import load_network
 from bitface.graph.summary import summarise
 from bitface.jobs import QuantizeRequest, quantize_model
@@ -34,11 +35,9 @@ def main() -> None:
             result = quantize_model(
                 QuantizeRequest(
                     path,
-                    [LFW / "images"],
+                    FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", options.images),
                     folder,
                     BitPlan.parse(bits),
-                    image_list=LFW / "not_in_pairs.txt",
-                    max_images=options.images,
                     preprocess=preprocess,
                     data_kind="real",
                     force=True,

@@ -17,6 +17,7 @@ from typing import Any
 
 from lib.common import HERE, LFW, artifact, networks, save
 
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import find_images
 from bitface.evaluation import identity_of, read_pairs
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
@@ -66,7 +67,14 @@ def analysed(key: str, network: str, made: Path, out: Path, unseen: bool) -> dic
     path, preprocess = networks()[network]
     listed = image_list(out, unseen)
     return analyse_student(
-        AnalyseRequest(path, made, LFW / "images", file.parent, listed, "folder", preprocess=preprocess, force=True)
+        AnalyseRequest(
+            path,
+            made,
+            FaceSource([LFW / "images"], listed, labels="folder"),
+            file.parent,
+            preprocess=preprocess,
+            force=True,
+        )
     )
 
 

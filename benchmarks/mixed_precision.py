@@ -19,6 +19,7 @@ import torch
 from lib.common import HERE, LFW, evaluated, networks, save
 
 from bitface.cli.console import progress
+from bitface.data.face_source import FaceSource
 from bitface.inputs import recipes as recipe
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.jobs.float_student import CHECKPOINT
@@ -37,6 +38,7 @@ RUNS = [
 _TENTH = "3.2bits"
 FILE = HERE / "results" / "mixed_precision.json"
 _QAT_EPOCHS = 4.0
+FACES = FaceSource([LFW / "images"], LFW / "not_in_pairs.txt")
 
 
 def searched(name: str, budget: str, out: Path) -> Path:
@@ -45,7 +47,7 @@ def searched(name: str, budget: str, out: Path) -> Path:
     folder = out / name.replace(" ", "-") / budget
     known = folder / "result.json"
     if not known.is_file():
-        base = SensitivityRequest(path, [LFW / "images"], folder, LFW / "not_in_pairs.txt", preprocess=preprocess)
+        base = SensitivityRequest(path, FACES, folder, preprocess=preprocess)
         with progress() as steps:
             search_plans(SearchRequest(base, Budget.parse(budget), cost="jacobian", points=4, tries=4), steps)
     return folder / json.loads(known.read_text(encoding="utf-8"))["best"]["file"]
@@ -74,7 +76,7 @@ def measure(name: str, plan: str, how: str, out: Path) -> dict[str, Any]:
     bits = planned(name, plan, out)
     folder = out / name.replace(" ", "-") / f"{plan}-{how}".replace(" ", "-").replace("%", "percent")
     request = QuantizeRequest(
-        path, [LFW / "images"], folder, bits, LFW / "not_in_pairs.txt", None if how == "qat" else 1024, preprocess,
+        path, FACES if how == "qat" else FACES.up_to(1024), folder, bits, preprocess,
         data_kind="real", resume=(folder / CHECKPOINT).is_file(), force=True,
     )  # fmt: skip
     if how == "qat":

@@ -19,6 +19,7 @@ from lib import peers
 from lib.common import FARS, HERE, LFW, cores, evaluated, networks, save
 
 from bitface.cli.console import progress
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile, load_faces
 from bitface.evaluation import agreement, read_pairs
 from bitface.evaluation.protocols.base import Embeddings
@@ -42,7 +43,7 @@ def ours(name: str, bits: str, effort: str, images: int, out: Path) -> dict[str,
     began = time.perf_counter()
     folder = out / name.replace(" ", "-") / f"{bits}-{effort}"
     request = QuantizeRequest(
-        path, [LFW / "images"], folder, BitPlan.parse(bits), LFW / "not_in_pairs.txt", images, preprocess,
+        path, FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", images), folder, BitPlan.parse(bits), preprocess,
         data_kind="real", calibration=Calibration(reconstruction=EFFORTS[effort]), force=True,
     )  # fmt: skip
     with progress() as steps:
@@ -66,7 +67,7 @@ def theirs(name: str, by: str, bits: str, images: int, out: Path) -> dict[str, A
     """A peer's row: the same calibration faces, the same held-out faces, the same test."""
     path, preprocess = networks()[name]
     network = load_network(path, preprocess)
-    faces = gather([LFW / "images"], network.size, LFW / "not_in_pairs.txt", images)
+    faces = gather(FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", images), network.size)
     began, speed = time.perf_counter(), None
     if by == "NNCF":
         embed, single = peers.nncf(network, faces.learning)

@@ -27,6 +27,7 @@ from lib.common import HERE, LFW, cores, evaluated, networks, save
 
 from bitface.analysis.angular import angular_errors
 from bitface.cli.console import progress
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
 from bitface.data.synthetic import write_faces
 from bitface.evaluation import read_pairs
@@ -203,16 +204,14 @@ def carry_out(run: Run, out: Path) -> dict[str, Any]:
     images, listed = images_of(run, out)
     request = QuantizeRequest(
         path,
-        [*images, *made.images],
+        FaceSource([*images, *made.source.images], listed, labels=made.source.labels),
         folder,
-        made.bits,
-        image_list=listed,
+        made.plan,
         preprocess=preprocess,
         seed=run.seed,
         data_kind="real" if run.faces == "real" else None,
         calibration=made.calibration,
         method=made.method,
-        labels=made.labels,
         share=made.share,
         resume=(folder / CHECKPOINT).is_file(),
         force=True,

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from lib.common import LFW, networks, save
 
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.quant import BitPlan
@@ -41,7 +42,11 @@ def made(name: str, plan: str, folder: Path) -> Path:
     if not (out / "model.bitface").is_file():
         quantize_model(
             QuantizeRequest(
-                path, [LFW / "images"], out, BitPlan.from_json(PLANS[plan]), LFW / "not_in_pairs.txt", 300, preprocess
+                path,
+                FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", 300),
+                out,
+                BitPlan.from_json(PLANS[plan]),
+                preprocess,
             )
         )
     return out / "model.bitface"

@@ -16,6 +16,7 @@ import torch
 from lib.common import LFW, networks, save
 
 from bitface.cli.console import progress
+from bitface.data.face_source import FaceSource
 from bitface.jobs.search import WIDTHS, SearchRequest, search_plans
 from bitface.jobs.sensitivity import measure_sensitivity
 from bitface.search.budget import Budget
@@ -29,9 +30,8 @@ def measured(path: Path, preprocess: str | None, out: Path, faces: int, tries: i
     """One network: the sweep, then the search with its table."""
     request = SensitivityRequest(
         path,
-        [LFW / "images"],
+        FaceSource([LFW / "images"], LFW / "not_in_pairs.txt"),
         out,
-        LFW / "not_in_pairs.txt",
         WIDTHS,
         (8, 4, 2),
         faces,

@@ -17,7 +17,7 @@ from typing import Any
 from lib.common import DATA, HERE, LFW, save
 
 from bitface.cli.console import progress
-from bitface.jobs.candidates import Comparison, read_comparison
+from bitface.inputs.comparisons import Comparison, read_comparison
 from bitface.jobs.compare import compare_candidates
 from bitface.report.tables import percent
 from bitface.results.comparison import CandidateRow
@@ -30,8 +30,7 @@ def located(comparison: Comparison) -> Comparison:
     return replace(
         comparison,
         model=DATA / "models" / comparison.model.name,
-        images=(LFW / "images",),
-        image_list=LFW / "not_in_pairs.txt",
+        source=replace(comparison.source, images=(LFW / "images",), image_list=LFW / "not_in_pairs.txt"),
         pairs=LFW / "pairs.csv",
         root=LFW / "images",
     )

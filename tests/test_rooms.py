@@ -8,7 +8,7 @@ from pathlib import Path
 import bitface
 
 SOURCE = Path(bitface.__file__).parent
-OUTSIDE = {"errors", "files", "cpu", "preprocess", "progress", "registry", "store", "config", "__init__", "__main__"}
+OUTSIDE = {"config", "errors", "files", "cpu", "preprocess", "progress", "registry", "store", "__init__", "__main__"}
 
 
 def rooms() -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bitface.data.assets import fetch
+from bitface.data.face_source import FaceSource
 from bitface.files import write_json
 from bitface.jobs import EvaluateRequest, QuantizeRequest, evaluate_model, quantize_model
 from bitface.quant import BitPlan
@@ -41,8 +42,8 @@ def artifact(name: str, bits: str, folder: Path) -> Path:
     if not (made / "model.bitface").is_file():
         quantize_model(
             QuantizeRequest(
-                path, [LFW / "images"], made, BitPlan.parse(bits), image_list=LFW / "not_in_pairs.txt",
-                max_images=300, preprocess=preprocess, data_kind="real",
+                path, FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", 300), made, BitPlan.parse(bits),
+                preprocess=preprocess, data_kind="real",
             )
         )  # fmt: skip
     return made / "model.bitface"

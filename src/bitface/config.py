@@ -1,199 +1,232 @@
-"""Reads what people write in files, into typed values: one reader for recipes, suites, bit plans and comparisons.
+"""The one reader of configuration files: YAML, checked by a model (`File`), or refused in one line.
 
-A file's format is a model of pydantic's, or a dataclass, in the room that it belongs to. What isn't in it is refused in
-one line that names the file, the key and the nearest known one. `schema` gives the format as a JSON schema, by which
-editors complete and check it.
+What a file may hold is written once, as the fields of a model; the checks, the messages and the JSON schema that
+editors read (`schema_of`, `python -m bitface.inputs.schemas`) come from it. A check that needs more than a field's type
+is a function of the room that the file belongs to, and raises UsageError itself.
 """
 
-import dataclasses
-import json
-from collections.abc import Callable, Mapping
-from functools import lru_cache, reduce
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
-from annotated_types import Ge, Le
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
+    PlainValidator,
+    Strict,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
+    create_model,
 )
-from pydantic.json_schema import WithJsonSchema
 
 from bitface.errors import UsageError, nearest
 from bitface.files import read_yaml
 from bitface.preprocess import Size
 
 T = TypeVar("T")
-V = TypeVar("V")
-
-# Nothing unknown and nothing of another kind; a dataclass has it as `__pydantic_config__`.
-STRICT = ConfigDict(extra="forbid", strict=True, frozen=True, arbitrary_types_allowed=True)
+F = TypeVar("F", bound="File")
 
 
-class Written(BaseModel):
-    """A mapping of keys as a person writes it. `title` in its config is what messages call it."""
+class File(BaseModel):
+    """A file, or a part of one: a key that is no field is refused, and so is a value of another type."""
 
-    model_config = STRICT
-
-
-def read(path: Path, kind: type[T], what: str, made: Callable[[T], V]) -> V:
-    """A YAML file as what is made of its typed content; paths in it are relative to its folder.
-
-    Args:
-        what: a message calls it, such as `recipe`.
-        made: checks what types can't say, too.
-
-    Raises:
-        UsageError: the file can't be read, has an unknown key, lacks one, or holds a value that can't be.
-    """
-    content = read_yaml(path, what)
-    try:
-        return made(checked(kind, content, path.resolve().parent))
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def checked(kind: type[T], content: Any, base: Path = Path()) -> T:
-    """Plain values as a typed one.
-
-    Args:
-        base: what paths are relative to.
-
-    Raises:
-        UsageError: as `read`, without the file.
-    """
-    try:
-        # As JSON, where a list may be a tuple and a mapping a dataclass, and yet nothing is taken for something else.
-        return TypeAdapter(kind).validate_json(json.dumps(content, default=str), context={"base": base})
-    except ValidationError as error:
-        # What isn't known first: a misspelt key is also a missing one.
-        errors = sorted(error.errors(), key=lambda one: one["type"] not in _UNKNOWN)
-        raise UsageError(_message(kind, dict(errors[0]), content)) from error
-
-
-def check_limits(value: Any) -> None:
-    """Refuses a dataclass, made by hand, whose words and numbers aren't what its types allow.
-
-    Raises:
-        UsageError: a number outside `Ge` and `Le` of its type, or a word that isn't among those of its `Literal`.
-    """
-    for name, annotation in _keys(type(value)).items():
-        if said := _outside(annotation, getattr(value, name)):
-            raise UsageError(f"'{name}' of {_called(value)} is {said}")
-
-
-def _outside(annotation: Any, value: Any) -> str | None:
-    """What to say of a number outside its limits, or of an unknown word; None of others."""
-    words = get_args(annotation) if get_origin(annotation) is Literal else ()
-    if words and value not in words:
-        return f"'{value}': use one of {', '.join(words)}"
-    limits = {type(one): one for one in getattr(annotation, "__metadata__", ())}
-    if Ge in limits and isinstance(value, int | float) and not limits[Ge].ge <= value <= limits[Le].le:
-        return f"{value}: use {limits[Ge].ge:g} to {limits[Le].le:g}"
-    return None
-
-
-@lru_cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
-
-
-def schema(kind: Any) -> dict[str, Any]:
-    """The JSON schema of a format."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **TypeAdapter(kind).json_schema()}
-
-
-def _path(value: Path, info: ValidationInfo) -> Path:
+def _path(value: Any, info: ValidationInfo) -> Path:
+    if not isinstance(value, str) or not value:
+        raise ValueError
     base: Path = (info.context or {}).get("base", Path())
     return base / value
 
 
-def _size(value: Any) -> Any:
-    return Size.parse(value) if isinstance(value, str | int) and not isinstance(value, bool) else value
+def _size(value: Any) -> Size:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError
+    return Size.parse(value)
 
 
 def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-_WORD = {"type": "string"}
-# A path relative to the file that it stands in.
-FilePath = Annotated[Path, AfterValidator(_path), WithJsonSchema(_WORD)]
-# 160, or 112x96.
-ImageSize = Annotated[Size, BeforeValidator(_size), WithJsonSchema({"type": ["string", "integer"]})]
-# One word, or a list of them.
-Words = Annotated[
-    tuple[str, ...],
-    BeforeValidator(_listed),
-    WithJsonSchema({"anyOf": [_WORD, {"type": "array", "items": _WORD}]}),
-]
+# A path, relative to the folder that `check` is told.
+FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string", "minLength": 1})]
+# The size of an image: `112` or `112x96`.
+ImageSize = Annotated[Size, PlainValidator(_size), WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})]
+# A name as a key: YAML takes `8:` for a number.
+Name = Annotated[str, BeforeValidator(str)]
+# A list.
+Many = Annotated[tuple[T, ...], Strict(False)]
+# One word, or a list of words.
+Words = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+# One path, or a list of paths.
+FilePaths = Annotated[tuple[FilePath, ...], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+# Paths by names, one at least.
+FilesByName = Annotated[dict[Name, FilePath], Field(min_length=1)]
 
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
-_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
-_WANTED = {
-    "string": "a word",
-    "bool": "true or false",
-    "int": "a whole number",
-    "float": "a number",
-    "list": "a list",
-    "tuple": "a list",
-    "model": "a mapping of keys to values",
-    "dict": "a mapping of keys to values",
-    "dataclass": "a mapping of keys to values",
+
+def read(path: Path, kind: type[F], what: str, base: Path | None = None) -> F:
+    """A YAML file as what a model says it is.
+
+    Args:
+        what: the file should be, for messages: `suite`.
+        base: the folder that paths in it are relative to; None: the file's own.
+
+    Raises:
+        UsageError: the file can't be read, a key is unknown (the nearest known one is named) or missing, or a value is
+            of another type or out of range; the message names file and key.
+    """
+    content = read_yaml(path, what)
+    with named(path):
+        return check(content, kind, f"the {what}", path.resolve().parent if base is None else base)
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Puts the file's name before the message of a UsageError."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def model_of(kind: type) -> type[File]:
+    """The model of a dataclass: its fields with their types and defaults, and its first paragraph."""
+    hints = get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    for item in fields(kind):
+        default = (
+            {"default": item.default} if item.default is not MISSING else {"default_factory": item.default_factory}
+        )
+        values[item.name] = (hints[item.name], Field(**default))
+    about = (kind.__doc__ or "").partition("\n\n")[0]
+    return create_model(kind.__name__, __base__=File, __doc__=about, **values)
+
+
+def check(content: Any, kind: type[F], where: str, base: Path = Path()) -> F:
+    """Plain data as what a model says it is; see `read`.
+
+    Args:
+        where: the data stands, for messages: `the recipe`.
+
+    Raises:
+        UsageError: see `read`; the message names no file.
+    """
+    # Misspelt keys first: what else is wrong is often wrong for them.
+    for key in content if isinstance(content, Mapping) else ():
+        if key not in kind.model_fields:
+            raise UsageError(f"{where} has an unknown key '{key}'{nearest(key, kind.model_fields)}")
+    try:
+        return kind.model_validate(content, context={"base": base})
+    except ValidationError as error:
+        errors = error.errors(include_url=False)
+        worst = min(errors, key=lambda one: one["type"] not in _UNKNOWN)
+        raise UsageError(_message(worst, content, _schema(kind), where)) from None
+
+
+def schema_of(kind: Any, title: str) -> dict[str, Any]:
+    """The JSON schema of a file, for editors (draft 2020-12)."""
+    schema = TypeAdapter(kind).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": title}
+
+
+@cache
+def _schema(kind: type[File]) -> dict[str, Any]:
+    return kind.model_json_schema()
+
+
+_UNKNOWN = ("extra_forbidden", "invalid_key")
+_EXPECTED = {
+    "bool_type": "use true or false",
+    "int_type": "use a whole number",
+    "float_type": "use a number",
+    "string_type": "use a word",
 }
-_NO_MAPPING = ("model_type", "model_attributes_type", "dataclass_type", "dict_type")
 
 
-def _message(kind: Any, error: Mapping[str, Any], content: Any) -> str:
-    """What is wrong with one key, in one line."""
-    place = list(error["loc"])
-    value = error["input"]
-    while place and isinstance(place[-1], int):  # an entry of a list: the whole list is shown
-        place.pop()
-        value = reduce(lambda part, step: part[step], place, content)
-    *before, key = place or [""]
-    model, where = _model_at(kind, before)
+def _message(error: Any, content: Any, schema: dict[str, Any], where: str) -> str:
+    """One line on one of pydantic's errors."""
+    *parents, key = [str(part) for part in error["loc"] if isinstance(part, str)] or [""]
     if error["type"] in _UNKNOWN:
-        return f"{where} has an unknown key '{key}'{nearest(key, _keys(model))}"
-    if error["type"] in _MISSING:
-        return f"{where} needs '{key}'"
-    if error["type"] in _NO_MAPPING and not error["loc"]:
-        return f"{where} must be a mapping of keys to values"
-    if said := _outside(_keys(model).get(key), value):
-        return f"'{key}' of {where} is {said}"
-    wanted = next((words for kind, words in _WANTED.items() if error["type"].startswith(kind)), None)
-    return f"'{key}' of {where} can't be {value!r}" + (f": use {wanted}" if wanted else "")
+        return f"{_place(parents, where)} has an unknown key '{key}'{nearest(key, _known(schema, parents))}"
+    if error["type"] == "missing":
+        return f"{_place(parents, where)} lacks '{key}'"
+    keys, value = _found(content, error["loc"])
+    about = f"'{keys[-1]}' of {_place(keys[:-1], where)}" if keys else where
+    if error["type"] in ("model_type", "dataclass_type", "dict_type"):
+        known = _known(schema, keys)
+        return f"{about} must be a mapping of keys to values" + (f" ({', '.join(known)})" if known else "")
+    for part in _parts(schema, keys):
+        low, high = part.get("minimum"), part.get("maximum")
+        if "enum" in part:
+            return f"{about} can't be {value!r}: use {_either(part['enum'])}{nearest(value, part['enum'])}"
+        if error["type"].startswith(("greater_than", "less_than")) and (low is not None or high is not None):
+            return f"{about} is {value}: use {_range(low, high)}"
+    expected = _EXPECTED.get(error["type"])
+    return f"{about} can't be {value!r}" + (f": {expected}" if expected else "")
 
 
-def _model_at(kind: Any, place: list[str | int]) -> tuple[Any, str]:
-    """The format of a place in a value, and what messages call it."""
-    model, where = kind, _called(kind)
-    for step in place:
-        annotation = _keys(model).get(str(step)) if isinstance(step, str) else None
-        inner = _format_in(annotation) if annotation is not None else None
-        if inner is not None:
-            model, where = inner, _called(inner)
-    return model, where
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
-def _called(model: Any) -> str:
-    config = getattr(model, "model_config", None) or getattr(model, "__pydantic_config__", {})
-    return f"the {config.get('title', getattr(model, '__name__', 'file').lower())}"
+def _place(keys: Sequence[str], where: str) -> str:
+    return f"{where}'s {'.'.join(keys)}" if keys else where
 
 
-def _keys(model: Any) -> dict[str, Any]:
-    """The keys of a format and their types; of anything else none."""
-    known = getattr(model, "model_fields", None) or getattr(model, "__dataclass_fields__", {})
-    return {name: annotation for name, annotation in _hints(model).items() if name in known} if known else {}
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return f"{high:g} at most"
+    return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
 
 
-def _format_in(annotation: Any) -> Any:
-    """The format among the parts of a type; None: there is none."""
-    if dataclasses.is_dataclass(annotation) or (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _format_in(part)) is not None), None)
+def _found(content: Any, place: Sequence[int | str]) -> tuple[list[str], Any]:
+    """The keys on the way to a place in plain data, and the value of the last one, of a list as a whole.
+
+    Pydantic's own words for types are no keys.
+    """
+    keys: list[str] = []
+    value = content
+    for part in place:
+        if isinstance(content, list) and isinstance(part, int):
+            content = content[part]
+            continue
+        inner = {str(name): one for name, one in content.items()} if isinstance(content, Mapping) else {}
+        if part not in inner:
+            break
+        value = content = inner[str(part)]
+        keys.append(str(part))
+    return keys, value
+
+
+def _known(schema: dict[str, Any], keys: Sequence[str]) -> list[str]:
+    return [name for part in _parts(schema, keys) for name in part.get("properties", {})]
+
+
+def _parts(schema: dict[str, Any], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """The schemas of the value that keys lead to: several, where it may be of several types."""
+    parts = list(_alternatives(schema, schema))
+    for key in keys:
+        inner = [part.get("properties", {}).get(key, part.get("additionalProperties")) for part in parts]
+        parts = [one for part in inner if isinstance(part, dict) for one in _alternatives(part, schema)] or parts
+    return parts
+
+
+def _alternatives(part: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "$ref" in part:
+        yield from _alternatives(schema["$defs"][part["$ref"].rpartition("/")[2]], schema)
+    elif "anyOf" in part or "oneOf" in part:
+        for one in part.get("anyOf") or part["oneOf"]:
+            yield from _alternatives(one, schema)
+    else:
+        yield part
+        if "items" in part:
+            yield from _alternatives(part["items"], schema)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from bitface import backbones
 from bitface.cli import main
+from bitface.data.face_source import FaceSource
 from bitface.graph import from_module, to_onnx
 
 Run = Callable[..., tuple[int, str, str]]
@@ -87,7 +88,7 @@ def quantized(net: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) 
     from bitface.jobs import QuantizeRequest, quantize_model
 
     out = tmp_path_factory.mktemp("run") / "out"
-    quantize_model(QuantizeRequest(net, [crops], out, max_images=30, preprocess="rgb-127.5-128"))
+    quantize_model(QuantizeRequest(net, FaceSource([crops], max_images=30), out, preprocess="rgb-127.5-128"))
     return out
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from bitface import artifact, backbones, load
 from bitface.analysis.angular import dissect
+from bitface.data.face_source import FaceSource
 from bitface.graph import from_module, to_onnx
 
 from .test_bad_input import ends_in_one_line
@@ -50,7 +51,9 @@ def found(net: Path, quantized: Path, named: Path, tmp_path_factory: pytest.Temp
     from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
     out = tmp_path_factory.mktemp("analysis")
-    analyse_student(AnalyseRequest(net, quantized / "model.bitface", named, out, labels="folder", faces=True))
+    analyse_student(
+        AnalyseRequest(net, quantized / "model.bitface", FaceSource([named], labels="folder"), out, faces=True)
+    )
     return out
 
 

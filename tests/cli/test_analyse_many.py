@@ -22,12 +22,14 @@ MOST = 400_000
 SCRIPT = """
 import resource, sys
 from pathlib import Path
+from bitface.data.face_source import FaceSource
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 folder = Path(sys.argv[1])
 taken = []
 for out, listed in (("first", folder / "few.txt"), ("out", None)):
     analyse_student(AnalyseRequest(
-        folder / "teacher.onnx", folder / "student.onnx", folder / "faces", folder / out, listed, "folder", faces=True
+        folder / "teacher.onnx", folder / "student.onnx",
+        FaceSource([folder / "faces"], listed, labels="folder"), folder / out, faces=True
     ))
     taken.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(taken[1] - taken[0])

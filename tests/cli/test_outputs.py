@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from bitface.artifact import read
+from bitface.data.face_source import FaceSource
 from bitface.data.synthetic import SyntheticFaces
 from bitface.errors import BitfaceError
 from bitface.jobs import QuantizeRequest, calibrate, demo, quantize_model
@@ -106,7 +107,7 @@ def test_made_faces_have_one_maker(net, tmp_path, bitface) -> None:
 
 
 def test_two_threads_in_one_folder(net, crops, tmp_path) -> None:
-    request = QuantizeRequest(net, [crops], tmp_path / "out", max_images=12, preprocess="rgb-127.5-128")
+    request = QuantizeRequest(net, FaceSource([crops], max_images=12), tmp_path / "out", preprocess="rgb-127.5-128")
     errors: list[str] = []
 
     def second() -> None:
@@ -138,7 +139,7 @@ def test_calibrate_writes_over_what_it_read_and_nothing_else(net, crops, made, m
     embed = calibrate.embed
 
     def meanwhile(*arguments, **options):
-        force = QuantizeRequest(net, [crops], made, max_images=12, preprocess="rgb-127.5-128", force=True)
+        force = QuantizeRequest(net, FaceSource([crops], max_images=12), made, preprocess="rgb-127.5-128", force=True)
         quantize_model(force)
         return embed(*arguments, **options)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bitface.data.face_source import FaceSource
 from bitface.files import sha256_of, write_json
 from bitface.graph import load_network
 from report.test_page import Page
@@ -38,7 +39,7 @@ def steps(net: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPath
 
     folder = tmp_path_factory.mktemp("steps")
     short = {"batch": 8, "epochs": 1, "min_steps": 0}
-    common: dict[str, Any] = {"images": [crops], "max_images": 16}
+    common: dict[str, Any] = {"source": FaceSource([crops], max_images=16)}
     pruned = folder / "pruned" / "model.onnx"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BITFACE_CACHE", str(folder / "cache"))
@@ -54,7 +55,7 @@ def steps(net: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPath
                 training=replace(SCHOOLING, **short), **common,
             )
         )  # fmt: skip
-    quantize_model(QuantizeRequest(pruned, [crops], folder / "w8", max_images=16))
+    quantize_model(QuantizeRequest(pruned, FaceSource([crops], max_images=16), folder / "w8"))
     for name in ("pruned", "distilled"):
         content, _ = evaluate_model(EvaluateRequest(folder / name / "model.onnx", pairs, crops, fars=(0.1,)))
         write_json(folder / name / "evaluation.json", content)
@@ -139,7 +140,7 @@ def test_what_was_made_of_it(bitface: Run, steps: Path, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def compared(net: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a comparison in which one candidate failed; another one has a hostile name."""
-    from bitface.jobs.candidates import read_comparison
+    from bitface.inputs.comparisons import read_comparison
     from bitface.jobs.compare import compare_candidates
 
     folder = tmp_path_factory.mktemp("compared")
@@ -198,7 +199,8 @@ def test_comparisons_side_by_side(bitface: Run, compared: Path, steps: Path, tmp
 @pytest.fixture(scope="module")
 def suite(steps: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a suite of two models on two protocols."""
-    from bitface.jobs.suite import read_suite, run_suite
+    from bitface.inputs.suites import read_suite
+    from bitface.jobs.suite import run_suite
 
     folder = tmp_path_factory.mktemp("suite")
     (folder / "groups.csv").write_text("person,side\n" + "\n".join(f"p{n},{'lr'[n % 2]}" for n in range(12)))

@@ -14,6 +14,7 @@ from PIL import Image
 from bitface import load
 from bitface.cli import distill as distill_command
 from bitface.cli import prune as prune_command
+from bitface.data.face_source import FaceSource
 from bitface.graph import load_network
 from bitface.runtime import open_model
 from support.free_size import free_size_file
@@ -56,7 +57,7 @@ def made(free: Path, large: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     from bitface.jobs import QuantizeRequest, quantize_model
 
     out = tmp_path_factory.mktemp("made") / "out"
-    quantize_model(QuantizeRequest(free, [large], out, max_images=30, preprocess=WORD[1]))
+    quantize_model(QuantizeRequest(free, FaceSource([large], max_images=30), out, preprocess=WORD[1]))
     return out / "model.bitface"
 
 

@@ -210,7 +210,7 @@ def test_compared(candidates, tmp_path, bitface) -> None:
         ("protocol:", "protocoll:", ["did you mean 'protocol'"]),
         ("ratio: 0.999", "ration: 0.9", ["impossible", "did you mean 'ratio'"]),
         ("ratio: 0.999", "ratio: 1.5", ["impossible", "below 1"]),
-        ("{ratio: 0.999}", "{}", ["needs 'ratio'"]),
+        ("{ratio: 0.999}", "{}", ["lacks 'ratio'"]),
         ("impossible: {prune:", "impossible: {prun:", ["did you mean 'prune'"]),
         ("impossible: {prune: {ratio: 0.999}}", "x: {distill: {student: iresnet19}}", ["did you mean 'iresnet18'"]),
         ("impossible: {prune: {ratio: 0.999}}", "original: {}", ["another name"]),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import find_images, load_faces
 from bitface.data.shards import unpacked
 from bitface.data.sources import Source, cached
@@ -66,7 +67,7 @@ def test_as_a_source_beside_a_folder(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     for index in (4, 5):
         Image.fromarray(IMAGES[index]).save(tmp_path / "more" / f"{index}.png")
-    gathered = gather([shard, tmp_path / "more"], (112, 112), max_images=None)
+    gathered = gather(FaceSource([shard, tmp_path / "more"]), (112, 112))
     assert gathered.given == 6
     assert gathered.kind == "real or unknown"
 

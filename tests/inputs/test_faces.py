@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitface.data.face_source import FaceSource
 from bitface.data.sources import DISTILLED, REAL
 from bitface.data.synthetic import DCGAN
 from bitface.errors import BitfaceError
@@ -25,17 +26,17 @@ def test_synthetic_and_real_faces_mix(
     noise = np.random.default_rng(0)
     for index in range(6):
         Image.fromarray(noise.integers(0, 256, (112, 112, 3), dtype=np.uint8)).save(tmp_path / f"{index}.png")
-    gathered = faces.gather([tmp_path, Path("synthetic:20")], (112, 112), max_images=None)
+    gathered = faces.gather(FaceSource([tmp_path, Path("synthetic:20")]), (112, 112))
     assert len(gathered.learning) + len(gathered.held_out) == 26
     assert gathered.kind == f"real or unknown and {DCGAN}"
-    alone = faces.gather([Path("synthetic:20")], (112, 112), max_images=None)
+    alone = faces.gather(FaceSource([Path("synthetic:20")]), (112, 112))
     assert alone.given == 20
     assert alone.kind == DCGAN
 
 
 def test_a_folder_that_is_not_there() -> None:
     with pytest.raises(BitfaceError, match="no such folder"):
-        faces.gather([Path("synthetics:20")], (112, 112))
+        faces.gather(FaceSource([Path("synthetics:20")]), (112, 112))
 
 
 def test_what_could_not_be_seen_is_said() -> None:

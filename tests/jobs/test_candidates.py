@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bitface.jobs.candidates import Comparison, read_comparison
+from bitface.data.face_source import FaceSource
+from bitface.inputs.comparisons import Comparison, read_comparison
+from bitface.jobs.candidates import request_for, step_key
 
 
 def picture(path: Path, colour: int) -> None:
@@ -30,11 +32,11 @@ def test_the_name_of_a_step(change: Callable[[Path], object], other: bool, tmp_p
     picture(images / "a.png", 0)
     labels.write_text("path,label\na.png,1\n")
     listed.write_text("a.png\n")
-    made = Comparison(Path("net.onnx"), (images,), Path("p.txt"), (), image_list=listed, labels=str(labels))
-    request = made.request("prune", {"ratio": 0.3}, made.model, Path(), True)
-    before = made.key(request, "net")
+    made = Comparison(Path("net.onnx"), FaceSource([images], listed, labels=str(labels)), Path("p.txt"), ())
+    request = request_for(made, "prune", {"ratio": 0.3}, made.model, Path(), True)
+    before = step_key(request, "net")
     change(tmp_path)
-    assert (made.key(request, "net") != before) == other
+    assert (step_key(request, "net") != before) == other
 
 
 def test_any_protocol_is_a_test(tmp_path: Path) -> None:

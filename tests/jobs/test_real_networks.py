@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bitface.artifact import read
+from bitface.data.face_source import FaceSource
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.targets.exact import exact
 
@@ -22,10 +23,8 @@ def test_eight_bits_follow_the_teacher_on_both_engines(
     result = quantize_model(
         QuantizeRequest(
             data_dir / "models" / file,
-            [data_dir / "lfw" / "images"],
+            FaceSource([data_dir / "lfw" / "images"], data_dir / "lfw" / "not_in_pairs.txt", 64),
             out,
-            image_list=data_dir / "lfw" / "not_in_pairs.txt",
-            max_images=64,
             preprocess=preprocess,
         )
     )
@@ -41,10 +40,8 @@ def test_the_preprocessing_is_found(data_dir: Path, tmp_path: Path) -> None:
     result = quantize_model(
         QuantizeRequest(
             data_dir / "models" / "foamliu_mobilefacenet.onnx",
-            [data_dir / "lfw" / "images"],
+            FaceSource([data_dir / "lfw" / "images"], data_dir / "lfw" / "not_in_pairs.txt", 64),
             tmp_path / "out",
-            image_list=data_dir / "lfw" / "not_in_pairs.txt",
-            max_images=64,
         )
     )
     assert result["model"]["preprocess"].startswith("rgb-")

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from bitface.data.face_source import FaceSource
 from bitface.search.sweep import SensitivityRequest
 
 COMMON = ("--preprocess", "rgb-127.5-128", "--calibration-faces", 12, "--faces", 16)
@@ -10,4 +11,6 @@ COMMON = ("--preprocess", "rgb-127.5-128", "--calibration-faces", 12, "--faces",
 
 def requested(net: Path, crops: Path, out: Path, **other: Any) -> SensitivityRequest:
     """The request of `COMMON`."""
-    return SensitivityRequest(net, [crops], out, faces=16, calibration_faces=12, preprocess="rgb-127.5-128", **other)
+    return SensitivityRequest(
+        net, FaceSource([crops]), out, faces=16, calibration_faces=12, preprocess="rgb-127.5-128", **other
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitface.data.face_source import FaceSource
 from bitface.data.labels import identities
 from bitface.data.sources import REAL
 from bitface.errors import BitfaceError, UsageError
@@ -23,20 +24,18 @@ class FaceSet:
     """Which faces, in which order; they are read when something is done with them.
 
     Attributes:
-        images: sources, or uint8 RGB `[N, H, W, 3]`.
+        source: folders and words, and what is known of them; of an array how many are learned from.
+        array: uint8 RGB `[N, H, W, 3]` in the place of files.
+        names: `[N]`, whom each face of the array shows; None: nobody knows.
         size: height and width at which they are read; None: those of the network that reads them.
         seed: of their order, and of every draw of whatever learns from them.
-        max_images: to learn from; None: as many as whatever learns from them takes by default.
-        labels: `folder`, a CSV file, or an identity for each face of an array; None: nobody knows.
     """
 
-    images: tuple[Path, ...] | np.ndarray
+    source: FaceSource
+    array: np.ndarray | None = None
+    names: np.ndarray | None = None
     size: Size | None = None
     seed: int = 0
-    max_images: int | None = None
-    image_list: Path | None = None
-    labels: str | np.ndarray | None = None
-    allow_skipped: bool = False
 
     def gathered(self, network: Network, most: int | None, steps: Steps) -> Faces:
         """The faces as a network reads them: to learn from, and held out; see `inputs.faces.gather`.
@@ -47,33 +46,27 @@ class FaceSet:
         Raises:
             BitfaceError: they can't be read, are too few, or of another size than the network's.
         """
-        if self.size is not None and self.size != network.size:
-            raise BitfaceError(f"the faces are of {self.size}, {network.name} reads images of {network.size}")
-        most = self.max_images or most
-        if isinstance(self.images, np.ndarray):
-            if self.images.shape[1:3] != network.size:
-                height, width = self.images.shape[1:3]
-                raise BitfaceError(f"the faces are of {height}x{width}, {network.name} reads images of {network.size}")
-            return self._of_array(self.images, most)
-        return gather(
-            list(self.images), network.size, self.image_list, most, self.seed, self.allow_skipped, None, steps, network
-        )
+        size = self.size if self.array is None else Size(*self.array.shape[1:3])
+        if size is not None and size != network.size:
+            raise BitfaceError(f"the faces are of {size}, {network.name} reads images of {network.size}")
+        source = self.source.up_to(most)
+        if self.array is not None:
+            return self._of_array(self.array, source.max_images)
+        return gather(source, network.size, self.seed, steps=steps, network=network)
 
     def identities_of(self, faces: Faces) -> np.ndarray | None:
         """Who is on the faces to learn from, int64 `[N]` from 0; None: nobody knows."""
-        if self.labels is None:
-            return None
-        if isinstance(self.labels, np.ndarray):
-            names = self.labels[self._order()[: len(faces.learning)]]
+        if self.names is not None:
+            names = self.names[self._order(len(self.names))[: len(faces.learning)]]
             return np.unique(names, return_inverse=True)[1].astype(np.int64)
-        return identities(faces.files, self.labels)
+        return identities(faces.files, self.source.labels) if self.source.labels else None
 
-    def _order(self) -> np.ndarray:
-        return np.random.default_rng(self.seed).permutation(len(self.images))
+    def _order(self, count: int) -> np.ndarray:
+        return np.random.default_rng(self.seed).permutation(count)
 
     def _of_array(self, images: np.ndarray, most: int | None) -> Faces:
         wanted = len(images) if most is None else most
-        chosen = images[self._order()[: wanted + HELD_OUT]]
+        chosen = images[self._order(len(images))[: wanted + HELD_OUT]]
         if len(chosen) < 2:
             raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
         count = learning_count(len(chosen), wanted)
@@ -112,16 +105,15 @@ def faces(
         if labels is not None and (isinstance(labels, str | os.PathLike) or len(labels) != len(images)):
             raise UsageError(f"labels of an array are one name for each of its {len(images)} faces")
         who = None if labels is None else np.asarray(labels)
-        return FaceSet(images, wanted, seed, max_images, labels=who)
+        return FaceSet(FaceSource(max_images=max_images), images, who, wanted, seed)
     sources = [images] if isinstance(images, str | os.PathLike) else list(images)
     if labels is not None and not isinstance(labels, str | os.PathLike):
         raise UsageError("labels of faces in folders are 'folder', or a CSV file with path,label")
-    return FaceSet(
-        tuple(Path(source) for source in sources),
-        wanted,
-        seed,
-        max_images,
+    source = FaceSource(
+        [Path(one) for one in sources],
         None if image_list is None else Path(image_list),
+        max_images,
         None if labels is None else str(labels),
         allow_skipped,
     )
+    return FaceSet(source, size=wanted, seed=seed)

@@ -96,7 +96,7 @@ def train(
         method = replace(method, training=replace(method.training, loss=loss))  # type: ignore[arg-type]
     state = Path(checkpoint) if checkpoint is not None else None
     with shown() as steps:
-        ready = _prepared(network, faces, chosen.max_images, steps)
+        ready = _prepared(network, faces, chosen.source.max_images, steps)
         student, layers, history = trained(
             ready.network,
             TrainingFaces(ready.faces.learning, faces.identities_of(ready.faces)),

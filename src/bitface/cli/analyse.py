@@ -16,6 +16,7 @@ from bitface.cli.options import (
     ProtocolOption,
     SizeOption,
     SkipOption,
+    source_of,
 )
 from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
@@ -47,8 +48,9 @@ def analyse(
     bitface analyse net.onnx out/model.bitface --protocol suite.yaml:IJB-C --out analysis/
     """
     request = AnalyseRequest(
-        teacher, student, images, out, image_list, labels, pairs, faces, preprocess, engine_of(engine), threads, seed,
-        allow_skipped, size, force, protocol,
+        teacher, student,
+        source_of([images] if images else [], image_list, labels=labels, allow_skipped=allow_skipped), out, pairs,
+        faces, preprocess, engine_of(engine), threads, seed, size, force, protocol,
     )  # fmt: skip
     with progress() as steps:
         result = analyse_student(request, steps)

@@ -8,8 +8,9 @@ import typer
 
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import ProtocolOption, SizeOption, to_folder
+from bitface.config import named
 from bitface.errors import BitfaceError
-from bitface.jobs.candidates import read_comparison
+from bitface.inputs.comparisons import read_comparison
 from bitface.jobs.compare import beforehand_of, compare_candidates
 
 
@@ -30,7 +31,9 @@ def compare(
     comparison = replace(comparison, size=size or comparison.size)
     if protocol:
         comparison = replace(comparison, pairs=None, root=None, part=None, all_pairs=False, protocol=protocol)
-    remarks([], beforehand_of(comparison))
+    with named(candidates):
+        warnings = beforehand_of(comparison)
+    remarks([], warnings)
     with progress() as steps:
         content = compare_candidates(comparison, out, steps)
     output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)

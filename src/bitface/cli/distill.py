@@ -19,6 +19,7 @@ from bitface.cli.options import (
     ResumeOption,
     SizeOption,
     SkipOption,
+    source_of,
 )
 from bitface.cli.prune import show
 from bitface.inputs.training import settings
@@ -58,10 +59,11 @@ def distill(
     bitface distill net.onnx --student mobilefacenet:0.5 --images crops/ --minutes 60 --out half/
     """
     request = DistillRequest(
-        model=teacher, student=student, images=images, out=out, training=settings(SCHOOLING, loss, epochs, seed),
-        minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher, image_list=image_list,
-        max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
-        allow_skipped=allow_skipped, size=size, force=force,
+        model=teacher, student=student,
+        source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
+         training=settings(SCHOOLING, loss, epochs, seed),
+        minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher,
+        preprocess=preprocess, seed=seed, resume=resume, size=size, force=force,
     )  # fmt: skip
     with progress() as steps:
         result = distill_model(request, steps)

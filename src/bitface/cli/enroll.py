@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import engine_line, engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SizeOption, SkipOption, to_file
+from bitface.cli.options import EngineOption, SizeOption, SkipOption, source_of, to_file
+from bitface.jobs.enroll import EnrollRequest
 from bitface.jobs.enroll import enroll as enroll_images
 
 
@@ -28,8 +29,11 @@ def enroll(
     """
     with progress() as steps:
         result = enroll_images(
-            model, images, out, int8=int8, flip=flip, engine=engine_of(engine), threads=threads, preprocess=preprocess,
-            allow_skipped=allow_skipped, steps=steps, size=size,
+            EnrollRequest(
+                model, source_of(images, allow_skipped=allow_skipped), out, int8, flip, engine_of(engine), threads,
+                preprocess, size,
+            ),
+            steps,
         )  # fmt: skip
     remarks(result["notes"], result["warnings"])
     output.print(

@@ -13,8 +13,9 @@ from bitface.evaluation import FARS, VerificationResult
 from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.intervals import Interval
 from bitface.evaluation.figures.results import Result
+from bitface.inputs.suites import read_suite
 from bitface.jobs import EvaluateRequest, evaluate_model
-from bitface.jobs.suite import read_suite, run_suite
+from bitface.jobs.suite import run_suite
 from bitface.report.tables import percent
 
 # Of so many figures only those that the data supports have a column beside a baseline.

@@ -1,7 +1,8 @@
 """Options that several commands have, each with one meaning and one text."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +10,9 @@ from bitface.cli.console import STDOUT, output
 from bitface.errors import UsageError
 from bitface.files import check_destination
 from bitface.preprocess import Size
+
+if TYPE_CHECKING:
+    from bitface.data.face_source import FaceSource
 
 
 def to_folder(path: Path | None) -> Path | None:
@@ -41,6 +45,19 @@ def _json(path: Path | None) -> Path | None:
     if path is not None and path not in STDOUT:
         check_destination(path)
     return path
+
+
+def source_of(
+    images: Sequence[Path] | None,
+    image_list: Path | None = None,
+    max_images: int | None = None,
+    labels: str | None = None,
+    allow_skipped: bool = False,
+) -> "FaceSource":
+    """What the options of a command say about faces."""
+    from bitface.data.face_source import FaceSource  # not before a command runs
+
+    return FaceSource(images or (), image_list, max_images, labels, allow_skipped)
 
 
 ModelArgument = Annotated[

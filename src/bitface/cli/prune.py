@@ -19,6 +19,7 @@ from bitface.cli.options import (
     ResumeOption,
     SizeOption,
     SkipOption,
+    source_of,
 )
 from bitface.inputs.training import settings
 from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
@@ -58,10 +59,10 @@ def prune(
     bitface prune net.onnx --ratio 0.2 --images crops/ --out pruned/
     """
     request = PruneRequest(
-        model=model, images=images, out=out, pruning=Pruning(ratio, importance, scope, round_to, seed),
-        training=settings(RECOVERY, loss, epochs, seed), minutes=minutes, image_list=image_list,
-        max_images=max_images, labels=labels, preprocess=preprocess, seed=seed, resume=resume,
-        allow_skipped=allow_skipped, size=size, force=force,
+        model=model, source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
+         pruning=Pruning(ratio, importance, scope, round_to, seed),
+        training=settings(RECOVERY, loss, epochs, seed), minutes=minutes,
+        preprocess=preprocess, seed=seed, resume=resume, size=size, force=force,
     )  # fmt: skip
     with progress() as steps:
         result = prune_model(request, steps)

@@ -21,14 +21,15 @@ from bitface.cli.options import (
     SizeOption,
     SkipOption,
     TargetsOption,
+    source_of,
     to_folder,
 )
 from bitface.errors import UsageError
 from bitface.inputs import recipes
-from bitface.jobs import PretrainRequest, QuantizeRequest, pretrain, quantize_model
-from bitface.jobs.quantize import beforehand, by_recipe
+from bitface.jobs import QuantizeRequest, pretrain, quantize_model
+from bitface.jobs.pretrain import training_of
+from bitface.jobs.quantize import beforehand, request_of
 from bitface.quant import BitPlan, Calibration, reconstruct
-from bitface.quant.observers import OBSERVERS
 from bitface.results.quantization import agreed
 from bitface.targets.registry import listed
 
@@ -98,23 +99,21 @@ def quantize(
     kept: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
     if kept and method == "qat":
         raise UsageError(f"--{next(iter(kept)).replace('_', '-')} is for --method ptq; a recipe has a 'calibration'")
-    if kept.get("observer", "mse") not in OBSERVERS:
-        raise UsageError(f"unknown observer '{observer}': use one of {', '.join(OBSERVERS)}")
-    reconstruction = reconstruct.effort(effort or "fast", seed or 0)
-    request = QuantizeRequest(
-        model, images, out, BitPlan.parse("w8a8" if bits is None else bits), image_list, max_images, preprocess,
-        seed or 0, allow_skipped, calibration=Calibration(**kept, reconstruction=reconstruction),
-        labels=labels, minutes=minutes, resume=resume, size=size, targets=listed(target),
-        force=force,
+    options = recipes.Options(
+        model, source_of(images, image_list, max_images, labels, allow_skipped), out,
+        None if bits is None else BitPlan.parse(bits), preprocess, size, seed, epochs, minutes,
+        listed(target) if target else None,
     )  # fmt: skip
     if method == "qat":
-        unsaid = [key for key, value in (("bits", bits), ("seed", seed)) if value is None]
-        request = by_recipe(request, recipe_, epochs, unsaid)
+        recipe = recipes.for_training(recipe_, options.plan or BitPlan())
     else:
         training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--labels": labels}
         for option, value in {**training_only, "--resume": resume}.items():
             if value:
                 raise UsageError(f"{option} is for --method qat")
+        calibration = Calibration(**kept, reconstruction=reconstruct.effort(effort or "fast"))
+        recipe = recipes.Recipe("post-training", method=None, calibration=calibration)
+    request = request_of(recipes.merged(recipe, options), resume, force)
     _carry_out(replace(request, plan=request.plan.with_edges(first, last)))
 
 
@@ -140,62 +139,18 @@ def run(
 
     bitface run recipes/quantface-w6a6-real.yaml net.onnx --images crops/ --out out/
     """
-    chosen = recipes.read(recipe_)
-    given: dict[str, Any] = {"images": images or list(chosen.images), "out": out or chosen.out}
-    if isinstance(chosen, recipes.Recipe):
-        given["model"] = model or chosen.model
-    for key, value in given.items():
-        if not value:
-            raise UsageError(f"neither the recipe nor the command line says '{key}'")
-    common: dict[str, Any] = {
-        "image_list": image_list or chosen.image_list,
-        "max_images": max_images or chosen.max_images,
-        "share": chosen.share,
-        "size": size or chosen.size,
-        "allow_skipped": allow_skipped,
-        "resume": resume,
-        "force": force,
-    }
-    if isinstance(chosen, recipes.Pretraining):
-        for option, value in {
-            "a model": model,
-            "--epochs": epochs,
-            "--minutes": minutes,
-            "--target": target,
-        }.items():
-            if value:
-                raise UsageError(f"{chosen.name} trains a teacher from scratch, so {option} has no place in it")
-        request = PretrainRequest(
-            chosen.backbone,
-            tuple(replace(stage, seed=stage.seed if seed is None else seed) for stage in chosen.stages),
-            embedding_size=chosen.embedding_size,
-            preprocess=preprocess or chosen.preprocess,
-            labels=labels or chosen.labels,
-            seed=seed or 0,
-            **given,
-            **common,
-        )
-        with progress() as steps:
-            result = pretrain(request, steps)
-        remarks(result["notes"], [])
-        output.print(str(request.out / "model.onnx"), markup=False, soft_wrap=True)
+    source = source_of(images, image_list, max_images, labels, allow_skipped)
+    targets = listed(target) if target else None
+    options = recipes.Options(model, source, out, None, preprocess, size, seed, epochs, minutes, targets)
+    recipe = recipes.read(recipe_)
+    if isinstance(recipe, recipes.Recipe):
+        _carry_out(request_of(recipes.merged(recipe, options), resume, force))
         return
-    chosen = chosen.seeded(seed) if seed is not None else chosen
-    chosen = chosen.for_epochs(epochs) if epochs else chosen
-    _carry_out(
-        QuantizeRequest(
-            **given,
-            **common,
-            plan=chosen.bits,
-            preprocess=preprocess or chosen.preprocess,
-            seed=chosen.method.training.seed if chosen.method else seed or 0,
-            calibration=chosen.calibration,
-            method=chosen.method,
-            labels=labels or chosen.labels,
-            minutes=minutes or (None if epochs else chosen.minutes),
-            targets=listed(target),
-        )
-    )
+    request = training_of(recipes.merged(recipe, options), resume, force)
+    with progress() as steps:
+        result = pretrain(request, steps)
+    remarks(result["notes"], [])
+    output.print(str(request.out / "model.onnx"), markup=False, soft_wrap=True)
 
 
 def _carry_out(request: QuantizeRequest) -> None:

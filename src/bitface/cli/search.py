@@ -16,6 +16,7 @@ from bitface.cli.options import (
     PreprocessOption,
     SizeOption,
     SkipOption,
+    source_of,
 )
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.search.budget import TIME, Budget
@@ -63,8 +64,9 @@ def search(
     bitface quantize net.onnx --images crops/ --bits out/plan-0400KB.yaml --out student/
     """
     base = SensitivityRequest(
-        model, images, out, image_list, faces=faces, calibration_faces=calibration_faces, preprocess=preprocess,
-        seed=seed, allow_skipped=allow_skipped, size=size, force=force, protocol=protocol,
+        model, source_of(images, image_list, allow_skipped=allow_skipped), out, faces=faces,
+        calibration_faces=calibration_faces, preprocess=preprocess, seed=seed, size=size, force=force,
+        protocol=protocol,
     )  # fmt: skip
     request = SearchRequest(
         base, Budget.parse(budget), bits_of(bits, "--bits", 2), bits_of(activations, "--activations", 2),

@@ -17,6 +17,7 @@ from bitface.cli.options import (
     ProtocolOption,
     SizeOption,
     SkipOption,
+    source_of,
 )
 from bitface.jobs.sensitivity import TABLE, measure_sensitivity
 from bitface.search.sweep import SensitivityRequest
@@ -54,8 +55,8 @@ def sensitivity(
     """
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
-        model, images, out, image_list, widths, widths, faces, calibration_faces, pairs, pairs_root, part, max_pairs,
-        preprocess, seed, allow_skipped, by, size, force, protocol,
+        model, source_of(images, image_list, allow_skipped=allow_skipped), out, widths, widths, faces,
+        calibration_faces, pairs, pairs_root, part, max_pairs, preprocess, seed, by, size, force, protocol,
     )  # fmt: skip
     with progress() as steps:
         table = measure_sensitivity(request, steps)

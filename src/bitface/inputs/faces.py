@@ -9,6 +9,7 @@ import numpy as np
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data import faces
 from bitface.data.distilled import has_statistics
+from bitface.data.face_source import FaceSource
 from bitface.data.sources import DISTILLED, REAL, Source, cached, kind_of
 from bitface.errors import BitfaceError
 from bitface.graph import ASSUMED, FreeSize, Network
@@ -67,10 +68,8 @@ def open_for(
     return model, [*model.network.notes, *faces.resizing(sizes, model.network.size)]
 
 
-def load_teacher(
-    path: Path, sources: Sequence[Path], image_list: Path | None, preprocess: str | None, size: Size | None
-) -> Network:
-    """The network that is to learn from what `gather` finds in these sources.
+def load_teacher(path: Path, source: FaceSource, preprocess: str | None = None, size: Size | None = None) -> Network:
+    """The network that is to learn from what `gather` finds in a source.
 
     Where it leaves its size free and nobody asks for one, it is that of the crops in folders and shards: faces that
     are made have 112x112, or are made at the network's own size.
@@ -80,8 +79,8 @@ def load_teacher(
     """
 
     def choose() -> FreeSize:
-        given, _ = _given(sources)
-        return size_of(faces.crop_sizes(faces.find_images(given, image_list))) if given else ASSUMED
+        given, _ = _given(source.images)
+        return size_of(faces.crop_sizes(faces.find_images(given, source.image_list))) if given else ASSUMED
 
     return open_float(path, preprocess, size, choose)
 
@@ -95,39 +94,34 @@ def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:
 
 
 def gather(
-    sources: list[Path],
+    source: FaceSource,
     size: tuple[int, int],
-    image_list: Path | None = None,
-    max_images: int | None = DEFAULT_CALIBRATION,
     seed: int = 0,
-    allow_skipped: bool = False,
     skipped_csv: Path | None = None,
     steps: Steps = silent,
     network: Network | None = None,
 ) -> Faces:
     """Chooses and loads the faces.
 
-    Sources are words (see `data.sources`) and mix freely; `image_list` chooses among the images of the folders.
-    `network` is the teacher that `none` makes images from.
-
-    `max_images` (None: all) are learned from; up to 256 others are held out. Where that leaves none, a fifth of the
+    `network` is the teacher that `none` makes images from. `max_images` (None: all) are
+    learned from; up to 256 others are held out. Where that leaves none, a fifth of the
     chosen ones, at most 256, is held out instead.
 
     Raises:
         BitfaceError: no images, fewer than two that can be used, or more than 1 % that can't.
     """
-    given, made = _given(sources)
-    files = faces.find_images(given, image_list) if given or not made else []
-    kinds = [REAL] if image_list else [kind_of(one, sum(file.root == one for file in files)) for one in given]
-    for source in made:
-        folder = cached(source, seed, network, steps("making faces"))
+    given, made = _given(source.images)
+    files = faces.find_images(given, source.image_list) if given or not made else []
+    kinds = [REAL] if source.image_list else [kind_of(one, sum(file.root == one for file in files)) for one in given]
+    for one in made:
+        folder = cached(one, seed, network, steps("making faces"))
         added = faces.find_images([folder])
         files += added
         kinds.append(kind_of(folder, len(added)))
-    wanted = len(files) if max_images is None else max_images
+    wanted = len(files) if source.max_images is None else source.max_images
     chosen = faces.choose(files, wanted + HELD_OUT, seed)
     loaded = faces.load_faces(chosen, size, steps("reading faces"), unique=True)
-    faces.check_skipped(loaded.skipped, len(chosen), allow_skipped, skipped_csv)
+    faces.check_skipped(loaded.skipped, len(chosen), source.allow_skipped, skipped_csv)
     count = len(loaded.images)
     if count < 2:
         raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")

@@ -1,17 +1,37 @@
 """From what a person writes of a protocol to the protocol itself and the images that it needs."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, Union
 
+from pydantic import PlainValidator, WithJsonSchema
+
+from bitface.config import check, model_of
 from bitface.errors import UsageError, nearest
+from bitface.evaluation.figures.operating import check_fars
 from bitface.evaluation.protocols.pairs import PairFiles, listed_pairs
-from bitface.evaluation.protocols.registry import PROTOCOLS, Opened
+from bitface.evaluation.protocols.registry import PROTOCOLS, Description, Opened
 from bitface.files import read_yaml
 
-__all__ = ["Opened", "asked_protocol", "listed_pairs", "open_protocol", "read_protocol"]
+__all__ = ["Fars", "Opened", "asked_protocol", "describe", "listed_pairs", "open_protocol", "read_protocol"]
+
+
+def _fars(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list):
+        raise ValueError
+    return check_fars([float(far) for far in value])
+
+
+# False accept rates of a file; YAML takes `1e-4` for a word.
+Fars = Annotated[
+    tuple[float, ...],
+    PlainValidator(_fars),
+    WithJsonSchema({"type": "array", "items": {"type": ["number", "string"]}, "minItems": 1}),
+]
+
+
+# For JSON schemas: any protocol of ours.
+ANY_PROTOCOL: Any = Union[*(model_of(PROTOCOLS[name]) for name in sorted(PROTOCOLS))]
 
 
 def asked_protocol(
@@ -74,46 +94,30 @@ def read_protocol(word: str) -> Opened:
         raise UsageError(f"{path}: {error}") from error
 
 
-def open_protocol(name: str, spec: Mapping[str, Any], base: Path = Path()) -> Opened:
-    """A protocol by its description in a suite.
+def describe(name: str, spec: Any, base: Path = Path()) -> Description:
+    """A protocol as a suite describes it, checked.
 
     Args:
         spec: the key of one of `PROTOCOLS` with what belongs to it.
         base: what paths in it are relative to.
 
     Raises:
-        UsageError: no kind, two of them, or an unknown key (the nearest known one is named).
-        BitfaceError: its files can't be read.
+        UsageError: no kind, two of them, or see `config.check`.
     """
+    if not isinstance(spec, Mapping):
+        raise UsageError(f"the protocol '{name}' must be a list of keys such as pairs and root")
     kinds = [key for key in PROTOCOLS if key in spec]
     if len(kinds) != 1:
         raise UsageError(f"the protocol '{name}' must have one of the keys {', '.join(sorted(PROTOCOLS))}")
-    described: Any = PROTOCOLS[kinds[0]]
-    options = get_type_hints(described)
-    values: dict[str, Any] = {}
-    for key, value in spec.items():
-        if key not in options:
-            raise UsageError(f"the protocol '{name}' has an unknown key '{key}'{nearest(key, options)}")
-        values[key] = _value(value, options[key], base)
-        if values[key] is None:
-            raise UsageError(f"'{key}' of the protocol '{name}' can't be {value!r}")
-    for field in fields(described):
-        if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
-            raise UsageError(f"the protocol '{name}' lacks '{field.name}'")
-    opened: Opened = described(**values).open(name)
-    return opened
+    described: type[Description] = PROTOCOLS[kinds[0]]
+    return described(**dict(check(spec, model_of(described), f"the protocol '{name}'", base)))
 
 
-def _value(value: Any, kind: Any, base: Path) -> Any:
-    """A value of the kind that a key has: paths made whole, one path as a list of one; None where it is another."""
-    if NoneType in get_args(kind):
-        (kind,) = (one for one in get_args(kind) if one is not NoneType)
-    if kind is Path:
-        return base / value if isinstance(value, str) and value else None
-    if kind == list[Path]:
-        paths = [_value(one, Path, base) for one in (value if isinstance(value, list) else [value])]
-        return paths if paths and None not in paths else None
-    if kind == dict[str, Path]:
-        named = {str(key): _value(one, Path, base) for key, one in value.items()} if isinstance(value, Mapping) else {}
-        return named if named and None not in named.values() else None
-    return value if isinstance(value, kind) and isinstance(value, bool) == (kind is bool) else None
+def open_protocol(name: str, spec: Mapping[str, Any], base: Path = Path()) -> Opened:
+    """A protocol and its images by its description in a suite; see `describe`.
+
+    Raises:
+        UsageError: the description makes no sense.
+        BitfaceError: its files can't be read.
+    """
+    return describe(name, spec, base).open(name)

@@ -1,15 +1,17 @@
 """Recipes: a training as a YAML file, with the bits, the quantizers, the loss and the settings that belong together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import torch
-from annotated_types import Ge, Le
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 import bitface
-from bitface import backbones, config
+from bitface import backbones
+from bitface.config import File, FilePath, ImageSize, Many, Words, check, named
+from bitface.data.face_source import FaceSource
 from bitface.errors import UsageError, nearest
 from bitface.files import read_yaml
 from bitface.graph import ASSUMED
@@ -19,10 +21,12 @@ from bitface.preprocess import Size
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.learn import check_method
 from bitface.quant.observers import OBSERVERS
-from bitface.quant.plan import FLOAT
-from bitface.quant.reconstruct import effort
+from bitface.quant.plan import FLOAT, PlanFile
+from bitface.quant.reconstruct import EFFORTS, effort
 from bitface.train import Method, Training
+from bitface.train.settings import TrainingFile
 
+LABELLED = FaceSource(labels="folder")
 FOLDER = Path(bitface.__file__).with_name("recipes")
 
 
@@ -32,29 +36,29 @@ class Recipe:
 
     Attributes:
         about: where it is from, and what it departs in.
-        bits: a bit plan, as a word or in the keys of its YAML form.
+        plan: of the bits, in a file as a word or in the keys of its YAML form.
         method: quantizers, losses, settings; None: post-training quantization with `calibration`.
         share: of the images, the first so much.
-        labels: `folder`, a CSV file, or None.
         minutes: as many epochs as fit; None: `epochs` of the training.
-        model, images, image_list, max_images, preprocess, size, out: as the options of `bitface quantize`.
+        model, source, preprocess, size, out: as the options of `bitface quantize`.
+        seed: of the faces' choice, of the training and of the reconstruction that it begins with.
+        targets: what is written beside the artifact; none: the default ones.
     """
 
     name: str
     about: str = ""
-    bits: BitPlan = field(default_factory=BitPlan)
+    plan: BitPlan = field(default_factory=BitPlan)
     method: Method | None = field(default_factory=Method)
     calibration: Calibration = field(default_factory=Calibration)
     share: float = 1.0
-    labels: str | None = None
     minutes: float | None = None
     model: Path | None = None
-    images: tuple[Path, ...] = ()
-    image_list: Path | None = None
-    max_images: int | None = None
+    source: FaceSource = field(default_factory=FaceSource)
     preprocess: str | None = None
     size: Size | None = None
     out: Path | None = None
+    seed: int = 0
+    targets: tuple[str, ...] = ()
 
     def seeded(self, seed: int) -> "Recipe":
         """The same with another seed, of the training and of the reconstruction it begins with."""
@@ -62,7 +66,7 @@ class Recipe:
         if method:
             training = replace(method.training, seed=seed)
             method = replace(method, training=training, calibration=method.calibration.seeded(seed))
-        return replace(self, method=method, calibration=self.calibration.seeded(seed))
+        return replace(self, method=method, calibration=self.calibration.seeded(seed), seed=seed)
 
     def for_epochs(self, epochs: float) -> "Recipe":
         """The same with exactly this number of epochs. Raises UsageError out of range."""
@@ -82,13 +86,186 @@ class Pretraining:
     about: str = ""
     embedding_size: int | None = None
     share: float = 1.0
-    labels: str = "folder"
-    images: tuple[Path, ...] = ()
-    image_list: Path | None = None
-    max_images: int | None = None
+    source: FaceSource = field(default_factory=lambda: LABELLED)
     preprocess: str = "rgb-127.5-128"
     size: Size = ASSUMED.size
     out: Path | None = None
+    seed: int = 0
+
+    def seeded(self, seed: int) -> "Pretraining":
+        """The same with another seed."""
+        return replace(self, stages=tuple(replace(stage, seed=seed) for stage in self.stages), seed=seed)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command says beside a recipe; None: nothing. See `merged`."""
+
+    model: Path | None = None
+    source: FaceSource = field(default_factory=FaceSource)
+    out: Path | None = None
+    plan: BitPlan | None = None
+    preprocess: str | None = None
+    size: Size | None = None
+    seed: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    targets: tuple[str, ...] | None = None
+
+
+# Options that have no place in a training from scratch, as the command line calls them.
+_NOT_FROM_SCRATCH = {
+    "model": "a model",
+    "epochs": "--epochs",
+    "minutes": "--minutes",
+    "plan": "--bits",
+    "targets": "--target",
+}
+
+R = TypeVar("R", "Recipe", "Pretraining")
+
+
+def merged(recipe: R, options: Options) -> R:
+    """A recipe with what a command says in the place of what the recipe says.
+
+    Epochs are made exactly, whatever the recipe says of time.
+
+    Raises:
+        UsageError: epochs out of range, or an option that has no place in a training from scratch.
+    """
+    known = {item.name for item in fields(recipe)}
+    said = {key: value for key, value in vars(options).items() if value is not None}
+    if isinstance(recipe, Pretraining):
+        for key, option in _NOT_FROM_SCRATCH.items():
+            if key in said:
+                raise UsageError(f"{recipe.name} trains a teacher from scratch, so {option} has no place in it")
+    elif options.epochs:
+        recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
+    if options.seed is not None:
+        recipe = recipe.seeded(options.seed)
+    values = {key: value for key, value in said.items() if key in known and key != "seed"}
+    return replace(recipe, **{**values, "source": options.source.over(recipe.source)})
+
+
+def check_said(needed: Mapping[str, Any]) -> None:
+    """Raises UsageError where neither a recipe nor a command says what is needed."""
+    for key, value in needed.items():
+        if not value:
+            raise UsageError(f"neither the recipe nor the command line says '{key}'")
+
+
+def common_fields(recipe: Recipe | Pretraining, request: Any) -> dict[str, Any]:
+    """What a recipe says, of what a kind of request has by the same names."""
+    names = {item.name for item in fields(request)}
+    return {key: value for key, value in vars(recipe).items() if key in names}
+
+
+class Faces(File):
+    """What both kinds of recipes say: faces, and where results go. A key without a value says nothing."""
+
+    about: str = ""
+    images: Words = ()
+    image_list: FilePath | None = None
+    max_images: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    labels: str | None = None
+    share: Annotated[float, Field(ge=1e-6, le=1)] = 1.0
+    preprocess: str | None = None
+    size: ImageSize | None = None
+    out: FilePath | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        return {key: value for key, value in content.items() if value is not None or key not in cls.model_fields}
+
+    def values(self) -> dict[str, Any]:
+        """What the file says, in the names of a recipe's attributes."""
+        images = [Path(word) for word in self.images]
+        source = FaceSource(images, self.image_list, self.max_images, self.labels)
+        said = {key: getattr(self, key) for key in ("about", "share", "preprocess", "size", "out")}
+        return {"source": source, **{key: value for key, value in said.items() if value is not None}}
+
+
+class CalibrationFile(File):
+    """How ranges are found; see `quant.Calibration`."""
+
+    observer: Annotated[str, PlainValidator(lambda word: word), WithJsonSchema({"enum": list(OBSERVERS)})] = "mse"
+    equalization: bool = Calibration.equalization
+    bias_correction: bool = Calibration.bias_correction
+    bias_images: Annotated[int, Field(ge=1)] = Calibration.bias_images
+    batch: Annotated[int, Field(ge=1)] = Calibration.batch
+    effort: Annotated[str, WithJsonSchema({"enum": list(EFFORTS)})] = "fast"
+
+    def calibration(self) -> Calibration:
+        """The calibration. Raises UsageError for an unknown observer or effort."""
+        return Calibration(**self.model_dump(exclude={"effort"}), reconstruction=effort(self.effort))
+
+
+def _bits(value: Any) -> BitPlan:
+    return BitPlan.from_json(value) if isinstance(value, Mapping) else BitPlan.parse(str(value))
+
+
+# The settings of a training, checked as they are wherever they are written.
+OfTraining = Annotated[Training, PlainValidator(Training.from_json, json_schema_input_type=TrainingFile)]
+
+
+def _stages(value: Any) -> Any:
+    if not isinstance(value, list) or not value:
+        raise UsageError("'stages' of the recipe must be a list of trainings, one after the other")
+    return value
+
+
+class RecipeFile(Faces):
+    """A quantization: bits, quantizers, losses and settings that belong together."""
+
+    bits: Annotated[BitPlan, PlainValidator(_bits, json_schema_input_type=str | PlanFile)] = BitPlan()
+    weights: str = "lsq"
+    activations: str = "lsq"
+    calibration: CalibrationFile = CalibrationFile()
+    training: OfTraining = Training()
+    post_training: bool = False
+    minutes: Annotated[float, Field(ge=1e-3, le=1e6)] | None = None
+    model: FilePath | None = None
+    targets: Words = ()
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe. Raises UsageError for unknown losses, options of theirs, quantizers or observers."""
+        calibration = self.calibration.calibration()
+        # Unknown losses and options show here, not after the faces have been read.
+        build_sum(self.training.loss, 8, 2)
+        check_method(self.weights, self.activations)
+        method = Method(self.training, self.weights, self.activations, calibration)
+        recipe = Recipe(
+            name, plan=self.bits, method=None if self.post_training else method, calibration=calibration,
+            minutes=self.minutes, model=self.model, targets=self.targets, **self.values(),
+        )  # fmt: skip
+        return recipe if self.post_training else recipe.seeded(self.training.seed)
+
+
+class PretrainingFile(Faces):
+    """A network trained from scratch on labelled faces, in stages."""
+
+    backbone: str = ""
+    embedding_size: Annotated[int, Field(ge=2, le=65_536)] | None = None
+    stages: Annotated[Many[OfTraining], BeforeValidator(_stages), Field(validate_default=True)] = ()
+
+    def recipe(self, name: str) -> Pretraining:
+        """The recipe. Raises UsageError for an unknown network, and losses that are unknown or need a teacher."""
+        for training in self.stages:
+            build_sum(training.loss, 8, 2)
+            for loss in training.loss:
+                if not issubclass(LOSSES[loss], Softmax):
+                    apt = ", ".join(name for name, one in LOSSES.items() if issubclass(one, Softmax))
+                    raise UsageError(f"a stage can't learn from '{loss}', which needs a teacher: use one of {apt}")
+        if not self.backbone:
+            raise UsageError("'backbone' of the recipe names no network")
+        with torch.device("meta"):  # an unknown backbone shows here
+            backbones.create(self.backbone, self.embedding_size)
+        values = self.values()
+        values["source"] = values["source"].over(LABELLED)
+        return Pretraining(name, self.backbone, self.stages, embedding_size=self.embedding_size, **values)
 
 
 def names() -> list[str]:
@@ -120,96 +297,23 @@ def read(word: str | Path) -> Recipe | Pretraining:
         path = FOLDER / f"{word}.yaml"
         if not path.is_file():
             raise UsageError(f"unknown recipe '{word}'{nearest(word, names())} (there are {', '.join(names())})")
-    if "backbone" in (read_yaml(path, "recipe") or ()):
-        return config.read(path, PretrainingFile, "recipe", lambda written: written.pretraining(path.stem))
-    return config.read(path, RecipeFile, "recipe", lambda written: written.recipe(path.stem))
+    content = read_yaml(path, "recipe")
+    scratch = isinstance(content, Mapping) and "backbone" in content
+    with named(path):  # paths in recipes begin where the command runs
+        if scratch:
+            return check(content, PretrainingFile, "the recipe").recipe(path.stem)
+        return check(content, RecipeFile, "the recipe").recipe(path.stem)
 
 
-class CalibrationFile(config.Written, title="calibration"):
-    """The `calibration` of a recipe; see `quant.Calibration`, and `effort` of `bitface quantize`."""
+def for_training(word: str | None, plan: BitPlan) -> Recipe:
+    """A recipe by name or from a file; None: our best for the bits of a plan.
 
-    observer: str = "mse"
-    equalization: bool = True
-    bias_correction: bool = True
-    bias_images: Annotated[int, Ge(1), Le(10**9)] = 64
-    batch: Annotated[int, Ge(1), Le(65_536)] = 16
-    effort: str = "fast"
-
-    def calibration(self) -> Calibration:
-        """Raises UsageError for an unknown observer or effort."""
-        if self.observer not in OBSERVERS:
-            raise UsageError(
-                f"unknown observer '{self.observer}'{nearest(self.observer, OBSERVERS)}; use one of "
-                f"{', '.join(OBSERVERS)}"
-            )
-        facts = self.model_dump(exclude={"effort"})
-        return Calibration(**facts, reconstruction=effort(self.effort))
-
-
-Share = Annotated[float, Ge(1e-6), Le(1)]
-Count = Annotated[int, Ge(1), Le(10**9)]
-
-
-class _File(config.Written, title="recipe"):
-    """What both kinds of recipe say of where they are from, and of faces."""
-
-    about: str = ""
-    share: Share = 1.0
-    labels: str | None = None
-    images: config.Words | None = None
-    image_list: Path | None = None
-    max_images: Count | None = None
-    preprocess: str | None = None
-    size: config.ImageSize | None = None
-    out: Path | None = None
-
-    def said(self, *others: str) -> dict[str, Any]:
-        """What the file says, of the keys above and others; what it leaves out has its default elsewhere."""
-        said = {key: getattr(self, key) for key in (*_File.model_fields, *others) if getattr(self, key) is not None}
-        return said | ({"images": tuple(map(Path, self.images))} if self.images else {})
-
-
-class RecipeFile(_File):
-    """A training of a quantized network, or a post-training quantization."""
-
-    bits: str | dict[str, Any] = "w8a8"
-    weights: str = "lsq"
-    activations: str = "lsq"
-    training: Training | None = None
-    calibration: CalibrationFile | None = None
-    post_training: bool = False
-    minutes: Annotated[float, Ge(1e-3), Le(1e6)] | None = None
-    model: Path | None = None
-
-    def recipe(self, name: str) -> Recipe:
-        """Raises UsageError for whatever isn't known: bits, quantizers, losses."""
-        calibration = (self.calibration or CalibrationFile()).calibration()
-        training = self.training or Training()
-        # Unknown losses and options show here, not after the faces have been read.
-        build_sum(training.loss, 8, 2)
-        check_method(self.weights, self.activations)
-        method = None if self.post_training else Method(training, self.weights, self.activations, calibration)
-        plan = BitPlan.from_json(self.bits) if isinstance(self.bits, Mapping) else BitPlan.parse(self.bits)
-        return Recipe(name, bits=plan, method=method, calibration=calibration, **self.said("minutes", "model"))
-
-
-class PretrainingFile(_File):
-    """A recipe that trains a backbone from scratch."""
-
-    backbone: str
-    stages: list[Training]
-    embedding_size: Annotated[int, Ge(2), Le(65_536)] | None = None
-
-    def pretraining(self, name: str) -> Pretraining:
-        """Raises UsageError for an unknown backbone or loss, or a loss that needs a teacher."""
-        if not self.stages:
-            raise UsageError("'stages' of the recipe must be a list of trainings, one after the other")
-        for training in self.stages:
-            build_sum(training.loss, 8, 2)
-            for loss in training.loss:
-                if not issubclass(LOSSES[loss], Softmax):
-                    apt = ", ".join(name for name, one in LOSSES.items() if issubclass(one, Softmax))
-                    raise UsageError(f"a stage can't learn from '{loss}', which needs a teacher: use one of {apt}")
-        with torch.device("meta"):  # an unknown backbone shows here
-            backbones.create(self.backbone, self.embedding_size)
-        return Pretraining(name, self.backbone, tuple(self.stages), **self.said("embedding_size"))
+    Raises:
+        UsageError: see `read`; or the recipe trains a teacher, or nothing.
+    """
+    recipe = read(word or best_for(plan))
+    if isinstance(recipe, Pretraining):
+        raise UsageError(f"{recipe.name} trains a teacher from scratch; it is for `bitface run`")
+    if recipe.method is None:
+        raise UsageError(f"{recipe.name} is a post-training quantization; it is for `bitface run`")
+    return recipe

@@ -1,7 +1,7 @@
 """The commands as functions: files in, files and plain results out. Everything they do is done by the other rooms.
 
 There is a file for each command, named as the command. `float_student` is what `prune` and `distill` share;
-`candidates` and `candidate_steps` read the file of `compare`; `suite` is `evaluate --suite`.
+`candidates` makes requests of the steps of `compare`; `suite` is `evaluate --suite`.
 """
 
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model

@@ -16,6 +16,7 @@ from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
 from bitface.analysis.occlusion import occlusion, regions
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.analysis.sections import Embedded
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile, crop_sizes, find_images, load_faces, resizing
 from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError
@@ -45,10 +46,10 @@ class AnalyseRequest:
 
     Attributes:
         teacher: a float network; student: an artifact, an exported file or another float network.
-        images, image_list: the faces; with `pairs` and neither list nor labels, those of the pairs.
-        labels: see `data.labels`; None: nobody knows, and the teacher's similarities make pseudo-classes.
-        pairs: a list of pairs whose paths are below `images`; None: all pairs of labelled faces.
-        protocol: any other protocol in the place of the list and of `images`, whose people are the labels where it
+        source: one folder of faces; with `pairs` and neither list nor labels, those of the pairs. Where nobody knows
+            who is on them, the teacher's similarities make pseudo-classes.
+        pairs: a list of pairs whose paths are below the folder; None: all pairs of labelled faces.
+        protocol: any other protocol in the place of the list and of `source`, whose people are the labels where it
             knows them all; see `inputs.protocols.read_protocol`.
         faces: puts pictures of flipped pairs into the page.
         preprocess, size: of a teacher that doesn't say it itself; None: the student's. A float student that leaves its
@@ -58,17 +59,14 @@ class AnalyseRequest:
 
     teacher: Path
     student: Path
-    images: Path | None
+    source: FaceSource
     out: Path
-    image_list: Path | None = None
-    labels: str | None = None
     pairs: Path | None = None
     faces: bool = False
     preprocess: str | None = None
     engine: str | None = None
     threads: int | None = None
     seed: int = 0
-    allow_skipped: bool = False
     size: Size | None = None
     force: bool = False
     protocol: str | Opened | None = None
@@ -114,14 +112,14 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     notes: list[str] = []
     files, opened = _files(request)
     notes += opened.notes if opened else ()
-    names = names_of(files, request.labels) if request.labels else _people(request, opened)
+    names = names_of(files, request.source.labels) if request.source.labels else _people(request, opened)
     like = FreeSize(request.size, "as asked for") if request.size else None
     student = prepare(request.student, files, request.engine, request.threads, like=like)
     teacher, better, warnings = _teacher(request, student.embedder.model, files, names, notes)
     warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
     notes += [note for note in student.notes if note not in notes]
     clock.lap("models")
-    found = _embedded(files, names, teacher, student.embedder, request.allow_skipped, steps, notes)
+    found = _embedded(files, names, teacher, student.embedder, request.source.allow_skipped, steps, notes)
     for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
         warnings += [f"{model.name}: {text}" for text in degenerate(rows)]
     clock.lap("embedding")
@@ -139,7 +137,7 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     )
     parts["faces"] |= {
         "images": len(files),
-        "labels": _label_kind(request.labels) if request.labels or names is None else "protocol",
+        "labels": _label_kind(request.source.labels) if request.source.labels or names is None else "protocol",
         "folder": str(files[0].root),
     }
     facts = {
@@ -188,23 +186,24 @@ def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Pa
         bits = None
     trained = details is not None and details.card.get("method") == "qat"
     size = str(teacher.network.size) if teacher.network.free else None
-    return Subject(str(request.teacher), str(request.student), str(request.images or folder), bits, trained, word, size)
+    images = request.source.images[0] if request.source.images else folder
+    return Subject(str(request.teacher), str(request.student), str(images), bits, trained, word, size)
 
 
 def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:
     """The faces, and the protocol where there is one."""
     if request.protocol is not None:
-        if request.images or request.image_list or request.pairs:
+        if request.source.images or request.source.image_list or request.pairs:
             raise UsageError("--protocol names the faces and what is compared; leave out --images and --pairs")
         opened = asked_protocol(request.protocol, None)
         return opened.files, opened
-    if request.images is None:
+    if not request.source.images:
         raise UsageError("name the faces: --images, or --protocol FILE.yaml")
     if request.pairs is None:
-        return find_images([request.images], request.image_list), None
-    opened = asked_protocol(None, request.pairs, request.images)
-    if request.image_list or request.labels:
-        return find_images([request.images], request.image_list), opened
+        return find_images(request.source.images, request.source.image_list), None
+    opened = asked_protocol(None, request.pairs, request.source.images[0])
+    if request.source.image_list or request.source.labels:
+        return find_images(request.source.images, request.source.image_list), opened
     return opened.files, opened
 
 

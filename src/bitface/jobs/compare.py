@@ -14,10 +14,10 @@ from bitface import report
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.graph import ASSUMED, FreeSize
+from bitface.inputs.comparisons import ORIGINAL, Candidate, Comparison
 from bitface.inputs.faces import load_teacher
 from bitface.inputs.protocols import Opened
-from bitface.jobs.candidate_steps import Request
-from bitface.jobs.candidates import ORIGINAL, Candidate, Comparison
+from bitface.jobs.candidates import Request, request_for, requests_of, step_key
 from bitface.jobs.distill import DistillRequest, distill_model
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.float_student import counted
@@ -54,9 +54,7 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
 
 def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]:
     # A mistake that concerns every candidate shows at once.
-    network = load_teacher(
-        comparison.model, comparison.images, comparison.image_list, comparison.preprocess, comparison.size
-    )
+    network = load_teacher(comparison.model, comparison.source, comparison.preprocess, comparison.size)
     # Settled once, by the faces to learn from: the test's crops may have another size.
     comparison = replace(comparison, size=network.size)
     opened = comparison.opened()
@@ -87,12 +85,12 @@ def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]
 
 def beforehand_of(comparison: Comparison) -> list[str]:
     """What there is to warn of before any candidate is made; see `jobs.quantize.beforehand`."""
-    requests = [
-        comparison.request(step, options, comparison.model, Path(), False)
-        for candidate in comparison.candidates
-        for step, options in candidate.steps
+    found = [
+        text
+        for request in requests_of(comparison)
+        if isinstance(request, QuantizeRequest)
+        for text in beforehand(request)
     ]
-    found = [text for request in requests if isinstance(request, QuantizeRequest) for text in beforehand(request)]
     return list(dict.fromkeys(found))
 
 
@@ -130,8 +128,8 @@ def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps)
     model, given = candidate.file or comparison.model, candidate.file is not None
     key = f"{sha256_of(model)} {None if given else f'{comparison.preprocess} {comparison.size}'}"
     for place, (step, options) in enumerate(candidate.steps):
-        request = comparison.request(step, options, model, Path(), place == 0 and not given)
-        key = comparison.key(request, key)
+        request = request_for(comparison, step, options, model, Path(), place == 0 and not given)
+        key = step_key(request, key)
         folder = Store(out).path("steps", f"{step}-{key}")
         if not (folder / RESULT).is_file():
             _carry_out(replace(request, out=folder), steps)
@@ -164,7 +162,7 @@ def _evaluated(
             EvaluateRequest(
                 model, protocol=opened, fars=comparison.fars,
                 preprocess=comparison.preprocess if original else None, seed=comparison.seed,
-                allow_skipped=comparison.allow_skipped, size=comparison.size if original else None,
+                allow_skipped=comparison.source.allow_skipped, size=comparison.size if original else None,
             ),
             steps,
         )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from bitface import report
 from bitface.data.assets import ASSETS, fetch
+from bitface.data.face_source import FaceSource
 from bitface.data.sheet import sheet_png
 from bitface.data.sources import MANIFEST
 from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
@@ -67,10 +68,9 @@ def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
     for bits in BITS:
         request = QuantizeRequest(
             teacher,
-            [folder],
+            FaceSource([folder], max_images=_QUICK_CALIBRATION if quick else _CALIBRATION),
             out / bits,
             BitPlan.parse(bits),
-            max_images=_QUICK_CALIBRATION if quick else _CALIBRATION,
             preprocess="rgb-raw",
             seed=seed,
             force=True,

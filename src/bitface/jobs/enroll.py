@@ -1,9 +1,10 @@
 """`bitface enroll`: faces into a gallery file."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import check_skipped, find_images
 from bitface.evaluation.gallery import Origin, enrolled, write_gallery
 from bitface.evaluation.lists.pairs import identity_of
@@ -12,20 +13,29 @@ from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 
 
-def enroll(
-    model: Path,
-    images: Sequence[Path],
-    out: Path,
-    *,
-    int8: bool = False,
-    flip: bool = False,
-    engine: str | None = None,
-    threads: int | None = None,
-    preprocess: str | None = None,
-    allow_skipped: bool = False,
-    steps: Steps = silent,
-    size: Size | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class EnrollRequest:
+    """Whose faces to embed with what; the options of `bitface enroll`.
+
+    Attributes:
+        source: folders of aligned crops, one folder for each person.
+        out: the gallery file.
+        int8: a quarter of the bytes.
+        flip: adds the mirrored image's embedding.
+    """
+
+    model: Path
+    source: FaceSource
+    out: Path
+    int8: bool = False
+    flip: bool = False
+    engine: str | None = None
+    threads: int | None = None
+    preprocess: str | None = None
+    size: Size | None = None
+
+
+def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
     """Writes a gallery of aligned crops, named by their folders (by their file's name where they lie in none).
 
     Returns:
@@ -34,10 +44,10 @@ def enroll(
     Raises:
         BitfaceError: the model or more than 1 % of the images can't be used, or an image has no embedding.
     """
-    files = find_images(images)
-    ready = prepare(model, files, engine, threads, preprocess, size)
-    found, skipped = embed(ready.embedder, files, flip, True, steps("embedding"))
-    check_skipped(skipped, len(files), allow_skipped)
+    files = find_images(request.source.images, request.source.image_list)
+    ready = prepare(request.model, files, request.engine, request.threads, request.preprocess, request.size)
+    found, skipped = embed(ready.embedder, files, request.flip, True, steps("embedding"))
+    check_skipped(skipped, len(files), request.source.allow_skipped)
     names = [identity_of(file.relative) or Path(file.relative).stem for file in files]
     good = [bool(one) for one in (found.valid if found.valid is not None else [True] * len(files))]
     gallery = enrolled(
@@ -46,16 +56,16 @@ def enroll(
         Origin(
             found.fingerprint,
             ready.embedder.preprocess.name,
-            flip,
+            request.flip,
             ready.embedder.engine,
             differences(ready.embedder, files),
             ready.embedder.model.network.size,
         ),
-        int8=int8,
+        int8=request.int8,
     )
-    written = write_gallery(out, gallery)
+    written = write_gallery(request.out, gallery)
     return {
-        "gallery": str(out),
+        "gallery": str(request.out),
         "images": len(gallery),
         "people": len(set(gallery.ids)),
         "precision": gallery.precision,

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import bitface
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.evaluation import agreement
@@ -42,9 +43,7 @@ class Lesson:
 
     Attributes:
         model: the teacher's file.
-        images: folders, or `synthetic:N`; see `inputs.faces.gather`.
-        max_images: to learn from; None: all.
-        labels: `folder` or a CSV file, see `data.labels`; None: nobody knows.
+        source: the faces.
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
         size: of the image, for a teacher that leaves it free; None: see `inputs.faces.load_teacher`.
@@ -52,14 +51,10 @@ class Lesson:
     """
 
     model: Path
-    images: list[Path]
+    source: FaceSource
     out: Path
-    image_list: Path | None = None
-    max_images: int | None = None
     preprocess: str | None = None
-    labels: str | None = None
     seed: int = 0
-    allow_skipped: bool = False
     training: Training = field(default_factory=Training)
     minutes: float | None = None
     resume: bool = False
@@ -87,23 +82,18 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
     """
     check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
     clock = Clock()
-    network = job_faces.load_teacher(
-        request.model, request.images, request.image_list, request.preprocess, request.size
-    )
+    network = job_faces.load_teacher(request.model, request.source, request.preprocess, request.size)
     clock.lap("import")
     faces = job_faces.gather(
-        request.images,
+        request.source,
         network.size,
-        request.image_list,
-        request.max_images,
         request.seed,
-        request.allow_skipped,
         request.out / "skipped.csv",
         steps,
         network,
     )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
-    labels = identities(faces.files, request.labels) if request.labels else None
+    labels = identities(faces.files, request.source.labels) if request.source.labels else None
     notes = [*network.notes, *notes, *faces.notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
     clock.lap("faces")
     return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock)

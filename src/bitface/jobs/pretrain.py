@@ -10,11 +10,13 @@ import torch
 
 import bitface
 from bitface import backbones
+from bitface.data.face_source import FaceSource
 from bitface.data.labels import identities
 from bitface.errors import UsageError
 from bitface.files import atomic_path
 from bitface.graph import ASSUMED, from_module
 from bitface.inputs import faces as job_faces
+from bitface.inputs.recipes import Pretraining, check_said, common_fields
 from bitface.inputs.training import account
 from bitface.jobs.float_student import write_network
 from bitface.losses import build_sum
@@ -36,26 +38,32 @@ class PretrainRequest:
         backbone: a name of `backbones.names()`.
         stages: trainings one after the other, each from the weights of the one before (QMobileFaceNet: softmax
             first, then ArcFace).
+        source: the faces, with labels.
         size: height and width of the image.
-        labels: `folder` or a CSV file, see `data.labels`.
         force: writes over what `out` holds.
     """
 
     backbone: str
     stages: tuple[Training, ...]
-    images: list[Path]
+    source: FaceSource
     out: Path
     embedding_size: int | None = None
     preprocess: str = "rgb-127.5-128"
-    labels: str = "folder"
-    image_list: Path | None = None
-    max_images: int | None = None
     share: float = 1.0
     seed: int = 0
-    allow_skipped: bool = False
     resume: bool = False
     size: Size = ASSUMED.size
     force: bool = field(default=False, repr=False)
+
+
+def training_of(recipe: Pretraining, resume: bool = False, force: bool = False) -> PretrainRequest:
+    """The training that a recipe describes; see `inputs.recipes.merged` for what a command says besides.
+
+    Raises:
+        UsageError: nobody says the faces or the folder.
+    """
+    check_said({"images": recipe.source.images, "out": recipe.out})
+    return PretrainRequest(**common_fields(recipe, PretrainRequest), resume=resume, force=force)
 
 
 def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -83,17 +91,14 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
     model = backbones.create(request.backbone, request.embedding_size, input_size=request.size)
     preprocess = parse(request.preprocess, request.size)
     gathered = job_faces.gather(
-        request.images,
+        request.source,
         preprocess.size,
-        request.image_list,
-        request.max_images,
         request.seed,
-        request.allow_skipped,
         request.out / "skipped.csv",
         steps,
     )
     images = gathered.learning[: max(2, round(request.share * len(gathered.learning)))]
-    faces = TrainingFaces(images, identities(gathered.files[: len(images)], request.labels))
+    faces = TrainingFaces(images, identities(gathered.files[: len(images)], request.source.labels or "folder"))
     clock.lap("faces")
     with torch.no_grad():
         size = model.eval()(torch.zeros(1, 3, *preprocess.size)).shape[1]

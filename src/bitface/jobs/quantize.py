@@ -1,7 +1,7 @@
 """`bitface quantize`: a network and faces in; artifact, exports, result and report out."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import numpy as np
 import bitface
 from bitface import artifact, report
 from bitface.data.duplicates import codes_of, write_codes
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
-from bitface.errors import UsageError
 from bitface.graph import Network
 from bitface.inputs import faces as job_faces
 from bitface.inputs import recipes
@@ -42,74 +42,42 @@ class QuantizeRequest:
     """What to quantize, with what, and how; the options of `bitface quantize`.
 
     Attributes:
-        images: folders, or `synthetic:N`; see `inputs.faces.gather`.
+        source: the faces.
         data_kind: what the report calls the faces; None: what is known of their sources.
-        max_images: None: 512 for calibration, 1,024 for reconstruction, all for training.
         method: None: post-training quantization with `calibration`; otherwise training.
-        labels: `folder` or a CSV file, see `data.labels`; None: nobody knows.
         share: of the images that are learned from, the first so much.
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
         size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
-        targets: what is written beside the artifact (default: openvino and onnxruntime).
+        targets: what is written beside the artifact; none: the default ones (openvino and onnxruntime).
         force: writes over what `out` holds.
     """
 
     model: Path
-    images: list[Path]
+    source: FaceSource
     out: Path
     plan: BitPlan = field(default_factory=BitPlan)
-    image_list: Path | None = None
-    max_images: int | None = None
     preprocess: str | None = None
     seed: int = 0
-    allow_skipped: bool = False
     data_kind: str | None = None
     calibration: Calibration = field(default_factory=Calibration)
     method: Method | None = None
-    labels: str | None = None
     share: float = 1.0
     minutes: float | None = None
     resume: bool = False
     size: Size | None = None
-    targets: tuple[str, ...] = field(default_factory=written)
+    targets: tuple[str, ...] = ()
     force: bool = field(default=False, repr=False)
 
 
-def by_recipe(
-    request: QuantizeRequest, name: str | None = None, epochs: float | None = None, unsaid: Collection[str] = ()
-) -> QuantizeRequest:
-    """The same request as a training, with what a recipe says and the request doesn't.
-
-    Args:
-        name: of a recipe, or its file; None: our best for the bits.
-        epochs: exactly so many, whatever the recipe says.
-        unsaid: of `bits` and `seed`, what the request has no will of its own about: they are the recipe's.
+def request_of(recipe: recipes.Recipe, resume: bool = False, force: bool = False) -> QuantizeRequest:
+    """The quantization that a recipe describes; see `inputs.recipes.merged` for what a command says besides.
 
     Raises:
-        UsageError: see `recipes.read`; or the recipe trains a teacher, or nothing.
+        UsageError: nobody says the model, the faces or the folder.
     """
-    chosen = recipes.read(name or recipes.best_for(request.plan))
-    if isinstance(chosen, recipes.Pretraining):
-        raise UsageError(f"{chosen.name} trains a teacher from scratch; it is for `bitface run`")
-    if chosen.method is None:
-        raise UsageError(f"{chosen.name} is a post-training quantization; it is for `bitface run`")
-    seed = chosen.method.training.seed if "seed" in unsaid else request.seed
-    chosen = chosen.seeded(seed)
-    chosen = chosen.for_epochs(epochs) if epochs else chosen
-    return replace(
-        request,
-        plan=chosen.bits if "bits" in unsaid else request.plan,
-        image_list=request.image_list or chosen.image_list,
-        max_images=request.max_images or chosen.max_images,
-        preprocess=request.preprocess or chosen.preprocess,
-        seed=seed,
-        method=chosen.method,
-        share=chosen.share,
-        labels=request.labels or chosen.labels,
-        minutes=request.minutes or (None if epochs else chosen.minutes),
-        size=request.size or chosen.size,
-    )
+    recipes.check_said({"images": recipe.source.images, "out": recipe.out, "model": recipe.model})
+    return QuantizeRequest(**recipes.common_fields(recipe, QuantizeRequest), resume=resume, force=force)
 
 
 def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -126,7 +94,8 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
             `skipped.csv`, which lists images that can't be used, and a training's checkpoint.
     """
-    for name in request.targets:
+    targets = request.targets or written()
+    for name in targets:
         emitted(name)
     with holding(request.out, "quantize"):
         check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
@@ -135,17 +104,12 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
 
 def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     clock = Clock()
-    network = job_faces.load_teacher(
-        request.model, request.images, request.image_list, request.preprocess, request.size
-    )
+    network = job_faces.load_teacher(request.model, request.source, request.preprocess, request.size)
     clock.lap("import")
     faces = job_faces.gather(
-        request.images,
+        request.source.up_to(_enough(request)),
         network.size,
-        request.image_list,
-        request.max_images or _enough(request),
         request.seed,
-        request.allow_skipped,
         request.out / "skipped.csv",
         steps,
         network,
@@ -156,17 +120,21 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     notes += [*faces.notes, *job_faces.unseen(faces.kind, network)]
     warnings += job_faces.few(len(learning))
     clock.lap("preprocessing")
-    labels = identities(faces.files[: len(learning)], request.labels) if request.method and request.labels else None
+    labels = (
+        identities(faces.files[: len(learning)], request.source.labels)
+        if request.method and request.source.labels
+        else None
+    )
     notes += job_faces.lonely(labels)
     student, layers, history = _learned(request, network, TrainingFaces(learning, labels), faces, steps)
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
     engine, measured, said, alarms = measure_agreement(
-        network, details, faces.held_out, request.targets, steps("checking held-out faces")
+        network, details, faces.held_out, targets, steps("checking held-out faces")
     )
     clock.lap("agreement")
     with staging(request.out) as folder:
-        sizes = _write_models(folder, details, request.targets)
+        sizes = _write_models(folder, details, targets)
         write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
         facts = {

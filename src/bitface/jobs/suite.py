@@ -6,146 +6,29 @@ on where it stopped, and one that was changed computes what is new.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import bitface
 from bitface.data.faces import crop_sizes
-from bitface.errors import BitfaceError, UsageError, nearest
-from bitface.evaluation import FARS
+from bitface.errors import BitfaceError
 from bitface.evaluation.evaluate import Evaluation, Questions, evaluate
 from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.health import degenerate
-from bitface.evaluation.figures.operating import check_fars
 from bitface.evaluation.figures.results import Result
 from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
-from bitface.files import read_yaml, sha256_of, write_bytes, write_json
+from bitface.files import sha256_of, write_bytes, write_json
 from bitface.inputs.embeddings import Prepared, embed_kept, prepare
 from bitface.inputs.faces import size_of
 from bitface.inputs.protocols import Opened, open_protocol
-from bitface.preprocess import Size
+from bitface.inputs.suites import Suite
 from bitface.progress import Steps, silent
 from bitface.report.tables import latex, markdown
 from bitface.results.locks import holding
 from bitface.results.suite import Cell, SuiteRecord, who
 from bitface.runtime.machine import describe
 from bitface.store import Store, key_of
-from bitface.targets.registry import started
-
-_KEYS = (
-    "models", "protocols", "baseline", "mixed", "fars", "flip", "engine", "threads", "seed", "groups", "allow_skipped",
-    "out",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SuiteModel:
-    """A model by its name in the table; `preprocess` and `size` where its file doesn't say them."""
-
-    name: str
-    path: Path
-    preprocess: str | None = None
-    size: Size | None = None
-
-
-@dataclass(frozen=True)
-class Suite:
-    """What to evaluate.
-
-    Attributes:
-        protocols: name → what `inputs.protocols.open_protocol` takes.
-        base: the folder that the protocols' paths are relative to.
-        baseline: the model that the others are held against; None: nobody is.
-        mixed: galleries of the baseline against probes of each other model, and the other way round.
-        groups: a CSV of attributes (see `evaluation.groups`).
-        out: the folder of results and kept embeddings.
-    """
-
-    models: tuple[SuiteModel, ...]
-    protocols: Mapping[str, Mapping[str, Any]]
-    out: Path
-    base: Path = Path()
-    baseline: str | None = None
-    mixed: bool = False
-    fars: tuple[float, ...] = FARS
-    flip: bool = False
-    engine: str | None = None
-    threads: int | None = None
-    seed: int = 0
-    groups: Path | None = None
-    allow_skipped: bool = False
-
-
-def read_suite(path: Path, out: Path | None = None) -> Suite:
-    """A suite from a YAML file; paths in it are relative to the file's folder.
-
-    Args:
-        out: replaces the file's.
-
-    Raises:
-        UsageError: the file can't be read, has an unknown key (the nearest known one is named), lacks one, or holds
-            a value of another kind.
-    """
-    content = read_yaml(path, "suite")
-    try:
-        return _suite(content, path.resolve().parent, out)
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-
-
-def _suite(content: Any, base: Path, out: Path | None) -> Suite:
-    if not isinstance(content, Mapping):
-        raise UsageError("a suite is a list of keys; the least is 'models' and 'protocols'")
-    for key in content:
-        if key not in _KEYS:
-            raise UsageError(f"unknown key '{key}'{nearest(key, _KEYS)}")
-    models = tuple(_model(str(name), value, base) for name, value in _mapping(content, "models").items())
-    protocols = {str(name): value for name, value in _mapping(content, "protocols").items()}
-    for name, value in protocols.items():
-        if not isinstance(value, Mapping):
-            raise UsageError(f"the protocol '{name}' must be a list of keys such as pairs and root")
-    kinds: dict[str, Any] = {"baseline": str, "mixed": bool, "flip": bool, "engine": str, "threads": int, "seed": int}
-    kinds |= {"groups": str, "allow_skipped": bool, "out": str, "fars": list}
-    for key, kind in kinds.items():
-        if key in content and (not isinstance(content[key], kind) or isinstance(content[key], bool) != (kind is bool)):
-            raise UsageError(f"'{key}' can't be {content[key]!r}")
-    baseline = content.get("baseline", models[0].name if content.get("mixed") else None)
-    names = [model.name for model in models]
-    if baseline is not None and baseline not in names:
-        raise UsageError(f"the baseline '{baseline}' is none of the models{nearest(baseline, names)}")
-    engine = content.get("engine")
-    if engine is not None:
-        started(engine)
-    where = out or (base / content["out"] if "out" in content else None)
-    if where is None:
-        raise UsageError("neither the suite nor --out says where the results go")
-    try:
-        fars = check_fars([float(far) for far in content.get("fars", FARS)])
-    except (TypeError, ValueError):
-        raise UsageError(f"'fars' can't be {content['fars']!r}") from None
-    return Suite(
-        models, protocols, where, base, baseline, content.get("mixed", False), fars, content.get("flip", False), engine,
-        content.get("threads"), content.get("seed", 0), base / content["groups"] if "groups" in content else None,
-        content.get("allow_skipped", False),
-    )  # fmt: skip
-
-
-def _mapping(content: Mapping[str, Any], key: str) -> Mapping[Any, Any]:
-    value = content.get(key)
-    if not isinstance(value, Mapping) or not value:
-        raise UsageError(f"'{key}' must name at least one, each on a line of its own")
-    return value
-
-
-def _model(name: str, value: Any, base: Path) -> SuiteModel:
-    given = {"path": value} if isinstance(value, str) else value
-    known = {"path", "preprocess", "size"}
-    if not isinstance(given, Mapping) or not isinstance(given.get("path"), str) or set(given) - known:
-        raise UsageError(f"the model '{name}' must be a path, or 'path', 'preprocess' and 'size'")
-    size = Size.parse(given["size"]) if "size" in given else None
-    return SuiteModel(name, base / given["path"], given.get("preprocess"), size)
 
 
 def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
-from pydantic.json_schema import WithJsonSchema
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
-from bitface.config import Written, checked, read
+from bitface.config import File, Name, check, named
 from bitface.errors import UsageError
+from bitface.files import read_yaml
 
 FLOAT = 32
 _NUMBERS = re.compile(r"#(\d{1,6})(?:-(\d{1,6}))?")
@@ -66,7 +66,7 @@ class BitPlan:
         bits: of every layer that no other rule names.
         first, last: of the layers that read the image and that write the embedding; None: like the rest.
         layers: glob pattern over layer names → bits, or `#3-17`: the third to the seventeenth layer with weights, in
-            the network's order, with the additions after them. The first that fits wins, before every other rule.
+            the network's order, with the additions behind them. The first that fits wins, before every other rule.
         weights_symmetric: no zero point in the weights.
         weights_per_channel: one scale for each output channel.
         activations: `symmetric`, `asymmetric`, or `auto`: symmetric at 8 bits (which engines run fastest), asymmetric
@@ -89,8 +89,9 @@ class BitPlan:
             UsageError: unknown bits, an unreadable file, an unknown key (the nearest known one is named).
         """
         if str(word).lower().endswith((".yaml", ".yml")):
-            return read(Path(word), PlanFile, "bit plan", PlanFile.plan)
-        return BitPlan.from_json({"bits": str(word)})
+            with named(Path(word)):
+                return BitPlan.from_json(read_yaml(Path(word), "bit plan"))
+        return BitPlan.from_json({"bits": word})
 
     def with_edges(self, first: str | None = None, last: str | None = None) -> "BitPlan":
         """The plan with other bits for the first or the last layer; `plan` means like the rest, None as it was.
@@ -146,7 +147,50 @@ class BitPlan:
     @staticmethod
     def from_json(value: Any) -> "BitPlan":
         """A plan from the keys of its YAML form. Raises UsageError."""
-        return checked(PlanFile, value).plan()
+        plan = check(value, PlanFile, "the plan")
+        edge = LayerBits(8, FLOAT if plan.bits.activation == FLOAT else 8)
+        layout = plan.weights or WeightLayout()
+        return BitPlan(
+            bits=plan.bits,
+            first=plan.first if "first" in plan.model_fields_set else edge,
+            last=plan.last if "last" in plan.model_fields_set else edge,
+            layers=tuple((plan.layers or {}).items()),
+            weights_symmetric=layout.symmetric,
+            weights_per_channel=layout.per_channel,
+            activations=plan.activations,
+        )
+
+
+def _layers(value: Any) -> Any:
+    if not isinstance(value, dict | None):
+        raise UsageError("'layers' of the plan must map patterns to bits, such as 'features.*: w4a8'")
+    return value
+
+
+_WORD = WithJsonSchema({"type": "string", "pattern": "^[wW][0-9]+[aA][0-9]+$"})
+Bits = Annotated[LayerBits, PlainValidator(LayerBits.parse), _WORD]
+# Of a layer that is named: its weights may stay in floating point.
+OwnBits = Annotated[LayerBits, PlainValidator(lambda word: LayerBits.parse(word, True)), _WORD]
+
+
+class WeightLayout(File):
+    """How weights are laid out."""
+
+    symmetric: bool = True
+    per_channel: bool = True
+
+
+class PlanFile(File):
+    """Bits for every layer: those of the whole network, those of its ends, and those of layers by pattern."""
+
+    bits: Bits = LayerBits(8, 8)
+    first: OwnBits | None = None
+    last: OwnBits | None = None
+    layers: Annotated[
+        dict[Name, OwnBits] | None, BeforeValidator(_layers, json_schema_input_type=dict[str, OwnBits] | None)
+    ] = None
+    weights: WeightLayout | None = None
+    activations: Literal["auto", "symmetric", "asymmetric"] = "auto"
 
 
 def escaped(name: str) -> str:
@@ -158,44 +202,3 @@ def _fits(pattern: str, name: str, number: int) -> bool:
     if counted := _NUMBERS.fullmatch(pattern):
         return int(counted[1]) <= number <= int(counted[2] or counted[1])
     return fnmatch.fnmatchcase(name, pattern)
-
-
-def _bits(value: Any) -> Any:
-    return None if value is None else str(LayerBits.parse(value))
-
-
-def _edge_bits(value: Any) -> Any:
-    return None if value is None else str(LayerBits.parse(value, True))
-
-
-_WORD = WithJsonSchema({"type": ["string", "null"], "pattern": "^[wW]([1-8]|32)[aA]([2-8]|32)$"})
-Bits = Annotated[str | None, BeforeValidator(_bits), _WORD]
-EdgeBits = Annotated[str | None, BeforeValidator(_edge_bits), _WORD]
-
-
-class WeightsFile(Written, title="plan's weights"):
-    """How weights are laid out; see `BitPlan`."""
-
-    symmetric: bool = True
-    per_channel: bool = True
-
-
-class PlanFile(Written, title="plan"):
-    """A bit plan as a YAML file; see `BitPlan`. Bits are words such as `w4a8`; a first or last layer left out has 8."""
-
-    bits: Bits = "w8a8"
-    first: EdgeBits = None
-    last: EdgeBits = None
-    layers: dict[str, EdgeBits] | None = None
-    weights: WeightsFile | None = None
-    activations: Literal["auto", "symmetric", "asymmetric"] = "auto"
-
-    def plan(self) -> BitPlan:
-        """Raises UsageError for unknown bits."""
-        bits = LayerBits.parse(str(self.bits))
-        edge = f"w8a{FLOAT if bits.activation == FLOAT else 8}"
-        words = {key: getattr(self, key) if key in self.model_fields_set else edge for key in ("first", "last")}
-        first, last = (None if word is None else LayerBits.parse(word, True) for word in words.values())
-        layers = tuple((pattern, LayerBits.parse(str(word), True)) for pattern, word in (self.layers or {}).items())
-        weights = self.weights or WeightsFile()
-        return BitPlan(bits, first, last, layers, weights.symmetric, weights.per_channel, self.activations)

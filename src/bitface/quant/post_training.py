@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bitface.errors import UsageError, nearest
 from bitface.graph import Network, passes
 from bitface.preprocess import Preprocess
 from bitface.quant import calibrate
 from bitface.quant.batches import Batches, Progress
 from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
+from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import BitPlan, PlannedLayer
 from bitface.quant.reconstruct import Reconstruction, reconstruct
 from bitface.quant.student import Student, build
@@ -37,6 +39,11 @@ class Calibration:
     bias_images: int = 64
     batch: int = 16
     reconstruction: Reconstruction | None = None
+
+    def __post_init__(self) -> None:
+        if self.observer not in tuple(OBSERVERS):  # whatever it is: a list has no hash
+            near = nearest(self.observer, OBSERVERS)
+            raise UsageError(f"unknown observer '{self.observer}'{near}: use one of {', '.join(OBSERVERS)}")
 
     @property
     def search_scales(self) -> bool:

@@ -11,6 +11,7 @@ import torch
 
 from bitface.analysis import sensitivity
 from bitface.analysis.probe import Probe
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import check_skipped, load_faces, manifest_hash, resizing
 from bitface.errors import BitfaceError
 from bitface.evaluation import fold_accuracy
@@ -33,7 +34,7 @@ class SensitivityRequest:
     """What to measure on what; the options of `bitface sensitivity`.
 
     Attributes:
-        images: see `inputs.faces.gather`.
+        source: the faces.
         weight_bits, activation_bits: widths to ask about.
         faces: how many held-out faces are measured on, at most 256.
         calibration_faces: how many others find ranges.
@@ -48,9 +49,8 @@ class SensitivityRequest:
     """
 
     model: Path
-    images: list[Path]
+    source: FaceSource
     out: Path
-    image_list: Path | None = None
     weight_bits: Sequence[int] = (8, 4, 2)
     activation_bits: Sequence[int] = (8, 4, 2)
     faces: int = 128
@@ -61,7 +61,6 @@ class SensitivityRequest:
     max_pairs: int = 600
     preprocess: str | None = None
     seed: int = 0
-    allow_skipped: bool = False
     by: str = LAYER
     size: Size | None = None
     force: bool = False
@@ -98,12 +97,10 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
     Raises:
         BitfaceError: they can't be used, or there are too few faces.
     """
-    network = job_faces.load_teacher(
-        request.model, request.images, request.image_list, request.preprocess, request.size
-    )
+    network = job_faces.load_teacher(request.model, request.source, request.preprocess, request.size)
     faces = job_faces.gather(
-        request.images, network.size, request.image_list, request.calibration_faces, request.seed,
-        request.allow_skipped, request.out / "skipped.csv", steps, network,
+        request.source.up_to(request.calibration_faces), network.size, request.seed, request.out / "skipped.csv",
+        steps, network,
     )  # fmt: skip
     measured = faces.held_out[: request.faces]
     if len(measured) < FEWEST:

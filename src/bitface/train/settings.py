@@ -1,14 +1,15 @@
 """How a network is trained: the `training` part of a recipe."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from annotated_types import Ge, Le
-from pydantic import ConfigDict
-
-from bitface.config import STRICT, check_limits, checked
+from bitface.config import Many, check, model_of
 from bitface.cpu import bf16_pays
 from bitface.errors import UsageError
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("one-cycle", "cosine", "step", "constant")
+VIEWS = ("none", "flip", "mild", "strong")
 
 
 @dataclass(frozen=True)
@@ -35,32 +36,35 @@ class Training:
         freeze_ranges: the ranges that calibration found stay as they are.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = {**STRICT, "title": "training"}
-
     loss: dict[str, Any] = field(default_factory=lambda: {"feature": 1.0})
-    epochs: Annotated[float, Ge(0.01), Le(10_000)] = 2.0
-    min_steps: Annotated[int, Ge(0), Le(10**9)] = 0
-    batch: Annotated[int, Ge(2), Le(65_536)] = 64
-    per_identity: Annotated[int, Ge(1), Le(256)] = 1
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    rate: Annotated[float, Ge(1e-08), Le(10)] = 1e-3
-    quantizer_rate: Annotated[float, Ge(0), Le(100)] = 1.0
-    weight_decay: Annotated[float, Ge(0), Le(1)] = 0.0
-    schedule: Literal["one-cycle", "cosine", "step", "constant"] = "one-cycle"
-    warm_up: Annotated[float, Ge(0), Le(0.9)] = 0.1
-    milestones: tuple[float, ...] = ()
-    gamma: Annotated[float, Ge(0), Le(1)] = 0.1
-    clip: Annotated[float, Ge(0), Le(1000000.0)] = 5.0
-    views: Literal["none", "flip", "mild", "strong"] = "flip"
-    mix: Annotated[float, Ge(0), Le(1)] = 0.0
-    teacher: Literal["cached", "live"] = "cached"
-    average: Annotated[float, Ge(0), Le(0.99999)] = 0.0
-    precision: Literal["auto", "f32", "bf16"] = "auto"
+    epochs: float = 2.0
+    min_steps: int = 0
+    batch: int = 64
+    per_identity: int = 1
+    optimizer: str = "adam"
+    rate: float = 1e-3
+    quantizer_rate: float = 1.0
+    weight_decay: float = 0.0
+    schedule: str = "one-cycle"
+    warm_up: float = 0.1
+    milestones: Many[float] = ()
+    gamma: float = 0.1
+    clip: float = 5.0
+    views: str = "flip"
+    mix: float = 0.0
+    teacher: str = "cached"
+    average: float = 0.0
+    precision: str = "auto"
     freeze_ranges: bool = False
-    seed: Annotated[int, Ge(0), Le(2**31)] = 0
+    seed: int = 0
 
     def __post_init__(self) -> None:
-        check_limits(self)
+        for key, known in _WORDS.items():
+            if getattr(self, key) not in known:
+                raise UsageError(f"'{key}' of the training is '{getattr(self, key)}': use one of {', '.join(known)}")
+        for key, (low, high) in _RANGES.items():
+            if not low <= getattr(self, key) <= high:
+                raise UsageError(f"'{key}' of the training is {getattr(self, key)}: use {low:g} to {high:g}")
         if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in self.milestones):
             raise UsageError(f"'milestones' of the training are {list(self.milestones)}: use shares from 0 to 1")
         if self.batch % self.per_identity:
@@ -76,4 +80,29 @@ class Training:
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Training":
         """Settings from the keys above. Raises UsageError for an unknown key, a wrong kind or range."""
-        return checked(Training, value)
+        return Training(**dict(check(value, TrainingFile, "the training")))
+
+
+TrainingFile = model_of(Training)
+_WORDS = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "views": VIEWS,
+    "teacher": ("cached", "live"),
+    "precision": ("auto", "f32", "bf16"),
+}
+_RANGES = {
+    "epochs": (0.01, 10_000),
+    "min_steps": (0, 10**9),
+    "batch": (2, 65_536),
+    "per_identity": (1, 256),
+    "rate": (1e-8, 10),
+    "quantizer_rate": (0, 100),
+    "weight_decay": (0, 1),
+    "warm_up": (0, 0.9),
+    "gamma": (0, 1),
+    "clip": (0, 1e6),
+    "mix": (0, 1),
+    "average": (0, 0.99999),
+    "seed": (0, 2**31),
+}

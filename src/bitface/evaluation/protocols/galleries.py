@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
+from bitface.config import FilePath, FilesByName
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools
 from bitface.evaluation.figures.operating import FARS, Distinct, check_fars
@@ -136,11 +136,11 @@ def _summary(
 class GalleryFiles(Description):
     """NIST's CSV files of galleries, by their names, and of probes; `media`: the list of images, where it is apart."""
 
-    galleries: dict[str, Path]
-    probes: Path
-    root: Path
-    media: Path | None = None
-    points: Path | None = None
+    galleries: FilesByName
+    probes: FilePath
+    root: FilePath
+    media: FilePath | None = None
+    points: FilePath | None = None
     image: str = "{FILENAME}"
     norm: bool = True
     quality: bool = False

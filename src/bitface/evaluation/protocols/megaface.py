@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bitface.config import FilePath
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.figures.operating import FARS
 from bitface.evaluation.lists.pair_rows import read_text, relative
@@ -239,11 +240,11 @@ def _plain(path: str) -> tuple[str, ...]:
 class MegaFaceFiles(Description):
     """The lists of photographs and of distractors, and of the noise in both; see `read_megaface`."""
 
-    distractors: Path
-    probes: Path
-    root: Path
-    probe_noise: Path | None = None
-    distractor_noise: Path | None = None
+    distractors: FilePath
+    probes: FilePath
+    root: FilePath
+    probe_noise: FilePath | None = None
+    distractor_noise: FilePath | None = None
     probe_folder: str = "facescrub_images"
     distractor_folder: str = "megaface_images"
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitface.config import FilePath
 from bitface.data.packs import is_pack, unpacked_pack
 from bitface.errors import UsageError
 from bitface.evaluation.figures.operating import FARS
@@ -94,8 +95,8 @@ def listed_pairs(
 class PairFiles(Description):
     """A list of pairs in any form, or a `.bin` pack, which needs no `root`."""
 
-    pairs: Path
-    root: Path | None = None
+    pairs: FilePath
+    root: FilePath | None = None
     part: str | None = None
     all_pairs: bool = False
 

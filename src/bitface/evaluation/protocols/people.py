@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bitface.config import FilePath
 from bitface.data.faces import find_images
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Bools, Ints
@@ -158,7 +158,7 @@ def _compared(
 class PeopleFolder(Description):
     """A folder with a folder for each person."""
 
-    people: Path
+    people: FilePath
 
     def open(self, name: str) -> Opened:
         """See `ClosedSetProtocol.of`."""

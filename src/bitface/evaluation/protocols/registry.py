@@ -25,8 +25,9 @@ class Opened:
 
 
 class Description(ABC):
-    """What a person writes of a protocol. Fields are of the types `Path` (made whole by the reader), `str`, `bool`,
-    `int`, `list[Path]` and `dict[str, Path]`, or one of them or None.
+    """What a person writes of a protocol. Its fields are the keys: `str`, `bool`, `int`, and the types of
+    `bitface.config` for paths (`FilePath`, `FilePaths`, `FilesByName`), which the reader makes whole; or any of them or
+    None.
     """
 
     @abstractmethod

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bitface.config import FilePath, FilePaths
 from bitface.data.faces import FaceFile
 from bitface.errors import UsageError
 from bitface.evaluation.arrays import Bools, Floats, Ints, score_array
@@ -256,10 +257,10 @@ def _linked(left: Positions, right: Positions, count: int) -> Ints:
 class TemplateFiles(Description):
     """Files of templates: InsightFace's text file (with `points`, the landmarks and scores), or NIST's CSV files."""
 
-    templates: list[Path]
-    matches: Path
-    root: Path
-    points: Path | None = None
+    templates: FilePaths
+    matches: FilePath
+    root: FilePath
+    points: FilePath | None = None
     image: str = "{FILENAME}"
     norm: bool = True
     quality: bool = False

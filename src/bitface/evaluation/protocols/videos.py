@@ -9,11 +9,11 @@ costs no more than the former.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bitface.config import FilePath
 from bitface.evaluation.arrays import Bools, Floats, Ints, first_times, score_array
 from bitface.evaluation.figures.decisions import Decisions
 from bitface.evaluation.figures.figure import Figure
@@ -195,8 +195,8 @@ def _failures(counts: Counts, videos: int, failed: int) -> list[str]:
 class VideoFiles(Description):
     """A list of pairs of videos, and the folder of their frames; `frames`: at most so many of each video."""
 
-    videos: Path
-    root: Path
+    videos: FilePath
+    root: FilePath
     frames: int | None = None
 
     def open(self, name: str) -> Opened:
