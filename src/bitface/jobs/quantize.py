@@ -94,8 +94,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
             `skipped.csv`, which lists images that can't be used, and a training's checkpoint.
     """
-    targets = request.targets or written()
-    for name in targets:
+    for name in request.targets:
         emitted(name)
     with holding(request.out, "quantize"):
         check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
@@ -130,11 +129,11 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
     engine, measured, said, alarms = measure_agreement(
-        network, details, faces.held_out, targets, steps("checking held-out faces")
+        network, details, faces.held_out, request.targets or written(), steps("checking held-out faces")
     )
     clock.lap("agreement")
     with staging(request.out) as folder:
-        sizes = _write_models(folder, details, targets)
+        sizes = _write_models(folder, details, request.targets or written())
         write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
         facts = {
