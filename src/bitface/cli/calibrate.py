@@ -8,7 +8,6 @@ from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
 from bitface.cli.options import EngineOption, JsonOption, ProtocolOption, SizeOption, SkipOption, to_file
-from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
 
 def calibrate(
@@ -48,6 +47,8 @@ def calibrate(
 
     bitface calibrate out/model.bitface --protocol suite.yaml:IJB-C --far 1e-4
     """
+    from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
+
     request = CalibrateRequest(
         model, pairs, root, tuple(images or ()), labels, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess,
         data, engine_of(engine), threads, flip, seed, allow_skipped, out, size, protocol,

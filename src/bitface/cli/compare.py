@@ -8,10 +8,7 @@ import typer
 
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import ProtocolOption, SizeOption, to_folder
-from bitface.config import named
 from bitface.errors import BitfaceError
-from bitface.inputs.comparisons import read_comparison
-from bitface.jobs.compare import beforehand_of, compare_candidates
 
 
 def compare(
@@ -27,6 +24,10 @@ def compare(
 
     bitface compare candidates.yaml --out compared/
     """
+    from bitface.config import named
+    from bitface.inputs.comparisons import read_comparison
+    from bitface.jobs.compare import beforehand_of, compare_candidates
+
     comparison = read_comparison(candidates)
     comparison = replace(comparison, size=size or comparison.size)
     if protocol:

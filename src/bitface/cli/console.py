@@ -7,11 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from bitface import files
 from bitface.errors import UsageError
-from bitface.evaluation.figures.operating import check_fars
 from bitface.progress import errors, shown
-from bitface.targets.registry import started, title_of
 
 output = Console(highlight=False)
 progress = shown
@@ -22,6 +19,8 @@ STDOUT = (Path("-"), Path("/dev/stdout"))
 
 def fars_of(text: str | None, default: Sequence[float]) -> tuple[float, ...]:
     """The false accept rates of an option such as 1e-3,1e-4. Raises UsageError where they aren't numbers."""
+    from bitface.evaluation.figures.operating import check_fars
+
     if text is None:
         return tuple(default)
     try:
@@ -43,6 +42,8 @@ def bits_of(text: str, option: str, least: int) -> tuple[int, ...]:
 
 def engine_of(word: str | None) -> str | None:
     """The engine of an option. Raises UsageError for an unknown one, and for one that doesn't run here."""
+    from bitface.targets.registry import started
+
     if word is not None:
         started(word)
     return word
@@ -50,6 +51,8 @@ def engine_of(word: str | None) -> str | None:
 
 def engine_line(engine: str) -> str:
     """What computed a result, for the terminal."""
+    from bitface.targets.registry import title_of
+
     return f"computed in {title_of(engine)}"
 
 
@@ -68,6 +71,8 @@ def write_json(path: Path | None, content: Any) -> None:
         BitfaceError: the file can't be written.
         OSError: standard output can't.
     """
+    from bitface import files
+
     if path in STDOUT:
         sys.stdout.write(files.json_text(content))
         sys.stdout.flush()

@@ -7,8 +7,6 @@ import typer
 
 from bitface.cli.console import engine_line, errors, output, progress
 from bitface.cli.options import OutOption
-from bitface.jobs.demo import demo as run
-from bitface.results.quantization import agreed
 
 
 def demo(
@@ -17,6 +15,9 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the synthetic faces.")] = 0,
 ) -> None:
     """Quantize a real face network with synthetic faces, check it, measure it, and write a report to look at."""
+    from bitface.jobs.demo import demo as run
+    from bitface.results.quantization import agreed
+
     errors.print("fetching the default assets (once), then making faces; some minutes in all", style="dim")
     with progress() as steps:
         content = run(out, quick, seed, steps)

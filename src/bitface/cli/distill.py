@@ -22,8 +22,6 @@ from bitface.cli.options import (
     source_of,
 )
 from bitface.cli.prune import show
-from bitface.inputs.training import settings
-from bitface.jobs.distill import SCHOOLING, DistillRequest, distill_model
 
 
 def distill(
@@ -58,6 +56,9 @@ def distill(
 
     bitface distill net.onnx --student mobilefacenet:0.5 --images crops/ --minutes 60 --out half/
     """
+    from bitface.inputs.training import settings
+    from bitface.jobs.distill import SCHOOLING, DistillRequest, distill_model
+
     request = DistillRequest(
         model=teacher, student=student,
         source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,

@@ -7,8 +7,6 @@ import typer
 
 from bitface.cli.console import engine_line, engine_of, output, progress, remarks
 from bitface.cli.options import EngineOption, SizeOption, SkipOption, source_of, to_file
-from bitface.jobs.enroll import EnrollRequest
-from bitface.jobs.enroll import enroll as enroll_images
 
 
 def enroll(
@@ -27,6 +25,9 @@ def enroll(
 
     bitface enroll out/model.bitface --images people/ --out gallery.safetensors
     """
+    from bitface.jobs.enroll import EnrollRequest
+    from bitface.jobs.enroll import enroll as enroll_images
+
     with progress() as steps:
         result = enroll_images(
             EnrollRequest(

@@ -1,7 +1,7 @@
 """`bitface evaluate`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -9,14 +9,11 @@ from rich.table import Table
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
 from bitface.cli.options import EngineOption, JsonOption, ProtocolOption, SizeOption, SkipOption, to_folder
 from bitface.errors import UsageError
-from bitface.evaluation import FARS, VerificationResult
-from bitface.evaluation.figures.figure import Figure
-from bitface.evaluation.figures.intervals import Interval
-from bitface.evaluation.figures.results import Result
-from bitface.inputs.suites import read_suite
-from bitface.jobs import EvaluateRequest, evaluate_model
-from bitface.jobs.suite import run_suite
-from bitface.report.tables import percent
+
+if TYPE_CHECKING:
+    from bitface.evaluation import VerificationResult
+    from bitface.evaluation.figures.results import Result
+
 
 # Of so many figures only those that the data supports have a column beside a baseline.
 _MANY = 8
@@ -75,6 +72,9 @@ def evaluate(
 
     With --json out/evaluation.json, `bitface report out/` draws it beside the model.
     """
+    from bitface.evaluation import FARS, VerificationResult
+    from bitface.jobs import EvaluateRequest, evaluate_model
+
     if suite:
         if model or pairs or protocol:
             raise UsageError(
@@ -111,6 +111,9 @@ def evaluate(
 
 
 def _suite(path: Path, out: Path | None, json: Path | None) -> None:
+    from bitface.inputs.suites import read_suite
+    from bitface.jobs.suite import run_suite
+
     chosen = read_suite(path, out)
     with progress() as steps:
         content = run_suite(chosen, steps)
@@ -120,7 +123,7 @@ def _suite(path: Path, out: Path | None, json: Path | None) -> None:
     output.print(str(chosen.out / "results.json"), markup=False, soft_wrap=True)
 
 
-def _print(result: VerificationResult) -> None:
+def _print(result: "VerificationResult") -> None:
     accuracy, counts = result.accuracy, result.counts
     output.print(
         f"accuracy {accuracy.mean:.2%} ± {accuracy.std:.2%} over {len(accuracy.accuracies)} folds; over "
@@ -138,7 +141,7 @@ def _print(result: VerificationResult) -> None:
     output.print(table)
 
 
-def _print_figures(result: Result) -> None:
+def _print_figures(result: "Result") -> None:
     table = Table("figure", "value", "95 % interval")
     for figure in result.figures():
         bounds = figure.interval
@@ -233,6 +236,10 @@ def _print_groups(tables: dict[str, Any]) -> None:
 
 def _percent(figure: dict[str, Any]) -> str:
     """A figure of the JSON, with its interval, in per cent."""
+    from bitface.evaluation.figures.figure import Figure
+    from bitface.evaluation.figures.intervals import Interval
+    from bitface.report.tables import percent
+
     bounds = figure["interval"]
     interval = Interval(**bounds) if bounds else None
     return percent(Figure(figure["name"], figure["value"], interval, spread=figure["spread"]))

@@ -7,7 +7,6 @@ import typer
 
 from bitface.cli.console import output, remarks
 from bitface.cli.options import SizeOption, to_output
-from bitface.jobs.export import export_model
 from bitface.targets.registry import FASTEST
 
 
@@ -24,6 +23,8 @@ def export(
 
     bitface export out/model.bitface --target onnxruntime --out net.onnx
     """
+    from bitface.jobs.export import export_model
+
     exported = export_model(model, out, target, size)
     remarks(exported["notes"], [])
     output.print(f"{out}: {exported['bytes']:,} bytes", markup=False, soft_wrap=True)

@@ -7,7 +7,6 @@ import typer
 
 from bitface.cli.console import engine_line, output, remarks, write_json
 from bitface.cli.options import JsonOption, SizeOption
-from bitface.jobs.identify import identify_images
 
 
 def identify(
@@ -29,6 +28,8 @@ def identify(
 
     bitface identify a.jpg --gallery gallery.safetensors --model out/model.bitface --far 1e-4
     """
+    from bitface.jobs.identify import identify_images
+
     answers = identify_images(
         probes, gallery, model, top=top, far=far, allow_mixed=allow_mixed, preprocess=preprocess, size=size
     )

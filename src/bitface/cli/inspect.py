@@ -8,7 +8,6 @@ from rich.table import Table
 
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import JsonOption, SizeOption
-from bitface.jobs.inspect import inspect_model
 
 
 def inspect(
@@ -22,6 +21,8 @@ def inspect(
 
     bitface inspect net.onnx --images crops/
     """
+    from bitface.jobs.inspect import inspect_model
+
     with progress() as steps:
         content = inspect_model(model, images or (), preprocess, size, steps)
     write_json(json, content)

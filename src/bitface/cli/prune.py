@@ -21,9 +21,6 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
-from bitface.inputs.training import settings
-from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
-from bitface.prune import Pruning
 
 
 def prune(
@@ -32,12 +29,14 @@ def prune(
     out: OutOption,
     ratio: Annotated[float, typer.Option(help="Share of the parameters to remove, above 0 and below 1.")],
     importance: Annotated[
-        str, typer.Option(help="taylor: how far the embedding moves; magnitude: the size of the weights.")
-    ] = Pruning.importance,
+        str | None,
+        typer.Option(help="taylor (the default): how far the embedding moves; magnitude: the size of the weights."),
+    ] = None,
     scope: Annotated[
-        str, typer.Option(help="global: the least important channels anywhere; uniform: as many everywhere.")
-    ] = Pruning.scope,
-    round_to: Annotated[int, typer.Option(help="Channels are multiples of this.")] = Pruning.round_to,
+        str | None,
+        typer.Option(help="global (the default): the least important channels anywhere; uniform: as many everywhere."),
+    ] = None,
+    round_to: Annotated[int | None, typer.Option(help="Channels are multiples of this (default 8).")] = None,
     loss: LossOption = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
@@ -58,9 +57,15 @@ def prune(
 
     bitface prune net.onnx --ratio 0.2 --images crops/ --out pruned/
     """
+    from bitface.inputs.training import settings
+    from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
+    from bitface.prune import Pruning
+
+    chosen: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to}
+    said = {key: value for key, value in chosen.items() if value is not None}
     request = PruneRequest(
         model=model, source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
-         pruning=Pruning(ratio, importance, scope, round_to, seed),
+         pruning=Pruning(ratio, **said, seed=seed),
         training=settings(RECOVERY, loss, epochs, seed), minutes=minutes,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,13 +25,9 @@ from bitface.cli.options import (
     to_folder,
 )
 from bitface.errors import UsageError
-from bitface.inputs import recipes
-from bitface.jobs import QuantizeRequest, pretrain, quantize_model
-from bitface.jobs.pretrain import training_of
-from bitface.jobs.quantize import beforehand, request_of
-from bitface.quant import BitPlan, Calibration, reconstruct
-from bitface.results.quantization import agreed
-from bitface.targets.registry import listed
+
+if TYPE_CHECKING:
+    from bitface.jobs import QuantizeRequest
 
 
 def quantize(
@@ -91,6 +87,11 @@ def quantize(
 
     bitface quantize net.onnx --images crops/ --bits w4a4 --method qat --minutes 20 --out out/
     """
+    from bitface.inputs import recipes
+    from bitface.jobs.quantize import request_of
+    from bitface.quant import BitPlan, Calibration, reconstruct
+    from bitface.targets.registry import listed
+
     if method not in ("ptq", "qat"):
         raise UsageError(f"unknown method '{method}': use ptq or qat")
     if effort and method == "qat":
@@ -139,6 +140,12 @@ def run(
 
     bitface run recipes/quantface-w6a6-real.yaml net.onnx --images crops/ --out out/
     """
+    from bitface.inputs import recipes
+    from bitface.jobs import pretrain
+    from bitface.jobs.pretrain import training_of
+    from bitface.jobs.quantize import request_of
+    from bitface.targets.registry import listed
+
     source = source_of(images, image_list, max_images, labels, allow_skipped)
     targets = listed(target) if target else None
     options = recipes.Options(model, source, out, None, preprocess, size, seed, epochs, minutes, targets)
@@ -153,7 +160,11 @@ def run(
     output.print(str(request.out / "model.onnx"), markup=False, soft_wrap=True)
 
 
-def _carry_out(request: QuantizeRequest) -> None:
+def _carry_out(request: "QuantizeRequest") -> None:
+    from bitface.jobs import quantize_model
+    from bitface.jobs.quantize import beforehand
+    from bitface.results.quantization import agreed
+
     remarks([], beforehand(request))
     with progress() as steps:
         result = quantize_model(request, steps)

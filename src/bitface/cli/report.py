@@ -7,7 +7,6 @@ import typer
 
 from bitface.cli.console import output, remarks
 from bitface.cli.options import to_file
-from bitface.jobs.report import ReportRequest, make_report
 
 
 def report(
@@ -28,6 +27,8 @@ def report(
 
     bitface report w8/ w4/ latency.json --out both.html
     """
+    from bitface.jobs.report import ReportRequest, make_report
+
     content = make_report(ReportRequest(runs, out, title, faces))
     remarks([], content.get("warnings", []))
     for path in (out, out.with_suffix(".md"), out.with_suffix(".json")):

@@ -18,9 +18,6 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
-from bitface.jobs.search import SearchRequest, search_plans
-from bitface.search.budget import TIME, Budget
-from bitface.search.sweep import SensitivityRequest
 
 
 def search(
@@ -63,6 +60,10 @@ def search(
 
     bitface quantize net.onnx --images crops/ --bits out/plan-0400KB.yaml --out student/
     """
+    from bitface.jobs.search import SearchRequest, search_plans
+    from bitface.search.budget import TIME, Budget
+    from bitface.search.sweep import SensitivityRequest
+
     base = SensitivityRequest(
         model, source_of(images, image_list, allow_skipped=allow_skipped), out, faces=faces,
         calibration_faces=calibration_faces, preprocess=preprocess, seed=seed, size=size, force=force,

@@ -19,8 +19,6 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
-from bitface.jobs.sensitivity import TABLE, measure_sensitivity
-from bitface.search.sweep import SensitivityRequest
 
 _SHOWN = 12
 
@@ -53,6 +51,9 @@ def sensitivity(
 
     bitface sensitivity net.onnx --images crops/ --bits 8,4,2 --out out/
     """
+    from bitface.jobs.sensitivity import TABLE, measure_sensitivity
+    from bitface.search.sweep import SensitivityRequest
+
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
         model, source_of(images, image_list, allow_skipped=allow_skipped), out, widths, widths, faces,

@@ -7,7 +7,6 @@ import typer
 
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import SizeOption, to_folder
-from bitface.jobs.synth import synthesize
 
 _SAID = {
     "made": "images made",
@@ -40,6 +39,8 @@ def synth(
 
     bitface synth none:512 --model net.onnx --out images/
     """
+    from bitface.jobs.synth import synthesize
+
     with progress() as steps:
         manifest = synthesize(source, out, model, preprocess, seed, truncation, steps, size)
     remarks(manifest["notes"], manifest["warnings"])

@@ -7,7 +7,6 @@ import typer
 
 from bitface.cli.console import engine_line, output, remarks, write_json
 from bitface.cli.options import JsonOption
-from bitface.jobs.verify import verify_images
 
 
 def verify(
@@ -21,6 +20,8 @@ def verify(
 
     bitface verify a.jpg b.jpg --model out/model.bitface --far 1e-4
     """
+    from bitface.jobs.verify import verify_images
+
     answer = verify_images(first, second, model, far)
     write_json(json, answer)
     remarks(answer["notes"], answer["warnings"])
