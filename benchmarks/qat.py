@@ -38,7 +38,7 @@ from bitface.quant.reconstruct import effort
 from bitface.results.quantization import agreed
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.machine import describe
-from bitface.train import Training
+from bitface.training import Training
 
 RELU6, PRELU, SFACE = "MobileFaceNet ReLU6", "MobileFaceNet PReLU", "SFace"
 _SETTINGS = [item.name for item in fields(Training)]

@@ -26,7 +26,7 @@ from bitface.quant.post_training import calibrated
 from bitface.runtime.bench import race, ratio_of
 from bitface.runtime.embedder import Embedder
 from bitface.runtime.model import Model
-from bitface.train import Trainee, Training, TrainingFaces, fit
+from bitface.training import Trainee, Training, TrainingFaces, fit
 
 ROUNDS = 5
 LOSS: dict[str, Any] = {"feature": {"form": "cosine"}}

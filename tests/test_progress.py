@@ -3,8 +3,8 @@
 import pytest
 
 from bitface import progress
-from bitface.train import Status
-from bitface.train.progress import training_line
+from bitface.training import Status
+from bitface.training.progress import training_line
 
 
 def test_remaining_time_of_a_resumed_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

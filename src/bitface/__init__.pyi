@@ -1,31 +1,105 @@
-# The public API. What is imported here is `bitface.NAME`, and imported when it is first used.
+# The public API: what is imported here is `bitface.NAME`, and imported when it is first used.
 
+from .api.embedding import load
+from .api.evaluation import Figures, evaluate, pairs, protocol
 from .api.faces import FaceSet, faces
 from .api.networks import load_network
 from .api.students import quantize, train
+from .data.face_source import FaceSource
 from .errors import BitfaceError, UsageError
 from .graph import Network
+from .inputs.comparisons import read_comparison
+from .inputs.suites import read_suite
+from .jobs.analyse import AnalyseRequest, analyse_student
+from .jobs.bench import bench_models
+from .jobs.calibrate import CalibrateRequest, calibrate_model
+from .jobs.compare import compare_candidates
+from .jobs.demo import demo
+from .jobs.distill import DistillRequest, distill_model
+from .jobs.enroll import EnrollRequest, enroll
+from .jobs.evaluate import EvaluateRequest, evaluate_model
+from .jobs.export import export_model
+from .jobs.identify import identify_images
+from .jobs.inspect import inspect_model
+from .jobs.pretrain import PretrainRequest, pretrain
+from .jobs.prune import PruneRequest, prune_model
+from .jobs.quantize import QuantizeRequest, quantize_model
+from .jobs.report import ReportRequest, make_report
+from .jobs.search import SearchRequest, search_plans
+from .jobs.sensitivity import measure_sensitivity
+from .jobs.suite import run_suite
+from .jobs.synth import synthesize
+from .jobs.verify import verify_images
 from .losses import Loss
-from .quant import BitPlan, Calibration
-from .runtime import Embedder, load
+from .preprocess import Preprocess
+from .prune import Pruning
+from .quant import BitPlan, Calibration, Reconstruction
+from .runtime import Embedder
 from .runtime.quantized import QuantizedNetwork
+from .search.budget import Budget
+from .search.sweep import SensitivityRequest
+from .training import Method, Training
 
 __version__: str
 
 __all__ = [
+    "AnalyseRequest",
     "BitPlan",
     "BitfaceError",
+    "Budget",
+    "CalibrateRequest",
     "Calibration",
+    "DistillRequest",
     "Embedder",
+    "EnrollRequest",
+    "EvaluateRequest",
     "FaceSet",
+    "FaceSource",
+    "Figures",
     "Loss",
+    "Method",
     "Network",
+    "Preprocess",
+    "PretrainRequest",
+    "PruneRequest",
+    "Pruning",
+    "QuantizeRequest",
     "QuantizedNetwork",
+    "Reconstruction",
+    "ReportRequest",
+    "SearchRequest",
+    "SensitivityRequest",
+    "Training",
     "UsageError",
     "__version__",
+    "analyse_student",
+    "bench_models",
+    "calibrate_model",
+    "compare_candidates",
+    "demo",
+    "distill_model",
+    "enroll",
+    "evaluate",
+    "evaluate_model",
+    "export_model",
     "faces",
+    "identify_images",
+    "inspect_model",
     "load",
     "load_network",
+    "make_report",
+    "measure_sensitivity",
+    "pairs",
+    "pretrain",
+    "protocol",
+    "prune_model",
     "quantize",
+    "quantize_model",
+    "read_comparison",
+    "read_suite",
+    "run_suite",
+    "search_plans",
+    "synthesize",
     "train",
+    "verify_images",
 ]

@@ -95,7 +95,7 @@ def quantized(net: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory) 
 def interrupt(step: int | str) -> str:
     """A program that is the command line, and gets Ctrl-C after a step of a training."""
     return (
-        "import os, signal; from bitface.train import loop; from bitface.cli import main\n"
+        "import os, signal; from bitface.training import loop; from bitface.cli import main\n"
         "before = loop._Run.advance\n"
         "def advance(self):\n"
         "    before(self)\n"

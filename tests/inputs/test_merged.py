@@ -10,7 +10,7 @@ from bitface.errors import UsageError
 from bitface.inputs.recipes import Options, Pretraining, Recipe, merged
 from bitface.jobs.quantize import request_of
 from bitface.quant import BitPlan
-from bitface.train import Training
+from bitface.training import Training
 
 RECIPE = replace(
     Recipe("mine", plan=BitPlan.parse("w4a4"), minutes=5, preprocess="rgb-raw"),

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from bitface.losses import build_sum
 from bitface.preprocess import parse
-from bitface.train import Trainee, Training, TrainingFaces
+from bitface.training import Trainee, Training, TrainingFaces
 
 PREPROCESS = parse("rgb-127.5-127.5", (8, 8))
 

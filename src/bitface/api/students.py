@@ -9,11 +9,8 @@ from typing import Any
 
 from torch import nn
 
-import bitface
-from bitface import artifact
 from bitface.api.faces import FaceSet
 from bitface.api.networks import load_network
-from bitface.data.faces import manifest_hash
 from bitface.errors import UsageError
 from bitface.graph import Network
 from bitface.inputs import faces as inputs
@@ -22,11 +19,11 @@ from bitface.losses import Loss
 from bitface.progress import Steps, shown
 from bitface.quant import BitPlan, Calibration
 from bitface.quant import quantize as calibrated
-from bitface.runtime.quantized import QuantizedNetwork
+from bitface.runtime.quantized import QuantizedNetwork, artifact_of
 from bitface.runtime.teacher import teacher_of
-from bitface.train import Method, TrainingFaces, Watch
-from bitface.train import train as trained
-from bitface.train.progress import training_line
+from bitface.training import Method, TrainingFaces, Watch
+from bitface.training import train as trained
+from bitface.training.progress import training_line
 
 
 def quantize(
@@ -54,7 +51,7 @@ def quantize(
         ready = _prepared(network, faces, most, steps)
         told = steps("calibrating"), steps("reconstructing") if calibration.reconstruction else None
         student, layers = calibrated(ready.network, ready.faces.learning, plan, calibration, *told)
-    content = artifact_of(ready.network, student, plan, ready.faces, "ptq", faces.seed)
+    content = artifact_of(ready.network, student, plan, ready.faces.data, {"method": "ptq", "seed": faces.seed})
     return QuantizedNetwork(content, ready.network, tuple(layers), None, ready.notes, ready.warnings)
 
 
@@ -109,26 +106,8 @@ def train(
             minutes,
             _watch(method, steps),
         )
-    content = artifact_of(ready.network, student, plan, ready.faces, "qat", faces.seed)
+    content = artifact_of(ready.network, student, plan, ready.faces.data, {"method": "qat", "seed": faces.seed})
     return QuantizedNetwork(content, ready.network, tuple(layers), history, ready.notes, ready.warnings)
-
-
-def artifact_of(
-    network: Network, student: Network, plan: BitPlan, faces: inputs.Faces, method: str, seed: int
-) -> artifact.Artifact:
-    """A student with what is told of where it comes from: its teacher, its faces (their hash, not one of them)."""
-    return artifact.Artifact(
-        student,
-        plan.to_json(),
-        {"name": network.name, "fingerprint": network.fingerprint(), "embedding_size": network.embedding_size},
-        {
-            "kind": faces.kind,
-            "images": len(faces.learning),
-            "manifest": manifest_hash(faces.learning),
-            "privacy": "no image and no name is stored",
-        },
-        card={"bitface": bitface.__version__, "method": method, "seed": seed},
-    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from bitface.files import write_json
 from bitface.graph import FreeSize
 from bitface.inputs.faces import open_for, settle_preprocess
 from bitface.preprocess import Size
-from bitface.runtime import Embedder
+from bitface.runtime import Embedder, Model
 from bitface.runtime.engine_differences import FACES, engine_differences
 from bitface.runtime.exact import inexact, passed_over
 from bitface.store import key_of
@@ -42,7 +42,7 @@ class Prepared:
 
 
 def prepare(
-    path: Path,
+    path: Path | Model,
     files: Sequence[FaceFile],
     engine: str | None = None,
     threads: int | None = None,

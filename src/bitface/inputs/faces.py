@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,11 @@ class Faces:
     duplicates: int
     notes: list[str]
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What an artifact keeps of the faces that are learned from: never a face or a name."""
+        return {"kind": self.kind, "images": len(self.learning), "manifest": faces.manifest_hash(self.learning)}
+
 
 def size_of(sizes: Mapping[Size, int]) -> FreeSize:
     """The size of a network that leaves it free, for crops of these sizes: theirs, where nearly all have one."""
@@ -48,13 +54,13 @@ def size_of(sizes: Mapping[Size, int]) -> FreeSize:
 
 
 def open_for(
-    path: Path,
+    path: Path | Model,
     files: Sequence[faces.FaceFile],
     preprocess: str | None = None,
     size: Size | None = None,
     like: FreeSize | None = None,
 ) -> tuple[Model, list[str]]:
-    """A model that is to read these crops, and what there is to say of it and of their size.
+    """A model that is to read these crops, open or not, and what there is to say of it and of their size.
 
     Args:
         preprocess, size: see `graph.load_network`.
@@ -64,7 +70,7 @@ def open_for(
         BitfaceError: the model can't be used.
     """
     sizes = faces.crop_sizes(files)
-    model = open_model(path, preprocess, size, lambda: like or size_of(sizes))
+    model = path if isinstance(path, Model) else open_model(path, preprocess, size, lambda: like or size_of(sizes))
     return model, [*model.network.notes, *faces.resizing(sizes, model.network.size)]
 
 

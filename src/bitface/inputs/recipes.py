@@ -23,8 +23,8 @@ from bitface.quant.learn import check_method
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import FLOAT, PlanFile
 from bitface.quant.reconstruct import EFFORTS, effort
-from bitface.train import Method, Training
-from bitface.train.settings import TrainingFile
+from bitface.training import Method, Training
+from bitface.training.settings import TrainingFile
 
 LABELLED = FaceSource(labels="folder")
 FOLDER = Path(bitface.__file__).with_name("recipes")

@@ -7,7 +7,7 @@ from bitface.errors import UsageError
 from bitface.losses import build_sum
 from bitface.quant import Calibration
 from bitface.quant.kernels import missing
-from bitface.train import History, Method, Training
+from bitface.training import History, Method, Training
 
 
 def losses_of(words: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from bitface.prune import Pruning
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import effort
 from bitface.store import key_of
-from bitface.train import Training
+from bitface.training import Training
 
 Request = PruneRequest | DistillRequest | QuantizeRequest
 

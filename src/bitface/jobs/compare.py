@@ -34,7 +34,7 @@ from bitface.runtime.beside import beside
 from bitface.runtime.machine import describe
 from bitface.search.pareto import alike, frontier
 from bitface.store import JSON, Store, key_of
-from bitface.train import Interrupted
+from bitface.training import Interrupted
 
 
 def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent) -> dict[str, Any]:

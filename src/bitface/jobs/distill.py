@@ -13,7 +13,7 @@ from bitface.jobs.float_student import Lesson, finish, learn, prepare
 from bitface.progress import Steps, silent
 from bitface.results.float_students import DistillationRecord
 from bitface.results.locks import holding
-from bitface.train import Training
+from bitface.training import Training
 
 SCHOOLING = Training(loss={"feature": {"form": "cosine"}}, epochs=100, views="mild", teacher="live")
 

@@ -29,9 +29,9 @@ from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
 from bitface.runtime.teacher import teacher_of
 from bitface.targets.registry import FASTEST
-from bitface.train import History, Training, TrainingFaces, Watch, digest, distil
-from bitface.train.distil import likeness
-from bitface.train.progress import training_line
+from bitface.training import History, Training, TrainingFaces, Watch, digest, distil
+from bitface.training.distil import likeness
+from bitface.training.progress import training_line
 
 # The state of a training while it runs.
 CHECKPOINT = "checkpoint.safetensors"

@@ -26,8 +26,8 @@ from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.results.pretraining import PretrainingRecord
 from bitface.runtime.machine import describe
-from bitface.train import Trainee, Training, TrainingFaces, digest, fit
-from bitface.train.progress import training_line
+from bitface.training import Trainee, Training, TrainingFaces, digest, fit
+from bitface.training.progress import training_line
 
 
 @dataclass(frozen=True)

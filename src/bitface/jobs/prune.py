@@ -9,7 +9,7 @@ from bitface.progress import Steps, silent
 from bitface.prune import Pruning, prune
 from bitface.results.float_students import PruningRecord
 from bitface.results.locks import holding
-from bitface.train import Training
+from bitface.training import Training
 
 # Faces that Taylor importance looks at.
 _LOOKED_AT = 256

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import bitface
 from bitface import artifact, report
 from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.face_source import FaceSource
@@ -28,10 +27,11 @@ from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.results.quantization import QuantizationRecord, describe_student, heavy_edges, measure_agreement
 from bitface.runtime import Model
+from bitface.runtime.quantized import artifact_of
 from bitface.runtime.teacher import teacher_of
 from bitface.targets.registry import TARGETS, emitted, written
-from bitface.train import History, Method, TrainingFaces, Watch, train
-from bitface.train.progress import training_line
+from bitface.training import History, Method, TrainingFaces, Watch, train
+from bitface.training.progress import training_line
 
 # The state of a training when it is done: the best and the last weights.
 FINISHED = "training.safetensors"
@@ -187,19 +187,9 @@ def _learned(
 def _artifact(
     request: QuantizeRequest, network: Network, student: Network, learning: np.ndarray, faces: job_faces.Faces
 ) -> artifact.Artifact:
-    """The student with what is told of where it comes from."""
-    return artifact.Artifact(
-        student,
-        request.plan.to_json(),
-        {"name": network.name, "fingerprint": network.fingerprint(), "embedding_size": network.embedding_size},
-        {
-            "kind": request.data_kind or faces.kind,
-            "images": len(learning),
-            "manifest": manifest_hash(learning),
-            "privacy": "no image and no name is stored",
-        },
-        card={"bitface": bitface.__version__, "method": "qat" if request.method else "ptq", "seed": request.seed},
-    )
+    data = {"kind": request.data_kind or faces.kind, "images": len(learning), "manifest": manifest_hash(learning)}
+    card = {"method": "qat" if request.method else "ptq", "seed": request.seed}
+    return artifact_of(network, student, request.plan, data, card)
 
 
 def _account(

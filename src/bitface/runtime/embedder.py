@@ -11,7 +11,8 @@ import numpy as np
 
 from bitface.data.faces import FaceFile, batches, crop_sizes, resizing
 from bitface.errors import BitfaceError
-from bitface.preprocess import Preprocess, Size
+from bitface.graph import Network
+from bitface.preprocess import Preprocess, Size, parse
 from bitface.runtime.exact import default_engine, inexact
 from bitface.runtime.machine import cores
 from bitface.runtime.model import Model, open_model
@@ -41,13 +42,14 @@ class Embedder:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | Network,
         engine: str | None = None,
         threads: int | None = None,
         precision: str = "f32",
         streams: int | None = None,
     ) -> None:
         """Args:
+            model: a file that is open, or a network in memory.
             engine: a target that runs here; None: the fastest that computes the model exactly on this CPU, see
                 `runtime.exact`.
             threads: how many compute, in all; None: one for each core.
@@ -60,6 +62,8 @@ class Embedder:
             UsageError: an unknown engine, or one that doesn't run here.
             BitfaceError: unknown preprocessing, or a file exported for another engine.
         """
+        if isinstance(model, Network):
+            model = Model.of(model)
         if model.preprocess is None:
             raise BitfaceError(
                 f"{model.path}: doesn't say how its input is normalised; name it with --preprocess (or preprocess=), "
@@ -163,17 +167,18 @@ class Embedder:
 
 
 def load(
-    path: str | os.PathLike[str],
+    source: str | os.PathLike[str] | Network | Model,
     engine: str | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
     streams: int | None = None,
     size: int | str | tuple[int, int] | None = None,
 ) -> Embedder:
-    """A model file, ready to embed, in any number of threads: `bitface.load("model.bitface").embed(images)`.
+    """A model, ready to embed, in any number of threads: `bitface.load("model.bitface").embed(images)`.
 
     Args:
-        path: an artifact, an exported ONNX file, or a float network.
+        source: the file of an artifact, of an exported ONNX network or of a float one; or a network in memory, such as
+            `bf.load_network` gives, or the `model` of a quantized one.
         engine: a target that runs here, such as `openvino`, `onnxruntime` or `torch`; None: the fastest that is exact
             on this CPU; an exported file decides itself.
         threads, streams: see `Embedder`.
@@ -185,7 +190,15 @@ def load(
     Raises:
         BitfaceError: no model, a damaged one, one without a known preprocessing, or for images of another size.
     """
-    model = open_model(Path(path), preprocess, None if size is None else Size.parse(size))
+    if isinstance(source, Network):
+        model = Model.of(source)
+    elif isinstance(source, Model):
+        model = source
+    else:
+        model = open_model(Path(source), preprocess, None if size is None else Size.parse(size))
+    if preprocess and not isinstance(source, str | os.PathLike):
+        model = model.with_preprocess(parse(preprocess, model.network.size))
+    path = model.path
     if size is None and model.network.free:
         warnings.warn(f"{path}: {model.network.free.note.replace('--size', 'size=')}", stacklevel=2)
     embedder = Embedder(model, engine, threads, streams=streams)

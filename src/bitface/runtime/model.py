@@ -43,6 +43,12 @@ class Model:
     profile: str | None = None
     details: artifact.Artifact | None = None
 
+    @staticmethod
+    def of(network: Network) -> "Model":
+        """A network in memory, with or without integers, as if it had been read from a file of its name."""
+        integer = any(isinstance(layer, INTEGER_LAYERS) for layer in network.graph.modules())
+        return Model(Path(network.name), "artifact" if integer else "float", network)
+
     @property
     def integer(self) -> bool:
         return self.kind != "float"

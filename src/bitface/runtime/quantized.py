@@ -4,18 +4,21 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import bitface
 from bitface import artifact
 from bitface.artifact.packing import packed_size
 from bitface.graph import Network
 from bitface.graph.integer import INTEGER_LAYERS
 from bitface.preprocess import Size
-from bitface.quant.plan import PlannedLayer
+from bitface.quant.plan import BitPlan, PlannedLayer
 from bitface.runtime.embedder import Embedder, Images
 from bitface.runtime.model import Model
-from bitface.train import History
+from bitface.targets.registry import FASTEST
+from bitface.training import History
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,5 +74,33 @@ class QuantizedNetwork:
         """Writes the `.bitface` file; gives its bytes. Raises BitfaceError where it can't be written."""
         return artifact.write(Path(path), self.content)
 
+    def export(self, path: str | os.PathLike[str], target: str = FASTEST) -> int:
+        """Writes what a target runs, as `bitface export` does; gives its bytes.
+
+        Raises:
+            UsageError: an unknown target, or one that isn't written.
+            BitfaceError: it can't be written.
+        """
+        return self.model.export(target, Path(path))
+
     def __repr__(self) -> str:
         return f"QuantizedNetwork({self.teacher.name!r}, {self.bits}, {self.weight_bytes:,} bytes of weights)"
+
+
+def artifact_of(
+    network: Network, student: Network, plan: BitPlan, data: dict[str, Any], card: dict[str, Any]
+) -> artifact.Artifact:
+    """A student with what is told of where it comes from.
+
+    Args:
+        network: its teacher.
+        data: of the faces that made it: their kind, number and the hash of their manifest.
+        card: how it was made.
+    """
+    return artifact.Artifact(
+        student,
+        plan.to_json(),
+        {"name": network.name, "fingerprint": network.fingerprint(), "embedding_size": network.embedding_size},
+        {**data, "privacy": "no image and no name is stored"},
+        card={"bitface": bitface.__version__, **card},
+    )

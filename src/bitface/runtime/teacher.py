@@ -7,7 +7,7 @@ from bitface.runtime.embedder import Embedder
 from bitface.runtime.model import Model
 from bitface.store import Store
 from bitface.targets.registry import FASTEST
-from bitface.train import Teacher, Training
+from bitface.training import Teacher, Training
 
 
 def teacher_of(path: Path, network: Network, training: Training) -> Teacher:

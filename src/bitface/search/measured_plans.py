@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bitface.data.faces import manifest_hash
 from bitface.search.sweep import Subject
-from bitface.train.checkpoint import Checkpoint
+from bitface.training.checkpoint import Checkpoint
 
 STATE = "search.unfinished.safetensors"
 Figures = dict[str, float]

@@ -20,7 +20,7 @@ from bitface.inputs import faces as job_faces
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Progress, Steps
-from bitface.train.checkpoint import Checkpoint
+from bitface.training.checkpoint import Checkpoint
 
 STATE = "sensitivity.unfinished.safetensors"
 LAYER, BLOCK = "layer", "block"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bitface.errors import UsageError
-from bitface.train import Training, TrainingFaces, digest
-from bitface.train.faces import Sampler
+from bitface.training import Training, TrainingFaces, digest
+from bitface.training.faces import Sampler
 from support.training import faces, teach
 
 

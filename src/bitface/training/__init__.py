@@ -6,11 +6,11 @@ what a step learns from, `views` what the student sees of it, `teacher` what it 
 through, and `qat` the whole way of a quantized one.
 """
 
-from bitface.train.distil import Teacher, Watch, distil
-from bitface.train.faces import TrainingFaces, digest
-from bitface.train.loop import History, Interrupted, Status, Trainee, fit
-from bitface.train.qat import Method, train
-from bitface.train.settings import Training
+from bitface.training.distil import Teacher, Watch, distil
+from bitface.training.faces import TrainingFaces, digest
+from bitface.training.loop import History, Interrupted, Status, Trainee, fit
+from bitface.training.qat import Method, train
+from bitface.training.settings import Training
 
 __all__ = [
     "History",

@@ -2,7 +2,7 @@
 
 import math
 
-from bitface.train.settings import Training
+from bitface.training.settings import Training
 
 _LAST = 0.01
 

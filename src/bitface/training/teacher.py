@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from bitface.store import Store, array, key_of
-from bitface.train.faces import Teach
+from bitface.training.faces import Teach
 
 _BLOCK = 256
 

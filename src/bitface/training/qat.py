@@ -14,10 +14,10 @@ from bitface.quant import BitPlan, Calibration, learn
 from bitface.quant.fused import fused
 from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
-from bitface.train.distil import Teacher, Watch, distil, left
-from bitface.train.faces import TrainingFaces, digest
-from bitface.train.loop import Clock, History, check
-from bitface.train.settings import Training
+from bitface.training.distil import Teacher, Watch, distil, left
+from bitface.training.faces import TrainingFaces, digest
+from bitface.training.loop import Clock, History, check
+from bitface.training.settings import Training
 
 # Faces that find the ranges before the first step.
 _CALIBRATING = 512

@@ -24,10 +24,10 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
 from bitface.quant.quantizers import Quantizer
-from bitface.train.checkpoint import Checkpoint, copied, load_optimizer, optimizer_tensors
-from bitface.train.faces import Sampler, Teach, TrainingFaces
-from bitface.train.schedule import share_of_rate
-from bitface.train.settings import Training
+from bitface.training.checkpoint import Checkpoint, copied, load_optimizer, optimizer_tensors
+from bitface.training.faces import Sampler, Teach, TrainingFaces
+from bitface.training.schedule import share_of_rate
+from bitface.training.settings import Training
 
 # Seconds that have gone by since whenever.
 Clock = Callable[[], float]

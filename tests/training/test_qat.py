@@ -22,9 +22,9 @@ from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import Reconstruction
 from bitface.runtime import Embedder, Model
 from bitface.store import Store
-from bitface.train import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
-from bitface.train.distil import agreement, likeness
-from bitface.train.teacher import cached_targets
+from bitface.training import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
+from bitface.training.distil import agreement, likeness
+from bitface.training.teacher import cached_targets
 from support.quantized import Mixed, PreActivation, faces, network
 
 STEPS = 12
@@ -89,7 +89,7 @@ def test_what_cannot_be_trained_is_said_before_the_calibration(monkeypatch: pyte
 
 
 def test_the_teacher_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("bitface.train.distil")  # the package has a function of that name
+    module = importlib.import_module("bitface.training.distil")  # the package has a function of that name
     clock = Clock()
     monkeypatch.setattr(module, "cached_targets", clock.slowed(module.cached_targets, 120))
     with pytest.raises(
@@ -134,8 +134,8 @@ CODE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from train import test_qat
-from bitface.train import loop
+from training import test_qat
+from bitface.training import loop
 loop.CHECKPOINT_SECONDS = 0.0
 method = test_qat.METHODS[{name!r}]
 print(test_qat.trained(method=method, checkpoint=Path(sys.argv[1]), resume=True)[1].fingerprint())

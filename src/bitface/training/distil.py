@@ -13,10 +13,10 @@ from bitface.errors import BitfaceError
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
 from bitface.store import Store
-from bitface.train.faces import Teach, TrainingFaces
-from bitface.train.loop import Clock, History, Status, Trainee, check, fit
-from bitface.train.settings import Training
-from bitface.train.teacher import cached_targets
+from bitface.training.faces import Teach, TrainingFaces
+from bitface.training.loop import Clock, History, Status, Trainee, check, fit
+from bitface.training.settings import Training
+from bitface.training.teacher import cached_targets
 
 _BATCH = 64
 

@@ -1,8 +1,8 @@
 import pytest
 
 from bitface.errors import UsageError
-from bitface.train import Training
-from bitface.train.schedule import share_of_rate
+from bitface.training import Training
+from bitface.training.schedule import share_of_rate
 
 
 @pytest.mark.parametrize(

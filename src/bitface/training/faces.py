@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitface.errors import UsageError
-from bitface.train.settings import Training
-from bitface.train.views import blend, view
+from bitface.training.settings import Training
+from bitface.training.views import blend, view
 
 # uint8 RGB [N, H, W, 3] → the teacher's embeddings [N, D], float32.
 Teach = Callable[[np.ndarray], np.ndarray]

@@ -11,8 +11,8 @@ import torch
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.quant.quantizers import LsqQuantizer
-from bitface.train import Interrupted, Status, Training, fit, loop
-from bitface.train.checkpoint import Checkpoint
+from bitface.training import Interrupted, Status, Training, fit, loop
+from bitface.training.checkpoint import Checkpoint
 from support.training import faces, trainee
 
 SHORT = Training(loss={"feature": {"form": "cosine"}}, epochs=5, batch=8, rate=0.01, precision="f32")

@@ -1,0 +1,34 @@
+"""Embedders: of a file, of a network in memory, or of a quantized one."""
+
+import os
+
+from bitface.graph import Network
+from bitface.runtime import Embedder, Model
+from bitface.runtime import load as loaded
+from bitface.runtime.quantized import QuantizedNetwork
+
+
+def load(
+    model: str | os.PathLike[str] | Network | Model | QuantizedNetwork,
+    engine: str | None = None,
+    threads: int | None = None,
+    preprocess: str | None = None,
+    streams: int | None = None,
+    size: int | str | tuple[int, int] | None = None,
+) -> Embedder:
+    """A model, ready to embed, in any number of threads: `bf.load("model.bitface").embed(["a.jpg"])`.
+
+    Args:
+        model: an artifact, an exported ONNX file or a float network, by its path or in memory.
+        engine: a target that runs here, such as `openvino`; None: the fastest that is exact on this CPU. An exported
+            file decides itself.
+        threads, streams: see `Embedder`.
+        preprocess, size: of float networks that don't say them; 160, or (height, width).
+
+    Warns where a size is assumed, and where the engine isn't exact on this CPU.
+
+    Raises:
+        BitfaceError, UsageError: no model, a damaged one, one without a known preprocessing, or an unknown engine.
+    """
+    source = model.model if isinstance(model, QuantizedNetwork) else model
+    return loaded(source, engine, threads, preprocess, streams, size)
