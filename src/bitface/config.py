@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -99,16 +100,23 @@ def named(path: Path) -> Iterator[None]:
 
 
 def model_of(kind: type) -> type[File]:
-    """The model of a dataclass: its fields with their types and defaults, and its first paragraph."""
+    """The model of a dataclass: its fields with their types (paths as `FilePath`), its defaults, its first paragraph."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     for item in fields(kind):
-        default = (
-            {"default": item.default} if item.default is not MISSING else {"default_factory": item.default_factory}
-        )
-        values[item.name] = (hints[item.name], Field(**default))
+        facts: dict[str, Any] = {"default": item.default, "default_factory": item.default_factory}
+        default = Field(**{key: value for key, value in facts.items() if value is not MISSING})
+        values[item.name] = (_with_base(hints[item.name]), default)
     about = (kind.__doc__ or "").partition("\n\n")[0]
     return create_model(kind.__name__, __base__=File, __doc__=about, **values)
+
+
+def _with_base(annotation: Any) -> Any:
+    """A type whose plain paths are relative to the folder that `check` is told."""
+    plain = {Path: FilePath, list[Path]: FilePaths, dict[str, Path]: FilesByName}
+    if get_origin(annotation) in (Union, UnionType):
+        return Union[*(_with_base(part) for part in get_args(annotation))]
+    return plain.get(annotation, annotation)
 
 
 def check(content: Any, kind: type[F], where: str, base: Path = Path()) -> F:

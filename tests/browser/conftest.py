@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from bitface.cli import distill, main, prune
+from bitface.cli import main
+from bitface.jobs import distill, prune
 from cli.conftest import crops, pairs  # noqa: F401
 from support.quantized import Small, onnx_file
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from bitface import artifact, load
+from bitface.data.face_source import FaceSource
 from bitface.evaluation.gallery import read_gallery
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
-from bitface.jobs.enroll import enroll
+from bitface.jobs.enroll import EnrollRequest, enroll
 from bitface.runtime.engine_differences import other_engine
 from bitface.targets.exact import exact
 
@@ -27,7 +28,7 @@ def model(quantized: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory
     shutil.copy(quantized / "model.bitface", path)
     made = [
         calibrate_model(CalibrateRequest(path, images=(crops,), fars=(0.05,), engine="openvino")),
-        enroll(path, [crops], path.with_name("gallery.safetensors"), engine="openvino"),
+        enroll(EnrollRequest(path, FaceSource([crops]), path.with_name("gallery.safetensors"), engine="openvino")),
     ]
     for result in made:
         assert result["engine"] == "openvino"

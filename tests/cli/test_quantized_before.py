@@ -12,9 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from bitface.cli import prune
 from bitface.errors import BitfaceError
 from bitface.graph import load_network
+from bitface.jobs import prune
 from bitface.runtime import open_float
 
 from .test_bad_input import ends_in_one_line

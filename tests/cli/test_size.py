@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from bitface import load
-from bitface.cli import distill as distill_command
-from bitface.cli import prune as prune_command
 from bitface.data.face_source import FaceSource
 from bitface.graph import load_network
+from bitface.jobs import distill as distill_command
+from bitface.jobs import prune as prune_command
 from bitface.runtime import open_model
 from support.free_size import free_size_file
 
@@ -240,7 +240,9 @@ def test_a_suite_and_a_comparison_name_sizes(
     # The original of another size is another one, and is evaluated again.
     assert len(list((tmp_path / "compared" / "evaluations").iterdir())) == 4
     comparison.write_text(text + "size: [1]\n")
-    ends_in_one_line(bitface("compare", comparison, "--out", tmp_path / "c"), 2, "'size' can't be")
+    ends_in_one_line(
+        bitface("compare", comparison, "--out", tmp_path / "c"), 2, "'size' of the comparison can't be [1]"
+    )
 
 
 def test_recipes_name_sizes(free: Path, large: Path, tmp_path: Path, bitface: Run) -> None:

@@ -26,7 +26,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of 16 images: a batch of 64 would be refused."""
     from dataclasses import replace
 
-    from bitface.cli import distill, prune
+    from bitface.jobs import distill, prune
 
     monkeypatch.setattr(prune, "RECOVERY", replace(prune.RECOVERY, batch=8))
     monkeypatch.setattr(distill, "SCHOOLING", replace(distill.SCHOOLING, batch=8))
@@ -109,7 +109,7 @@ def test_without_the_library(net, crops, tmp_path, bitface, monkeypatch) -> None
 def test_interrupted_and_resumed(net, crops, tmp_path, bitface) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
     arguments = ["prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, "--max-images", 16, "--epochs", 2]
-    changed = "from dataclasses import replace; from bitface.cli import prune\n"
+    changed = "from dataclasses import replace; from bitface.jobs import prune\n"
     changed += "prune.RECOVERY = replace(prune.RECOVERY, batch=8)\n"
     command = [sys.executable, "-c", changed + interrupt(2), *map(str, arguments), "--out", str(out)]
     stopped = subprocess.run(command, capture_output=True, text=True, check=False)

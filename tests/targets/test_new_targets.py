@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitface.data.face_source import FaceSource
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
 from bitface.graph.onnx_form import OnnxForm
@@ -69,7 +70,7 @@ def test_a_format_of_several_files_that_does_not_run_here(register: Register, cr
     register("folder", Target(title="Folder", emit=emit))
     out = tmp_path / "out"
     request = QuantizeRequest(
-        onnx_file(Mixed(), 16, tmp_path / "net.onnx"), [crops], out, preprocess="rgb-127.5-127.5",
+        onnx_file(Mixed(), 16, tmp_path / "net.onnx"), FaceSource([crops]), out, preprocess="rgb-127.5-127.5",
         targets=("folder", "onnxruntime"), force=True,
     )  # fmt: skip
     for _ in range(2):  # a folder of an earlier result is replaced

@@ -43,7 +43,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if self.observer not in tuple(OBSERVERS):  # whatever it is: a list has no hash
             near = nearest(self.observer, OBSERVERS)
-            raise UsageError(f"unknown observer '{self.observer}'{near}: use one of {', '.join(OBSERVERS)}")
+            raise UsageError(f"unknown observer '{self.observer}'{near} (there are {', '.join(OBSERVERS)})")
 
     @property
     def search_scales(self) -> bool:
