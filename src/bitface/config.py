@@ -100,7 +100,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def model_of(kind: type) -> type[File]:
-    """The model of a dataclass: its fields with their types (paths as `FilePath`), its defaults, its first paragraph."""
+    """The model of a dataclass: its fields with types (paths as `FilePath`) and defaults, and its first paragraph."""
     hints = get_type_hints(kind, include_extras=True)
     values: dict[str, Any] = {}
     for item in fields(kind):

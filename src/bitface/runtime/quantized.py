@@ -56,6 +56,11 @@ class QuantizedNetwork:
         return str(self.content.plan["bits"])
 
     @property
+    def fingerprint(self) -> str:
+        """Identifies the network; see `Network.fingerprint`."""
+        return self.content.network.fingerprint()
+
+    @property
     def weight_bytes(self) -> int:
         """Of the weights of all layers, packed."""
         modules = self.content.network.graph.modules()

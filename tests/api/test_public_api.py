@@ -1,0 +1,154 @@
+"""`import bitface as bf`: cheap to import, and enough for the way of the README."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import bitface as bf
+from bitface import backbones
+
+SIDE = 112
+
+
+@pytest.fixture(scope="module")
+def network() -> bf.Network:
+    torch.manual_seed(0)
+    module = backbones.create("mobilefacenet:0.25", embedding_size=32).train()
+    with torch.no_grad():  # statistics, so that embeddings differ from face to face
+        module(torch.randn(16, 3, SIDE, SIDE))
+    return bf.load_network(module.eval(), preprocess="rgb-127.5-128", name="net")
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve people of six images."""
+    folder = tmp_path_factory.mktemp("crops")
+    generator = np.random.default_rng(0)
+    for person in range(12):
+        (folder / f"p{person:02}").mkdir()
+        base = generator.integers(40, 216, (8, 8, 3))
+        for shot in range(6):
+            small = (base + generator.integers(-30, 30, (8, 8, 3))).clip(0, 255).astype(np.uint8)
+            image = Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            image.save(folder / f"p{person:02}" / f"{shot}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def listed(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lists") / "pairs.csv"
+    rows = ["a,b,same,fold"]
+    for person in range(12):
+        for shot in range(5):
+            rows.append(f"p{person:02}/{shot}.png,p{person:02}/{shot + 1}.png,1,{shot}")
+            rows.append(f"p{person:02}/{shot}.png,p{(person + 1) % 12:02}/{shot}.png,0,{shot}")
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("code", ["import bitface", "import bitface.cli"])
+def test_nothing_heavy_is_imported(code: str) -> None:
+    heavy = "torch", "onnx", "onnxruntime", "openvino", "scipy", "sklearn", "cv2", "pydantic"
+    command = f"{code}, sys; print([name for name in {heavy} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in bf.__all__:
+        value = getattr(bf, name)
+        assert name.startswith("__") or value.__doc__, name
+    assert not hasattr(bf, "no_such_name")
+    # What is a function here must not be hidden by a room of the same name.
+    for name in ("train", "quantize", "evaluate", "faces", "pairs", "protocol", "load"):
+        assert callable(getattr(bf, name))
+
+
+class Mine(bf.Loss):
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
+        return 1 - torch.nn.functional.cosine_similarity(student, teacher).mean()
+
+
+@pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate", "ignore:.*compiled kernels")
+def test_the_way_of_the_readme(network: bf.Network, crops: Path, listed: Path, tmp_path: Path) -> None:
+    faces = bf.faces(crops, size=network.size, seed=0)
+    small = bf.quantize(network, faces, bits="w8a8")
+    assert small.bits == "w8a8"
+    smaller = bf.train(network, faces, bits="w4a4", loss=Mine(), epochs=1)
+    assert smaller.weight_bytes < small.weight_bytes
+    assert smaller.history is not None
+    assert smaller.history.steps >= 1
+    figures = bf.evaluate(small, bf.pairs(listed, root=crops), baseline=network, fars=[0.2])
+    accuracy = figures["accuracy"]
+    assert accuracy.interval is not None
+    assert accuracy.value is not None
+    assert accuracy.interval.low <= accuracy.value <= accuracy.interval.high
+    assert f"{100 * accuracy.value:.2f}" in str(figures)
+    assert "baseline" in str(figures)
+    with pytest.raises(bf.UsageError, match=r"did you mean 'TAR@FAR 0\.2'"):
+        figures["TAR@FAR 0.1"]
+    written = small.save(tmp_path / "m.bitface")
+    assert written == (tmp_path / "m.bitface").stat().st_size
+    assert small.export(tmp_path / "m.onnx", target="openvino") == (tmp_path / "m.onnx").stat().st_size
+    images = [crops / "p00" / "0.png", crops / "p01" / "0.png"]
+    expected = small.embed(images)
+    for source in (tmp_path / "m.bitface", tmp_path / "m.onnx", small, small.model):
+        np.testing.assert_array_equal(bf.load(source).embed(images), expected)
+    assert bf.evaluate(tmp_path / "m.bitface", bf.pairs(listed, root=crops), fars=[0.2])["accuracy"] == accuracy
+
+
+@pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate")
+def test_what_is_in_memory_is_what_the_command_writes(network: bf.Network, crops: Path, tmp_path: Path) -> None:
+    """`bf.quantize` and `bitface quantize` choose the same faces and find the same numbers."""
+    import onnx
+
+    from bitface.graph import to_onnx
+
+    onnx.save(to_onnx(network.graph), tmp_path / "net.onnx")
+    loaded = bf.load_network(tmp_path / "net.onnx", preprocess="rgb-127.5-128")
+    small = bf.quantize(loaded, bf.faces(crops))
+    request = bf.QuantizeRequest(
+        tmp_path / "net.onnx", bf.FaceSource([crops]), tmp_path / "out", preprocess="rgb-127.5-128"
+    )
+    bf.quantize_model(request)
+    written = bf.load(tmp_path / "out" / "model.bitface")
+    assert written.fingerprint == small.fingerprint
+
+
+def test_networks_in_memory_embed(network: bf.Network) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(bf.load(network).embed(images), bf.Embedder(network).embed(images))
+    simulated = bf.load(network, engine="torch").embed(images)
+    np.testing.assert_allclose(bf.load(network).embed(images), simulated, rtol=0, atol=1e-3 * np.abs(simulated).max())
+
+
+@pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate")
+def test_faces_in_memory(network: bf.Network) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8)
+    small = bf.quantize(network, bf.faces(images, seed=3))
+    again = bf.quantize(network, bf.faces(images, seed=3))
+    assert small.fingerprint == again.fingerprint
+    assert small.content.data["images"] == 16  # a fifth is held out
+    wrong = bf.faces(images[:, :96])
+    with pytest.raises(bf.BitfaceError, match="of 96x112, net reads images of 112x112"):
+        bf.quantize(network, wrong)
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (np.zeros((2, 8, 8, 3), np.float32), {}, "uint8 RGB"),
+        (np.zeros((2, 8, 8), np.uint8), {}, "uint8 RGB"),
+        (np.zeros((2, 8, 8, 3), np.uint8), {"labels": ["a"]}, "one name for each of its 2 faces"),
+        (np.zeros((2, 8, 8, 3), np.uint8), {"labels": "folder"}, "one name for each of its 2 faces"),
+        ("crops", {"labels": ["a", "b"]}, "'folder', or a CSV file"),
+    ],
+)
+def test_faces_that_make_no_sense(images: object, options: dict[str, object], message: str) -> None:
+    with pytest.raises(bf.UsageError, match=message):
+        bf.faces(images, **options)  # type: ignore[arg-type]
