@@ -38,7 +38,12 @@ class Method:
     calibration: Calibration = field(default_factory=Calibration)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "training": self.training.to_json(),
+            "weights": self.weights,
+            "activations": self.activations,
+            "calibration": asdict(self.calibration),
+        }
 
 
 def train(
