@@ -28,7 +28,7 @@ class Method:
     """How a student is trained: the part of a recipe that isn't the bits.
 
     Attributes:
-        weights, activations: names of `learn.QUANTIZERS`.
+        weights, activations: names of `quantizers.QUANTIZERS`.
         calibration: how the ranges are found before the first step.
     """
 
