@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bitface.errors import UsageError
-from bitface.losses import LOSSES, Loss, build, build_sum, options_of
+from bitface.losses import LOSSES, Loss, build, build_sum, options_of, to_json
 
 VARIANTS = [(name, {}) for name in LOSSES] + [("rcm", {"centers": "ema"})]
 
@@ -174,3 +174,30 @@ def test_a_loss_of_another_package_is_built_by_its_name(tmp_path, monkeypatch):
     assert loss(torch.ones(2, 4), torch.zeros(2, 4), None) == 4
     with pytest.raises(UsageError, match="no option 'p'"):
         build("squares", 4, p=1)
+
+
+class Mine(Loss):
+    def __init__(self, power: float = 2.0) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, student, teacher, labels):
+        return (student - teacher).abs().pow(self.power).sum(1).mean()
+
+
+def test_a_loss_is_given_as_an_object_alone_or_beside_others():
+    student, teacher = torch.ones(2, 4), torch.zeros(2, 4)
+    assert build_sum(Mine(), 4)(student, teacher, None) == 4
+    both = build_sum({"feature": 2.0, "mine": Mine(3.0)}, 4)
+    assert list(both.weights.items()) == [("feature", 2.0), ("mine", 1.0)]
+    assert to_json({"feature": 2.0, "mine": Mine(3.0)}) == {"feature": 2.0, "mine": {"class": "Mine", "power": 3.0}}
+
+
+def test_an_object_is_told_by_its_class_and_attributes():
+    assert repr(Mine()) == repr(Mine()) == "Mine(power=2.0)"
+    assert repr(Mine()) != repr(Mine(3.0))
+
+
+def test_a_training_leaves_an_object_as_it_was():
+    loss = Mine()
+    assert build_sum(loss, 4).losses["Mine"] is not loss

@@ -90,7 +90,7 @@ def train(
     assert chosen.method is not None
     method = chosen.method
     if loss is not None:
-        method = replace(method, training=replace(method.training, loss=loss))  # type: ignore[arg-type]
+        method = replace(method, training=replace(method.training, loss=loss))
     state = Path(checkpoint) if checkpoint is not None else None
     with shown() as steps:
         ready = _prepared(network, faces, chosen.source.max_images, steps)

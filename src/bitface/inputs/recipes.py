@@ -15,7 +15,7 @@ from bitface.data.face_source import FaceSource
 from bitface.errors import UsageError, nearest
 from bitface.files import read_yaml
 from bitface.graph import ASSUMED
-from bitface.losses import LOSSES, build_sum
+from bitface.losses import LOSSES, build_sum, by_name
 from bitface.losses.softmax import Softmax
 from bitface.preprocess import Size
 from bitface.quant import BitPlan, Calibration
@@ -255,7 +255,7 @@ class PretrainingFile(Faces):
         """The recipe. Raises UsageError for an unknown network, and losses that are unknown or need a teacher."""
         for training in self.stages:
             build_sum(training.loss, 8, 2)
-            for loss in training.loss:
+            for loss in by_name(training.loss):
                 if not issubclass(LOSSES[loss], Softmax):
                     apt = ", ".join(name for name, one in LOSSES.items() if issubclass(one, Softmax))
                     raise UsageError(f"a stage can't learn from '{loss}', which needs a teacher: use one of {apt}")

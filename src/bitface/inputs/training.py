@@ -67,7 +67,7 @@ def learns(calibration: Calibration, method: Method | None) -> bool:
 def account(training: Training, history: History, settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """What a training did, for `result.json`; `settings` as they were asked for: those of the training, or more."""
     return {
-        "settings": settings or vars(training),
+        "settings": settings or training.to_json(),
         "precision": "bf16" if training.half else "f32",
         "steps": history.steps,
         "images": history.images,

@@ -19,7 +19,7 @@ from bitface.inputs import faces as job_faces
 from bitface.inputs.recipes import Pretraining, check_said, common_fields
 from bitface.inputs.training import account
 from bitface.jobs.float_student import write_network
-from bitface.losses import build_sum
+from bitface.losses import build_sum, by_name
 from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent
 from bitface.results.folder import Clock, check_free, staging, write_result
@@ -114,7 +114,7 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
             "settings": repr(request.stages[:number]),
             "faces": digest(faces),
         }
-        name = f"stage {number} of {len(request.stages)}: {', '.join(training.loss)}"
+        name = f"stage {number} of {len(request.stages)}: {', '.join(by_name(training.loss))}"
         history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps, name))
         stages.append(account(training, history))
     clock.lap("training")

@@ -9,7 +9,7 @@ Nothing here knows of images or networks.
 
 from bitface.losses.angular import angle_between, angular_error, individual_error
 from bitface.losses.base import Loss
-from bitface.losses.registry import LOSSES, build, build_sum, options_of
+from bitface.losses.registry import LOSSES, build, build_sum, by_name, options_of, to_json
 from bitface.losses.total import Sum
 
 __all__ = [
@@ -20,6 +20,8 @@ __all__ = [
     "angular_error",
     "build",
     "build_sum",
+    "by_name",
     "individual_error",
     "options_of",
+    "to_json",
 ]

@@ -46,11 +46,27 @@ class Loss(nn.Module):
         """
         raise NotImplementedError
 
+    def to_json(self) -> dict[str, Any]:
+        """The plain values among its attributes: what tells it from another object of the class."""
+        own = {key: value for key, value in vars(self).items() if not key.startswith("_") and key != "training"}
+        return {key: value for key, value in own.items() if _plain(value)}
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{key}={value!r}" for key, value in self.to_json().items())
+
     def begin(self, teacher: Tensor, labels: Tensor) -> None:
         """Takes a first guess from a teacher's embeddings of all training faces: `[N, D]`, int64 `[N]`."""
 
     def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
         """Takes note of the embeddings of all training faces: `[N, D]`, `[N, D]`, int64 `[N]`."""
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(_plain(one) for one in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(one) for key, one in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def given(name: str, labels: Tensor | None) -> Tensor:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from torch import Generator
@@ -47,27 +48,49 @@ def build(
         if key not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise UsageError(f"{name} has no option '{key}'{nearest(key, known)} ({has})")
-    if loss.needs_labels and classes < 1:
-        raise UsageError(f"{name} needs labelled faces: give identities, or use a loss without them such as feature")
+    _check_labels(name, loss, classes)
     given = dict(zip(_GIVEN, (embedding_size, classes, generator), strict=True))
     takes = inspect.signature(loss).parameters
     return loss(**{key: value for key, value in given.items() if key in takes}, **options)
 
 
 def build_sum(
-    losses: Mapping[str, Any], embedding_size: int, classes: int = 0, *, generator: Generator | None = None
+    losses: Mapping[str, Any] | Loss, embedding_size: int, classes: int = 0, *, generator: Generator | None = None
 ) -> Sum:
     """The sum of a recipe's losses.
 
     Args:
-        losses: name → weight, or options with a `weight` (1 if left out) among them.
+        losses: name → weight, or options with a `weight` (1 if left out) among them, or an object; or one object.
+            Objects are copied, so that a second training doesn't begin where the first one ended.
 
     Raises:
         UsageError: as `build`; there is no loss, or a weight is out of range.
     """
     made, weights = {}, {}
-    for name, value in losses.items():
+    for name, value in by_name(losses).items():
+        if isinstance(value, Loss):
+            _check_labels(name, value, classes)
+            made[name], weights[name] = deepcopy(value), 1.0
+            continue
         options = dict(value) if isinstance(value, Mapping) else {"weight": value}
         weights[name] = options.pop("weight", 1.0)
         made[name] = build(name, embedding_size, classes, generator=generator, **options)
     return Sum(made, weights)
+
+
+def by_name(losses: Mapping[str, Any] | Loss) -> dict[str, Any]:
+    """Losses as a mapping, also where there is one object only."""
+    return {losses.name: losses} if isinstance(losses, Loss) else dict(losses)
+
+
+def to_json(losses: Mapping[str, Any] | Loss) -> dict[str, Any]:
+    """Losses as a file can hold them: of an object its class and its plain attributes."""
+    return {
+        name: {"class": type(value).__name__, **value.to_json()} if isinstance(value, Loss) else value
+        for name, value in by_name(losses).items()
+    }
+
+
+def _check_labels(name: str, loss: Loss | type[Loss], classes: int) -> None:
+    if loss.needs_labels and classes < 1:
+        raise UsageError(f"{name} needs labelled faces: give identities, or use a loss without them such as feature")

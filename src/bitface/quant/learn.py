@@ -1,35 +1,11 @@
 """Turns the fixed quantizers of a calibrated student into ones that learn, and back."""
 
-from collections.abc import Callable
-
 import torch
 
-from bitface.errors import UsageError, nearest
+from bitface.errors import UsageError
 from bitface.quant.plan import BitPlan
-from bitface.quant.quantizers import (
-    DoReFaQuantizer,
-    DsqQuantizer,
-    EmaQuantizer,
-    LsqQuantizer,
-    MinMaxQuantizer,
-    PactQuantizer,
-    PercentileQuantizer,
-    Quantizer,
-)
+from bitface.quant.quantizers import QUANTIZERS, Quantizer
 from bitface.quant.student import Student
-
-# The methods by name. Each begins with the numbers that calibration found.
-QUANTIZERS: dict[str, Callable[..., Quantizer]] = {
-    "lsq": LsqQuantizer,
-    "minmax": MinMaxQuantizer,
-    "ema": EmaQuantizer,
-    "percentile": PercentileQuantizer,
-    "pact": PactQuantizer,
-    "dorefa": DoReFaQuantizer,
-    "dsq": DsqQuantizer,
-}
-# All suit activations, and weights too but for these.
-_ACTIVATIONS_ONLY = ("pact",)
 
 
 def check_method(weights: str, activations: str) -> None:
@@ -39,11 +15,8 @@ def check_method(weights: str, activations: str) -> None:
         UsageError: the message says what to take instead.
     """
     for word in (weights, activations):
-        if word not in QUANTIZERS:
-            raise UsageError(
-                f"unknown quantizer '{word}'{nearest(word, QUANTIZERS)} (there are {', '.join(QUANTIZERS)})"
-            )
-    if weights in _ACTIVATIONS_ONLY:
+        QUANTIZERS[word]
+    if QUANTIZERS[weights].activations_only:
         raise UsageError(f"'{weights}' clips activations; take another one for the weights, as its paper takes dorefa")
 
 
@@ -54,7 +27,7 @@ def check_plan(plan: BitPlan, weights: str) -> None:
         UsageError: weights of one bit, which have no level in between that a scale could be learned for.
     """
     planned = [plan.bits, plan.first, plan.last, *(bits for _, bits in plan.layers)]
-    if weights != "dorefa" and any(bits and bits.weight == 1 for bits in planned):
+    if not QUANTIZERS[weights].one_bit and any(bits and bits.weight == 1 for bits in planned):
         raise UsageError(f"'{weights}' can't train weights of 1 bit; set 'weights: dorefa' in the recipe")
 
 

@@ -28,7 +28,7 @@ class Method:
     """How a student is trained: the part of a recipe that isn't the bits.
 
     Attributes:
-        weights, activations: names of `learn.QUANTIZERS`.
+        weights, activations: names of `quantizers.QUANTIZERS`.
         calibration: how the ranges are found before the first step.
     """
 
@@ -38,7 +38,12 @@ class Method:
     calibration: Calibration = field(default_factory=Calibration)
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "training": self.training.to_json(),
+            "weights": self.weights,
+            "activations": self.activations,
+            "calibration": asdict(self.calibration),
+        }
 
 
 def train(

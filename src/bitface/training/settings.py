@@ -1,15 +1,22 @@
 """How a network is trained: the `training` part of a recipe."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import GetPydanticSchema
 
 from bitface.config import Many, check, model_of
 from bitface.cpu import bf16_pays
 from bitface.errors import UsageError
+from bitface.losses import Loss, to_json
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 VIEWS = ("none", "flip", "mild", "strong")
+
+# A file gives losses by name only.
+Losses = Annotated[Mapping[str, Any] | Loss, GetPydanticSchema(lambda _, schema_of: schema_of(dict[str, Any]))]
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,8 @@ class Training:
     """The settings of one training.
 
     Attributes:
-        loss: name of a loss → its weight, or its options with a `weight` among them (see `bitface.losses`).
+        loss: name of a loss → its weight, or its options with a `weight` among them (see `bitface.losses`),
+            or an object; or one object instead of all.
         epochs: passes over the faces; may be a fraction.
         min_steps: steps that are made at least, however few the faces.
         batch: images in a step. With `per_identity` above 1 they are drawn as batch / per_identity people times
@@ -36,7 +44,7 @@ class Training:
         freeze_ranges: the ranges that calibration found stay as they are.
     """
 
-    loss: dict[str, Any] = field(default_factory=lambda: {"feature": 1.0})
+    loss: Losses = field(default_factory=lambda: {"feature": 1.0})
     epochs: float = 2.0
     min_steps: int = 0
     batch: int = 64
@@ -76,6 +84,10 @@ class Training:
     def half(self) -> bool:
         """Whether this machine trains in bf16."""
         return self.precision == "bf16" or (self.precision == "auto" and bf16_pays())
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as `result.json` holds them; losses that are objects as their classes and plain attributes."""
+        return {**vars(self), "loss": to_json(self.loss)}
 
     @staticmethod
     def from_json(value: dict[str, Any]) -> "Training":

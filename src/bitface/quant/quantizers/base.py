@@ -27,11 +27,15 @@ class Quantizer(nn.Module):
 
     Attributes:
         weights: it quantizes a layer's weights, not an activation.
+        activations_only: it can't quantize weights.
+        one_bit: it can train weights of 1 bit.
         scale, zero_point: float32 and whole numbers, `[channels]`: what is exported.
     """
 
     scale: Tensor
     zero_point: Tensor
+    activations_only = False
+    one_bit = False
     # See `kernels.Grid`.
     inner = 1.0
     sharpness = 0.0

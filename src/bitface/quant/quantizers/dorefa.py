@@ -4,8 +4,10 @@ import torch
 from torch import Tensor
 
 from bitface.quant.quantizers.base import Quantizer, mean_size
+from bitface.quant.quantizers.registry import QUANTIZERS
 
 
+@QUANTIZERS.register("dorefa")
 class DoReFaQuantizer(Quantizer):
     """Weights become `tanh(w) / max |tanh(w)|`, in equal steps; nothing is learned but the weights themselves.
 
@@ -14,6 +16,8 @@ class DoReFaQuantizer(Quantizer):
     passes through the largest; levels are symmetric around 0, with 0 among them; activations are clipped to the range
     that calibration found instead of to [0, 1]. Weights of one bit are their sign times the mean size of their channel.
     """
+
+    one_bit = True
 
     scale: Tensor
     zero_point: Tensor

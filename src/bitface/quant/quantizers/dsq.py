@@ -3,8 +3,10 @@
 import math
 
 from bitface.quant.quantizers.lsq import LsqQuantizer
+from bitface.quant.quantizers.registry import QUANTIZERS
 
 
+@QUANTIZERS.register("dsq")
 class DsqQuantizer(LsqQuantizer):
     """Hard levels forward; backward the gradient passes through steps of tanh, steep at the edges between levels.
 

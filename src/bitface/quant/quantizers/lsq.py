@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from bitface.quant.quantizers.base import Quantizer, round_through
+from bitface.quant.quantizers.registry import QUANTIZERS
 
 
+@QUANTIZERS.register("lsq")
 class LsqQuantizer(Quantizer):
     """Scales that learn from the task's own gradient; asymmetric ones learn their zero point too.
 

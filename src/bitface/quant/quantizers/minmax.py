@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 
 from bitface.quant.quantizers.base import Quantizer, affine
+from bitface.quant.quantizers.registry import QUANTIZERS
 
 # How many numbers of a large tensor a percentile looks at, or up to twice as many.
 _SAMPLE = 100_000
 
 
+@QUANTIZERS.register("minmax")
 class MinMaxQuantizer(Quantizer):
     """Uniform quantization between the smallest and the largest value.
 
@@ -84,6 +86,7 @@ class MinMaxQuantizer(Quantizer):
         self.low, self.high, self.scale, self.zero_point = low, high, scale, zero_point
 
 
+@QUANTIZERS.register("ema")
 class EmaQuantizer(MinMaxQuantizer):
     """Running extremes of activations with a moving average (beta 0.9), which forgets outliers."""
 
@@ -93,6 +96,7 @@ class EmaQuantizer(MinMaxQuantizer):
         return self.low.lerp(low, 1 - self.beta), self.high.lerp(high, 1 - self.beta)
 
 
+@QUANTIZERS.register("percentile")
 class PercentileQuantizer(EmaQuantizer):
     """A moving average of the range that holds 99.99 % of a batch, half of the rest on each side (activations)."""
 

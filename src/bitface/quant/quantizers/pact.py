@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from bitface.quant.quantizers.base import Quantizer, through
+from bitface.quant.quantizers.registry import QUANTIZERS
 
 
+@QUANTIZERS.register("pact")
 class PactQuantizer(Quantizer):
     """The ends of the range learn from what is clipped: the upper one's gradient is 1 above it, the lower one's 1
     below it, and nothing inside counts (equation 3 of the paper).
@@ -15,6 +17,8 @@ class PactQuantizer(Quantizer):
     point follow from the ends, the zero point rounded, so that zero stays a level. An end that crosses zero stops
     there, but keeps its gradient, so that it can return.
     """
+
+    activations_only = True
 
     inner = 0.0
 
