@@ -22,7 +22,7 @@ from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import Reconstruction
 from bitface.runtime import Embedder, Model
 from bitface.store import Store
-from bitface.training import History, Method, Teacher, Training, TrainingFaces, loop, qat, train
+from bitface.training import History, Method, Session, Teacher, Training, TrainingFaces, loop, qat, train
 from bitface.training.distil import agreement, likeness
 from bitface.training.teacher import cached_targets
 from support.quantized import Mixed, PreActivation, faces, network
@@ -48,7 +48,7 @@ def trained(
     net, learned = teacher(size), faces(40, size)
     embed = Embedder(Model(Path("net"), "float", net), "torch").embed
     student, layers, history = train(
-        net, TrainingFaces(learned[:32]), learned[32:], BitPlan.parse(bits), method, Teacher(embed), **options
+        net, TrainingFaces(learned[:32]), learned[32:], BitPlan.parse(bits), method, Teacher(embed), Session(**options)
     )
     assert {str(layer.bits) for layer in layers} >= {bits}
     return net, student, history

@@ -21,7 +21,7 @@ from bitface.quant import BitPlan, Calibration
 from bitface.quant import quantize as calibrated
 from bitface.runtime.quantized import QuantizedNetwork, artifact_of
 from bitface.runtime.teacher import teacher_of
-from bitface.training import Method, TrainingFaces, Watch
+from bitface.training import Method, Session, TrainingFaces, Watch
 from bitface.training import train as trained
 from bitface.training.progress import training_line
 
@@ -101,10 +101,7 @@ def train(
             plan,
             method,
             teacher_of(Path(ready.network.name), ready.network, method.training),
-            state,
-            state is not None and state.exists(),
-            minutes,
-            _watch(method, steps),
+            Session(state, state is not None and state.exists(), minutes, _watch(method, steps)),
         )
     content = artifact_of(ready.network, student, plan, ready.faces.data, {"method": "qat", "seed": faces.seed})
     return QuantizedNetwork(content, ready.network, tuple(layers), history, ready.notes, ready.warnings)

@@ -56,7 +56,7 @@ class ConvBlock(nn.Sequential):
     """Convolution, then BatchNorm (`norm`), then an activation, under the names `conv`, `bn` and `act`.
 
     `[N, in_channels, H, W]` → `[N, out_channels, H', W']`, padded so that only the stride shrinks the image,
-    unless `padding` is given. What is switched off leaves no module behind: a traced graph has no identities.
+    unless `kernel` is a pair, which is not padded. What is switched off leaves no module behind: a traced graph has no identities.
     """
 
     def __init__(
@@ -67,13 +67,11 @@ class ConvBlock(nn.Sequential):
         *,
         stride: int = 1,
         groups: int = 1,
-        padding: int | None = None,
         norm: bool = True,
         activation: str | None = None,
         bias: bool = False,
     ) -> None:
-        if padding is None:
-            padding = (kernel if isinstance(kernel, int) else kernel[0]) // 2
+        padding = kernel // 2 if isinstance(kernel, int) else 0
         parts: OrderedDict[str, nn.Module] = OrderedDict()
         parts["conv"] = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=bias)
         if norm:

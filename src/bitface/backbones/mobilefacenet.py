@@ -99,7 +99,7 @@ class MobileFaceNet(nn.Module):
             self.add_module(f"layer{number}", _row(channels, row, stride, activation, norm))
             channels = row[-1][1]
         self.layer8 = ConvBlock(channels, plan.last, activation=activation)
-        self.layer9 = ConvBlock(plan.last, plan.last, spatial, groups=plan.last, padding=0, norm=norm)
+        self.layer9 = ConvBlock(plan.last, plan.last, spatial, groups=plan.last, norm=norm)
         self.layer10 = nn.Linear(plan.last, checked_embedding_size(embedding_size), bias=linear_bias)
         self.bn = nn.BatchNorm1d(embedding_size)
         if activation == "relu6":

@@ -29,7 +29,7 @@ from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
 from bitface.runtime.teacher import teacher_of
 from bitface.targets.registry import FASTEST
-from bitface.training import History, Training, TrainingFaces, Watch, digest, distil
+from bitface.training import History, Learner, Session, Training, TrainingFaces, Watch, digest, distil
 from bitface.training.distil import likeness
 from bitface.training.progress import training_line
 
@@ -122,12 +122,11 @@ def learn(
     identity = {
         "network": network.fingerprint(), **about, "settings": repr(training), "faces": digest(ready.learning),
     }  # fmt: skip
+    watch = Watch(embedding=steps("embedding with the teacher"), training=training_line(steps))
     history = distil(
-        student, loss, ready.learning, ready.faces.held_out, network.preprocess, training,
-        teacher_of(request.model, network, training), identity, request.out / CHECKPOINT, request.resume,
-        request.minutes,
-        Watch(embedding=steps("embedding with the teacher"), training=training_line(steps)),
-        train_statistics=train_statistics,
+        Learner(student, network.preprocess, train_statistics=train_statistics), loss, ready.learning,
+        ready.faces.held_out, teacher_of(request.model, network, training), training, identity,
+        Session(request.out / CHECKPOINT, request.resume, request.minutes, watch),
     )  # fmt: skip
     ready.clock.lap("training")
     return history

@@ -30,7 +30,7 @@ from bitface.runtime import Model
 from bitface.runtime.quantized import artifact_of
 from bitface.runtime.teacher import teacher_of
 from bitface.targets.registry import TARGETS, emitted, written
-from bitface.training import History, Method, TrainingFaces, Watch, train
+from bitface.training import History, Method, Session, TrainingFaces, Watch, train
 from bitface.training.progress import training_line
 
 # The state of a training when it is done: the best and the last weights.
@@ -177,10 +177,12 @@ def _learned(
         request.plan,
         request.method,
         teacher_of(request.model, network, request.method.training),
-        request.out / CHECKPOINT,
-        request.resume,
-        request.minutes,
-        Watch(*told, steps("embedding with the teacher"), training_line(steps)),
+        Session(
+            request.out / CHECKPOINT,
+            request.resume,
+            request.minutes,
+            Watch(*told, steps("embedding with the teacher"), training_line(steps)),
+        ),
     )
 
 

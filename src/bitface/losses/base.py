@@ -1,7 +1,7 @@
 """What every loss is, and the checks of its options."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -20,6 +20,7 @@ class Loss(nn.Module):
         uses_pairs: learns from several rows of one label in a batch: images of a person, or views of an image.
         keeps_direction: brings embeddings to where the teacher's are. Others let all of them turn together, so that
             only the similarities between faces tell how good a student is.
+        Options: a dataclass of the options, where a loss has many and takes them as keywords.
         wants_refresh: `refresh` must be called before the first step, and then once an epoch.
     """
 
@@ -28,6 +29,7 @@ class Loss(nn.Module):
     uses_pairs: bool = False
     keeps_direction: bool = False
     wants_refresh: bool = False
+    Options: ClassVar[type | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

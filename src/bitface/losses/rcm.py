@@ -1,5 +1,8 @@
 """Rotation consistent margin: the individual quantization error as a margin (Wu et al., CVPR 2020)."""
 
+from dataclasses import dataclass
+from typing import Any
+
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -30,6 +33,29 @@ def rcm_target(angle: Tensor, error: Tensor, lam: float, form: str, target: Targ
     return target((1 + lam * error) * angle)
 
 
+@dataclass(frozen=True)
+class RcmOptions:
+    """The options of `RCM`.
+
+    Attributes:
+        margin: arcface, cosface or sphereface, with its `s` and `m` (None: its usual one).
+        lam: λ, 0 to 100.
+        form: A, B or C.
+        error: scalar or vector; see `individual_error`.
+        centers: epoch or ema.
+        momentum: what `ema` keeps of the old centre, 0 to 0.9999.
+    """
+
+    margin: str = "arcface"
+    lam: float = 5.0
+    form: str = "A"
+    error: str = "scalar"
+    centers: str = "epoch"
+    momentum: float = 0.9
+    s: float = 64.0
+    m: float | None = None
+
+
 @LOSSES.register("rcm")
 class RCM(Loss):
     """A margin loss whose margin grows with each face's individual error.
@@ -43,13 +69,8 @@ class RCM(Loss):
 
     Args:
         embedding_size, classes: D and C.
-        margin: arcface, cosface or sphereface, with its `s` and `m` (None: its usual one).
-        lam: λ, 0 to 100.
-        form: A, B or C.
-        error: scalar or vector; see `individual_error`.
-        centers: epoch or ema.
-        momentum: what `ema` keeps of the old centre, 0 to 0.9999.
         generator: where the first class weights come from; None: torch's own.
+        options: the fields of `RcmOptions`.
 
     Raises:
         UsageError: there are no classes; an option is unknown or out of range. From `forward`: no labels.
@@ -58,32 +79,27 @@ class RCM(Loss):
 
     name = "rcm"
     needs_labels = True
+    Options = RcmOptions
 
     def __init__(
         self,
         embedding_size: int,
         classes: int,
-        margin: str = "arcface",
-        lam: float = 5.0,
-        form: str = "A",
-        error: str = "scalar",
-        centers: str = "epoch",
-        momentum: float = 0.9,
-        s: float = 64.0,
-        m: float | None = None,
         generator: Generator | None = None,
+        **options: Any,
     ) -> None:
         super().__init__()
+        chosen = RcmOptions(**options)
         if classes < 1:
             raise UsageError(f"{self.name} needs labelled faces: there are no classes")
-        base = MARGINS[choice(self.name, "margin", margin, tuple(MARGINS))]
-        self.margin = base(embedding_size, classes, s, m, generator)
-        self.lam = number(self.name, "lam", lam, 0, 100)
-        self.form = choice(self.name, "form", form, FORMS)
-        self.error = choice(self.name, "error", error, ERROR_FORMS)
-        self.rule = choice(self.name, "centers", centers, CENTERS)
+        base = MARGINS[choice(self.name, "margin", chosen.margin, tuple(MARGINS))]
+        self.margin = base(embedding_size, classes, chosen.s, chosen.m, generator)
+        self.lam = number(self.name, "lam", chosen.lam, 0, 100)
+        self.form = choice(self.name, "form", chosen.form, FORMS)
+        self.error = choice(self.name, "error", chosen.error, ERROR_FORMS)
+        self.rule = choice(self.name, "centers", chosen.centers, CENTERS)
         self.wants_refresh = self.rule == "epoch"
-        self.momentum = number(self.name, "momentum", momentum, 0, 0.9999)
+        self.momentum = number(self.name, "momentum", chosen.momentum, 0, 0.9999)
         self.centers = ClassCenters(embedding_size, classes)
 
     def begin(self, teacher: Tensor, labels: Tensor) -> None:

@@ -20,11 +20,9 @@ _GIVEN = ("embedding_size", "classes", "generator")
 
 def options_of(name: str) -> dict[str, Any]:
     """The options of a loss with their defaults. Raises UsageError for an unknown name."""
-    return {
-        key: parameter.default
-        for key, parameter in inspect.signature(LOSSES[name]).parameters.items()
-        if key not in _GIVEN
-    }
+    described = LOSSES[name].Options or LOSSES[name]
+    parameters = inspect.signature(described).parameters
+    return {key: parameter.default for key, parameter in parameters.items() if key not in _GIVEN}
 
 
 def build(

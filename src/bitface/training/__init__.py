@@ -6,7 +6,7 @@ what a step learns from, `views` what the student sees of it, `teacher` what it 
 through, and `qat` the whole way of a quantized one.
 """
 
-from bitface.training.distil import Teacher, Watch, distil
+from bitface.training.distil import Learner, Session, Teacher, Watch, distil
 from bitface.training.faces import TrainingFaces, digest
 from bitface.training.loop import History, Interrupted, Status, Trainee, fit
 from bitface.training.qat import Method, train
@@ -15,7 +15,9 @@ from bitface.training.settings import Training
 __all__ = [
     "History",
     "Interrupted",
+    "Learner",
     "Method",
+    "Session",
     "Status",
     "Teacher",
     "Trainee",

@@ -46,22 +46,48 @@ class Watch:
     training: Callable[[Status], None] | None = None
 
 
+@dataclass(frozen=True)
+class Session:
+    """How a training is kept, limited and told of.
+
+    Attributes:
+        checkpoint, resume, clock: see `fit`.
+        minutes: as many epochs as fit into this time, what comes before the first step among it; None: no limit.
+        watch: who is told of what.
+    """
+
+    checkpoint: Path | None = None
+    resume: bool = False
+    minutes: float | None = None
+    watch: Watch = Watch()
+    clock: Clock = time.perf_counter
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """A student as it is trained.
+
+    Attributes:
+        model: images float32 `[B, 3, H, W]` → embeddings `[B, D]`.
+        preprocess: from faces to images.
+        run, train_statistics: see `Trainee`.
+    """
+
+    model: nn.Module
+    preprocess: Preprocess
+    run: nn.Module | None = None
+    train_statistics: bool = False
+
+
 def distil(
-    student: nn.Module,
+    student: Learner,
     loss: Loss,
     faces: TrainingFaces,
     held_out: np.ndarray,
-    preprocess: Preprocess,
-    training: Training,
     teacher: Teacher,
+    training: Training,
     identity: dict[str, str] | None = None,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    watch: Watch = Watch(),
-    run: nn.Module | None = None,
-    train_statistics: bool = False,
-    clock: Clock = time.perf_counter,
+    session: Session = Session(),
 ) -> History:
     """Trains a student in place, and leaves its best state in it.
 
@@ -69,34 +95,35 @@ def distil(
     loss brings these together, else, or where their sizes differ, by how alike both find each two faces.
 
     Args:
-        student: images float32 `[B, 3, H, W]` → embeddings `[B, D]`.
         held_out: uint8 RGB `[M, H, W, 3]`.
-        run, train_statistics: see `Trainee`.
-        identity, checkpoint, resume, clock: see `fit`.
-        minutes: as many epochs as fit into this time after the teacher's embeddings, which are part of it.
+        identity: see `fit`.
+        session: its minutes count the teacher's embeddings, too.
 
     Raises:
         BitfaceError: see `fit`; or the teacher's embeddings take all of `minutes`.
     """
     check(loss, faces, training)
-    began, targets = clock(), None
+    began, targets = session.clock(), None
     if training.teacher == "cached":
-        targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.store, watch.embedding)
+        targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.store, session.watch.embedding)
     if faces.labels is not None:
         known = teacher.embed(faces.images) if targets is None else targets[0]
         loss.begin(torch.from_numpy(known), torch.from_numpy(faces.labels))
     expected = torch.from_numpy(teacher.embed(held_out))
 
     def evaluate() -> float:
-        found = embedded(run or student, preprocess, held_out)
+        found = embedded(student.run or student.model, student.preprocess, held_out)
         comparable = loss.keeps_direction and found.shape == expected.shape
         return (agreement if comparable else likeness)(found, expected)
 
     trainee = Trainee(
-        student, loss, faces, preprocess, teacher.embed, targets, evaluate, train_statistics=train_statistics, run=run
+        student.model, loss, faces, student.preprocess, teacher.embed, targets, evaluate,
+        train_statistics=student.train_statistics, run=student.run,
+    )  # fmt: skip
+    minutes = left(session.minutes, session.clock() - began, "the teacher's embeddings")
+    return fit(
+        trainee, training, identity, session.checkpoint, session.resume, minutes, session.watch.training, session.clock
     )
-    minutes = left(minutes, clock() - began, "the teacher's embeddings")
-    return fit(trainee, training, identity, checkpoint, resume, minutes, watch.training, clock)
 
 
 def left(minutes: float | None, seconds: float, what: str) -> float | None:

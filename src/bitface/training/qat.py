@@ -1,8 +1,6 @@
 """Quantization-aware training: a calibrated student learns to give its teacher's embeddings."""
 
-import time
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +12,9 @@ from bitface.quant import BitPlan, Calibration, learn
 from bitface.quant.fused import fused
 from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
-from bitface.training.distil import Teacher, Watch, distil, left
+from bitface.training.distil import Learner, Session, Teacher, distil, left
 from bitface.training.faces import TrainingFaces, digest
-from bitface.training.loop import Clock, History, check
+from bitface.training.loop import History, check
 from bitface.training.settings import Training
 
 # Faces that find the ranges before the first step.
@@ -53,11 +51,7 @@ def train(
     plan: BitPlan,
     method: Method,
     teacher: Teacher,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    minutes: float | None = None,
-    watch: Watch = Watch(),
-    clock: Clock = time.perf_counter,
+    session: Session = Session(),
 ) -> tuple[Network, list[PlannedLayer], History]:
     """The integer network of a float one after training, the bits of every layer, and what the training did.
 
@@ -66,25 +60,24 @@ def train(
         faces: what is learned from; the first 512 find the ranges.
         held_out: faces on which the agreement with the teacher decides which state is the best, `[M, H, W, 3]`.
         teacher: gives the network's embeddings.
-        checkpoint, resume, clock: see `fit`.
-        minutes: as many epochs as fit into this time after the calibration, which is part of it.
+        session: its minutes count the calibration, too.
 
     Raises:
         BitfaceError: see `fit`, `build_sum`, `calibrated`; or the calibration takes all of `minutes`.
     """
-    began = clock()
+    began, checkpoint, watch = session.clock(), session.checkpoint, session.watch
     training, calibrating = method.training, faces.images[:_CALIBRATING]
     learn.check_plan(plan, method.weights)
     loss = build_sum(training.loss, network.embedding_size, faces.classes)
     check(loss, faces, training)
-    if resume and checkpoint and checkpoint.exists():
+    if session.resume and checkpoint and checkpoint.exists():
         # Its numbers come from the checkpoint, those of biases that only correction brought among them.
         student = placed(network, passes.fold(network.graph), plan)
         for layer in student.quantized_layers().values() if method.calibration.bias_correction else ():
             layer.add_to_bias(torch.zeros(len(layer.weight)))
     else:
         student = calibrated(network, calibrating, plan, method.calibration, watch.calibrating, watch.rebuilding)
-    minutes = left(minutes, clock() - began, "the calibration")
+    minutes = left(session.minutes, session.clock() - began, "the calibration")
     learn.make_learnable(student, method.weights, method.activations)
     identity = {
         "network": network.fingerprint(),
@@ -94,8 +87,8 @@ def train(
     }
     assert network.preprocess is not None
     history = distil(
-        student.graph, loss, faces, held_out, network.preprocess, training, teacher, identity,
-        checkpoint, resume, minutes, watch, run=fused(student.graph), clock=clock,
+        Learner(student.graph, network.preprocess, fused(student.graph)), loss, faces, held_out, teacher, training,
+        identity, replace(session, minutes=minutes),
     )  # fmt: skip
     learn.settle(student)
     return finished(network, student, calibrating, method.calibration), student.layers, history
