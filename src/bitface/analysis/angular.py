@@ -99,9 +99,11 @@ def without_rotation(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
         raise ValueError(f"{len(teacher)} faces can't fix a rotation in {teacher.shape[1]} dimensions")
     f, f_q = (torch.nn.functional.normalize(torch.from_numpy(rows).double()) for rows in (teacher, student))
     left, _, right = torch.linalg.svd(f_q.T @ f)
-    return (f_q @ left @ right).numpy()
+    result: np.ndarray = (f_q @ left @ right).numpy()
+    return result
 
 
 def rotation_is_meant(rows: np.ndarray) -> bool:
     """Whether there are enough faces for the rotation of all of them to mean something: more than dimensions."""
-    return len(rows) > rows.shape[1]
+    result: bool = len(rows) > rows.shape[1]
+    return result

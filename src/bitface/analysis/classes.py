@@ -68,7 +68,8 @@ def pseudo_classes(teacher: np.ndarray, seed: int = 0) -> np.ndarray:
     near = cosines >= least
     sources = np.repeat(np.arange(count), near.sum(1))
     graph = coo_array((np.ones(len(sources)), (sources, rows[near])), shape=(count, count)).tocsr()
-    return connected_components(graph.multiply(graph.T), directed=False)[1].astype(np.int64)
+    result: np.ndarray = connected_components(graph.multiply(graph.T), directed=False)[1].astype(np.int64)
+    return result
 
 
 def nearest(unit: np.ndarray, k: int, asked: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -96,4 +97,5 @@ def nearest(unit: np.ndarray, k: int, asked: np.ndarray | None = None) -> tuple[
 
 def _units(rows: np.ndarray) -> np.ndarray:
     rows = rows.astype(np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    result: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return result

@@ -140,7 +140,8 @@ class _Tally:
         """The best factor of each channel of the student, float32."""
         assert self.sums is not None
         _, yy, xy = self.sums
-        return (xy / yy.clamp(min=torch.finfo(torch.float64).tiny)).clamp(min=0).float()
+        result: Tensor = (xy / yy.clamp(min=torch.finfo(torch.float64).tiny)).clamp(min=0).float()
+        return result
 
     def noise(self, per_channel: bool) -> tuple[float, float]:
         """Energy of what a scale of each channel (or of all) leaves, over the teacher's; and the cosine then."""
@@ -208,7 +209,8 @@ def _as_teacher(teacher: GraphModule, node: Node, inputs: list[Tensor], tallies:
     if isinstance(module, nn.Conv2d) and module.groups == module.in_channels and source in tallies:
         # Only before depthwise convolutions may the student's channels have scales of their own.
         inputs = [inputs[0] * tallies[source].scales().view(1, -1, 1, 1)]
-    return module(*inputs)
+    result: Tensor = module(*inputs)
+    return result
 
 
 def _walk(graph: GraphModule, images: Tensor) -> Iterator[tuple[Node, Tensor, list[Tensor]]]:

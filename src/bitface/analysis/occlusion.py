@@ -52,7 +52,8 @@ def occlusion(parts: np.ndarray) -> np.ndarray | None:
     if len(parts) < FEWEST:
         return None
     explained = [_explained(part.astype(np.float64)) for part in parts.transpose(1, 0, 2)]
-    return 1 - np.min(explained, axis=0)
+    result: np.ndarray | None = 1 - np.min(explained, axis=0)
+    return result
 
 
 def _explained(values: np.ndarray) -> np.ndarray:

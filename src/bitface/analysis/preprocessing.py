@@ -176,7 +176,8 @@ def separation(embeddings: np.ndarray, others: np.ndarray) -> tuple[float, float
 
 def _normalised(embeddings: np.ndarray) -> np.ndarray:
     rows = embeddings.astype(np.float64)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    result: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    return result
 
 
 def _embed(run: Run, inputs: np.ndarray) -> np.ndarray:

@@ -77,7 +77,8 @@ class Probe:
     @torch.no_grad()
     def embed(self, images: Tensor) -> Tensor:
         """The float network's embeddings of preprocessed images."""
-        return self.student.graph(images)
+        result: Tensor = self.student.graph(images)
+        return result
 
     @torch.no_grad()
     def each(self, images: Tensor, skip: int = 0) -> Iterator[tuple[int, Tensor]]:

@@ -15,6 +15,7 @@ Of tensors that are rounded together, `jacobian` takes the sum of the changes' f
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def _add(
     squares: dict[str, Tensor],
 ) -> None:
     """One projection of one batch."""
-    values: dict = {}
+    values: dict[Any, Any] = {}
     with torch.enable_grad():
         for step in probe.walk.steps:
             # Everything depends on the image, so that every tensor has a gradient.
@@ -96,7 +97,7 @@ def _judge(
     probe: Probe,
     unit: Unit,
     step: Step,
-    values: dict,
+    values: dict[Any, Any],
     gradient: Tensor,
     sums: dict[str, dict[Unit, float]],
     products: dict[Unit, Tensor],

@@ -91,13 +91,15 @@ def compute(step: Step, values: Mapping[Node, Tensor], images: Tensor | None = N
         return images
     if isinstance(step.module, Tensor):
         return step.module
-    return step.module(*(values[source] for source in step.sources))
+    result: Tensor = step.module(*(values[source] for source in step.sources))
+    return result
 
 
 def linear(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """What a layer makes of `x` with these weights."""
     if isinstance(layer, nn.Conv2d):
-        return layer._conv_forward(x, weight, bias)
+        result: Tensor = layer._conv_forward(x, weight, bias)
+        return result
     return nn.functional.linear(x, weight, bias)
 
 

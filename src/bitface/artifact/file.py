@@ -154,4 +154,5 @@ def _description(content: bytes) -> dict[str, Any]:
     (length,) = struct.unpack("<Q", content[:8])
     if length > min(_LARGEST_HEADER, len(content) - 8):
         raise ValueError(f"a header of {length} bytes")
-    return json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bitface"])
+    result: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bitface"])
+    return result

@@ -49,7 +49,8 @@ def unpack(data: np.ndarray, bits: int, count: int) -> np.ndarray:
     rows = planes[: count * bits].reshape(count, bits)
     values = (rows << np.arange(bits, dtype=np.uint8)).sum(1, dtype=np.uint8)
     values[rows[:, -1] == 1] |= np.uint8((0xFF << bits) & 0xFF)  # the sign
-    return values.view(np.int8) * 2 + 1 if bits == 1 else values.view(np.int8)
+    result: np.ndarray = values.view(np.int8) * 2 + 1 if bits == 1 else values.view(np.int8)
+    return result
 
 
 def packed_size(count: int, bits: int) -> int:

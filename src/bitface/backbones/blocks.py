@@ -56,7 +56,8 @@ class ConvBlock(nn.Sequential):
     """Convolution, then BatchNorm (`norm`), then an activation, under the names `conv`, `bn` and `act`.
 
     `[N, in_channels, H, W]` → `[N, out_channels, H', W']`, padded so that only the stride shrinks the image,
-    unless `kernel` is a pair, which is not padded. What is switched off leaves no module behind: a traced graph has no identities.
+    unless `kernel` is a pair, which is not padded. What is switched off leaves no module: a traced graph has no
+    identities.
     """
 
     def __init__(
@@ -118,7 +119,8 @@ class InvertedResidual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         out = x if self.expand is None else self.expand(x)
         out = self.project(self.depthwise(out))
-        return x + out if self.residual else out
+        result: torch.Tensor = x + out if self.residual else out
+        return result
 
 
 def initialise(network: nn.Module) -> None:

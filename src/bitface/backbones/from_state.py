@@ -60,7 +60,8 @@ def from_state_dict(state: Mapping[str, torch.Tensor]) -> nn.Module:
         raise BitfaceError(f"weights look like {type(model).__name__}, but {problem}")
     model.to_empty(device="cpu")
     model.load_state_dict(own, strict=True)
-    return model.eval()
+    result: nn.Module = model.eval()
+    return result
 
 
 def load(path: str | Path) -> nn.Module:

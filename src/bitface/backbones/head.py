@@ -28,7 +28,8 @@ class EmbeddingHead(nn.Module):
         self.features = fixed_scale_norm(embedding_size)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.features(self.fc(torch.flatten(self.dropout(self.bn(x)), 1)))
+        result: torch.Tensor = self.features(self.fc(torch.flatten(self.dropout(self.bn(x)), 1)))
+        return result
 
 
 def fixed_scale_norm(size: int) -> nn.BatchNorm1d:

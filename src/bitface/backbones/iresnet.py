@@ -41,7 +41,8 @@ class IBasicBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.prelu(self.bn2(self.conv1(self.bn1(x))))
-        return self.bn3(self.conv2(out)) + shortcut
+        result: torch.Tensor = self.bn3(self.conv2(out)) + shortcut
+        return result
 
 
 class IResNet(nn.Module):
@@ -83,7 +84,8 @@ class IResNet(nn.Module):
         x = self.prelu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         x = torch.flatten(self.dropout(self.bn2(x)), 1)
-        return self.features(self.fc(x))
+        result: torch.Tensor = self.features(self.fc(x))
+        return result
 
 
 def _stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:

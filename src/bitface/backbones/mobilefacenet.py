@@ -111,7 +111,8 @@ class MobileFaceNet(nn.Module):
         x = self.layer2(self.layer1(x))
         x = self.layer7(self.layer6(self.layer5(self.layer4(self.layer3(x)))))
         x = self.layer9(self.layer8(x))
-        return self.bn(self.layer10(torch.flatten(x, 1)))
+        result: torch.Tensor = self.bn(self.layer10(torch.flatten(x, 1)))
+        return result
 
 
 def mobilefacenet(

@@ -67,7 +67,8 @@ class MobileNetV2(nn.Module):
         initialise(self)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.last(self.blocks(self.stem(x))))
+        result: torch.Tensor = self.head(self.last(self.blocks(self.stem(x))))
+        return result
 
 
 def mobilenetv2(

@@ -40,7 +40,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
         out = self.relu(self.bn1(self.conv1(x)))
-        return self.relu2(self.bn2(self.conv2(out)) + shortcut)
+        result: torch.Tensor = self.relu2(self.bn2(self.conv2(out)) + shortcut)
+        return result
 
 
 class ResNet(nn.Module):
@@ -71,7 +72,8 @@ class ResNet(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.head(x)
+        result: torch.Tensor = self.head(x)
+        return result
 
 
 def _stage(in_channels: int, out_channels: int, depth: int) -> nn.Sequential:

@@ -29,8 +29,9 @@ from bitface.cli import (
     synth,
     verify,
 )
-from bitface.cli.console import errors, output
+from bitface.cli.console import output
 from bitface.errors import BitfaceError
+from bitface.progress import errors
 
 # Of a disk, or of a user's share of it.
 _FULL = (errno.ENOSPC, errno.EDQUOT)

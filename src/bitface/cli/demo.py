@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_line, errors, output, progress
+from bitface.cli.console import engine_line, output, progress
 from bitface.cli.options import OutOption
+from bitface.progress import errors
 
 
 def demo(

@@ -24,7 +24,8 @@ class Generator(nn.Module):
         self.main = nn.Sequential(*layers, _upsampling(before, 3), nn.Tanh())
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        return self.main(latents[:, :, None, None])
+        result: torch.Tensor = self.main(latents[:, :, None, None])
+        return result
 
 
 def _upsampling(channels_in: int, channels_out: int) -> nn.ConvTranspose2d:

@@ -178,7 +178,7 @@ def _watched(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
     known = dict(folded.named_modules())
 
     def watch(wanted: Tensor, deviation: Tensor, _: nn.Module, __: Any, output: Tensor) -> None:
-        mean, square = _Moments.apply(output)
+        mean, square = _Moments.apply(output)  # type: ignore[no-untyped-call]
         spread = deviation.square().clamp(min=1e-8)
         variance = (square - mean.square()).clamp(min=1e-12)
         found.append(((mean - wanted).square() / spread).mean() + ((variance / spread).sqrt() - 1).square().mean())
@@ -220,7 +220,7 @@ class _FrozenPReLU(nn.Module):
         self.slope = slope
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = _PReLU.apply(x, self.slope)
+        result: Tensor = _PReLU.apply(x, self.slope)  # type: ignore[no-untyped-call]
         return result
 
 

@@ -195,4 +195,5 @@ def _dcgan(state: dict[str, Tensor]) -> Generator:
 
 def _ready(network: nn.Module) -> nn.Module:
     # Channels last: a third faster on a CPU for the DCGAN, a tenth for StyleGAN2.
-    return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    result: nn.Module = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return result

@@ -43,7 +43,8 @@ class StyleGAN2(nn.Module):
 
     def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
         """`truncation` draws the styles to their mean: 1 leaves them, 0 gives the same image for every latent."""
-        return self.synthesis(self.mapping(z, truncation))
+        result: Tensor = self.synthesis(self.mapping(z, truncation))
+        return result
 
 
 def stylegan2_from_state(state: Mapping[str, Tensor]) -> StyleGAN2 | None:
@@ -151,7 +152,8 @@ class _Synthesis(nn.Module):
         for block in self.children():
             x, image = block(x, image, w)
         assert image is not None
-        return image
+        result: Tensor = image
+        return result
 
 
 class _Block(nn.Module):

@@ -135,7 +135,8 @@ def _constants(graph: GraphModule) -> set[str]:
 
 def shape_of(node: Node) -> tuple[int, ...]:
     """The shape of a node's value, with `BATCH` as the free batch."""
-    return node.meta["shape"]
+    result: tuple[int, ...] = node.meta["shape"]
+    return result
 
 
 def shape_text(node: Node) -> str:

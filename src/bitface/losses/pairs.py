@@ -44,4 +44,5 @@ def pair_cosines(batch: Tensor, memory: Tensor, values: Tensor, pairs: Tensor) -
     Returns:
         `[P]`.
     """
-    return _PairCosines.apply(batch, memory, values, pairs)
+    result: Tensor = _PairCosines.apply(batch, memory, values, pairs)  # type: ignore[no-untyped-call]
+    return result

@@ -59,7 +59,8 @@ def library() -> ModuleType:
         import torch_pruning
     except ImportError as error:
         raise BitfaceError("pruning needs torch-pruning; install it with: pip install bitface[prune]") from error
-    return torch_pruning
+    result: ModuleType = torch_pruning
+    return result
 
 
 def find_groups(graph: GraphModule) -> list[Group]:
@@ -157,7 +158,7 @@ def _tail(graph: GraphModule) -> set[Any]:
 def _affine_pruner(tp: ModuleType) -> Any:
     """How torch-pruning takes channels out of a `ChannelAffine`."""
 
-    class AffinePruner(tp.BasePruningFunc):  # type: ignore[name-defined]
+    class AffinePruner(tp.BasePruningFunc):  # type: ignore[misc, name-defined]
         def prune_out_channels(self, layer: ops.ChannelAffine, idxs: Sequence[int]) -> nn.Module:
             kept = sorted(set(range(layer.channels)) - set(idxs))
             layer.channels = len(kept)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
+from bitface.graph.builder import tidy
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student
@@ -34,7 +35,7 @@ def freeze(student: Student, outputs: dict[str, UniformQuantizer] | None = None)
         if isinstance(module, Quantizer):
             numbers = (module.scale.item(), int(module.zero_point.item()), module.bits, module.signed)
             _set(graph, node, QuantizeDequantize(*numbers))
-    return passes.tidy(graph)
+    return tidy(graph)
 
 
 def integer_layer(

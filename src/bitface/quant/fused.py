@@ -18,7 +18,8 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.quantizer.enabled:
-            return self.activation(x)
+            result: Tensor = self.activation(x)
+            return result
         rectifier = ops.traits_of(self.activation).rectifier
         assert rectifier is not None
         return self.quantizer.quantize(x, *rectifier(self.activation))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
+from bitface.graph.builder import tidy
 from bitface.quant.kernels import depthwise, depthwise_fits
 from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
@@ -27,7 +28,8 @@ class _QuantizedLayer:
     weight_quantizer: Quantizer
 
     def quantized_weight(self) -> Tensor:
-        return self.weight_quantizer(self.weight)
+        result: Tensor = self.weight_quantizer(self.weight)
+        return result
 
     def add_to_bias(self, shift: Tensor) -> None:
         """Shifts the output of every channel, `[out]`."""
@@ -43,7 +45,8 @@ class QuantizedConv2d(nn.Conv2d, _QuantizedLayer):
             x = x.bfloat16() if torch.is_autocast_enabled("cpu") else x
             assert not isinstance(self.padding, str)
             return depthwise(x, weight, self.bias, self.stride, self.padding, self.dilation)
-        return self._conv_forward(x, weight, self.bias)
+        result: Tensor = self._conv_forward(x, weight, self.bias)
+        return result
 
 
 class QuantizedLinear(nn.Linear, _QuantizedLayer):
@@ -109,7 +112,7 @@ def build(graph: GraphModule, plan: BitPlan, unsigned_image: bool = False) -> St
     for name, module in list(graph.named_modules()):
         if name in bits and bits[name].weight != FLOAT and isinstance(module, ops.LAYERS):
             _quantize_weights(graph, name, module, bits[name].weight, plan)
-    passes.tidy(graph)
+    tidy(graph)
     return student
 
 

@@ -60,7 +60,8 @@ def scatter(drawing: Mapping[str, Any]) -> Scatter | None:
     top = max(math.ceil(max(shares) / step) * step, bottom + step)
 
     def height(share: float) -> float:
-        return round(100 * (top - 100 * share) / (top - bottom), 3)
+        result: float = round(100 * (top - 100 * share) / (top - bottom), 3)
+        return result
 
     spots = []
     for cost, point in zip(costs, points, strict=True):

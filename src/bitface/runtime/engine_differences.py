@@ -62,4 +62,5 @@ def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, Any]:
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    result: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    return result

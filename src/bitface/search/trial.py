@@ -66,7 +66,8 @@ class Trial:
 
     @torch.no_grad()
     def _embed(self, images: Tensor) -> Tensor:
-        return self._student.graph(images)
+        result: Tensor = self._student.graph(images)
+        return result
 
     def _adopt(self, weights: Mapping[str, int], activations: Mapping[str, int]) -> None:
         graph = self._student.graph

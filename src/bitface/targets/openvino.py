@@ -93,7 +93,8 @@ class _Requests:
         except IndexError:
             request = self._compiled.create_infer_request()
         try:
-            return request.infer({0: images}, share_inputs=True)[0].copy()
+            result: np.ndarray = request.infer({0: images}, share_inputs=True)[0].copy()
+            return result
         finally:
             self._idle.append(request)
 
@@ -137,7 +138,7 @@ def layer_times(network: Network, names: Iterable[str], threads: int = 1) -> tup
     return wanted, rest
 
 
-def _value(facts: dict, key: str) -> object:
+def _value(facts: dict[str, Any], key: str) -> object:
     found = facts[key] if key in facts else ""  # noqa: SIM401, OpenVINO's own mapping has no get
     return getattr(found, "value", found)
 

@@ -22,7 +22,8 @@ def start(source: Network | Path, settings: Settings) -> Run:
             if before != 1:
                 torch.set_num_threads(1)
             with torch.inference_mode():
-                return graph(torch.from_numpy(images)).numpy()
+                result: np.ndarray = graph(torch.from_numpy(images)).numpy()
+                return result
         finally:
             if before != 1:
                 torch.set_num_threads(before)

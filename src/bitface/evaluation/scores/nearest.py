@@ -284,7 +284,8 @@ class Products:
         faiss: Any = importlib.import_module("faiss")
         index = faiss.IndexFlatIP(self._single.shape[1])
         index.add(self._single_rows)
-        return index.search(self._single, k)
+        result: tuple[Single, Ints] = index.search(self._single, k)
+        return result
 
 
 class _Best:

@@ -101,7 +101,8 @@ class TiledImpostors:
         drawn = self._histogram[:-1].reshape(DRAWN_BINS, -1).sum(1)
         drawn[-1] += self._histogram[-1]
         drawn[0] += self._failed
-        return drawn
+        result: Ints = drawn
+        return result
 
     def highest(self, count: int) -> tuple[Floats, Ints, Ints]:
         """At least the `count` highest scores where a bin allows it, descending, with the rows of each pair.

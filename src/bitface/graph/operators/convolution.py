@@ -18,7 +18,8 @@ from bitface.graph.operators.padding import padded
 
 def multiply_adds(module: Any, inputs: Sequence[Shape], output: Shape) -> int:
     """Of a convolution, for one image."""
-    return prod(output[1:]) * (module.in_channels // module.groups) * prod(module.kernel_size)
+    result: int = prod(output[1:]) * (module.in_channels // module.groups) * prod(module.kernel_size)
+    return result
 
 
 def weight_shape(values: Mapping[str, Any]) -> tuple[str, list[int]]:

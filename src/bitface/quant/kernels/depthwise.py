@@ -38,7 +38,7 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padd
         weight: `[C, 1, h, w]`, float32.
         bias: `[C]`.
     """
-    result: Tensor = _Depthwise.apply(x, weight, bias, stride, padding, dilation)
+    result: Tensor = _Depthwise.apply(x, weight, bias, stride, padding, dilation)  # type: ignore[no-untyped-call]
     return result
 
 

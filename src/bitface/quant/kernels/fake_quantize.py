@@ -41,7 +41,7 @@ def fake_quantize(
         slope: with one scale: the activation that comes first, `a = min(x if x ≥ 0 else slope · x, cap)`; `[1]`, or
             one for each channel (axis 1 of x). None: a = min(x, cap).
     """
-    result: Tensor = _FakeQuantize.apply(x, scale, zero, slope, cap, grid)
+    result: Tensor = _FakeQuantize.apply(x, scale, zero, slope, cap, grid)  # type: ignore[no-untyped-call]
     return result
 
 
