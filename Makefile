@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # takes it; else torch stays at the pinned one while everything else is as old as may be.
 OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-all test-oldest browser lint bench clean
+.PHONY: demo test test-slow test-all test-oldest browser lint bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -19,6 +19,10 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test: $(READY)
 	$(PYTEST) -m "not slow" $(TESTS)
+
+# What takes more than some seconds; browsers have a target of their own.
+test-slow: $(READY)
+	$(PYTEST) -m "slow and not browser" $(TESTS)
 
 test-all: $(READY)
 	$(PYTEST) $(TESTS)

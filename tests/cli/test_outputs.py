@@ -176,6 +176,7 @@ def test_calibrated_folders_are_still_whole(crops, pairs, made, tmp_path, bitfac
         assert models[0]["evaluation"]
 
 
+@pytest.mark.slow
 def test_faces_and_evaluations_of_another_run(net, crops, pairs, made, tmp_path, bitface) -> None:
     evaluation = made / "evaluation.json"
     command = ("evaluate", made / "model.openvino.onnx", "--pairs", pairs, "--root", crops)

@@ -146,6 +146,7 @@ candidates:
     return path
 
 
+@pytest.mark.slow
 def test_one_that_fails_beside_one_that_does_not(candidates, tmp_path, bitface) -> None:
     out = tmp_path / "out"
     lines = [line for line in candidates.read_text().splitlines() if "w8a8" not in line]

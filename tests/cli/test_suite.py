@@ -63,6 +63,7 @@ def test_one_table_of_everything(
     assert r"$\pm$" in tex
 
 
+@pytest.mark.slow
 def test_what_was_skipped_is_said_again(bitface: Run, suite: Path, crops: Path, tmp_path: Path) -> None:
     faces = tmp_path / "faces"
     shutil.copytree(crops, faces)
@@ -226,6 +227,7 @@ def test_what_a_request_lacks(bitface: Run, quantized: Path, pairs: Path, suite:
         assert message in err
 
 
+@pytest.mark.slow
 def test_a_dead_model_gets_a_diagnosis_instead_of_a_number(
     bitface: Run, net: Path, crops: Path, pairs: Path, suite: Path, tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def test_a_teacher_from_scratch(crops, tmp_path, bitface) -> None:
     ends_in_one_line(bitface("run", recipe, "--images", crops, "--out", out, "--epochs", 2), 2, "--epochs")
 
 
+@pytest.mark.slow
 def test_a_teacher_goes_on_between_its_stages(crops, tmp_path, bitface) -> None:
     """The first stage is done, the second has begun nothing: what it draws must not depend on the first one's draws."""
     recipe = tmp_path / "scratch.yaml"

@@ -310,6 +310,7 @@ BOMBS = [
 MOST = 150_000_000
 
 
+@pytest.mark.slow
 def test_memory_stays_bounded(tmp_path: Path) -> None:
     for index, (content, message) in enumerate(BOMBS):
         path = written(tmp_path / f"{index}.bin", content)

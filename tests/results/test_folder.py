@@ -74,6 +74,7 @@ for number in range(1, 1000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_killed_at_every_change_of_a_name(models: list[Path], tmp_path: Path) -> None:
     before, places = tmp_path / "before", tmp_path / "places"

@@ -143,7 +143,15 @@ print(test_qat.trained(method=method, checkpoint=Path(sys.argv[1]), resume=True)
 
 
 @pytest.mark.parametrize(
-    ("name", "written"), [("plain", 1), ("plain", 2), ("plain", 5), ("plain", 11), ("rebuilt", 1), ("rebuilt", 5)]
+    ("name", "written"),
+    [
+        ("plain", 5),
+        ("rebuilt", 5),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [("plain", 1), ("plain", 2), ("plain", 11), ("rebuilt", 1)]
+        ),
+    ],
 )
 def test_killed_and_resumed_it_ends_with_the_same_integers(name: str, written: int, tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
