@@ -50,3 +50,12 @@ def test_files_that_the_glossary_names_are_there() -> None:
     names = re.findall(r"`([\w/]+\.py)`", text)
     assert names
     assert not [name for name in names if not (ROOT / "src" / "bitface" / name).is_file()]
+
+
+def test_every_public_name_that_documents_use_is_there() -> None:
+    used = {
+        name
+        for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+        for name in re.findall(r"\bbf\.([A-Za-z_]\w*)", page.read_text(encoding="utf-8"))
+    }
+    assert {"quantize", "evaluate", "EnrollRequest"} <= used <= set(bitface.__all__)
