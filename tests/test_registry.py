@@ -35,7 +35,7 @@ def test_names_keep_their_order(colours: Registry[type]) -> None:
 
 
 def test_an_unknown_name_is_told_the_nearest_and_all(colours: Registry[type]) -> None:
-    with pytest.raises(UsageError, match=r"unknown colour 'gren'; did you mean 'green'\? \(there are green, blue\)"):
+    with pytest.raises(UsageError, match=r"unknown colour 'gren'; did you mean 'green'\? \(there are blue, green\)"):
         colours["gren"]
 
 

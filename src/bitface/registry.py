@@ -57,7 +57,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self._things:
             return self._things[name]
         if name not in others:
-            raise UsageError(f"unknown {self.kind} '{name}'{nearest(name, self)} (there are {', '.join(self)})")
+            raise UsageError(f"unknown {self.kind} '{name}'{nearest(name, self)} (there are {', '.join(sorted(self))})")
         with self._lock:
             if name not in self._things:
                 self._things[name] = self._loaded(others[name])

@@ -6,13 +6,11 @@ import pytest
 
 import bitface as bf
 
-from .test_public_api import crops, listed, network  # noqa: F401
-
 pytestmark = pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate")
 
 
-@pytest.fixture(scope="module")
-def made(network: bf.Network, crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+@pytest.fixture(scope="session")
+def made(network: bf.Network, crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of `quantize`, and the float network beside it."""
     import onnx
 
@@ -26,7 +24,7 @@ def made(network: bf.Network, crops: Path, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
-def test_what_commands_do(made: Path, crops: Path, listed: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_what_commands_do(made: Path, crops: Path, listed: Path, tmp_path: Path) -> None:
     float32, int8 = made / "net.onnx", made / "out" / "model.bitface"
     assert bf.inspect_model(float32, [crops])["embedding_size"] == 32
     assert bf.inspect_model(int8)["kind"] == "artifact"
@@ -51,7 +49,7 @@ def test_what_commands_do(made: Path, crops: Path, listed: Path, tmp_path: Path)
 def test_a_training_goes_on_from_its_checkpoint(
     network: bf.Network,
     crops: Path,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     faces = bf.faces(crops, max_images=64)
     state = tmp_path / "state.safetensors"

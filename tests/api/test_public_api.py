@@ -7,48 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import bitface as bf
-from bitface import backbones
 
 SIDE = 112
-
-
-@pytest.fixture(scope="module")
-def network() -> bf.Network:
-    torch.manual_seed(0)
-    module = backbones.create("mobilefacenet:0.25", embedding_size=32).train()
-    with torch.no_grad():  # statistics, so that embeddings differ from face to face
-        module(torch.randn(16, 3, SIDE, SIDE))
-    return bf.load_network(module.eval(), preprocess="rgb-127.5-128", name="net")
-
-
-@pytest.fixture(scope="module")
-def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve people of six images."""
-    folder = tmp_path_factory.mktemp("crops")
-    generator = np.random.default_rng(0)
-    for person in range(12):
-        (folder / f"p{person:02}").mkdir()
-        base = generator.integers(40, 216, (8, 8, 3))
-        for shot in range(8):
-            small = (base + generator.integers(-30, 30, (8, 8, 3))).clip(0, 255).astype(np.uint8)
-            image = Image.fromarray(small).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-            image.save(folder / f"p{person:02}" / f"{shot}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def listed(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("lists") / "pairs.csv"
-    rows = ["a,b,same,fold"]
-    for person in range(12):
-        for shot in range(5):
-            rows.append(f"p{person:02}/{shot}.png,p{person:02}/{shot + 1}.png,1,{shot}")
-            rows.append(f"p{person:02}/{shot}.png,p{(person + 1) % 12:02}/{shot}.png,0,{shot}")
-    path.write_text("\n".join(rows) + "\n")
-    return path
 
 
 @pytest.mark.parametrize("code", ["import bitface", "import bitface.cli"])
@@ -152,3 +114,38 @@ def test_faces_in_memory(network: bf.Network) -> None:
 def test_faces_that_make_no_sense(images: object, options: dict[str, object], message: str) -> None:
     with pytest.raises(bf.UsageError, match=message):
         bf.faces(images, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate")
+def test_a_recipe_says_what_nobody_else_does(network: bf.Network, crops: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.yaml"
+    training = "{loss: {softmax: 1}, epochs: 1, batch: 16, views: none}"
+    recipe.write_text(f"bits: w6a6\nlabels: folder\nmax_images: 64\nshare: 0.5\ntraining: {training}\n")
+    small = bf.train(network, bf.faces(crops), recipe=recipe)
+    assert small.bits == "w6a6"
+    assert small.content.data["images"] == 32
+    assert small.history is not None
+    assert small.history.steps == 2
+    assert bf.train(network, bf.faces(crops), bits="w4a4", epochs=2, recipe=recipe).history.steps == 4  # type: ignore[union-attr]
+    (tmp_path / "ptq.yaml").write_text("post_training: true\n")
+    for name in (tmp_path / "ptq.yaml", "scratch-mobilefacenet"):
+        with pytest.raises(bf.UsageError, match="it is for `bitface run`"):
+            bf.train(network, bf.faces(crops), recipe=name)
+
+
+@pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate")
+def test_losses_in_words_and_of_pairs(network: bf.Network, crops: Path) -> None:
+    faces = bf.faces(crops, max_images=64, labels="folder")
+    words = bf.train(network, faces, loss="feature,relational=0.5", epochs=1)  # takes two images of each person
+    assert words.history is not None
+    with pytest.raises(bf.UsageError, match="did you mean 'feature'"):
+        bf.train(network, faces, loss="featur", epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate")
+def test_without_compiled_kernels_it_is_said(network: bf.Network, crops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bitface.inputs import training
+
+    monkeypatch.setattr(training, "missing", lambda: "there is no C++ compiler")
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler"):
+        bf.train(network, bf.faces(crops, max_images=64), epochs=1)

@@ -7,23 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from bitface.api.faces import FaceSet
 from bitface.api.networks import load_network
-from bitface.errors import UsageError
 from bitface.graph import Network
 from bitface.inputs import faces as inputs
 from bitface.inputs import recipes
+from bitface.inputs.training import slow, with_losses
+from bitface.jobs.quantize import learned
 from bitface.losses import Loss
 from bitface.progress import Steps, shown
 from bitface.quant import BitPlan, Calibration
-from bitface.quant import quantize as calibrated
 from bitface.runtime.quantized import QuantizedNetwork, artifact_of
-from bitface.runtime.teacher import teacher_of
-from bitface.training import Method, Session, TrainingFaces, Watch
-from bitface.training import train as trained
-from bitface.training.progress import training_line
+from bitface.training import Method, Session, TrainingFaces
 
 
 def quantize(
@@ -48,18 +46,17 @@ def quantize(
     plan = bits if isinstance(bits, BitPlan) else BitPlan.parse(bits)
     most = inputs.DEFAULT_RECONSTRUCTION if calibration.reconstruction else inputs.DEFAULT_CALIBRATION
     with shown() as steps:
-        ready = _prepared(network, faces, most, steps)
-        told = steps("calibrating"), steps("reconstructing") if calibration.reconstruction else None
-        student, layers = calibrated(ready.network, ready.faces.learning, plan, calibration, *told)
-    content = artifact_of(ready.network, student, plan, ready.faces.data, {"method": "ptq", "seed": faces.seed})
+        ready = _prepared(network, faces, most, calibration, None, steps)
+        student, layers, _ = learned(ready.network, ready.learning, ready.held_out, plan, calibration, steps=steps)
+    content = artifact_of(ready.network, student, plan, ready.data, {"method": "ptq", "seed": faces.seed})
     return QuantizedNetwork(content, ready.network, tuple(layers), None, ready.notes, ready.warnings)
 
 
 def train(
     network: str | os.PathLike[str] | nn.Module | Network,
     faces: FaceSet,
-    bits: str | BitPlan = "w4a4",
-    loss: Mapping[str, Any] | Loss | None = None,
+    bits: str | BitPlan | None = None,
+    loss: str | Mapping[str, Any] | Loss | None = None,
     epochs: float | None = None,
     minutes: float | None = None,
     recipe: str | os.PathLike[str] | None = None,
@@ -68,11 +65,13 @@ def train(
     """Quantization-aware training: a calibrated student learns to give the network's embeddings.
 
     Args:
-        network, faces, bits: as for `quantize`; all of the faces are learned from where they don't say how many.
-        loss: an object, or name → weight; None: the recipe's.
-        epochs: passes over the faces; None: the recipe's.
+        network, faces: as for `quantize`; all of the faces are learned from where they don't say how many.
+        bits: see `quantize`; None: the recipe's, and `w4a4` without one.
+        loss: an object, name → weight or options, or words such as `feature,relational=0.5`; None: the recipe's.
+        epochs: passes over the faces, exactly; None: the recipe's.
         minutes: as many epochs as fit into this time.
-        recipe: name or file; None: our best for the bits.
+        recipe: name or file; None: our best for the bits. What it says of faces, labels, preprocessing and time counts
+            where nothing else says it.
         checkpoint: a file that keeps the state while it trains; a training that was stopped goes on from it.
 
     Warns as `quantize` does, and where there is no C++ compiler, without which a step takes ten times as long.
@@ -81,56 +80,67 @@ def train(
         BitfaceError, UsageError: the network, the faces, the bits, the recipe or the loss can't be used, or the
             checkpoint is another training's.
     """
-    plan = bits if isinstance(bits, BitPlan) else BitPlan.parse(bits)
-    chosen = recipes.read(os.fspath(recipe) if recipe else recipes.best_for(plan))
-    if isinstance(chosen, recipes.Pretraining) or chosen.method is None:
-        raise UsageError(f"{chosen.name} isn't a training of a quantized network")
-    chosen = chosen.seeded(faces.seed)
-    chosen = chosen.for_epochs(epochs) if epochs else chosen
+    plan = bits if bits is None or isinstance(bits, BitPlan) else BitPlan.parse(bits)
+    word = None if recipe is None else os.fspath(recipe)
+    if word is None and plan is None:
+        plan = BitPlan.parse("w4a4")
+    chosen = recipes.merged(
+        recipes.for_training(word, plan or BitPlan()),
+        recipes.Options(source=faces.source, plan=plan, seed=faces.seed, epochs=epochs, minutes=minutes),
+    )
     assert chosen.method is not None
-    method = chosen.method
-    if loss is not None:
-        method = replace(method, training=replace(method.training, loss=loss))
+    method = replace(chosen.method, training=with_losses(chosen.method.training, loss))
+    faces = replace(faces, source=chosen.source, size=faces.size or chosen.size)
     state = Path(checkpoint) if checkpoint is not None else None
+    session = Session(state, state is not None and state.exists(), chosen.minutes)
     with shown() as steps:
-        ready = _prepared(network, faces, chosen.source.max_images, steps)
-        student, layers, history = trained(
-            ready.network,
-            TrainingFaces(ready.faces.learning, faces.identities_of(ready.faces)),
-            ready.faces.held_out,
-            plan,
-            method,
-            teacher_of(Path(ready.network.name), ready.network, method.training),
-            Session(state, state is not None and state.exists(), minutes, _watch(method, steps)),
+        ready = _prepared(network, faces, None, method, chosen, steps)
+        student, layers, history = learned(
+            ready.network, ready.learning, ready.held_out, chosen.plan, method, session, steps=steps
         )
-    content = artifact_of(ready.network, student, plan, ready.faces.data, {"method": "qat", "seed": faces.seed})
+    content = artifact_of(ready.network, student, chosen.plan, ready.data, {"method": "qat", "seed": faces.seed})
     return QuantizedNetwork(content, ready.network, tuple(layers), history, ready.notes, ready.warnings)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Prepared:
-    """The teacher with its preprocessing, its faces, and what there is to say of both."""
+    """The teacher with its preprocessing, its faces, and what there is to say of both.
+
+    Attributes:
+        data: what an artifact keeps of the faces that are learned from.
+    """
 
     network: Network
-    faces: inputs.Faces
+    learning: TrainingFaces
+    held_out: np.ndarray
+    data: dict[str, Any]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def _prepared(
-    model: str | os.PathLike[str] | nn.Module | Network, faces: FaceSet, most: int | None, steps: Steps
+    model: str | os.PathLike[str] | nn.Module | Network,
+    faces: FaceSet,
+    most: int | None,
+    way: Calibration | Method,
+    recipe: recipes.Recipe | None,
+    steps: Steps,
 ) -> _Prepared:
-    network = load_network(model)
+    """Raises BitfaceError where the network or the faces can't be used; warns of what is odd about them."""
+    network = load_network(model, size=faces.size if isinstance(model, str | os.PathLike) else None)
     gathered = faces.gathered(network, most, steps)
-    word = network.preprocess.name if network.preprocess else None
-    network, notes, alarms = inputs.settle_preprocess(network, gathered.learning, word)
-    alarms = [*network.warnings, *alarms, *inputs.few(len(gathered.learning))]
+    if recipe is not None:
+        count = max(1, round(recipe.share * len(gathered.learning)))
+        gathered = replace(gathered, learning=gathered.learning[:count], files=gathered.files[:count])
+    known = network.preprocess.name if network.preprocess else recipe.preprocess if recipe else None
+    network, notes, alarms = inputs.settle_preprocess(network, gathered.learning, known)
+    labels = faces.identities_of(gathered) if isinstance(way, Method) else None
+    calibration, method = (way.calibration, way) if isinstance(way, Method) else (way, None)
+    alarms = [*network.warnings, *alarms, *inputs.few(len(gathered.learning)), *slow(calibration, method)]
     for text in alarms:
         warnings.warn(text, stacklevel=3)
-    notes = [*network.notes, *notes, *gathered.notes, *inputs.unseen(gathered.kind, network)]
-    return _Prepared(network, gathered, tuple(notes), tuple(alarms))
-
-
-def _watch(method: Method, steps: Steps) -> Watch:
-    rebuilding = steps("reconstructing") if method.calibration.reconstruction else None
-    return Watch(steps("calibrating"), rebuilding, steps("embedding with the teacher"), training_line(steps))
+    notes = [
+        *network.notes, *notes, *gathered.notes, *inputs.unseen(gathered.kind, network), *inputs.lonely(labels),
+    ]  # fmt: skip
+    learning = TrainingFaces(gathered.learning, labels)
+    return _Prepared(network, learning, gathered.held_out, gathered.data, tuple(notes), tuple(alarms))

@@ -108,7 +108,8 @@ def describe(name: str, spec: Any, base: Path = Path()) -> Description:
         raise UsageError(f"the protocol '{name}' must be a list of keys such as pairs and root")
     kinds = [key for key in PROTOCOLS if key in spec]
     if len(kinds) != 1:
-        raise UsageError(f"the protocol '{name}' must have one of the keys {', '.join(sorted(PROTOCOLS))}")
+        near = next((text for key in spec if (text := nearest(key, PROTOCOLS))), "")
+        raise UsageError(f"the protocol '{name}' must have one of the keys {', '.join(sorted(PROTOCOLS))}{near}")
     described: type[Description] = PROTOCOLS[kinds[0]]
     return described(**dict(check(spec, model_of(described), f"the protocol '{name}'", base)))
 

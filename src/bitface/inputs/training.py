@@ -8,6 +8,7 @@ from bitface.losses import build_sum
 from bitface.quant import Calibration
 from bitface.quant.kernels import missing
 from bitface.training import History, Method, Training
+from bitface.training.settings import Losses
 
 
 def losses_of(words: str) -> dict[str, Any]:
@@ -31,20 +32,30 @@ def losses_of(words: str) -> dict[str, Any]:
     return losses
 
 
-def settings(base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0) -> Training:
-    """A training with the losses, epochs and seed of the command line.
+def with_losses(training: Training, loss: str | Losses | None) -> Training:
+    """A training with other losses: words such as `feature,relational=0.5`, name → weight or options, or an object.
 
     Losses that learn from several images of a person, or views of an image, get two of each.
+
+    Raises:
+        UsageError: an unknown loss, or a weight that is no number.
+    """
+    if loss is not None:
+        training = replace(training, loss=losses_of(loss) if isinstance(loss, str) else loss)
+    if build_sum(training.loss, 8, 2).uses_pairs and training.per_identity < 2:
+        training = replace(training, per_identity=2)
+    return training
+
+
+def settings(base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0) -> Training:
+    """A training with the losses (see `with_losses`), epochs and seed of the command line.
 
     Raises:
         UsageError: an unknown loss, or a value out of range.
     """
     training = replace(base, seed=seed)
-    training = replace(training, loss=losses_of(loss)) if loss else training
     training = replace(training, epochs=epochs, min_steps=0) if epochs else training
-    if build_sum(training.loss, 8, 2).uses_pairs and training.per_identity < 2:
-        training = replace(training, per_identity=2)
-    return training
+    return with_losses(training, loss or None)
 
 
 def slow(calibration: Calibration, method: Method | None) -> list[str]:

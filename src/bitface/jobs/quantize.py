@@ -1,7 +1,7 @@
 """`bitface quantize`: a network and faces in; artifact, exports, result and report out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,10 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
         else None
     )
     notes += job_faces.lonely(labels)
-    student, layers, history = _learned(request, network, TrainingFaces(learning, labels), faces, steps)
+    student, layers, history = learned(
+        network, TrainingFaces(learning, labels), faces.held_out, request.plan, request.method or request.calibration,
+        Session(request.out / CHECKPOINT, request.resume, request.minutes), request.model, steps,
+    )  # fmt: skip
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
     engine, measured, said, alarms = measure_agreement(
@@ -162,28 +165,33 @@ def beforehand(request: QuantizeRequest) -> list[str]:
     return slow(request.calibration, request.method)
 
 
-def _learned(
-    request: QuantizeRequest, network: Network, learning: TrainingFaces, faces: job_faces.Faces, steps: Steps
+def learned(
+    network: Network,
+    faces: TrainingFaces,
+    held_out: np.ndarray,
+    plan: BitPlan,
+    way: Calibration | Method,
+    session: Session = Session(),
+    path: Path | None = None,
+    steps: Steps = silent,
 ) -> tuple[Network, list[PlannedLayer], History | None]:
-    """The student by calibration or by training, its layers, and the account of a training."""
-    calibration = (request.method or request).calibration
+    """The student by calibration or by training, its layers, and the account of a training.
+
+    Args:
+        network: with its preprocessing.
+        session: of a training; who is told of what is decided here.
+        path: of the network's file, for messages.
+
+    Raises:
+        BitfaceError, UsageError: see `quant.quantize` and `training.train`.
+    """
+    calibration = way.calibration if isinstance(way, Method) else way
     told = steps("calibrating"), steps("reconstructing") if calibration.reconstruction else None
-    if request.method is None:
-        return *quantize(network, learning.images, request.plan, request.calibration, *told), None
-    return train(
-        network,
-        learning,
-        faces.held_out,
-        request.plan,
-        request.method,
-        teacher_of(request.model, network, request.method.training),
-        Session(
-            request.out / CHECKPOINT,
-            request.resume,
-            request.minutes,
-            Watch(*told, steps("embedding with the teacher"), training_line(steps)),
-        ),
-    )
+    if isinstance(way, Calibration):
+        return *quantize(network, faces.images, plan, way, *told), None
+    teacher = teacher_of(path or Path(network.name), network, way.training)
+    watch = Watch(*told, steps("embedding with the teacher"), training_line(steps))
+    return train(network, faces, held_out, plan, way, teacher, replace(session, watch=watch))
 
 
 def _artifact(
