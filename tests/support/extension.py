@@ -61,7 +61,7 @@ def write_faces(folder: Path, count: int, size: int) -> Path:
 
 
 def write_example(folder: Path) -> Path:
-    """What the pages' commands begin with: `net.onnx`, which reads 16 x 16 pixels, and 40 faces in `crops`."""
+    """What the pages' commands begin with: `net.onnx`, which reads 16 x 16 pixels, and 90 faces in `crops`."""
     onnx_file(Mixed(), 16, folder / "net.onnx")
-    write_faces(folder / "crops", 40, 16)
+    write_faces(folder / "crops", 90, 16)
     return folder
