@@ -7,15 +7,9 @@ import pytest
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.registry import Registry
+from support.extension import install
 
-
-def installed(folder: Path, module: str, points: str) -> None:
-    """A package as an installer leaves it: its module, and its entry points beside it."""
-    (folder / "others_of_bitface.py").write_text(module)
-    about = folder / "others_of_bitface-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: others-of-bitface\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(points)
+RED = '[project.entry-points."bitface.colours"]\nred = "others_of_bitface:Red"\n'
 
 
 @pytest.fixture
@@ -46,7 +40,7 @@ def test_a_name_is_given_once(colours: Registry[type]) -> None:
 
 
 def test_another_package_adds_one(colours: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(tmp_path, "class Red: pass\n", "[bitface.colours]\nred = others_of_bitface:Red\n")
+    install(tmp_path, "class Red: pass\n", RED)
     monkeypatch.syspath_prepend(tmp_path)
     assert list(colours) == ["green", "blue", "red"]
     assert "others_of_bitface" not in sys.modules  # until it is asked for
@@ -54,10 +48,32 @@ def test_another_package_adds_one(colours: Registry[type], tmp_path: Path, monke
     sys.modules.pop("others_of_bitface")
 
 
+def test_a_package_comes_and_goes(colours: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "red" not in colours
+    install(tmp_path, "class Red: pass\n", RED)
+    with monkeypatch.context() as path:
+        path.syspath_prepend(tmp_path)
+        assert "red" not in colours  # it was looked for already
+        colours.refresh()
+        assert colours["red"].__name__ == "Red"
+    sys.modules.pop("others_of_bitface")
+    colours.refresh()
+    assert list(colours) == ["green", "blue"]
+    assert colours["green"] is int
+
+
+def test_our_own_names_are_ours(colours: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "class Red: pass\n", RED.replace("red =", "green ="))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert colours["green"] is int
+    colours.refresh()
+    assert colours["green"] is int
+
+
 def test_a_broken_package_ends_in_one_line(
     colours: Registry[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    installed(tmp_path, "import no_such_module_at_all\n", "[bitface.colours]\nred = others_of_bitface:Red\n")
+    install(tmp_path, "import no_such_module_at_all\n", RED)
     monkeypatch.syspath_prepend(tmp_path)
     assert colours["green"] is int
     with pytest.raises(BitfaceError, match="the colour 'red' of others-of-bitface can't be imported"):

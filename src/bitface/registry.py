@@ -46,6 +46,14 @@ class Registry(Mapping[str, T], Generic[T]):
 
         return registered
 
+    def refresh(self) -> None:
+        """Looks for other packages again, such as after one was installed, and forgets what came of them; ours stay."""
+        with self._lock:
+            for name in self._others or ():
+                self._things.pop(name, None)
+            self._others = None
+            importlib.invalidate_caches()
+
     def __getitem__(self, name: str) -> T:
         """The thing of a name.
 
@@ -82,7 +90,8 @@ class Registry(Mapping[str, T], Generic[T]):
                         folder = importlib.import_module(self.package).__path__
                         for module in sorted(pkgutil.iter_modules(folder), key=lambda one: one.name):
                             importlib.import_module(f"{self.package}.{module.name}")
-                    self._others = {one.name: one for one in entry_points(group=self.group)}
+                    points = entry_points(group=self.group)
+                    self._others = {one.name: one for one in points if one.name not in self._things}
         return self._others
 
     def _loaded(self, point: EntryPoint) -> T:

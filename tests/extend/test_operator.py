@@ -1,10 +1,5 @@
 """The operator of `docs/extend/operator.md`, as a package outside bitface: imported, quantized, exported and run."""
 
-import os
-import re
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -12,37 +7,17 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import helper, numpy_helper
-from PIL import Image
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extend" / "operator.md").read_text(encoding="utf-8")
+from support.extension import bitface, blocks, install, python, write_faces
+from support.quantized import faces as noise
+
 SIZE = 16
-
-
-def block(language: str) -> str:
-    """The page's only block in a language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    return text
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with the package as an installer leaves it."""
-    folder = tmp_path / "site"
-    about = folder / "softplus_operator-1.0.dist-info"
-    about.mkdir(parents=True)
-    (folder / "softplus_operator.py").write_text(block("python"), encoding="utf-8")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: softplus-operator\nVersion: 1.0\n")
-    points = tomllib.loads(block("toml"))["project"]["entry-points"]
-    ((group, named),) = points.items()
-    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in named.items()), ""]
-    (about / "entry_points.txt").write_text("\n".join(lines))
-    return folder
-
-
-def python(*arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = [str(site)] * (site is not None) + [part for part in sys.path if part]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+    (code,), (project,) = blocks("operator.md", "python"), blocks("operator.md", "toml")
+    return install(tmp_path / "site", code, project)
 
 
 def save_network(path: Path) -> None:
@@ -77,22 +52,12 @@ def run(model: Path, images: np.ndarray) -> np.ndarray:
 
 
 def test_a_package_adds_an_operator(site: Path, tmp_path: Path) -> None:
-    path, crops, out = tmp_path / "net.onnx", tmp_path / "crops", tmp_path / "out"
+    path, crops, out = tmp_path / "net.onnx", write_faces(tmp_path / "crops", 12, SIZE), tmp_path / "out"
     save_network(path)
-    crops.mkdir()
-    faces = np.random.default_rng(1).integers(0, 256, (12, SIZE, SIZE, 3), dtype=np.uint8)
-    for number, face in enumerate(faces):
-        Image.fromarray(face).save(crops / f"{number}.png")
-    command = [
-        "-m", "bitface", "quantize", str(path), "--images", str(crops), "--bits", "w8a8", "--out", str(out),
-        "--preprocess", "rgb-127.5-128",
-    ]  # fmt: skip
-    without = python(*command)
-    assert without.returncode == 1
-    assert "is a 'Softplus', an operator bitface doesn't know" in " ".join(without.stderr.split())
-    done = python(*command, site=site)
-    assert done.returncode == 0, done.stderr
-    images = ((faces.transpose(0, 3, 1, 2) - 127.5) / 128).astype(np.float32)
+    command = "quantize", path, "--images", crops, "--bits", "w8a8", "--out", out, "--preprocess", "rgb-127.5-128"
+    assert "is a 'Softplus', an operator bitface doesn't know" in bitface(*command, code=1)
+    bitface(*command, site=site)
+    images = ((noise(12, SIZE).transpose(0, 3, 1, 2) - 127.5) / 128).astype(np.float32)
     expected = run(path, images)
     for file in out.glob("*.onnx"):
         kinds = [node.op_type for node in onnx.load(file).graph.node]
@@ -102,9 +67,7 @@ def test_a_package_adds_an_operator(site: Path, tmp_path: Path) -> None:
         cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
         assert cosine.min() > 0.99
     assert len(list(out.glob("*.onnx"))) == 2
-    elsewhere = python("-m", "bitface", "inspect", str(out / "model.bitface"))
-    assert elsewhere.returncode == 1
-    assert "unknown operator 'Softplus'" in " ".join(elsewhere.stderr.split())
+    assert "unknown operator 'Softplus'" in bitface("inspect", out / "model.bitface", code=1)
 
 
 def test_its_torch_readers(site: Path) -> None:
@@ -134,5 +97,4 @@ except BitfaceError as error:
 else:
     raise AssertionError
 """
-    done = python("-c", script, site=site)
-    assert done.returncode == 0, done.stderr
+    python("-c", script, site=site)

@@ -1,45 +1,20 @@
 """The protocol of docs/extend/protocol.md, from a package that isn't ours."""
 
 import json
-import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+import onnx
 import torch
-from tests.support.protocol_sets import write_sets
-from tests.test_registry import installed
 
 from bitface import backbones
-from bitface.cli import main
-from bitface.evaluation.protocols.registry import PROTOCOLS
 from bitface.graph import from_module, to_onnx
-
-PAGE = Path(__file__).parents[2] / "docs" / "extend" / "protocol.md"
-
-
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The page's code, installed beside its entry point."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    (point,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert "my_package.triplets:TripletFiles" in point
-    place = tmp_path / "site"
-    place.mkdir()
-    installed(place, code, "[bitface.protocols]\ntriplets = others_of_bitface:TripletFiles\n")
-    monkeypatch.syspath_prepend(place)
-    monkeypatch.setattr(PROTOCOLS, "_others", None)  # as a program that starts now
-    yield
-    sys.modules.pop("others_of_bitface", None)
-    PROTOCOLS._things.pop("triplets", None)
-    PROTOCOLS._others = None
+from support.extension import bitface, blocks, install
+from support.protocol_sets import write_sets
 
 
-@pytest.mark.usefixtures("package")
-def test_the_example_runs_through_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import onnx
-
+def test_the_example_runs_through_the_commands(tmp_path: Path) -> None:
+    (code,), (project,) = blocks("protocol.md", "python"), blocks("protocol.md", "toml")
+    site = install(tmp_path / "site", code, project)
     base = write_sets(tmp_path)
     torch.manual_seed(0)
     module = backbones.create("mobilefacenet:0.25", embedding_size=32).train()
@@ -53,20 +28,14 @@ def test_the_example_runs_through_the_commands(tmp_path: Path, monkeypatch: pyte
         "protocols:\n  my triplets: {triplets: triplets.csv, root: images}\n"
     )
 
-    def run(*arguments: object) -> None:
-        monkeypatch.setattr(sys, "argv", ["bitface", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert not ended.value.code
-
     suite = base / "suite.yaml"
-    run("evaluate", "--suite", suite, "--out", base / "results")
+    bitface("evaluate", "--suite", suite, "--out", base / "results", site=site)
     (cell,) = json.loads((base / "results" / "results.json").read_text())["cells"]
     assert cell["protocol"] == "my triplets"
     assert cell["figures"][0]["name"] == "nearer"
-    run(
+    bitface(
         "evaluate", base / "net.onnx", "--protocol", suite, "--against", base / "net.onnx",
-        "--preprocess", "rgb-127.5-128", "--json", base / "a.json",
+        "--preprocess", "rgb-127.5-128", "--json", base / "a.json", site=site,
     )  # fmt: skip
     content = json.loads((base / "a.json").read_text())
     assert content["figures"] == cell["figures"]

@@ -1,62 +1,28 @@
 """The target of `docs/extend/target.md`, as a package of somebody else's that was installed."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from support.quantized import Mixed, faces, onnx_file
+from support.extension import PREPROCESS, bitface, blocks, install, python, write_example
 
-PAGE = Path(__file__).parents[2] / "docs" / "extend" / "target.md"
 NAME = "onnx-reference"
-
-
-def block(language: str) -> str:
-    """The first code block of the page in a language."""
-    found = re.search(rf"^```{language}\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return found[1]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the package, as an installer leaves it."""
-    folder = tmp_path_factory.mktemp("site")
-    points = tomllib.loads(block("toml"))["project"]["entry-points"]["bitface.targets"]
-    (folder / f"{points[NAME].split(':')[0]}.py").write_text(block("python"))
-    about = folder / "bitface_onnx_reference-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: bitface-onnx-reference\nVersion: 1.0\n")
-    lines = [f"{name} = {value}\n" for name, value in points.items()]
-    (about / "entry_points.txt").write_text("".join(["[bitface.targets]\n", *lines]))
-    return folder
-
-
-def python(installed: Path, *arguments: object, code: int = 0) -> str:
-    """What another process prints that finds the package."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), *sys.path])}
-    done = subprocess.run([sys.executable, *map(str, arguments)], env=environment, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    return done.stdout + done.stderr
+    (code,), (project,) = blocks("target.md", "python"), blocks("target.md", "toml")
+    return install(tmp_path_factory.mktemp("site"), code, project)
 
 
 @pytest.fixture(scope="module")
 def out(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "crops").mkdir()
-    for index, image in enumerate(faces(24, 16)):
-        Image.fromarray(image).save(folder / "crops" / f"{index}.png")
-    net = onnx_file(Mixed(), 16, folder / "net.onnx")
-    python(
-        installed, "-m", "bitface", "quantize", net, "--images", folder / "crops", "--preprocess", "rgb-127.5-127.5",
-        "--target", f"openvino,{NAME}", "--bits", "w4a4", "--out", folder / "out",
+    folder = write_example(tmp_path_factory.mktemp("run"))
+    bitface(
+        "quantize", folder / "net.onnx", "--images", folder / "crops", "--preprocess", PREPROCESS,
+        "--target", f"openvino,{NAME}", "--bits", "w4a4", "--out", folder / "out", site=installed,
     )  # fmt: skip
     return folder / "out"
 
@@ -72,7 +38,7 @@ def test_quantize_writes_and_measures_it(out: Path) -> None:
 
 
 def test_export_writes_the_same(installed: Path, out: Path, tmp_path: Path) -> None:
-    python(installed, "-m", "bitface", "export", out / "model.bitface", "--target", NAME, "--out", tmp_path / "x.onnx")
+    bitface("export", out / "model.bitface", "--target", NAME, "--out", tmp_path / "x.onnx", site=installed)
     assert (tmp_path / "x.onnx").read_bytes() == (out / f"model.{NAME}.onnx").read_bytes()
 
 
@@ -88,7 +54,7 @@ def test_an_embedder_runs_it(installed: Path, out: Path) -> None:
         "rows = [one.embed(faces).tolist() for one in embedders]\n"
         "print(json.dumps({'rows': rows, 'engines': [one.engine for one in embedders], 'exact': exact(name, 8)}))"
     )
-    told = json.loads(python(installed, "-c", program, out, NAME))
+    told = json.loads(python("-c", program, out, NAME, site=installed))
     assert told["engines"] == [NAME, NAME, "torch"]
     assert told["exact"]
     own, file, simulated = map(np.array, told["rows"])
@@ -97,8 +63,8 @@ def test_an_embedder_runs_it(installed: Path, out: Path) -> None:
     assert cosines.min() > 0.99999  # it rounds as the standard says, and so does the simulation
 
 
-def test_without_the_package_its_name_is_unknown(out: Path, tmp_path: Path) -> None:
-    said = python(tmp_path, "-m", "bitface", "export", out / "model.bitface", "--target", NAME, "--out", "x", code=2)
+def test_without_the_package_its_name_is_unknown(out: Path) -> None:
+    said = bitface("export", out / "model.bitface", "--target", NAME, "--out", "x", code=2)
     assert f"unknown target '{NAME}'" in said
-    said = python(tmp_path, "-m", "bitface", "inspect", out / f"model.{NAME}.onnx", code=1)
+    said = bitface("inspect", out / f"model.{NAME}.onnx", code=1)
     assert f"was exported for '{NAME}', an engine this bitface doesn't know" in said

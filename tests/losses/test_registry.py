@@ -156,26 +156,6 @@ def test_impossible_sums(recipe, message):
         build_sum(recipe, 8, 6)
 
 
-def test_a_loss_of_another_package_is_built_by_its_name(tmp_path, monkeypatch):
-    (tmp_path / "squares.py").write_text(
-        "from bitface.losses import Loss\n\n\nclass Squares(Loss):\n"
-        "    def forward(self, student, teacher, labels):\n"
-        "        return (student - teacher).square().sum(1).mean()\n"
-    )
-    info = tmp_path / "squares-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: squares\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bitface.losses]\nsquares = squares:Squares\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(LOSSES, "_others", None)
-    monkeypatch.setattr(LOSSES, "_things", dict(LOSSES._things))
-    loss = build("squares", 4)
-    assert (loss.name, options_of("squares")) == ("Squares", {})
-    assert loss(torch.ones(2, 4), torch.zeros(2, 4), None) == 4
-    with pytest.raises(UsageError, match="no option 'p'"):
-        build("squares", 4, p=1)
-
-
 class Mine(Loss):
     def __init__(self, power: float = 2.0) -> None:
         super().__init__()

@@ -57,10 +57,10 @@ class Loss(nn.Module):
         return ", ".join(f"{key}={value!r}" for key, value in self.to_json().items())
 
     def begin(self, teacher: Tensor, labels: Tensor) -> None:
-        """Takes a first guess from a teacher's embeddings of all training faces: `[N, D]`, int64 `[N]`."""
+        """Takes a first guess from a teacher's embeddings of all training faces: `[N, D]`, int64 `[N]` identities."""
 
     def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
-        """Takes note of the embeddings of all training faces: `[N, D]`, `[N, D]`, int64 `[N]`."""
+        """Takes note of the embeddings of all training faces: `[N, D]`, `[N, D]`; labels int64 `[N]`, as `forward`."""
 
 
 def _plain(value: object) -> bool:

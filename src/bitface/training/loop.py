@@ -279,8 +279,8 @@ class _Run:
     def _refresh(self) -> None:
         """Shows the loss the embeddings of all faces (see `Loss.refresh`)."""
         trainee = self.trainee
-        assert trainee.faces.labels is not None
         images, size = trainee.faces.images, self.training.batch
+        labels = np.arange(len(images)) if trainee.faces.labels is None else trainee.faces.labels  # as in a step
         self.model.eval()
         found, expected = [], []
         with torch.no_grad():
@@ -290,7 +290,7 @@ class _Run:
                 teach = trainee.teach or _no_teacher
                 expected.append(teach(block) if trainee.targets is None else trainee.targets[0, start : start + size])
         teacher = torch.from_numpy(np.concatenate(expected))
-        trainee.loss.refresh(torch.cat(found), teacher, torch.from_numpy(trainee.faces.labels))
+        trainee.loss.refresh(torch.cat(found), teacher, torch.from_numpy(labels))
 
     def _inputs(self, images: np.ndarray) -> Tensor:
         return torch.from_numpy(self.trainee.preprocess(images)).contiguous(memory_format=torch.channels_last)
