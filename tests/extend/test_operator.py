@@ -1,10 +1,5 @@
 """The operator of `docs/extend/operator.md`, as a package outside bitface: imported, quantized, exported and run."""
 
-import os
-import re
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -14,35 +9,14 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import Image
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extend" / "operator.md").read_text(encoding="utf-8")
+from support.outside_package import install, python
+
 SIZE = 16
-
-
-def block(language: str) -> str:
-    """The page's only block in a language."""
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    return text
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """A folder with the package as an installer leaves it."""
-    folder = tmp_path / "site"
-    about = folder / "softplus_operator-1.0.dist-info"
-    about.mkdir(parents=True)
-    (folder / "softplus_operator.py").write_text(block("python"), encoding="utf-8")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: softplus-operator\nVersion: 1.0\n")
-    points = tomllib.loads(block("toml"))["project"]["entry-points"]
-    ((group, named),) = points.items()
-    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in named.items()), ""]
-    (about / "entry_points.txt").write_text("\n".join(lines))
-    return folder
-
-
-def python(*arguments: str, site: Path | None = None) -> subprocess.CompletedProcess[str]:
-    path = [str(site)] * (site is not None) + [part for part in sys.path if part]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+    return install("operator", tmp_path / "site")
 
 
 def save_network(path: Path) -> None:
