@@ -1,6 +1,8 @@
 import pytest
+import torch
 
 from bitface import backbones
+from bitface.backbones.registry import BACKBONES
 from bitface.errors import UsageError
 
 
@@ -15,6 +17,13 @@ def test_names() -> None:
         "mobilenetv2",
     }
     assert set(backbones.names()) == expected
+
+
+def test_names_are_sorted_by_size() -> None:
+    with torch.device("meta"):
+        sizes = [sum(value.numel() for value in backbones.create(name).parameters()) for name in backbones.names()]
+    assert sizes == sorted(sizes)
+    assert [round(size / 1e6, 1) for size in sizes] == [BACKBONES[name].millions for name in backbones.names()]
 
 
 @pytest.mark.parametrize(

@@ -180,15 +180,15 @@ def test_as_a_source() -> None:
 
 def test_two_processes_make_the_same_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BITFACE_CACHE", str(tmp_path))
-    make, others = sources.make, []
+    write, others = sources.write_faces, []
 
-    def overtaken(source: sources.Source, *rest: Any, **options: Any) -> Any:
+    def overtaken(*faces: Any) -> None:
         with monkeypatch.context() as alone:
-            alone.setattr(sources, "make", make)
-            others.append(sources.cached(source))
-        return make(source, *rest, **options)
+            alone.setattr(sources, "write_faces", write)
+            others.append(sources.cached(sources.Source.parse("synthetic:2")))
+        write(*faces)
 
-    monkeypatch.setattr(sources, "make", overtaken)
+    monkeypatch.setattr(sources, "write_faces", overtaken)
     assert sources.cached(sources.Source.parse("synthetic:2")) == others[0]
     assert len(list(others[0].glob("*.png"))) == 2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bitface.backbones import iresnet, layouts, mobilefacenet, mobilenetv2, resnet
+from bitface.backbones.registry import BACKBONES
 from bitface.backbones.weights import (
     describe,
     is_state_dict,
@@ -15,8 +15,6 @@ from bitface.backbones.weights import (
     without_prefixes,
 )
 from bitface.errors import BitfaceError, UsageError
-
-_FAMILIES = (mobilefacenet, iresnet, resnet, mobilenetv2)
 
 
 def from_state_dict(state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -34,23 +32,22 @@ def from_state_dict(state: Mapping[str, torch.Tensor]) -> nn.Module:
     if odd is not None:
         raise BitfaceError(f"{odd!r} isn't a plain, filled tensor of real numbers; save the weights dense and in float")
     try:
-        own = layouts.to_own(without_prefixes(dict(state)))
-        # Nothing is allocated for what only claims to be a network: its shapes are compared first.
-        with torch.device("meta"):
-            found = (family.from_state(own) for family in _FAMILIES)
-            model = next((candidate for candidate in found if candidate is not None), None)
+        bare = without_prefixes(dict(state))
+        answers = (backbone.recognise(bare) for backbone in BACKBONES.values())
+        recognised = next((answer for answer in answers if answer is not None), None)
     except (KeyError, IndexError, ValueError, RuntimeError, ZeroDivisionError, UsageError) as error:
         raise BitfaceError(
             f"weights named like a known network that don't form one ({one_line(error)}); "
             "check that the file is complete"
         ) from error
-    if model is None:
+    if recognised is None:
         first = ", ".join(map(repr, list(state)[:3]))
-        foreign = ", ".join(layout.title for layout in layouts.LAYOUTS)
+        foreign = ", ".join(layout.title for backbone in BACKBONES.values() for layout in backbone.layouts)
         raise BitfaceError(
             f"unknown network with keys {first}, ...; supported are this library's networks, InsightFace's "
             f"IResNet, {foreign}; export any other network to ONNX"
         )
+    model, own = recognised
     expected = model.state_dict()
     for key, tensor in expected.items():
         if key.endswith(".num_batches_tracked"):

@@ -17,6 +17,7 @@ from bitface.backbones.head import (
     spatial_size,
     square_input,
 )
+from bitface.backbones.registry import BACKBONES, Backbone
 
 
 class IBasicBlock(nn.Module):
@@ -139,3 +140,9 @@ def from_state(state: Mapping[str, torch.Tensor]) -> IResNet | None:
     depths = (depth[0], depth[1], depth[2], depth[3])
     channels = read_channels(state)
     return IResNet(depths, embedding_size, input_size=square_input(inputs // channels[3]), channels=channels)
+
+
+BACKBONES.register("iresnet18")(Backbone(iresnet18, 24.0, from_state))
+BACKBONES.register("iresnet34")(Backbone(iresnet34, 34.1, from_state))
+BACKBONES.register("iresnet50")(Backbone(iresnet50, 43.6, from_state))
+BACKBONES.register("iresnet100")(Backbone(iresnet100, 65.2, from_state))

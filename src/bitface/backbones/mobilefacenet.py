@@ -13,6 +13,8 @@ from torch import nn
 
 from bitface.backbones.blocks import ConvBlock, InvertedResidual, initialise, scaled
 from bitface.backbones.head import InputSize, checked_embedding_size, spatial_size
+from bitface.backbones.mobilefacenet_layouts import LAYOUTS
+from bitface.backbones.registry import BACKBONES, Backbone
 from bitface.errors import UsageError
 
 # Rows 3 to 7 of table I: expansion t, channels c, repetitions n, stride s of the first repetition.
@@ -195,3 +197,6 @@ def _read_row(state: Mapping[str, torch.Tensor], number: int) -> Layer:
         out, hidden = state[key].shape[:2]
         row.append((hidden, out))
     return tuple(row)
+
+
+BACKBONES.register("mobilefacenet")(Backbone(mobilefacenet, 1.0, from_state, LAYOUTS))

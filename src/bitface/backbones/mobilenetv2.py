@@ -19,6 +19,7 @@ from bitface.backbones.head import (
     spatial_size,
     square_input,
 )
+from bitface.backbones.registry import BACKBONES, Backbone
 
 # Table 2 of the paper: expansion t, channels c, repetitions n, stride s of the first repetition.
 _TABLE = (
@@ -92,3 +93,6 @@ def from_state(state: Mapping[str, torch.Tensor]) -> MobileNetV2 | None:
     outs = [state[f"blocks.{block}.project.conv.weight"].shape[0] for block in firsts]
     stem, last = state["stem.conv.weight"].shape[0], state["last.conv.weight"].shape[0]
     return MobileNetV2(embedding_size, input_size=square_input(inputs // last), stem=stem, outs=outs, last=last)
+
+
+BACKBONES.register("mobilenetv2")(Backbone(mobilenetv2, 18.3, from_state))

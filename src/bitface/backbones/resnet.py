@@ -18,6 +18,7 @@ from bitface.backbones.head import (
     spatial_size,
     square_input,
 )
+from bitface.backbones.registry import BACKBONES, Backbone
 
 
 class BasicBlock(nn.Module):
@@ -106,3 +107,6 @@ def from_state(state: Mapping[str, torch.Tensor]) -> ResNet | None:
     depths = (depth[0], depth[1], depth[2], depth[3])
     channels = read_channels(state)
     return ResNet(depths, embedding_size, input_size=square_input(inputs // channels[3]), channels=channels)
+
+
+BACKBONES.register("resnet18")(Backbone(resnet18, 17.6, from_state))

@@ -1,36 +1,33 @@
 """Where faces come from: folders, generators of people who don't exist, or nothing but the teacher.
 
-A source is a word: a folder, a shard (`.tar`, `.zip`), `synthetic[:N]`, `generator:FILE[:N]` or `none[:N]`. What has
-to be made is made once and kept in the cache as a folder of PNG files with a manifest, like the one of a folder that
-`bitface synth` wrote.
+A source is a word: a folder, a shard (`.tar`, `.zip`), `synthetic[:N]`, `generator:FILE[:N]`, `none[:N]`, or what
+another package reads. Each kind is a file in `datasets/`. What has to be made is made once and kept in the cache as a
+folder of PNG files with a manifest, like the one of a folder that `bitface synth` wrote.
 """
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitface.data.distilled import STEPS, distilled_faces, version
-from bitface.data.faces import Progress, manifest_hash
-from bitface.data.shards import is_shard, unpacked
-from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
+from bitface.data.faces import Progress
+from bitface.data.synthetic import SyntheticFaces, write_faces
 from bitface.errors import BitfaceError, UsageError
-from bitface.files import sha256_of
 from bitface.graph import Network
+from bitface.registry import Registry
 from bitface.store import Store
 
 REAL = "real or unknown"
 DISTILLED = "none (images distilled from the teacher)"
 MANIFEST = "manifest.json"
-
-_WORD = re.compile(r"(synthetic|none|generator:.+?)(?::(\d{1,7}))?")
-_DEFAULT = {"synthetic": 2000, "generator": 2000, "none": 512}
+ANY_OTHER = "folder"
 
 
 @dataclass(frozen=True)
 class Source:
-    """`kind` is folder, shard, synthetic, generator or none; `path` is that of the folder or the file."""
+    """What a word means: `kind` is a name of `DATA_SETS`, `path` that of the folder or the file."""
 
     kind: str
     path: Path | None = None
@@ -42,65 +39,106 @@ class Source:
 
         Raises:
             UsageError: no faces are asked for.
+            BitfaceError: another package says that it has a kind of data set, and can't be imported.
         """
-        match = _WORD.fullmatch(str(word))
-        if not match:
-            return Source("shard" if is_shard(Path(word)) else "folder", Path(word))
-        kind, _, file = match[1].partition(":")
-        count = int(match[2] or _DEFAULT[kind])
+        for kind in DATA_SETS:
+            if kind != ANY_OTHER and (source := DATA_SETS[kind].source(kind, str(word))):
+                return source
+        return Source(ANY_OTHER, Path(word))
+
+    @property
+    def data_set(self) -> "GivenFaces | MadeFaces":
+        return DATA_SETS[self.kind]
+
+
+@dataclass(frozen=True)
+class GivenFaces:
+    """A kind of data set that somebody has.
+
+    Attributes:
+        fits: whether a path is of this kind; the name decides, as what isn't there or is damaged is an error of
+            `folder`.
+        folder: the folder with the images; of a packed file, one in the cache. Raises BitfaceError where it can't be
+            read.
+    """
+
+    fits: Callable[[Path], bool]
+    folder: Callable[[Path], Path]
+
+    def source(self, kind: str, word: str) -> Source | None:
+        """What a word means, if it is of this kind."""
+        path = Path(word)
+        return Source(kind, path) if self.fits(path) else None
+
+
+@dataclass(frozen=True)
+class Making:
+    """How faces are made.
+
+    Attributes:
+        network: the teacher, where there is one.
+        truncation: of a generator's latents; 1 draws them as they come.
+    """
+
+    seed: int = 0
+    network: Network | None = None
+    truncation: float = 1.0
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True)
+class MadeFaces:
+    """A kind of data set that has to be made.
+
+    Attributes:
+        word: a regular expression; the number of faces may follow it, after a colon. Its group `file`, if there is one,
+            is the path.
+        count: of faces where the word gives no number.
+        key: what the faces depend on beside their number and the seed, as a part of a file's name.
+        make: makes `count` faces.
+        from_teacher: made from the network that learns from them.
+    """
+
+    word: str
+    count: int
+    key: Callable[[Source, Making], str]
+    make: Callable[[Source, Making], SyntheticFaces]
+    from_teacher: bool = False
+
+    def source(self, kind: str, word: str) -> Source | None:
+        """What a word means, if it is of this kind.
+
+        Raises:
+            UsageError: no faces are asked for.
+        """
+        match = re.fullmatch(rf"(?:{self.word})(?::(?P<count>\d{{1,7}}))?", word)
+        if match is None:
+            return None
+        count = int(match["count"] or self.count)
         if count < 1:
             raise UsageError(f"'{word}' asks for no faces: give a number from 1 on")
+        file = match.groupdict().get("file")
         return Source(kind, Path(file) if file else None, count)
 
 
-def make(
-    source: Source,
-    seed: int = 0,
-    network: Network | None = None,
-    truncation: float = 1.0,
-    progress: Progress | None = None,
-) -> SyntheticFaces:
-    """The faces of a source that has to be made.
-
-    Args:
-        network: the teacher, for `none`.
-        truncation: of a generator's latents; 1 draws them as they come.
-
-    Raises:
-        UsageError: `none` without a teacher.
-        BitfaceError: see `synthetic.make_faces` and `distilled.distilled_faces`.
-    """
-    if source.kind == "none":
-        if network is None:
-            raise UsageError("'none' makes images from a teacher: name the network")
-        teacher = network.fingerprint()
-        # Finished batches stay, so that stopping loses little and asking for more begins with them.
-        batches = Store().path("faces", f".distilled-{teacher[:16]}-{version()}-{seed}")
-        images = distilled_faces(network, source.count, seed, batches, progress)
-        manifest = {
-            "kind": DISTILLED, "seed": seed, "teacher": teacher, "steps": STEPS, "kept": len(images),
-            "faces_sha256": manifest_hash(images),
-        }  # fmt: skip
-        return SyntheticFaces(images, manifest)
-    return make_faces(source.count, seed, generator=source.path, truncation=truncation, progress=progress)
+DATA_SETS: Registry[GivenFaces | MadeFaces] = Registry("data set", "bitface.datasets", package="bitface.data.datasets")
 
 
 def cached(source: Source, seed: int = 0, network: Network | None = None, progress: Progress | None = None) -> Path:
-    """The folder of a source: itself, or made at the first call and kept. Arguments and errors as `make`."""
-    if source.kind == "folder":
+    """The folder of a source: there already, or unpacked or made at the first call and kept.
+
+    Raises:
+        UsageError: `none` without a teacher.
+        BitfaceError: it can't be read; see `synthetic.make_faces` and `distilled.distilled_faces`.
+    """
+    data_set = source.data_set
+    if isinstance(data_set, GivenFaces):
         assert source.path is not None
-        return source.path
-    if source.kind == "shard":
-        assert source.path is not None
-        return unpacked(source.path)
-    name = "dcgan"
-    if source.kind == "none" and network is not None:
-        name = f"distilled-{network.fingerprint()[:16]}-{version()}"
-    elif source.path is not None:
-        name = f"generator-{_hash_of(source.path)[:16]}"
-    folder = Store().path("faces", f"{name}-{source.count}-{seed}")
+        return data_set.folder(source.path)
+    making = Making(seed, network, progress=progress)
+    folder = Store().path("faces", f"{data_set.key(source, making)}-{source.count}-{seed}")
     if not (folder / MANIFEST).is_file():
-        made = make(source, seed, network, progress=progress)
+        made = data_set.make(source, making)
         try:
             write_faces(folder, made.images, made.manifest)
         except BitfaceError:
@@ -118,10 +156,3 @@ def kind_of(folder: Path, files: int) -> str:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return REAL
     return kind if isinstance(kind, str) and kept == files else REAL
-
-
-def _hash_of(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise BitfaceError(f"{path}: can't be read ({error.strerror or error}); 'generator:' names a file") from error

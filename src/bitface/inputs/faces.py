@@ -11,7 +11,7 @@ from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data import faces
 from bitface.data.distilled import has_statistics
 from bitface.data.face_source import FaceSource
-from bitface.data.sources import DISTILLED, REAL, Source, cached, kind_of
+from bitface.data.sources import DISTILLED, REAL, GivenFaces, Source, cached, kind_of
 from bitface.errors import BitfaceError
 from bitface.graph import ASSUMED, FreeSize, Network
 from bitface.preprocess import Size, parse
@@ -92,11 +92,11 @@ def load_teacher(path: Path, source: FaceSource, preprocess: str | None = None, 
 
 
 def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:
-    """The folders among sources (shards unpacked), and the sources that have to be made."""
+    """The folders of sources that are there (shards unpacked), and the sources that have to be made."""
     parsed = [Source.parse(source) for source in dict.fromkeys(sources)]
-    packed = [source.kind in ("folder", "shard") for source in parsed]
-    given = [cached(source) for source, there in zip(parsed, packed, strict=True) if there]
-    return given, [source for source, there in zip(parsed, packed, strict=True) if not there]
+    there = [isinstance(source.data_set, GivenFaces) for source in parsed]
+    given = [cached(source) for source, given in zip(parsed, there, strict=True) if given]
+    return given, [source for source, given in zip(parsed, there, strict=True) if not given]
 
 
 def gather(

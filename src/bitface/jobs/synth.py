@@ -40,17 +40,18 @@ def synthesize(
         BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
     """
     source = sources.Source.parse(word)
-    if source.kind in ("folder", "shard"):
+    data_set = source.data_set
+    if isinstance(data_set, sources.GivenFaces):
         raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, generator:FILE:N or none:N")
-    if source.kind == "none" and model is None:
-        raise UsageError("'none' makes images from a teacher: name it with --model")
+    if data_set.from_teacher and model is None:
+        raise UsageError(f"'{source.kind}' makes images from a teacher: name it with --model")
     sheet = out.with_name(f"{out.name}.sheet.png")
     # Beside the folder, which appears when it is complete.
     with locked(out.with_name(f".{out.name}.lock"), out, "synth"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-        network = open_float(model, preprocess, size) if model and source.kind == "none" else None
-        made = sources.make(source, seed, network, truncation, steps("making faces"))
+        network = open_float(model, preprocess, size) if model and data_set.from_teacher else None
+        made = data_set.make(source, sources.Making(seed, network, truncation, steps("making faces")))
         write_faces(out, made.images, made.manifest)
         write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
     said = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}

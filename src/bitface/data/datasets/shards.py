@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from bitface.data.faces import EXTENSIONS
+from bitface.data.sources import DATA_SETS, GivenFaces
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of
 from bitface.store import Store
@@ -69,3 +70,6 @@ def _inside(path: Path, name: str) -> PurePosixPath:
     if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
         raise BitfaceError(f"{path}: '{name}' leads out of the folder it is unpacked to; pack it again")
     return parts
+
+
+DATA_SETS.register("shard")(GivenFaces(fits=is_shard, folder=unpacked))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bitface.data.datasets.shards import unpacked
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import find_images, load_faces
-from bitface.data.shards import unpacked
 from bitface.data.sources import Source, cached
 from bitface.errors import BitfaceError
 from bitface.inputs.faces import gather

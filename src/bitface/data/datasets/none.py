@@ -1,0 +1,34 @@
+"""`none[:N]`: images distilled from the teacher itself."""
+
+from bitface.data.distilled import STEPS, distilled_faces, version
+from bitface.data.faces import manifest_hash
+from bitface.data.sources import DATA_SETS, DISTILLED, MadeFaces, Making, Source
+from bitface.data.synthetic import SyntheticFaces
+from bitface.errors import UsageError
+from bitface.graph import Network
+from bitface.store import Store
+
+
+def _teacher(making: Making) -> Network:
+    if making.network is None:
+        raise UsageError("'none' makes images from a teacher: name the network")
+    return making.network
+
+
+def _key(_: Source, making: Making) -> str:
+    return f"distilled-{_teacher(making).fingerprint()[:16]}-{version()}"
+
+
+def _make(source: Source, making: Making) -> SyntheticFaces:
+    network, seed = _teacher(making), making.seed
+    # Finished batches stay, so that stopping loses little and asking for more begins with them.
+    batches = Store().path("faces", f".{_key(source, making)}-{seed}")
+    images = distilled_faces(network, source.count, seed, batches, making.progress)
+    manifest = {
+        "kind": DISTILLED, "seed": seed, "teacher": network.fingerprint(), "steps": STEPS, "kept": len(images),
+        "faces_sha256": manifest_hash(images),
+    }  # fmt: skip
+    return SyntheticFaces(images, manifest)
+
+
+DATA_SETS.register("none")(MadeFaces(word="none", count=512, key=_key, make=_make, from_teacher=True))
