@@ -14,12 +14,6 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "benchmarks/README.md")),
     *(ROOT / "docs").rglob("*.md"),
 ]
-    ROOT / "README.md",
-    ROOT / "SECURITY.md",
-    ROOT / "benchmarks" / "README.md",
-    *(ROOT / "docs").rglob("*.md"),
-    ROOT / "CONTRIBUTING.md",
-]
 
 
 def anchors(page: Path) -> set[str]:
