@@ -45,3 +45,50 @@ def test_the_data_walks_one_way() -> None:
         if name in order[place + 1 :]
     ]
     assert not back
+
+
+def files() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def test_a_file_holds_one_concept() -> None:
+    """Of more than 400 lines it would be two."""
+    assert not [path for path in files() if len(path.read_text(encoding="utf-8").splitlines()) > 400]
+
+
+def test_what_belongs_together_is_one_parameter() -> None:
+    """Eight at most; a command's options are its parameters."""
+    many = []
+    for path in files():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.parent.name != "cli" else ():
+            if isinstance(node, ast.FunctionDef):
+                own = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+                if len([one for one in own if one.arg not in ("self", "cls")]) > 8:
+                    many.append(f"{path.relative_to(SOURCE)}: {node.name}")
+    assert not many
+
+
+def test_no_room_is_flat() -> None:
+    folders = {path.parent for path in files()}
+    assert not [folder for folder in folders if len(list(folder.glob("*.py"))) > 25]
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    modules = {path.relative_to(SOURCE.parent).with_suffix("").as_posix().replace("/", "."): path for path in files()}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {name: needed(path, modules) - {name} for name, path in modules.items()}
+    # A module without imports left is no part of a circle.
+    while free := [name for name, others in graph.items() if not others]:
+        graph = {name: others - set(free) for name, others in graph.items() if name not in free}
+    assert not graph
+
+
+def needed(path: Path, modules: dict[str, Path]) -> set[str]:
+    """The modules that a file imports when it is imported itself."""
+    found = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bitface":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in modules else node.module)
+    return found & set(modules)

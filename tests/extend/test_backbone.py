@@ -10,7 +10,7 @@ from PIL import Image
 
 from bitface import backbones
 from bitface.graph import from_module, to_onnx
-from support.outside_package import install, python
+from support.extension import blocks, install, python
 
 TRAINED = """
 import sys
@@ -52,12 +52,12 @@ assert type(backbones.from_state_dict(mobile.state_dict())) is type(mobile)
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    return install("backbone", tmp_path / "site")
+    (code,), (project,) = (blocks("backbone.md", language) for language in ("python", "toml"))
+    return install(tmp_path / "site", code, project)
 
 
 def test_it_is_created_trained_and_exported(site: Path, tmp_path: Path) -> None:
-    done = python("-c", TRAINED, tmp_path / "tiny.onnx", site=site)
-    assert done.returncode == 0, done.stderr
+    python("-c", TRAINED, tmp_path / "tiny.onnx", site=site)
 
 
 def test_as_a_student(site: Path, tmp_path: Path) -> None:
@@ -72,10 +72,7 @@ def test_as_a_student(site: Path, tmp_path: Path) -> None:
         "-m", "bitface", "distill", teacher, "--student", "tinyface:0.5", "--images", crops, "--epochs", 1,
         "--preprocess", "rgb-127.5-128", "--out", out,
     ]  # fmt: skip
-    without = python(*command)
-    assert without.returncode == 2
-    assert "unknown network 'tinyface'" in " ".join(without.stderr.split())
-    done = python(*command, site=site)
-    assert done.returncode == 0, done.stderr
+    assert "unknown network 'tinyface'" in " ".join(python(*command, code=2).split())
+    python(*command, site=site)
     assert json.loads((out / "result.json").read_text())["architecture"] == "tinyface:0.5"
     assert (out / "model.onnx").is_file()
