@@ -6,7 +6,7 @@ from torch import nn
 
 from bitface.analysis import proxies, sensitivity
 from bitface.analysis.blocks import BlockProbe, by_block
-from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, prepare
 from bitface.backbones import create
 from bitface.graph import from_module
 from bitface.quant import BitPlan, Calibration, LayerBits
@@ -28,7 +28,7 @@ def swept(one: Probe, columns: tuple[int, ...] = (8, 8, 4), done: int = 0) -> to
     return found
 
 
-def student_of(one: BlockProbe, unit: Unit, calibration: Calibration) -> Student:
+def student_of(one: BlockProbe, unit: ProbedUnit, calibration: Calibration) -> Student:
     """The slow way: a student in which the tensors of one block have bits."""
     block = one.blocks[unit.name]
     if unit.part == WEIGHTS:
@@ -98,7 +98,9 @@ def test_a_block_of_one_layer_costs_what_its_layer_does() -> None:
     by_layer, found = sensitivity.costs(alone, swept(alone)), sensitivity.costs(one, swept(one))
     for name in ("stem.0", "wide.0", "fc"):
         for bits in (8, 4, 2):
-            assert found[Unit(WEIGHTS, name, bits)] == pytest.approx(by_layer[Unit(WEIGHTS, name, bits)], rel=1e-3)
+            assert found[ProbedUnit(WEIGHTS, name, bits)] == pytest.approx(
+                by_layer[ProbedUnit(WEIGHTS, name, bits)], rel=1e-3
+            )
 
 
 def test_a_sweep_that_goes_on_finds_the_same() -> None:
@@ -128,7 +130,7 @@ def test_the_sums_of_fisher_and_local_are_those_of_the_tensors() -> None:
     for name in ("fisher", "local"):
         for unit, value in together[name].items():
             members = one.blocks[unit.name].tensors[unit.part]
-            expected = sum(single[name][Unit(unit.part, member, unit.bits)] for member in members)
+            expected = sum(single[name][ProbedUnit(unit.part, member, unit.bits)] for member in members)
             assert value == pytest.approx(expected, rel=1e-4), unit
 
 

@@ -3,14 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
+from bitface.analysis.diagnosis import Angles, DiagnosedStudent, diagnose_student
 from bitface.analysis.layers import Layers, Point
 from bitface.analysis.ranges import Range
 
 IMAGE = Point("image", "image", None, 120, 120, 1)
 END = Point("fc", "IntegerLinear", 8, 3, 3, 0.6)
 RANGE = Range("conv_a8", "conv", 8, -1, 1, -9, 9, 0.05, 0.05, 256, 0, 0.4, 0.39, -9, 1, (1, 2))
-SUBJECT = Subject("net.onnx", "out/model.bitface", "my faces", "w4a4")
+SUBJECT = DiagnosedStudent("net.onnx", "out/model.bitface", "my faces", "w4a4")
 
 
 def turned(face: float) -> Angles:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bitface.analysis import proxies, sensitivity
-from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, prepare
 from bitface.quant import Calibration
 from support.quantized import Mixed, faces, network
 
@@ -15,7 +15,7 @@ def probe() -> Probe:
 
 
 @pytest.fixture(scope="module")
-def estimated(probe: Probe) -> dict[str, dict[Unit, float]]:
+def estimated(probe: Probe) -> dict[str, dict[ProbedUnit, float]]:
     return proxies.estimate(probe, HELD, sketches=300)
 
 
@@ -29,7 +29,7 @@ def jacobian(probe: Probe, layer: str, face: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("layer", ["stem.0", "deep.0", "wide.0", "fc"])
 def test_weights_against_the_whole_jacobian(probe: Probe, estimated, layer: str) -> None:
-    unit = Unit(WEIGHTS, layer, 4)
+    unit = ProbedUnit(WEIGHTS, layer, 4)
     weight = probe.student.graph.get_parameter(f"{layer}.weight").detach()
     change = (probe.quantizers[unit](weight) - weight).flatten()
     all_faces = probe.inputs(HELD)
@@ -54,7 +54,7 @@ def test_small_changes_cost_what_the_jacobian_says(probe: Probe, estimated) -> N
 
 
 def test_local_is_the_noise_beside_the_signal(probe: Probe, estimated) -> None:
-    unit = Unit(ACTIVATIONS, "image", 8)
+    unit = ProbedUnit(ACTIVATIONS, "image", 8)
     images = probe.inputs(HELD)
     noise = (probe.quantizers[unit](images) - images).square().flatten(1).sum(1)
     expected = float((noise / images.square().flatten(1).sum(1)).mean())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bitface.analysis import sensitivity
-from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, prepare
 from bitface.quant import BitPlan, Calibration, LayerBits
 from bitface.quant.post_training import calibrated
 from support.quantized import Mixed, PreActivation, faces, network
@@ -73,7 +73,11 @@ def test_fewer_bits_cost_more() -> None:
     one = probe(True)
     costs = sensitivity.costs(one, swept(one))
     for name in {unit.name for unit in one.units if unit.part == WEIGHTS}:
-        assert costs[Unit(WEIGHTS, name, 8)] < costs[Unit(WEIGHTS, name, 4)] < costs[Unit(WEIGHTS, name, 2)]
+        assert (
+            costs[ProbedUnit(WEIGHTS, name, 8)]
+            < costs[ProbedUnit(WEIGHTS, name, 4)]
+            < costs[ProbedUnit(WEIGHTS, name, 2)]
+        )
 
 
 def test_a_sweep_that_goes_on_finds_the_same() -> None:
@@ -109,7 +113,7 @@ def test_a_network_with_an_unfoldable_batchnorm() -> None:
 
 def test_what_is_not_finite_is_named() -> None:
     one = probe(True)
-    broken = Unit(WEIGHTS, "fc", 8)
+    broken = ProbedUnit(WEIGHTS, "fc", 8)
     quantizers = dict(one.quantizers)
     quantizers[broken] = type(quantizers[broken])(8, True, True)
     quantizers[broken].set_numbers(torch.tensor([float("nan")]), torch.zeros(1))
@@ -118,7 +122,7 @@ def test_what_is_not_finite_is_named() -> None:
 
 
 def test_rank_correlation() -> None:
-    units = [Unit(WEIGHTS, str(number), 4) for number in range(5)]
+    units = [ProbedUnit(WEIGHTS, str(number), 4) for number in range(5)]
     exact = dict(zip(units, [1.0, 2.0, 3.0, 4.0, 5.0], strict=True))
     assert sensitivity.rank_correlation({u: v**3 for u, v in exact.items()}, exact, units) == pytest.approx(1)
     assert sensitivity.rank_correlation({u: -v for u, v in exact.items()}, exact, units) == pytest.approx(-1)

@@ -58,7 +58,7 @@ def onnx_generator(
 
 def dcgan_state() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    return dcgan.Generator().state_dict()
+    return dcgan.DcganGenerator().state_dict()
 
 
 def stylegan2(channels: tuple[int, ...] = (4, 4, 4)) -> StyleGAN2:
@@ -102,7 +102,7 @@ def test_truncation_makes_images_alike(opened: Generator) -> None:
 
 def plain_dcgan(path: Path, seed: int) -> Iterator[np.ndarray]:
     """The stream that faces were made from before there were other generators: published numbers hang on it."""
-    network = dcgan.Generator()
+    network = dcgan.DcganGenerator()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["netG_state_dict"])
     network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     noise = torch.Generator().manual_seed(seed)

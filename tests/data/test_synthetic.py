@@ -20,7 +20,7 @@ from bitface.errors import BitfaceError, UsageError
 
 def checkpoint(path: Path) -> Path:
     torch.manual_seed(0)
-    torch.save({"netG_state_dict": dcgan.Generator().state_dict()}, path)
+    torch.save({"netG_state_dict": dcgan.DcganGenerator().state_dict()}, path)
     return path
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, tensor_of
-from bitface.analysis.walk import Compute, Step, Values, beside, channel_means, channels_last, linear
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, tensor_of
+from bitface.analysis.walk import Compute, Values, WalkStep, beside, channel_means, channels_last, linear
 from bitface.graph import ops
 from bitface.quant import Calibration
 from bitface.quant.post_training import bias_images
@@ -48,21 +48,23 @@ class BlockProbe(Probe):
     """
 
     blocks: dict[str, Block] = field(default_factory=dict)
-    corrections: dict[Unit, dict[str, Tensor]] = field(default_factory=dict)
+    corrections: dict[ProbedUnit, dict[str, Tensor]] = field(default_factory=dict)
 
     @property
-    def units(self) -> list[Unit]:
+    def units(self) -> list[ProbedUnit]:
         return [unit for block in self.blocks.values() for unit in self.units_in(block)]
 
-    def units_in(self, block: Block) -> list[Unit]:
+    def units_in(self, block: Block) -> list[ProbedUnit]:
         """A block's weights, then its activations, in every width."""
         widths = dict.fromkeys((unit.part, unit.bits) for unit in self.quantizers)
-        return [Unit(part, block.name, bits) for part in (WEIGHTS, ACTIVATIONS) for of, bits in widths if of == part]
+        return [
+            ProbedUnit(part, block.name, bits) for part in (WEIGHTS, ACTIVATIONS) for of, bits in widths if of == part
+        ]
 
-    def owner(self, unit: Unit) -> Unit:
+    def owner(self, unit: ProbedUnit) -> ProbedUnit:
         """The unit of the block that a tensor is in."""
         name = next(block.name for block in self.blocks.values() if unit.name in block.tensors[unit.part])
-        return Unit(unit.part, name, unit.bits)
+        return ProbedUnit(unit.part, name, unit.bits)
 
     @torch.no_grad()
     def each(self, images: Tensor, skip: int = 0) -> Iterator[tuple[int, Tensor]]:
@@ -74,16 +76,16 @@ class BlockProbe(Probe):
                         yield number, self.walk.rest(place, values, self.corrections[unit], self.changed(unit))
                     number += 1
 
-    def changed(self, unit: Unit) -> dict[str, Compute]:
+    def changed(self, unit: ProbedUnit) -> dict[str, Compute]:
         """What the steps of a block compute with a unit rounded."""
         block = self.blocks[unit.name]
         found: dict[str, Compute] = {}
         for step in self._steps(block):
             if isinstance(step.module, ops.LAYERS) and unit.part == WEIGHTS:
-                weight = self.quantizers[Unit(WEIGHTS, step.name, unit.bits)].quantize(step.module.weight)
+                weight = self.quantizers[ProbedUnit(WEIGHTS, step.name, unit.bits)].quantize(step.module.weight)
                 found[step.name] = partial(linear, step.module, weight=weight, bias=step.module.bias)
             elif isinstance(step.module, Quantizer) and unit.part == ACTIVATIONS:
-                found[step.name] = self.quantizers[Unit(ACTIVATIONS, tensor_of(step), unit.bits)].quantize
+                found[step.name] = self.quantizers[ProbedUnit(ACTIVATIONS, tensor_of(step), unit.bits)].quantize
         return found
 
     @torch.no_grad()
@@ -101,7 +103,7 @@ class BlockProbe(Probe):
         """What a block's layers lack to the means that are expected, layer by layer; or, without those, their means."""
         found: dict[str, Tensor] = {}
 
-        def watched(step: Step, plain: Compute, x: Tensor) -> Tensor:
+        def watched(step: WalkStep, plain: Compute, x: Tensor) -> Tensor:
             y = plain(x)
             mean = channel_means(y, step.module)
             found[step.name] = mean if expected is None else expected[step.name] - mean
@@ -115,7 +117,7 @@ class BlockProbe(Probe):
     def _beginning(self, place: int) -> list[Block]:
         return [block for block in self.blocks.values() if block.start == place]
 
-    def _steps(self, block: Block) -> list[Step]:
+    def _steps(self, block: Block) -> list[WalkStep]:
         return self.walk.steps[block.start + 1 : block.end + 1]
 
 

@@ -26,7 +26,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Subject:
+class DiagnosedStudent:
     """What the sentences are about: paths, the student's plan, and the options that made it.
 
     Attributes:
@@ -67,7 +67,7 @@ class Angles:
 
 
 def diagnose_student(
-    subject: Subject, angles: Angles, layers: Layers | None, better_preprocess: str | None = None
+    subject: DiagnosedStudent, angles: Angles, layers: Layers | None, better_preprocess: str | None = None
 ) -> Diagnosis:
     """The sentences and the command.
 
@@ -159,7 +159,7 @@ def _title(point: Point) -> str:
     return f"the {'quantizer' if point.kind == QUANTIZER else 'weights of' if weights else 'layer'} {point.name}{bits}"
 
 
-def _next(subject: Subject, harm: float, start: Point | None, clipping: Range | None) -> str:
+def _next(subject: DiagnosedStudent, harm: float, start: Point | None, clipping: Range | None) -> str:
     """The command that deals with the first cause; where nothing is wrong, the one that proves it."""
     if harm < _CLOSE:
         return shlex.join(
@@ -179,12 +179,12 @@ def _next(subject: Subject, harm: float, start: Point | None, clipping: Range | 
     return _quantize(subject, "--bits", "w8a8")
 
 
-def _quantize(subject: Subject, *options: str) -> str:
+def _quantize(subject: DiagnosedStudent, *options: str) -> str:
     if subject.preprocess and "--preprocess" not in options:
         options = (*options, "--preprocess", subject.preprocess)
     options = (*options, *_sized(subject), "--out", "out/")
     return shlex.join(["bitface", "quantize", subject.teacher, "--images", subject.images, *options])
 
 
-def _sized(subject: Subject) -> list[str]:
+def _sized(subject: DiagnosedStudent) -> list[str]:
     return ["--size", subject.size] if subject.size else []

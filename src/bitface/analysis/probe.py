@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitface.analysis.walk import Step, Values, Walk, beside, channel_means, channels_last, linear
+from bitface.analysis.walk import Values, Walk, WalkStep, beside, channel_means, channels_last, linear
 from bitface.graph import Network, ops, passes
 from bitface.quant import BitPlan, Calibration, LayerBits, calibrate
 from bitface.quant.batches import Progress
@@ -26,7 +26,7 @@ PLAN = BitPlan(LayerBits(8, 8))
 
 
 @dataclass(frozen=True)
-class Unit:
+class ProbedUnit:
     """One tensor in so many bits: a layer's weights, by the layer's name, or an activation, by the name of what
     makes it."""
 
@@ -49,12 +49,12 @@ class Probe:
     network: Network
     student: Student
     walk: Walk
-    quantizers: dict[Unit, UniformQuantizer]
+    quantizers: dict[ProbedUnit, UniformQuantizer]
     readers: dict[str, list[str]]
-    shifts: dict[Unit, dict[str, Tensor]] = field(default_factory=dict)
+    shifts: dict[ProbedUnit, dict[str, Tensor]] = field(default_factory=dict)
 
     @property
-    def units(self) -> list[Unit]:
+    def units(self) -> list[ProbedUnit]:
         """In the order in which `each` meets them."""
         return [unit for step in self.walk.steps for unit in self.units_of(step)]
 
@@ -62,11 +62,11 @@ class Probe:
         """The same for the weights alone, or for the activations."""
         return replace(self, quantizers={unit: one for unit, one in self.quantizers.items() if unit.part == part})
 
-    def owner(self, unit: Unit) -> Unit:
+    def owner(self, unit: ProbedUnit) -> ProbedUnit:
         """Of `units` the one that a tensor in so many bits is rounded with: here itself."""
         return unit
 
-    def units_of(self, step: Step) -> list[Unit]:
+    def units_of(self, step: WalkStep) -> list[ProbedUnit]:
         """The units that a step is the place of."""
         if isinstance(step.module, ops.LAYERS):
             return [unit for unit in self.quantizers if (unit.part, unit.name) == (WEIGHTS, step.name)]
@@ -93,7 +93,7 @@ class Probe:
                     yield number, self.walk.rest(place, changed, later)
                 number += 1
 
-    def rounded(self, unit: Unit, step: Step, values: Values) -> Tensor:
+    def rounded(self, unit: ProbedUnit, step: WalkStep, values: Values) -> Tensor:
         """The value of a step with a unit rounded."""
         if unit.part == ACTIVATIONS:
             return self.quantizers[unit].quantize(values[step.node])
@@ -108,7 +108,7 @@ class Probe:
         return channels_last(torch.from_numpy(self.network.preprocess(faces)))
 
 
-def tensor_of(step: Step) -> str:
+def tensor_of(step: WalkStep) -> str:
     """The name of the tensor that a quantizer's step rounds."""
     source = step.sources[0]
     return "image" if source.op == "placeholder" else str(source.target)
@@ -137,7 +137,7 @@ def prepare(
     student.enable(False)
     student.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     walk = Walk(student.graph)
-    quantizers: dict[Unit, UniformQuantizer] = {}
+    quantizers: dict[ProbedUnit, UniformQuantizer] = {}
     readers: dict[str, list[str]] = {}
     for step in walk.steps:
         if isinstance(step.module, Quantizer):
@@ -147,20 +147,20 @@ def prepare(
                 # Symmetric at 8 bits, so that only what is never negative is unsigned.
                 made = activation_quantizer(PLAN.activations, bits, not step.module.signed)
                 calibrate.set_range(made, observers[step.name])
-                quantizers[Unit(ACTIVATIONS, name, bits)] = made
+                quantizers[ProbedUnit(ACTIVATIONS, name, bits)] = made
         elif isinstance(step.module, ops.LAYERS):
             weight = step.module.weight.detach()
             for bits in weight_bits:
                 made = weight_quantizer(PLAN, bits, len(weight))
                 calibrate.set_scales(made, weight, calibration.search_scales)
-                quantizers[Unit(WEIGHTS, step.name, bits)] = made
+                quantizers[ProbedUnit(WEIGHTS, step.name, bits)] = made
     probe = Probe(network, student, walk, quantizers, readers, {unit: {} for unit in quantizers})
     if calibration.bias_correction:
         _find_shifts(probe, channels_last(bias_images(network, faces, calibration)))
     return probe
 
 
-def _readers(student: Student, step: Step) -> list[str]:
+def _readers(student: Student, step: WalkStep) -> list[str]:
     planned = {layer.name for layer in student.layers}
     found, front = [], list(step.node.users)
     while front:
@@ -178,7 +178,7 @@ def _find_shifts(probe: Probe, images: Tensor) -> None:
 
     A layer is linear, so that the mean of its outputs is its output on the mean of its inputs.
     """
-    means: dict[Any, tuple[Tensor, dict[Unit, Tensor]]] = {}
+    means: dict[Any, tuple[Tensor, dict[ProbedUnit, Tensor]]] = {}
     for place, values in probe.walk.live(images):
         step = probe.walk.steps[place]
         if isinstance(step.module, Quantizer):

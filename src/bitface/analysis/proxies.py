@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bitface.analysis.probe import WEIGHTS, Probe, Unit
-from bitface.analysis.walk import Step, beside, compute, linear
+from bitface.analysis.probe import WEIGHTS, Probe, ProbedUnit
+from bitface.analysis.walk import WalkStep, beside, compute, linear
 from bitface.graph import ops
 
 NAMES = ("jacobian", "fisher", "local")
@@ -35,7 +35,7 @@ def estimate(
     sketches: int = 4,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, dict[Unit, float]]:
+) -> dict[str, dict[ProbedUnit, float]]:
     """Every proxy of every unit.
 
     Args:
@@ -65,7 +65,7 @@ def _add(
     probe: Probe,
     images: Tensor,
     generator: torch.Generator,
-    sums: dict[str, dict[Unit, float]],
+    sums: dict[str, dict[ProbedUnit, float]],
     squares: dict[str, Tensor],
 ) -> None:
     """One projection of one batch."""
@@ -85,7 +85,7 @@ def _add(
             # Faces have independent projections: the mean of a sum's square is the sum of the mean squares.
             squares[step.name] = squares.get(step.name, torch.zeros(())) + gradient.square()
         # r · J d of each face: the changes of tensors that are rounded together are one change.
-        products: dict[Unit, Tensor] = {}
+        products: dict[ProbedUnit, Tensor] = {}
         for step, gradient in zip(places, gradients, strict=False):
             for unit in probe.units_of(step):
                 _judge(probe, unit, step, values, gradient, sums, products)
@@ -95,12 +95,12 @@ def _add(
 
 def _judge(
     probe: Probe,
-    unit: Unit,
-    step: Step,
+    unit: ProbedUnit,
+    step: WalkStep,
     values: dict[Any, Any],
     gradient: Tensor,
-    sums: dict[str, dict[Unit, float]],
-    products: dict[Unit, Tensor],
+    sums: dict[str, dict[ProbedUnit, float]],
+    products: dict[ProbedUnit, Tensor],
 ) -> None:
     owner = probe.owner(unit)
     if unit.part == WEIGHTS:

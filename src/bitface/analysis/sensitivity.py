@@ -12,7 +12,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from bitface.analysis.probe import Probe, Unit
+from bitface.analysis.probe import Probe, ProbedUnit
 from bitface.errors import BitfaceError
 
 # Images whose live tensors stay in a CPU's caches.
@@ -79,12 +79,14 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return float(values.double().mean()), spread / math.sqrt(len(values))
 
 
-def costs(probe: Probe, found: Tensor) -> dict[Unit, float]:
+def costs(probe: Probe, found: Tensor) -> dict[ProbedUnit, float]:
     """The mean of 1 - cosine for each unit, from what a sweep found."""
     return {unit: float(row.double().mean()) for unit, row in zip(probe.units, found, strict=False)}
 
 
-def rank_correlation(proxy: Mapping[Unit, float], exact: Mapping[Unit, float], units: Sequence[Unit]) -> float | None:
+def rank_correlation(
+    proxy: Mapping[ProbedUnit, float], exact: Mapping[ProbedUnit, float], units: Sequence[ProbedUnit]
+) -> float | None:
     """Spearman's, over these units; None for fewer than three, or where all are equal."""
     pairs = [(proxy[unit], exact[unit]) for unit in units if unit in proxy and unit in exact]
     if len(pairs) < 3 or any(len({pair[side] for pair in pairs}) == 1 for side in (0, 1)):

@@ -16,7 +16,7 @@ Compute = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
-class Step:
+class WalkStep:
     """One node: its name and module (None for the image and constants), what it reads, and what nobody reads later."""
 
     node: Node
@@ -34,7 +34,7 @@ class Walk:
         self.output = graph.graph.output_node().all_input_nodes[0]
         last_reader = {source: node for node in nodes for source in node.all_input_nodes}
         self.steps = [
-            Step(
+            WalkStep(
                 node,
                 str(node.target),
                 graph.get_buffer(str(node.target)) if node.op == "get_attr" else passes.module_of(graph, node),
@@ -84,7 +84,7 @@ class Walk:
         return values[self.output]
 
 
-def compute(step: Step, values: Mapping[Node, Tensor], images: Tensor | None = None) -> Tensor:
+def compute(step: WalkStep, values: Mapping[Node, Tensor], images: Tensor | None = None) -> Tensor:
     """The value of a node."""
     if step.module is None:
         assert images is not None

@@ -7,7 +7,7 @@ LATENT = 100
 SIDE = 64
 
 
-class Generator(nn.Module):
+class DcganGenerator(nn.Module):
     """Latents `[N, 100]` → RGB images `[N, 3, 64, 64]` in -1 to 1.
 
     Five transposed convolutions double the side from 4 to 64. Layers are numbered as in the usual published

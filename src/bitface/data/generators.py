@@ -179,7 +179,7 @@ def _from_state(state: dict[str, Tensor]) -> Generator:
 
 
 def _dcgan(state: dict[str, Tensor]) -> Generator:
-    network = dcgan.Generator()
+    network = dcgan.DcganGenerator()
     size = f"{dcgan.SIDE}x{dcgan.SIDE}"
     if difference := first_difference(network.state_dict(), state):
         raise BitfaceError(f"no DCGAN generator of {size} colour images: {difference}")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitface.evaluation.figures.compare import Comparison, compare
+from bitface.evaluation.figures.compare import ModelComparison, compare
 from bitface.evaluation.figures.decisions import FigureChange, compare_decisions
 from bitface.evaluation.figures.operating import FARS, ErrorRates
 from bitface.evaluation.figures.results import Result, VerificationResult
@@ -56,7 +56,7 @@ class Beside:
     """
 
     result: Result
-    comparison: Comparison | None
+    comparison: ModelComparison | None
     changes: tuple[FigureChange, ...]
     reused: tuple[RatesAt, ...]
     mixed: list[MixedCell]
@@ -148,7 +148,7 @@ def evaluate(
 
 def _compared(
     before: Result, result: Result, reused: Sequence[RatesAt], seed: int
-) -> tuple[Comparison | None, tuple[FigureChange, ...]]:
+) -> tuple[ModelComparison | None, tuple[FigureChange, ...]]:
     if isinstance(before, VerificationResult) and isinstance(result, VerificationResult):
         return compare(before, result, [one.rates for one in reused], seed=seed), ()
     return None, compare_decisions(before.decisions(), result.decisions(), seed=seed)

@@ -160,7 +160,7 @@ def common_fields(recipe: Recipe | Pretraining, request: Any) -> dict[str, Any]:
     return {key: value for key, value in vars(recipe).items() if key in names}
 
 
-class Faces(File):
+class RecipeFaces(File):
     """What both kinds of recipes say: faces, and where results go. A key without a value says nothing."""
 
     about: str = ""
@@ -217,7 +217,7 @@ def _stages(value: Any) -> Any:
     return value
 
 
-class RecipeFile(Faces):
+class RecipeFile(RecipeFaces):
     """A quantization: bits, quantizers, losses and settings that belong together."""
 
     bits: Annotated[BitPlan, PlainValidator(_bits, json_schema_input_type=str | PlanFile)] = BitPlan()
@@ -244,7 +244,7 @@ class RecipeFile(Faces):
         return recipe if self.post_training else recipe.seeded(self.training.seed)
 
 
-class PretrainingFile(Faces):
+class PretrainingFile(RecipeFaces):
     """A network trained from scratch on labelled faces, in stages."""
 
     backbone: str = ""

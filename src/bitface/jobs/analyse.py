@@ -12,7 +12,7 @@ from PIL import Image
 import bitface
 from bitface.analysis import flipped_decisions, sections
 from bitface.analysis.conditions import NAMES, conditions
-from bitface.analysis.diagnosis import Angles, Subject, diagnose_student
+from bitface.analysis.diagnosis import Angles, DiagnosedStudent, diagnose_student
 from bitface.analysis.occlusion import occlusion, regions
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.analysis.sections import Embedded
@@ -177,7 +177,7 @@ def _known(parts: dict[str, Any]) -> Angles:
     return Angles(plain, rotated, within, between)
 
 
-def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Path) -> Subject:
+def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Path) -> DiagnosedStudent:
     """What the diagnosis is about."""
     details, word = student.details, request.preprocess
     try:
@@ -187,7 +187,7 @@ def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Pa
     trained = details is not None and details.card.get("method") == "qat"
     size = str(teacher.network.size) if teacher.network.free else None
     images = request.source.images[0] if request.source.images else folder
-    return Subject(str(request.teacher), str(request.student), str(images), bits, trained, word, size)
+    return DiagnosedStudent(str(request.teacher), str(request.student), str(images), bits, trained, word, size)
 
 
 def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:

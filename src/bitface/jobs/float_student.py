@@ -63,7 +63,7 @@ class Lesson:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedTeacher:
     """The teacher with its preprocessing, the faces, and what there is to say of them."""
 
     network: Network
@@ -74,7 +74,7 @@ class Prepared:
     clock: Clock
 
 
-def prepare(request: Lesson, steps: Steps) -> Prepared:
+def prepare(request: Lesson, steps: Steps) -> PreparedTeacher:
     """Opens the teacher and gathers the faces.
 
     Raises:
@@ -96,7 +96,9 @@ def prepare(request: Lesson, steps: Steps) -> Prepared:
     labels = identities(faces.files, request.source.labels) if request.source.labels else None
     notes = [*network.notes, *notes, *faces.notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
     clock.lap("faces")
-    return Prepared(network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock)
+    return PreparedTeacher(
+        network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock
+    )
 
 
 def loss_of(training: Training, size: int, teacher_size: int, classes: int) -> Loss:
@@ -106,7 +108,7 @@ def loss_of(training: Training, size: int, teacher_size: int, classes: int) -> L
 
 
 def learn(
-    request: Lesson, ready: Prepared, student: nn.Module, size: int, about: dict[str, str], steps: Steps,
+    request: Lesson, ready: PreparedTeacher, student: nn.Module, size: int, about: dict[str, str], steps: Steps,
     train_statistics: bool = False,
 ) -> History:  # fmt: skip
     """Trains a student in place.
@@ -135,7 +137,7 @@ def learn(
 def finish(
     kind: type[PruningRecord] | type[DistillationRecord],
     request: Lesson,
-    ready: Prepared,
+    ready: PreparedTeacher,
     student: Network,
     history: History,
     **facts: Any,
@@ -198,7 +200,7 @@ def write_network(path: Path, network: Network) -> int:
     return path.stat().st_size
 
 
-def _compared(ready: Prepared, student: Network) -> dict[str, Any]:
+def _compared(ready: PreparedTeacher, student: Network) -> dict[str, Any]:
     """Teacher and student on the held-out faces: cosines where their embeddings have one size, and `likeness`."""
     found, expected = (
         Embedder(Model(Path(network.name), "float", network), FASTEST).embed(ready.faces.held_out)

@@ -28,7 +28,7 @@ from bitface.search import by_size, by_time
 from bitface.search.budget import TIME, Budget
 from bitface.search.front import Costs
 from bitface.search.measured_plans import MeasuredPlans
-from bitface.search.sweep import BLOCK, FEWEST, LAYER, SensitivityRequest, Subject, subject
+from bitface.search.sweep import BLOCK, FEWEST, LAYER, SensitivityRequest, SweptNetwork, subject
 
 WIDTHS = (8, 6, 4, 3, 2)
 _OWN_TABLE = "search-sensitivity.json"
@@ -118,7 +118,7 @@ def _check(request: SearchRequest) -> None:
         raise UsageError("a budget of time chooses between 8 bits and float alone: no CPU is faster below 8 bits")
 
 
-def _split(chosen: Subject) -> Subject:
+def _split(chosen: SweptNetwork) -> SweptNetwork:
     """Faces that choose plans and faces that only judge the chosen ones."""
     if len(chosen.spare) >= FEWEST:  # as many as choose are enough
         return replace(chosen, spare=chosen.spare[: len(chosen.measured)])
@@ -132,7 +132,7 @@ def _split(chosen: Subject) -> Subject:
     return replace(chosen, measured=faces[:half], spare=faces[half:])
 
 
-def _known(request: SearchRequest, chosen: Subject) -> list[Costs]:
+def _known(request: SearchRequest, chosen: SweptNetwork) -> list[Costs]:
     """The costs of the tables that are there already."""
     paths = [request.table] if request.table else [request.base.out / name for name in (TABLE, _OWN_TABLE)]
     found = []
@@ -152,7 +152,7 @@ def _known(request: SearchRequest, chosen: Subject) -> list[Costs]:
     return found
 
 
-def _read(path: Path, cost: str, chosen: Subject) -> Costs | None:
+def _read(path: Path, cost: str, chosen: SweptNetwork) -> Costs | None:
     """The costs of a table; none where it is one by block."""
     table = read_result(path)
     if not isinstance(table, SensitivityRecord):
@@ -174,7 +174,7 @@ def _costs_of(table: SensitivityRecord, path: Path, cost: str) -> Costs:
     }
 
 
-def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: list[Costs], steps: Steps) -> Costs:
+def _costs(request: SearchRequest, chosen: SweptNetwork, probe: Probe, known: list[Costs], steps: Steps) -> Costs:
     """What every width of every layer costs; measured where no table says all of it."""
     asked = probe if len(request.activations) > 1 or request.budget.axis == TIME else probe.only(WEIGHTS)
     for costs in known:
@@ -191,7 +191,7 @@ def _costs(request: SearchRequest, chosen: Subject, probe: Probe, known: list[Co
     return {(unit.part, unit.name, unit.bits): value for unit, value in found.items()}
 
 
-def _account(request: SearchRequest, chosen: Subject) -> dict[str, Any]:
+def _account(request: SearchRequest, chosen: SweptNetwork) -> dict[str, Any]:
     network = chosen.network
     return {
         "bitface": bitface.__version__,

@@ -9,7 +9,7 @@ import bitface
 from bitface import report
 from bitface.analysis import proxies, sensitivity
 from bitface.analysis.blocks import BlockProbe, by_block
-from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, prepare
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, prepare
 from bitface.data.faces import manifest_hash
 from bitface.errors import UsageError, nearest
 from bitface.progress import Steps, silent
@@ -24,8 +24,8 @@ from bitface.search.sweep import (
     STATE,
     ChosenPairs,
     SensitivityRequest,
-    Subject,
     Sweeps,
+    SweptNetwork,
     settings,
     subject,
 )
@@ -65,7 +65,7 @@ def write_table(out: Path, table: SensitivityRecord, name: str = TABLE) -> dict[
     return content
 
 
-def probed(request: SensitivityRequest, chosen: Subject, steps: Steps = silent) -> Probe:
+def probed(request: SensitivityRequest, chosen: SweptNetwork, steps: Steps = silent) -> Probe:
     """The network with the quantizers of every width that is asked about."""
     probe = prepare(
         chosen.network, chosen.learning, request.weight_bits, request.activation_bits, progress=steps("calibrating")
@@ -74,7 +74,7 @@ def probed(request: SensitivityRequest, chosen: Subject, steps: Steps = silent) 
 
 
 def measured_table(
-    request: SensitivityRequest, chosen: Subject, steps: Steps = silent, probe: Probe | None = None
+    request: SensitivityRequest, chosen: SweptNetwork, steps: Steps = silent, probe: Probe | None = None
 ) -> SensitivityRecord:
     """The finished sweep; see `measure_sensitivity`."""
     clock = Clock()
@@ -132,7 +132,7 @@ def measured_table(
     return SensitivityRecord.of(facts)
 
 
-def _described(probe: Probe, unit: Unit) -> dict[str, Any]:
+def _described(probe: Probe, unit: ProbedUnit) -> dict[str, Any]:
     facts: dict[str, Any] = {"part": unit.part, "name": unit.name, "bits": unit.bits}
     if isinstance(probe, BlockProbe):
         tensors = probe.blocks[unit.name].tensors[unit.part]
@@ -147,7 +147,7 @@ def _described(probe: Probe, unit: Unit) -> dict[str, Any]:
 
 
 def _correlations(
-    probe: Probe, exact: dict[Unit, float], estimated: dict[str, dict[Unit, float]]
+    probe: Probe, exact: dict[ProbedUnit, float], estimated: dict[str, dict[ProbedUnit, float]]
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """proxy → part → bits (or `all`) → Spearman's rank correlation with the sweep."""
     found: dict[str, dict[str, dict[str, float | None]]] = {}

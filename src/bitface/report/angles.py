@@ -29,7 +29,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Outlines:
-    """Distributions over one axis; `ticks` as in `charts.Histogram`."""
+    """Distributions over one axis; `ticks` as in `charts.HistogramBars`."""
 
     outlines: tuple[Outline, ...]
     ticks: tuple[tuple[float, str], ...]
@@ -56,7 +56,7 @@ def outlines(groups: Mapping[str, AngleDistribution]) -> Outlines | None:
 
 
 @dataclass(frozen=True)
-class Step:
+class OutlineStep:
     """One tensor of the network: where it stands, its height, what to say of it, and whether the damage starts here."""
 
     x: float
@@ -70,7 +70,7 @@ class Step:
 class LayerChart:
     """Signal over noise, and the cosine, along the network."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[OutlineStep, ...]
     line: str
     cosine: str
     ticks: tuple[tuple[float, str], ...]
@@ -91,7 +91,7 @@ def layer_chart(points: Sequence[Point], start: Point | None) -> LayerChart | No
             f"{format.unit(point.cosine)}"
         )
         begins = start is not None and point.name == start.name
-        steps.append(Step(round((index + 0.5) * width, 3), round(height, 2), round(width, 3), title, begins))
+        steps.append(OutlineStep(round((index + 0.5) * width, 3), round(height, 2), round(width, 3), title, begins))
     cosines = " ".join(f"{one.x},{100 - 100 * max(p.cosine, 0.0):.2f}" for one, p in zip(steps, points, strict=True))
     end = points[-1]
     summary = f"Signal over noise of {len(points)} tensors; the embedding ends at {end.snr:.1f} dB"

@@ -33,7 +33,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Histogram:
+class HistogramBars:
     """Bins of equal width over [low, high].
 
     Attributes:
@@ -57,7 +57,7 @@ def cosine_range(groups: Sequence[Sequence[float]]) -> tuple[float, float]:
     return min(math.floor(lowest / step + 1e-9) * step, 1.0 - step), 1.0
 
 
-def histogram(values: Sequence[float], axis: tuple[float, float], marker: float | None = None) -> Histogram | None:
+def histogram(values: Sequence[float], axis: tuple[float, float], marker: float | None = None) -> HistogramBars | None:
     """A histogram of cosines over an axis from `cosine_range`; None where there is no value."""
     finite = sorted(float(value) for value in values if not format.missing(value))
     if not finite:
@@ -83,7 +83,7 @@ def histogram(values: Sequence[float], axis: tuple[float, float], marker: float 
     position = None
     if marker is not None and not format.missing(marker) and low <= marker <= high:
         position = round(100 * (marker - low) / (high - low), 3)
-    return Histogram(columns, round(100 / bins, 4), ticks(low, high), position, summary)
+    return HistogramBars(columns, round(100 / bins, 4), ticks(low, high), position, summary)
 
 
 def ticks(low: float, high: float) -> tuple[tuple[float, str], ...]:

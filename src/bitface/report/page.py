@@ -185,7 +185,7 @@ def _sizes(files: Sequence[Mapping[str, Any]], whole: Any) -> list[dict[str, Any
     ]
 
 
-def _histograms(agreement: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, charts.Histogram]]:
+def _histograms(agreement: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, charts.HistogramBars]]:
     drawn = {engine: row for engine, row in agreement.items() if row.get("cosines")}
     axis = charts.cosine_range([row["cosines"] for row in drawn.values()])
     histograms = ((name, charts.histogram(row["cosines"], axis, row.get("p01"))) for name, row in drawn.items())

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from bitface.evaluation.figures.figure import Figure
 from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Machine, Texts
-from bitface.runtime.beside import Beside
+from bitface.runtime.beside import RelativeLatency
 
 
 class CandidateRow(Section):
@@ -26,7 +26,7 @@ class CandidateRow(Section):
     copies: int | None = None
     notes: Texts = ()
     warnings: Texts = ()
-    latency: Beside | None = None
+    latency: RelativeLatency | None = None
 
     def figure(self, name: str) -> Figure:
         """The figure of a name; one without a value where there is none."""

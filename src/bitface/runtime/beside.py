@@ -13,7 +13,7 @@ from bitface.targets.registry import FASTEST
 
 
 @dataclass(frozen=True)
-class Beside:
+class RelativeLatency:
     """A model's times with one image.
 
     Attributes:
@@ -41,7 +41,7 @@ def beside(
     rounds: int = ROUNDS,
     seconds: float = SECONDS,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Beside]:
+) -> dict[str, RelativeLatency]:
     """Measures models on one engine, each against the one named `baseline`, with one image at once.
 
     Raises:
@@ -54,5 +54,5 @@ def beside(
     for name, values in times.items():
         low, median, high = (float(value) for value in np.percentile(values, [25, 50, 75]))
         ratio, interval, note = (1.0, None, None) if name == baseline else ratio_of(times[baseline], values, rounds)
-        result[name] = Beside(median, high - low, len(values), ratio, interval, note)
+        result[name] = RelativeLatency(median, high - low, len(values), ratio, interval, note)
     return result

@@ -18,7 +18,7 @@ from bitface.search.budget import BITS, BYTES, Budget
 from bitface.search.front import Costs, Front, edges, layer_rows, probe_layers, weight_bytes, weights_of
 from bitface.search.measured_plans import Figures, MeasuredPlans
 from bitface.search.optimum import Choice, Problem, refine
-from bitface.search.sweep import Subject
+from bitface.search.sweep import SweptNetwork
 from bitface.search.trial import Trial, groups, plan_of
 
 
@@ -92,7 +92,7 @@ def check_budget(wanted: Wanted, network: Network) -> None:
 
 def front(
     wanted: Wanted,
-    chosen: Subject,
+    chosen: SweptNetwork,
     probe: Probe,
     costs: Costs,
     kept: MeasuredPlans,

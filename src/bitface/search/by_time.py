@@ -20,7 +20,7 @@ from bitface.search.budget import Budget
 from bitface.search.front import Costs, Front, layer_rows, probe_layers, weight_bytes, weights_of
 from bitface.search.measured_plans import Figures, MeasuredPlans
 from bitface.search.optimum import Choice, Problem
-from bitface.search.sweep import Subject
+from bitface.search.sweep import SweptNetwork
 from bitface.search.trial import groups
 from bitface.targets.base import Settings
 from bitface.targets.exact import FITTING_BITS, exact
@@ -39,7 +39,7 @@ _ENGINE = next(name for name in DEFAULTS if TARGETS[name].layer_times)
 class _Stopwatch:
     """Plans as the engine that times layers runs them exactly, on one thread."""
 
-    def __init__(self, model: Path, chosen: Subject, probe: Probe, kept: MeasuredPlans) -> None:
+    def __init__(self, model: Path, chosen: SweptNetwork, probe: Probe, kept: MeasuredPlans) -> None:
         self.model, self.chosen, self.probe, self.kept = model, chosen, probe, kept
         self.sizes = weights_of(probe)
         network = chosen.network
@@ -93,7 +93,7 @@ class _Stopwatch:
 
 
 def front(
-    budget: Budget, model: Path, chosen: Subject, probe: Probe, costs: Costs, kept: MeasuredPlans, steps: Steps
+    budget: Budget, model: Path, chosen: SweptNetwork, probe: Probe, costs: Costs, kept: MeasuredPlans, steps: Steps
 ) -> Front:
     """Plans for budgets between all layers in 8 bits and all in floating point, and for the one that is asked for.
 

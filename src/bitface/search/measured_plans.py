@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bitface.data.faces import manifest_hash
-from bitface.search.sweep import Subject
+from bitface.search.sweep import SweptNetwork
 from bitface.training.checkpoint import Checkpoint
 
 STATE = "search.unfinished.safetensors"
@@ -19,7 +19,7 @@ class MeasuredPlans:
     asked for: another budget, other widths, more tries.
     """
 
-    def __init__(self, out: Path, chosen: Subject) -> None:
+    def __init__(self, out: Path, chosen: SweptNetwork) -> None:
         """Raises BitfaceError where the folder holds those of another network or of other faces."""
         self.path = out / STATE
         self.identity = {**chosen.identity, "judging faces": manifest_hash(chosen.spare)}

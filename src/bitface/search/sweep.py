@@ -73,7 +73,7 @@ class SensitivityRequest:
 
 
 @dataclass(frozen=True)
-class Subject:
+class SweptNetwork:
     """A network and its faces, ready to be probed: to calibrate with, to measure on, and held-out ones left over."""
 
     network: Network
@@ -91,7 +91,7 @@ class Subject:
         return {"network": self.network.fingerprint(), "faces": faces}
 
 
-def subject(request: SensitivityRequest, steps: Steps) -> Subject:
+def subject(request: SensitivityRequest, steps: Steps) -> SweptNetwork:
     """Loads the network and the faces, and settles the preprocessing.
 
     Raises:
@@ -110,7 +110,7 @@ def subject(request: SensitivityRequest, steps: Steps) -> Subject:
         )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
     warnings += job_faces.few(len(faces.learning))
-    return Subject(
+    return SweptNetwork(
         network,
         faces.learning,
         measured,
@@ -141,7 +141,7 @@ class ChosenPairs:
     fold: np.ndarray
 
     @staticmethod
-    def of(request: SensitivityRequest, chosen: Subject, steps: Steps) -> "ChosenPairs":
+    def of(request: SensitivityRequest, chosen: SweptNetwork, steps: Steps) -> "ChosenPairs":
         opened = asked_protocol(request.protocol, request.pairs, request.root, request.part)
         pairs = opened.protocol.comparisons()
         if pairs is None or pairs.members != opened.protocol.paths:
@@ -185,7 +185,9 @@ def _balanced(same: np.ndarray, fold: np.ndarray, most: int, seed: int) -> np.nd
 class Sweeps:
     """The sweep over faces and the one over pairs, with the state that outlives an interruption."""
 
-    def __init__(self, request: SensitivityRequest, chosen: Subject, probe: Probe, pairs: ChosenPairs | None) -> None:
+    def __init__(
+        self, request: SensitivityRequest, chosen: SweptNetwork, probe: Probe, pairs: ChosenPairs | None
+    ) -> None:
         self.path, self.probe, self.chosen, self.pairs = request.out / STATE, probe, chosen, pairs
         listed = (
             [str(request.pairs or request.protocol), len(pairs.same), manifest_hash(pairs.images)] if pairs else None

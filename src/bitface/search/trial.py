@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, Unit, tensor_of
+from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, tensor_of
 from bitface.analysis.sensitivity import BATCH, turned
 from bitface.analysis.walk import channels_last
 from bitface.quant import BitPlan, Calibration, LayerBits, calibrate
@@ -72,13 +72,13 @@ class Trial:
     def _adopt(self, weights: Mapping[str, int], activations: Mapping[str, int]) -> None:
         graph = self._student.graph
         for name, layer in self._student.quantized_layers().items():
-            layer.weight_quantizer = copy.deepcopy(self.probe.quantizers[Unit(WEIGHTS, name, weights[name])])
+            layer.weight_quantizer = copy.deepcopy(self.probe.quantizers[ProbedUnit(WEIGHTS, name, weights[name])])
             layer.bias = copy.deepcopy(self._biases[name])
         for step in self.probe.walk.steps:
             if isinstance(step.module, Quantizer):
                 tensor = tensor_of(step)
                 holder, _, leaf = step.name.rpartition(".")
-                chosen = self.probe.quantizers[Unit(ACTIVATIONS, tensor, activations[tensor])]
+                chosen = self.probe.quantizers[ProbedUnit(ACTIVATIONS, tensor, activations[tensor])]
                 setattr(graph.get_submodule(holder), leaf, copy.deepcopy(chosen))
         self._student.enable(True)
 

@@ -42,7 +42,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ModelComparison:
     """A model beside its baseline: decisions on the list, and TAR at each FAR that the data supports."""
 
     mcnemar: McNemar
@@ -62,7 +62,7 @@ def compare(
     reused: Sequence[ErrorRates] = (),
     resamples: int = 1000,
     seed: int = 0,
-) -> Comparison:
+) -> ModelComparison:
     """Holds a model against its baseline on the same pairs.
 
     McNemar's test on the held-out decisions of the folds; the bootstrap of the difference in TAR, by subject where both
@@ -83,7 +83,7 @@ def compare(
         raise BitfaceError("the two models were scored at different FARs; compare them at the same ones")
     first, second = [a for a, _ in pairs], [b for _, b in pairs]
     known = {rates.threshold: rates for rates in reused}
-    return Comparison(
+    return ModelComparison(
         mcnemar(*(one.accuracy.correct[one.first] for one in (baseline, model))),
         tuple(
             Difference(a.far, float(a.tar or 0), float(b.tar or 0), interval, known.get(float(a.threshold or 0)))

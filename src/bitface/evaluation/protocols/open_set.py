@@ -51,7 +51,7 @@ class Searches(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RankRate:
+class SearchRankRate:
     """The share of mated searches with their mate among the `rank` best; None where the gallery isn't larger."""
 
     rank: int
@@ -93,7 +93,7 @@ class GalleryResult:
 
     name: str
     size: int
-    ranks: tuple[RankRate, ...]
+    ranks: tuple[SearchRankRate, ...]
     points: tuple[SearchPoint, ...]
     cmc: Floats
     searches: Searches = field(repr=False)
@@ -233,7 +233,9 @@ def search(gallery: Pooled, enrolled: Positions, probe: Pooled, probes: Position
     return Searches(mate[has_mate], rank[has_mate], wanted[has_mate], best[~has_mate])
 
 
-def rank_rates(searches: Searches, size: int, ranks: Sequence[int] = RANKS, seed: int = 0) -> tuple[RankRate, ...]:
+def rank_rates(
+    searches: Searches, size: int, ranks: Sequence[int] = RANKS, seed: int = 0
+) -> tuple[SearchRankRate, ...]:
     """Rank-k in the order given, with intervals by subject (see `identification.shares_by_person`).
 
     Args:
@@ -247,10 +249,10 @@ def rank_rates(searches: Searches, size: int, ranks: Sequence[int] = RANKS, seed
     rates = []
     for rank, (hits, mated, interval) in zip(wanted, shares, strict=True):
         if rank < size:
-            rates.append(RankRate(rank, hits / mated, interval, hits, mated))
+            rates.append(SearchRankRate(rank, hits / mated, interval, hits, mated))
         else:
             reason = f"needs a gallery of more than {rank} templates, has {size}"
-            rates.append(RankRate(rank, None, None, hits, mated, reason))
+            rates.append(SearchRankRate(rank, None, None, hits, mated, reason))
     return tuple(rates)
 
 
