@@ -10,11 +10,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from bitface.errors import BitfaceError, UsageError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -169,3 +172,31 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's content, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def path_fields(kind: type[T]) -> type[T]:
+    """A decorator below `dataclass`: fields that are paths, or several of them, may be given as strings."""
+
+    after = getattr(kind, "__post_init__", None)
+
+    def convert(self: Any) -> None:
+        for name, annotation in get_type_hints(type(self)).items():
+            value = getattr(self, name, None)
+            if value is None or not _holds_paths(annotation):
+                continue
+            if isinstance(value, str):
+                several = get_origin(annotation) not in (None, Union, UnionType)
+                object.__setattr__(self, name, (Path(value),) if several else Path(value))
+            elif not isinstance(value, Path):
+                object.__setattr__(self, name, tuple(Path(one) for one in value))
+        if after is not None:
+            after(self)
+
+    kind.__post_init__ = convert  # type: ignore[attr-defined]
+    return kind
+
+
+def _holds_paths(annotation: Any) -> bool:
+    """Whether a type is a path, or several, or one of these or None; whatever else a field may be stays as it is."""
+    parts = [part for part in (get_args(annotation) or (annotation,)) if part not in (type(None), Ellipsis)]
+    return parts == [Path]

@@ -149,3 +149,27 @@ def test_without_compiled_kernels_it_is_said(network: bf.Network, crops: Path, m
     monkeypatch.setattr(training, "missing", lambda: "there is no C++ compiler")
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler"):
         bf.train(network, bf.faces(crops, max_images=64), epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_wrong_uses_end_in_one_line(network: bf.Network, crops: Path, tmp_path: Path) -> None:
+    small = bf.quantize(network, str(crops))  # what `bf.faces` takes is taken, too
+    for quantized in (small, small.content.network):
+        with pytest.raises(bf.UsageError, match="is quantized already; give the float network"):
+            bf.quantize(quantized, crops)  # type: ignore[arg-type]
+    with pytest.raises(bf.UsageError, match=r"is evaluated on bf\.pairs"):
+        bf.evaluate(small, "pairs.csv")  # type: ignore[arg-type]
+    missing = str(tmp_path / "missing.onnx")
+    for call in (
+        lambda: bf.bench_models([missing]),  # type: ignore[list-item]
+        lambda: bf.export_model(missing, str(tmp_path / "a.onnx")),  # type: ignore[arg-type]
+        lambda: bf.inspect_model(missing),  # type: ignore[arg-type]
+        lambda: bf.quantize_model(bf.QuantizeRequest(missing, bf.FaceSource([crops]), str(tmp_path / "out"))),  # type: ignore[arg-type]
+        lambda: bf.make_report(bf.ReportRequest(missing)),  # type: ignore[arg-type]
+        lambda: bf.calibrate_model(bf.CalibrateRequest(missing, images=str(crops))),  # type: ignore[arg-type]
+        lambda: bf.analyse_student(
+            bf.AnalyseRequest(missing, missing, bf.FaceSource([crops]), str(tmp_path / "analysis"))  # type: ignore[arg-type]
+        ),
+    ):
+        with pytest.raises(bf.BitfaceError, match="missing"):
+            call()

@@ -2,6 +2,9 @@
 
 import os
 
+from torch import nn
+
+from bitface.api.networks import load_network
 from bitface.graph import Network
 from bitface.runtime import Embedder, Model
 from bitface.runtime import load as loaded
@@ -9,7 +12,7 @@ from bitface.runtime.quantized import QuantizedNetwork
 
 
 def load(
-    model: str | os.PathLike[str] | Network | Model | QuantizedNetwork,
+    model: str | os.PathLike[str] | nn.Module | Network | Model | QuantizedNetwork,
     engine: str | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
@@ -30,5 +33,7 @@ def load(
     Raises:
         BitfaceError, UsageError: no model, a damaged one, one without a known preprocessing, or an unknown engine.
     """
+    if isinstance(model, nn.Module):
+        model = load_network(model, preprocess, size)
     source = model.model if isinstance(model, QuantizedNetwork) else model
     return loaded(source, engine, threads, preprocess, streams, size)

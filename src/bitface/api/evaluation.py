@@ -142,6 +142,8 @@ def evaluate(
     Raises:
         BitfaceError, UsageError: a model or an image can't be used, or a FAR makes no sense.
     """
+    if not isinstance(protocol, Opened):
+        raise UsageError(f"a model is evaluated on bf.pairs(…) or bf.protocol(…), not on {protocol!r}")
     options = EvaluateOptions(
         check_fars(list(fars)),
         seed,

@@ -73,6 +73,11 @@ class FaceSet:
         return Faces(chosen[:count], chosen[count:], [], REAL, len(images), 0, 0, 0, [])
 
 
+def as_faces(images: "FaceSet | Images") -> FaceSet:
+    """Faces as `bf.faces` gives them, or what it takes."""
+    return images if isinstance(images, FaceSet) else faces(images)
+
+
 def faces(
     images: Images,
     size: int | str | tuple[int, int] | None = None,

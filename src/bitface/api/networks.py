@@ -7,9 +7,11 @@ from pathlib import Path
 
 from torch import nn
 
+from bitface.errors import UsageError
 from bitface.graph import Network, from_module
 from bitface.preprocess import Size, parse
-from bitface.runtime import open_float
+from bitface.runtime import Model, open_float
+from bitface.runtime.quantized import QuantizedNetwork
 
 
 def load_network(
@@ -34,6 +36,8 @@ def load_network(
         BitfaceError: no face network, a damaged file, or a network that bitface has quantized.
     """
     wanted = None if size is None else Size.parse(size)
+    if isinstance(model, QuantizedNetwork) or (isinstance(model, Network) and Model.of(model).integer):
+        raise UsageError("a quantized network is quantized already; give the float network that it was made from")
     if isinstance(model, Network):
         network = model
     elif isinstance(model, nn.Module):

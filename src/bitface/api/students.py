@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from bitface.api.faces import FaceSet
+from bitface.api.faces import FaceSet, Images, as_faces
 from bitface.api.networks import load_network
 from bitface.graph import Network
 from bitface.inputs import faces as inputs
@@ -26,7 +26,7 @@ from bitface.training import Method, Session, TrainingFaces
 
 def quantize(
     network: str | os.PathLike[str] | nn.Module | Network,
-    faces: FaceSet,
+    faces: FaceSet | Images,
     bits: str | BitPlan = "w8a8",
     calibration: Calibration = Calibration(),
 ) -> QuantizedNetwork:
@@ -34,7 +34,8 @@ def quantize(
 
     Args:
         network: see `load_network`; one without a preprocessing takes the best on these faces.
-        faces: see `bf.faces`; 512 of them are used where it doesn't say how many (1,024 where units learn).
+        faces: of `bf.faces`, or what that takes; 512 of them are used where it doesn't say how many (1,024 where units
+            learn).
         bits: a word such as `w4a8`, a plan's file, or a plan.
         calibration: how the numbers are found.
 
@@ -43,6 +44,7 @@ def quantize(
     Raises:
         BitfaceError, UsageError: the network, the faces or the bits can't be used.
     """
+    faces = as_faces(faces)
     plan = bits if isinstance(bits, BitPlan) else BitPlan.parse(bits)
     most = inputs.DEFAULT_RECONSTRUCTION if calibration.reconstruction else inputs.DEFAULT_CALIBRATION
     with shown() as steps:
@@ -54,7 +56,7 @@ def quantize(
 
 def train(
     network: str | os.PathLike[str] | nn.Module | Network,
-    faces: FaceSet,
+    faces: FaceSet | Images,
     bits: str | BitPlan | None = None,
     loss: str | Mapping[str, Any] | Loss | None = None,
     epochs: float | None = None,
@@ -80,6 +82,7 @@ def train(
         BitfaceError, UsageError: the network, the faces, the bits, the recipe or the loss can't be used, or the
             checkpoint is another training's.
     """
+    faces = as_faces(faces)
     plan = bits if bits is None or isinstance(bits, BitPlan) else BitPlan.parse(bits)
     word = None if recipe is None else os.fspath(recipe)
     if word is None and plan is None:

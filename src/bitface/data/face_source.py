@@ -24,7 +24,7 @@ class FaceSource:
     allow_skipped: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", tuple(self.images))
+        object.__setattr__(self, "images", tuple(Path(one) for one in self.images))
 
     def over(self, other: "FaceSource") -> "FaceSource":
         """What this one says; where it says nothing, what the other one says."""

@@ -22,6 +22,7 @@ from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import unit_rows
 from bitface.evaluation.figures.health import degenerate
+from bitface.files import path_fields
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import embed, prepare
 from bitface.inputs.protocols import Opened, asked_protocol
@@ -41,6 +42,7 @@ _RANKED = 48
 
 
 @dataclass(frozen=True)
+@path_fields
 class AnalyseRequest:
     """What to analyse on which faces; the options of `bitface analyse`.
 

@@ -30,7 +30,7 @@ def bench_models(
     Raises:
         BitfaceError, UsageError: a model can't be opened, or `bench` refuses.
     """
-    models = open_models(paths, preprocess, size)
+    models = open_models([Path(path) for path in paths], preprocess, size)
     content = bench.bench(models, batches, threads, progress=steps("measuring")).to_json()
     notes = [f"{model.path}: {note}" for model in models for note in model.network.notes]
     warnings = [text for model in models for text in model.network.warnings]

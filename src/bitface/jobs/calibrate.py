@@ -17,7 +17,7 @@ from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, ScoreSummary
 from bitface.evaluation.figures.thresholds import thresholds
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
-from bitface.files import sha256_of
+from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import Prepared, differences, embed, prepare
 from bitface.inputs.protocols import Opened, asked_protocol
@@ -34,6 +34,7 @@ _PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
+@path_fields
 class CalibrateRequest:
     """What to find thresholds for, and on which faces; the options of `bitface calibrate`.
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from bitface import backbones
 from bitface.errors import UsageError
+from bitface.files import path_fields
 from bitface.graph import Network, from_module
 from bitface.jobs.float_student import Lesson, finish, learn, prepare
 from bitface.progress import Steps, silent
@@ -19,6 +20,7 @@ SCHOOLING = Training(loss={"feature": {"form": "cosine"}}, epochs=100, views="mi
 
 
 @dataclass(frozen=True, kw_only=True)
+@path_fields
 class DistillRequest(Lesson):
     """Which student learns, and how; the options of `bitface distill`.
 

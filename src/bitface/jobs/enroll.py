@@ -8,12 +8,14 @@ from bitface.data.face_source import FaceSource
 from bitface.data.faces import check_skipped, find_images
 from bitface.evaluation.gallery import Origin, enrolled, write_gallery
 from bitface.evaluation.lists.pairs import identity_of
+from bitface.files import path_fields
 from bitface.inputs.embeddings import differences, embed, prepare
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 
 
 @dataclass(frozen=True)
+@path_fields
 class EnrollRequest:
     """Whose faces to embed with what; the options of `bitface enroll`.
 

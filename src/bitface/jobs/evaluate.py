@@ -18,7 +18,7 @@ from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.results import Result
 from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.files import sha256_of
+from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import Prepared, embed, prepare
 from bitface.inputs.overlap import Used, overlap, used_faces
@@ -51,6 +51,7 @@ class EvaluateOptions:
 
 
 @dataclass(frozen=True)
+@path_fields
 class EvaluateRequest:
     """What to evaluate on what; the options of `bitface evaluate`.
 

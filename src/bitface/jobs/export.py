@@ -23,6 +23,7 @@ def export_model(path: Path, out: Path, target: str = FASTEST, size: Size | None
         BitfaceError: the model can't be read, is an exported file already, or can't be expressed; or `out` can't be
             written.
     """
+    out = Path(out)
     check_place(target, out)
-    model = open_model(path, size=size)
+    model = open_model(Path(path), size=size)
     return {"path": str(out), "bytes": model.export(target, out), "notes": list(model.network.notes)}

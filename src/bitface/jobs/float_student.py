@@ -14,6 +14,7 @@ from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
 from bitface.evaluation import agreement
+from bitface.files import path_fields
 from bitface.graph import Network, load_network, passes, to_onnx
 from bitface.graph.network import METADATA_KEY
 from bitface.graph.summary import summarise
@@ -38,6 +39,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
+@path_fields
 class Lesson:
     """A teacher, faces, and how a float student learns from them.
 

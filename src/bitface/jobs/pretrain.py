@@ -13,7 +13,7 @@ from bitface import backbones
 from bitface.data.face_source import FaceSource
 from bitface.data.labels import identities
 from bitface.errors import UsageError
-from bitface.files import atomic_path
+from bitface.files import atomic_path, path_fields
 from bitface.graph import ASSUMED, from_module
 from bitface.inputs import faces as job_faces
 from bitface.inputs.recipes import Pretraining, check_said, common_fields
@@ -31,6 +31,7 @@ from bitface.training.progress import training_line
 
 
 @dataclass(frozen=True)
+@path_fields
 class PretrainRequest:
     """What to train on what.
 

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+from bitface.files import path_fields
 from bitface.jobs.float_student import Lesson, counted, finish, learn, prepare
 from bitface.progress import Steps, silent
 from bitface.prune import Pruning, prune
@@ -17,6 +18,7 @@ RECOVERY = Training(loss={"feature": {"form": "cosine"}}, epochs=16, views="mild
 
 
 @dataclass(frozen=True, kw_only=True)
+@path_fields
 class PruneRequest(Lesson):
     """What to prune and how to recover; the options of `bitface prune`."""
 

@@ -12,6 +12,7 @@ from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
+from bitface.files import path_fields
 from bitface.graph import Network
 from bitface.inputs import faces as job_faces
 from bitface.inputs import recipes
@@ -38,6 +39,7 @@ FINISHED = "training.safetensors"
 
 
 @dataclass(frozen=True)
+@path_fields
 class QuantizeRequest:
     """What to quantize, with what, and how; the options of `bitface quantize`.
 

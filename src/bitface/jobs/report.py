@@ -9,7 +9,7 @@ import numpy as np
 
 from bitface import report
 from bitface.errors import BitfaceError, UsageError
-from bitface.files import check_destination, write_bytes, write_json
+from bitface.files import check_destination, path_fields, write_bytes, write_json
 from bitface.report.card import card
 from bitface.report.content import content_of
 from bitface.report.flipped_faces import pictures_of
@@ -19,6 +19,7 @@ from bitface.results.documents import Document, of_kind, read_runs
 
 
 @dataclass(frozen=True)
+@path_fields
 class ReportRequest:
     """What to report on; the options of `bitface report`.
 

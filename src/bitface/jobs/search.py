@@ -14,7 +14,7 @@ from bitface import report
 from bitface.analysis import proxies
 from bitface.analysis.probe import WEIGHTS, Probe
 from bitface.errors import BitfaceError, UsageError, nearest
-from bitface.files import write_bytes
+from bitface.files import path_fields, write_bytes
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
 from bitface.progress import Steps, silent
 from bitface.report.search_pages import search_page
@@ -36,6 +36,7 @@ COSTS = ("measured", *proxies.NAMES)
 
 
 @dataclass(frozen=True)
+@path_fields
 class SearchRequest:
     """What to search; the options of `bitface search`.
 

@@ -15,6 +15,7 @@ from bitface.data.face_source import FaceSource
 from bitface.data.faces import check_skipped, load_faces, manifest_hash, resizing
 from bitface.errors import BitfaceError
 from bitface.evaluation import fold_accuracy
+from bitface.files import path_fields
 from bitface.graph import Network
 from bitface.inputs import faces as job_faces
 from bitface.inputs.protocols import Opened, asked_protocol
@@ -30,6 +31,7 @@ _KEPT_EVERY = 15.0
 
 
 @dataclass(frozen=True)
+@path_fields
 class SensitivityRequest:
     """What to measure on what; the options of `bitface sensitivity`.
 
