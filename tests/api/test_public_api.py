@@ -173,3 +173,9 @@ def test_wrong_uses_end_in_one_line(network: bf.Network, crops: Path, tmp_path: 
     ):
         with pytest.raises(bf.BitfaceError, match="missing"):
             call()
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("onnxruntime", "bf16"), ("torch", "bf16"), ("openvino", "f16")])
+def test_a_precision_that_an_engine_lacks_is_refused(network: bf.Network, engine: str, precision: str) -> None:
+    with pytest.raises(bf.UsageError, match=f"{engine} has no precision '{precision}' for floats; use f32"):
+        bf.Embedder(network, engine, precision=precision)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
 from bitface.targets.base import Run, Settings
 from bitface.targets.registry import started
@@ -16,12 +16,15 @@ def start(name: str, source: Network | Path, settings: Settings = Settings(), fi
         file: what messages call it; None: the source's own name.
 
     Raises:
-        UsageError: an unknown target, or one that doesn't run here.
+        UsageError: an unknown target, one that doesn't run here, or a precision that it hasn't.
         BitfaceError: the engine refuses the network.
     """
     target = started(name)
     assert target.start is not None
     what = file or (source if isinstance(source, Path) else source.name)
+    if settings.precision not in target.precisions:
+        known = " or ".join(target.precisions)
+        raise UsageError(f"{what}: {name} has no precision '{settings.precision}' for floats; use {known}")
     if target.fixed_batch not in (None, settings.batch):
         raise BitfaceError(f"{what}: {name} runs {target.fixed_batch} at once, not {settings.batch}")
     if isinstance(source, Network) and (obstacle := target.holds.obstacle(source.graph)):
