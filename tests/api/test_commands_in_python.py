@@ -24,6 +24,7 @@ def made(network: bf.Network, crops: Path, tmp_path_factory: pytest.TempPathFact
     return folder
 
 
+@pytest.mark.slow
 def test_what_commands_do(made: Path, crops: Path, listed: Path, tmp_path: Path) -> None:
     float32, int8 = made / "net.onnx", made / "out" / "model.bitface"
     assert bf.inspect_model(float32, [crops])["embedding_size"] == 32
@@ -46,6 +47,7 @@ def test_what_commands_do(made: Path, crops: Path, listed: Path, tmp_path: Path)
     assert page.stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_its_checkpoint(
     network: bf.Network,
     crops: Path,

@@ -64,6 +64,7 @@ def test_the_way_of_the_readme(network: bf.Network, crops: Path, listed: Path, t
     assert bf.evaluate(tmp_path / "m.bitface", bf.pairs(listed, root=crops), fars=[0.2])["accuracy"] == accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:under no preset", "ignore:only .* faces calibrate")
 def test_what_is_in_memory_is_what_the_command_writes(network: bf.Network, crops: Path, tmp_path: Path) -> None:
     """`bf.quantize` and `bitface quantize` choose the same faces and find the same numbers."""

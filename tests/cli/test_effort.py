@@ -14,6 +14,7 @@ from .conftest import FILES, Run
 ARGUMENTS = ("--bits", "w4a8", "--preprocess", "rgb-127.5-128", "--max-images", 36)
 
 
+@pytest.mark.slow
 def test_units_are_rebuilt(net: Path, crops: Path, tmp_path: Path, bitface: Run, monkeypatch) -> None:
     short = Reconstruction(steps=2, batch=4, tuning=2)
     monkeypatch.setitem(EFFORTS, "balanced", short)

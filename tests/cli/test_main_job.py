@@ -170,6 +170,7 @@ def test_what_is_no_target_to_write(net, crops, quantized, tmp_path, bitface, ta
         assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_one_target_is_written_and_the_default_engine_measured_too(net, crops, tmp_path, bitface) -> None:
     options = ("--images", crops, "--max-images", 20, "--preprocess", "rgb-127.5-128", "--out", tmp_path / "out")
     for target, other in (("onnxruntime", "openvino"), ("openvino", "onnxruntime")):

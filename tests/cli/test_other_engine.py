@@ -64,6 +64,7 @@ def without_vnni(*arguments: object) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_verify_and_identify_say_it(model: Path, crops: Path, tmp_path: Path) -> None:
     first, second = crops / "p3" / "0.png", crops / "p3" / "1.png"
     out, err = without_vnni("verify", first, second, "--model", model, "--far", 0.05, "--json", tmp_path / "a.json")

@@ -68,6 +68,7 @@ def test_what_a_protocol_has_no_notion_of(
     assert "videos: this protocol lists no pairs of images" in err
 
 
+@pytest.mark.slow
 def test_an_analysis_of_templates(bitface: Run, net: Path, quantized: Path, suite: Path, tmp_path: Path) -> None:
     base = suite.parent
     matches = [f"{2 * a} {2 * b + 1} {int(a == b)}" for a in range(20) for b in range(20)]

@@ -148,6 +148,7 @@ def test_others_are_taken_with_a_word(
     assert f"{kind}: {path}: {words}" in bitface("inspect", path)[2]
 
 
+@pytest.mark.slow
 def test_every_job_says_it(
     bitface: Run, quantized: Path, crops: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

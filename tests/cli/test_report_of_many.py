@@ -76,6 +76,7 @@ def reported(bitface: Run, out: Path, *runs: Path) -> tuple[dict[str, Any], Page
     return json.loads((out / "r.json").read_text()), page, (out / "r.md").read_text(), outcome[2]
 
 
+@pytest.mark.slow
 def test_a_pruned_network(bitface: Run, steps: Path, tmp_path: Path) -> None:
     folder = steps / "pruned"
     made = result(folder)

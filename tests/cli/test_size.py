@@ -123,6 +123,7 @@ def test_crops_of_one_size_decide(
         assert open_model(path).network.size == (160, 160)
 
 
+@pytest.mark.slow
 def test_without_crops_or_where_they_disagree_a_size_is_assumed(
     free: Path, crops: Path, large: Path, tmp_path: Path, bitface: Run
 ) -> None:

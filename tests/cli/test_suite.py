@@ -36,6 +36,7 @@ out: results
     return path
 
 
+@pytest.mark.slow
 def test_one_table_of_everything(
     bitface: Run, suite: Path, quantized: Path, crops: Path, pairs: Path, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def test_what_was_skipped_is_said_again(bitface: Run, suite: Path, crops: Path, 
         assert content["skipped"]["people"] == 1
 
 
+@pytest.mark.slow
 def test_groups_of_a_suite(bitface: Run, suite: Path, tmp_path: Path) -> None:
     (tmp_path / "groups.csv").write_text("person,side\n" + "\n".join(f"p{n},{'lr'[n % 2]}" for n in range(12)))
     suite.write_text(suite.read_text().replace("mixed: true", "groups: groups.csv"))
@@ -92,6 +94,7 @@ def test_groups_of_a_suite(bitface: Run, suite: Path, tmp_path: Path) -> None:
     assert "groups.csv: no such file" in err
 
 
+@pytest.mark.slow
 def test_nothing_is_computed_twice(bitface: Run, suite: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, stopped = Embedder.embed_files, []
 

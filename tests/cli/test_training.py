@@ -50,6 +50,7 @@ def test_quantize_trains(net, crops, tmp_path, bitface, tiny) -> None:
     assert library.load(out / "model.bitface").embed([crops / "p0" / "0.png"]).shape == (1, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["training", "reconstruction", "calibration"])
 def test_without_compiled_kernels_it_is_said_before_and_after(
     net, crops, tmp_path, bitface, tiny, monkeypatch, how: str
@@ -131,6 +132,7 @@ def test_a_teacher_goes_on_between_its_stages(crops, tmp_path, bitface) -> None:
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed(net, crops, tmp_path, bitface, tiny) -> None:
     out, long = tmp_path / "out", tmp_path / "long.yaml"
     long.write_text(TINY.replace("epochs: 1,", "epochs: 3,"))
@@ -201,6 +203,7 @@ def test_a_recipe_of_post_training_is_no_training(net, crops, tmp_path, bitface)
     ends_in_one_line(outcome, 2, "post-training", "bitface run")
 
 
+@pytest.mark.slow
 def test_what_a_recipe_says_and_the_command_does_not(net, crops, tmp_path, bitface) -> None:
     recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
     recipe.write_text("{bits: w4a8, max_images: 24, training: {epochs: 1, batch: 8, seed: 7, teacher: live}}")

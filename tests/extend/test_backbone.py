@@ -60,6 +60,7 @@ def test_it_is_created_trained_and_exported(site: Path, tmp_path: Path) -> None:
     python("-c", TRAINED, tmp_path / "tiny.onnx", site=site)
 
 
+@pytest.mark.slow
 def test_as_a_student(site: Path, tmp_path: Path) -> None:
     teacher, crops, out = tmp_path / "teacher.onnx", tmp_path / "crops", tmp_path / "student"
     module = backbones.create("mobilefacenet:0.25", 16, input_size=32).eval()

@@ -32,6 +32,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return ["-m", "bitface", "quantize", tmp_path / "net.onnx", "--bits", "w8a8", "--preprocess", "rgb-127.5-128"]
 
 
+@pytest.mark.slow
 def test_quantize_reads_it(command: list[object], tmp_path: Path) -> None:
     site, crops = installed(tmp_path / "site"), tmp_path / "crops"
     np.savez(tmp_path / "faces.npz", faces=FACES)
@@ -48,6 +49,7 @@ def test_quantize_reads_it(command: list[object], tmp_path: Path) -> None:
     assert "has nothing to be made" in said(python(*synth, site=site, code=2))
 
 
+@pytest.mark.slow
 def test_what_it_cannot_read_is_said(command: list[object], tmp_path: Path) -> None:
     site = installed(tmp_path / "site")
     (tmp_path / "damaged.npz").write_bytes(b"nothing of the kind")

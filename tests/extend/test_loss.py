@@ -51,6 +51,7 @@ def test_state_is_kept_and_a_checkpoint_of_another_object_is_refused(example: Pa
         bf.train(network, faces, loss=power(3.0), epochs=1, checkpoint="other.safetensors")
 
 
+@pytest.mark.slow
 def test_a_package_adds_one_for_recipes(example: Path) -> None:
     (project,), (recipe,) = blocks("loss.md", "toml"), blocks("loss.md", "yaml")
     site = install(example / "site", BY_NAME, project)

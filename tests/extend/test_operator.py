@@ -51,6 +51,7 @@ def run(model: Path, images: np.ndarray) -> np.ndarray:
     return session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
+@pytest.mark.slow
 def test_a_package_adds_an_operator(site: Path, tmp_path: Path) -> None:
     path, crops, out = tmp_path / "net.onnx", write_faces(tmp_path / "crops", 12, SIZE), tmp_path / "out"
     save_network(path)

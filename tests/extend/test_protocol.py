@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import onnx
+import pytest
 import torch
 
 from bitface import backbones
@@ -12,6 +13,7 @@ from support.extension import bitface, blocks, install
 from support.protocol_sets import write_sets
 
 
+@pytest.mark.slow
 def test_the_example_runs_through_the_commands(tmp_path: Path) -> None:
     (code,), (project,) = blocks("protocol.md", "python"), blocks("protocol.md", "toml")
     site = install(tmp_path / "site", code, project)

@@ -20,6 +20,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_student_is_trained_with_the_quantizer(example: Path) -> None:
     (recipe,) = blocks("quantizer.md", "yaml")
     site = install(example / "site", *QUANTIZER)
@@ -41,6 +42,7 @@ def test_a_student_is_trained_with_the_quantizer(example: Path) -> None:
     assert "unknown quantizer 'power-of-two'" in bitface(*command, "--out", "b/", code=2)
 
 
+@pytest.mark.slow
 def test_faces_are_calibrated_with_the_observer(example: Path) -> None:
     site = install(example / "site", *OBSERVER)
     command = *COMMAND, "--bits", "w8a8", "--observer"

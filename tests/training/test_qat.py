@@ -146,10 +146,9 @@ print(test_qat.trained(method=method, checkpoint=Path(sys.argv[1]), resume=True)
     ("name", "written"),
     [
         ("plain", 5),
-        ("rebuilt", 5),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
-            for case in [("plain", 1), ("plain", 2), ("plain", 11), ("rebuilt", 1)]
+            for case in [("plain", 1), ("plain", 2), ("plain", 11), ("rebuilt", 1), ("rebuilt", 5)]
         ),
     ],
 )
