@@ -42,7 +42,9 @@ QUANTIZER = Point("conv_a8", "quantizer", 8, 4, 30, 0.7, 9)
         (None, ("30.0 degrees",), "--method qat"),
     ],
 )
-def test_each_cause_has_its_sentence_and_its_command(found, words, command) -> None:
+def test_each_cause_has_its_sentence_and_its_command(
+    found: Layers | None, words: tuple[str, ...], command: str
+) -> None:
     diagnosis = diagnose_student(SUBJECT, turned(30), found)
     text = " ".join(diagnosis.sentences)
     for word in words:

@@ -28,7 +28,9 @@ def jacobian(probe: Probe, layer: str, face: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("layer", ["stem.0", "deep.0", "wide.0", "fc"])
-def test_weights_against_the_whole_jacobian(probe: Probe, estimated, layer: str) -> None:
+def test_weights_against_the_whole_jacobian(
+    probe: Probe, estimated: dict[str, dict[ProbedUnit, float]], layer: str
+) -> None:
     unit = ProbedUnit(WEIGHTS, layer, 4)
     weight = probe.student.graph.get_parameter(f"{layer}.weight").detach()
     change = (probe.quantizers[unit](weight) - weight).flatten()
@@ -43,7 +45,7 @@ def test_weights_against_the_whole_jacobian(probe: Probe, estimated, layer: str)
     assert estimated["fisher"][unit] == pytest.approx(diagonal, rel=0.25)
 
 
-def test_small_changes_cost_what_the_jacobian_says(probe: Probe, estimated) -> None:
+def test_small_changes_cost_what_the_jacobian_says(probe: Probe, estimated: dict[str, dict[ProbedUnit, float]]) -> None:
     found = torch.zeros(len(probe.units) + 1, len(HELD))
     sensitivity.sweep(probe, lambda _: probe.inputs(HELD), [len(HELD)], sensitivity.turned, found)
     costs = sensitivity.costs(probe, found)
@@ -53,7 +55,7 @@ def test_small_changes_cost_what_the_jacobian_says(probe: Probe, estimated) -> N
         assert estimated["jacobian"][unit] == pytest.approx(costs[unit], rel=allowed), unit
 
 
-def test_local_is_the_noise_beside_the_signal(probe: Probe, estimated) -> None:
+def test_local_is_the_noise_beside_the_signal(probe: Probe, estimated: dict[str, dict[ProbedUnit, float]]) -> None:
     unit = ProbedUnit(ACTIVATIONS, "image", 8)
     images = probe.inputs(HELD)
     noise = (probe.quantizers[unit](images) - images).square().flatten(1).sum(1)

@@ -30,7 +30,17 @@ class Foreign:
         gain, shift = self.weight(f"{key}.weight", size, low=0.5, high=1.5), self.weight(f"{key}.bias", size)
         return F.batch_norm(x, mean, var, gain, shift)
 
-    def conv(self, x, key, out, kernel=1, stride=1, groups=1, padding=None, act=True) -> torch.Tensor:
+    def conv(
+        self,
+        x: torch.Tensor,
+        key: str,
+        out: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        padding: int | None = None,
+        act: bool = True,
+    ) -> torch.Tensor:
         conv, norm, slope = self.names
         fan_in = x.shape[1] // groups * kernel * kernel
         bound = (3 / fan_in) ** 0.5
@@ -40,7 +50,9 @@ class Foreign:
         x = self.norm(x, f"{key}.{norm}")
         return F.prelu(x, self.weight(f"{key}.{slope}.weight", out)) if act else x
 
-    def block(self, x, keys, hidden, out, stride=1) -> torch.Tensor:
+    def block(
+        self, x: torch.Tensor, keys: tuple[str, str, str], hidden: int, out: int, stride: int = 1
+    ) -> torch.Tensor:
         expand, depthwise, project = keys
         y = self.conv(x, expand, hidden)
         y = self.conv(y, depthwise, hidden, 3, stride, groups=hidden)

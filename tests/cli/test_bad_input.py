@@ -10,6 +10,8 @@ from PIL import Image
 
 from bitface.artifact import read
 
+from .conftest import Run
+
 
 def ends_in_one_line(outcome: tuple[int, str, str], code: int, *words: str) -> None:
     assert outcome[0] == code, outcome
@@ -21,7 +23,7 @@ def ends_in_one_line(outcome: tuple[int, str, str], code: int, *words: str) -> N
 
 
 @pytest.mark.parametrize("bits", ["w9a8", "w0a4", "x", "", "w8", "w8a16", "plan.yaml"])
-def test_unknown_bits(net, crops, tmp_path, bitface, bits) -> None:
+def test_unknown_bits(net: Path, crops: Path, tmp_path: Path, bitface: Run, bits: str) -> None:
     out = tmp_path / "out"
     outcome = bitface("quantize", net, "--images", crops, "--bits", bits, "--out", out)
     ends_in_one_line(outcome, 2, bits)
@@ -67,7 +69,7 @@ def bad_models(folder: Path) -> dict[str, tuple[Path, str]]:
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "text", "unknown kind", "folder", "no vector", "NaN", "operator"])
-def test_bad_models(crops, tmp_path, bitface, name) -> None:
+def test_bad_models(crops: Path, tmp_path: Path, bitface: Run, name: str) -> None:
     path, word = bad_models(tmp_path)[name]
     out = tmp_path / "out"
     ends_in_one_line(bitface("quantize", path, "--images", crops, "--out", out), 1, word, path.name)
@@ -75,14 +77,14 @@ def test_bad_models(crops, tmp_path, bitface, name) -> None:
     ends_in_one_line(bitface("inspect", path), 1, word)
 
 
-def test_a_broken_artifact(crops, pairs, tmp_path, bitface) -> None:
+def test_a_broken_artifact(crops: Path, pairs: Path, tmp_path: Path, bitface: Run) -> None:
     path = tmp_path / "bad.bitface"
     path.write_bytes(b"bitface")
     for command in (("inspect", path), ("bench", path), ("evaluate", path, "--pairs", pairs, "--root", crops)):
         ends_in_one_line(bitface(*command), 1, "bad.bitface")
 
 
-def test_a_folder_without_images(net, tmp_path, bitface) -> None:
+def test_a_folder_without_images(net: Path, tmp_path: Path, bitface: Run) -> None:
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "empty", tmp_path / "missing"):
         out = tmp_path / "out"
@@ -112,7 +114,7 @@ def mixed_folder(folder: Path, crops: Path, good: int) -> Path:
     return folder
 
 
-def test_bad_images_are_counted_and_stop_the_run(net, crops, tmp_path, bitface) -> None:
+def test_bad_images_are_counted_and_stop_the_run(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     folder = mixed_folder(tmp_path / "mixed", crops, 30)
     out = tmp_path / "out"
     arguments = ("quantize", net, "--images", folder, "--preprocess", "rgb-raw", "--out", out)
@@ -136,7 +138,9 @@ def test_bad_images_are_counted_and_stop_the_run(net, crops, tmp_path, bitface) 
         (("--image-list", "nowhere.txt"), "nowhere.txt"),
     ],
 )
-def test_wrong_options(net, crops, tmp_path, bitface, arguments, word) -> None:
+def test_wrong_options(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, arguments: tuple[str, str], word: str
+) -> None:
     out = tmp_path / "out"
     code, _, err = bitface("quantize", net, "--images", crops, "--out", out, *arguments)
     assert code in (1, 2)
@@ -145,7 +149,7 @@ def test_wrong_options(net, crops, tmp_path, bitface, arguments, word) -> None:
     assert not out.exists()
 
 
-def test_an_unwritable_place(net, crops, tmp_path, bitface) -> None:
+def test_an_unwritable_place(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         outcome = bitface(
@@ -154,14 +158,14 @@ def test_an_unwritable_place(net, crops, tmp_path, bitface) -> None:
         ends_in_one_line(outcome, 1)
 
 
-def test_a_preprocessing_that_contradicts_the_artifact(quantized, pairs, crops, bitface) -> None:
+def test_a_preprocessing_that_contradicts_the_artifact(quantized: Path, pairs: Path, crops: Path, bitface: Run) -> None:
     outcome = bitface(
         "evaluate", quantized / "model.bitface", "--pairs", pairs, "--root", crops, "--preprocess", "bgr-raw"
     )
     ends_in_one_line(outcome, 1, "rgb-127.5-128")
 
 
-def test_bad_pair_lists(quantized, crops, tmp_path, bitface) -> None:
+def test_bad_pair_lists(quantized: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     for text in ("", "a,b\n", "a,b,same,fold\nx.png,y.png,1,0\n", "a,b,same,fold\n../x.png,p0/0.png,1,0\n"):
         (tmp_path / "pairs.csv").write_text(text)
         outcome = bitface("evaluate", quantized / "model.bitface", "--pairs", tmp_path / "pairs.csv", "--root", crops)
@@ -169,7 +173,7 @@ def test_bad_pair_lists(quantized, crops, tmp_path, bitface) -> None:
 
 
 @pytest.mark.parametrize("far", ["x", "0", "2", "1e-3,"])
-def test_bad_fars(quantized, pairs, crops, bitface, far) -> None:
+def test_bad_fars(quantized: Path, pairs: Path, crops: Path, bitface: Run, far: str) -> None:
     code, _, err = bitface("evaluate", quantized / "model.bitface", "--pairs", pairs, "--root", crops, "--far", far)
     assert code == 2
     assert "Traceback" not in err

@@ -15,7 +15,9 @@ ARGUMENTS = ("--bits", "w4a8", "--preprocess", "rgb-127.5-128", "--max-images", 
 
 
 @pytest.mark.slow
-def test_units_are_rebuilt(net: Path, crops: Path, tmp_path: Path, bitface: Run, monkeypatch) -> None:
+def test_units_are_rebuilt(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = Reconstruction(steps=2, batch=4, tuning=2)
     monkeypatch.setitem(EFFORTS, "balanced", short)
     made = {}
@@ -47,7 +49,9 @@ def test_units_are_rebuilt(net: Path, crops: Path, tmp_path: Path, bitface: Run,
         (("--effort", "max", "--max-images", 20), 1, "20 faces are too few to reconstruct from; give 32 or more"),
     ],
 )
-def test_refused(net: Path, crops: Path, tmp_path: Path, bitface: Run, options, code: int, message: str) -> None:
+def test_refused(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, options: tuple[object, ...], code: int, message: str
+) -> None:
     out = tmp_path / "out"
     found, _, errors = bitface("quantize", net, "--images", crops, *ARGUMENTS, "--out", out, *options)
     assert found == code

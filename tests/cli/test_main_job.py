@@ -11,7 +11,7 @@ from onnx import TensorProto
 import bitface as library
 from bitface.targets.exact import exact
 
-from .conftest import FILES
+from .conftest import FILES, Run
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,9 @@ def test_every_file_embeds(quantized: Path, crops: Path, file: str) -> None:
     assert cosine > 0.95  # a network of random weights, so rounding counts for more than in a trained one
 
 
-def test_the_same_faces_give_the_same_bytes_whatever_the_order(net, crops, tmp_path, quantized, bitface) -> None:
+def test_the_same_faces_give_the_same_bytes_whatever_the_order(
+    net: Path, crops: Path, tmp_path: Path, quantized: Path, bitface: Run
+) -> None:
     copy = tmp_path / "again"
     for path in sorted(crops.rglob("*.png"), reverse=True):
         target = copy / path.relative_to(crops)
@@ -80,7 +82,7 @@ def test_the_same_faces_give_the_same_bytes_whatever_the_order(net, crops, tmp_p
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime", "torch"])
-def test_evaluate(quantized, pairs, crops, tmp_path, bitface, engine) -> None:
+def test_evaluate(quantized: Path, pairs: Path, crops: Path, tmp_path: Path, bitface: Run, engine: str) -> None:
     file = tmp_path / "result.json"
     code, out, err = bitface(
         "evaluate", quantized / "model.bitface", "--pairs", pairs, "--root", crops,
@@ -94,7 +96,9 @@ def test_evaluate(quantized, pairs, crops, tmp_path, bitface, engine) -> None:
     assert "not supported" in out
 
 
-def test_evaluate_all_pairs_of_a_float_network(net, pairs, crops, tmp_path, bitface) -> None:
+def test_evaluate_all_pairs_of_a_float_network(
+    net: Path, pairs: Path, crops: Path, tmp_path: Path, bitface: Run
+) -> None:
     file = tmp_path / "result.json"
     arguments = ("--all-pairs", "--flip", "--far", "1e-1", "--preprocess", "rgb-127.5-128", "--json", file)
     code, _, err = bitface("evaluate", net, "--pairs", pairs, "--root", crops, *arguments)
@@ -105,7 +109,7 @@ def test_evaluate_all_pairs_of_a_float_network(net, pairs, crops, tmp_path, bitf
     assert content["tar"][0]["supported"]
 
 
-def test_bench(net, quantized, tmp_path, bitface) -> None:
+def test_bench(net: Path, quantized: Path, tmp_path: Path, bitface: Run) -> None:
     file = tmp_path / "bench.json"
     arguments = ("--batch", "1,2", "--preprocess", "rgb-127.5-128", "--json", file)
     code, _, err = bitface("bench", net, quantized / "model.bitface", *arguments)
@@ -120,7 +124,7 @@ def test_bench(net, quantized, tmp_path, bitface) -> None:
     assert {row["batch"] for row in rows} == {1, 2}
 
 
-def test_inspect(net, quantized, crops, tmp_path, bitface) -> None:
+def test_inspect(net: Path, quantized: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     file = tmp_path / "inspect.json"
     code, out, err = bitface("inspect", net, "--images", crops, "--json", file)
     assert code == 0, err
@@ -135,7 +139,7 @@ def test_inspect(net, quantized, crops, tmp_path, bitface) -> None:
 
 
 @pytest.mark.parametrize("target", ["openvino", "onnxruntime"])
-def test_export(net, quantized, tmp_path, bitface, target) -> None:
+def test_export(net: Path, quantized: Path, tmp_path: Path, bitface: Run, target: str) -> None:
     for model in (net, quantized / "model.bitface"):
         for option in ("--target", "--engine"):  # the older name
             path = tmp_path / f"{model.stem}{option}.onnx"
@@ -145,7 +149,7 @@ def test_export(net, quantized, tmp_path, bitface, target) -> None:
         assert path.read_bytes() == (tmp_path / f"{model.stem}--target.onnx").read_bytes()
 
 
-def test_export_of_an_artifact_is_what_quantize_wrote(quantized, tmp_path, bitface) -> None:
+def test_export_of_an_artifact_is_what_quantize_wrote(quantized: Path, tmp_path: Path, bitface: Run) -> None:
     for name in ("openvino", "onnxruntime"):
         bitface("export", quantized / "model.bitface", "--target", name, "--out", tmp_path / f"{name}.onnx")
         assert (tmp_path / f"{name}.onnx").read_bytes() == (quantized / f"model.{name}.onnx").read_bytes()
@@ -158,7 +162,9 @@ def test_export_of_an_artifact_is_what_quantize_wrote(quantized, tmp_path, bitfa
         ("torch", "the target 'torch' isn't written as a file; use one of onnxruntime, openvino"),
     ],
 )
-def test_what_is_no_target_to_write(net, crops, quantized, tmp_path, bitface, target, message) -> None:
+def test_what_is_no_target_to_write(
+    net: Path, crops: Path, quantized: Path, tmp_path: Path, bitface: Run, target: str, message: str
+) -> None:
     for command in (
         ["export", quantized / "model.bitface", "--out", tmp_path / "x.onnx"],
         ["quantize", net, "--images", crops, "--out", tmp_path / "out"],
@@ -171,7 +177,9 @@ def test_what_is_no_target_to_write(net, crops, quantized, tmp_path, bitface, ta
 
 
 @pytest.mark.slow
-def test_one_target_is_written_and_the_default_engine_measured_too(net, crops, tmp_path, bitface) -> None:
+def test_one_target_is_written_and_the_default_engine_measured_too(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run
+) -> None:
     options = ("--images", crops, "--max-images", 20, "--preprocess", "rgb-127.5-128", "--out", tmp_path / "out")
     for target, other in (("onnxruntime", "openvino"), ("openvino", "onnxruntime")):
         code, _, err = bitface("quantize", net, *options, "--target", target, "--force")
@@ -183,7 +191,7 @@ def test_one_target_is_written_and_the_default_engine_measured_too(net, crops, t
         assert set(result["agreement"]) == {target, result["engine"]}
 
 
-def test_help_and_version(bitface) -> None:
+def test_help_and_version(bitface: Run) -> None:
     code, out, _ = bitface("--help")
     assert code == 0
     for command in ("inspect", "quantize", "evaluate", "bench", "export", "assets", "demo"):

@@ -7,7 +7,9 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from bitface.jobs import QuantizeRequest, calibrate, demo, quantize_model
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
 from bitface.results.locks import holding, locked
 
+from .conftest import Run
 from .test_bad_input import ends_in_one_line
 
 PREPROCESS = ("--preprocess", "rgb-127.5-128")
@@ -35,7 +38,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_finished_result_is_written_over_only_when_asked(net, crops, made, bitface) -> None:
+def test_a_finished_result_is_written_over_only_when_asked(net: Path, crops: Path, made: Path, bitface: Run) -> None:
     before = content(made)
     command = ("quantize", net, "--images", crops, *PREPROCESS, "--bits", "w4a8", "--max-images", 12, "--out", made)
     run = bitface(*command)
@@ -58,7 +61,7 @@ def test_a_finished_result_is_written_over_only_when_asked(net, crops, made, bit
     assert all(after[name] != before[name] for name in before)
 
 
-def test_tables_and_analyses_too(net, crops, made, tmp_path, bitface) -> None:
+def test_tables_and_analyses_too(net: Path, crops: Path, made: Path, tmp_path: Path, bitface: Run) -> None:
     (tmp_path / "sensitivity.json").write_text('{"model": {"name": "net"}, "settings": {"seed": 3}}')
     (tmp_path / "analysis.json").write_text('{"title": "this beside that"}')
     swept = bitface("sensitivity", net, "--images", crops, *PREPROCESS, "--out", tmp_path)
@@ -70,7 +73,9 @@ def test_tables_and_analyses_too(net, crops, made, tmp_path, bitface) -> None:
     assert bitface("report", made, "--out", tmp_path / "report.html")[0] == 0
 
 
-def test_a_second_command_waits_for_nobody(net, crops, pairs, made, tmp_path, bitface) -> None:
+def test_a_second_command_waits_for_nobody(
+    net: Path, crops: Path, pairs: Path, made: Path, tmp_path: Path, bitface: Run
+) -> None:
     suite = tmp_path / "suite.yaml"
     suite.write_text(f"models: {{a: {made / 'model.bitface'}}}\nprotocols: {{p: {{pairs: {pairs}, root: {crops}}}}}\n")
     comparison = tmp_path / "candidates.yaml"
@@ -98,7 +103,7 @@ def test_a_second_command_waits_for_nobody(net, crops, pairs, made, tmp_path, bi
     assert content(made) == before
 
 
-def test_made_faces_have_one_maker(net, tmp_path, bitface) -> None:
+def test_made_faces_have_one_maker(net: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "faces"
     with locked(tmp_path / ".faces.lock", out, "synth"):
         run = bitface("synth", "none:2", "--model", net, *PREPROCESS, "--out", out)
@@ -106,7 +111,7 @@ def test_made_faces_have_one_maker(net, tmp_path, bitface) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_two_threads_in_one_folder(net, crops, tmp_path) -> None:
+def test_two_threads_in_one_folder(net: Path, crops: Path, tmp_path: Path) -> None:
     request = QuantizeRequest(net, FaceSource([crops], max_images=12), tmp_path / "out", preprocess="rgb-127.5-128")
     errors: list[str] = []
 
@@ -116,7 +121,7 @@ def test_two_threads_in_one_folder(net, crops, tmp_path) -> None:
         except BitfaceError as error:
             errors.append(str(error))
 
-    def steps(name: str):
+    def steps(name: str) -> Callable[..., None]:
         if name == "checking held-out faces":
             thread = threading.Thread(target=second)
             thread.start()
@@ -129,7 +134,9 @@ def test_two_threads_in_one_folder(net, crops, tmp_path) -> None:
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
 
 
-def test_calibrate_writes_over_what_it_read_and_nothing_else(net, crops, made, monkeypatch) -> None:
+def test_calibrate_writes_over_what_it_read_and_nothing_else(
+    net: Path, crops: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = made / "model.bitface"
     request = CalibrateRequest(model, images=(crops,), fars=(0.1,))
     before = content(made)
@@ -138,7 +145,7 @@ def test_calibrate_writes_over_what_it_read_and_nothing_else(net, crops, made, m
     assert {name for name, data in content(made).items() if data != before[name]} == {"model.bitface"}
     embed = calibrate.embed
 
-    def meanwhile(*arguments, **options):
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
         force = QuantizeRequest(net, FaceSource([crops], max_images=12), made, preprocess="rgb-127.5-128", force=True)
         quantize_model(force)
         return embed(*arguments, **options)
@@ -150,7 +157,7 @@ def test_calibrate_writes_over_what_it_read_and_nothing_else(net, crops, made, m
     assert read(model).data["images"] == 12
 
 
-def test_calibrate_waits_for_no_long_command(crops, made, monkeypatch) -> None:
+def test_calibrate_waits_for_no_long_command(crops: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibrate, "_PATIENCE", 0.1)
     before = content(made)
     with holding(made, "quantize"), pytest.raises(BitfaceError, match="bitface quantize"):
@@ -158,7 +165,7 @@ def test_calibrate_waits_for_no_long_command(crops, made, monkeypatch) -> None:
     assert content(made) == before
 
 
-def test_calibrated_folders_are_still_whole(crops, pairs, made, tmp_path, bitface) -> None:
+def test_calibrated_folders_are_still_whole(crops: Path, pairs: Path, made: Path, tmp_path: Path, bitface: Run) -> None:
     link = tmp_path / "latest.bitface"
     link.symlink_to(made / "model.bitface")
     assert bitface("calibrate", link, "--images", crops, "--far", "0.1")[0] == 0
@@ -177,7 +184,9 @@ def test_calibrated_folders_are_still_whole(crops, pairs, made, tmp_path, bitfac
 
 
 @pytest.mark.slow
-def test_faces_and_evaluations_of_another_run(net, crops, pairs, made, tmp_path, bitface) -> None:
+def test_faces_and_evaluations_of_another_run(
+    net: Path, crops: Path, pairs: Path, made: Path, tmp_path: Path, bitface: Run
+) -> None:
     evaluation = made / "evaluation.json"
     command = ("evaluate", made / "model.openvino.onnx", "--pairs", pairs, "--root", crops)
     assert bitface(*command, "--json", evaluation)[0] == 0
@@ -193,7 +202,9 @@ def test_faces_and_evaluations_of_another_run(net, crops, pairs, made, tmp_path,
     ends_in_one_line(bitface("report", made, "--out", tmp_path / "b.html"), 1, "faces.safetensors", "make it again")
 
 
-def test_json_alone_on_standard_output(crops, pairs, made, tmp_path, bitface, monkeypatch) -> None:
+def test_json_alone_on_standard_output(
+    crops: Path, pairs: Path, made: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     model = made / "model.bitface"
     gallery = tmp_path / "gallery.safetensors"
@@ -217,7 +228,7 @@ def test_json_alone_on_standard_output(crops, pairs, made, tmp_path, bitface, mo
     assert "parameters" in out, "the next call prints as ever"
 
 
-def test_json_to_a_link_a_pipe_and_where_it_can_not_go(made, tmp_path, bitface) -> None:
+def test_json_to_a_link_a_pipe_and_where_it_can_not_go(made: Path, tmp_path: Path, bitface: Run) -> None:
     model, target = made / "model.bitface", tmp_path / "target.json"
     target.touch(0o600)
     (tmp_path / "link").symlink_to(target)
@@ -238,7 +249,7 @@ def test_json_to_a_link_a_pipe_and_where_it_can_not_go(made, tmp_path, bitface) 
         ends_in_one_line(bitface(*command, "--out", "-"), 2, "--out names a folder")
 
 
-def test_a_full_standard_output_is_one_line(made, tmp_path) -> None:
+def test_a_full_standard_output_is_one_line(made: Path, tmp_path: Path) -> None:
     full = tmp_path / "full"
     try:
         os.mknod(full, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
@@ -253,7 +264,7 @@ def test_a_full_standard_output_is_one_line(made, tmp_path) -> None:
     ]
 
 
-def test_a_demo_writes_over_its_own_faces_alone(tmp_path) -> None:
+def test_a_demo_writes_over_its_own_faces_alone(tmp_path: Path) -> None:
     def made(seed: int) -> SyntheticFaces:
         return SyntheticFaces(np.full((2, 112, 112, 3), seed, np.uint8), {"kind": "synthetic", "seed": seed, "kept": 2})
 

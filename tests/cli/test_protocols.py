@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.support.protocol_sets import SPECS, write_sets
+
+from support.protocol_sets import SPECS, write_sets
 
 Run = Callable[..., tuple[int, str, str]]
 

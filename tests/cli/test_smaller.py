@@ -9,7 +9,7 @@ import pytest
 
 import bitface as library
 
-from .conftest import interrupt
+from .conftest import Run, interrupt
 from .test_bad_input import ends_in_one_line
 
 PREPROCESS = ("--preprocess", "rgb-127.5-128")
@@ -32,7 +32,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(distill, "SCHOOLING", replace(distill.SCHOOLING, batch=8))
 
 
-def test_pruned(net, crops, tmp_path, bitface) -> None:
+def test_pruned(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     run = bitface("prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, *QUICK, "--out", out)
     assert run[0] == 0, run
@@ -56,7 +56,9 @@ def test_pruned(net, crops, tmp_path, bitface) -> None:
         (("--loss", "feature,arcface=0.01", "--labels", "folder", "--from-teacher"), 32),
     ],
 )
-def test_distilled(net, crops, tmp_path, bitface, options, size) -> None:
+def test_distilled(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, options: tuple[object, ...], size: int
+) -> None:
     teacher, out = net, tmp_path / "out"
     student = "mobilefacenet:0.125"
     if "--from-teacher" in options:  # a file that still has the names
@@ -92,21 +94,32 @@ def test_distilled(net, crops, tmp_path, bitface, options, size) -> None:
         ("distill", ("--student", "iresnet18", "--from-teacher"), 2, ["--from-teacher"]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_done(net, crops, tmp_path, bitface, command, options, code, words) -> None:
+def test_what_cannot_be_done(
+    net: Path,
+    crops: Path,
+    tmp_path: Path,
+    bitface: Run,
+    command: str,
+    options: tuple[object, ...],
+    code: int,
+    words: list[str],
+) -> None:
     out = tmp_path / "out"
     outcome = bitface(command, net, "--images", crops, *PREPROCESS, *QUICK, *options, "--out", out)
     ends_in_one_line(outcome, code, *words)
     assert not out.exists() or not list(out.iterdir())
 
 
-def test_without_the_library(net, crops, tmp_path, bitface, monkeypatch) -> None:
+def test_without_the_library(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "torch_pruning", None)
     outcome = bitface("prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, *QUICK, "--out", tmp_path / "out")
     ends_in_one_line(outcome, 1, "pip install bitface[prune]")
 
 
 @pytest.mark.slow
-def test_interrupted_and_resumed(net, crops, tmp_path, bitface) -> None:
+def test_interrupted_and_resumed(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     out, whole = tmp_path / "out", tmp_path / "whole"
     arguments = ["prune", net, "--ratio", 0.3, "--images", crops, *PREPROCESS, "--max-images", 16, "--epochs", 2]
     changed = "from dataclasses import replace; from bitface.jobs import prune\n"
@@ -147,7 +160,7 @@ candidates:
 
 
 @pytest.mark.slow
-def test_one_that_fails_beside_one_that_does_not(candidates, tmp_path, bitface) -> None:
+def test_one_that_fails_beside_one_that_does_not(candidates: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     lines = [line for line in candidates.read_text().splitlines() if "w8a8" not in line]
     candidates.write_text("\n".join(lines).replace("epochs: 2", "epochs: 1"))
@@ -180,7 +193,7 @@ def test_one_that_fails_beside_one_that_does_not(candidates, tmp_path, bitface) 
 
 
 @pytest.mark.slow
-def test_compared(candidates, tmp_path, bitface) -> None:
+def test_compared(candidates: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     # The pruned network is made once and used twice; Ctrl-C in the middle of it loses nothing.
     command = [sys.executable, "-c", interrupt(2), "compare", str(candidates), "--out", str(out)]
@@ -225,7 +238,9 @@ def test_compared(candidates, tmp_path, bitface) -> None:
         ("training: {batch: 8}", "training: {bach: 8}", ["did you mean 'batch'"]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_compared(candidates, tmp_path, bitface, before, after, words) -> None:
+def test_what_cannot_be_compared(
+    candidates: Path, tmp_path: Path, bitface: Run, before: str, after: str, words: list[str]
+) -> None:
     text = candidates.read_text()
     assert before in text
     candidates.write_text(text.replace(before, after))

@@ -13,7 +13,7 @@ from bitface.quant import Reconstruction
 from bitface.quant.kernels import native
 from bitface.quant.reconstruct import EFFORTS
 
-from .conftest import FILES, interrupt
+from .conftest import FILES, Run, interrupt
 from .test_bad_input import ends_in_one_line
 
 PREPROCESS = ("--preprocess", "rgb-127.5-128")
@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("BITFACE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
-def test_quantize_trains(net, crops, tmp_path, bitface, tiny) -> None:
+def test_quantize_trains(net: Path, crops: Path, tmp_path: Path, bitface: Run, tiny: Path) -> None:
     out = tmp_path / "out"
     run = bitface(
         "quantize", net, "--images", crops, *PREPROCESS, "--bits", "w6a6", "--method", "qat", "--recipe", tiny,
@@ -53,7 +53,7 @@ def test_quantize_trains(net, crops, tmp_path, bitface, tiny) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["training", "reconstruction", "calibration"])
 def test_without_compiled_kernels_it_is_said_before_and_after(
-    net, crops, tmp_path, bitface, tiny, monkeypatch, how: str
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setitem(EFFORTS, "balanced", Reconstruction(steps=2, batch=4, tuning=2))
     chosen = {"training": ("--method", "qat", "--recipe", tiny), "reconstruction": ("--effort", "balanced")}
@@ -78,7 +78,7 @@ def test_without_compiled_kernels_it_is_said_before_and_after(
     assert err.count(words) == 2 * learns
 
 
-def test_run_takes_model_and_faces_from_the_recipe(net, crops, tmp_path, bitface) -> None:
+def test_run_takes_model_and_faces_from_the_recipe(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     recipe, out = tmp_path / "whole.yaml", tmp_path / "out"
     recipe.write_text(TINY + f"model: {net}\nimages: {crops}\nout: {out}\npreprocess: rgb-127.5-128\nmax_images: 16\n")
     run = bitface("run", recipe)
@@ -87,7 +87,7 @@ def test_run_takes_model_and_faces_from_the_recipe(net, crops, tmp_path, bitface
     ends_in_one_line(bitface("run", "best-w6a6", net, "--images", crops), 2, "'out'")
 
 
-def test_a_teacher_from_scratch(crops, tmp_path, bitface) -> None:
+def test_a_teacher_from_scratch(crops: Path, tmp_path: Path, bitface: Run) -> None:
     recipe, out = tmp_path / "scratch.yaml", tmp_path / "teacher"
     stage = "epochs: 0.5, batch: 16, optimizer: sgd, rate: 0.01"
     recipe.write_text(
@@ -112,7 +112,7 @@ def test_a_teacher_from_scratch(crops, tmp_path, bitface) -> None:
 
 
 @pytest.mark.slow
-def test_a_teacher_goes_on_between_its_stages(crops, tmp_path, bitface) -> None:
+def test_a_teacher_goes_on_between_its_stages(crops: Path, tmp_path: Path, bitface: Run) -> None:
     """The first stage is done, the second has begun nothing: what it draws must not depend on the first one's draws."""
     recipe = tmp_path / "scratch.yaml"
     stage = "epochs: 0.5, batch: 16, optimizer: sgd, rate: 0.01, precision: f32"
@@ -133,7 +133,7 @@ def test_a_teacher_goes_on_between_its_stages(crops, tmp_path, bitface) -> None:
 
 
 @pytest.mark.slow
-def test_interrupted_and_resumed(net, crops, tmp_path, bitface, tiny) -> None:
+def test_interrupted_and_resumed(net: Path, crops: Path, tmp_path: Path, bitface: Run, tiny: Path) -> None:
     out, long = tmp_path / "out", tmp_path / "long.yaml"
     long.write_text(TINY.replace("epochs: 1,", "epochs: 3,"))
     arguments = ["quantize", net, "--images", crops, *PREPROCESS, "--bits", "w6a6", "--method", "qat", "--out", out]
@@ -163,7 +163,9 @@ def test_interrupted_and_resumed(net, crops, tmp_path, bitface, tiny) -> None:
         ("trainin: {batch: 8}", [], 2, ["did you mean 'training'"]),
     ],
 )  # fmt: skip
-def test_what_cannot_be_trained(net, crops, tmp_path, bitface, recipe, options, code, words) -> None:
+def test_what_cannot_be_trained(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, recipe: str, options: list[str], code: int, words: list[str]
+) -> None:
     path, out = tmp_path / "mine.yaml", tmp_path / "out"
     path.write_text(recipe)
     outcome = bitface(
@@ -175,7 +177,7 @@ def test_what_cannot_be_trained(net, crops, tmp_path, bitface, recipe, options, 
 
 
 @pytest.mark.parametrize("option", ["--recipe", "--epochs", "--minutes", "--labels"])
-def test_training_options_without_training(net, crops, tmp_path, bitface, option) -> None:
+def test_training_options_without_training(net: Path, crops: Path, tmp_path: Path, bitface: Run, option: str) -> None:
     value = "best-w4a4" if option == "--recipe" else "folder" if option == "--labels" else "1"
     outcome = bitface("quantize", net, "--images", crops, option, value, "--out", tmp_path / "out")
     ends_in_one_line(outcome, 2, option, "qat")
@@ -189,12 +191,14 @@ def test_training_options_without_training(net, crops, tmp_path, bitface, option
         (["--no-bias-correction"], "--bias-correction"),
     ],
 )
-def test_options_of_calibration_with_training(net, crops, tmp_path, bitface, option, name) -> None:
+def test_options_of_calibration_with_training(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, option: list[str], name: str
+) -> None:
     outcome = bitface("quantize", net, "--images", crops, "--method", "qat", *option, "--out", tmp_path / "out")
     ends_in_one_line(outcome, 2, name, "ptq")
 
 
-def test_a_recipe_of_post_training_is_no_training(net, crops, tmp_path, bitface) -> None:
+def test_a_recipe_of_post_training_is_no_training(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     recipe = tmp_path / "plain.yaml"
     recipe.write_text("{bits: w4a8, post_training: true, calibration: {observer: minmax}}")
     outcome = bitface(
@@ -204,7 +208,7 @@ def test_a_recipe_of_post_training_is_no_training(net, crops, tmp_path, bitface)
 
 
 @pytest.mark.slow
-def test_what_a_recipe_says_and_the_command_does_not(net, crops, tmp_path, bitface) -> None:
+def test_what_a_recipe_says_and_the_command_does_not(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     recipe, out = tmp_path / "mine.yaml", tmp_path / "out"
     recipe.write_text("{bits: w4a8, max_images: 24, training: {epochs: 1, batch: 8, seed: 7, teacher: live}}")
     command = ["quantize", net, "--images", crops, *PREPROCESS, "--method", "qat", "--recipe", recipe]
@@ -219,7 +223,7 @@ def test_what_a_recipe_says_and_the_command_does_not(net, crops, tmp_path, bitfa
     assert (result["bits"], result["seed"]) == ("w8a8", 0)
 
 
-def test_images_of_one_person_each(net, crops, tmp_path, bitface) -> None:
+def test_images_of_one_person_each(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     labels, recipe = tmp_path / "labels.csv", tmp_path / "ekd.yaml"
     names = [file.relative for file in find_images([crops])]
     labels.write_text("path,label\n" + "".join(f"{name},{name}\n" for name in names))

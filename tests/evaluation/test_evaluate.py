@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.protocol_sets import SPECS, faces, person_of, write_sets
 
 from bitface.evaluation.evaluate import Questions, evaluate
 from bitface.evaluation.groups import Groups
 from bitface.evaluation.protocols.base import FaceProtocol
 from bitface.evaluation.scores.similarity import row_scores
 from bitface.inputs.protocols import open_protocol
+from support.protocol_sets import SPECS, faces, person_of, write_sets
 
 FARS = (0.5, 0.1)
 # Of these nothing is known within a group, or at a threshold, or of single decisions.

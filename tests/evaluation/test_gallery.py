@@ -3,6 +3,8 @@ import json
 import struct
 import tracemalloc
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +20,16 @@ from bitface.preprocess import Size
 IDS = ("Ann", "Ann", "Böb", "Cy")
 
 
-def rows(count=4, size=6, seed=0):
+def rows(count: int = 4, size: int = 6, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, size)) * 7
 
 
 @pytest.fixture
-def path(tmp_path):
+def path(tmp_path: Path) -> Path:
     return tmp_path / "people.safetensors"
 
 
-def test_a_float_gallery_comes_back_as_it_was(path):
+def test_a_float_gallery_comes_back_as_it_was(path: Path) -> None:
     values = rows()
     write_gallery(path, enrolled(values, IDS, Origin("f" * 64, "rgb-127.5-127.5", True)))
     found = read_gallery(path)
@@ -37,7 +39,7 @@ def test_a_float_gallery_comes_back_as_it_was(path):
     assert found.unit(slice(1, 3))[0].tolist() == unit_rows(values.astype(np.float32)[1:3])[0].tolist()
 
 
-def test_an_int8_gallery_comes_back_as_it_was(path):
+def test_an_int8_gallery_comes_back_as_it_was(path: Path) -> None:
     values = rows()
     write_gallery(path, enrolled(values, IDS, Origin("f", "rgb-raw"), int8=True))
     found = read_gallery(path)
@@ -53,14 +55,14 @@ def test_an_int8_gallery_comes_back_as_it_was(path):
     }
 
 
-def test_the_same_gallery_is_the_same_file(path, tmp_path):
+def test_the_same_gallery_is_the_same_file(path: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_gallery(tmp_path / name, enrolled(rows(), IDS, Origin("f", "rgb-raw"), int8=True))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert {file.name for file in tmp_path.iterdir()} == {"a", "b"}
 
 
-def test_codes_and_scales_by_hand():
+def test_codes_and_scales_by_hand() -> None:
     codes, scales = quantized(np.array([[3.0, -4.0, 0.0], [0.0, 0.0, -2e-30]]))
     # 3/5 and -4/5: the scale is 0.8/127, and 0.6 of it 95.25 steps.
     assert codes.tolist() == [[95, -127, 0], [0, 0, -127]]
@@ -68,7 +70,7 @@ def test_codes_and_scales_by_hand():
 
 
 @pytest.mark.parametrize("size", [1, 7, 512])
-def test_every_vector_uses_the_whole_range_and_none_is_half_a_step_off(size):
+def test_every_vector_uses_the_whole_range_and_none_is_half_a_step_off(size: int) -> None:
     values = np.random.default_rng(size).standard_t(2, size=(300, size))
     codes, scales = quantized(values)
     unit = unit_rows(values)[0]
@@ -76,7 +78,7 @@ def test_every_vector_uses_the_whole_range_and_none_is_half_a_step_off(size):
     assert (np.abs(codes * scales[:, None].astype(np.float64) - unit) <= scales[:, None] * 0.50001).all()
 
 
-def test_scores_against_int8_are_those_of_its_vectors():
+def test_scores_against_int8_are_those_of_its_vectors() -> None:
     gallery, probes = enrolled(rows(40), ["x"] * 40, Origin("f", "p"), int8=True), rows(5, seed=1)
     vectors = gallery.embeddings.astype(np.float64) * gallery.scales[:, None]
     for block in (3, 64):
@@ -89,7 +91,7 @@ def test_scores_against_int8_are_those_of_its_vectors():
     assert found.rows.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :2].tolist()
 
 
-def test_scoring_an_int8_gallery_never_expands_it_whole():
+def test_scoring_an_int8_gallery_never_expands_it_whole() -> None:
     gallery = Gallery(np.ones((40_000, 64), np.int8), ("x",) * 40_000, "f", "p", scales=np.ones(40_000, np.float32))
     probes = rows(3, 64)
     tracemalloc.start()
@@ -100,7 +102,7 @@ def test_scoring_an_int8_gallery_never_expands_it_whole():
     assert peak < gallery.embeddings.size * 8 / 4
 
 
-def test_what_int8_costs(path):
+def test_what_int8_costs(path: Path) -> None:
     rng = np.random.default_rng(5)
     people = rng.normal(size=(60, 24))
     values = people + 0.9 * rng.normal(size=(60, 24))
@@ -109,7 +111,7 @@ def test_what_int8_costs(path):
     gallery = enrolled(values, ids, Origin("f", "p"))
     cost = int8_cost(gallery, probes, asked)
 
-    def rank1(vectors):
+    def rank1(vectors: np.ndarray) -> float:
         hits = 0
         for at, probe in enumerate(unit_rows(probes)[0]):
             scores = [float(probe @ vector) for vector in unit_rows(vectors)[0]]
@@ -134,7 +136,7 @@ def test_what_int8_costs(path):
         int8_cost(small, probes, asked)
 
 
-def test_another_model_is_refused():
+def test_another_model_is_refused() -> None:
     gallery = enrolled(rows(), IDS, Origin("a1b2c3d4e5f60718", "rgb-raw"))
     gallery.check_model("a1b2c3d4e5f60718")
     gallery.check_model("0" * 64, allow_mixed=True)
@@ -159,13 +161,13 @@ def test_another_model_is_refused():
         (([["x"]], ("Ann",)), "aren't numbers"),
     ],
 )
-def test_what_cannot_be_enrolled(arguments, message):
+def test_what_cannot_be_enrolled(arguments: tuple[Any, Any], message: str) -> None:
     for int8 in (False, True):
         with pytest.raises(BitfaceError, match=message):
             enrolled(*arguments, Origin("f", "p"), int8=int8)
 
 
-def test_quantizing_names_the_row(monkeypatch):
+def test_quantizing_names_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_BLOCK", 2)
     with pytest.raises(BitfaceError, match="row 4 is zero or not finite"):
         quantized(np.array([[1.0], [2.0], [3.0], [4.0], [0.0], [5.0]]))
@@ -177,7 +179,9 @@ FLOAT = {"embeddings": np.ones((2, 3), np.float32)}
 INT8 = {"embeddings": np.full((2, 3), 127, np.int8), "scales": np.ones(2, np.float32)}
 
 
-def changed(tensors, name, at, value):
+def changed(
+    tensors: dict[str, np.ndarray], name: str, at: int | tuple[int, int], value: float
+) -> dict[str, np.ndarray]:
     copies = {key: array.copy() for key, array in tensors.items()}
     copies[name][at] = value
     return copies
@@ -227,7 +231,9 @@ def changed(tensors, name, at, value):
         (changed(INT8, "scales", 1, np.inf), GOOD, "has the scale inf"),
     ],
 )
-def test_what_is_no_gallery_is_refused_in_one_line(path, tensors, description, message):
+def test_what_is_no_gallery_is_refused_in_one_line(
+    path: Path, tensors: dict[str, np.ndarray], description: str | dict[str, object] | None, message: str
+) -> None:
     text = description if isinstance(description, str) else json.dumps(description)
     path.write_bytes(save(tensors, None if description is None else {"bitface": text}))
     with pytest.raises(BitfaceError, match=message) as caught:
@@ -236,7 +242,7 @@ def test_what_is_no_gallery_is_refused_in_one_line(path, tensors, description, m
     assert "\n" not in str(caught.value)
 
 
-def test_damaged_files_are_refused_in_one_line(path):
+def test_damaged_files_are_refused_in_one_line(path: Path) -> None:
     write_gallery(path, enrolled(rows(), IDS, Origin("f", "rgb-raw"), int8=True))
     content = path.read_bytes()
     damaged = [content[:size] for size in (0, 5, 8, 40, len(content) - 1)]
@@ -250,7 +256,7 @@ def test_damaged_files_are_refused_in_one_line(path):
         assert "\n" not in str(caught.value)
 
 
-def test_no_changed_byte_goes_unnoticed(path):
+def test_no_changed_byte_goes_unnoticed(path: Path) -> None:
     write_gallery(path, enrolled(rows(), IDS, Origin("f", "rgb-raw"), int8=True))
     content = path.read_bytes()
     for at in range(len(content)):
@@ -261,7 +267,7 @@ def test_no_changed_byte_goes_unnoticed(path):
             read_gallery(path)
 
 
-def test_names_are_capped(path, monkeypatch):
+def test_names_are_capped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST_METADATA", 1000)
     gallery = enrolled(rows(), ["x" * 300] * 4, Origin("f", "p"))
     with pytest.raises(BitfaceError, match="names of the gallery take more than"):
@@ -274,7 +280,7 @@ def test_names_are_capped(path, monkeypatch):
         read_gallery(path)
 
 
-def test_galleries_of_version_1_are_read(path):
+def test_galleries_of_version_1_are_read(path: Path) -> None:
     """They say neither their engine nor the size of their images."""
     description = {key: GOOD[key] for key in GOOD if key != "sha256"}
     digest = hashlib.sha256(json.dumps(description, separators=(",", ":")).encode() + FLOAT["embeddings"].tobytes())
@@ -287,7 +293,7 @@ def test_galleries_of_version_1_are_read(path):
     assert read_gallery(path).image_size == Size(9, 8)
 
 
-def test_missing_files_and_folders(path, tmp_path):
+def test_missing_files_and_folders(path: Path, tmp_path: Path) -> None:
     with pytest.raises(BitfaceError, match=r"people\.safetensors: can't be read"):
         read_gallery(path)
     with pytest.raises(BitfaceError, match="can't be read"):

@@ -8,7 +8,7 @@ from bitface.evaluation import all_pairs
 
 @pytest.mark.slow
 @pytest.mark.parametrize("collapsed", [False, True])
-def test_the_scores_of_all_pairs_of_7701_images_are_never_held(collapsed):
+def test_the_scores_of_all_pairs_of_7701_images_are_never_held(collapsed: bool) -> None:
     rng = np.random.default_rng(0)
     identities = np.concatenate([np.arange(4281), rng.integers(0, 4281, 7701 - 4281)])
     rows = rng.normal(size=(4281, 128))[identities] + rng.normal(size=(7701, 128))

@@ -1,6 +1,7 @@
 """Counts against counting by hand, and the list of what stays in floating point against what a forward pass holds."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,7 +101,7 @@ def test_published_sizes(name: str, macs: float, parameters: float) -> None:
 
 
 @pytest.mark.data
-def test_public_mobilefacenet(data_dir) -> None:  # type: ignore[no-untyped-def]
+def test_public_mobilefacenet(data_dir: Path) -> None:  # type: ignore[no-untyped-def]
     from bitface.graph import load_network
 
     summary = summarise(load_network(data_dir / "models" / "foamliu_mobilefacenet.onnx"))

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.protocol_sets import SPECS, faces, write_sets
 
 from bitface.data.faces import load_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.protocols.registry import PROTOCOLS
 from bitface.inputs.protocols import asked_protocol, open_protocol, read_protocol
+from support.protocol_sets import SPECS, faces, write_sets
 
 
 @pytest.fixture(scope="module")

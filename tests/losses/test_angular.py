@@ -9,18 +9,18 @@ from bitface.losses.angular import ERROR_FORMS, turn_along
 from support import loss_oracles as oracles
 
 
-def rows(count, width=6, seed=0):
+def rows(count: int, width: int = 6, seed: int = 0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(4, width, generator=generator, dtype=torch.float64) for _ in range(count)]
 
 
-def test_angular_error_matches_arccos():
+def test_angular_error_matches_arccos() -> None:
     f, f_q = rows(2)
     wanted = [oracles.angle(a, b) for a, b in zip(f.tolist(), f_q.tolist(), strict=True)]
     assert angular_error(f, f_q).tolist() == pytest.approx(wanted, rel=1e-12)
 
 
-def test_the_ends_of_the_angle_are_exact_and_have_finite_slopes():
+def test_the_ends_of_the_angle_are_exact_and_have_finite_slopes() -> None:
     f = torch.randn(5, 64)
     for factor, wanted in ((3.0, 0.0), (-0.5, math.pi)):
         f_q = (factor * f).requires_grad_()
@@ -33,11 +33,11 @@ def test_the_ends_of_the_angle_are_exact_and_have_finite_slopes():
     assert angular_error(*tiny).item() == pytest.approx(1e-5, rel=1e-3)
 
 
-def test_a_row_of_zeros_is_at_a_right_angle():
+def test_a_row_of_zeros_is_at_a_right_angle() -> None:
     assert angular_error(torch.zeros(1, 4), torch.ones(1, 4)).item() == pytest.approx(math.pi / 2)
 
 
-def test_individual_errors_match_loops():
+def test_individual_errors_match_loops() -> None:
     f, f_q, c, c_q = rows(4)
     lists = list(zip(*(x.tolist() for x in (f, f_q, c, c_q)), strict=True))
     scalar = [abs(oracles.angle(a, a_q) - oracles.angle(b, b_q)) for a, a_q, b, b_q in lists]
@@ -46,7 +46,7 @@ def test_individual_errors_match_loops():
     assert individual_error(f, f_q, c, c_q, "vector").tolist() == pytest.approx(vector, rel=1e-11)
 
 
-def test_turning_moves_the_centre_and_keeps_lengths_and_what_is_across():
+def test_turning_moves_the_centre_and_keeps_lengths_and_what_is_across() -> None:
     f, c, c_q, x = rows(4)
     turned = turn_along(f, c, c_q)
     assert torch.allclose(turned.norm(dim=1), f.norm(dim=1))
@@ -56,14 +56,14 @@ def test_turning_moves_the_centre_and_keeps_lengths_and_what_is_across():
     assert torch.allclose(turn_along(across, c, c_q), across)
 
 
-def test_a_class_that_turns_as_one_has_no_individual_error():
+def test_a_class_that_turns_as_one_has_no_individual_error() -> None:
     f, c, c_q = rows(3)
     f_q = 2 * turn_along(f, c, c_q)
     assert individual_error(f, f_q, c, c_q, "vector").max() < 1e-7
 
 
-def test_only_the_vector_form_sees_an_equal_turn_the_other_way():
-    def at(angle):
+def test_only_the_vector_form_sees_an_equal_turn_the_other_way() -> None:
+    def at(angle: float) -> torch.Tensor:
         return torch.tensor([[math.cos(angle), math.sin(angle)]], dtype=torch.float64)
 
     c, c_q, f = at(0.0), at(0.3), at(0.1)
@@ -72,16 +72,16 @@ def test_only_the_vector_form_sees_an_equal_turn_the_other_way():
 
 
 @pytest.mark.parametrize("form", ERROR_FORMS)
-def test_gradients_of_individual_errors(form):
+def test_gradients_of_individual_errors(form: str) -> None:
     f, f_q, c, c_q = rows(4)
     assert torch.autograd.gradcheck(lambda x: individual_error(f, x, c, c_q, form), f_q.requires_grad_())
 
 
-def test_opposite_centres_give_something_finite():
+def test_opposite_centres_give_something_finite() -> None:
     f, f_q, c, _ = rows(4)
     assert torch.isfinite(individual_error(f, f_q, c, -c, "vector")).all()
 
 
-def test_an_unknown_form():
+def test_an_unknown_form() -> None:
     with pytest.raises(UsageError, match="scalar or vector"):
         individual_error(*rows(4), "tensor")

@@ -13,7 +13,9 @@ from support import loss_oracles as oracles
 FORMS = ("ekd", "ekd-shift")
 
 
-def faces(seed, rows=8, width=5, people=12, noise=0.3):
+def faces(
+    seed: int, rows: int = 8, width: int = 5, people: int = 12, noise: float = 0.3
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     teacher = torch.randn(rows, width, generator=generator, dtype=torch.float64)
     student = teacher + noise * torch.randn(rows, width, generator=generator, dtype=torch.float64)
@@ -22,7 +24,7 @@ def faces(seed, rows=8, width=5, people=12, noise=0.3):
 
 @pytest.mark.parametrize("memory", [0, 5, 20, 100])
 @pytest.mark.parametrize("form", FORMS)
-def test_a_training_matches_loops(form, memory):
+def test_a_training_matches_loops(form: str, memory: int) -> None:
     loss = build(form, 5, memory=memory, hardest=15).double()
     slow = oracles.EKD(memory, 15, form)
     for step in range(7):
@@ -32,7 +34,7 @@ def test_a_training_matches_loops(form, memory):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_gradients(form):
+def test_gradients(form: str) -> None:
     options = {"tau": 0.5} if form == "ekd" else {}
     loss = build(form, 5, memory=20, hardest=10, positive_weight=2, negative_weight=3, **options).double()
     for step in range(4):
@@ -43,7 +45,7 @@ def test_gradients(form):
     assert torch.autograd.gradcheck(lambda x: loss(x, teacher, labels), student.requires_grad_())
 
 
-def test_the_gradient_is_that_of_the_batch_before_the_memory_moved():
+def test_the_gradient_is_that_of_the_batch_before_the_memory_moved() -> None:
     """`backward` comes after the step has overwritten rows of the memory that the gradient needs."""
     loss = build("ekd-shift", 5, memory=8, hardest=10).double()
     for step in range(3):
@@ -59,7 +61,7 @@ def test_the_gradient_is_that_of_the_batch_before_the_memory_moved():
     assert torch.equal(moved.grad, still.grad)
 
 
-def test_the_memory_gets_no_gradient_and_no_graph():
+def test_the_memory_gets_no_gradient_and_no_graph() -> None:
     loss = build("ekd", 5, memory=16).double()
     student, teacher, labels = faces(0)
     loss(student.requires_grad_(), teacher.requires_grad_(), labels).backward()
@@ -68,12 +70,12 @@ def test_the_memory_gets_no_gradient_and_no_graph():
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 50])
-def test_highest(count):
+def test_highest(count: int) -> None:
     scores = torch.from_numpy(np.random.default_rng(0).integers(0, 20, 50) / 20)
     assert highest(scores, count).tolist() == sorted(scores.tolist(), reverse=True)[:count]
 
 
-def test_thresholds_of_known_scores():
+def test_thresholds_of_known_scores() -> None:
     scores = torch.arange(1_000_000, 0, -1, dtype=torch.float64) / 1_000_000
     thresholds = Thresholds(0.99).double()
     thresholds.update(scores, scores - 1, 1_000_000)
@@ -83,7 +85,7 @@ def test_thresholds_of_known_scores():
     assert torch.allclose(teacher, student - 1)
 
 
-def test_thresholds_wait_for_enough_negatives():
+def test_thresholds_wait_for_enough_negatives() -> None:
     thresholds = Thresholds(0.9)
     scores = torch.linspace(1, 0, 2000)
     for negatives, reached in ((9, 0), (10, 1), (99, 1), (100, 2), (999, 2), (1000, 3), (50, 3)):
@@ -91,14 +93,14 @@ def test_thresholds_wait_for_enough_negatives():
         assert len(thresholds.values()[0]) == reached
 
 
-def test_the_average_begins_at_the_first_value():
+def test_the_average_begins_at_the_first_value() -> None:
     thresholds = Thresholds(0.99).double()
     for _ in range(3):
         thresholds.update(torch.full((2,), 0.4), torch.full((2,), 0.7), 10)
         assert [t.item() for t in thresholds.values()] == pytest.approx([0.4, 0.7], rel=1e-6)
 
 
-def test_a_memory_keeps_low_thresholds_apart():
+def test_a_memory_keeps_low_thresholds_apart() -> None:
     """A batch of 64 alone has 1968 negatives at most: FPR 1e-4 to 1e-6 would all be its hardest pair."""
     alone, remembering = build("ekd", 16, memory=0), build("ekd", 16, memory=2048)
     for step in range(40):
@@ -112,7 +114,7 @@ def test_a_memory_keeps_low_thresholds_apart():
     assert (thresholds.diff() > 0.01).all()
 
 
-def test_faces_of_one_label_are_never_negatives_across_the_memory():
+def test_faces_of_one_label_are_never_negatives_across_the_memory() -> None:
     loss = build("ekd", 5, memory=64, hardest=1000).double()
     student, teacher, labels = faces(0, rows=16, people=1)
     for _ in range(3):
@@ -122,7 +124,7 @@ def test_faces_of_one_label_are_never_negatives_across_the_memory():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_batch_without_positives(form):
+def test_a_batch_without_positives(form: str) -> None:
     loss = build(form, 5, memory=0, negative_weight=0).double()
     student, teacher, _ = faces(0)
     value = loss(student.requires_grad_(), teacher, torch.arange(8))
@@ -134,7 +136,7 @@ def test_a_batch_without_positives(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_single_face_and_an_agreeing_student(form):
+def test_a_single_face_and_an_agreeing_student(form: str) -> None:
     loss = build(form, 5).double()
     student = torch.randn(1, 5, dtype=torch.float64).requires_grad_()
     loss(student, student.detach(), torch.tensor([0])).backward()
@@ -144,7 +146,7 @@ def test_a_single_face_and_an_agreeing_student(form):
         assert loss(teacher.clone().requires_grad_(), teacher, labels).item() == 0
 
 
-def test_rank_scores_count_thresholds():
+def test_rank_scores_count_thresholds() -> None:
     scores = torch.tensor([-1.0, 0.15, 0.25, 1.0], dtype=torch.float64, requires_grad=True)
     ranks = rank_score(scores, torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64), 0.001)
     assert ranks.tolist() == pytest.approx([0, 1, 2, 3], abs=1e-12)
@@ -153,7 +155,7 @@ def test_rank_scores_count_thresholds():
     assert scores.grad[0] == 0
 
 
-def test_ties_at_the_edge_are_cut():
+def test_ties_at_the_edge_are_cut() -> None:
     scores = torch.tensor([[0.5, 0.9, 0.5], [0.5, 0.1, 0.7]])
     rows, columns = hardest_pairs(scores, torch.tensor([0.9, 0.7, 0.5]))
     assert (
@@ -162,7 +164,7 @@ def test_ties_at_the_edge_are_cut():
     assert len({*zip(rows.tolist(), columns.tolist(), strict=True)}) == 3
 
 
-def test_equal_embeddings_have_finite_gradients():
+def test_equal_embeddings_have_finite_gradients() -> None:
     loss = build("ekd", 3, memory=0, hardest=5).double()
     same = torch.eye(3, dtype=torch.float64)[[0, 1, 2, 0, 1, 2]]
     loss(same.requires_grad_(), torch.randn(6, 3, dtype=torch.float64), torch.arange(6)).backward()
@@ -170,7 +172,7 @@ def test_equal_embeddings_have_finite_gradients():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_eval_mode_moves_nothing(form):
+def test_eval_mode_moves_nothing(form: str) -> None:
     loss = build(form, 5, memory=16).double()
     loss(*faces(0))
     before = {key: value.clone() for key, value in loss.state_dict().items()}
@@ -178,7 +180,7 @@ def test_eval_mode_moves_nothing(form):
     assert all(torch.equal(value, before[key]) for key, value in loss.state_dict().items())
 
 
-def test_a_step_sorts_a_part_of_the_pairs(monkeypatch):
+def test_a_step_sorts_a_part_of_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     loss, sort, sizes = build("ekd", 128, memory=4096), np.sort, []
     monkeypatch.setattr(np, "sort", lambda values: sizes.append(values.size) or sort(values))
     for step in range(33):

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import pytest
 import torch
 
@@ -5,12 +7,12 @@ from bitface.losses.feature import FORMS, FeatureLoss
 from support import loss_oracles as oracles
 
 
-def batch(seed=0, rows=5, width=7):
+def batch(seed: int = 0, rows: int = 5, width: int = 7) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [torch.randn(rows, width, generator=generator, dtype=torch.float64) for _ in range(2)]
 
 
-def expected(form, s, t):
+def expected(form: str, s: Sequence[float], t: Sequence[float]) -> float:
     if form == "mimic":
         return sum((x - y) ** 2 for x, y in zip(s, t, strict=True))
     if form == "cosine":
@@ -19,7 +21,7 @@ def expected(form, s, t):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_feature_distances_match_loops(form):
+def test_feature_distances_match_loops(form: str) -> None:
     student, teacher = batch()
     value = FeatureLoss(form)(student, teacher, None)
     pairs = zip(student.tolist(), teacher.tolist(), strict=True)
@@ -27,7 +29,7 @@ def test_feature_distances_match_loops(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_feature_gradients(form):
+def test_feature_gradients(form: str) -> None:
     student, teacher = batch()
     teacher.requires_grad_()
     loss = FeatureLoss(form)
@@ -37,7 +39,7 @@ def test_feature_gradients(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_equal_embeddings_cost_nothing_and_stay_finite(form):
+def test_equal_embeddings_cost_nothing_and_stay_finite(form: str) -> None:
     student = torch.randn(4, 8).requires_grad_()
     value = FeatureLoss(form)(student, student.detach().clone(), None)
     value.backward()
@@ -45,7 +47,7 @@ def test_equal_embeddings_cost_nothing_and_stay_finite(form):
     assert torch.isfinite(student.grad).all()
 
 
-def test_only_mimic_sees_the_length():
+def test_only_mimic_sees_the_length() -> None:
     student, teacher = batch()
     for form in FORMS:
         loss = FeatureLoss(form)
@@ -53,7 +55,7 @@ def test_only_mimic_sees_the_length():
         assert same == (form != "mimic")
 
 
-def test_the_cosine_of_nearly_equal_half_precision_rows():
+def test_the_cosine_of_nearly_equal_half_precision_rows() -> None:
     student = torch.randn(3, 16).to(torch.bfloat16)
     value = FeatureLoss("cosine")(student, student.float() * 2, None)
     assert value.dtype == torch.float32

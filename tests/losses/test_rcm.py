@@ -1,5 +1,7 @@
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +12,13 @@ from bitface.losses.margin import MARGINS
 from bitface.losses.rcm import FORMS, rcm_target
 from support import loss_oracles as oracles
 
+Rows = Sequence[Sequence[float]]
+
 LABELS = torch.tensor([0, 2, 1, 2, 0, 1])
 ERRORS = ("scalar", "vector")
 
 
-def made(**options):
+def made(**options: object) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """A loss that has its centres, and a batch."""
     generator = torch.Generator().manual_seed(3)
     loss = build("rcm", 5, 3, generator=generator, s=10.0, **options).double()
@@ -24,7 +28,7 @@ def made(**options):
     return loss, student, teacher
 
 
-def loop_means(x, labels, classes):
+def loop_means(x: Rows, labels: Sequence[int], classes: int) -> list[list[float]]:
     return [
         [
             oracles.mean(column)
@@ -34,7 +38,20 @@ def loop_means(x, labels, classes):
     ]
 
 
-def oracle(student, teacher, labels, c_q, c, weights, margin, form, error, lam, s, m):
+def oracle(
+    student: Rows,
+    teacher: Rows,
+    labels: Sequence[int],
+    c_q: Rows,
+    c: Rows,
+    weights: Rows,
+    margin: str,
+    form: str,
+    error: str,
+    lam: float,
+    s: float,
+    m: float,
+) -> float:
     errors = []
     for f_q, f, y in zip(student, teacher, labels, strict=True):
         if error == "scalar":
@@ -42,7 +59,7 @@ def oracle(student, teacher, labels, c_q, c, weights, margin, form, error, lam, 
         else:
             errors.append(oracles.angle(oracles.rotated(f, c[y], c_q[y]), f_q))
 
-    def target(angle, i):
+    def target(angle: float, i: int) -> float:
         base = oracles.TARGETS[margin]
         if form == "A":
             return base(angle + lam * errors[i], m)
@@ -54,7 +71,7 @@ def oracle(student, teacher, labels, c_q, c, weights, margin, form, error, lam, 
 
 
 @pytest.mark.parametrize(("margin", "form", "error"), itertools.product(MARGINS, FORMS, ERRORS))
-def test_rcm_matches_loops(margin, form, error):
+def test_rcm_matches_loops(margin: str, form: str, error: str) -> None:
     loss, student, teacher = made(margin=margin, form=form, error=error, lam=5.0)
     labels = LABELS.tolist()
     c_q = loop_means((student.flip(1) + teacher).tolist(), labels, 3)
@@ -65,18 +82,18 @@ def test_rcm_matches_loops(margin, form, error):
 
 
 @pytest.mark.parametrize(("form", "error", "centers"), itertools.product(FORMS, ERRORS, ("epoch", "ema")))
-def test_gradients(form, error, centers):
+def test_gradients(form: str, error: str, centers: str) -> None:
     loss, student, teacher = made(form=form, error=error, lam=0.7, centers=centers)
     loss.eval()
 
-    def value(x, weight):
+    def value(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return torch.func.functional_call(loss, {"margin.weight": weight}, (x, teacher, LABELS))
 
     inputs = student.requires_grad_(), loss.margin.weight.detach().clone().requires_grad_()
     assert torch.autograd.gradcheck(value, inputs)
 
 
-def test_no_gradient_goes_to_the_teacher_or_the_centres():
+def test_no_gradient_goes_to_the_teacher_or_the_centres() -> None:
     loss, student, teacher = made(centers="ema")
     teacher.requires_grad_()
     student.requires_grad_()
@@ -87,7 +104,7 @@ def test_no_gradient_goes_to_the_teacher_or_the_centres():
     assert not loss.centers.teacher.requires_grad
 
 
-def test_the_slope_by_the_individual_error_has_one_factor_s():
+def test_the_slope_by_the_individual_error_has_one_factor_s() -> None:
     # Equation 14 prints s squared; differentiating -log softmax gives λ s (1 - p) sin θ*.
     s, m, lam = 64.0, 0.5, 1.3
     others = torch.tensor([0.1, -0.2, 0.05], dtype=torch.float64)
@@ -103,7 +120,7 @@ def test_the_slope_by_the_individual_error_has_one_factor_s():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_more_error_never_costs_less_even_beyond_pi(form):
+def test_more_error_never_costs_less_even_beyond_pi(form: str) -> None:
     error = torch.linspace(0, 3, 3001, dtype=torch.float64)
     for margin in MARGINS:
         target = build("rcm", 4, 2, margin=margin).margin.target
@@ -111,26 +128,26 @@ def test_more_error_never_costs_less_even_beyond_pi(form):
 
 
 @pytest.mark.parametrize("margin", MARGINS)
-def test_without_lambda_it_is_the_margin_loss(margin):
+def test_without_lambda_it_is_the_margin_loss(margin: str) -> None:
     loss, student, teacher = made(margin=margin, lam=0)
     assert torch.allclose(loss(student, teacher, LABELS), loss.margin(student, teacher, LABELS))
 
 
-def test_classes_without_a_centre_get_the_plain_margin():
+def test_classes_without_a_centre_get_the_plain_margin() -> None:
     loss, student, teacher = made()
     loss.refresh(student[:1] * 3, teacher[:1] + 1, LABELS[:1])
     assert loss.centers.known.tolist() == [True, False, False]
     assert (loss.errors(student, teacher, LABELS) > 0).tolist() == (LABELS == 0).tolist()
 
 
-def test_centres_by_epoch_must_have_been_set():
+def test_centres_by_epoch_must_have_been_set() -> None:
     loss = build("rcm", 4, 2)
     assert loss.wants_refresh
     with pytest.raises(RuntimeError, match="refresh"):
         loss(torch.randn(2, 4), torch.randn(2, 4), torch.tensor([0, 1]))
 
 
-def test_moving_centres_match_loops():
+def test_moving_centres_match_loops() -> None:
     loss = build("rcm", 4, 5, centers="ema", momentum=0.8).double()
     assert not loss.wants_refresh
     centers = {}
@@ -154,14 +171,14 @@ def test_moving_centres_match_loops():
         assert loss.centers.teacher[y].tolist() == pytest.approx(both["teacher"], rel=1e-12)
 
 
-def test_eval_mode_moves_nothing():
+def test_eval_mode_moves_nothing() -> None:
     loss, student, teacher = made(centers="ema")
     before = loss.centers.student.clone()
     loss.eval()(student, teacher, LABELS)
     assert torch.equal(loss.centers.student, before)
 
 
-def test_a_student_equal_to_its_teacher_has_finite_gradients():
+def test_a_student_equal_to_its_teacher_has_finite_gradients() -> None:
     for error in ERRORS:
         loss = build("rcm", 8, 3, error=error)
         teacher = torch.randn(6, 8)

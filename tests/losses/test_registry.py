@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -9,21 +10,23 @@ from bitface.losses import LOSSES, Loss, build, build_sum, options_of, to_json
 VARIANTS = [(name, {}) for name in LOSSES] + [("rcm", {"centers": "ema"})]
 
 
-def batch(step, rows=16, width=8, people=6):
+def batch(
+    step: int, rows: int = 16, width: int = 8, people: int = 6
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(step)
     teacher = torch.randn(rows, width, generator=generator)
     student = teacher + 0.3 * torch.randn(rows, width, generator=generator)
     return student.requires_grad_(), teacher, torch.randint(0, people, (rows,), generator=generator)
 
 
-def ready(loss):
+def ready(loss: Loss) -> Loss:
     if loss.wants_refresh:
         loss.refresh(*(x.detach() for x in batch(100)))
     return loss
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_every_loss_gives_a_finite_scalar_and_a_gradient(name, options):
+def test_every_loss_gives_a_finite_scalar_and_a_gradient(name: str, options: dict[str, Any]) -> None:
     loss = ready(build(name, 8, 6, **options))
     for step in range(3):
         student, teacher, labels = batch(step)
@@ -38,7 +41,7 @@ def test_every_loss_gives_a_finite_scalar_and_a_gradient(name, options):
 
 
 @pytest.mark.parametrize(("name", "options"), VARIANTS)
-def test_every_loss_continues_bit_by_bit(name, options):
+def test_every_loss_continues_bit_by_bit(name: str, options: dict[str, Any]) -> None:
     one = ready(build(name, 8, 6, **options))
     for step in range(4):
         one(*batch(step))
@@ -51,7 +54,7 @@ def test_every_loss_continues_bit_by_bit(name, options):
 
 
 @pytest.mark.parametrize("name", [name for name, loss in LOSSES.items() if loss.needs_labels])
-def test_every_loss_of_classes_begins_with_the_teachers(name):
+def test_every_loss_of_classes_begins_with_the_teachers(name: str) -> None:
     loss = build(name, 8, 6)
     _, teacher, labels = batch(0)
     loss.begin(teacher, labels)
@@ -62,7 +65,7 @@ def test_every_loss_of_classes_begins_with_the_teachers(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_labels(name):
+def test_labels(name: str) -> None:
     loss = LOSSES[name]
     assert loss.needs_labels == (name not in ("feature", "relational", "ekd", "ekd-shift"))
     assert loss.uses_pairs == name.startswith("ekd")
@@ -78,7 +81,7 @@ def test_labels(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_options_that_all_have_defaults(name):
+def test_options_that_all_have_defaults(name: str) -> None:
     assert not {"embedding_size", "classes", "generator"} & set(options_of(name))
     build(name, 8, 6, **options_of(name))
 
@@ -105,13 +108,13 @@ def test_options_that_all_have_defaults(name):
         ("feature", {"form": "cosin"}, "did you mean 'cosine'"),
     ],
 )
-def test_impossible_requests(name, options, message):
+def test_impossible_requests(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         build(name, 8, 6, **options)
     assert "\n" not in str(caught.value)
 
 
-def test_a_sum_weighs_its_parts():
+def test_a_sum_weighs_its_parts() -> None:
     total = build_sum({"feature": 2, "relational": {"weight": 0.5, "distance": "absolute"}, "arcface": {}}, 8, 6)
     student, teacher, labels = batch(0)
     value = total(student, teacher, labels)
@@ -128,7 +131,7 @@ def test_a_sum_weighs_its_parts():
     ]
 
 
-def test_a_sum_continues_and_passes_refreshes_on():
+def test_a_sum_continues_and_passes_refreshes_on() -> None:
     recipe = {"feature": 1.0, "ekd-shift": {"weight": 0.5, "memory": 32}, "rcm": {"lam": 2}}
     one = build_sum(recipe, 8, 6)
     assert one.wants_refresh
@@ -151,7 +154,7 @@ def test_a_sum_continues_and_passes_refreshes_on():
         ({"fature": 1.0}, "did you mean 'feature'"),
     ],
 )
-def test_impossible_sums(recipe, message):
+def test_impossible_sums(recipe: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         build_sum(recipe, 8, 6)
 
@@ -161,11 +164,11 @@ class Mine(Loss):
         super().__init__()
         self.power = power
 
-    def forward(self, student, teacher, labels):
+    def forward(self, student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
         return (student - teacher).abs().pow(self.power).sum(1).mean()
 
 
-def test_a_loss_is_given_as_an_object_alone_or_beside_others():
+def test_a_loss_is_given_as_an_object_alone_or_beside_others() -> None:
     student, teacher = torch.ones(2, 4), torch.zeros(2, 4)
     assert build_sum(Mine(), 4)(student, teacher, None) == 4
     both = build_sum({"feature": 2.0, "mine": Mine(3.0)}, 4)
@@ -173,11 +176,11 @@ def test_a_loss_is_given_as_an_object_alone_or_beside_others():
     assert to_json({"feature": 2.0, "mine": Mine(3.0)}) == {"feature": 2.0, "mine": {"class": "Mine", "power": 3.0}}
 
 
-def test_an_object_is_told_by_its_class_and_attributes():
+def test_an_object_is_told_by_its_class_and_attributes() -> None:
     assert repr(Mine()) == repr(Mine()) == "Mine(power=2.0)"
     assert repr(Mine()) != repr(Mine(3.0))
 
 
-def test_a_training_leaves_an_object_as_it_was():
+def test_a_training_leaves_an_object_as_it_was() -> None:
     loss = Mine()
     assert build_sum(loss, 4).losses["Mine"] is not loss

@@ -6,7 +6,7 @@ from support import loss_oracles as oracles
 
 
 @pytest.mark.parametrize("distance", ["squared", "absolute"])
-def test_relations_match_loops(distance):
+def test_relations_match_loops(distance: str) -> None:
     student = torch.randn(5, 4, dtype=torch.float64).requires_grad_()
     teacher = torch.randn(5, 9, dtype=torch.float64)
     s, t = student.tolist(), teacher.tolist()
@@ -17,13 +17,13 @@ def test_relations_match_loops(distance):
     assert torch.autograd.gradcheck(lambda x: loss(x, teacher, None), student)
 
 
-def test_a_rotation_of_all_embeddings_costs_nothing():
+def test_a_rotation_of_all_embeddings_costs_nothing() -> None:
     teacher = torch.randn(6, 5, dtype=torch.float64)
     turn, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64))
     assert RelationalLoss()(teacher @ turn, teacher, None).item() < 1e-28
 
 
-def test_a_single_face_has_no_relations():
+def test_a_single_face_has_no_relations() -> None:
     student = torch.randn(1, 4).requires_grad_()
     value = RelationalLoss()(student, torch.randn(1, 4), None)
     value.backward()

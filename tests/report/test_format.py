@@ -26,7 +26,7 @@ def spaced(text: str) -> str:
         (True, "–"),
     ],
 )
-def test_size(value, text):
+def test_size(value: float | None, text: str) -> None:
     assert spaced(format.size(value)) == text
 
 
@@ -44,17 +44,17 @@ def test_size(value, text):
         (float("inf"), "–"),
     ],
 )
-def test_percent_never_rounds_to_all_or_nothing(value, text):
+def test_percent_never_rounds_to_all_or_nothing(value: float | None, text: str) -> None:
     assert spaced(format.percent(value)) == text
 
 
-def test_unit_keeps_what_is_missing_to_one():
+def test_unit_keeps_what_is_missing_to_one() -> None:
     assert [format.unit(value) for value in (0.98765, 0.99997, 1.0, 0.99999, -0.25, None)] == [
         "0.9877", "0.99997", "1.0000", "0.99999", "-0.2500", "–"
     ]  # fmt: skip
 
 
-def test_spread_and_interval():
+def test_spread_and_interval() -> None:
     assert spaced(format.spread(0.9953, 0.0031)) == "99.53 ± 0.31 %"
     assert spaced(format.spread(0.9953, None)) == "99.53 %"
     assert format.spread(None, None) == "–"
@@ -66,7 +66,7 @@ def test_spread_and_interval():
 @pytest.mark.parametrize(
     ("value", "text"), [(1e-4, "1e-4"), (0.1, "1e-1"), (5e-3, "5e-3"), (2.5e-7, "2.5e-7"), (None, "–")]
 )
-def test_far(value, text):
+def test_far(value: float | None, text: str) -> None:
     assert format.far(value) == text
 
 
@@ -74,7 +74,7 @@ def test_far(value, text):
     ("value", "text"),
     [(0.04567, "0.0457"), (2.218, "2.22"), (9.996, "10.0"), (84.12, "84.1"), (1234.5, "1,230"), (0, "0.00")],
 )
-def test_three_significant_digits(value, text):
+def test_three_significant_digits(value: float, text: str) -> None:
     assert format.number(value) == text
     assert format.milliseconds(value) == f"{text}{NBSP}ms"
     assert format.ratio(value) == f"{text}×"
@@ -92,7 +92,7 @@ def test_three_significant_digits(value, text):
         (None, "–"),
     ],
 )
-def test_duration(value, text):
+def test_duration(value: float | None, text: str) -> None:
     assert spaced(format.duration(value)) == text
 
 
@@ -106,10 +106,10 @@ def test_duration(value, text):
         ("yesterday", "yesterday"),
     ],
 )
-def test_date(value, text):
+def test_date(value: str, text: str) -> None:
     assert format.date(value) == text
 
 
-def test_plain():
+def test_plain() -> None:
     value = {"per_channel": True, "bits": [8, 4.5, None], "none": {}, "seed": 1234567}
     assert format.plain(value) == "per channel: yes, bits: 8, 4.5, –, none: –, seed: 1234567"

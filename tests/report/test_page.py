@@ -61,7 +61,7 @@ def page() -> Page:
     return Page(render(full()))
 
 
-def test_everything_is_on_the_page(page):
+def test_everything_is_on_the_page(page: Page) -> None:
     text = page.text()
     for word in (
         "sface at 8 and 4 bits",
@@ -93,7 +93,7 @@ def test_everything_is_on_the_page(page):
         assert word in text
 
 
-def test_a_title_is_enough():
+def test_a_title_is_enough() -> None:
     page = Page(render({"title": "Nothing yet"}))
     assert page.all("title")[0]["text"] == "Nothing yet"
     assert not page.all("section", "table", "img", "nav", "h2", "svg", "dl")
@@ -102,7 +102,7 @@ def test_a_title_is_enough():
 
 
 @pytest.mark.parametrize("section", [key for key in full() if key != "title"])
-def test_each_section_stands_alone_and_can_be_absent(section):
+def test_each_section_stands_alone_and_can_be_absent(section: str) -> None:
     report = full()
     alone = {"title": "alone", section: report.pop(section)}
     for page in (Page(render(alone)), Page(render(report))):
@@ -111,7 +111,7 @@ def test_each_section_stands_alone_and_can_be_absent(section):
 
 
 @pytest.mark.parametrize("section", [key for key in full()["models"][0] if key != "name"])
-def test_each_part_of_a_model_stands_alone_and_can_be_absent(section):
+def test_each_part_of_a_model_stands_alone_and_can_be_absent(section: str) -> None:
     model = full()["models"][0]
     alone = {"name": "m", section: model.pop(section)}
     for part in (alone, model):
@@ -119,7 +119,7 @@ def test_each_part_of_a_model_stands_alone_and_can_be_absent(section):
     Page(render({"title": "t", "models": [{"name": "m", section: None}]}))
 
 
-def test_missing_figures_are_dashes():
+def test_missing_figures_are_dashes() -> None:
     layer = {"name": "conv", "weight_bits": None, "parameters": None}
     model = {
         "name": "m",
@@ -135,7 +135,7 @@ def test_missing_figures_are_dashes():
     assert "openvino 3 – – –" in text
 
 
-def test_tensors_left_in_floating_point_are_counted_or_said_to_be_none():
+def test_tensors_left_in_floating_point_are_counted_or_said_to_be_none() -> None:
     def heading(tensors: list[dict[str, str]]) -> str:
         page = Page(render({"title": "t", "models": [{"name": "m", "unquantized": tensors}]}))
         return page.all("h3")[0]["text"]
@@ -145,7 +145,7 @@ def test_tensors_left_in_floating_point_are_counted_or_said_to_be_none():
     assert heading([]) == "Left in floating point: none"
 
 
-def test_the_results_of_the_evaluation_are_understood():
+def test_the_results_of_the_evaluation_are_understood() -> None:
     rng = np.random.default_rng(0)
     people = rng.normal(size=(120, 16))
     embeddings = np.concatenate((people, people + 0.1 * rng.normal(size=people.shape)))
@@ -179,7 +179,7 @@ def hostile(value: Any, name: str = "") -> Any:
     return HOSTILE if isinstance(value, str) else value
 
 
-def test_hostile_text_stays_text(page):
+def test_hostile_text_stays_text(page: Page) -> None:
     source = render(hostile(full()))
     source.encode()
     attacked = Page(source)
@@ -195,7 +195,7 @@ def test_hostile_text_stays_text(page):
     assert not set("\x00\u202e\ud800") & set(source)
 
 
-def test_nothing_comes_from_the_network(page):
+def test_nothing_comes_from_the_network(page: Page) -> None:
     source = render(full())
     assert "http://" not in source
     assert "https://" not in source
@@ -210,7 +210,7 @@ def test_nothing_comes_from_the_network(page):
     assert policy["attrs"]["content"].startswith("default-src 'none'")
 
 
-def test_links_lead_somewhere_and_ids_are_unique(page):
+def test_links_lead_somewhere_and_ids_are_unique(page: Page) -> None:
     ids = [element["attrs"]["id"] for element in page.elements if "id" in element["attrs"]]
     assert len(set(ids)) == len(ids)
     for element in page.elements:
@@ -220,7 +220,7 @@ def test_links_lead_somewhere_and_ids_are_unique(page):
             assert element["attrs"]["aria-labelledby"] in ids
 
 
-def test_tables_have_captions_and_scopes(page):
+def test_tables_have_captions_and_scopes(page: Page) -> None:
     tables = page.all("table")
     assert len(page.all("caption")) == len(tables) == 11
     assert all(element["text"].strip() for element in page.all("caption"))
@@ -230,7 +230,7 @@ def test_tables_have_captions_and_scopes(page):
     assert all(element["attrs"]["tabindex"] == "0" and element["attrs"]["aria-label"] for element in regions)
 
 
-def test_every_drawing_has_words(page):
+def test_every_drawing_has_words(page: Page) -> None:
     drawings = [element for element in page.all("svg") if "svg" not in element["above"]]
     assert len(drawings) == 2 * 4 + 2 * 2 + 12
     for element in drawings:
@@ -248,7 +248,7 @@ def test_every_drawing_has_words(page):
     assert page.all("img")[0]["attrs"]["alt"].strip()
 
 
-def test_no_face_unless_given():
+def test_no_face_unless_given() -> None:
     report = full()
     del report["faces"]
     assert "data:image" not in render(report)
@@ -258,21 +258,21 @@ def test_no_face_unless_given():
     "image",
     [b"GIF89a", "https://example.org/a.png", "data:text/html;base64,AAAA", "data:image/svg+xml;base64,AAAA"],
 )
-def test_only_an_image_in_the_page_is_accepted(image):
+def test_only_an_image_in_the_page_is_accepted(image: str | bytes) -> None:
     with pytest.raises(ValueError, match="data URI"):
         render({"title": "t", "faces": {"caption": "c", "png": image}})
 
 
-def test_faces_may_come_as_a_data_uri():
+def test_faces_may_come_as_a_data_uri() -> None:
     assert "data:image/webp;base64,AAAA" in render({"title": "t", "faces": {"png": "data:image/webp;base64,AAAA"}})
     assert sheet()[:4] == b"\x89PNG"
 
 
-def test_the_same_data_gives_the_same_page():
+def test_the_same_data_gives_the_same_page() -> None:
     assert render(full()) == render(full())
 
 
-def test_write_replaces_the_file_whole(tmp_path: Path):
+def test_write_replaces_the_file_whole(tmp_path: Path) -> None:
     path = tmp_path / "out" / "report.html"
     write(path, {"title": "first"})
     write(path, full())

@@ -4,7 +4,7 @@ from bitface.report import page
 from bitface.report.plots import plot
 
 
-def data(points: list, log: bool = False, **series) -> dict:
+def data(points: list, log: bool = False, **series: object) -> dict:
     one = {"name": "costs", "points": points, **series}
     return {"title": "T", "x": {"label": "layers"}, "y": {"label": "cost", "log": log}, "series": [one]}
 

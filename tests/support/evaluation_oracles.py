@@ -1,11 +1,14 @@
 """Slow and obvious versions of what `bitface.evaluation` computes, in plain loops."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 
+import numpy as np
 
-def tar_at_far(genuine, impostor, far):
+
+def tar_at_far(genuine: Sequence[float], impostor: Sequence[float], far: float) -> tuple[float, int, int]:
     """Threshold, accepted genuine pairs and accepted impostor pairs: every observed score is tried."""
     target = Fraction(str(far))
     for threshold in sorted({*genuine, *impostor}):
@@ -15,7 +18,7 @@ def tar_at_far(genuine, impostor, far):
     return math.nextafter(max(*genuine, *impostor), math.inf), 0, 0
 
 
-def best_threshold(scores, same):
+def best_threshold(scores: Sequence[float], same: Sequence[bool]) -> float:
     """Every gap between neighbouring distinct scores, and the two ends, is tried."""
     values = sorted(set(scores))
     candidates = [(values[0], 0.0)]
@@ -24,7 +27,7 @@ def best_threshold(scores, same):
         candidates.append((middle if middle > low else high, high - low))
     candidates.append((math.nextafter(values[-1], math.inf), 0.0))
 
-    def right(threshold):
+    def right(threshold: float) -> int:
         return sum((score >= threshold) == truth for score, truth in zip(scores, same, strict=True))
 
     best = max(right(threshold) for threshold, _ in candidates)
@@ -32,7 +35,7 @@ def best_threshold(scores, same):
     return min(t for t, width in candidates if right(t) == best and width == widest)
 
 
-def fold_accuracies(scores, same, fold):
+def fold_accuracies(scores: Sequence[float], same: Sequence[bool], fold: Sequence[int]) -> list[tuple[float, float]]:
     """Accuracy and threshold of every fold."""
     results = []
     for name in sorted(set(fold)):
@@ -44,13 +47,13 @@ def fold_accuracies(scores, same, fold):
     return results
 
 
-def auc(genuine, impostor):
+def auc(genuine: Sequence[float], impostor: Sequence[float]) -> float:
     """Every genuine score meets every impostor one."""
     wins = sum(2 if g > i else 1 if g == i else 0 for g in genuine for i in impostor)
     return wins / (2 * len(genuine) * len(impostor))
 
 
-def eer(genuine, impostor):
+def eer(genuine: Sequence[float], impostor: Sequence[float]) -> float:
     """Walks down the observed scores and crosses the first segment on which FAR catches up with FRR."""
     before = (Fraction(0), Fraction(1))
     for threshold in [*sorted({*genuine, *impostor}, reverse=True), -math.inf]:
@@ -63,7 +66,9 @@ def eer(genuine, impostor):
     raise AssertionError("FAR never reached FRR")
 
 
-def all_pair_scores(unit, identities, usable):
+def all_pair_scores(
+    unit: np.ndarray, identities: Sequence[object] | np.ndarray, usable: Sequence[bool] | np.ndarray
+) -> tuple[list[float], list[float]]:
     """Genuine and impostor scores of all pairs, one by one, from the rounded unit vectors."""
     genuine, impostor = [], []
     for i in range(len(unit)):

@@ -1,31 +1,34 @@
 """Slow and obvious versions of what `bitface.losses` computes: Python floats and plain loops."""
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+
+Rows = Sequence[Sequence[float]]
 
 
-def dot(a, b):
+def dot(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def cosine(a, b):
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
     return dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
 
 
-def angle(a, b):
+def angle(a: Sequence[float], b: Sequence[float]) -> float:
     return math.acos(max(-1.0, min(1.0, cosine(a, b))))
 
 
-def unit(a):
+def unit(a: Sequence[float]) -> list[float]:
     length = math.sqrt(dot(a, a))
     return [x / length for x in a]
 
 
-def mean(values):
+def mean(values: Iterable[float]) -> float:
     values = list(values)
     return sum(values) / len(values)
 
 
-def rotated(f, c, c_q):
+def rotated(f: Sequence[float], c: Sequence[float], c_q: Sequence[float]) -> list[float]:
     """`f` with its part in the plane of c and c_q turned by the angle between them; basis by Gram-Schmidt."""
     e1 = unit(c)
     v = unit(c_q)
@@ -37,12 +40,12 @@ def rotated(f, c, c_q):
     return [z + (a2 - a) * x + (b2 - b) * y for x, y, z in zip(e1, e2, f, strict=True)]
 
 
-def cross_entropy(logits, label):
+def cross_entropy(logits: Sequence[float], label: int) -> float:
     top = max(logits)
     return top + math.log(sum(math.exp(z - top) for z in logits)) - logits[label]
 
 
-def psi(angle):
+def psi(angle: float) -> float:
     """SphereFace's, piece by piece."""
     k = 0
     while angle > (k + 1) * math.pi:
@@ -50,7 +53,7 @@ def psi(angle):
     return (-1) ** k * math.cos(angle) - 2 * k
 
 
-def arcface(angle, m):
+def arcface(angle: float, m: float) -> float:
     return math.cos(angle + m) if angle + m <= math.pi else psi(angle) - m * math.sin(m)
 
 
@@ -61,7 +64,9 @@ TARGETS = {
 }
 
 
-def margin_loss(features, weights, labels, s, target):
+def margin_loss(
+    features: Rows, weights: Rows, labels: Sequence[int], s: float, target: Callable[[float, int], float]
+) -> float:
     """`target(angle, i)` stands in for the cosine of the i-th face's class."""
     losses = []
     for i, (f, y) in enumerate(zip(features, labels, strict=True)):
@@ -70,19 +75,19 @@ def margin_loss(features, weights, labels, s, target):
     return mean(losses)
 
 
-def sigmoid(x):
+def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, x))))
 
 
 class EKD:
     """Remembers every row that ever came, counts every pair and sorts all scores."""
 
-    def __init__(self, memory, hardest, form, tau=0.01, decay=0.99):
+    def __init__(self, memory: int, hardest: int, form: str, tau: float = 0.01, decay: float = 0.99) -> None:
         self.memory, self.hardest, self.form, self.tau, self.decay = memory, hardest, form, tau, decay
         self.past = []
         self.history = {k: [] for k in range(1, 7)}
 
-    def averages(self, which):
+    def averages(self, which: int) -> list[float]:
         """Weighted means of all thresholds seen, weights falling by `decay` with age."""
         result = []
         for seen in self.history.values():
@@ -91,7 +96,7 @@ class EKD:
                 result.append(sum(w * t[which] for w, t in zip(weights, seen, strict=True)) / sum(weights))
         return result
 
-    def gap(self, s, t):
+    def gap(self, s: float, t: float) -> float:
         t_s, t_t = self.averages(0), self.averages(1)
         if self.form == "ekd":
             rank_s = sum(sigmoid((s - threshold) / self.tau) for threshold in t_s)
@@ -99,7 +104,7 @@ class EKD:
             return (rank_s - rank_t) ** 2
         return sum(((t - b) - (s - a)) ** 2 for a, b in zip(t_s, t_t, strict=True))
 
-    def step(self, student, teacher, labels):
+    def step(self, student: Rows, teacher: Rows, labels: Sequence[int]) -> float:
         rows = list(zip(student, teacher, labels, strict=True))
         held = self.past[len(self.past) - self.memory :] if len(self.past) > self.memory else self.past
         pairs = [(a, b) for a in rows for b in held]

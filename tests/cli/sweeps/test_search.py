@@ -1,7 +1,9 @@
 """`bitface search`, and what `quantize` makes of its plans."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from bitface.search.budget import Budget
 from bitface.search.trial import Trial
 from support.sweeps import COMMON, requested
 
+from ..conftest import Run
 from ..test_bad_input import ends_in_one_line
 
 
@@ -26,7 +29,7 @@ class Stop:
     def __init__(self, at: int) -> None:
         self.left = at
 
-    def __call__(self, name: str):
+    def __call__(self, name: str) -> Callable[..., None]:
         def tell(done: int, total: int, words: str = "") -> None:
             self.left -= name == "searching"
             if self.left == 0:
@@ -35,7 +38,9 @@ class Stop:
         return tell
 
 
-def test_a_search_gives_plans_that_quantize_keeps_to_the_byte(net, crops, searched, tmp_path, bitface) -> None:
+def test_a_search_gives_plans_that_quantize_keeps_to_the_byte(
+    net: Path, crops: Path, searched: Path, tmp_path: Path, bitface: Run
+) -> None:
     result = json.loads((searched / "result.json").read_text())
     best = result["best"]
     assert best["file"] == "plan-5.00bits.yaml"
@@ -77,7 +82,7 @@ def test_the_front_rises_and_its_plans_keep_their_budgets(searched: Path) -> Non
     }  # fmt: skip
 
 
-def test_a_plan_trains(net, crops, searched, tmp_path, bitface) -> None:
+def test_a_plan_trains(net: Path, crops: Path, searched: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("training: {epochs: 0.2, batch: 8, min_steps: 2}\n")
@@ -90,7 +95,7 @@ def test_a_plan_trains(net, crops, searched, tmp_path, bitface) -> None:
     assert sum(layer["bytes"] for layer in made["layers"] if layer["weight_bits"]) == best["weight_bytes"]
 
 
-def test_bad_searches_end_in_one_line(net, crops, table, tmp_path, bitface) -> None:
+def test_bad_searches_end_in_one_line(net: Path, crops: Path, table: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     given = ("search", net, "--images", crops, *COMMON, "--out", out, "--bits", "8,4,2", "--sensitivity")
     known = (*given, table / "sensitivity.json")
@@ -106,7 +111,7 @@ def test_bad_searches_end_in_one_line(net, crops, table, tmp_path, bitface) -> N
     assert not list(out.glob("*")) if out.exists() else True
 
 
-def test_activations_under_their_own_budget(net, crops, tmp_path, bitface) -> None:
+def test_activations_under_their_own_budget(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     given = ("search", net, "--images", crops, *COMMON, "--bits", "8,4", "--budget", "6bits", "--cost", "jacobian")
     given += ("--points", 2, "--tries", 0, "--activations", "8,4", "--out", out)
@@ -122,7 +127,7 @@ def test_activations_under_their_own_budget(net, crops, tmp_path, bitface) -> No
     assert read[names[0]] == read[names[-1]] == 8
 
 
-def test_a_budget_of_time(net, crops, tmp_path, bitface) -> None:
+def test_a_budget_of_time(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     given = ("search", net, "--images", crops, *COMMON, "--cost", "jacobian", "--out", out)
     ends_in_one_line(bitface(*given, "--budget", "0.0001ms"), 1, "no plan meets 0.0001ms", "is the least here")
@@ -154,7 +159,7 @@ def test_a_mixed_plan_finds_its_recipe(searched: Path) -> None:
     assert best_for(BitPlan.from_json({"bits": "w8a8", "layers": {"stem": "w32a32"}})) == "best-w8a8"
 
 
-def test_a_search_keeps_a_table_that_lacks_widths(net, crops, tmp_path, bitface) -> None:
+def test_a_search_keeps_a_table_that_lacks_widths(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     given = (net, "--images", crops, *COMMON, "--out", out)
     assert bitface("sensitivity", *given, "--bits", "4")[0] == 0
@@ -169,7 +174,7 @@ def test_a_search_keeps_a_table_that_lacks_widths(net, crops, tmp_path, bitface)
     assert (out / "search-sensitivity.json").stat().st_mtime_ns == made, "the second search reads it"
 
 
-def test_a_search_refuses_a_table_by_block(net, crops, blocks, tmp_path, bitface) -> None:
+def test_a_search_refuses_a_table_by_block(net: Path, crops: Path, blocks: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
     given = ("search", net, "--images", crops, *COMMON, "--budget", "3bits", "--bits", "4,2", "--points", 2)
     given += ("--tries", 0, "--out", out)
@@ -187,14 +192,16 @@ def test_a_search_refuses_a_table_by_block(net, crops, blocks, tmp_path, bitface
 
 
 @pytest.mark.parametrize(("cost", "moments"), [("measured", (1, 2, 9)), ("jacobian", (5,))])
-def test_an_interrupted_search_measures_no_plan_twice(net, crops, tmp_path, monkeypatch, cost, moments) -> None:
+def test_an_interrupted_search_measures_no_plan_twice(
+    net: Path, crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cost: str, moments: tuple[int, ...]
+) -> None:
     plain, measured = Trial.agreement, []
 
-    def counted(self, *given):
+    def counted(self: Trial, *given: Any) -> float:
         measured.append(given)
         return plain(self, *given)
 
-    def request(out: Path, **other) -> SearchRequest:
+    def request(out: Path, **other: Any) -> SearchRequest:
         base = requested(net, crops, out, **other)
         widths = {"activations": (8, 4), "activation_bits": 6.0} if cost == "jacobian" else {}
         return SearchRequest(base, Budget.parse("4bits"), (8, 4, 2), cost=cost, points=2, tries=3, **widths)

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 
 from bitface.analysis.blocks import BlockProbe
 from bitface.analysis.probe import Probe
 from bitface.graph import load_network
 from support.sweeps import COMMON
 
+from ..conftest import Run
 from ..test_bad_input import ends_in_one_line
 
 
@@ -30,13 +33,15 @@ def test_a_table_says_what_each_tensor_costs(net: Path, table: Path) -> None:
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_an_interrupted_sweep_goes_on(net, crops, pairs, tmp_path, bitface, monkeypatch) -> None:
+def test_an_interrupted_sweep_goes_on(
+    net: Path, crops: Path, pairs: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     arguments = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
     arguments += ("--pairs", pairs, "--pairs-root", crops)
     plain, calls = Probe.rounded, []
 
-    def stopping(*given):
+    def stopping(*given: Any) -> Any:
         calls.append(given)
         if len(calls) == 22:
             raise KeyboardInterrupt
@@ -62,7 +67,7 @@ def test_an_interrupted_sweep_goes_on(net, crops, pairs, tmp_path, bitface, monk
     assert "accuracy at 2" in said
 
 
-def test_too_few_faces(net, crops, tmp_path, bitface) -> None:
+def test_too_few_faces(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     common = ("--preprocess", "rgb-127.5-128", "--images", crops, "--out", tmp_path / "out")
     few = bitface("sensitivity", net, *common, "--calibration-faces", 40)
     ends_in_one_line(few, 1, "only 8 of 48 usable faces", "--calibration-faces")
@@ -96,12 +101,14 @@ def test_a_table_by_block_says_so_and_names_what_is_in_each(net: Path, blocks: P
     assert f"<td>{', '.join(weights[1]['tensors'])}</td>" in page
 
 
-def test_a_sweep_by_block_goes_on_as_what_it_was(net, crops, pairs, tmp_path, bitface, monkeypatch) -> None:
+def test_a_sweep_by_block_goes_on_as_what_it_was(
+    net: Path, crops: Path, pairs: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
     arguments += ("--pairs", pairs, "--pairs-root", crops)
     plain, calls = BlockProbe.changed, []
 
-    def stopping(*given):
+    def stopping(*given: Any) -> Any:
         calls.append(given)
         if len(calls) == 20:  # of 6 blocks with 2 units each: 12 calls find corrections, 7 have been measured
             raise KeyboardInterrupt

@@ -16,7 +16,7 @@ scores = st.lists(st.integers(-6, 6).map(lambda k: k / 6), min_size=1, max_size=
 
 @settings(max_examples=300)
 @given(scores, scores)
-def test_tied_scores_match_loops_and_scikit_learn(genuine, impostor):
+def test_tied_scores_match_loops_and_scikit_learn(genuine: list[float], impostor: list[float]) -> None:
     labels = np.r_[np.ones(len(genuine)), np.zeros(len(impostor))]
     both = np.r_[genuine, impostor]
     assert auc(genuine, impostor) == oracles.auc(genuine, impostor)
@@ -37,19 +37,19 @@ def test_tied_scores_match_loops_and_scikit_learn(genuine, impostor):
         )
 
 
-def test_eer_of_an_upright_a_level_and_a_slanting_crossing():
+def test_eer_of_an_upright_a_level_and_a_slanting_crossing() -> None:
     assert eer([0.9, 0.1], [0.5]) == 0.5
     assert eer([0.5], [0.9, 0.1]) == 0.5
     assert eer([0.5], [0.5]) == 0.5
     assert eer([0.5, 0.5, 0.9], [0.5, 0.1, 0.1]) == pytest.approx(2 / 9 / (2 / 3 + 1 / 3))
 
 
-def test_separated_and_reversed_scores():
+def test_separated_and_reversed_scores() -> None:
     assert (auc([0.8, 0.9], [0.1, 0.2]), eer([0.8, 0.9], [0.1, 0.2])) == (1.0, 0.0)
     assert (auc([0.1, 0.2], [0.8, 0.9]), eer([0.1, 0.2], [0.8, 0.9])) == (0.0, 1.0)
 
 
-def test_a_thinned_curve_is_part_of_the_whole():
+def test_a_thinned_curve_is_part_of_the_whole() -> None:
     rng = np.random.default_rng(0)
     whole = roc(rng.normal(1, 1, 5000), rng.normal(0, 1, 50000))
     thin = whole.thinned(100)
@@ -61,7 +61,7 @@ def test_a_thinned_curve_is_part_of_the_whole():
     assert apart.thinned(10).tar[apart.thinned(10).far == 0].max() == apart.tar[apart.far == 0].max() > 0
 
 
-def test_missing_scores():
+def test_missing_scores() -> None:
     for function in (auc, eer, roc):
         with pytest.raises(BitfaceError, match="no impostor pairs"):
             function([0.5], [])

@@ -45,7 +45,7 @@ def again(pairs: PairList) -> PairList:
     return PairList(pairs.paths, left, right, np.tile(pairs.same, 2), np.tile(pairs.fold, 2))
 
 
-def test_first_times_against_a_set():
+def test_first_times_against_a_set() -> None:
     rng = np.random.default_rng(4)
     left, right = rng.integers(0, 12, (2, 300))
     seen: set[frozenset[int]] = set()
@@ -57,14 +57,14 @@ def test_first_times_against_a_set():
     assert not len(first_times(left[:0], right[:0]))
 
 
-def test_wilson_of_trials_that_are_repeated():
+def test_wilson_of_trials_that_are_repeated() -> None:
     once, twice = wilson(37, 50), wilson(74, 100, 50)
     assert (twice.low, twice.high) == pytest.approx((once.low, once.high), abs=1e-15)
     assert wilson(100, 100, 50).high == 1.0
     assert wilson(0, 100, 50).low == 0.0
 
 
-def test_mixed_cells_support_the_fars_that_the_others_support():
+def test_mixed_cells_support_the_fars_that_the_others_support() -> None:
     # 3,040 distinct impostor pairs: ten of them are a share of 0.0033.
     fars = (0.01, 0.0025)
     cells = matrix(PairProtocol("toy", listed(), all_pairs=True), Embeddings(faces()), Embeddings(faces(1)), fars)
@@ -76,7 +76,7 @@ def test_mixed_cells_support_the_fars_that_the_others_support():
         assert found["TAR@FAR 2.5e-3"].reason == "needs at least 4000 impostor pairs, has 3040"
 
 
-def test_ordered_pairs_are_worth_the_distinct_ones():
+def test_ordered_pairs_are_worth_the_distinct_ones() -> None:
     rows, others = faces(), faces(1)
     people = np.repeat(np.arange(PEOPLE), IMAGES)
     valid = np.arange(len(rows)) != 7
@@ -98,7 +98,7 @@ def test_ordered_pairs_are_worth_the_distinct_ones():
         assert interval.high - interval.low > 1.2 * (taken_twice.high - taken_twice.low)
 
 
-def test_a_list_that_repeats_its_pairs_knows_no_more():
+def test_a_list_that_repeats_its_pairs_knows_no_more() -> None:
     once, twice = listed(), again(listed())
     one, two = (verify(faces(), pairs, (0.1, 0.02), at=(0.4,)) for pairs in (once, twice))
     assert two.counts.impostor == 2 * one.counts.impostor
@@ -114,7 +114,7 @@ def test_a_list_that_repeats_its_pairs_knows_no_more():
         assert (theirs.low, theirs.high) == pytest.approx((ours.low, ours.high), abs=1e-12)
 
 
-def test_tests_of_two_models_count_repeated_pairs_once():
+def test_tests_of_two_models_count_repeated_pairs_once() -> None:
     found = []
     for pairs in (listed(), again(listed())):
         base, worse = verify(faces(), pairs, (0.1,)), verify(faces(1, 1.5), pairs, (0.1,))
@@ -124,7 +124,7 @@ def test_tests_of_two_models_count_repeated_pairs_once():
     assert found[0]["differences"] == found[1]["differences"]
 
 
-def test_thresholds_of_a_list_that_repeats_its_pairs_expect_the_same():
+def test_thresholds_of_a_list_that_repeats_its_pairs_expect_the_same() -> None:
     expected = []
     for pairs in (listed(), again(listed())):
         (one,) = thresholds(verify(faces(), pairs, (0.1,)).summary)
@@ -132,7 +132,7 @@ def test_thresholds_of_a_list_that_repeats_its_pairs_expect_the_same():
     assert expected[0] == pytest.approx(expected[1], abs=1e-12)
 
 
-def test_groups_count_repeated_pairs_once():
+def test_groups_count_repeated_pairs_once() -> None:
     rows = []
     for pairs in (listed(), again(listed())):
         protocol = PairProtocol("toy", pairs)
@@ -146,7 +146,7 @@ def test_groups_count_repeated_pairs_once():
     assert (two["low"], two["high"]) == pytest.approx((one["low"], one["high"]), abs=1e-12)
 
 
-def test_videos_count_repeated_pairs_once():
+def test_videos_count_repeated_pairs_once() -> None:
     found = []
     for pairs in (listed(), again(listed())):
         names = tuple(f"{identity_of(path)}/{path[3]}" for path in pairs.paths)
@@ -160,7 +160,7 @@ def test_videos_count_repeated_pairs_once():
         assert (theirs.low, theirs.high) == pytest.approx((ours.low, ours.high), abs=1e-12)
 
 
-def test_templates_count_repeated_pairs_once():
+def test_templates_count_repeated_pairs_once() -> None:
     pairs = listed()
     each = np.arange(len(pairs.paths), dtype=np.int32)
     templates = TemplateList(pairs.paths, each.astype(np.int64), each, each, each)
@@ -179,7 +179,7 @@ def test_templates_count_repeated_pairs_once():
     assert (theirs.low, theirs.high) == pytest.approx((ours.low, ours.high), abs=1e-12)
 
 
-def test_mates_in_either_order_are_one_comparison():
+def test_mates_in_either_order_are_one_comparison() -> None:
     photos, people = faces(), np.repeat(np.arange(PEOPLE), IMAGES).astype(str)
     others = np.random.default_rng(5).normal(size=(60, 8))
     one, two = (

@@ -15,7 +15,7 @@ rows = st.tuples(st.integers(-6, 6).map(lambda k: k / 6), st.booleans(), st.inte
 
 @settings(max_examples=200)
 @given(st.lists(rows, min_size=2, max_size=50).filter(lambda pairs: len({fold for _, _, fold in pairs}) > 1))
-def test_tied_scores_match_the_loop(pairs):
+def test_tied_scores_match_the_loop(pairs: list[tuple[float, bool, int]]) -> None:
     scores, same, fold = (list(column) for column in zip(*pairs, strict=True))
     result = fold_accuracy(scores, same, fold)
     expected = oracles.fold_accuracies(scores, same, fold)
@@ -23,7 +23,7 @@ def test_tied_scores_match_the_loop(pairs):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_ten_folds_of_continuous_scores_match_the_loop(seed):
+def test_ten_folds_of_continuous_scores_match_the_loop(seed: int) -> None:
     rng = np.random.default_rng(seed)
     same = rng.random(300) < 0.5
     scores = rng.normal(same * 1.5, 1.0)
@@ -41,7 +41,7 @@ def test_ten_folds_of_continuous_scores_match_the_loop(seed):
     assert result.correct.mean() == pytest.approx(result.mean)
 
 
-def test_the_order_of_pairs_changes_nothing():
+def test_the_order_of_pairs_changes_nothing() -> None:
     rng = np.random.default_rng(3)
     same, fold = rng.random(200) < 0.5, np.arange(200) % 5
     scores = rng.normal(same, 1.0).round(1)
@@ -52,33 +52,33 @@ def test_the_order_of_pairs_changes_nothing():
     assert (first.correct[shuffle] == second.correct).all()
 
 
-def test_the_widest_of_equal_gaps_wins_and_the_lowest_of_equally_wide_ones():
+def test_the_widest_of_equal_gaps_wins_and_the_lowest_of_equally_wide_ones() -> None:
     scores = [0.0, 0.25, 0.5, 1.0, 0.0]
     same = [False, True, False, True, False]
     assert fold_accuracy(scores, same, [0, 0, 0, 0, 1]).thresholds[1] == 0.75
     assert fold_accuracy([0.0, 0.5, 0.25, 0.75], [0, 0, 1, 1], [1, 1, 1, 0]).thresholds[0] == 0.125
 
 
-def test_neighbouring_floats_are_still_told_apart():
+def test_neighbouring_floats_are_still_told_apart() -> None:
     low = 0.5
     high = math.nextafter(low, 1)
     result = fold_accuracy([low, high, low, high], [False, True, False, True], [0, 0, 1, 1])
     assert result.mean == 1.0
 
 
-def test_perfect_folds_keep_an_interval():
+def test_perfect_folds_keep_an_interval() -> None:
     result = fold_accuracy([0.1, 0.9] * 10, [False, True] * 10, np.repeat(np.arange(10), 2))
     assert (result.mean, result.std) == (1.0, 0.0)
     assert result.interval.low < 0.9
 
 
-def test_json_is_plain():
+def test_json_is_plain() -> None:
     result = fold_accuracy([0.1, 0.9, 0.2, 0.8], [False, True, False, True], ["x", "x", "y", "y"])
     values = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert (values["pairs"], values["errors"]) == (4, 0)
 
 
-def test_bad_requests():
+def test_bad_requests() -> None:
     with pytest.raises(BitfaceError, match="one fold"):
         fold_accuracy([0.1, 0.2], [True, False], [0, 0])
     with pytest.raises(BitfaceError, match="fold has the shape"):

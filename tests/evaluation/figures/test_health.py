@@ -9,13 +9,13 @@ RNG = np.random.default_rng(0)
 GOOD = RNG.normal(size=(300, 64)).astype(np.float32)
 
 
-def test_a_good_model_raises_no_alarm():
+def test_a_good_model_raises_no_alarm() -> None:
     assert diagnose(GOOD) == []
     assert diagnose(GOOD / np.linalg.norm(GOOD, axis=1, keepdims=True)) == []
     assert diagnose(GOOD, teacher=GOOD + 0.1 * RNG.normal(size=GOOD.shape)) == []
 
 
-def with_row(value):
+def with_row(value: float) -> np.ndarray:
     rows = GOOD.copy()
     rows[7] = value
     return rows
@@ -32,19 +32,19 @@ def with_row(value):
         (GOOD[np.arange(300) % 3], "scores are unique"),
     ],
 )
-def test_each_illness_has_its_own_words(rows, words):
+def test_each_illness_has_its_own_words(rows: np.ndarray, words: str) -> None:
     found = diagnose(rows)
     assert len(found) == 1
     assert words in found[0]
 
 
-def test_a_constant_network_raises_every_alarm():
+def test_a_constant_network_raises_every_alarm() -> None:
     text = " ".join(diagnose(np.ones((50, 8))))
     for words in ("hardly vary", "mean cosine of 1.000", "scores are unique"):
         assert words in text
 
 
-def test_mean_cosine_is_that_of_all_pairs():
+def test_mean_cosine_is_that_of_all_pairs() -> None:
     rows = GOOD[:40, :4] + 3.0
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     mean = (unit @ unit.T)[np.triu_indices(40, 1)].mean()
@@ -52,18 +52,18 @@ def test_mean_cosine_is_that_of_all_pairs():
     assert f"{mean:.3f}" in " ".join(diagnose(rows))
 
 
-def test_a_student_that_left_its_teacher():
+def test_a_student_that_left_its_teacher() -> None:
     assert "no longer follows" in diagnose(GOOD, teacher=GOOD[::-1])[0]
     with pytest.raises(BitfaceError, match="teacher"):
         diagnose(GOOD, teacher=GOOD[:, :5])
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
-def test_few_images(count):
+def test_few_images(count: int) -> None:
     assert diagnose(GOOD[:count]) == []
 
 
-def test_not_a_matrix():
+def test_not_a_matrix() -> None:
     with pytest.raises(BitfaceError, match="matrix"):
         diagnose(GOOD[0])
 

@@ -1,5 +1,7 @@
 import json
+from collections.abc import Sequence
 from math import comb
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +16,12 @@ from support import evaluation_oracles as oracles
 FARS = (0.5, 0.3, 0.1, 0.05)
 
 
-def tied_scores(least: int, most: int):
+def tied_scores(least: int, most: int) -> st.SearchStrategy[list[float]]:
     """Scores on a coarse grid, so that ties within and between the kinds are the rule."""
     return st.lists(st.integers(-8, 8).map(lambda k: k / 8), min_size=least, max_size=most)
 
 
-def check(genuine, impostor, fars):
+def check(genuine: list[float], impostor: list[float], fars: Sequence[float]) -> None:
     for point in tar_at_far(genuine, impostor, fars):
         if len(impostor) * point.far < 10 - 1e-9:
             assert not point.supported
@@ -33,11 +35,11 @@ def check(genuine, impostor, fars):
 
 @settings(max_examples=200)
 @given(tied_scores(1, 40), tied_scores(1, 120))
-def test_tied_scores_match_the_loop(genuine, impostor):
+def test_tied_scores_match_the_loop(genuine: list[float], impostor: list[float]) -> None:
     check(genuine, impostor, FARS)
 
 
-def test_a_thousand_random_score_sets_match_scikit_learn():
+def test_a_thousand_random_score_sets_match_scikit_learn() -> None:
     rng = np.random.default_rng(5)
     for trial in range(1000):
         genuine = rng.normal(0.5, 0.3, rng.integers(5, 60))
@@ -54,7 +56,7 @@ def test_a_thousand_random_score_sets_match_scikit_learn():
                 assert point.threshold == thresholds[last]
 
 
-def test_far_is_refused_below_ten_false_accepts():
+def test_far_is_refused_below_ten_false_accepts() -> None:
     impostor = np.linspace(-1, 1, 3000)
     points = tar_at_far(np.linspace(0, 1, 50), impostor, (1e-2, 1e-3, 1e-4))
     assert [point.supported for point in points] == [True, False, False]
@@ -68,38 +70,38 @@ def test_far_is_refused_below_ten_false_accepts():
 
 
 @pytest.mark.parametrize("far", [1e-1, 1e-2, 1e-3, 1e-4, 0.3, 0.07])
-def test_support_begins_at_exactly_ten(far):
+def test_support_begins_at_exactly_ten(far: float) -> None:
     count = int(np.ceil(10 / far - 1e-9))
     scores = np.arange(count) / count
     assert tar_at_far([0.5], scores, [far])[0].supported
     assert not tar_at_far([0.5], scores[1:], [far])[0].supported
 
 
-def test_decimal_fars_lose_nothing_to_binary_rounding():
+def test_decimal_fars_lose_nothing_to_binary_rounding() -> None:
     for count in range(100, 3000, 100):
         for percent in range(10, 100):
             point = tar_at_far([2.0], np.arange(count) / count, [percent / 100])[0]
             assert point.false_accepts == percent * count // 100
 
 
-def test_ties_at_the_top_accept_nothing():
+def test_ties_at_the_top_accept_nothing() -> None:
     point = tar_at_far([0.5, 0.5], [0.5] * 200, [0.1])[0]
     assert (point.tar, point.false_accepts) == (0.0, 0)
     assert point.threshold > 0.5
 
 
-def test_genuine_scores_above_tied_impostors_are_accepted():
+def test_genuine_scores_above_tied_impostors_are_accepted() -> None:
     point = tar_at_far([0.5, 0.7, 0.9], [0.5] * 200, [0.1])[0]
     assert (point.accepted, point.threshold, point.false_accepts) == (2, 0.7, 0)
 
 
-def test_points_keep_the_order_and_repetition_of_the_request():
+def test_points_keep_the_order_and_repetition_of_the_request() -> None:
     fars = (0.1, 0.5, 1e-5, 0.1)
     assert [point.far for point in tar_at_far([0.5], np.arange(200) / 200, fars)] == list(fars)
 
 
 @pytest.mark.parametrize("fars", [(), (0.0,), (1.0,), (-0.1,), (float("nan"),), (2,)])
-def test_impossible_fars(fars):
+def test_impossible_fars(fars: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="FAR"):
         tar_at_far([0.5], [0.1], fars)
 
@@ -114,12 +116,12 @@ def test_impossible_fars(fars):
         ([[0.1]], [0.1], "dimensions"),
     ],
 )
-def test_bad_scores(genuine, impostor, match):
+def test_bad_scores(genuine: list[Any], impostor: list[float], match: str) -> None:
     with pytest.raises(BitfaceError, match=match):
         tar_at_far(genuine, impostor)
 
 
-def test_json_holds_null_and_a_reason_where_refused():
+def test_json_holds_null_and_a_reason_where_refused() -> None:
     text = json.dumps([point.to_json() for point in tar_at_far([0.5], [0.1] * 20, (0.5, 1e-3))], allow_nan=False)
     supported, refused = json.loads(text)
     assert supported["tar"] == 1.0
@@ -127,14 +129,14 @@ def test_json_holds_null_and_a_reason_where_refused():
     assert "20" in refused["reason"]
 
 
-def test_rates_at_a_threshold_chosen_elsewhere():
+def test_rates_at_a_threshold_chosen_elsewhere() -> None:
     rates = rates_at([0.2, 0.5, 0.8], [0.1, 0.5, 0.1, 0.1], 0.5)
     assert (rates.tar, rates.far) == (2 / 3, 1 / 4)
     assert rates.tar_interval.low < rates.tar < rates.tar_interval.high
     json.dumps(rates.to_json(), allow_nan=False)
 
 
-def test_a_calibrated_threshold_holds_on_held_out_scores():
+def test_a_calibrated_threshold_holds_on_held_out_scores() -> None:
     # The held-out FAR must lie in a 95 % band around the target in at least 94 of 100 trials. The calibration
     # set is far larger than the held-out one, so that the band is the held-out one's binomial band.
     rng = np.random.default_rng(11)

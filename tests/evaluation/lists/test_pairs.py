@@ -1,10 +1,15 @@
 import os
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bitface.errors import BitfaceError
 from bitface.evaluation import identity_of, read_pairs
+from bitface.evaluation.lists.pairs import PairList
+
+Reader = Callable[[str | bytes], PairList]
 
 NAMES = ("Ann/1.jpg", "Ann/2.jpg", "Bob/1.jpg", "Bob/2.jpg")
 ROWS = """\
@@ -16,7 +21,7 @@ Ann/2.jpg,Bob/2.jpg,False,1
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     for name in NAMES:
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,8 +30,8 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def read(tmp_path, root):
-    def reader(content):
+def read(tmp_path: Path, root: Path) -> Reader:
+    def reader(content: str | bytes) -> PairList:
         path = tmp_path / "pairs.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return read_pairs(path, root)
@@ -34,7 +39,7 @@ def read(tmp_path, root):
     return reader
 
 
-def test_a_list(read):
+def test_a_list(read: Reader) -> None:
     pairs = read("a,b,same,fold\n" + ROWS)
     assert pairs.paths == NAMES
     assert pairs.left.tolist() == [0, 2, 3, 1]
@@ -45,7 +50,7 @@ def test_a_list(read):
     assert (len(pairs), pairs.genuine, pairs.impostor) == (4, 2, 2)
 
 
-def test_columns_in_any_order_with_others_between(read):
+def test_columns_in_any_order_with_others_between(read: Reader) -> None:
     text = "note,FOLD, same ,b,a\nhello,x,1,Ann/2.jpg,Ann/1.jpg\n,y,0,Bob/1.jpg,./Ann//1.jpg\n"
     pairs = read(text)
     assert pairs.paths == NAMES[:3]
@@ -53,18 +58,18 @@ def test_columns_in_any_order_with_others_between(read):
     assert pairs.fold.tolist() == [0, 1]
 
 
-def test_byte_order_mark_windows_lines_backslashes_quotes_and_blank_lines(read):
+def test_byte_order_mark_windows_lines_backslashes_quotes_and_blank_lines(read: Reader) -> None:
     text = '\ufeffa,b,same,fold\r\n"Ann\\1.jpg",Ann\\2.jpg,1,0\r\n\r\nBob/1.jpg,Ann/1.jpg,0,1\r\n'
     assert read(text).paths == NAMES[:3]
 
 
-def test_folds_are_numbered_numerically_or_by_name(read):
+def test_folds_are_numbered_numerically_or_by_name(read: Reader) -> None:
     text = "a,b,same,fold\n" + ROWS
     assert read(text.replace(",0\n", ",10\n").replace(",1\n", ",9\n")).fold.tolist() == [1, 1, 0, 0]
     assert read(text.replace(",0\n", ",right\n").replace(",1\n", ",left\n")).fold.tolist() == [1, 1, 0, 0]
 
 
-def test_missing_folds_are_contiguous_and_balanced(read, root):
+def test_missing_folds_are_contiguous_and_balanced(read: Reader, root: Path) -> None:
     for index in range(40):
         (root / f"x{index}.jpg").touch()
     rows = [f"x{index}.jpg,x{(index + 1) % 40}.jpg,{int(index % 3 == 0)}" for index in range(40)]
@@ -77,7 +82,7 @@ def test_missing_folds_are_contiguous_and_balanced(read, root):
         assert sizes.max() - sizes.min() <= 1
 
 
-def test_fewer_pairs_than_folds(read):
+def test_fewer_pairs_than_folds(read: Reader) -> None:
     pairs = read("a,b,same\nAnn/1.jpg,Ann/2.jpg,1\nAnn/1.jpg,Bob/1.jpg,0\nBob/1.jpg,Bob/2.jpg,1\n")
     assert pairs.fold.tolist() == [0, 0, 1]
 
@@ -126,27 +131,27 @@ GOOD = "Ann/1.jpg,Ann/2.jpg,1,0\n"
         (bytes(range(256)), "isn't UTF-8"),
     ],
 )
-def test_bad_lists_are_refused_in_one_line(read, content, message):
+def test_bad_lists_are_refused_in_one_line(read: Reader, content: str | bytes, message: str) -> None:
     with pytest.raises(BitfaceError, match=message) as caught:
         read(content)
     assert "\n" not in str(caught.value)
     assert "pairs.csv" in str(caught.value)
 
 
-def test_missing_images_are_counted_and_the_first_is_named(read, root):
+def test_missing_images_are_counted_and_the_first_is_named(read: Reader, root: Path) -> None:
     os.remove(root / "Ann/2.jpg")
     os.remove(root / "Bob/2.jpg")
     with pytest.raises(BitfaceError, match=r"2 of 4 images aren't in .*, first Ann/2.jpg"):
         read("a,b,same,fold\n" + ROWS)
 
 
-def test_a_folder_is_no_image(read, root):
+def test_a_folder_is_no_image(read: Reader, root: Path) -> None:
     (root / "Ann/3.jpg").mkdir()
     with pytest.raises(BitfaceError, match=r"first Ann/3\.jpg"):
         read("a,b,same\nAnn/1.jpg,Ann/3.jpg,1\nAnn/1.jpg,Bob/1.jpg,0\n")
 
 
-def test_missing_file_and_folder(tmp_path, root):
+def test_missing_file_and_folder(tmp_path: Path, root: Path) -> None:
     with pytest.raises(BitfaceError, match=r"none.csv: can't be read"):
         read_pairs(tmp_path / "none.csv", root)
     with pytest.raises(BitfaceError, match="can't be read"):
@@ -155,7 +160,7 @@ def test_missing_file_and_folder(tmp_path, root):
         read_pairs(tmp_path / "pairs.csv", tmp_path / "nowhere")
 
 
-def test_identity_is_the_parent_folder():
+def test_identity_is_the_parent_folder() -> None:
     assert identity_of("Ann/1.jpg") == "Ann"
     assert identity_of("part/Ann/1.jpg") == "Ann"
     assert identity_of("1.jpg") == ""

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -5,11 +8,14 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.figures.operating import Distinct
 from bitface.evaluation.lists import template_files
 from bitface.evaluation.lists.templates import (
+    TemplateList,
     read_media_list,
     read_searches,
     read_template_files,
     read_template_pairs,
 )
+
+Writer = Callable[..., Path]
 
 MEDIA = """\
 1.jpg 1 69544
@@ -42,8 +48,8 @@ TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT
 
 
 @pytest.fixture
-def write(tmp_path):
-    def writer(content, name="list.txt"):
+def write(tmp_path: Path) -> Writer:
+    def writer(content: str | bytes, name: str = "list.txt") -> Path:
         path = tmp_path / name
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return path
@@ -52,24 +58,24 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def csv(write):
+def csv(write: Writer) -> Callable[..., list[Path]]:
     return lambda *contents: [write(content, f"{index}.csv") for index, content in enumerate(contents)]
 
 
-def refused(call, match):
+def refused(call: Callable[[], object], match: str) -> str:
     with pytest.raises(BitfaceError, match=match) as caught:
         call()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
-def rows_of(listed):
+def rows_of(listed: TemplateList) -> tuple[list[tuple[str, int]], list[int]]:
     """Every row as (path, template number), and the rows that share a medium, as plain values."""
     rows = [(listed.paths[i], int(listed.ids[t])) for i, t in zip(listed.image, listed.template, strict=True)]
     return rows, listed.medium.tolist()
 
 
-def test_media_list(write):
+def test_media_list(write: Writer) -> None:
     listed = read_media_list(write(MEDIA))
     assert listed.paths == ("1.jpg", "2.jpg", "3.jpg", "4.jpg", "5.jpg", "6.jpg")
     assert listed.ids.tolist() == [1, 7, 12]
@@ -81,13 +87,13 @@ def test_media_list(write):
     assert listed.quality is None
 
 
-def test_an_image_may_be_in_several_templates_and_rows_in_any_order(write):
+def test_an_image_may_be_in_several_templates_and_rows_in_any_order(write: Writer) -> None:
     listed = read_media_list(write("b.jpg 9 1\na/1.jpg 2 1\n\nb.jpg 2 5\n"))
     assert listed.paths == ("b.jpg", "a/1.jpg")
     assert rows_of(listed)[0] == [("b.jpg", 9), ("a/1.jpg", 2), ("b.jpg", 2)]
 
 
-def test_points_and_scores_are_matched_by_name(write):
+def test_points_and_scores_are_matched_by_name(write: Writer) -> None:
     listed = read_media_list(write(MEDIA), write(POINTS, "points.txt"))
     assert listed.quality.tolist() == [np.float32(0.999), 0.25, 0.5, 0, 1, 0.75]
     assert listed.landmarks.shape == (6, 5, 2)
@@ -111,7 +117,7 @@ def test_points_and_scores_are_matched_by_name(write):
         (b"\xff.jpg 1 2\n", "isn't UTF-8"),
     ],
 )
-def test_bad_media_lists(write, content, match):
+def test_bad_media_lists(write: Writer, content: str | bytes, match: str) -> None:
     path = write(content)
     refused(lambda: read_media_list(path), match)
 
@@ -128,19 +134,19 @@ def test_bad_media_lists(write, content, match):
         ("10 0.25", "10 -1", r"points.txt:3: .* score from 0 up"),
     ],
 )
-def test_bad_points(write, old, new, match):
+def test_bad_points(write: Writer, old: str, new: str, match: str) -> None:
     assert old in POINTS
     media, points = write(MEDIA), write(POINTS.replace(old, new), "points.txt")
     refused(lambda: read_media_list(media, points), match)
 
 
-def test_missing_files(tmp_path):
+def test_missing_files(tmp_path: Path) -> None:
     refused(lambda: read_media_list(tmp_path / "none.txt"), "none.txt: can't be read")
     refused(lambda: read_template_files([tmp_path / "none.csv"]), "none.csv: can't be read")
     refused(lambda: read_template_files([]), "no template is listed")
 
 
-def test_template_files(csv):
+def test_template_files(csv: Callable[..., list[Path]]) -> None:
     listed = read_template_files(csv(ENROLL, VERIF))
     assert listed.paths[:2] == ("img/10.jpg", "frames/11.png")
     assert listed.ids.tolist() == [1, 3, 7, 9]
@@ -153,7 +159,7 @@ def test_template_files(csv):
     assert listed.notes == ()
 
 
-def test_older_header_and_further_columns_in_any_order(csv):
+def test_older_header_and_further_columns_in_any_order(csv: Callable[..., list[Path]]) -> None:
     text = "SIGHTING_ID,FRAME,file, Subject_ID ,TEMPLATE_ID,MEDIA_ID\n900,1,10.jpg,S 1,4,m1\n901,2,11.jpg,S 1,4,m1\n"
     listed = read_template_files(csv("\ufeff" + text.replace("\n", "\r\n")))
     assert listed.paths == ("10.jpg", "11.jpg")
@@ -161,7 +167,7 @@ def test_older_header_and_further_columns_in_any_order(csv):
     assert listed.medium.tolist() == [0, 0]
 
 
-def test_without_a_column_of_media_every_image_is_one_and_the_result_is_told(csv):
+def test_without_a_column_of_media_every_image_is_one_and_the_result_is_told(csv: Callable[..., list[Path]]) -> None:
     text = (
         "TEMPLATE_ID,SUBJECT_ID,FILENAME,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n1,5,a.jpg,1,2,3,4\n1,5,b.jpg,1,2,3,4\n"
     )
@@ -171,7 +177,7 @@ def test_without_a_column_of_media_every_image_is_one_and_the_result_is_told(csv
     assert "has no column MEDIA_ID or SIGHTING_ID" in listed.notes[0]
 
 
-def test_crops_of_one_photo_are_told_apart_by_a_pattern(csv):
+def test_crops_of_one_photo_are_told_apart_by_a_pattern(csv: Callable[..., list[Path]]) -> None:
     text = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID\n1,5,img/a.jpg,1\n2,6,img/a.jpg,2\n"
     files = csv(text)
     message = refused(lambda: read_template_files(files), r"0.csv:3: img/a.jpg shows subject 6, and subject 5 by .*:2")
@@ -209,12 +215,12 @@ HEAD = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID\n"
         (HEAD.encode() + b"1,5,\xff.jpg,1\n", "isn't UTF-8"),
     ],
 )
-def test_bad_template_files(csv, content, match):
+def test_bad_template_files(csv: Callable[..., list[Path]], content: str | bytes, match: str) -> None:
     files = csv(content)
     refused(lambda: read_template_files(files), match)
 
 
-def test_a_template_number_in_two_files(csv):
+def test_a_template_number_in_two_files(csv: Callable[..., list[Path]]) -> None:
     files = csv(ENROLL, VERIF.replace("7,51", "3,51"))
     refused(lambda: read_template_files(files), r"1.csv:2: template 3 is in .*0.csv too")
 
@@ -222,7 +228,7 @@ def test_a_template_number_in_two_files(csv):
 @pytest.mark.parametrize(
     "text", ["1 7 1\n7 12 0\n1 12 0\n", "1,7,1\r\n7, 12,0\r\n\r\n1\t12\t0", "\ufeff1 7 1\n7 12 0\n1 12 0"]
 )
-def test_pairs_with_labels(write, text):
+def test_pairs_with_labels(write: Writer, text: str) -> None:
     pairs = read_template_pairs(write(text, "pairs.txt"), read_media_list(write(MEDIA)))
     assert pairs.left.tolist() == [0, 1, 0]
     assert pairs.right.tolist() == [1, 2, 2]
@@ -230,14 +236,14 @@ def test_pairs_with_labels(write, text):
     assert (len(pairs), pairs.repeated_genuine, pairs.repeated_impostor) == (3, 0, 0)
 
 
-def test_matches_take_their_labels_from_the_subjects(write, csv):
+def test_matches_take_their_labels_from_the_subjects(write: Writer, csv: Callable[..., list[Path]]) -> None:
     templates = read_template_files(csv(ENROLL, VERIF))
     pairs = read_template_pairs(write("1,7\n1,9\n3,7\n3,9\n"), templates)
     assert pairs.same.tolist() == [False, True, True, False]
     assert read_template_pairs(write("1 7 0\n1 9 1\n"), templates).same.tolist() == [False, True]
 
 
-def test_repeated_pairs_are_kept_and_counted(write):
+def test_repeated_pairs_are_kept_and_counted(write: Writer) -> None:
     pairs = read_template_pairs(write("1 7 1\n7 12 0\n7 1 1\n7 12 0\n7 12 0\n"), read_media_list(write(MEDIA, "m.txt")))
     assert (len(pairs), pairs.repeated_genuine, pairs.repeated_impostor) == (5, 1, 2)
     assert pairs.distinct == Distinct(1, 1)
@@ -275,23 +281,23 @@ GOOD = "1 7 1\n7 12 0\n"
         (bytes(range(256)), r"pairs.txt:1: .* isn't 3"),
     ],
 )
-def test_bad_pairs(write, content, match):
+def test_bad_pairs(write: Writer, content: str | bytes, match: str) -> None:
     templates, path = read_media_list(write(MEDIA)), write(content, "pairs.txt")
     refused(lambda: read_template_pairs(path, templates), match)
 
 
-def test_labels_that_contradict_the_subjects(write, csv):
+def test_labels_that_contradict_the_subjects(write: Writer, csv: Callable[..., list[Path]]) -> None:
     templates, path = read_template_files(csv(ENROLL, VERIF)), write("1 9 1\n1 7 1\n", "pairs.txt")
     refused(lambda: read_template_pairs(path, templates), r"pairs.txt:2: '1 7 1' contradicts the subjects")
 
 
-def test_missing_pairs(tmp_path, write):
+def test_missing_pairs(tmp_path: Path, write: Writer) -> None:
     templates = read_media_list(write(MEDIA))
     refused(lambda: read_template_pairs(tmp_path / "none.txt", templates), "none.txt: can't be read")
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 64])
-def test_blocks_of_a_file_change_nothing(write, monkeypatch, block):
+def test_blocks_of_a_file_change_nothing(write: Writer, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     rng = np.random.default_rng(block)
     rows = rng.integers(0, 3000, (200, 3))
     text = "".join(f"{a} {b}  {c}\n" + "\n" * (a % 3 == 0) for a, b, c in rows.tolist())
@@ -307,7 +313,7 @@ OTHER = HEAD + "5,60,c.jpg,3\n"
 PROBES = HEAD + "7,51,d.jpg,4\n9,60,e.jpg,5\n9,60,f.jpg,5\n11,70,g.jpg,6\n"
 
 
-def test_searches(csv):
+def test_searches(csv: Callable[..., list[Path]]) -> None:
     first, second, probes = csv(GALLERY, OTHER, PROBES)
     lists = read_searches({"G1": first, "G2": second}, probes)
     ids, subject = lists.templates.ids, lists.templates.subject
@@ -319,7 +325,7 @@ def test_searches(csv):
     assert len(set(at.values())) == 4
 
 
-def test_searches_among_the_templates_of_a_media_list(csv, write):
+def test_searches_among_the_templates_of_a_media_list(csv: Callable[..., list[Path]], write: Writer) -> None:
     listed = read_media_list(write("a.jpg 1 1\nb.jpg 3 1\nd.jpg 7 1\ne.jpg 9 1\ng.jpg 11 1\nx.jpg 40 1\n"))
     gallery, probes = csv(GALLERY, PROBES)
     lists = read_searches({"G1": gallery}, probes, listed)
@@ -342,12 +348,12 @@ def test_searches_among_the_templates_of_a_media_list(csv, write):
         (GALLERY, PROBES.replace("7,51", "3,51"), r"1.csv:2: template 3 is in .*0.csv too"),
     ],
 )
-def test_bad_searches(csv, gallery, probes, match):
+def test_bad_searches(csv: Callable[..., list[Path]], gallery: str, probes: str, match: str) -> None:
     first, second = csv(gallery, probes)
     refused(lambda: read_searches({"G1": first}, second), match)
 
 
-def test_searches_need_a_gallery_and_files_of_their_own(csv):
+def test_searches_need_a_gallery_and_files_of_their_own(csv: Callable[..., list[Path]]) -> None:
     (probes,) = csv(PROBES)
     refused(lambda: read_searches({}, probes), "needs a gallery")
     refused(lambda: read_searches({"G1": probes}, probes), "is given twice")

@@ -1,5 +1,6 @@
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +15,26 @@ from bitface.evaluation.scores.nearest import EmbeddingRows
 from bitface.evaluation.scores.similarity import unit_rows
 
 
-def people(count, images, size=8, noise=0.8, seed=0):
+def people(count: int, images: int, size: int = 8, noise: float = 0.8, seed: int = 0) -> tuple[np.ndarray, list[str]]:
     """Embeddings and names: `images` each of `count` people."""
     rng = np.random.default_rng(seed)
     centres = np.repeat(rng.normal(size=(count, size)), images, axis=0)
     return centres + noise * rng.normal(size=centres.shape), [f"p{at // images}" for at in range(count * images)]
 
 
-def score(a, b):
+def score(a: np.ndarray, b: np.ndarray) -> float:
     """The cosine of two rows that `unit_rows` has made."""
     return max(-1.0, min(1.0, float(a @ b)))
 
 
-def slow_ranks(gallery, labels, probes, asked, valid=None, able=None):
+def slow_ranks(
+    gallery: np.ndarray,
+    labels: list[str],
+    probes: np.ndarray,
+    asked: list[str],
+    valid: np.ndarray | None = None,
+    able: np.ndarray | None = None,
+) -> list[int]:
     """The rank of each probe, person by person, in plain loops."""
     rows, good = unit_rows(gallery, valid)
     asking, usable = unit_rows(probes, able)
@@ -47,7 +55,7 @@ def slow_ranks(gallery, labels, probes, asked, valid=None, able=None):
 # Shares
 
 
-def test_shares_by_person_against_resampling_in_plain_loops():
+def test_shares_by_person_against_resampling_in_plain_loops() -> None:
     successes, trials = [[3, 0, 5, 1], [4, 1, 5, 2]], [4, 2, 5, 9]
     ours = shares_by_person(np.array(successes), np.array(trials), resamples=50, seed=3)
     generator = np.random.default_rng(3)
@@ -62,7 +70,7 @@ def test_shares_by_person_against_resampling_in_plain_loops():
         assert interval.method == "subject bootstrap"
 
 
-def test_people_who_agree_have_wider_intervals_than_independent_trials():
+def test_people_who_agree_have_wider_intervals_than_independent_trials() -> None:
     # Ten people, each either always found or never: ten trials' worth of knowledge, not a thousand.
     ((_, _, interval),) = shares_by_person(np.array([[100, 0] * 5]), np.full(10, 100))
     assert interval.high - interval.low > 0.5
@@ -71,7 +79,7 @@ def test_people_who_agree_have_wider_intervals_than_independent_trials():
     assert independent.high - independent.low < 0.07
 
 
-def test_shares_follow_the_seed_alone():
+def test_shares_follow_the_seed_alone() -> None:
     arguments = np.arange(40)[None] ** 2, np.full(40, 1600)
     assert shares_by_person(*arguments, seed=1) == shares_by_person(*arguments, seed=1)
     assert shares_by_person(*arguments, seed=1) != shares_by_person(*arguments, seed=2)
@@ -80,7 +88,7 @@ def test_shares_follow_the_seed_alone():
 # Closed set
 
 
-def test_three_people_by_hand():
+def test_three_people_by_hand() -> None:
     gallery = [[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]
     # Nearest to a; nearer to b than to its own a; a tie between c and b; opposite to its own c.
     probes = [[2.0, 0.1], [0.5, 2.0], [-1.0, 1.0], [3.0, 0.5]]
@@ -94,7 +102,7 @@ def test_three_people_by_hand():
 
 @pytest.mark.parametrize("block", [1, 5, 2048])
 @pytest.mark.parametrize("kind", ["spread", "coarse", "equal"])
-def test_ranks_against_plain_loops(kind, block, monkeypatch):
+def test_ranks_against_plain_loops(kind: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identification, "_BLOCK", block)
     monkeypatch.setattr(identification, "_PROBES", 7 if block < 6 else 4096)
     rng = np.random.default_rng(1)
@@ -125,7 +133,7 @@ def test_ranks_against_plain_loops(kind, block, monkeypatch):
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_rank_intervals_are_by_person():
+def test_rank_intervals_are_by_person() -> None:
     rows, labels = people(30, 12, noise=1.5)
     first = np.arange(0, 360, 12)
     others = np.setdiff1d(np.arange(360), first)
@@ -154,7 +162,7 @@ def test_rank_intervals_are_by_person():
         ((np.ones((2, 2)), ["a", "b"], np.ones((1, 2)), ["b"], (1, 0)), UsageError, "none below 1"),
     ],
 )
-def test_wrong_requests(arguments, error, message):
+def test_wrong_requests(arguments: tuple[Any, ...], error: type[BitfaceError], message: str) -> None:
     with pytest.raises(error, match=message):
         identify(*arguments)
 
@@ -162,14 +170,14 @@ def test_wrong_requests(arguments, error, message):
 PATHS = ("lfw/Cy/1.jpg", "lfw/Ann/2.jpg", "lfw/Ann/1.jpg", "lfw/Bob/1.jpg", "lfw/Ann/3.jpg", "lfw/Bob/2.jpg")
 
 
-def test_the_first_image_of_everybody_is_enrolled():
+def test_the_first_image_of_everybody_is_enrolled() -> None:
     protocol = ClosedSetProtocol.of(PATHS, (1,))
     assert protocol.paths == tuple(sorted(PATHS))
     assert [protocol.paths[at] for at in protocol.enrolled] == ["lfw/Ann/1.jpg", "lfw/Bob/1.jpg", "lfw/Cy/1.jpg"]
     assert [protocol.paths[at] for at in protocol.probes] == ["lfw/Ann/2.jpg", "lfw/Ann/3.jpg", "lfw/Bob/2.jpg"]
 
 
-def test_a_gallery_of_one_model_and_probes_of_another():
+def test_a_gallery_of_one_model_and_probes_of_another() -> None:
     protocol = ClosedSetProtocol.of(PATHS, (1, 2))
     #                     Ann 1   Ann 2   Ann 3    Bob 1   Bob 2   Cy
     gallery = np.array([[1, 0], [9, 9], [9, 9], [0, 1], [9, 9], [-1, 0]], dtype=np.float32)
@@ -181,7 +189,7 @@ def test_a_gallery_of_one_model_and_probes_of_another():
     assert swapped.ranks.tolist() != found.ranks.tolist()
 
 
-def test_failures_and_bad_models_are_told():
+def test_failures_and_bad_models_are_told() -> None:
     rows, labels = people(6, 3)
     protocol = ClosedSetProtocol.of([f"{name}/{at}.jpg" for at, name in enumerate(labels)])
     good = Embeddings(rows)
@@ -213,7 +221,7 @@ def test_failures_and_bad_models_are_told():
         ((), "0 images of 0 people"),
     ],
 )
-def test_images_that_make_no_protocol(paths, message):
+def test_images_that_make_no_protocol(paths: tuple[str, ...], message: str) -> None:
     with pytest.raises(BitfaceError, match=message):
         ClosedSetProtocol.of(paths)
 

@@ -1,6 +1,7 @@
 """Identification among distractors, against plain loops."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,16 @@ from bitface.evaluation.scores.similarity import unit_rows
 from .test_closed_set import people, score
 
 
-def slow_found(mates, probes, names, distractors, rank, valid=None, able=None, good=None):
+def slow_found(
+    mates: np.ndarray,
+    probes: np.ndarray,
+    names: list[str],
+    distractors: np.ndarray,
+    rank: int,
+    valid: np.ndarray | None = None,
+    able: np.ndarray | None = None,
+    good: np.ndarray | None = None,
+) -> tuple[int, int]:
     """Every photograph is put among the distractors and meets every other one of its person, in plain loops."""
     enrolled, first = unit_rows(mates, valid)
     asking, second = unit_rows(probes, able)
@@ -33,7 +43,7 @@ def slow_found(mates, probes, names, distractors, rank, valid=None, able=None, g
     return sum(hits), len(hits)
 
 
-def test_distractors_by_hand():
+def test_distractors_by_hand() -> None:
     # Ann's two photographs score 0.8 with each other. One distractor scores 0.8 with the first, a tie, and less with
     # the second; another one beats the mate of the second.
     photos = [[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.0, 0.0, 1.0]]
@@ -60,7 +70,7 @@ def test_distractors_by_hand():
 
 @pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("kind", ["spread", "coarse", "equal"])
-def test_distractors_against_plain_loops(kind, mixed):
+def test_distractors_against_plain_loops(kind: str, mixed: bool) -> None:
     rng = np.random.default_rng(4)
     photos, names = people(6, 4, noise=1.3)
     distractors = rng.normal(size=(60, 8))
@@ -92,7 +102,7 @@ def test_distractors_against_plain_loops(kind, mixed):
     json.dumps(found.to_json(), allow_nan=False)
 
 
-def test_intervals_among_distractors_are_by_person():
+def test_intervals_among_distractors_are_by_person() -> None:
     photos, names = people(12, 5, noise=1.2)
     distractors = np.random.default_rng(2).normal(size=(80, 8))
     found = among_distractors(Photographs(names, photos), distractors, ListSizes((80,)), seed=9)
@@ -112,7 +122,7 @@ FARS = (0.1, 1e-2, 3e-3, 1e-3)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_tar_among_distractors_against_all_scores(mixed, monkeypatch):
+def test_tar_among_distractors_against_all_scores(mixed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(8)
     photos, names = people(8, 3, noise=0.9)
     other = photos + 0.3 * rng.normal(size=photos.shape) if mixed else photos
@@ -171,7 +181,7 @@ def test_tar_among_distractors_against_all_scores(mixed, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["spread", "equal", "nearly equal"])
-def test_the_highest_impostors_are_those_of_all(kind, monkeypatch):
+def test_the_highest_impostors_are_those_of_all(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     probes, rows = rng.normal(size=(150, 4)), rng.normal(size=(900, 4))
     if kind != "spread":
@@ -191,7 +201,7 @@ def test_the_highest_impostors_are_those_of_all(kind, monkeypatch):
     assert at_least[0] == min(136, np.count_nonzero(scores >= values[0]))
 
 
-def test_sizes_may_repeat_where_distractors_were_dropped():
+def test_sizes_may_repeat_where_distractors_were_dropped() -> None:
     photos, names = people(3, 3)
     found = among_distractors(Photographs(names, photos), photos + 1, ListSizes((2, 2, 9), (3, 4, 11)))
     assert [(point.distractors, point.used) for point in found.points] == [(3, 2), (4, 2), (11, 9)]
@@ -213,7 +223,7 @@ def test_sizes_may_repeat_where_distractors_were_dropped():
         ({"engine": "x"}, UsageError, "no search engine 'x'"),
     ],
 )
-def test_wrong_requests_among_distractors(change, error, message):
+def test_wrong_requests_among_distractors(change: dict[str, Any], error: type[BitfaceError], message: str) -> None:
     photographs = {"people": ["a", "a", "b", "b"], "mates": np.ones((4, 2)), "probes": None}
     photographs |= {key: change[key] for key in photographs if key in change}
     arguments = {"distractors": np.ones((5, 2)), "sizes": ListSizes((5,)), **change}

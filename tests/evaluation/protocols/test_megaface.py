@@ -1,4 +1,6 @@
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.protocols.megaface import read_megaface
 from bitface.evaluation.scores.similarity import unit_rows
+
+Writer = Callable[[str, object], Path]
 
 PHOTOS = {
     "path": [
@@ -22,8 +26,8 @@ DISTRACTORS = [f"{at:03d}/9001{at % 3}@N0{at % 2}/28898{at}_0.jpg" for at in ran
 
 
 @pytest.fixture
-def write(tmp_path):
-    def writer(name, content):
+def write(tmp_path: Path) -> Writer:
+    def writer(name: str, content: object) -> Path:
         path = tmp_path / name
         if not isinstance(content, str | bytes):
             content = json.dumps(content)
@@ -34,14 +38,14 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def lists(write):
+def lists(write: Writer) -> tuple[Path, Path]:
     return (
         write("facescrub_features_list.json", PHOTOS),
         write("megaface_features_list.json_25_1", {"path": DISTRACTORS}),
     )
 
 
-def test_lists_as_published(lists):
+def test_lists_as_published(lists: tuple[Path, Path]) -> None:
     protocol = read_megaface(*lists)
     assert protocol.paths == (
         *(f"facescrub_images/{path}" for path in PHOTOS["path"]),
@@ -52,7 +56,7 @@ def test_lists_as_published(lists):
     assert (protocol.dropped_photos, protocol.dropped_distractors, protocol.notes) == (0, 0, ())
 
 
-def test_other_folders_sizes_and_numbered_people(write, lists):
+def test_other_folders_sizes_and_numbered_people(write: Writer, lists: tuple[Path, Path]) -> None:
     numbered = write("fgnet_features_list.json", {"path": ["001A02.JPG", "001A05.JPG"], "id": [1, 1]})
     protocol = read_megaface(
         numbered, lists[1], probe_folder="", distractor_folder="MegaFace\\FlickrFinal2", sizes=(3, 7), ranks=(1, 10)
@@ -62,7 +66,7 @@ def test_other_folders_sizes_and_numbered_people(write, lists):
     assert (protocol.sizes, protocol.used, protocol.ranks) == ((3, 7), (3, 7), (1, 10))
 
 
-def test_noise_is_left_out_and_counted(write, lists):
+def test_noise_is_left_out_and_counted(write: Writer, lists: tuple[Path, Path]) -> None:
     photos = write("facescrub_noises.txt", "# by name\nA.J._Buckley_5.jpg\n\nNobody_1.png\nAdam Brody_277\n")
     others = write(
         "megaface_noises.txt",
@@ -83,19 +87,19 @@ def test_noise_is_left_out_and_counted(write, lists):
     assert protocol.notes == ()
 
 
-def test_a_list_of_noise_of_other_images_is_told(write, lists):
+def test_a_list_of_noise_of_other_images_is_told(write: Writer, lists: tuple[Path, Path]) -> None:
     noise = write("facescrub_noises.txt", "Someone_1.png\nElse_2.png\n")
     empty = write("megaface_noises_empty.txt", "# nothing\n")
     protocol = read_megaface(*lists, probe_noise=noise, distractor_noise=empty)
     assert protocol.notes == ("none of the 2 images in facescrub_noises.txt is listed: nothing was left out as noise",)
 
 
-def score(a, b):
+def score(a: np.ndarray, b: np.ndarray) -> float:
     return max(-1.0, min(1.0, float(a @ b)))
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_scores_of_one_model_or_two(write, lists, mixed, tmp_path):
+def test_scores_of_one_model_or_two(write: Writer, lists: tuple[Path, Path], mixed: bool, tmp_path: Path) -> None:
     noise = write("megaface_noises.txt", f"{DISTRACTORS[2]}\n{DISTRACTORS[13]}\n")
     protocol = read_megaface(*lists, distractor_noise=noise, ranks=(1, 2))
     rng = np.random.default_rng(3)
@@ -145,7 +149,7 @@ def test_scores_of_one_model_or_two(write, lists, mixed, tmp_path):
     assert (content["photos"], content["dropped_distractors"]) == (5, 2)
 
 
-def test_embeddings_must_fit(lists):
+def test_embeddings_must_fit(lists: tuple[Path, Path]) -> None:
     protocol = read_megaface(*lists)
     with pytest.raises(BitfaceError, match="29 embeddings for 30 images"):
         protocol.score(Embeddings(np.ones((29, 3))))
@@ -179,7 +183,7 @@ TWO = {"path": ["a/1.png", "a/2.png"], "id": ["a", "a"]}
         (TWO | {"id": ["a", "b"]}, "nobody has two photographs"),
     ],
 )
-def test_bad_lists_of_photographs(write, lists, content, message):
+def test_bad_lists_of_photographs(write: Writer, lists: tuple[Path, Path], content: object, message: str) -> None:
     path = write("photos.json", content)
     with pytest.raises(BitfaceError, match=message) as caught:
         read_megaface(path, lists[1])
@@ -195,27 +199,27 @@ def test_bad_lists_of_photographs(write, lists, content, message):
         ({"path": [["x.jpg"]]}, r"entry 1 of 'path' is \[\"x.jpg\"\]; expected the path"),
     ],
 )
-def test_bad_lists_of_distractors(write, lists, content, message):
+def test_bad_lists_of_distractors(write: Writer, lists: tuple[Path, Path], content: object, message: str) -> None:
     path = write("others.json", content)
     with pytest.raises(BitfaceError, match=message) as caught:
         read_megaface(lists[0], path)
     assert str(caught.value).startswith(str(path))
 
 
-def test_the_same_image_on_both_lists(write, lists):
+def test_the_same_image_on_both_lists(write: Writer, lists: tuple[Path, Path]) -> None:
     path = write("others.json", {"path": ["b/9.png", PHOTOS["path"][3]]})
     with pytest.raises(BitfaceError, match=r"Buckley_5\.png is a photograph of facescrub_features_list\.json, too"):
         read_megaface(lists[0], path, probe_folder="x", distractor_folder="x")
 
 
-def test_missing_files(tmp_path, lists):
+def test_missing_files(tmp_path: Path, lists: tuple[Path, Path]) -> None:
     with pytest.raises(BitfaceError, match=r"none\.json: can't be read"):
         read_megaface(tmp_path / "none.json", lists[1])
     with pytest.raises(BitfaceError, match=r"none\.txt: can't be read"):
         read_megaface(*lists, probe_noise=tmp_path / "none.txt")
 
 
-def test_bad_lists_of_noise(write, lists):
+def test_bad_lists_of_noise(write: Writer, lists: tuple[Path, Path]) -> None:
     for content, message in (
         ("fine.png\n../x.png\n", r"noise\.txt:2: .* leads out"),
         (b"\xff.png", r"noise\.txt: isn't UTF-8"),
@@ -229,7 +233,7 @@ def test_bad_lists_of_noise(write, lists):
 
 
 @pytest.mark.parametrize("sizes", [(), (5, 5), (9, 3), (0, 4), (26,)])
-def test_wrong_sizes(lists, sizes):
+def test_wrong_sizes(lists: tuple[Path, Path], sizes: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="from 1 to the 25 entries of megaface_features_list"):
         read_megaface(*lists, sizes=sizes)
     with pytest.raises(UsageError, match="none below 1"):

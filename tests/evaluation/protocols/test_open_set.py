@@ -1,4 +1,6 @@
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from bitface.evaluation.protocols.galleries import SearchProtocol
 from bitface.evaluation.protocols.open_set import Searches, rank_rates, search, tpir_at_fpir
 from bitface.evaluation.scores.pooling import Pooled, pool
 
+Case = tuple[SearchList, np.ndarray]
+
 PEOPLE, IMAGES = 60, 6
 
 
 @pytest.fixture(scope="module")
-def case():
+def case() -> Case:
     """60 people in two galleries (25 and 30; five in none), five probes each, templates numbered in random order."""
     rng = np.random.default_rng(0)
     templates = rng.permutation(PEOPLE * IMAGES)
@@ -33,7 +37,9 @@ def case():
     return SearchList(listed, galleries, probes), values.astype(np.float32)
 
 
-def searched_by_loops(unit, usable, probe_unit, probe_usable, lists, name):
+def searched_by_loops(
+    unit: np.ndarray, usable: np.ndarray, probe_unit: np.ndarray, probe_usable: np.ndarray, lists: SearchList, name: str
+) -> tuple[list[float], list[int], list[int], list[float]]:
     """Mates' scores and ranks, their subjects, and the best scores of non-mated searches, one comparison at a time."""
     subject = lists.templates.subject
     mated, ranks, whose, best = [], [], [], []
@@ -55,7 +61,9 @@ def searched_by_loops(unit, usable, probe_unit, probe_usable, lists, name):
     return mated, ranks, whose, best
 
 
-def tpir_by_loops(mated, ranks, best, fpir, rank=1):
+def tpir_by_loops(
+    mated: list[float], ranks: list[int], best: list[float], fpir: float, rank: int = 1
+) -> tuple[float, float]:
     """Every score is tried as the threshold, from below."""
     for threshold in sorted({*mated, *best}):
         reached = sum(score >= threshold for score in best) / len(best)
@@ -67,7 +75,7 @@ def tpir_by_loops(mated, ranks, best, fpir, rank=1):
 
 @pytest.mark.parametrize("cells", [1, 100, 1 << 22])
 @pytest.mark.parametrize("name", ["G1", "G2"])
-def test_searches_match_the_loops(case, monkeypatch, cells, name):
+def test_searches_match_the_loops(case: Case, monkeypatch: pytest.MonkeyPatch, cells: int, name: str) -> None:
     lists, values = case
     monkeypatch.setattr(open_set, "_CELLS", cells)
     valid = np.random.default_rng(4).random(len(values)) > 0.05
@@ -81,7 +89,7 @@ def test_searches_match_the_loops(case, monkeypatch, cells, name):
     assert min(expected[3]) == -1
 
 
-def test_the_result_matches_the_loops(case):
+def test_the_result_matches_the_loops(case: Case) -> None:
     lists, values = case
     result = SearchProtocol("IJB 1:N", lists, fpirs=(0.1, 0.5), ranks=(1, 5, 20)).score(Embeddings(values))
     unit, usable = unit_rows(values)
@@ -115,7 +123,7 @@ def test_the_result_matches_the_loops(case):
     assert (result.probes, result.failed_templates, result.warnings) == (300, 0, ())
 
 
-def test_json_is_plain_and_repeats_by_seed(case):
+def test_json_is_plain_and_repeats_by_seed(case: Case) -> None:
     lists, values = case
     protocol = SearchProtocol("IJB 1:N", lists)
     first, again, other = (protocol.score(Embeddings(values), seed=seed).to_json(curve=True) for seed in (0, 0, 1))
@@ -127,7 +135,7 @@ def test_json_is_plain_and_repeats_by_seed(case):
     assert "cmc" not in protocol.score(Embeddings(values)).to_json()["galleries"][0]
 
 
-def test_fpirs_that_too_few_searches_decide_are_refused(case):
+def test_fpirs_that_too_few_searches_decide_are_refused(case: Case) -> None:
     lists, values = case
     result = SearchProtocol("IJB 1:N", lists, fpirs=(0.1, 0.06, 1e-3)).score(Embeddings(values))
     # 10 / 0.06 is 166.7: the 175 non-mated searches of G1 suffice, the 150 of G2 don't.
@@ -140,7 +148,7 @@ def test_fpirs_that_too_few_searches_decide_are_refused(case):
     assert averaged["TPIR@FPIR 1e-1"].value is not None
 
 
-def test_intervals_are_by_subject(case):
+def test_intervals_are_by_subject(case: Case) -> None:
     lists, values = case
     # Whole people can't be found, so that their searches fail together.
     spoilt = values.copy()
@@ -152,7 +160,7 @@ def test_intervals_are_by_subject(case):
         assert one.interval.high - one.interval.low > 1.4 * (independent.high - independent.low)
 
 
-def test_mixed_galleries(case):
+def test_mixed_galleries(case: Case) -> None:
     lists, values = case
     other = (values + np.random.default_rng(2).normal(size=values.shape)).astype(np.float32)
     result = SearchProtocol("IJB 1:N", lists).score(Embeddings(values), Embeddings(other))
@@ -166,7 +174,7 @@ def test_mixed_galleries(case):
         SearchProtocol("IJB 1:N", lists).score(Embeddings(values), Embeddings(other[:, :4]))
 
 
-def test_failures_are_counted_and_reported(case):
+def test_failures_are_counted_and_reported(case: Case) -> None:
     lists, values = case
     valid = np.ones(len(values), bool)
     valid[lists.galleries["G1"][:2]] = False
@@ -179,19 +187,19 @@ def test_failures_are_counted_and_reported(case):
 
 
 @pytest.mark.parametrize("values", [np.full((360, 4), np.nan), np.zeros((360, 4)), np.ones((360, 4))])
-def test_a_dead_network_finds_nobody(case, values):
+def test_a_dead_network_finds_nobody(case: Case, values: np.ndarray) -> None:
     result = SearchProtocol("IJB 1:N", case[0]).score(Embeddings(values))
     assert result.warnings
     assert [one.value for one in result.figures()[:4]] == [0.0, 0.0, 0.0, 0.0]
     json.dumps(result.to_json(curve=True), allow_nan=False)
 
 
-def by_hand(*rows, non_mated=(0.1,) * 20):
+def by_hand(*rows: tuple[float, int], non_mated: Sequence[float] = (0.1,) * 20) -> Searches:
     mated, rank = zip(*rows, strict=True)
     return Searches(np.array(mated), np.array(rank), np.arange(len(rows), dtype=np.int32), np.array(non_mated))
 
 
-def test_a_mate_must_come_first_and_reach_the_threshold():
+def test_a_mate_must_come_first_and_reach_the_threshold() -> None:
     searches = by_hand((0.9, 1), (0.8, 2), (0.3, 1), (0.05, 1), non_mated=[0.5, 0.4] + [0.1] * 18)
     one = tpir_at_fpir(searches, [0.5])[0]
     # Of 20 non-mated searches ten may be accepted; 18 tie at 0.1, so that two are. The lowest mate above 0.1 is 0.3.
@@ -200,24 +208,24 @@ def test_a_mate_must_come_first_and_reach_the_threshold():
     assert [point.fpir for point in tpir_at_fpir(searches, [0.01, 0.5, 0.01])] == [0.01, 0.5, 0.01]
 
 
-def test_no_non_mated_search_refuses_every_fpir():
+def test_no_non_mated_search_refuses_every_fpir() -> None:
     searches = by_hand((0.9, 1), non_mated=[])
     assert [one.reason for one in tpir_at_fpir(searches, [0.1])] == ["needs at least 100 non-mated searches, has 0"]
 
 
-def test_nobody_found_at_all():
+def test_nobody_found_at_all() -> None:
     one = tpir_at_fpir(by_hand((-1.0, 3), (-1.0, 3), non_mated=[-1.0] * 20), [0.5])[0]
     assert (one.tpir, one.reached) == (0.0, 0.0)
     assert one.threshold > -1
 
 
-def test_a_rank_that_a_gallery_cant_miss_is_refused():
+def test_a_rank_that_a_gallery_cant_miss_is_refused() -> None:
     first, second, third = rank_rates(by_hand((0.9, 1), (0.8, 3)), 3, (2, 3, 10))
     assert (first.rate, second.rate, third.rate) == (0.5, None, None)
     assert second.reason == "needs a gallery of more than 3 templates, has 3"
 
 
-def test_impossible_requests(case):
+def test_impossible_requests(case: Case) -> None:
     lists, values = case
     searches = by_hand((0.9, 1))
     for ranks in ((), (0,), (1, -1)):
@@ -234,7 +242,7 @@ def test_impossible_requests(case):
         search(side, lists.galleries["G1"], side, strangers, lists.templates)
 
 
-def test_from_published_files_to_a_result(tmp_path):
+def test_from_published_files_to_a_result(tmp_path: Path) -> None:
     head = "TEMPLATE_ID,SUBJECT_ID,FILENAME,SIGHTING_ID,FACE_X,FACE_Y,FACE_WIDTH,FACE_HEIGHT\n"
     (tmp_path / "g1.csv").write_text(head + "1,70,img/1.jpg,1,0,0,9,9\n2,71,img/2.jpg,2,0,0,9,9\n")
     (tmp_path / "probe.csv").write_text(

@@ -1,5 +1,6 @@
 import json
 import math
+from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
@@ -17,7 +18,7 @@ from bitface.evaluation import (
     verify,
     wilson,
 )
-from bitface.evaluation.figures.operating import Distinct, operating_points
+from bitface.evaluation.figures.operating import Distinct, OperatingPoint, operating_points
 from bitface.evaluation.lists.pairs import PairList
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.evaluation.protocols.pairs import PairProtocol
@@ -25,10 +26,14 @@ from bitface.evaluation.scores.impostors import ImpostorArray
 from bitface.evaluation.scores.tiles import TiledImpostors
 from support import evaluation_oracles as oracles
 
+Case = tuple[PairList, np.ndarray, np.ndarray]
+# Of one model: unit vectors and which of them are usable.
+Side = tuple[np.ndarray, np.ndarray]
+
 FARS = (0.1, 0.01, 1e-5)
 
 
-def listed(people=30, images=4, seed=0):
+def listed(people: int = 30, images: int = 4, seed: int = 0) -> PairList:
     """All genuine and 250 impostor pairs of people with so many images each, in random folds and orders."""
     rng = np.random.default_rng(seed)
     person = np.repeat(np.arange(people), images)
@@ -41,7 +46,7 @@ def listed(people=30, images=4, seed=0):
     return PairList(paths, left, right, same[keep], rng.permutation(len(keep)) % 10)
 
 
-def embedded(pairs, seed=1, noise=0.9, size=16):
+def embedded(pairs: PairList, seed: int = 1, noise: float = 0.9, size: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings of the images by one model, and by another that moves each a little."""
     rng = np.random.default_rng(seed)
     names, person = np.unique([identity_of(path) for path in pairs.paths], return_inverse=True)
@@ -50,18 +55,18 @@ def embedded(pairs, seed=1, noise=0.9, size=16):
 
 
 @pytest.fixture(scope="module")
-def case():
+def case() -> Case:
     pairs = listed()
     return pairs, *embedded(pairs)
 
 
-def pair_score(gallery, probe, i, j):
+def pair_score(gallery: Side, probe: Side, i: int, j: int) -> float:
     """The score of two rows of `unit_rows`, of two sides."""
     (unit, usable), (other, answered) = gallery, probe
     return max(-1.0, min(1.0, float(unit[i] @ other[j]))) if usable[i] and answered[j] else -1.0
 
 
-def ordered_scores(gallery, probe, identities):
+def ordered_scores(gallery: Side, probe: Side, identities: Sequence[object]) -> tuple[list[float], list[float]]:
     """Genuine and impostor scores of all ordered pairs of different images, one by one."""
     genuine, impostor = [], []
     for i, j in permutations(range(len(identities)), 2):
@@ -69,7 +74,9 @@ def ordered_scores(gallery, probe, identities):
     return genuine, impostor
 
 
-def assert_points(points, genuine, impostor, orders=1):
+def assert_points(
+    points: Sequence[OperatingPoint], genuine: list[float], impostor: list[float], orders: int = 1
+) -> None:
     distinct = Distinct(len(genuine) // orders, len(impostor) // orders)
     theirs_of_all = operating_points(np.array(genuine), ImpostorArray(impostor), FARS, distinct)
     for ours, theirs in zip(points, theirs_of_all, strict=True):
@@ -81,7 +88,7 @@ def assert_points(points, genuine, impostor, orders=1):
 
 
 @pytest.mark.parametrize("mode", [False, True])
-def test_one_side_is_what_verify_says(case, mode):
+def test_one_side_is_what_verify_says(case: Case, mode: bool) -> None:
     pairs, rows, _ = case
     valid = np.arange(len(rows)) % 17 != 3
     result = PairProtocol("small", pairs, mode).score(Embeddings(rows, valid), fars=FARS, seed=5)
@@ -91,14 +98,14 @@ def test_one_side_is_what_verify_says(case, mode):
     assert (result.accuracy.correct == expected.accuracy.correct).all()
 
 
-def test_it_is_a_protocol(case):
+def test_it_is_a_protocol(case: Case) -> None:
     pairs, rows, _ = case
     protocol: FaceProtocol = PairProtocol("small", pairs)
     assert (protocol.name, protocol.paths) == ("small", pairs.paths)
     assert isinstance(protocol.score(Embeddings(rows), fars=FARS), VerificationResult)
 
 
-def test_figures(case):
+def test_figures(case: Case) -> None:
     pairs, rows, _ = case
     result = PairProtocol("small", pairs).score(Embeddings(rows), fars=(0.1, 2.5e-2, 1e-5))
     accuracy, *tars, area, equal = result.figures()
@@ -113,7 +120,7 @@ def test_figures(case):
     json.dumps([figure.to_json() for figure in result.figures()], allow_nan=False)
 
 
-def test_two_sides_of_a_list_take_the_left_image_from_the_gallery(case):
+def test_two_sides_of_a_list_take_the_left_image_from_the_gallery(case: Case) -> None:
     pairs, rows, others = case
     result = PairProtocol("small", pairs).score(Embeddings(rows), Embeddings(others), fars=FARS)
     sides = unit_rows(rows), unit_rows(others)
@@ -128,7 +135,7 @@ def test_two_sides_of_a_list_take_the_left_image_from_the_gallery(case):
     assert swapped.auc != result.auc
 
 
-def test_two_sides_over_all_ordered_pairs():
+def test_two_sides_over_all_ordered_pairs() -> None:
     pairs = listed(people=12)
     rows, others = embedded(pairs)
     result = PairProtocol("small", pairs, all_pairs=True).score(Embeddings(rows), Embeddings(others), fars=FARS)
@@ -146,7 +153,7 @@ def test_two_sides_over_all_ordered_pairs():
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1024])
 @pytest.mark.parametrize("kind", ["spread", "rounded", "constant", "failed"])
-def test_every_block_size_equals_plain_loops(kind, block):
+def test_every_block_size_equals_plain_loops(kind: str, block: int) -> None:
     rng = np.random.default_rng(3)
     identities = rng.integers(0, 9, 40)
     rows, others = rng.normal(size=(2, 40, 6))
@@ -171,7 +178,7 @@ def test_every_block_size_equals_plain_loops(kind, block):
 
 @pytest.mark.parametrize(("block", "held"), [(1, 1 << 20), (7, 1 << 20), (64, 1), (16, 5)])
 @pytest.mark.parametrize("failed", [0, 30])
-def test_tiles_of_two_sides_answer_as_scores_in_memory(block, held, failed):
+def test_tiles_of_two_sides_answer_as_scores_in_memory(block: int, held: int, failed: int) -> None:
     rng = np.random.default_rng(4)
     (unit, usable), (other, answered) = unit_rows(rng.normal(size=(30, 5))), unit_rows(rng.normal(size=(41, 5)))
     subject, other_subject = rng.integers(0, 6, 30), rng.integers(0, 8, 41)
@@ -193,7 +200,7 @@ def test_tiles_of_two_sides_answer_as_scores_in_memory(block, held, failed):
     assert [scores[int(i), int(j)] for i, j in zip(left, right, strict=True)] == highest.tolist()
 
 
-def test_a_model_with_itself_has_every_pair_twice(case):
+def test_a_model_with_itself_has_every_pair_twice(case: Case) -> None:
     pairs, rows, _ = case
     once = PairProtocol("small", pairs, True).score(Embeddings(rows), fars=(0.1, 0.01))
     twice = PairProtocol("small", pairs, True).score(Embeddings(rows), Embeddings(rows), fars=(0.1, 0.01))
@@ -206,7 +213,9 @@ def test_a_model_with_itself_has_every_pair_twice(case):
         assert two.interval.high == pytest.approx(one.interval.high, abs=1e-12)
 
 
-def naive_interval(rows, others, identities, far, resamples, seed):
+def naive_interval(
+    rows: np.ndarray, others: np.ndarray, identities: np.ndarray, far: float, resamples: int, seed: int
+) -> np.ndarray:
     """Resamples people by copying their images, and scores every ordered pair of different people's images anew."""
     people = np.unique(identities)
     generator = np.random.default_rng(seed)
@@ -225,7 +234,7 @@ def naive_interval(rows, others, identities, far, resamples, seed):
 
 
 @pytest.mark.parametrize("far", [0.1, 0.03])
-def test_intervals_over_ordered_pairs_are_those_of_the_naive_bootstrap(far):
+def test_intervals_over_ordered_pairs_are_those_of_the_naive_bootstrap(far: float) -> None:
     pairs = listed(people=25, images=5, seed=2)
     rows, others = embedded(pairs, seed=3)
     protocol = PairProtocol("small", pairs, all_pairs=True)
@@ -238,7 +247,7 @@ def test_intervals_over_ordered_pairs_are_those_of_the_naive_bootstrap(far):
     assert point.interval.low < independent.low
 
 
-def test_results_repeat_byte_for_byte(case):
+def test_results_repeat_byte_for_byte(case: Case) -> None:
     pairs, rows, others = case
     protocol = PairProtocol("small", pairs, all_pairs=True)
     results = [protocol.score(Embeddings(rows), Embeddings(others), fars=FARS, seed=seed) for seed in (1, 1, 2)]
@@ -247,7 +256,7 @@ def test_results_repeat_byte_for_byte(case):
 
 
 @pytest.mark.parametrize("mode", [False, True])
-def test_failures_and_warnings_name_their_side(case, mode):
+def test_failures_and_warnings_name_their_side(case: Case, mode: bool) -> None:
     pairs, rows, others = case
     others = others.copy()
     others[5] = np.nan
@@ -268,7 +277,7 @@ def test_failures_and_warnings_name_their_side(case, mode):
     assert len(excused.warnings) == 1
 
 
-def test_people_of_a_list_that_names_them_need_no_folders():
+def test_people_of_a_list_that_names_them_need_no_folders() -> None:
     pairs = PairList(
         ("a_1.jpg", "a_2.jpg", "b_1.jpg", "b_2.jpg"), np.array([0, 2, 0, 1]), np.array([1, 3, 2, 3]),
         np.array([True, True, False, False]), np.array([0, 1, 0, 1]), people=("a", "a", "b", "b"),
@@ -284,7 +293,7 @@ def test_people_of_a_list_that_names_them_need_no_folders():
         PairProtocol("flat", nameless, all_pairs=True).score(rows, fars=[0.1])
 
 
-def test_bad_requests(case):
+def test_bad_requests(case: Case) -> None:
     pairs, rows, others = case
     protocol = PairProtocol("small", pairs)
     with pytest.raises(BitfaceError, match="119 embeddings for 120 images"):

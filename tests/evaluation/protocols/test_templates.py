@@ -1,7 +1,9 @@
 import json
 import math
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +18,23 @@ from bitface.evaluation.scores import pooling
 from bitface.evaluation.scores.pooling import Pooled, pair_scores, pool
 from support import evaluation_oracles as oracles
 
+# Image, template and medium.
+Row = tuple[int, int, int]
+Case = tuple[list[Row], TemplateList, np.ndarray, TemplatePairs, np.ndarray]
+
 FARS = (0.1, 0.01, 1e-4)
 
 
-def listed(rows, images, **more):
+def listed(rows: Sequence[Row], images: int, **more: np.ndarray) -> TemplateList:
     """A list of templates from rows (image, template, medium)."""
     image, template, medium = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
     ids = np.arange(template.max() + 1)
     return TemplateList(tuple(f"{i}.jpg" for i in range(images)), ids, image, template, medium, **more)
 
 
-def pooled_by_loops(values, rows, usable, norm, quality):
+def pooled_by_loops(
+    values: np.ndarray, rows: Sequence[Row], usable: list[bool], norm: bool, quality: np.ndarray | None
+) -> dict[int, list[float] | None]:
     """The unit vector of each template, by nested loops over plain lists."""
     result = {}
     for template in sorted({row[1] for row in rows}):
@@ -49,7 +57,7 @@ def pooled_by_loops(values, rows, usable, norm, quality):
 
 
 @pytest.fixture(scope="module")
-def case():
+def case() -> Case:
     """60 templates of 20 people, of 300 images in 150 media, some images in several templates, rows in any order."""
     rng = np.random.default_rng(0)
     person = np.arange(60) % 20
@@ -68,13 +76,13 @@ def case():
     return rows, listed(rows, 300, quality=quality), values.astype(np.float32), pairs, person
 
 
-def embedded(values, valid=None):
+def embedded(values: np.ndarray, valid: np.ndarray | None = None) -> Embeddings:
     return Embeddings(values, valid)
 
 
 @pytest.mark.parametrize("norm", [False, True])
 @pytest.mark.parametrize("quality", [False, True])
-def test_pooling_matches_the_loops(case, norm, quality):
+def test_pooling_matches_the_loops(case: Case, norm: bool, quality: bool) -> None:
     rows, templates, values, _, _ = case
     values, valid = values.copy(), np.ones(300, bool)
     values[5], values[6], valid[7] = np.nan, 0, False
@@ -88,7 +96,7 @@ def test_pooling_matches_the_loops(case, norm, quality):
     assert np.flatnonzero(found.failed_images).tolist() == sorted({5, 6, 7} & used)
 
 
-def test_a_video_counts_as_one_still():
+def test_a_video_counts_as_one_still() -> None:
     # Three frames of one medium against one still: their mean weighs as much as the still.
     templates = listed([(0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 2)], 4)
     values = np.array([[3, 0], [1, 0], [2, 0], [0, 2]], dtype=np.float32)
@@ -103,14 +111,14 @@ def test_a_video_counts_as_one_still():
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 50, 399, 10_000])
 @pytest.mark.parametrize("norm", [False, True])
-def test_blocks_change_no_bit(case, rows, norm):
+def test_blocks_change_no_bit(case: Case, rows: int, norm: bool) -> None:
     _, templates, values, _, _ = case
     whole = pool(embedded(values), templates, norm=norm, quality=True)
     parts = pool(embedded(values), templates, norm=norm, quality=True, rows=rows)
     assert whole.unit.tobytes() == parts.unit.tobytes()
 
 
-def test_wanted_templates_alone_are_pooled(case):
+def test_wanted_templates_alone_are_pooled(case: Case) -> None:
     _, templates, values, _, _ = case
     wanted = np.arange(60) % 3 == 0
     whole, part = pool(embedded(values), templates), pool(embedded(values), templates, wanted)
@@ -119,7 +127,7 @@ def test_wanted_templates_alone_are_pooled(case):
     assert not part.unit[~wanted].any()
 
 
-def test_templates_without_a_usable_image_or_with_vectors_that_cancel():
+def test_templates_without_a_usable_image_or_with_vectors_that_cancel() -> None:
     templates = listed([(0, 0, 0), (1, 1, 0), (2, 1, 1), (3, 2, 0)], 4)
     values = np.array([[np.nan, 1], [1, 0], [-1, 0], [0, 5]])
     found = pool(embedded(values), templates)
@@ -128,7 +136,7 @@ def test_templates_without_a_usable_image_or_with_vectors_that_cancel():
     assert not pool(embedded(np.full((4, 2), np.nan)), templates).usable.any()
 
 
-def test_pooling_takes_the_memory_of_a_block_from_a_mapped_file(tmp_path):
+def test_pooling_takes_the_memory_of_a_block_from_a_mapped_file(tmp_path: Path) -> None:
     count, size = 120_000, 64
     values = np.lib.format.open_memmap(tmp_path / "e.npy", "w+", np.float32, (count, size))
     values[:] = np.random.default_rng(0).normal(size=(1, size)) + np.arange(count)[:, None] % 7
@@ -146,7 +154,7 @@ def test_pooling_takes_the_memory_of_a_block_from_a_mapped_file(tmp_path):
     assert peak < 18e6
 
 
-def test_impossible_pooling(case):
+def test_impossible_pooling(case: Case) -> None:
     _, templates, values, _, _ = case
     with pytest.raises(BitfaceError, match="no detector scores to weight images by"):
         pool(embedded(values), replace(templates, quality=None), quality=True)
@@ -156,7 +164,9 @@ def test_impossible_pooling(case):
 
 @pytest.mark.parametrize("cells_per_pair", [0, 10**9], ids=["gathered", "multiplied"])
 @pytest.mark.parametrize("block", [1, 17, 10_000])
-def test_pair_scores_have_the_bits_of_row_scores(monkeypatch, cells_per_pair, block):
+def test_pair_scores_have_the_bits_of_row_scores(
+    monkeypatch: pytest.MonkeyPatch, cells_per_pair: int, block: int
+) -> None:
     monkeypatch.setattr(pooling, "_CELLS_PER_PAIR", cells_per_pair)
     monkeypatch.setattr(pooling, "_CELLS", 40)
     rng = np.random.default_rng(block)
@@ -169,14 +179,14 @@ def test_pair_scores_have_the_bits_of_row_scores(monkeypatch, cells_per_pair, bl
     assert pair_scores(*sides, left, right, block).tobytes() == expected.tobytes()
 
 
-def test_a_vectors_score_with_itself_stays_at_most_one():
+def test_a_vectors_score_with_itself_stays_at_most_one() -> None:
     side = Pooled(*unit_rows(np.random.default_rng(0).normal(size=(50, 100))), np.zeros(0, bool))
     scores = pair_scores(side, side, np.arange(50, dtype=np.int32), np.arange(50, dtype=np.int32))
     assert scores.max() <= 1
     np.testing.assert_allclose(scores, 1, atol=1e-6)
 
 
-def test_the_result_matches_the_loops(case):
+def test_the_result_matches_the_loops(case: Case) -> None:
     rows, templates, values, pairs, _ = case
     result = TemplateProtocol("IJB", templates, pairs).score(embedded(values), fars=FARS)
     unit = pooled_by_loops(values, rows, [True] * 300, True, None)
@@ -197,7 +207,7 @@ def test_the_result_matches_the_loops(case):
     assert result.warnings == ()
 
 
-def test_figures_and_json(case):
+def test_figures_and_json(case: Case) -> None:
     _, templates, values, pairs, _ = case
     result = TemplateProtocol("IJB", templates, pairs, quality=True).score(embedded(values), fars=FARS)
     figures = result.figures()
@@ -213,7 +223,7 @@ def test_figures_and_json(case):
     assert "roc" not in result.to_json()
 
 
-def test_intervals_are_by_subject_with_or_without_names(case):
+def test_intervals_are_by_subject_with_or_without_names(case: Case) -> None:
     _, templates, values, pairs, person = case
     rng = np.random.default_rng(3)
     # Some people are hopeless, so that their pairs fail together.
@@ -244,7 +254,7 @@ def test_intervals_are_by_subject_with_or_without_names(case):
     assert other.to_json() != first.to_json()
 
 
-def test_templates_that_pairs_link_through_others_are_one_subject():
+def test_templates_that_pairs_link_through_others_are_one_subject() -> None:
     # Four subjects with 25 genuine pairs each, every one linked with the next: 0-1, 1-2, 2-3, and so on. All pairs of
     # two subjects score 1, all of the others 0, and impostors 0.6. One resample in 16 holds good subjects alone, and
     # one bad ones alone, so that the interval is everything; 100 independent pairs would leave [0.4, 0.6].
@@ -268,7 +278,7 @@ def test_templates_that_pairs_link_through_others_are_one_subject():
     )
 
 
-def test_mixed_galleries_take_left_templates_from_the_gallery(case):
+def test_mixed_galleries_take_left_templates_from_the_gallery(case: Case) -> None:
     _, templates, values, pairs, _ = case
     rng = np.random.default_rng(9)
     other = (values + rng.normal(size=values.shape)).astype(np.float32)
@@ -291,7 +301,7 @@ def test_mixed_galleries_take_left_templates_from_the_gallery(case):
         protocol.score(embedded(values), fars=(2.0,))
 
 
-def test_failures_are_counted_on_their_side_alone(case):
+def test_failures_are_counted_on_their_side_alone(case: Case) -> None:
     rows, templates, values, pairs, _ = case
     valid = np.ones(300, bool)
     # Template 30 stands right only: without its images the probe side lacks it, the gallery side doesn't need it.
@@ -308,7 +318,7 @@ def test_failures_are_counted_on_their_side_alone(case):
     assert (other.failed_templates, other.summary.counts.failed_pairs) == (0, 0)
 
 
-def test_a_dead_network_is_diagnosed_and_doesnt_crash(case):
+def test_a_dead_network_is_diagnosed_and_doesnt_crash(case: Case) -> None:
     _, templates, _, pairs, _ = case
     for values in (np.full((300, 4), np.nan), np.zeros((300, 4)), np.ones((300, 4))):
         result = TemplateProtocol("IJB", templates, pairs).score(embedded(values), fars=FARS)
@@ -318,7 +328,7 @@ def test_a_dead_network_is_diagnosed_and_doesnt_crash(case):
         json.dumps(result.to_json(curve=True), allow_nan=False)
 
 
-def test_from_published_files_to_a_result(tmp_path):
+def test_from_published_files_to_a_result(tmp_path: Path) -> None:
     # Two people, two templates each; a person's embeddings are the same axis.
     (tmp_path / "media.txt").write_text("1.jpg 10 1\n2.jpg 10 1\n3.jpg 20 5\n4.jpg 30 6\n5.jpg 40 7\n6.jpg 40 8\n")
     (tmp_path / "pairs.txt").write_text("10 30 1\n10 40 0\n20 30 0\n20 40 1\n")
@@ -331,5 +341,5 @@ def test_from_published_files_to_a_result(tmp_path):
     assert result.figures()[0].reason == "needs at least 20 impostor pairs, has 2"
 
 
-def test_far_names():
+def test_far_names() -> None:
     assert [far_name(far) for far in (1e-6, 1e-4, 0.1, 0.05, 2.5e-3)] == ["1e-6", "1e-4", "1e-1", "5e-2", "2.5e-3"]

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from bitface.evaluation.lists.pairs import PairList
 from bitface.evaluation.protocols.base import Embeddings
 from support import evaluation_oracles as oracles
 
+Case = tuple[PairList, np.ndarray]
+
 FARS = (0.1, 0.01, 1e-4)
 
 
 @pytest.fixture(scope="module")
-def case():
+def case() -> Case:
     """2,000 pairs of 400 images of 80 people, and embeddings that confuse some of them."""
     rng = np.random.default_rng(0)
     person = np.repeat(np.arange(80), 5)
@@ -36,7 +39,7 @@ def case():
     return pairs, rows.astype(np.float32)
 
 
-def test_a_list(case):
+def test_a_list(case: Case) -> None:
     pairs, rows = case
     result = verify(rows, pairs, FARS)
     scores = row_scores(*unit_rows(rows), pairs.left, pairs.right)
@@ -54,7 +57,7 @@ def test_a_list(case):
     assert result.warnings == ()
 
 
-def test_all_pairs_of_a_list(case):
+def test_all_pairs_of_a_list(case: Case) -> None:
     pairs, rows = case
     result = verify(rows, pairs, FARS, all_pairs=True)
     assert result.accuracy.to_json() == verify(rows, pairs, FARS).accuracy.to_json()
@@ -64,7 +67,7 @@ def test_all_pairs_of_a_list(case):
     assert [point.supported for point in result.tar] == [True, True, False]
 
 
-def test_a_pair_has_the_same_score_in_the_list_and_among_all_pairs(case):
+def test_a_pair_has_the_same_score_in_the_list_and_among_all_pairs(case: Case) -> None:
     pairs, rows = case
     everything = np.triu_indices(400, 1)
     whole = PairList(pairs.paths, *everything, np.equal(*(i // 5 for i in everything)), np.arange(79800) % 10)
@@ -74,7 +77,7 @@ def test_a_pair_has_the_same_score_in_the_list_and_among_all_pairs(case):
         assert (ours.tar, ours.threshold, ours.reached) == (theirs.tar, theirs.threshold, theirs.reached)
 
 
-def test_json_is_plain_and_repeats_byte_for_byte(case):
+def test_json_is_plain_and_repeats_byte_for_byte(case: Case) -> None:
     pairs, rows = case
     texts = {json.dumps(verify(rows, pairs, FARS, mode).to_json(True), allow_nan=False) for mode in (True, True)}
     assert len(texts) == 1
@@ -87,7 +90,7 @@ def test_json_is_plain_and_repeats_byte_for_byte(case):
 
 
 @pytest.mark.parametrize("mode", [False, True])
-def test_failed_images_are_scored_counted_and_reported(case, mode):
+def test_failed_images_are_scored_counted_and_reported(case: Case, mode: bool) -> None:
     pairs, rows = case
     rows, valid = rows.copy(), np.ones(400, dtype=bool)
     valid[3], rows[10] = False, np.nan
@@ -106,7 +109,7 @@ def test_failed_images_are_scored_counted_and_reported(case, mode):
 
 @pytest.mark.parametrize("mode", [False, True])
 @pytest.mark.parametrize("rows", [np.full((400, 4), np.nan), np.zeros((400, 4)), np.ones((400, 4))])
-def test_a_dead_network_is_diagnosed_and_doesnt_crash(case, rows, mode):
+def test_a_dead_network_is_diagnosed_and_doesnt_crash(case: Case, rows: np.ndarray, mode: bool) -> None:
     pairs, _ = case
     result = verify(rows, pairs, FARS, mode)
     assert result.warnings
@@ -115,7 +118,7 @@ def test_a_dead_network_is_diagnosed_and_doesnt_crash(case, rows, mode):
     json.dumps(result.to_json(curve=True), allow_nan=False)
 
 
-def test_bad_requests(case):
+def test_bad_requests(case: Case) -> None:
     pairs, rows = case
     with pytest.raises(BitfaceError, match="399 embeddings for 400 images"):
         verify(rows[1:], pairs)
@@ -125,14 +128,14 @@ def test_bad_requests(case):
         verify(Embeddings(rows, np.array([True])), pairs)
 
 
-def test_everything_public_is_there_and_documented():
+def test_everything_public_is_there_and_documented() -> None:
     for name in evaluation.__all__:
         if name != "FARS":
             assert getattr(evaluation, name).__doc__
 
 
 @pytest.mark.data
-def test_labeled_faces_in_the_wild(data_dir):
+def test_labeled_faces_in_the_wild(data_dir: Path) -> None:
     pairs = read_pairs(data_dir / "lfw" / "pairs.csv", data_dir / "lfw" / "images")
     assert (len(pairs.paths), pairs.genuine, pairs.impostor) == (7701, 3000, 3000)
     assert np.bincount(pairs.fold).tolist() == [600] * 10

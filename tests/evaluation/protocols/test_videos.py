@@ -1,5 +1,8 @@
 import json
 import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,10 @@ from bitface.evaluation.protocols import videos as video
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.protocols.videos import YtfProtocol
 from support import evaluation_oracles as oracles
+
+Case = tuple[VideoPairs, np.ndarray]
+Reader = Callable[..., VideoPairs]
+Rows = list[list[float]]
 
 HEADER = "split number, pair number in split, first name, second name, is same:\n"
 ROWS = """\
@@ -28,7 +35,7 @@ FRAMES = {
 
 
 @pytest.fixture
-def root(tmp_path):
+def root(tmp_path: Path) -> Path:
     folder = tmp_path / "frame_images_DB"
     for name, frames in FRAMES.items():
         (folder / name).mkdir(parents=True)
@@ -38,8 +45,8 @@ def root(tmp_path):
 
 
 @pytest.fixture
-def read(tmp_path, root):
-    def reader(content, frames=None):
+def read(tmp_path: Path, root: Path) -> Reader:
+    def reader(content: str | bytes, frames: int | None = None) -> VideoPairs:
         path = tmp_path / "splits.txt"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return read_video_pairs(path, root, frames)
@@ -47,7 +54,7 @@ def read(tmp_path, root):
     return reader
 
 
-def test_the_published_list(read):
+def test_the_published_list(read: Reader) -> None:
     pairs = read(HEADER + ROWS)
     assert pairs.videos == ("Ann_Lee/0", "Ann_Lee/2", "Bob/1", "Bob/3")
     # Frames in the order of their numbers.
@@ -72,25 +79,25 @@ def test_the_published_list(read):
         ("second name,first name,is same,split number", "{3},{2},{4},{0}"),
     ],
 )
-def test_columns_are_found_by_their_names(read, header, row):
+def test_columns_are_found_by_their_names(read: Reader, header: str, row: str) -> None:
     rows = [row.format(*line.split(", ")) for line in ROWS.splitlines()]
     expected, pairs = read(HEADER + ROWS), read("\n".join([header, "", *rows]).replace("\n", "\r\n"))
     for name in ("left", "right", "same", "fold"):
         assert getattr(pairs, name).tolist() == getattr(expected, name).tolist()
 
 
-def test_the_corrected_label_counts(read):
+def test_the_corrected_label_counts(read: Reader) -> None:
     header = "split number, pair number in split, first name, second name, is same, corrected:\n"
     rows = ["1, 1, Ann_Lee/0, Ann_Lee/2, 1, 0", "2, 1, Bob/1, Bob/3, 1, 1"]
     assert read(header + "\n".join(rows)).same.tolist() == [False, True]
 
 
-def test_splits_are_ordered_by_number(read):
+def test_splits_are_ordered_by_number(read: Reader) -> None:
     text = "".join(line.replace(line[0], {"1": "10", "2": "9"}[line[0]], 1) for line in ROWS.splitlines(True))
     assert read(HEADER + text).fold.tolist() == [1, 1, 0, 0]
 
 
-def test_frames_are_limited_to_evenly_spaced_ones(read, root):
+def test_frames_are_limited_to_evenly_spaced_ones(read: Reader, root: Path) -> None:
     for number in range(11, 100):
         (root / f"Ann_Lee/0/0.{number}.jpg").touch()
     pairs = read(HEADER + ROWS, frames=4)
@@ -105,7 +112,7 @@ def test_frames_are_limited_to_evenly_spaced_ones(read, root):
         read(HEADER + ROWS, frames=0)
 
 
-def test_a_pair_may_be_listed_again_where_pairs_have_no_numbers(read):
+def test_a_pair_may_be_listed_again_where_pairs_have_no_numbers(read: Reader) -> None:
     header = "split number, first name, second name, is same\n"
     rows = [", ".join([cells[0], *cells[2:]]) for cells in (line.split(", ") for line in ROWS.splitlines())]
     assert len(read(header + "\n".join([*rows, rows[0]]))) == 5
@@ -146,13 +153,13 @@ def test_a_pair_may_be_listed_again_where_pairs_have_no_numbers(read):
         (HEADER.encode() + b"1, 1, \xff/0, Ann/0, 1\n", "isn't UTF-8"),
     ],
 )
-def test_bad_lists_are_refused_in_one_line(read, content, match):
+def test_bad_lists_are_refused_in_one_line(read: Reader, content: str | bytes, match: str) -> None:
     with pytest.raises(BitfaceError, match=match) as caught:
         read(content)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_and_folder(tmp_path, root):
+def test_missing_file_and_folder(tmp_path: Path, root: Path) -> None:
     with pytest.raises(BitfaceError, match=r"none.txt: can't be read"):
         read_video_pairs(tmp_path / "none.txt", root)
     with pytest.raises(BitfaceError, match="no such folder"):
@@ -160,7 +167,7 @@ def test_missing_file_and_folder(tmp_path, root):
 
 
 @pytest.fixture(scope="module")
-def case():
+def case() -> Case:
     """60 videos of 20 people, of 1 to 12 frames each, and 400 pairs of them in ten splits."""
     rng = np.random.default_rng(0)
     person = np.arange(60) // 3
@@ -177,7 +184,7 @@ def case():
     return pairs, (values * rng.uniform(0.2, 5, (len(whose), 1))).astype(np.float32)
 
 
-def unit_frames(values, valid, pairs):
+def unit_frames(values: np.ndarray, valid: np.ndarray | None, pairs: VideoPairs) -> list[Rows]:
     """The unit vectors of each video's usable frames, as plain lists."""
     found = [[] for _ in pairs.videos]
     for row, good, which in zip(values.astype(np.float64), valid, pairs.video, strict=True):
@@ -187,10 +194,10 @@ def unit_frames(values, valid, pairs):
     return found
 
 
-def by_loops(gallery, probe, pairs):
+def by_loops(gallery: list[Rows], probe: list[Rows], pairs: VideoPairs) -> tuple[np.ndarray, np.ndarray]:
     """Both scores of every pair: the cosine of the means, and the mean over every pair of frames."""
 
-    def dot(a, b):
+    def dot(a: Sequence[float], b: Sequence[float]) -> float:
         return sum(x * y for x, y in zip(a, b, strict=True))
 
     mean, pairwise = [], []
@@ -206,11 +213,13 @@ def by_loops(gallery, probe, pairs):
     return np.array(mean), np.array(pairwise)
 
 
-def scores_of(monkeypatch, protocol, *sides):
+def scores_of(
+    monkeypatch: pytest.MonkeyPatch, protocol: YtfProtocol, *sides: Embeddings
+) -> tuple[Any, np.ndarray, np.ndarray]:
     """The scores that the protocol forms by either way."""
     seen = []
 
-    def spy(scores, *rest):
+    def spy(scores: np.ndarray, *rest: Any) -> Any:
         seen.append(scores)
         return fold_accuracy(scores, *rest)
 
@@ -220,7 +229,7 @@ def scores_of(monkeypatch, protocol, *sides):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_scores_match_the_double_loop(case, monkeypatch, mixed):
+def test_scores_match_the_double_loop(case: Case, monkeypatch: pytest.MonkeyPatch, mixed: bool) -> None:
     pairs, values = case
     rng = np.random.default_rng(1)
     count = len(values)
@@ -241,7 +250,7 @@ def test_scores_match_the_double_loop(case, monkeypatch, mixed):
     assert result.mean.counts.failed_pairs == np.count_nonzero(expected[0] == -1) > 0
 
 
-def test_the_result_is_that_of_the_scores(case, monkeypatch):
+def test_the_result_is_that_of_the_scores(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs, values = case
     result, *both = scores_of(monkeypatch, YtfProtocol("YTF", pairs), Embeddings(values))
     for found, scores in zip((result.mean, result.pairwise), both, strict=True):
@@ -268,7 +277,7 @@ def test_the_result_is_that_of_the_scores(case, monkeypatch):
 
 
 @pytest.mark.parametrize("rows", [1, 7, 100])
-def test_blocks_change_no_bit(case, monkeypatch, rows):
+def test_blocks_change_no_bit(case: Case, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
     pairs, values = case
     _, *whole = scores_of(monkeypatch, YtfProtocol("YTF", pairs), Embeddings(values))
     monkeypatch.setattr(video, "_ROWS", rows)
@@ -276,7 +285,7 @@ def test_blocks_change_no_bit(case, monkeypatch, rows):
     assert [one.tobytes() for one in whole] == [one.tobytes() for one in parts]
 
 
-def test_videos_without_frames_score_minus_one_and_are_reported(case):
+def test_videos_without_frames_score_minus_one_and_are_reported(case: Case) -> None:
     pairs, values = case
     kept = ~np.isin(pairs.video, [4, 9])
     fewer = VideoPairs(
@@ -297,7 +306,7 @@ def test_videos_without_frames_score_minus_one_and_are_reported(case):
 
 
 @pytest.mark.parametrize("value", [np.nan, 0.0, 1.0])
-def test_a_dead_network_is_diagnosed_and_doesnt_crash(case, value):
+def test_a_dead_network_is_diagnosed_and_doesnt_crash(case: Case, value: float) -> None:
     pairs, values = case
     result = YtfProtocol("YTF", pairs).score(Embeddings(np.full_like(values, value)))
     assert result.warnings
@@ -305,7 +314,7 @@ def test_a_dead_network_is_diagnosed_and_doesnt_crash(case, value):
     json.dumps(result.to_json(curve=True), allow_nan=False)
 
 
-def test_embeddings_that_dont_fit(case):
+def test_embeddings_that_dont_fit(case: Case) -> None:
     pairs, values = case
     protocol = YtfProtocol("YTF", pairs)
     assert protocol.paths == pairs.paths

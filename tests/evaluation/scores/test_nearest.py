@@ -1,5 +1,7 @@
 import importlib.util
 import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ ENGINES = [
 KINDS = ("spread", "coarse", "collapsed", "equal", "nearly equal")
 
 
-def vectors(kind, count, seed):
+def vectors(kind: str, count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     rows = rng.normal(size=(count, 12))
     if kind == "coarse":
@@ -30,7 +32,13 @@ def vectors(kind, count, seed):
     return np.ones((count, 12)) if kind == "equal" else rows
 
 
-def slow(gallery, probes, k, usable_rows=None, usable_probes=None):
+def slow(
+    gallery: np.ndarray,
+    probes: np.ndarray,
+    k: int,
+    usable_rows: np.ndarray | None = None,
+    usable_probes: np.ndarray | None = None,
+) -> tuple[list[list[float]], list[list[int]]]:
     """Every probe meets every row; sorted by score and row in plain Python."""
     rows, good = unit_rows(gallery, usable_rows)
     asking, able = unit_rows(probes, usable_probes)
@@ -46,7 +54,7 @@ def slow(gallery, probes, k, usable_rows=None, usable_probes=None):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("k", "block"), [(1, 1), (1, 64), (3, 7), (5, None), (150, 40)])
-def test_the_same_as_one_by_one_to_the_last_bit(kind, k, block, engine):
+def test_the_same_as_one_by_one_to_the_last_bit(kind: str, k: int, block: int | None, engine: str) -> None:
     gallery, probes = vectors(kind, 130, 1), vectors(kind, 23, 2)
     found = nearest(gallery, probes, k, engine=engine, block=block)
     scores, rows = slow(gallery, probes, k)
@@ -56,7 +64,7 @@ def test_the_same_as_one_by_one_to_the_last_bit(kind, k, block, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_many_candidates_are_formed_again_as_a_block(engine, monkeypatch):
+def test_many_candidates_are_formed_again_as_a_block(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     exact = Products.exact
     monkeypatch.setattr(Products, "exact", lambda self, probes: asked.append(len(probes)) or exact(self, probes))
@@ -68,7 +76,7 @@ def test_many_candidates_are_formed_again_as_a_block(engine, monkeypatch):
     assert found.scores.tolist() == scores
 
 
-def test_float32_alone_would_be_wrong():
+def test_float32_alone_would_be_wrong() -> None:
     gallery = np.repeat(vectors("spread", 1, 3), 2000, axis=0) * (1 + 1e-7 * vectors("spread", 2000, 4))
     probes = vectors("spread", 5, 5)
     rough = unit_rows(probes)[0].astype(np.float32) @ unit_rows(gallery)[0].astype(np.float32).T
@@ -78,7 +86,7 @@ def test_float32_alone_would_be_wrong():
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_unusable_vectors_are_never_found_and_find_nothing(engine):
+def test_unusable_vectors_are_never_found_and_find_nothing(engine: str) -> None:
     gallery, probes = vectors("spread", 9, 1), vectors("spread", 4, 2)
     gallery[2], gallery[4, 3], gallery[5, 0], probes[1, 1] = 0, np.nan, np.inf, np.nan
     valid, able = np.arange(9) != 7, np.arange(4) != 3
@@ -93,7 +101,7 @@ def test_unusable_vectors_are_never_found_and_find_nothing(engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_growing_galleries_in_one_pass(engine):
+def test_growing_galleries_in_one_pass(engine: str) -> None:
     gallery, probes = vectors("coarse", 100, 1), vectors("coarse", 17, 2)
     gallery[3] = gallery[50] = np.nan
     shown = []
@@ -109,7 +117,7 @@ def test_growing_galleries_in_one_pass(engine):
     assert sum(probes * rows for probes, rows in shown) == 17 * 98
 
 
-def test_many_probes_are_taken_in_parts(monkeypatch):
+def test_many_probes_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     gallery, probes = vectors("spread", 50, 1), vectors("spread", 33, 2)
     probes[20], gallery[9] = 0, 0
     whole = nearest(gallery, probes, 3)
@@ -120,13 +128,13 @@ def test_many_probes_are_taken_in_parts(monkeypatch):
     assert (parts.failed_probes, parts.failed_rows) == (whole.failed_probes, whole.failed_rows) == (1, 1)
 
 
-def test_no_probes_and_no_gallery():
+def test_no_probes_and_no_gallery() -> None:
     assert nearest(vectors("spread", 5, 1), np.empty((0, 12)), 2).rows.shape == (0, 2)
     assert nearest(np.empty((0, 12)), vectors("spread", 3, 1), 2).rows.tolist() == [[-1, -1]] * 3
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 128, 1024])
-def test_the_margin_holds_for_the_worst_rounding(dimensions):
+def test_the_margin_holds_for_the_worst_rounding(dimensions: int) -> None:
     rng = np.random.default_rng(dimensions)
     # Long runs of one sign make the partial sums, and with them the errors, as large as they get.
     unit = unit_rows(np.abs(rng.normal(size=(300, dimensions))) + 1)[0]
@@ -138,7 +146,7 @@ def test_the_margin_holds_for_the_worst_rounding(dimensions):
     assert np.abs(one_by_one - products.exact(np.arange(300))[:, :9]).max() <= products.margin
 
 
-def test_score_blocks_form_all_scores():
+def test_score_blocks_form_all_scores() -> None:
     gallery, probes = vectors("spread", 25, 1), vectors("spread", 6, 2)
     gallery[4], probes[2] = 0, np.nan
     blocks = dict(score_blocks(gallery, probes, block=10))
@@ -159,18 +167,18 @@ def test_score_blocks_form_all_scores():
         ({"k": 1, "engine": "annoy"}, UsageError, "no search engine 'annoy'; use numpy or faiss"),
     ],
 )
-def test_wrong_requests(arguments, error, message):
+def test_wrong_requests(arguments: dict[str, Any], error: type[UsageError], message: str) -> None:
     with pytest.raises(error, match=message):
         nearest(vectors("spread", 5, 1), vectors("spread", 2, 1), **arguments)
 
 
 @pytest.mark.parametrize("sizes", [(), (3, 2), (2, 2), (-1, 2), (6,)])
-def test_sizes_must_ascend_within_the_gallery(sizes):
+def test_sizes_must_ascend_within_the_gallery(sizes: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="give ascending ones, none above the gallery's 5 rows"):
         nearest_at(vectors("spread", 5, 1), vectors("spread", 2, 1), 1, sizes)
 
 
-def test_wrong_shapes():
+def test_wrong_shapes() -> None:
     with pytest.raises(BitfaceError, match="the gallery's vectors have 12 numbers, the probes' 3"):
         nearest(vectors("spread", 5, 1), np.ones((2, 3)), 1)
     with pytest.raises(BitfaceError, match=r"shape \(4,\)"):
@@ -179,7 +187,7 @@ def test_wrong_shapes():
         EmbeddingRows(np.ones((3, 4)), [True, False])
 
 
-def test_the_engine_that_is_used_where_none_is_named(monkeypatch):
+def test_the_engine_that_is_used_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     assert search.chosen_engine(search.LARGE) == "faiss"
     assert search.chosen_engine(search.LARGE - 1) == "numpy"
@@ -190,7 +198,7 @@ def test_the_engine_that_is_used_where_none_is_named(monkeypatch):
         search.chosen_engine(5, "faiss")
 
 
-def test_a_gallery_in_a_file_is_never_copied(tmp_path):
+def test_a_gallery_in_a_file_is_never_copied(tmp_path: Path) -> None:
     gallery = np.lib.format.open_memmap(tmp_path / "gallery.npy", "w+", np.float32, (120_000, 256))
     gallery[:] = np.random.default_rng(0).normal(size=256)
     gallery[::7, 3] += 1

@@ -6,10 +6,13 @@ from bitface.evaluation.scores.similarity import unit_rows
 from bitface.evaluation.scores.tiles import TiledImpostors
 from support import evaluation_oracles as oracles
 
+# Unit vectors, whose they are, and the genuine and impostor scores of their pairs.
+Case = tuple[np.ndarray, np.ndarray, list[float], list[float]]
+
 KINDS = ("spread", "coarse", "crowded", "equal", "opposite")
 
 
-def embeddings(kind):
+def embeddings(kind: str) -> np.ndarray:
     rng = np.random.default_rng(KINDS.index(kind))
     rows = rng.normal(size=(45, 8))
     if kind == "coarse":
@@ -24,7 +27,7 @@ def embeddings(kind):
 
 
 @pytest.fixture(params=KINDS)
-def case(request):
+def case(request: pytest.FixtureRequest) -> Case:
     unit, usable = unit_rows(embeddings(request.param))
     subject = np.random.default_rng(9).integers(0, 12, 45)
     return unit, subject, *oracles.all_pair_scores(unit, subject, usable)
@@ -32,7 +35,7 @@ def case(request):
 
 @pytest.mark.parametrize(("block", "held"), [(1, 1 << 20), (7, 1 << 20), (45, 1), (64, 1), (16, 5)])
 @pytest.mark.parametrize("failed", [0, 30])
-def test_questions_are_answered_as_by_all_scores_in_memory(case, block, held, failed):
+def test_questions_are_answered_as_by_all_scores_in_memory(case: Case, block: int, held: int, failed: int) -> None:
     unit, subject, genuine, impostor = case
     tiles = TiledImpostors(unit, subject, failed, block, held)
     array = ImpostorArray([*impostor, *[-1.0] * failed])
@@ -48,7 +51,7 @@ def test_questions_are_answered_as_by_all_scores_in_memory(case, block, held, fa
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
-def test_the_highest_scores_come_with_their_pairs(case, block):
+def test_the_highest_scores_come_with_their_pairs(case: Case, block: int) -> None:
     unit, subject, _, impostor = case
     tiles = TiledImpostors(unit, subject, 0, block)
     values, left, right = tiles.highest(50)
@@ -61,12 +64,12 @@ def test_the_highest_scores_come_with_their_pairs(case, block):
     assert len(tiles.highest(10**9)[0]) == len(impostor)
 
 
-def test_an_overfull_bin_is_left_out_of_the_highest_scores():
+def test_an_overfull_bin_is_left_out_of_the_highest_scores() -> None:
     unit, _ = unit_rows(np.ones((20, 4)))
     assert len(TiledImpostors(unit, np.arange(20), held=5).highest(3)[0]) == 0
 
 
-def test_no_rows_at_all():
+def test_no_rows_at_all() -> None:
     tiles = TiledImpostors(np.empty((0, 4)), np.empty(0, dtype=np.int64), failed=6)
     assert tiles.count == 6
     assert tiles.at_rank(np.array([1, 6]))[0].tolist() == [-1, -1]
