@@ -38,13 +38,13 @@ class AngularErrors:
 
         Only `face` where all are alone.
         """
-        found = {"face": float(self.face.mean())}
+        degrees = {"face": float(self.face.mean())}
         shared = ~self.alone
         if shared.any():
-            found["class"] = float(self.per_class[self.labels[shared]].mean())
-            found["individual"] = float(self.scalar[shared].mean())
-            found["individual vector"] = float(self.vector[shared].mean())
-        return found
+            degrees["class"] = float(self.per_class[self.labels[shared]].mean())
+            degrees["individual"] = float(self.scalar[shared].mean())
+            degrees["individual vector"] = float(self.vector[shared].mean())
+        return degrees
 
 
 def dissect(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray) -> AngularErrors:

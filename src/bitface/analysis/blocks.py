@@ -79,14 +79,14 @@ class BlockProbe(Probe):
     def changed(self, unit: ProbedUnit) -> dict[str, Compute]:
         """What the steps of a block compute with a unit rounded."""
         block = self.blocks[unit.name]
-        found: dict[str, Compute] = {}
+        computations: dict[str, Compute] = {}
         for step in self._steps(block):
             if isinstance(step.module, ops.LAYERS) and unit.part == WEIGHTS:
                 weight = self.quantizers[ProbedUnit(WEIGHTS, step.name, unit.bits)].quantize(step.module.weight)
-                found[step.name] = partial(linear, step.module, weight=weight, bias=step.module.bias)
+                computations[step.name] = partial(linear, step.module, weight=weight, bias=step.module.bias)
             elif isinstance(step.module, Quantizer) and unit.part == ACTIVATIONS:
-                found[step.name] = self.quantizers[ProbedUnit(ACTIVATIONS, tensor_of(step), unit.bits)].quantize
-        return found
+                computations[step.name] = self.quantizers[ProbedUnit(ACTIVATIONS, tensor_of(step), unit.bits)].quantize
+        return computations
 
     @torch.no_grad()
     def find_corrections(self, images: Tensor) -> None:
@@ -101,18 +101,18 @@ class BlockProbe(Probe):
         self, block: Block, values: Values, instead: Mapping[str, Compute], expected: dict[str, Tensor] | None
     ) -> dict[str, Tensor]:
         """What a block's layers lack to the means that are expected, layer by layer; or, without those, their means."""
-        found: dict[str, Tensor] = {}
+        means: dict[str, Tensor] = {}
 
         def watched(step: WalkStep, plain: Compute, x: Tensor) -> Tensor:
             y = plain(x)
             mean = channel_means(y, step.module)
-            found[step.name] = mean if expected is None else expected[step.name] - mean
-            return y if expected is None else y + beside(found[step.name], step.module)
+            means[step.name] = mean if expected is None else expected[step.name] - mean
+            return y if expected is None else y + beside(means[step.name], step.module)
 
         layers = [step for step in self._steps(block) if isinstance(step.module, ops.LAYERS)]
         watching = {step.name: partial(watched, step, instead.get(step.name, step.module)) for step in layers}
         self.walk.rest(block.start, values, instead={**instead, **watching}, until=block.end)
-        return found
+        return means
 
     def _beginning(self, place: int) -> list[Block]:
         return [block for block in self.blocks.values() if block.start == place]
@@ -137,11 +137,11 @@ def by_block(probe: Probe, faces: np.ndarray, calibration: Calibration = Calibra
         inside = [step for step in steps[start + 1 : end + 1] if isinstance(step.module, Quantizer)]
         read = tuple(tensor_of(step) for step in inside)
         blocks[name] = Block(name, start, end, {WEIGHTS: unit.layers, ACTIVATIONS: read})
-    made = BlockProbe(**vars(probe), blocks=blocks)
-    made.corrections.update({unit: {} for unit in made.units})
+    blockwise = BlockProbe(**vars(probe), blocks=blocks)
+    blockwise.corrections.update({unit: {} for unit in blockwise.units})
     if calibration.bias_correction:
-        made.find_corrections(channels_last(bias_images(probe.network, faces, calibration)))
-    return made
+        blockwise.find_corrections(channels_last(bias_images(probe.network, faces, calibration)))
+    return blockwise
 
 
 def _named(layers: Sequence[str]) -> str:

@@ -30,8 +30,8 @@ def inter_class_angles(embeddings: np.ndarray, labels: np.ndarray, seed: int = 0
     """
     centers, _ = class_centers(torch.from_numpy(embeddings).double(), torch.from_numpy(labels))
     if len(centers) > MOST_CLASSES:
-        chosen = np.random.default_rng(seed).choice(len(centers), MOST_CLASSES, replace=False)
-        centers = centers[torch.from_numpy(np.sort(chosen))]
+        sample = np.random.default_rng(seed).choice(len(centers), MOST_CLASSES, replace=False)
+        centers = centers[torch.from_numpy(np.sort(sample))]
     units = torch.nn.functional.normalize(centers)
     # Centres are never near one another as faces and their quantized selves are: the cosine will do.
     cosines = (units @ units.T).clamp(-1, 1)
@@ -72,26 +72,26 @@ def pseudo_classes(teacher: np.ndarray, seed: int = 0) -> np.ndarray:
     return result
 
 
-def nearest(unit: np.ndarray, k: int, asked: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def nearest(unit: np.ndarray, k: int, queries: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The k most similar other faces of each, the most similar first: cosines `[M, k]` and rows, int64 `[M, k]`.
 
     Args:
         unit: `[N, D]`, rows of length 1; more than k of them.
-        asked: the rows whose neighbours are asked for, `[M]`; None: all.
+        queries: the rows whose neighbours are asked for, `[M]`; None: all.
     """
-    asked = np.arange(len(unit)) if asked is None else asked
+    queries = np.arange(len(unit)) if queries is None else queries
     step = max(1, _BLOCK // len(unit))
     cosines, rows = [], []
-    for start in range(0, len(asked), step):
-        own = asked[start : start + step]
+    for start in range(0, len(queries), step):
+        own = queries[start : start + step]
         block = unit[own] @ unit.T
         block[np.arange(len(block)), own] = -np.inf
-        found = np.argpartition(-block, k - 1, axis=1)[:, :k]
-        values = np.take_along_axis(block, found, 1)
+        neighbours = np.argpartition(-block, k - 1, axis=1)[:, :k]
+        values = np.take_along_axis(block, neighbours, 1)
         # Ties by the lower row, so that the order is the same everywhere.
-        order = np.lexsort((found, -values))
+        order = np.lexsort((neighbours, -values))
         cosines.append(np.take_along_axis(values, order, 1))
-        rows.append(np.take_along_axis(found, order, 1))
+        rows.append(np.take_along_axis(neighbours, order, 1))
     return np.concatenate(cosines), np.concatenate(rows)
 
 

@@ -58,11 +58,11 @@ def shared(values: Mapping[str, np.ndarray], flipped: np.ndarray) -> list[Shared
         values: of each condition, `[N]`.
         flipped: bool `[N]`.
     """
-    found = []
+    conditions = []
     for name, column in values.items():
         if np.ptp(column) == 0 or not flipped.any():
             continue
         enough = min(flipped.sum(), (~flipped).sum()) >= _FEWEST
         p = float(mannwhitneyu(column[flipped], column[~flipped]).pvalue) if enough else None
-        found.append(Shared(name, float(column[flipped].mean()), float(column.mean()), p, int(flipped.sum())))
-    return sorted(found, key=lambda one: 1.0 if one.p is None else one.p)
+        conditions.append(Shared(name, float(column[flipped].mean()), float(column.mean()), p, int(flipped.sum())))
+    return sorted(conditions, key=lambda one: 1.0 if one.p is None else one.p)

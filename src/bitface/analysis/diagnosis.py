@@ -96,13 +96,13 @@ def diagnose_student(
 def worst_clipped(layers: Layers) -> Range | None:
     """The quantizer that loses most by clipping, where that is most of what it loses, and enough to matter."""
     end = _noise(layers.points[-1].snr)
-    added = {point.name: _noise(point.snr) - _noise(point.before) for point in layers.points}
-    found = [
+    noise = {point.name: _noise(point.snr) - _noise(point.before) for point in layers.points}
+    clipping = [
         one
         for one in layers.ranges
-        if one.clip_noise > one.noise / 2 and added[one.name] > max(_SHARE_OF_END * end, _LEAST_NOISE)
+        if one.clip_noise > one.noise / 2 and noise[one.name] > max(_SHARE_OF_END * end, _LEAST_NOISE)
     ]
-    return max(found, key=lambda one: added[one.name], default=None)
+    return max(clipping, key=lambda one: noise[one.name], default=None)
 
 
 def _noise(snr: float) -> float:
@@ -114,9 +114,9 @@ def _turns(angles: Angles) -> list[str]:
     plain = angles.plain
     rest = f", by {angles.rotated['face']:.1f} without the rotation of all faces together" if angles.rotated else ""
     close = ": the student follows its teacher closely" if angles.harm < _CLOSE else ""
-    found = [f"Quantization turns a face by {plain['face']:.1f} degrees on average{rest}{close}."]
+    sentences = [f"Quantization turns a face by {plain['face']:.1f} degrees on average{rest}{close}."]
     if angles.within and "class" in plain:
-        found.append(
+        sentences.append(
             f"Its class turns by {plain['class']:.1f} degrees as a whole; against its class a face turns by "
             f"{plain['individual vector']:.1f}. Faces lie {angles.within[0]:.1f} degrees from the centre of their "
             f"class in the teacher, {angles.within[1]:.1f} in the student."
@@ -128,10 +128,10 @@ def _turns(angles: Angles) -> list[str]:
             if after < before - _CROWDED
             else "classes keep apart, so that their turn is no harm"
         )
-        found.append(
+        sentences.append(
             f"Between centres there are {before:.1f} degrees in the teacher, {after:.1f} in the student: {crowd}."
         )
-    return found
+    return sentences
 
 
 def _where(start: Point | None, layers: Layers) -> str:

@@ -15,17 +15,17 @@ def distributions(groups: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]
     Returns:
         name → {count, mean, p05, median, p95, low, width, counts}; groups without a value are left out.
     """
-    known = {name: values[np.isfinite(values)] for name, values in groups.items()}
-    known = {name: values for name, values in known.items() if len(values)}
-    if not known:
+    finite = {name: values[np.isfinite(values)] for name, values in groups.items()}
+    finite = {name: values for name, values in finite.items() if len(values)}
+    if not finite:
         return {}
-    lowest, highest = min(values.min() for values in known.values()), max(values.max() for values in known.values())
+    lowest, highest = min(values.min() for values in finite.values()), max(values.max() for values in finite.values())
     # Axes begin at 0 unless everything is far from it, as angles between people are.
     lowest = 0.0 if lowest < highest / 2 else lowest
     width = next((step for step in _STEPS if (highest - lowest) / step <= _BINS), _STEPS[-1])
     low = np.floor(lowest / width) * width
     bins = int((highest - low) / width) + 1
-    return {name: _distribution(values, float(low), width, bins) for name, values in known.items()}
+    return {name: _distribution(values, float(low), width, bins) for name, values in finite.items()}
 
 
 def _distribution(values: np.ndarray, low: float, width: float, bins: int) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class _Decided:
     faces: bool = True
 
 
-def decisions(found: Embedded, protocol: FaceProtocol | None, student: Model, notes: list[str]) -> dict[str, Any]:
+def decisions(embeddings: Embedded, protocol: FaceProtocol | None, student: Model, notes: list[str]) -> dict[str, Any]:
     """The pairs whose decision flipped, and what their faces share.
 
     Args:
@@ -41,9 +41,9 @@ def decisions(found: Embedded, protocol: FaceProtocol | None, student: Model, no
     if protocol and listed is None:
         notes.append(
             f"{protocol.name}: this protocol lists no comparisons"
-            + ("; flipped decisions are those of all pairs of its faces" if found.who is not None else "")
+            + ("; flipped decisions are those of all pairs of its faces" if embeddings.who is not None else "")
         )
-    decided = _decided(found, protocol, listed, notes)
+    decided = _decided(embeddings, protocol, listed, notes)
     if decided is None:
         notes.append("no pairs and no labels: decisions that flipped aren't looked for")
         return nothing
@@ -77,36 +77,36 @@ def decisions(found: Embedded, protocol: FaceProtocol | None, student: Model, no
                 for one in strictest.worst
             ],
         },
-        "conditions": [asdict(one) for one in shared(found.conditions, strictest.faces)] if decided.faces else [],
+        "conditions": [asdict(one) for one in shared(embeddings.conditions, strictest.faces)] if decided.faces else [],
     }
 
 
 def _stored(student: Model, notes: list[str]) -> dict[float, float]:
     """The artifact's own thresholds by their FAR."""
-    known = student.details.thresholds if student.details else []
-    if any(one.get("flip") for one in known):
+    thresholds = student.details.thresholds if student.details else []
+    if any(one.get("flip") for one in thresholds):
         notes.append("the artifact's thresholds are for embeddings with --flip and aren't used here")
-    return {one["far"]: float(one["threshold"]) for one in known if not one.get("flip")}
+    return {one["far"]: float(one["threshold"]) for one in thresholds if not one.get("flip")}
 
 
 def _decided(
-    found: Embedded, protocol: FaceProtocol | None, listed: Comparisons | None, notes: list[str]
+    embeddings: Embedded, protocol: FaceProtocol | None, listed: Comparisons | None, notes: list[str]
 ) -> _Decided | None:
     """The pairs to decide on: of the embedded faces, or of what the protocol makes of them."""
-    names = [file.relative for file in found.files]
+    names = [file.relative for file in embeddings.files]
     if listed is None or protocol is None:
-        return None if found.who is None else _Decided(flips.Pairs(labels=found.who), found.unit, names)
+        return None if embeddings.who is None else _Decided(flips.Pairs(labels=embeddings.who), embeddings.unit, names)
     places = {name: row for row, name in enumerate(names)}
     rows = np.array([places.get(path, -1) for path in protocol.paths])
     if listed.members == protocol.paths:
         there = (rows[listed.left] >= 0) & (rows[listed.right] >= 0)
         pairs = flips.Pairs(rows[listed.left[there]], rows[listed.right[there]], listed.same[there])
-        decided = _Decided(pairs, found.unit, names)
+        decided = _Decided(pairs, embeddings.unit, names)
     else:
-        (before, known), (after, too) = (
-            protocol.vectors(Embeddings(side[rows], rows >= 0)) for side in (found.teacher, found.student)
+        (before, valid), (after, too) = (
+            protocol.vectors(Embeddings(side[rows], rows >= 0)) for side in (embeddings.teacher, embeddings.student)
         )
-        usable = known & too
+        usable = valid & too
         there = usable[listed.left] & usable[listed.right]
         pairs = flips.Pairs(listed.left[there], listed.right[there], listed.same[there])
         decided = _Decided(pairs, (before, after), listed.members, faces=False)

@@ -127,7 +127,7 @@ def flips(teacher: Floats, student: Floats, pairs: Pairs, far: float, at: tuple[
         teacher, student: unit rows `[N, D]` as `evaluation.unit_rows` gives them.
         at: the thresholds of teacher and student.
     """
-    found: list[tuple[np.ndarray, ...]] = []
+    blocks: list[tuple[np.ndarray, ...]] = []
     counts = dict.fromkeys(("rejected", "accepted", "gained", "genuine", "impostor"), 0)
     for left, right, same, (before, after) in pairs.scored(teacher, student):
         changed = (before >= at[0]) != (after >= at[1])
@@ -135,13 +135,13 @@ def flips(teacher: Floats, student: Floats, pairs: Pairs, far: float, at: tuple[
         counts["impostor"] += int((~same).sum())
         left, right, same, before, after = (part[changed] for part in (left, right, same, before, after))
         damage = ((before - at[0]) - (after - at[1])) * np.where(same, 1, -1)
-        lost = damage > 0
-        counts["rejected"] += int((lost & same).sum())
-        counts["accepted"] += int((lost & ~same).sum())
-        counts["gained"] += int((~lost).sum())
-        kept = np.argsort(-damage, kind="stable")[:MOST_KEPT]
-        found.append(tuple(part[kept] for part in (left, right, same, before, after, damage)))
-    columns = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        losses = damage > 0
+        counts["rejected"] += int((losses & same).sum())
+        counts["accepted"] += int((losses & ~same).sum())
+        counts["gained"] += int((~losses).sum())
+        worst_rows = np.argsort(-damage, kind="stable")[:MOST_KEPT]
+        blocks.append(tuple(part[worst_rows] for part in (left, right, same, before, after, damage)))
+    columns = [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
     order = np.argsort(-columns[-1], kind="stable")[:MOST_KEPT]
     worst = tuple(
         Flip(int(a), int(b), bool(c), float(d), float(e), float(f))

@@ -96,7 +96,7 @@ def compare_layers(
     """
     names = _common(teacher, student)
     tallies: dict[str, _Tally] = {}
-    given: dict[str, _Tally] = {}
+    inherited_tallies: dict[str, _Tally] = {}
     watches: dict[str, RangeWatch] = {}
     faces = 0
     with torch.no_grad():
@@ -109,11 +109,11 @@ def compare_layers(
                     watches.setdefault(name, watch).update(inputs[0])
                 elif module is not None and module.state_dict():
                     inherited = _as_teacher(teacher, node, inputs, tallies)
-                    given.setdefault(name, _Tally()).add(expected, inherited)
+                    inherited_tallies.setdefault(name, _Tally()).add(expected, inherited)
             faces += len(first)
             if progress:
                 progress(faces)
-    points = _points(student, tallies, given)
+    points = _points(student, tallies, inherited_tallies)
     return Layers(tuple(points), tuple(watch.result() for watch in watches.values()), start_of(points), faces)
 
 
@@ -183,22 +183,22 @@ def _side_by_side(
         if isinstance(passes.module_of(student, node), QuantizeDequantize):
             readers[_name(node.all_input_nodes[0])] = readers.get(_name(node.all_input_nodes[0]), 0) + 1
     ahead = _walk(teacher, first)
-    held: dict[str, Tensor] = {}
+    teacher_tensors: dict[str, Tensor] = {}
     for node, value, inputs in _walk(student, second):
         name, module = _name(node), passes.module_of(student, node)
         if isinstance(module, QuantizeDequantize):
             origin = _name(node.all_input_nodes[0])
-            if origin in held:
-                yield node, held[origin], value, inputs
+            if origin in teacher_tensors:
+                yield node, teacher_tensors[origin], value, inputs
                 readers[origin] -= 1
                 if not readers[origin]:
-                    del held[origin]
+                    del teacher_tensors[origin]
         elif name in names or name == IMAGE:
             expected = next(x for other, x, _ in ahead if _name(other) == name)
             if readers.get(name):
-                held[name] = expected
+                teacher_tensors[name] = expected
             traits = ops.traits_of(module)
-            if name in held or not (traits.moves or traits.border is not None):
+            if name in teacher_tensors or not (traits.moves or traits.border is not None):
                 yield node, expected, value, inputs
 
 
@@ -232,28 +232,28 @@ def _walk(graph: GraphModule, images: Tensor) -> Iterator[tuple[Node, Tensor, li
                 del values[source]
 
 
-def _points(student: GraphModule, tallies: dict[str, _Tally], given: dict[str, _Tally]) -> list[Point]:
+def _points(student: GraphModule, tallies: dict[str, _Tally], inherited_tallies: dict[str, _Tally]) -> list[Point]:
     """The tallies as figures."""
     nodes = [node for node in student.graph.nodes if node.op != "output" and _name(node) in tallies]
     end = _name(nodes[-1])
     noises: dict[str, float] = {}
-    found = []
+    rows = []
     for node in nodes:
         name, module = _name(node), passes.module_of(student, node)
         noises[name], cosine = tallies[name].noise(per_channel=name != end)
         inherited = noises[name]
         if isinstance(module, QuantizeDequantize):
             inherited = noises[_name(node.all_input_nodes[0])]
-        elif name in given:
-            inherited, _ = given[name].noise(per_channel=name != end)
+        elif name in inherited_tallies:
+            inherited, _ = inherited_tallies[name].noise(per_channel=name != end)
         elif module is None:
             inherited = 0.0
         kind = QUANTIZER if isinstance(module, QuantizeDequantize) else ops.op_name(module) if module else IMAGE
-        found.append((name, kind or "", getattr(module, "bits", None), noises[name], inherited, cosine))
-    floor = max(_HARMLESS * found[-1][3], 1e-12)
+        rows.append((name, kind or "", getattr(module, "bits", None), noises[name], inherited, cosine))
+    floor = max(_HARMLESS * rows[-1][3], 1e-12)
     return [
         Point(name, kind, bits, _db(noise), _db(inherited), cosine, _db(inherited + floor) - _db(noise + floor))
-        for name, kind, bits, noise, inherited, cosine in found
+        for name, kind, bits, noise, inherited, cosine in rows
     ]
 
 

@@ -91,14 +91,14 @@ def neighbourhoods(teacher: np.ndarray, student: np.ndarray, rows: np.ndarray, s
     if count < _FEWEST:
         return None
     k = min(_NEIGHBOURS, (count - 1) // 2)
-    asked = np.arange(count)
+    queries = np.arange(count)
     if count > MOST_ASKED:
-        asked = np.sort(np.random.default_rng(seed).choice(count, MOST_ASKED, replace=False))
-    (_, before), (_, after) = nearest(teacher, k, asked), nearest(student, k, asked)
+        queries = np.sort(np.random.default_rng(seed).choice(count, MOST_ASKED, replace=False))
+    (_, before), (_, after) = nearest(teacher, k, queries), nearest(student, k, queries)
     shares = np.array([len(np.intersect1d(a, b)) for a, b in zip(before, after, strict=True)]) / k
     few = min(k, max(1, (len(rows) - 1) // 2))
     trust = trustworthiness(teacher[rows], student[rows], n_neighbors=few, metric="cosine")
-    return Neighbourhoods(k, float(shares.mean()), float(np.quantile(shares, 0.1)), float(trust), len(asked))
+    return Neighbourhoods(k, float(shares.mean()), float(np.quantile(shares, 0.1)), float(trust), len(queries))
 
 
 def _dense(rows: np.ndarray) -> np.ndarray:

@@ -30,13 +30,13 @@ def _of(grey: np.ndarray) -> list[np.ndarray]:
     height, width = grey.shape
     if height != _ALIGNED:
         grey = cv2.resize(grey, (max(1, round(width * _ALIGNED / height)), _ALIGNED), interpolation=cv2.INTER_AREA)
-    missing = (_ALIGNED - grey.shape[1]) // 2
-    found = []
+    margin = (_ALIGNED - grey.shape[1]) // 2
+    regions = []
     for top, bottom, left, right in _REGIONS:
-        columns = np.clip(np.arange(left, right) - missing, 0, grey.shape[1] - 1)
+        columns = np.clip(np.arange(left, right) - margin, 0, grey.shape[1] - 1)
         part = grey[top:bottom, columns].astype(np.float32)
-        found.append(cv2.resize(part, _GRID, interpolation=cv2.INTER_AREA).ravel())
-    return found
+        regions.append(cv2.resize(part, _GRID, interpolation=cv2.INTER_AREA).ravel())
+    return regions
 
 
 def occlusion(parts: np.ndarray) -> np.ndarray | None:

@@ -85,16 +85,16 @@ def rank_presets(
         return [PresetScore(word, None, None, None, len(faces)) for word in preprocesses]
     run = start(FASTEST, network, Settings(_BATCH))
     pairs = np.stack([faces, copies(faces)])
-    found: dict[str, np.ndarray] = {word: np.zeros((2, 0, network.embedding_size)) for word in preprocesses}
+    embeddings: dict[str, np.ndarray] = {word: np.zeros((2, 0, network.embedding_size)) for word in preprocesses}
 
     def score(words: Sequence[str], start: int, stop: int) -> list[PresetScore]:
         for place, word in enumerate(words):
             parts = [_embed(run, preprocesses[word](images)) for images in pairs[:, start:stop]]
-            found[word] = np.concatenate([found[word], np.stack(parts)], 1)
+            embeddings[word] = np.concatenate([embeddings[word], np.stack(parts)], 1)
             if progress:
                 share = (place + 1) / len(words)
                 progress(round(start + (stop - start) * share), len(faces))
-        scores = [PresetScore(word, *separation(*found[word]), stop) for word in words]
+        scores = [PresetScore(word, *separation(*embeddings[word]), stop) for word in words]
         return sorted(scores, key=lambda entry: -(entry.score or 0.0))
 
     first = score(list(preprocesses), 0, min(_FIRST_FACES, len(faces)))
@@ -137,12 +137,12 @@ def best_preset(scores: Sequence[PresetScore], default: str | None = None) -> tu
         return default, None
     rgb = {name: value for name, value in good.items() if name.startswith("rgb")} or good
     equal = [name for name, value in rgb.items() if value >= max(rgb.values()) * (1 - _EQUAL)]
-    chosen = min(equal, key=lambda name: PRESETS.index(name) if name in PRESETS else len(PRESETS))
+    best_name = min(equal, key=lambda name: PRESETS.index(name) if name in PRESETS else len(PRESETS))
     if default not in values:
-        return chosen, None
-    return chosen, (
-        f"the preprocessing {default} seems wrong: under {chosen} the network tells these faces apart better "
-        f"(d' {good[chosen]:.1f} against {values[default]:.1f})"
+        return best_name, None
+    return best_name, (
+        f"the preprocessing {default} seems wrong: under {best_name} the network tells these faces apart better "
+        f"(d' {good[best_name]:.1f} against {values[default]:.1f})"
     )
 
 
@@ -182,6 +182,6 @@ def _normalised(embeddings: np.ndarray) -> np.ndarray:
 
 def _embed(run: Run, inputs: np.ndarray) -> np.ndarray:
     """Embeddings of preprocessed images, in batches of one size; the last one is filled up."""
-    missing = -len(inputs) % _BATCH
-    filled = np.concatenate([inputs, np.zeros((missing, *inputs.shape[1:]), inputs.dtype)])
+    padding = -len(inputs) % _BATCH
+    filled = np.concatenate([inputs, np.zeros((padding, *inputs.shape[1:]), inputs.dtype)])
     return np.concatenate([run(part) for part in np.split(filled, len(filled) // _BATCH)])[: len(inputs)]

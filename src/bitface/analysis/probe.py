@@ -145,15 +145,15 @@ def prepare(
             readers[name] = _readers(student, step)
             for bits in activation_bits:
                 # Symmetric at 8 bits, so that only what is never negative is unsigned.
-                made = activation_quantizer(PLAN.activations, bits, not step.module.signed)
-                calibrate.set_range(made, observers[step.name])
-                quantizers[ProbedUnit(ACTIVATIONS, name, bits)] = made
+                quantizer = activation_quantizer(PLAN.activations, bits, not step.module.signed)
+                calibrate.set_range(quantizer, observers[step.name])
+                quantizers[ProbedUnit(ACTIVATIONS, name, bits)] = quantizer
         elif isinstance(step.module, ops.LAYERS):
             weight = step.module.weight.detach()
             for bits in weight_bits:
-                made = weight_quantizer(PLAN, bits, len(weight))
-                calibrate.set_scales(made, weight, calibration.search_scales)
-                quantizers[ProbedUnit(WEIGHTS, step.name, bits)] = made
+                quantizer = weight_quantizer(PLAN, bits, len(weight))
+                calibrate.set_scales(quantizer, weight, calibration.search_scales)
+                quantizers[ProbedUnit(WEIGHTS, step.name, bits)] = quantizer
     probe = Probe(network, student, walk, quantizers, readers, {unit: {} for unit in quantizers})
     if calibration.bias_correction:
         _find_shifts(probe, channels_last(bias_images(network, faces, calibration)))
@@ -162,14 +162,14 @@ def prepare(
 
 def _readers(student: Student, step: WalkStep) -> list[str]:
     planned = {layer.name for layer in student.layers}
-    found, front = [], list(step.node.users)
+    layers, front = [], list(step.node.users)
     while front:
         node = front.pop(0)
         if str(node.target) in planned:
-            found.append(str(node.target))
+            layers.append(str(node.target))
         elif isinstance(passes.module_of(student.graph, node), ops.Reshape):
             front += list(node.users)
-    return found
+    return layers
 
 
 @torch.no_grad()

@@ -78,8 +78,8 @@ def _add(
         projected = (unit_rows * torch.randn(unit_rows.shape, generator=generator)).sum()
     places = [step for step in probe.walk.steps if probe.units_of(step)]
     layers = [step for step in places if isinstance(step.module, ops.LAYERS)]
-    wanted = [values[step.node] for step in places] + [step.module.weight for step in layers]
-    gradients = torch.autograd.grad(projected, wanted)
+    variables = [values[step.node] for step in places] + [step.module.weight for step in layers]
+    gradients = torch.autograd.grad(projected, variables)
     with torch.no_grad():
         for step, gradient in zip(layers, gradients[len(places) :], strict=True):
             # Faces have independent projections: the mean of a sum's square is the sum of the mean squares.

@@ -68,8 +68,8 @@ class RangeWatch:
     def update(self, values: Tensor) -> None:
         """Takes in the values before the quantizer; finite ones."""
         q = self.quantizer
-        wanted = torch.round(values / q.scale) + q.zero_point
-        below, above = wanted < self._first, wanted > self._last
+        codes = torch.round(values / q.scale) + q.zero_point
+        below, above = codes < self._first, codes > self._last
         integers = q.integers(values)
         errors = ((integers - q.zero_point) * q.scale - values).double().square()
         self._taken += torch.bincount((integers - self._first).long().flatten(), minlength=len(self._taken))
@@ -83,7 +83,7 @@ class RangeWatch:
 
     def _add(self, values: Tensor) -> None:
         """Into the histogram, whose bins double their width until the values fit."""
-        low, high = (float(bound) for bound in torch.aminmax(values))
+        low, high = (float(limit) for limit in torch.aminmax(values))
         self._low, self._high = min(self._low, low), max(self._high, high)
         while max(-low, high) >= _HALF * self._width:
             pairs = self._bins.reshape(-1, 2).sum(1)

@@ -44,42 +44,44 @@ class Embedded:
     conditions: dict[str, np.ndarray]
 
 
-def pseudo(found: Embedded, notes: list[str]) -> np.ndarray:
+def pseudo(embeddings: Embedded, notes: list[str]) -> np.ndarray:
     """Pseudo-classes, int64 `[N]`."""
     notes.append(
         "nobody said who is on the faces: pseudo-classes are faces that the teacher finds alike, and their figures "
         "flatter the teacher; --labels gives real ones"
     )
-    return classes.pseudo_classes(found.teacher)
+    return classes.pseudo_classes(embeddings.teacher)
 
 
-def angles(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[str]) -> dict[str, Any]:
+def angles(embeddings: Embedded, who: np.ndarray, word: str, seed: int, notes: list[str]) -> dict[str, Any]:
     """Everything about angles."""
-    plain = angular.dissect(found.teacher, found.student, who)
+    plain = angular.dissect(embeddings.teacher, embeddings.student, who)
     turned = None
-    if angular.rotation_is_meant(found.teacher):
-        turned = angular.dissect(found.teacher, angular.without_rotation(found.teacher, found.student), who)
+    if angular.rotation_is_meant(embeddings.teacher):
+        turned = angular.dissect(
+            embeddings.teacher, angular.without_rotation(embeddings.teacher, embeddings.student), who
+        )
     else:
         notes.append(
-            f"{len(found.teacher)} faces are too few to take the common rotation out of {found.teacher.shape[1]} "
-            "dimensions; give more than there are dimensions"
+            f"{len(embeddings.teacher)} faces are too few to take the common rotation out of "
+            f"{embeddings.teacher.shape[1]} dimensions; give more than there are dimensions"
         )
     counts = np.bincount(who)
     alone = int((counts == 1).sum())
     if alone:
         notes.append(f"{alone} of {len(counts)} {_many(word)} have one face only and are left out of their figures")
     if (many := int((counts > 1).sum())) > classes.MOST_CLASSES:
-        drawn = f"{classes.MOST_CLASSES:,} of {many:,} {_many(word)}"
-        notes.append(f"the angles between {word} centres are those of {drawn}")
+        sample = f"{classes.MOST_CLASSES:,} of {many:,} {_many(word)}"
+        notes.append(f"the angles between {word} centres are those of {sample}")
     several = counts[who] > 1
     centers = np.unique(who[several], return_inverse=True)[1]
     between = {
         name: classes.inter_class_angles(rows[several], centers, seed) if len(set(centers)) > 1 else np.array([])
-        for name, rows in (("teacher", found.teacher), ("student", found.student))
+        for name, rows in (("teacher", embeddings.teacher), ("student", embeddings.student))
     }
     within = {
         name: classes.within_class_angles(rows, who)
-        for name, rows in (("teacher", found.teacher), ("student", found.student))
+        for name, rows in (("teacher", embeddings.teacher), ("student", embeddings.student))
     }
     return {
         "faces": {"used": len(who), "classes": len(counts) - alone, "alone": alone},
@@ -93,7 +95,7 @@ def angles(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[s
             f"inter-{word}": distributions(between),
             f"within-{word}": distributions(within),
         },
-        "classes": _worst_classes(found, plain, within, word),
+        "classes": _worst_classes(embeddings, plain, within, word),
     }
 
 
@@ -117,7 +119,7 @@ def _parts(errors: angular.AngularErrors, word: str) -> dict[str, np.ndarray]:
 
 
 def _worst_classes(
-    found: Embedded, errors: angular.AngularErrors, within: dict[str, np.ndarray], word: str
+    embeddings: Embedded, errors: angular.AngularErrors, within: dict[str, np.ndarray], word: str
 ) -> list[dict[str, Any]]:
     """The classes whose faces lost each other most."""
     count = np.bincount(errors.labels)
@@ -129,7 +131,7 @@ def _worst_classes(
             members = errors.labels == one
             rows.append(
                 {
-                    "name": found.names[one] if found.who is not None else f"{word} {one + 1}",
+                    "name": embeddings.names[one] if embeddings.who is not None else f"{word} {one + 1}",
                     "faces": int(count[one]),
                     "error": float(errors.per_class[one]),
                     "individual": float(torn[one]),
@@ -159,29 +161,31 @@ def layers(
     graph = student.network.graph if student.integer else passes.fold(student.network.graph)
     try:
         return compare_layers(
-            passes.fold(teacher.network.graph), graph, batches, lambda done: progress(done, len(images))
+            passes.fold(teacher.network.graph), graph, batches, lambda count: progress(count, len(images))
         )
     except BitfaceError as error:
         notes.append(f"layers aren't compared: {error}")
         return None
 
 
-def mapped(found: Embedded, who: np.ndarray, word: str, seed: int, notes: list[str]) -> dict[str, Any]:
+def mapped(embeddings: Embedded, who: np.ndarray, word: str, seed: int, notes: list[str]) -> dict[str, Any]:
     """Both maps, and how much of the neighbourhoods is kept."""
-    drawn = maps(*found.unit, who, seed)
-    if len(drawn.rows) < len(who):
-        notes.append(f"the maps show {len(drawn.rows):,} of {len(who):,} faces (at most {MOST_MAPPED:,})")
-    kept = neighbourhoods(*found.unit, drawn.rows, seed)
-    if kept and kept.faces < len(who):
-        notes.append(f"neighbours are asked for of {kept.faces:,} of {len(who):,} faces, among all of them")
-    titles = [found.names[one] if found.who is not None else f"{word} {one + 1}" for one in who[drawn.rows]]
+    projection = maps(*embeddings.unit, who, seed)
+    if len(projection.rows) < len(who):
+        notes.append(f"the maps show {len(projection.rows):,} of {len(who):,} faces (at most {MOST_MAPPED:,})")
+    neighbourhood = neighbourhoods(*embeddings.unit, projection.rows, seed)
+    if neighbourhood and neighbourhood.faces < len(who):
+        notes.append(f"neighbours are asked for of {neighbourhood.faces:,} of {len(who):,} faces, among all of them")
+    titles = [
+        embeddings.names[one] if embeddings.who is not None else f"{word} {one + 1}" for one in who[projection.rows]
+    ]
     return {
         "map": {
-            "rows": len(drawn.rows),
-            "teacher": np.round(drawn.teacher, 3).tolist(),
-            "student": np.round(drawn.student, 3).tolist(),
-            "group": who[drawn.rows].tolist(),
+            "rows": len(projection.rows),
+            "teacher": np.round(projection.teacher, 3).tolist(),
+            "student": np.round(projection.student, 3).tolist(),
+            "group": who[projection.rows].tolist(),
             "title": titles,
         },
-        "neighbourhoods": asdict(kept) if kept else None,
+        "neighbourhoods": asdict(neighbourhood) if neighbourhood else None,
     }

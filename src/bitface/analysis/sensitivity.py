@@ -38,7 +38,7 @@ def sweep(
     batches: Callable[[int], Tensor],
     columns: Sequence[int],
     measure: Measure,
-    found: Tensor,
+    measurements: Tensor,
     done: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -47,8 +47,8 @@ def sweep(
     Args:
         batches: gives the preprocessed images of a batch by its number.
         columns: how many values `measure` gives for each batch.
-        found: `[units + 1, sum of columns]`, to be filled; the last row is the float network itself.
-        done: so many measurements, in the order in which this function makes them, are in `found` already.
+        measurements: `[units + 1, sum of columns]`, to be filled; the last row is the float network itself.
+        done: so many measurements, in the order in which this function makes them, are in `measurements` already.
         progress: is told (measurements done, of all), after each.
 
     Raises:
@@ -60,12 +60,12 @@ def sweep(
         images = batches(batch)
         here = slice(int(starts[batch]), int(starts[batch + 1]))
         plain = probe.embed(images)
-        found[-1, here] = measure(plain, plain)
+        measurements[-1, here] = measure(plain, plain)
         for number, rounded in probe.each(images, done - batch * rows):
             values = measure(plain, rounded)
             if not torch.isfinite(values).all():
                 raise BitfaceError(f"an embedding is NaN or infinite with {units[number].name} rounded")
-            found[number, here] = values
+            measurements[number, here] = values
             if progress:
                 progress(batch * rows + number + 1, rows * len(columns))
         done = (batch + 1) * rows
@@ -79,9 +79,9 @@ def mean_and_error(values: Tensor) -> tuple[float, float]:
     return float(values.double().mean()), spread / math.sqrt(len(values))
 
 
-def costs(probe: Probe, found: Tensor) -> dict[ProbedUnit, float]:
+def costs(probe: Probe, measurements: Tensor) -> dict[ProbedUnit, float]:
     """The mean of 1 - cosine for each unit, from what a sweep found."""
-    return {unit: float(row.double().mean()) for unit, row in zip(probe.units, found, strict=False)}
+    return {unit: float(row.double().mean()) for unit, row in zip(probe.units, measurements, strict=False)}
 
 
 def rank_correlation(

@@ -72,8 +72,8 @@ class Walk:
         for node in self.steps[number].last:
             del values[node]
         for place, step in enumerate(self.steps[number + 1 :], number + 1):
-            given = instead.get(step.name)
-            value = given(*(values[source] for source in step.sources)) if given else compute(step, values)
+            substitute = instead.get(step.name)
+            value = substitute(*(values[source] for source in step.sources)) if substitute else compute(step, values)
             if step.name in shifts:
                 value = value + beside(shifts[step.name], step.module)
             if place == until:
