@@ -109,7 +109,7 @@ def test_faces_are_found_at_any_scale(capfd: pytest.CaptureFixture[str]) -> None
     reference = aligner.align(photo)
     assert reference is not None
     assert reference.landmarks.min() > 200  # the larger one
-    assert reference.found == 2
+    assert reference.faces == 2
     x, y, width, height = reference.box
     assert ((reference.landmarks > (x, y)) & (reference.landmarks < (x + width, y + height))).all()
     for scale in (0.7, 2.5, 5):

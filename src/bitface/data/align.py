@@ -24,13 +24,13 @@ _MAX_DETECTION_SIDE = 1024
 class AlignedFace:
     """`crop` is uint8 RGB `[112, 112, 3]`; `landmarks` are the five points `[5, 2]` (x, y) in pixels of the
     original image, in the template's order; `score` is the detector's confidence, 0 to 1; `box` is where the face lies
-    in the original image, in whole pixels (x, y, width, height); `found` is the number of faces in the image."""
+    in the original image, in whole pixels (x, y, width, height); `faces` is the number of faces in the image."""
 
     crop: np.ndarray
     landmarks: np.ndarray
     score: float
     box: tuple[int, int, int, int]
-    found: int
+    faces: int
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -68,18 +68,18 @@ def distilled_faces(
         )
     keep_memory()
     batches = math.ceil(count / BATCH)
-    made = []
+    images = []
     for number in range(batches):
-        kept = folder / f"batch-{number:05d}.npy" if folder else None
-        whole = _read(kept, (BATCH, *network.size, 3)) if kept else None
+        batch_file = folder / f"batch-{number:05d}.npy" if folder else None
+        whole = _read(batch_file, (BATCH, *network.size, 3)) if batch_file else None
         if whole is not None:
-            made.append(whole)
+            images.append(whole)
         else:
-            made.append(_batch(network, number, seed, _tell(progress, number * STEPS, batches * STEPS)))
-            if kept:
-                with atomic_path(kept) as temporary, open(temporary, "wb") as file:
-                    np.save(file, made[-1], allow_pickle=False)
-    return np.concatenate(made)[:count]
+            images.append(_batch(network, number, seed, _tell(progress, number * STEPS, batches * STEPS)))
+            if batch_file:
+                with atomic_path(batch_file) as temporary, open(temporary, "wb") as file:
+                    np.save(file, images[-1], allow_pickle=False)
+    return np.concatenate(images)[:count]
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -114,10 +114,10 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
     for step in range(STEPS):
         images = _image(layers, height, width)
         shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator).tolist()
-        seen = images.roll(shift, (2, 3))
-        seen = seen.flip(1) if network.preprocess.color == "bgr" else seen
+        view = images.roll(shift, (2, 3))
+        view = view.flip(1) if network.preprocess.color == "bgr" else view
         mirrored = torch.arange(step % _MIRRORED, BATCH, _MIRRORED)  # others in each step, as they cost time
-        inputs = (torch.cat([seen, seen[mirrored].flip(3)]) - mean) / std
+        inputs = (torch.cat([view, view[mirrored].flip(3)]) - mean) / std
         statistics.clear()
         embeddings = graph(inputs.contiguous(memory_format=torch.channels_last))
         loss, alike = _objective(images / 255, embeddings, mirrored, statistics)
@@ -174,26 +174,26 @@ def _watched(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
 
     After a BatchNorm, outputs have its bias for a mean and its weight for a deviation.
     """
-    folded, found = passes.fold(graph).eval().requires_grad_(False), []
-    known = dict(folded.named_modules())
+    folded, distances = passes.fold(graph).eval().requires_grad_(False), []
+    modules = dict(folded.named_modules())
 
-    def watch(wanted: Tensor, deviation: Tensor, _: nn.Module, __: Any, output: Tensor) -> None:
+    def watch(target: Tensor, deviation: Tensor, _: nn.Module, __: Any, output: Tensor) -> None:
         mean, square = _Moments.apply(output)  # type: ignore[no-untyped-call]
         spread = deviation.square().clamp(min=1e-8)
         variance = (square - mean.square()).clamp(min=1e-12)
-        found.append(((mean - wanted).square() / spread).mean() + ((variance / spread).sqrt() - 1).square().mean())
+        distances.append(((mean - target).square() / spread).mean() + ((variance / spread).sqrt() - 1).square().mean())
 
     for node in graph.graph.nodes:
         norm = passes.module_of(graph, node)
         if isinstance(norm, ops.NORMS):
-            layer = known.get(str(node.all_input_nodes[0].target))
+            layer = modules.get(str(node.all_input_nodes[0].target))
             if isinstance(layer, ops.LAYERS):
                 layer.register_forward_hook(partial(watch, norm.bias.detach(), norm.weight.detach()))
-    for name, module in known.items():
+    for name, module in modules.items():
         if isinstance(module, nn.PReLU):
             holder, _, leaf = name.rpartition(".")
             setattr(folded.get_submodule(holder), leaf, _FrozenPReLU(module.weight))
-    return folded, found
+    return folded, distances
 
 
 class _Moments(torch.autograd.Function):
@@ -239,4 +239,4 @@ class _PReLU(torch.autograd.Function):
 
 
 def _tell(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
-    return lambda done: progress(before + done, total) if progress else None
+    return lambda steps: progress(before + steps, total) if progress else None

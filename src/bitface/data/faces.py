@@ -67,7 +67,7 @@ def find_images(sources: Sequence[Path], image_list: Path | None = None) -> list
             raise BitfaceError(f"{source}: a file, not a folder; give the folder that holds the face images")
     if image_list is not None:
         return _listed(sources, Path(image_list))
-    found: list[FaceFile] = []
+    images: list[FaceFile] = []
     for source in sources:
         below = [FaceFile(source, relative) for relative in _walk(source)]
         if not below:
@@ -75,8 +75,8 @@ def find_images(sources: Sequence[Path], image_list: Path | None = None) -> list
                 f"{source}: no image ({' '.join(EXTENSIONS)}) in this folder or below it; "
                 "links to folders aren't followed, give those folders themselves"
             )
-        found += below
-    return sorted(found, key=lambda file: file.relative)
+        images += below
+    return sorted(images, key=lambda file: file.relative)
 
 
 def _walk(source: Path) -> Iterator[str]:
@@ -95,26 +95,26 @@ def _listed(sources: Sequence[Path], image_list: Path) -> list[FaceFile]:
         lines = image_list.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BitfaceError(f"{image_list}: not a readable UTF-8 list of images ({error})") from error
-    wanted = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    found, missing = [], []
-    for relative in dict.fromkeys(wanted):
+    paths = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    files, absent = [], []
+    for relative in dict.fromkeys(paths):
         parts = PurePosixPath(relative)
         if parts.is_absolute() or ".." in parts.parts:
             raise BitfaceError(f"{image_list}: '{relative}' leads out of the source; list paths relative to it")
         # os.path.isfile, unlike Path.is_file, is also False for names too long to exist.
         root = next((source for source in sources if os.path.isfile(source / relative)), None)
         if root is None:
-            missing.append(relative)
+            absent.append(relative)
         else:
-            found.append(FaceFile(root, parts.as_posix()))
-    if missing:
+            files.append(FaceFile(root, parts.as_posix()))
+    if absent:
         raise BitfaceError(
-            f"{image_list}: {len(missing)} of {len(found) + len(missing)} listed images are in none of the "
-            f"sources, the first: '{missing[0]}'; list paths relative to a source"
+            f"{image_list}: {len(absent)} of {len(files) + len(absent)} listed images are in none of the "
+            f"sources, the first: '{absent[0]}'; list paths relative to a source"
         )
-    if not found:
+    if not files:
         raise BitfaceError(f"{image_list}: no image is listed; write one relative path per line")
-    return found
+    return files
 
 
 def choose(files: Sequence[FaceFile], count: int | None, seed: int) -> list[FaceFile]:
@@ -211,29 +211,29 @@ def load_faces(
     """
     # Pages of this array cost memory only once they are written: no second copy as in stacking a list.
     images = np.empty((len(files), *size, 3), np.uint8)
-    kept: list[FaceFile] = []
+    usable: list[FaceFile] = []
     skipped: list[Skipped] = []
-    seen: set[str] = set()
+    digests: set[str] = set()
     sizes: Counter[Size] = Counter()
     duplicates = 0
-    for done, file in enumerate(files, start=1):
+    for number, file in enumerate(files, start=1):
         try:
             image, own = _read_crop(file, size)
         except ImageSkipped as error:
             skipped.append((file.relative, error.reason))
         else:
             digest = content_hash(image) if unique else None
-            if digest in seen:
+            if digest in digests:
                 duplicates += 1
             else:
                 if digest:
-                    seen.add(digest)
-                images[len(kept)] = image
-                kept.append(file)
+                    digests.add(digest)
+                images[len(usable)] = image
+                usable.append(file)
                 sizes[own] += 1
         if progress:
-            progress(done, len(files))
-    return LoadedFaces(images[: len(kept)], kept, skipped, sizes, duplicates)
+            progress(number, len(files))
+    return LoadedFaces(images[: len(usable)], usable, skipped, sizes, duplicates)
 
 
 def batches(

@@ -95,11 +95,11 @@ def _from_onnx(path: Path) -> Generator:
 
     def run(latents: Tensor) -> Tensor:
         try:
-            found = np.asarray(session.run([target], {source: latents.numpy()})[0])
-            if found.shape[:2] != (len(latents), 3) or found.ndim != 4:
-                shape = list(found.shape)
+            images = np.asarray(session.run([target], {source: latents.numpy()})[0])
+            if images.shape[:2] != (len(latents), 3) or images.ndim != 4:
+                shape = list(images.shape)
                 raise BitfaceError(f"no generator: its output '{target}' has the shape {shape}, not [B, 3, H, W]")
-            return torch.from_numpy(found.astype(np.float32, copy=False))
+            return torch.from_numpy(images.astype(np.float32, copy=False))
         except BitfaceError:
             raise
         except Exception as error:

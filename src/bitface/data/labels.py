@@ -40,7 +40,7 @@ def _by_folder(files: Sequence[FaceFile]) -> list[str]:
 
 
 def _by_file(files: Sequence[FaceFile], path: Path) -> list[str]:
-    known: dict[str, str] = {}
+    labels: dict[str, str] = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
             rows = csv.DictReader(handle)
@@ -50,14 +50,14 @@ def _by_file(files: Sequence[FaceFile], path: Path) -> list[str]:
                 key, label = (row["path"] or "").replace("\\", "/"), row["label"] or ""
                 if not key or not label:
                     raise BitfaceError(f"{path}: line {rows.line_num} has no path or no label")
-                if known.setdefault(key, label) != label:
+                if labels.setdefault(key, label) != label:
                     raise BitfaceError(f"{path}: line {rows.line_num} gives '{key}' a second label")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BitfaceError(f"{path}: no readable label file ({getattr(error, 'strerror', None) or error})") from error
-    missing = [file.relative for file in files if file.relative not in known]
-    if missing:
+    gaps = [file.relative for file in files if file.relative not in labels]
+    if gaps:
         raise BitfaceError(
-            f"{path}: has no label for {len(missing)} of {len(files)} images, '{missing[0]}' the first; paths are "
+            f"{path}: has no label for {len(gaps)} of {len(files)} images, '{gaps[0]}' the first; paths are "
             "those below the image folder"
         )
-    return [known[file.relative] for file in files]
+    return [labels[file.relative] for file in files]

@@ -76,7 +76,7 @@ def _parts(value: Any) -> tuple[list[Span], list[bool]]:
 
 def _write(data: mmap.mmap, images: list[Span], same: list[bool], folder: Path) -> None:
     names: dict[Span, str] = {}
-    written: dict[bytes, str] = {}
+    files: dict[bytes, str] = {}
     for index, image in enumerate(images):
         if image in names:
             continue
@@ -85,13 +85,13 @@ def _write(data: mmap.mmap, images: list[Span], same: list[bool], folder: Path) 
         content = image.read(data)
         digest = hashlib.sha256(content).digest()
         beside = names.get(images[index - 1]) if index % 2 else None
-        if digest not in written or written[digest] == beside:
+        if digest not in files or files[digest] == beside:
             name = f"{index:06}{_extension(content, index)}"
             (folder / name).write_bytes(content)
-            written.setdefault(digest, name)
+            files.setdefault(digest, name)
             names[image] = name
         else:
-            names[image] = written[digest]
+            names[image] = files[digest]
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(("a", "b", "same", "fold"))

@@ -138,9 +138,9 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
     making = Making(seed, network, progress=progress)
     folder = Store().path("faces", f"{data_set.key(source, making)}-{source.count}-{seed}")
     if not (folder / MANIFEST).is_file():
-        made = data_set.make(source, making)
+        faces = data_set.make(source, making)
         try:
-            write_faces(folder, made.images, made.manifest)
+            write_faces(folder, faces.images, faces.manifest)
         except BitfaceError:
             # Another process that made the same faces meanwhile was quicker.
             if not (folder / MANIFEST).is_file():
@@ -152,7 +152,7 @@ def kind_of(folder: Path, files: int) -> str:
     """What is known of the faces of a folder: what its manifest says, if that is of as many files; or nothing."""
     try:
         manifest: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        kind, kept = manifest["kind"], manifest["kept"]
+        kind, count = manifest["kind"], manifest["kept"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return REAL
-    return kind if isinstance(kind, str) and kept == files else REAL
+    return kind if isinstance(kind, str) and count == files else REAL

@@ -84,10 +84,10 @@ def first_difference(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]
             if key.endswith(_OPTIONAL):
                 continue
             return f"'{key}' is missing"
-        found = state[key]
-        if found.shape != own.shape:
-            return f"'{key}' has the shape {list(found.shape)} instead of {list(own.shape)}"
-        if own.is_floating_point() and not (found.is_floating_point() and torch.isfinite(found).all()):
+        tensor = state[key]
+        if tensor.shape != own.shape:
+            return f"'{key}' has the shape {list(tensor.shape)} instead of {list(own.shape)}"
+        if own.is_floating_point() and not (tensor.is_floating_point() and torch.isfinite(tensor).all()):
             return f"'{key}' holds something else than finite floating-point numbers"
     return next((f"'{key}' doesn't belong to it" for key in state if key not in expected), None)
 

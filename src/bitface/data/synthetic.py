@@ -67,7 +67,7 @@ def make_faces(
     aligner = FaceAligner(detector)
     images = np.empty((count, 112, 112, 3), np.uint8)
     codes = np.empty((count, SIDE * SIDE // 64), np.uint64)
-    kept = no_face = near_duplicates = 0
+    usable = no_face = near_duplicates = 0
     attempts = MAX_ATTEMPTS * count + 32
     for image in islice(opened.images(seed, truncation), attempts):
         face = aligner.align(_with_margin(image))
@@ -75,19 +75,19 @@ def make_faces(
             no_face += 1
             continue
         code = codes_of(face.crop[None])
-        if nearest(code, codes[:kept])[1][0] <= NEAR:
+        if nearest(code, codes[:usable])[1][0] <= NEAR:
             near_duplicates += 1
             continue
-        images[kept], codes[kept] = face.crop, code[0]
-        kept += 1
+        images[usable], codes[usable] = face.crop, code[0]
+        usable += 1
         if progress:
-            progress(kept, count)
-        if kept == count:
+            progress(usable, count)
+        if usable == count:
             break
-    made = kept + no_face + near_duplicates
-    if kept < count:
+    total = usable + no_face + near_duplicates
+    if usable < count:
         raise BitfaceError(
-            f"only {kept} of {count} synthetic faces after {made} images ({no_face} without a face, "
+            f"only {usable} of {count} synthetic faces after {total} images ({no_face} without a face, "
             f"{near_duplicates} near-duplicates); ask for fewer, or use another generator"
         )
     manifest = {
@@ -97,10 +97,10 @@ def make_faces(
         "truncation": truncation,
         "generator_sha256": sha256_of(generator),
         "detector_sha256": sha256_of(detector),
-        "made": made,
+        "made": total,
         "no_face": no_face,
         "near_duplicates": near_duplicates,
-        "kept": kept,
+        "kept": usable,
         "faces_sha256": manifest_hash(images),
     }
     return SyntheticFaces(images, manifest)

@@ -63,14 +63,14 @@ def prepare(
     if not model.integer:
         step = max(1, len(files) // _RANKED)
         sample = load_faces(files[::step][:_RANKED], model.network.size).images
-        network, more, found = settle_preprocess(model.network, sample, preprocess)
+        network, more, alarms = settle_preprocess(model.network, sample, preprocess)
         notes += more
-        warnings += found
+        warnings += alarms
         assert network.preprocess is not None
         model = model.with_preprocess(network.preprocess)
     embedder = Embedder(model, engine, threads)
-    more, said = about_engine(embedder, named=engine is not None)
-    return Prepared(embedder, (*notes, *more), (*warnings, *said))
+    more, engine_warnings = about_engine(embedder, named=engine is not None)
+    return Prepared(embedder, (*notes, *more), (*warnings, *engine_warnings))
 
 
 def about_engine(embedder: Embedder, named: bool = False) -> tuple[list[str], list[str]]:
@@ -86,8 +86,8 @@ def about_engine(embedder: Embedder, named: bool = False) -> tuple[list[str], li
 
 def differences(embedder: Embedder, files: Sequence[FaceFile]) -> dict[str, dict[str, Any]]:
     """See `engine_differences`; on some of the images."""
-    chosen = files[:: max(1, len(files) // FACES)][:FACES]
-    return engine_differences(embedder, load_faces(chosen, embedder.preprocess.size).images)
+    sample = files[:: max(1, len(files) // FACES)][:FACES]
+    return engine_differences(embedder, load_faces(sample, embedder.preprocess.size).images)
 
 
 def embed(
@@ -128,26 +128,26 @@ def embed_kept(
     key = _key(embedder, files, flip)
     path, notes = folder / f"{key}.npy", folder / f"{key}.json"
     shape = (len(files), embedder.embedding_size)
-    begun = _begun(path, notes, shape)
+    state = _begun(path, notes, shape)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        values = np.lib.format.open_memmap(path, "r+" if begun.done else "w+", np.float32, shape)
+        values = np.lib.format.open_memmap(path, "r+" if state.done else "w+", np.float32, shape)
     except OSError as error:
         raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
-    while begun.done < len(files):
-        begin = begun.done
+    while state.done < len(files):
+        begin = state.done
         reasons: list[tuple[str, str]] = []
-        told = (lambda count, _, begin=begin: progress(begin + count, len(files))) if progress else None
-        rows, valid = embedder.embed_files(files[begin : begin + _KEPT_EVERY], flip, reasons, told)
+        report = (lambda count, _, begin=begin: progress(begin + count, len(files))) if progress else None
+        rows, valid = embedder.embed_files(files[begin : begin + _KEPT_EVERY], flip, reasons, report)
         values[begin : begin + len(rows)] = rows
         values.flush()
         failed = [begin + int(row) for row in np.flatnonzero(~valid)]
-        begun = _Begun(begin + len(rows), [*begun.failed, *failed], [*begun.skipped, *reasons])
-        write_json(notes, {**vars(begun), "shape": list(shape)})
-    check_skipped(begun.skipped, len(files), allow_skipped)
+        state = _Begun(begin + len(rows), [*state.failed, *failed], [*state.skipped, *reasons])
+        write_json(notes, {**vars(state), "shape": list(shape)})
+    check_skipped(state.skipped, len(files), allow_skipped)
     usable = np.ones(len(files), bool)
-    usable[begun.failed] = False
-    return Embeddings(np.load(path, mmap_mode="r"), usable, embedder.fingerprint), begun.skipped
+    usable[state.failed] = False
+    return Embeddings(np.load(path, mmap_mode="r"), usable, embedder.fingerprint), state.skipped
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ def _begun(path: Path, notes: Path, shape: tuple[int, int]) -> _Begun:
     """What is there already; nothing where anything doesn't fit."""
     try:
         content = json.loads(notes.read_text(encoding="utf-8"))
-        kept = np.load(path, mmap_mode="r")
-        if kept.shape == shape and kept.dtype == np.float32 and content["shape"] == list(shape):
+        values = np.load(path, mmap_mode="r")
+        if values.shape == shape and values.dtype == np.float32 and content["shape"] == list(shape):
             skipped = [(str(one), str(why)) for one, why in content["skipped"]]
             return _Begun(int(content["done"]), [int(row) for row in content["failed"]], skipped)
     except (OSError, ValueError, KeyError, TypeError):

@@ -85,18 +85,18 @@ def load_teacher(path: Path, source: FaceSource, preprocess: str | None = None, 
     """
 
     def choose() -> FreeSize:
-        given, _ = _given(source.images)
-        return size_of(faces.crop_sizes(faces.find_images(given, source.image_list))) if given else ASSUMED
+        folders, _ = _given(source.images)
+        return size_of(faces.crop_sizes(faces.find_images(folders, source.image_list))) if folders else ASSUMED
 
     return open_float(path, preprocess, size, choose)
 
 
 def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:
     """The folders of sources that are there (shards unpacked), and the sources that have to be made."""
-    parsed = [Source.parse(source) for source in dict.fromkeys(sources)]
-    there = [isinstance(source.data_set, GivenFaces) for source in parsed]
-    given = [cached(source) for source, given in zip(parsed, there, strict=True) if given]
-    return given, [source for source, given in zip(parsed, there, strict=True) if not given]
+    parts = [Source.parse(source) for source in dict.fromkeys(sources)]
+    there = [isinstance(source.data_set, GivenFaces) for source in parts]
+    folders = [cached(source) for source, given in zip(parts, there, strict=True) if given]
+    return folders, [source for source, given in zip(parts, there, strict=True) if not given]
 
 
 def gather(
@@ -116,38 +116,38 @@ def gather(
     Raises:
         BitfaceError: no images, fewer than two that can be used, or more than 1 % that can't.
     """
-    given, made = _given(source.images)
-    files = faces.find_images(given, source.image_list) if given or not made else []
-    kinds = [REAL] if source.image_list else [kind_of(one, sum(file.root == one for file in files)) for one in given]
-    for one in made:
+    folders, makers = _given(source.images)
+    files = faces.find_images(folders, source.image_list) if folders or not makers else []
+    kinds = [REAL] if source.image_list else [kind_of(one, sum(file.root == one for file in files)) for one in folders]
+    for one in makers:
         folder = cached(one, seed, network, steps("making faces"))
-        added = faces.find_images([folder])
-        files += added
-        kinds.append(kind_of(folder, len(added)))
-    wanted = len(files) if source.max_images is None else source.max_images
-    chosen = faces.choose(files, wanted + HELD_OUT, seed)
-    loaded = faces.load_faces(chosen, size, steps("reading faces"), unique=True)
-    faces.check_skipped(loaded.skipped, len(chosen), source.allow_skipped, skipped_csv)
-    count = len(loaded.images)
+        images = faces.find_images([folder])
+        files += images
+        kinds.append(kind_of(folder, len(images)))
+    limit = len(files) if source.max_images is None else source.max_images
+    sample = faces.choose(files, limit + HELD_OUT, seed)
+    crops = faces.load_faces(sample, size, steps("reading faces"), unique=True)
+    faces.check_skipped(crops.skipped, len(sample), source.allow_skipped, skipped_csv)
+    count = len(crops.images)
     if count < 2:
         raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
-    learning = learning_count(count, wanted)
+    learning = learning_count(count, limit)
     return Faces(
-        loaded.images[:learning],
-        loaded.images[learning:],
-        loaded.files[:learning],
+        crops.images[:learning],
+        crops.images[learning:],
+        crops.files[:learning],
         " and ".join(dict.fromkeys(kinds)),
         len(files),
-        len(loaded.skipped),
-        loaded.resized,
-        loaded.duplicates,
-        faces.resizing(loaded.sizes, size),
+        len(crops.skipped),
+        crops.resized,
+        crops.duplicates,
+        faces.resizing(crops.sizes, size),
     )
 
 
-def learning_count(count: int, wanted: int) -> int:
+def learning_count(count: int, limit: int) -> int:
     """How many of `count` faces are learned from, the others being held out."""
-    return wanted if count > wanted else count - min(max(1, count // 5), HELD_OUT)
+    return limit if count > limit else count - min(max(1, count // 5), HELD_OUT)
 
 
 def settle_preprocess(network: Network, images: np.ndarray, word: str | None) -> tuple[Network, list[str], list[str]]:
@@ -157,16 +157,16 @@ def settle_preprocess(network: Network, images: np.ndarray, word: str | None) ->
     the preset under which the faces match their own mirrored and shifted selves best is taken.
     """
     scores = rank_presets(network, images[:_RANKED])
-    chosen = parse(word, network.size).name if word else network.preprocess.name if network.preprocess else None
-    best, warning = best_preset(scores, chosen)
-    if chosen is None:
+    name = parse(word, network.size).name if word else network.preprocess.name if network.preprocess else None
+    best, warning = best_preset(scores, name)
+    if name is None:
         if best is None:
             raise BitfaceError(
                 f"{network.name}: doesn't say how its input is normalised, and {warning}; name it with --preprocess"
             )
         note = f"preprocessing {best}: the best of the presets on these faces; name it with --preprocess to be sure"
         return network.with_preprocess(parse(best, network.size)), [note], []
-    network = network.with_preprocess(parse(chosen, network.size))
+    network = network.with_preprocess(parse(name, network.size))
     return network, [], [warning] if warning else []
 
 
@@ -178,10 +178,8 @@ def unseen(kind: str, network: Network) -> list[str]:
         "the file holds no BatchNorm (folded away, or never there), so images are distilled from embeddings alone; "
         "a file that still has them gives better ones"
     )
-    measured = (
-        "agreement is measured on images distilled from the teacher, not on faces; prove it with bitface evaluate"
-    )
-    return [measured] if has_statistics(network.graph) else [folded, measured]
+    caveat = "agreement is measured on images distilled from the teacher, not on faces; prove it with bitface evaluate"
+    return [caveat] if has_statistics(network.graph) else [folded, caveat]
 
 
 def few(count: int) -> list[str]:

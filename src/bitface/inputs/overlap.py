@@ -46,15 +46,15 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
     """
     if folders:
         files = find_images(folders)
-        loaded = load_faces(files, model.network.size)
-        check_skipped(loaded.skipped, len(files), False)
-        notes = [f"--used: {note}" for note in resizing(loaded.sizes, model.network.size)]
-        return Used(codes_of(loaded.images), embedder.embed(loaded.images), notes)
-    kept = model.path.with_name(CODES)
-    if not model.integer or not kept.is_file():
+        crops = load_faces(files, model.network.size)
+        check_skipped(crops.skipped, len(files), False)
+        notes = [f"--used: {note}" for note in resizing(crops.sizes, model.network.size)]
+        return Used(codes_of(crops.images), embedder.embed(crops.images), notes)
+    code_file = model.path.with_name(CODES)
+    if not model.integer or not code_file.is_file():
         return None
     check_beside(model.path)
-    codes, manifest = read_codes(kept)
+    codes, manifest = read_codes(code_file)
     # An exported file doesn't say what made it, but lies beside its artifact.
     same = model.details is None or manifest == model.details.data.get("manifest")
     return Used(codes) if same else None
@@ -76,7 +76,7 @@ def overlap(
         raise BitfaceError(f"{len(codes)} codes for {len(paths)} images")
     _, bits = nearest(codes, used.codes)
     copies = np.flatnonzero(bits <= NEAR)
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "used": len(used.codes),
         "images": len(paths),
         "copies": len(copies),
@@ -84,19 +84,19 @@ def overlap(
     }
     warnings = []
     if len(copies):
-        named = ", ".join(found["copied"][:_NAMED]) + (", ..." if len(copies) > _NAMED else "")
+        examples = ", ".join(content["copied"][:_NAMED]) + (", ..." if len(copies) > _NAMED else "")
         warnings.append(
             f"{len(copies)} of {len(paths):,} test images ({len(copies) / len(paths):.2%}) are among the "
-            f"{len(used.codes):,} faces that the model was made with, or copies of them: {named}"
+            f"{len(used.codes):,} faces that the model was made with, or copies of them: {examples}"
         )
     if used.embeddings is not None and threshold is not None:
-        known, tested = unit_rows(used.embeddings)[0], unit_rows(embeddings)[0]
-        best = np.concatenate([(tested[i : i + _BLOCK] @ known.T).max(1) for i in range(0, len(tested), _BLOCK)])
+        training, tested = unit_rows(used.embeddings)[0], unit_rows(embeddings)[0]
+        best = np.concatenate([(tested[i : i + _BLOCK] @ training.T).max(1) for i in range(0, len(tested), _BLOCK)])
         people = int((best >= threshold).sum())
-        found |= {"people": people, "threshold": threshold}
+        content |= {"people": people, "threshold": threshold}
         if people:
             warnings.append(
                 f"{people:,} of {len(paths):,} test images ({people / len(paths):.1%}) show somebody who, at the "
                 "strictest threshold here, is among the faces that the model was made with"
             )
-    return found, warnings
+    return content, warnings

@@ -14,26 +14,26 @@ from bitface.errors import BitfaceError
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph that was aligned, by the largest face in it: `found` faces, and the box of the one taken."""
+    """A photograph that was aligned, by the largest face in it: `faces` in it, and the box of the one taken."""
 
     path: Path
-    found: int
+    faces: int
     box: tuple[int, int, int, int]
 
     @property
     def note(self) -> str:
         """What whoever meant another face must know."""
-        if self.found == 1:
+        if self.faces == 1:
             return f"{self.path}: aligned by the face found in it"
         x, y, width, height = self.box
         return (
-            f"{self.path}: {self.found} faces are found in it; the largest is taken, {width}x{height} pixels from "
+            f"{self.path}: {self.faces} faces are found in it; the largest is taken, {width}x{height} pixels from "
             f"({x}, {y}); cut the photograph to another one that is meant"
         )
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
-        return {"image": str(self.path), "found": self.found, "box": list(self.box)}
+        return {"image": str(self.path), "found": self.faces, "box": list(self.box)}
 
 
 def face_crops(paths: list[Path], size: tuple[int, int]) -> tuple[np.ndarray, list[Photograph]]:
@@ -53,11 +53,11 @@ def face_crops(paths: list[Path], size: tuple[int, int]) -> tuple[np.ndarray, li
             raise BitfaceError(f"{path}: {error.reason}") from error
         if image.shape[:2] != size:
             aligner = aligner or FaceAligner(fetch("yunet"))
-            found = aligner.align(image)
-            if found is None:
+            face = aligner.align(image)
+            if face is None:
                 raise BitfaceError(f"{path}: no face is found; give a photograph of one, or an aligned crop of it")
-            image = found.crop
-            aligned.append(Photograph(path, found.found, found.box))
+            image = face.crop
+            aligned.append(Photograph(path, face.faces, face.box))
         if image.shape[:2] != size:
             raise BitfaceError(
                 f"{path}: the aligner makes crops of {image.shape[1]}x{image.shape[0]}, the network takes "

@@ -133,7 +133,7 @@ def merged(recipe: R, options: Options) -> R:
     Raises:
         UsageError: epochs out of range, or an option that has no place in a training from scratch.
     """
-    known = {item.name for item in fields(recipe)}
+    names = {item.name for item in fields(recipe)}
     said = {key: value for key, value in vars(options).items() if value is not None}
     if isinstance(recipe, Pretraining):
         for key, option in _NOT_FROM_SCRATCH.items():
@@ -143,7 +143,7 @@ def merged(recipe: R, options: Options) -> R:
         recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
     if options.seed is not None:
         recipe = recipe.seeded(options.seed)
-    values = {key: value for key, value in said.items() if key in known and key != "seed"}
+    values = {key: value for key, value in said.items() if key in names and key != "seed"}
     return replace(recipe, **{**values, "source": options.source.over(recipe.source)})
 
 
@@ -184,8 +184,8 @@ class RecipeFaces(File):
         """What the file says, in the names of a recipe's attributes."""
         images = [Path(word) for word in self.images]
         source = FaceSource(images, self.image_list, self.max_images, self.labels)
-        said = {key: getattr(self, key) for key in ("about", "share", "preprocess", "size", "out")}
-        return {"source": source, **{key: value for key, value in said.items() if value is not None}}
+        settings = {key: getattr(self, key) for key in ("about", "share", "preprocess", "size", "out")}
+        return {"source": source, **{key: value for key, value in settings.items() if value is not None}}
 
 
 class CalibrationFile(File):
