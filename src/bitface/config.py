@@ -170,8 +170,8 @@ def _message(error: Any, content: Any, schema: dict[str, Any], where: str) -> st
     keys, value = _found(content, error["loc"])
     about = f"'{keys[-1]}' of {_place(keys[:-1], where)}" if keys else where
     if error["type"] in ("model_type", "dataclass_type", "dict_type"):
-        known = _known(schema, keys)
-        return f"{about} must be a mapping of keys to values" + (f" ({', '.join(known)})" if known else "")
+        names = _known(schema, keys)
+        return f"{about} must be a mapping of keys to values" + (f" ({', '.join(names)})" if names else "")
     for part in _parts(schema, keys):
         low, high = part.get("minimum"), part.get("maximum")
         if "enum" in part:

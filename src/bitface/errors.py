@@ -16,7 +16,7 @@ class UsageError(BitfaceError):
     exit_code = 2
 
 
-def nearest(word: object, known: Iterable[str], cutoff: float = 0.6) -> str:
+def nearest(word: object, words: Iterable[str], cutoff: float = 0.6) -> str:
     """The end of a message about an unknown word: the known one that looks most like it, or nothing."""
-    near = difflib.get_close_matches(str(word), list(known), 1, cutoff)
+    near = difflib.get_close_matches(str(word), list(words), 1, cutoff)
     return f"; did you mean '{near[0]}'?" if near else ""

@@ -130,11 +130,11 @@ class _Loader(yaml.SafeLoader):
     """Refuses a key that stands twice, where YAML would keep the last one without a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+            if isinstance(key, yaml.ScalarNode) and key.value in keys:
                 raise yaml.YAMLError(f"the key '{key.value}' stands twice, again in line {key.start_mark.line + 1}")
-            seen.add(str(key.value))
+            keys.add(str(key.value))
         return super().construct_mapping(node, deep)
 
 
@@ -156,8 +156,8 @@ def cache_folder() -> Path:
     Raises:
         BitfaceError: the user has no home folder.
     """
-    if chosen := os.environ.get("BITFACE_CACHE"):
-        return Path(chosen)
+    if folder := os.environ.get("BITFACE_CACHE"):
+        return Path(folder)
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     # A relative XDG folder is invalid by its specification and is ignored.
     if base.is_absolute():

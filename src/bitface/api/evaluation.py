@@ -70,11 +70,11 @@ class Figures:
     def __str__(self) -> str:
         width = max(len(figure.name) for figure in self.figures)
         beside = self.evaluation.baseline
-        known = {figure.name: figure for figure in beside.result.figures()} if beside else {}
+        references = {figure.name: figure for figure in beside.result.figures()} if beside else {}
         lines = [f"{self.model} on {self.protocol}, per cent with 95 % intervals"]
         for figure in self.figures:
             line = f"  {figure.name:<{width}}  {percent(figure, intervals=True)}"
-            line += f"  (baseline {percent(known[figure.name])})" if figure.name in known else ""
+            line += f"  (baseline {percent(references[figure.name])})" if figure.name in references else ""
             lines.append(line + (f"  {figure.reason}" if figure.value is None and figure.reason else ""))
         return "\n".join([*lines, *(f"note: {text}" for text in self.notes)])
 
@@ -154,18 +154,18 @@ def evaluate(
     with shown() as steps:
         ready = prepare(_opened(model), protocol.files)
         beside = None if baseline is None else prepare(_opened(baseline), protocol.files)
-        done = evaluated(protocol, ready, beside, options, steps)
-    result = done.evaluation.result
-    alarms = (*ready.warnings, *done.warnings, *(beside.warnings if beside else ()), *result.warnings)
+        report = evaluated(protocol, ready, beside, options, steps)
+    result = report.evaluation.result
+    alarms = (*ready.warnings, *report.warnings, *(beside.warnings if beside else ()), *result.warnings)
     for text in alarms:
         warnings.warn(text, stacklevel=2)
     return Figures(
         _called(model),
         protocol.protocol.name,
         tuple(result.figures()),
-        done.evaluation,
-        done.overlap,
-        tuple(dict.fromkeys([*ready.notes, *done.notes])),
+        report.evaluation,
+        report.overlap,
+        tuple(dict.fromkeys([*ready.notes, *report.notes])),
         alarms,
     )
 

@@ -65,12 +65,12 @@ class FaceSet:
         return np.random.default_rng(self.seed).permutation(count)
 
     def _of_array(self, images: np.ndarray, most: int | None) -> Faces:
-        wanted = len(images) if most is None else most
-        chosen = images[self._order(len(images))[: wanted + HELD_OUT]]
-        if len(chosen) < 2:
+        limit = len(images) if most is None else most
+        sample = images[self._order(len(images))[: limit + HELD_OUT]]
+        if len(sample) < 2:
             raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
-        count = learning_count(len(chosen), wanted)
-        return Faces(chosen[:count], chosen[count:], [], REAL, len(images), 0, 0, 0, [])
+        count = learning_count(len(sample), limit)
+        return Faces(sample[:count], sample[count:], [], REAL, len(images), 0, 0, 0, [])
 
 
 def as_faces(images: "FaceSet | Images") -> FaceSet:
@@ -103,14 +103,14 @@ def faces(
     Raises:
         UsageError: an array that isn't uint8 `[N, H, W, 3]`, or labels that don't fit it.
     """
-    wanted = None if size is None else Size.parse(size)
+    image_size = None if size is None else Size.parse(size)
     if isinstance(images, np.ndarray):
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
             raise UsageError(f"faces must be uint8 RGB [N, H, W, 3], not {images.dtype} {list(images.shape)}")
         if labels is not None and (isinstance(labels, str | os.PathLike) or len(labels) != len(images)):
             raise UsageError(f"labels of an array are one name for each of its {len(images)} faces")
         who = None if labels is None else np.asarray(labels)
-        return FaceSet(FaceSource(max_images=max_images), images, who, wanted, seed)
+        return FaceSet(FaceSource(max_images=max_images), images, who, image_size, seed)
     sources = [images] if isinstance(images, str | os.PathLike) else list(images)
     if labels is not None and not isinstance(labels, str | os.PathLike):
         raise UsageError("labels of faces in folders are 'folder', or a CSV file with path,label")
@@ -121,4 +121,4 @@ def faces(
         None if labels is None else str(labels),
         allow_skipped,
     )
-    return FaceSet(source, size=wanted, seed=seed)
+    return FaceSet(source, size=image_size, seed=seed)

@@ -35,18 +35,18 @@ def load_network(
     Raises:
         BitfaceError: no face network, a damaged file, or a network that bitface has quantized.
     """
-    wanted = None if size is None else Size.parse(size)
+    image_size = None if size is None else Size.parse(size)
     if isinstance(model, QuantizedNetwork) or (isinstance(model, Network) and Model.of(model).integer):
         raise UsageError("a quantized network is quantized already; give the float network that it was made from")
     if isinstance(model, Network):
         network = model
     elif isinstance(model, nn.Module):
-        network = from_module(model, None, name, wanted or Size(112, 112))
+        network = from_module(model, None, name, image_size or Size(112, 112))
     else:
-        network = open_float(Path(model), preprocess, wanted)
+        network = open_float(Path(model), preprocess, image_size)
         for text in network.warnings:
             warnings.warn(text, stacklevel=2)
-        if network.free and wanted is None:
+        if network.free and image_size is None:
             warnings.warn(f"{model}: {network.free.note.replace('--size', 'size=')}", stacklevel=2)
     if preprocess:
         network = network.with_preprocess(parse(preprocess, network.size))

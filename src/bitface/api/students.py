@@ -87,21 +87,21 @@ def train(
     word = None if recipe is None else os.fspath(recipe)
     if word is None and plan is None:
         plan = BitPlan.parse("w4a4")
-    chosen = recipes.merged(
+    settings = recipes.merged(
         recipes.for_training(word, plan or BitPlan()),
         recipes.Options(source=faces.source, plan=plan, seed=faces.seed, epochs=epochs, minutes=minutes),
     )
-    assert chosen.method is not None
-    method = replace(chosen.method, training=with_losses(chosen.method.training, loss))
-    faces = replace(faces, source=chosen.source, size=faces.size or chosen.size)
+    assert settings.method is not None
+    method = replace(settings.method, training=with_losses(settings.method.training, loss))
+    faces = replace(faces, source=settings.source, size=faces.size or settings.size)
     state = Path(checkpoint) if checkpoint is not None else None
-    session = Session(state, state is not None and state.exists(), chosen.minutes)
+    session = Session(state, state is not None and state.exists(), settings.minutes)
     with shown() as steps:
-        ready = _prepared(network, faces, None, method, chosen, steps)
+        ready = _prepared(network, faces, None, method, settings, steps)
         student, layers, history = learned(
-            ready.network, ready.learning, ready.held_out, chosen.plan, method, session, steps=steps
+            ready.network, ready.learning, ready.held_out, settings.plan, method, session, steps=steps
         )
-    content = artifact_of(ready.network, student, chosen.plan, ready.data, {"method": "qat", "seed": faces.seed})
+    content = artifact_of(ready.network, student, settings.plan, ready.data, {"method": "qat", "seed": faces.seed})
     return QuantizedNetwork(content, ready.network, tuple(layers), history, ready.notes, ready.warnings)
 
 
@@ -135,8 +135,8 @@ def _prepared(
     if recipe is not None:
         count = max(1, round(recipe.share * len(gathered.learning)))
         gathered = replace(gathered, learning=gathered.learning[:count], files=gathered.files[:count])
-    known = network.preprocess.name if network.preprocess else recipe.preprocess if recipe else None
-    network, notes, alarms = inputs.settle_preprocess(network, gathered.learning, known)
+    preprocess = network.preprocess.name if network.preprocess else recipe.preprocess if recipe else None
+    network, notes, alarms = inputs.settle_preprocess(network, gathered.learning, preprocess)
     labels = faces.identities_of(gathered) if isinstance(way, Method) else None
     calibration, method = (way.calibration, way) if isinstance(way, Method) else (way, None)
     alarms = [*network.warnings, *alarms, *inputs.few(len(gathered.learning)), *slow(calibration, method)]

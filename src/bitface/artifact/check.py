@@ -33,18 +33,18 @@ def packed_weights(description: dict[str, Any]) -> dict[str, tuple[int, torch.Si
     }
 
 
-def tensors(description: dict[str, Any], found: dict[str, Tensor]) -> None:
+def tensors(description: dict[str, Any], state: dict[str, Tensor]) -> None:
     """Every operator takes as much memory as the file has tensors for, and packed weights are bytes."""
     if len(description["nodes"]) > _MOST_NODES:
         raise ValueError(f"more than {_MOST_NODES} nodes")
     packed = packed_weights(description)
     for name in packed:
-        if found[name].dtype != torch.uint8:
+        if state[name].dtype != torch.uint8:
             raise ValueError(f"tensor '{name}' isn't packed")
     for node in description["nodes"]:
         for name, shape in _largest(node):
-            if name not in packed and found[name].shape != shape:
-                raise ValueError(f"tensor '{name}' has shape {list(found[name].shape)} instead of {list(shape)}")
+            if name not in packed and state[name].shape != shape:
+                raise ValueError(f"tensor '{name}' has shape {list(state[name].shape)} instead of {list(shape)}")
 
 
 def graph(network: GraphModule) -> None:

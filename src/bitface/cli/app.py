@@ -44,8 +44,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(show: bool) -> None:
+    if show:
         typer.echo(f"bitface {bitface.__version__}")
         raise typer.Exit
 

@@ -17,12 +17,12 @@ def assets(
     from bitface.data.assets import ASSETS, fetch
     from bitface.store import Store
 
-    wanted = names or list(ASSETS)
-    for name in wanted:
+    selection = names or list(ASSETS)
+    for name in selection:
         if name not in ASSETS:
             raise UsageError(f"unknown asset '{name}': use one of {', '.join(ASSETS)}")
     table = Table("asset", "what it is", "licence", "file")
-    for name in wanted:
+    for name in selection:
         asset = ASSETS[name]
         place = "" if show else str(fetch(name))
         table.add_row(name, asset.what, asset.licence, place)

@@ -114,13 +114,13 @@ def _suite(path: Path, out: Path | None, json: Path | None) -> None:
     from bitface.inputs.suites import read_suite
     from bitface.jobs.suite import run_suite
 
-    chosen = read_suite(path, out)
+    suite = read_suite(path, out)
     with progress() as steps:
-        content = run_suite(chosen, steps)
+        content = run_suite(suite, steps)
     write_json(json, content)
     remarks(content["notes"], content["warnings"])
-    output.print((chosen.out / "results.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
-    output.print(str(chosen.out / "results.json"), markup=False, soft_wrap=True)
+    output.print((suite.out / "results.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    output.print(str(suite.out / "results.json"), markup=False, soft_wrap=True)
 
 
 def _print(result: "VerificationResult") -> None:
@@ -145,8 +145,8 @@ def _print_figures(result: "Result") -> None:
     table = Table("figure", "value", "95 % interval")
     for figure in result.figures():
         bounds = figure.interval
-        shown = f"{bounds.low:.2%} – {bounds.high:.2%}" if bounds else figure.reason or ""
-        table.add_row(figure.name, "not supported" if figure.value is None else f"{figure.value:.2%}", shown)
+        interval = f"{bounds.low:.2%} – {bounds.high:.2%}" if bounds else figure.reason or ""
+        table.add_row(figure.name, "not supported" if figure.value is None else f"{figure.value:.2%}", interval)
     output.print(table)
 
 
@@ -211,8 +211,8 @@ def _print_mixed(cells: list[dict[str, Any]]) -> None:
     ]
     mixed = Table("gallery", "probes", *names)
     for cell in cells:
-        shown = {figure["name"]: _percent({**figure, "interval": None}) for figure in cell["figures"]}
-        mixed.add_row(cell["gallery"], cell["probe"], *(shown.get(name, "") for name in names))
+        values = {figure["name"]: _percent({**figure, "interval": None}) for figure in cell["figures"]}
+        mixed.add_row(cell["gallery"], cell["probe"], *(values.get(name, "") for name in names))
     output.print(mixed)
 
 

@@ -61,21 +61,21 @@ def prune(
     from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
     from bitface.prune import Pruning
 
-    chosen: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to}
-    said = {key: value for key, value in chosen.items() if value is not None}
+    values: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to}
+    options = {key: value for key, value in values.items() if value is not None}
     request = PruneRequest(
         model=model, source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
-         pruning=Pruning(ratio, **said, seed=seed),
+         pruning=Pruning(ratio, **options, seed=seed),
         training=settings(RECOVERY, loss, epochs, seed), minutes=minutes,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force,
     )  # fmt: skip
     with progress() as steps:
         result = prune_model(request, steps)
     remarks(result["notes"], result["warnings"])
-    removed = result["removed"]
+    shares = result["removed"]
     output.print(
-        f"{removed['parameters']:.1%} of the parameters, {removed['macs']:.1%} of the multiply-adds and "
-        f"{removed['channels']:.1%} of the channels removed",
+        f"{shares['parameters']:.1%} of the parameters, {shares['macs']:.1%} of the multiply-adds and "
+        f"{shares['channels']:.1%} of the channels removed",
         markup=False,
         soft_wrap=True,
     )

@@ -96,10 +96,12 @@ def quantize(
         raise UsageError(f"unknown method '{method}': use ptq or qat")
     if effort and method == "qat":
         raise UsageError("--effort is for --method ptq; a training takes --epochs or --minutes")
-    chosen = {"observer": observer, "equalization": equalization, "bias_correction": bias_correction}
-    kept: dict[str, Any] = {key: value for key, value in chosen.items() if value is not None}
-    if kept and method == "qat":
-        raise UsageError(f"--{next(iter(kept)).replace('_', '-')} is for --method ptq; a recipe has a 'calibration'")
+    flags = {"observer": observer, "equalization": equalization, "bias_correction": bias_correction}
+    settings: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
+    if settings and method == "qat":
+        raise UsageError(
+            f"--{next(iter(settings)).replace('_', '-')} is for --method ptq; a recipe has a 'calibration'"
+        )
     options = recipes.Options(
         model, source_of(images, image_list, max_images, labels, allow_skipped), out,
         None if bits is None else BitPlan.parse(bits), preprocess, size, seed, epochs, minutes,
@@ -112,7 +114,7 @@ def quantize(
         for option, value in {**training_only, "--resume": resume}.items():
             if value:
                 raise UsageError(f"{option} is for --method qat")
-        calibration = Calibration(**kept, reconstruction=reconstruct.effort(effort or "fast"))
+        calibration = Calibration(**settings, reconstruction=reconstruct.effort(effort or "fast"))
         recipe = recipes.Recipe("post-training", method=None, calibration=calibration)
     request = request_of(recipes.merged(recipe, options), resume, force)
     _carry_out(replace(request, plan=request.plan.with_edges(first, last)))
@@ -170,8 +172,8 @@ def _carry_out(request: "QuantizeRequest") -> None:
         result = quantize_model(request, steps)
     remarks(result["notes"], result["warnings"])
     engine, figures = agreed(result)
-    trained, left = result["training"], len(result["unquantized"])
-    training = f"{trained['steps']} steps at {trained['images_per_second']:.0f} images/s\n" if trained else ""
+    history, left = result["training"], len(result["unquantized"])
+    training = f"{history['steps']} steps at {history['images_per_second']:.0f} images/s\n" if history else ""
     output.print(
         f"{training}"
         f"{result['bytes']['model.bitface']:,} bytes, {result['compression']:.2f}x smaller than the float32 weights\n"

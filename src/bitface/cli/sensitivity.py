@@ -65,8 +65,8 @@ def sensitivity(
     for name in ("weights", "activations"):
         output.print(_worst([row for row in table["units"] if row["part"] == name], name, table["faces"]["measured"]))
     for proxy, parts in table["correlations"].items():
-        found = ", ".join(f"{part} {_number(values['all'])}" for part, values in parts.items())
-        output.print(f"rank correlation of the proxy '{proxy}' with the sweep: {found}", soft_wrap=True)
+        coefficients = ", ".join(f"{part} {_number(values['all'])}" for part, values in parts.items())
+        output.print(f"rank correlation of the proxy '{proxy}' with the sweep: {coefficients}", soft_wrap=True)
     output.print(f"{out / TABLE}\n{(out / TABLE).with_suffix('.html')}", markup=False, soft_wrap=True)
 
 
