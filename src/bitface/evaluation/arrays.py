@@ -25,9 +25,9 @@ def score_array(scores: ArrayLike, name: str) -> Floats:
         raise BitfaceError(f"{name} scores have {array.ndim} dimensions; give one score per pair")
     if array.size == 0:
         raise BitfaceError(f"there are no {name} pairs; verification needs both genuine and impostor pairs")
-    broken = int(np.count_nonzero(~np.isfinite(array)))
-    if broken:
-        raise BitfaceError(f"{broken} of {array.size} {name} scores are NaN or infinite; check the embeddings")
+    non_finite = int(np.count_nonzero(~np.isfinite(array)))
+    if non_finite:
+        raise BitfaceError(f"{non_finite} of {array.size} {name} scores are NaN or infinite; check the embeddings")
     return array
 
 

@@ -115,34 +115,38 @@ def evaluate(
     Raises:
         BitfaceError: as `FaceProtocol.score`.
     """
-    asked = questions or Questions()
+    questions = questions or Questions()
     notes: list[str] = []
     reused: list[tuple[float, float]] = []
     if baseline is not None:
-        before = before or protocol.score(baseline, fars=asked.fars, seed=asked.seed)
+        before = before or protocol.score(baseline, fars=questions.fars, seed=questions.seed)
         own = before.verification()
         reused = [(one.far, float(one.threshold)) for one in own.tar if one.threshold is not None] if own else []
-    at = [*reused, *asked.thresholds]
-    result = protocol.score(model, fars=asked.fars, seed=asked.seed, at=[threshold for _, threshold in at])
+    at = [*reused, *questions.thresholds]
+    result = protocol.score(model, fars=questions.fars, seed=questions.seed, at=[threshold for _, threshold in at])
     summary = result.verification() if at else None
-    if asked.thresholds and summary is None:
+    if questions.thresholds and summary is None:
         notes.append(f"{protocol.name}: no single threshold decides here, so that none of the artifact's is tried")
     rates = [RatesAt(far, one) for (far, _), one in zip(at, summary.fixed, strict=True)] if summary else []
     stored = tuple(rates[len(reused) :])
     beside = None
     if baseline is not None and before is not None:
-        cells = matrix(protocol, baseline, model, asked.fars, asked.seed, (before, result)) if asked.mixed else []
-        comparison, changes = _compared(before, result, rates[: len(reused)], asked.seed)
+        cells = (
+            matrix(protocol, baseline, model, questions.fars, questions.seed, (before, result))
+            if questions.mixed
+            else []
+        )
+        comparison, changes = _compared(before, result, rates[: len(reused)], questions.seed)
         if comparison is None and not changes:
             notes.append(f"{protocol.name}: its decisions aren't kept one by one, so that figures stand side by side")
         beside = Beside(before, comparison, changes, tuple(rates[: len(reused)]), cells)
     groups = baseline_groups = None
-    if asked.groups and not groupable(protocol):
+    if questions.groups and not groupable(protocol):
         notes.append(f"{protocol.name}: this kind of protocol has no figures of groups")
-    elif asked.groups:
-        groups = by_group(protocol, model, asked.groups, result, asked.seed)
+    elif questions.groups:
+        groups = by_group(protocol, model, questions.groups, result, questions.seed)
         if baseline is not None and before is not None:
-            baseline_groups = by_group(protocol, baseline, asked.groups, before, asked.seed)
+            baseline_groups = by_group(protocol, baseline, questions.groups, before, questions.seed)
     return Evaluation(result, stored, beside, groups, baseline_groups, tuple(notes))
 
 

@@ -73,11 +73,11 @@ class Gallery:
 
     def __post_init__(self) -> None:
         values, scales = self.embeddings, self.scales
-        wanted = np.float32 if scales is None else np.int8
-        if values.dtype != wanted or values.ndim != 2 or 0 in values.shape:
+        dtype = np.float32 if scales is None else np.int8
+        if values.dtype != dtype or values.ndim != 2 or 0 in values.shape:
             shape = list(values.shape)
             raise BitfaceError(
-                f"a gallery's embeddings are {values.dtype} {shape}; expected {np.dtype(wanted)} [images, size]"
+                f"a gallery's embeddings are {values.dtype} {shape}; expected {np.dtype(dtype)} [images, size]"
             )
         if len(self.ids) != len(values):
             raise BitfaceError(f"a gallery has {len(self.ids)} names for {len(values)} embeddings; give one for each")
@@ -280,15 +280,19 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
     if not metadata or "bitface" not in metadata:
         raise BitfaceError("it has no description of a gallery")
     try:
-        found = json.loads(metadata["bitface"])
+        description = json.loads(metadata["bitface"])
     except (ValueError, RecursionError) as error:
         raise BitfaceError("its description isn't JSON") from error
-    if not isinstance(found, dict) or type(found.get("version")) is not int or found["version"] not in _KEYS_SINCE:
+    if (
+        not isinstance(description, dict)
+        or type(description.get("version")) is not int
+        or description["version"] not in _KEYS_SINCE
+    ):
         raise BitfaceError(f"its description isn't of version {_VERSION} or before; read it with a newer bitface")
-    expected = _KEYS | _KEYS_SINCE[found["version"]]
-    if set(found) != expected:
-        raise BitfaceError(f"its description has the entries {sorted(found)}; expected {sorted(expected)}")
-    ids = found["ids"]
+    expected = _KEYS | _KEYS_SINCE[description["version"]]
+    if set(description) != expected:
+        raise BitfaceError(f"its description has the entries {sorted(description)}; expected {sorted(expected)}")
+    ids = description["ids"]
     if not isinstance(ids, list):
         raise BitfaceError("its ids aren't a list of names")
     kinds: dict[str, tuple[type, ...]] = {
@@ -297,15 +301,15 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         "flip": (bool,),
         "sha256": (str,),
     }
-    if found["version"] > 1:
+    if description["version"] > 1:
         kinds |= {"engine": (str, type(None)), "engines": (dict,), "image_size": (list, type(None))}
     for key, kind in kinds.items():
-        if not isinstance(found[key], kind):
-            raise BitfaceError(f"its {key} is {json.dumps(found[key])[:80]}; expected a {kind[0].__name__}")
-    for name, facts in found.get("engines", {}).items():
+        if not isinstance(description[key], kind):
+            raise BitfaceError(f"its {key} is {json.dumps(description[key])[:80]}; expected a {kind[0].__name__}")
+    for name, facts in description.get("engines", {}).items():
         if not isinstance(facts, dict) or not all(isinstance(value, int | float) for value in facts.values()):
             raise BitfaceError(f"its engines say {json.dumps(facts)[:80]} of {name[:40]}; expected numbers")
-    return found
+    return description
 
 
 @dataclass(frozen=True)

@@ -51,10 +51,10 @@ def read_groups(path: Path, images: Sequence[str], people: Sequence[str | None] 
         BitfaceError: the file can't be read, names no image or person, has no attribute or contradicts itself (the
             line is named), or knows nothing of these images.
     """
-    key, attributes, known = _read(Path(path))
-    shown = people or [identity_of(image) for image in images]
-    names = list(images) if key == "path" else [one or "" for one in shown]
-    values = [known.get(name, {}) for name in names]
+    key, attributes, table = _read(Path(path))
+    identities = people or [identity_of(image) for image in images]
+    names = list(images) if key == "path" else [one or "" for one in identities]
+    values = [table.get(name, {}) for name in names]
     unknown = sum(not any(row.values()) for row in values)
     if unknown == len(images):
         raise BitfaceError(
@@ -69,7 +69,7 @@ def read_groups(path: Path, images: Sequence[str], people: Sequence[str | None] 
 
 
 def _read(path: Path) -> tuple[str, list[str], dict[str, dict[str, str]]]:
-    known: dict[str, dict[str, str]] = {}
+    table: dict[str, dict[str, str]] = {}
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file, strict=True)
@@ -87,12 +87,12 @@ def _read(path: Path) -> tuple[str, list[str], dict[str, dict[str, str]]]:
                     raise BitfaceError(f"{path}:{rows.line_num}: expected {len(header)} cells, the first ones filled")
                 cells = {attribute: row[attribute].strip() for attribute in attributes}
                 key = str(PurePosixPath(name))
-                if known.setdefault(key, cells) != cells:
+                if table.setdefault(key, cells) != cells:
                     raise BitfaceError(f"{path}:{rows.line_num}: says something else of '{key}' than a line before")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise BitfaceError(f"{path}: no readable CSV file of attributes ({reason})") from error
-    return "path" if keys[0] == "path" else "person", attributes, known
+    return "path" if keys[0] == "path" else "person", attributes, table
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,13 @@ def by_group(
 
 
 def _by_group_of_pairs(
-    protocol: PairProtocol, found: Embeddings, groups: Groups, overall: VerificationResult, seed: int
+    protocol: PairProtocol, embeddings: Embeddings, groups: Groups, overall: VerificationResult, seed: int
 ) -> list[GroupRow]:
     """Pairs whose two images both belong to the group.
 
     TAR, AUC and EER under `figures` are at thresholds of the group's own.
     """
-    unit, usable = unit_rows(found.values, found.valid)
+    unit, usable = unit_rows(embeddings.values, embeddings.valid)
     pairs = protocol.pairs
     people = np.array(pairs.identities)
     fars = [point.far for point in overall.tar]
@@ -178,8 +178,8 @@ def _by_group_of_pairs(
             try:
                 summary = _summary(protocol, unit, usable, people, inside, fars, at, seed)
             except BitfaceError as error:
-                shown = [figure.to_json() for figure in figures]
-                rows.append(GroupRow(attribute, group, int(inside.sum()), shown, [], str(error)))
+                content = [figure.to_json() for figure in figures]
+                rows.append(GroupRow(attribute, group, int(inside.sum()), content, [], str(error)))
                 continue
             figures += [*tar_figures(summary.tar), Figure("AUC", summary.auc), Figure("EER", summary.eer)]
             supported = [point.far for point in overall.tar if point.threshold is not None]

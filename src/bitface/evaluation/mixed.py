@@ -63,8 +63,8 @@ def matrix(
     for gallery, enrolled in sides.items():
         for probe, asking in sides.items():
             other = None if gallery == probe else asking
-            known = alone.get(gallery) if other is None else None
-            figures = list((known or protocol.score(enrolled, other, fars=fars, seed=seed)).figures())
+            result = alone.get(gallery) if other is None else None
+            figures = list((result or protocol.score(enrolled, other, fars=fars, seed=seed)).figures())
             if identification:
                 figures += identification.score(enrolled, other, fars=fars, seed=seed).figures()
             cells.append(MixedCell(gallery, probe, figures))

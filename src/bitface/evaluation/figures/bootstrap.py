@@ -66,8 +66,8 @@ def with_subject_intervals(
 
 def follows(point: OperatingPoint, scores: SubjectScores) -> bool:
     """Whether the kept impostor scores suffice to find this point's threshold in every resample."""
-    kept = len(scores.tail)
-    return kept == point.impostor or kept >= tail_needed(point.false_accepts or 0)
+    tail = len(scores.tail)
+    return tail == point.impostor or tail >= tail_needed(point.false_accepts or 0)
 
 
 def _resampled(points: list[OperatingPoint], scores: SubjectScores, resamples: int, seed: int) -> Iterator[list[float]]:
@@ -77,15 +77,15 @@ def _resampled(points: list[OperatingPoint], scores: SubjectScores, resamples: i
     negated, owner = -scores.genuine[order], scores.genuine_subject[order]
     followed = [follows(point, scores) for point in points]
     for _ in range(resamples):
-        drawn = _Resample.draw(scores, generator)
-        genuine = np.cumsum(drawn.weight[owner])
+        resample = _Resample.draw(scores, generator)
+        genuine = np.cumsum(resample.weight[owner])
         if genuine[-1] == 0:
             continue
         tars = []
         for point, moves in zip(points, followed, strict=True):
             accepted = point.accepted or 0
             if moves:
-                accepted = int(np.searchsorted(negated, -drawn.rejected(point.far), "left"))
+                accepted = int(np.searchsorted(negated, -resample.rejected(point.far), "left"))
             tars.append(float(genuine[accepted - 1] / genuine[-1]) if accepted else 0.0)
         yield tars
 
@@ -132,8 +132,8 @@ def resampled_thresholds(
     generator = np.random.default_rng(seed)
     thresholds, rates = np.empty((resamples, len(points))), np.empty((resamples, len(points)))
     for row in range(resamples):
-        found, others = (_Resample.draw(scores, generator) for _ in range(2))
-        thresholds[row] = [found.rejected(point.far) for point in points]
+        first, others = (_Resample.draw(scores, generator) for _ in range(2))
+        thresholds[row] = [first.rejected(point.far) for point in points]
         rates[row] = [others.far_above(threshold) for threshold in thresholds[row]]
     return thresholds, rates
 

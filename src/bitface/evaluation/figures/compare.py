@@ -82,11 +82,11 @@ def compare(
     if [point.far for point in baseline.tar] != [point.far for point in model.tar]:
         raise BitfaceError("the two models were scored at different FARs; compare them at the same ones")
     first, second = [a for a, _ in pairs], [b for _, b in pairs]
-    known = {rates.threshold: rates for rates in reused}
+    rates_at = {rates.threshold: rates for rates in reused}
     return ModelComparison(
         mcnemar(*(one.accuracy.correct[one.first] for one in (baseline, model))),
         tuple(
-            Difference(a.far, float(a.tar or 0), float(b.tar or 0), interval, known.get(float(a.threshold or 0)))
+            Difference(a.far, float(a.tar or 0), float(b.tar or 0), interval, rates_at.get(float(a.threshold or 0)))
             for a, b, interval in zip(
                 first, second, _intervals(baseline, model, first, second, resamples, seed), strict=True
             )
@@ -102,17 +102,20 @@ def _intervals(
     resamples: int,
     seed: int,
 ) -> list[Interval]:
-    known, other = baseline.summary.subjects, model.summary.subjects
+    subjects, other = baseline.summary.subjects, model.summary.subjects
     if not first:
         return []
-    if known is not None and other is not None:
-        drawn, method = paired_differences((first, known), (second, other), resamples, seed), "paired subject bootstrap"
+    if subjects is not None and other is not None:
+        differences, method = (
+            paired_differences((first, subjects), (second, other), resamples, seed),
+            "paired subject bootstrap",
+        )
     else:
         fars = [point.far for point in first]
         once = baseline.first
-        drawn = paired_list_differences(
+        differences = paired_list_differences(
             baseline.same[once], baseline.scores[once], model.scores[once], fars, resamples, seed
         )
         method = "paired bootstrap, pairs independent"
-    lows, highs = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    lows, highs = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return [Interval(float(a), float(b), method) for a, b in zip(lows, highs, strict=True)]

@@ -57,10 +57,10 @@ def compare_decisions(
     Raises:
         BitfaceError: they are of different trials.
     """
-    known = {one.name: one for one in baseline}
+    counterparts = {one.name: one for one in baseline}
     changes = []
     for one in model:
-        if (other := known.get(one.name)) is None:
+        if (other := counterparts.get(one.name)) is None:
             continue
         if len(one.right) != len(other.right):
             raise BitfaceError(f"{one.name}: the two models were scored on different trials; compare them on the same")
@@ -79,8 +79,8 @@ def _differences(baseline: Decisions, model: Decisions, resamples: int, seed: in
     trials = np.bincount(person)
     gained = np.bincount(person, weights=model.right.astype(np.int64) - baseline.right.astype(np.int64))
     generator = np.random.default_rng(seed)
-    drawn = []
+    differences = []
     for _ in range(resamples):
         weight = np.bincount(generator.integers(0, len(trials), len(trials)), minlength=len(trials))
-        drawn.append(float(weight @ gained) / int(weight @ trials))
-    return np.array(drawn)
+        differences.append(float(weight @ gained) / int(weight @ trials))
+    return np.array(differences)

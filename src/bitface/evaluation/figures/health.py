@@ -34,26 +34,26 @@ def diagnose(embeddings: ArrayLike, teacher: ArrayLike | None = None) -> list[st
     rows = matrix(embeddings)
     unit, usable = unit_rows(rows)
     finite = np.isfinite(rows).all(axis=1)
-    found = []
+    problems = []
     if not finite.all():
-        broken = np.count_nonzero(~finite)
-        found.append(
-            f"{broken} of {len(rows)} embeddings hold NaN or infinite values: the network overflows, "
+        non_finite = np.count_nonzero(~finite)
+        problems.append(
+            f"{non_finite} of {len(rows)} embeddings hold NaN or infinite values: the network overflows, "
             "or its weights are damaged"
         )
     zero = np.count_nonzero(finite & ~usable)
     if zero:
-        found.append(f"{zero} of {len(rows)} embeddings are zero vectors: the last layer's output is dead")
+        problems.append(f"{zero} of {len(rows)} embeddings are zero vectors: the last layer's output is dead")
     if np.count_nonzero(usable) > 1:
-        found += _collapsed(rows[usable], unit[usable])
+        problems += _collapsed(rows[usable], unit[usable])
     if teacher is not None and (usable & unit_rows(teacher)[1]).any():
         mean = agreement(teacher, rows).mean
         if mean < LOWEST_AGREEMENT:
-            found.append(
+            problems.append(
                 f"the mean cosine with the teacher's embeddings is {mean:.3f} (below {LOWEST_AGREEMENT}): "
                 "the student no longer follows it; check that both see the same preprocessing"
             )
-    return found
+    return problems
 
 
 def degenerate(embeddings: ArrayLike, valid: ArrayLike | None = None) -> list[str]:
@@ -74,10 +74,10 @@ def degenerate(embeddings: ArrayLike, valid: ArrayLike | None = None) -> list[st
 
 def _collapsed(rows: Floats, unit: Floats) -> list[str]:
     count = len(rows)
-    found = []
+    problems = []
     spread = float(np.sqrt(np.mean(np.var(rows, axis=0))))
     if spread < LOWEST_SPREAD:
-        found.append(
+        problems.append(
             f"embeddings hardly vary between images (standard deviation {spread:.1e}, below "
             f"{LOWEST_SPREAD:g}): the network ignores its input"
         )
@@ -85,18 +85,18 @@ def _collapsed(rows: Floats, unit: Floats) -> list[str]:
     total = unit.sum(axis=0)
     mean = float((total @ total - np.einsum("nd,nd->", unit, unit)) / (count * (count - 1)))
     if mean > HIGHEST_MEAN_COSINE:
-        found.append(
+        problems.append(
             f"different images have a mean cosine of {mean:.3f} (above {HIGHEST_MEAN_COSINE}): all "
             "embeddings point the same way; check colour order and range of the input, and the calibration"
         )
     scores = _sampled_scores(unit, np.ones(count, dtype=bool))
     unique = len(np.unique(scores)) / len(scores)
     if unique < LOWEST_UNIQUE:
-        found.append(
+        problems.append(
             f"only {unique:.0%} of the scores are unique (below {LOWEST_UNIQUE:.0%}): many images get "
             "the same embedding"
         )
-    return found
+    return problems
 
 
 def _sampled_scores(unit: Floats, usable: Bools) -> Floats:
@@ -105,7 +105,7 @@ def _sampled_scores(unit: Floats, usable: Bools) -> Floats:
     pairs = min(_SAMPLE, count * (count - 1) // 2)
     shifts = np.arange(1, count)
     sizes = count - shifts
-    taken = shifts[: int(np.searchsorted(np.cumsum(sizes), pairs, "left")) + 1]
-    left = np.concatenate([np.arange(count - shift) for shift in taken])
-    right = np.concatenate([np.arange(shift, count) for shift in taken])
+    sample = shifts[: int(np.searchsorted(np.cumsum(sizes), pairs, "left")) + 1]
+    left = np.concatenate([np.arange(count - shift) for shift in sample])
+    right = np.concatenate([np.arange(shift, count) for shift in sample])
     return row_scores(unit, usable, left[:pairs], right[:pairs])

@@ -40,10 +40,10 @@ def wilson(successes: int, total: int, distinct: int | None = None) -> Interval:
     if total == 0:
         return Interval(0.0, 1.0, "Wilson")
     share = successes / total
-    known = total if distinct is None else distinct
-    shrink = 1 + _Z**2 / known
-    centre = (share + _Z**2 / (2 * known)) / shrink
-    half = _Z / shrink * math.sqrt(share * (1 - share) / known + _Z**2 / (4 * known**2))
+    evidence = total if distinct is None else distinct
+    shrink = 1 + _Z**2 / evidence
+    centre = (share + _Z**2 / (2 * evidence)) / shrink
+    half = _Z / shrink * math.sqrt(share * (1 - share) / evidence + _Z**2 / (4 * evidence**2))
     # At the ends the formula gives exactly 0 and 1; rounding must not say otherwise.
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == total else min(1.0, centre + half)

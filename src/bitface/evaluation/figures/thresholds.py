@@ -62,14 +62,14 @@ def thresholds(summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0
         raise BitfaceError(f"a threshold for FAR {refused[0].far:g} {refused[0].reason}{more}")
     scores = summary.subjects
     moving = [point for point in summary.tar if scores is not None and follows(point, scores)]
-    drawn = resampled_thresholds(moving, scores, resamples, seed) if scores is not None else (np.empty((0, 0)),) * 2
-    columns = {point.far: (drawn[0][:, i], drawn[1][:, i]) for i, point in enumerate(moving)}
+    draws = resampled_thresholds(moving, scores, resamples, seed) if scores is not None else (np.empty((0, 0)),) * 2
+    columns = {point.far: (draws[0][:, i], draws[1][:, i]) for i, point in enumerate(moving)}
     generator = np.random.default_rng((seed, 1))
     return tuple(_threshold(point, columns.get(point.far), resamples, generator) for point in summary.tar)
 
 
 def _threshold(
-    point: OperatingPoint, drawn: tuple[Floats, Floats] | None, resamples: int, generator: np.random.Generator
+    point: OperatingPoint, draws: tuple[Floats, Floats] | None, resamples: int, generator: np.random.Generator
 ) -> Threshold:
     assert point.threshold is not None
     assert point.reached is not None
@@ -77,9 +77,9 @@ def _threshold(
     assert point.interval is not None
     expected = _independent(point, resamples, generator)
     interval = None
-    if drawn is not None:
-        interval = _bounds(drawn[0], "subject bootstrap")
-        expected = expected.hull(_bounds(drawn[1], ""), "subject bootstrap, people found on and people used on")
+    if draws is not None:
+        interval = _bounds(draws[0], "subject bootstrap")
+        expected = expected.hull(_bounds(draws[1], ""), "subject bootstrap, people found on and people used on")
     return Threshold(
         point.far, point.threshold, interval, expected, point.reached, point.tar, point.interval, point.genuine,
         point.impostor,
@@ -104,8 +104,8 @@ def nearest_threshold(stored: Sequence[dict[str, Any]], far: float) -> dict[str,
     for one in stored:
         if one["far"] == far:
             return one
-    known = ", ".join(f"{one['far']:g}" for one in stored)
+    fars = ", ".join(f"{one['far']:g}" for one in stored)
     raise BitfaceError(
-        f"no threshold for FAR {far:g} is stored ({f'there are {known}' if known else 'none is'}); make one with "
+        f"no threshold for FAR {far:g} is stored ({f'there are {fars}' if fars else 'none is'}); make one with "
         f"bitface calibrate --far {far:g}"
     )

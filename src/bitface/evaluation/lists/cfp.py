@@ -38,13 +38,13 @@ def read_cfp(folder: Path, root: Path, part: str | None = None) -> list[PairRow]
     for split in splits:
         for name, same in (("same.txt", True), ("diff.txt", False)):
             for where, i, j in _numbers(split / name):
-                chosen = []
-                for number, side, known in ((i, part[0], first), (j, part[1], second)):
-                    if number not in known:
+                paths = []
+                for number, side, listing in ((i, part[0], first), (j, part[1], second)):
+                    if number not in listing:
                         raise BitfaceError(f"{where}: image {number} isn't in {_LISTS[side]}; take both of one release")
-                    chosen.append(known[number])
-                a, b = (find(_copies(path)) for path in chosen)
-                people = (chosen[0].split("/")[-3], chosen[1].split("/")[-3])
+                    paths.append(listing[number])
+                a, b = (find(_copies(path)) for path in paths)
+                people = (paths[0].split("/")[-3], paths[1].split("/")[-3])
                 rows.append(two_images(PairRow(a, b, same, split.name, where, people)))
     return rows
 
@@ -52,22 +52,22 @@ def read_cfp(folder: Path, root: Path, part: str | None = None) -> list[PairRow]
 def _chosen(folder: Path, part: str | None) -> tuple[Path, str]:
     """The protocol's folder, and FF or FP."""
     candidates = [(folder, part), (folder / "Protocol", part), (folder.parent.parent, part or folder.name)]
-    known = [pair for pair in candidates if (pair[0] / "Split").is_dir() and (pair[0] / _LISTS["F"]).is_file()]
-    if not known:
+    protocols = [pair for pair in candidates if (pair[0] / "Split").is_dir() and (pair[0] / _LISTS["F"]).is_file()]
+    if not protocols:
         raise BitfaceError(
             f"{folder}: can't be read: a folder, and not that of the CFP protocol (with {_LISTS['F']} and Split in "
             "it); give a file that lists pairs"
         )
-    protocol, word = known[0]
+    protocol, word = protocols[0]
     there = [name for name in _PARTS if (protocol / "Split" / name).is_dir()]
     if word is None and len(there) != 1:
         raise UsageError(f"{folder}: holds {' and '.join(there) or 'neither FF nor FP'}; say cfp-ff or cfp-fp")
-    named = there[0] if word is None else word.upper().removeprefix("CFP").strip("-_ ")
-    if named not in _PARTS:
+    part = there[0] if word is None else word.upper().removeprefix("CFP").strip("-_ ")
+    if part not in _PARTS:
         raise UsageError(f"'{word}' is no part of CFP; say cfp-ff or cfp-fp")
-    if named not in there:
-        raise BitfaceError(f"{protocol}: has no folder Split/{named}; take the whole release")
-    return protocol, named
+    if part not in there:
+        raise BitfaceError(f"{protocol}: has no folder Split/{part}; take the whole release")
+    return protocol, part
 
 
 def _splits(folder: Path) -> list[Path]:

@@ -131,14 +131,14 @@ def _lfw_without_header(lines: Lines, path: Path, root: Path) -> list[PairRow]:
     for where, words in lines:
         numbers = [whole(word) for word in words[1:]]
         if len(words) == 3 and None not in numbers:
-            named = ((words[0], numbers[0]), (words[0], numbers[1]))
+            images = ((words[0], numbers[0]), (words[0], numbers[1]))
         elif len(words) == 4 and None not in (numbers[0], numbers[2]):
-            named = ((words[0], numbers[0]), (words[2], numbers[2]))
+            images = ((words[0], numbers[0]), (words[2], numbers[2]))
             if words[0] == words[2]:
                 raise BitfaceError(f"{where}: an impostor pair of {words[0]} with the same person")
         else:
             raise BitfaceError(f"{where}: {' '.join(words)[:80]!r}; expected 'Name n n' or 'Name n Name n'")
-        a, b = (find([relative(f"{name}/{name}_{number:04}.jpg", where)]) for name, number in named)
+        a, b = (find([relative(f"{name}/{name}_{number:04}.jpg", where)]) for name, number in images)
         rows.append(two_images(PairRow(a, b, len(words) == 3, None, where)))
     return rows
 
@@ -162,8 +162,8 @@ def _image_lines(lines: Lines, path: Path, root: Path) -> list[PairRow]:
             raise BitfaceError(f"{second}: label {b[1]}, but {a[1]} in the line before; both are one pair")
         images = [relative(words[0], where) for where, words in ((first, a), (second, b))]
         people = [os.path.splitext(image.split("/")[-1])[0].rpartition("_")[0] for image in images]
-        found = [find(_below(person, image)) for image, person in zip(images, people, strict=True)]
-        row = PairRow(found[0], found[1], whole(a[1]) != 0, str(whole(a[1])), first, (people[0], people[1]))
+        paths = [find(_below(person, image)) for image, person in zip(images, people, strict=True)]
+        row = PairRow(paths[0], paths[1], whole(a[1]) != 0, str(whole(a[1])), first, (people[0], people[1]))
         rows.append(two_images(row))
     folds = sorted({int(row.fold or 0) for row in rows if row.same})
     if len(folds) < 2:

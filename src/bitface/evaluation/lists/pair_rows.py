@@ -92,12 +92,12 @@ def finder(root: Path) -> Callable[[Sequence[str]], str]:
     left a folder out. The function takes the paths to try, most likely first, each first as it is and then with every
     other extension of an image, and returns the one that exists, or the first path where none does.
     """
-    known: dict[str, str] = {}
+    matches: dict[str, str] = {}
 
     def find(paths: Sequence[str]) -> str:
-        if paths[0] not in known:
+        if paths[0] not in matches:
             tries = [*paths, *(os.path.splitext(path)[0] + extension for path in paths for extension in EXTENSIONS)]
-            known[paths[0]] = next((path for path in tries if os.path.isfile(root / path)), paths[0])
-        return known[paths[0]]
+            matches[paths[0]] = next((path for path in tries if os.path.isfile(root / path)), paths[0])
+        return matches[paths[0]]
 
     return find

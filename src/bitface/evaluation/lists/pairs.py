@@ -125,11 +125,11 @@ def pair_list(rows: Sequence[PairRow], path: Path, root: Path) -> PairList:
 
 
 def _require_files(paths: Sequence[str], root: Path, list_path: Path, rows: Sequence[PairRow]) -> None:
-    missing = {path for path in paths if not os.path.isfile(root / path)}
-    if missing:
-        where, first = next((row.where, path) for row in rows for path in (row.a, row.b) if path in missing)
+    absent = {path for path in paths if not os.path.isfile(root / path)}
+    if absent:
+        where, first = next((row.where, path) for row in rows for path in (row.a, row.b) if path in absent)
         raise BitfaceError(
-            f"{where}: {len(missing)} of {len(paths)} images aren't in {root}, first {first}; check the image folder"
+            f"{where}: {len(absent)} of {len(paths)} images aren't in {root}, first {first}; check the image folder"
         )
 
 

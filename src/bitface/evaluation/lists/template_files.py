@@ -224,8 +224,8 @@ def _blame(path: Path, width: int, what: str) -> BitfaceError:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
             if _numbers(line.removeprefix(_MARK).rstrip(b"\n"), width) is None:
-                shown = _shown(line[:200].decode("ascii", "replace"))
-                return BitfaceError(f"{path}:{number}: {shown} isn't {width} whole numbers: {what}")
+                text = _shown(line[:200].decode("ascii", "replace"))
+                return BitfaceError(f"{path}:{number}: {text} isn't {width} whole numbers: {what}")
     return BitfaceError(f"{path}: changed while it was read; read it again")
 
 

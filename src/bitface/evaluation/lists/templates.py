@@ -77,9 +77,9 @@ class TemplatePairs:
         genuine = int(np.count_nonzero(self.same))
         return Distinct(genuine - self.repeated_genuine, len(self) - genuine - self.repeated_impostor)
 
-    def chosen(self, kept: Bools) -> "TemplatePairs":
+    def chosen(self, selection: Bools) -> "TemplatePairs":
         """Some of the pairs, `[P]`."""
-        left, right, same = self.left[kept], self.right[kept], self.same[kept]
+        left, right, same = self.left[selection], self.right[selection], self.same[selection]
         again = ~first_times(left, right)
         repeated = (int(np.count_nonzero(again & kind)) for kind in (same, ~same))
         return TemplatePairs(left, right, same, *repeated)
@@ -113,32 +113,33 @@ def read_media_list(path: Path | str, points: Path | str | None = None) -> Templ
     path = Path(path)
     position: dict[str, int] = {}
     images, templates, media = [], [], []
-    seen: dict[tuple[int, int], int] = {}
+    lines: dict[tuple[int, int], int] = {}
     for where, (name, template, medium) in lines_of(path, 3, "image name, template, medium"):
         image = position.setdefault(name, len(position))
         key = (image, whole(template, "the template", where))
-        if key in seen:
+        if key in lines:
             raise BitfaceError(
-                f"{where}: {name} is in template {template} already, by line {seen[key]}; list an image once a template"
+                f"{where}: {name} is in template {template} already, by line {lines[key]}; list an image once a "
+                "template"
             )
-        seen[key] = int(where.rpartition(":")[2])
+        lines[key] = int(where.rpartition(":")[2])
         images.append(image)
         templates.append(key[1])
         media.append(whole(medium, "the medium", where))
     if not images:
         raise BitfaceError(f"{path}: lists no image; expected rows of image name, template, medium")
     ids, template_of = np.unique(np.array(templates, dtype=np.int64), return_inverse=True)
-    found = TemplateList(
+    template_list = TemplateList(
         paths=tuple(position),
         ids=ids,
         image=np.array(images, dtype=np.int32),
         template=template_of.astype(np.int32),
         medium=np.unique(np.array(media, dtype=np.int64), return_inverse=True)[1].astype(np.int32),
     )
-    return found if points is None else _with_points(found, position, path, Path(points))
+    return template_list if points is None else _with_points(template_list, position, path, Path(points))
 
 
-def _with_points(found: TemplateList, position: dict[str, int], path: Path, points: Path) -> TemplateList:
+def _with_points(template_list: TemplateList, position: dict[str, int], path: Path, points: Path) -> TemplateList:
     values = np.full((len(position), 11), np.nan)
     count = 0
     for where, (name, *cells) in lines_of(points, 12, "image name, five points, score"):
@@ -155,13 +156,13 @@ def _with_points(found: TemplateList, position: dict[str, int], path: Path, poin
         values[position[name]] = row
         count += 1
     if count < len(position):
-        absent = found.paths[int(np.argmax(np.isnan(values[:, 0])))]
+        absent = template_list.paths[int(np.argmax(np.isnan(values[:, 0])))]
         raise BitfaceError(
             f"{points}: has no row for {len(position) - count} of the {len(position)} images of {path}, "
             f"{absent} the first; use the two files of one release"
         )
     values = values.astype(np.float32)
-    return replace(found, landmarks=values[:, :10].reshape(-1, 5, 2), quality=values[:, 10])
+    return replace(template_list, landmarks=values[:, :10].reshape(-1, 5, 2), quality=values[:, 10])
 
 
 def read_template_files(paths: Sequence[Path | str], image: str = "{FILENAME}") -> TemplateList:
@@ -185,17 +186,17 @@ def read_template_files(paths: Sequence[Path | str], image: str = "{FILENAME}") 
         raise BitfaceError(f"{' and '.join(str(path) for path in paths) or 'no file'}: no template is listed")
     position: dict[str, int] = {}
     media: dict[str, int] = {}
-    shown: dict[str, TemplateRow] = {}
-    seen: dict[tuple[int, str, int], TemplateRow] = {}
+    first_rows: dict[str, TemplateRow] = {}
+    entries: dict[tuple[int, str, int], TemplateRow] = {}
     for row in rows:
         position.setdefault(row.path, len(position))
-        other = shown.setdefault(row.path, row)
+        other = first_rows.setdefault(row.path, row)
         if other.subject != row.subject:
             raise BitfaceError(
                 f"{row.where}: {row.path} shows subject {row.subject}, and subject {other.subject} by {other.where}; "
                 "crops of one photo need names of their own, such as {STEM}-{SUBJECT_ID}.jpg"
             )
-        first = seen.setdefault((row.template, row.path, row.digest), row)
+        first = entries.setdefault((row.template, row.path, row.digest), row)
         if first is not row:
             raise BitfaceError(f"{row.where}: repeats {first.where}; list an image once a template")
         media.setdefault(row.medium_key, len(media))
@@ -248,19 +249,19 @@ def read_template_pairs(path: Path | str, templates: TemplateList) -> TemplatePa
     columns = number_columns(path, (2, 3), "two templates, with or without a label")
     left, right = (_positions(path, column, templates) for column in columns[:2])
     _refuse(path, left == right, "pairs a template with itself")
-    known = None
+    genuine = None
     if templates.subject is not None:
         subjects = templates.subject[left], templates.subject[right]
-        known = (subjects[0] == subjects[1]) & (subjects[0] >= 0)
+        genuine = (subjects[0] == subjects[1]) & (subjects[0] >= 0)
     if len(columns) == 3:
         _refuse(path, columns[2] > 1, "has a label other than 0 and 1")
         same = columns[2] == 1
-        if known is not None:
-            _refuse(path, same != known, "contradicts the subjects of the templates")
-    elif known is None:
+        if genuine is not None:
+            _refuse(path, same != genuine, "contradicts the subjects of the templates")
+    elif genuine is None:
         raise BitfaceError(f"{path}: says not who is the same person, and nobody knows the templates' subjects")
     else:
-        same = known
+        same = genuine
     del columns
     if same.all() or not same.any():
         raise BitfaceError(f"{path}: holds only {'genuine' if same[0] else 'impostor'} pairs; both kinds are needed")
@@ -352,9 +353,9 @@ def read_searches(
 
 def _with_subjects(templates: TemplateList, rows: Sequence[TemplateRow]) -> TemplateList:
     names, subject_of = _subjects(rows)
-    known = set(templates.ids.tolist())
+    ids = set(templates.ids.tolist())
     for row in rows:
-        if row.template not in known:
+        if row.template not in ids:
             raise BitfaceError(
                 f"{row.where}: template {row.template} has no image in the list; use files of one release"
             )

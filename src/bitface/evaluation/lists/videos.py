@@ -42,9 +42,15 @@ class VideoPairs:
     def __len__(self) -> int:
         return len(self.same)
 
-    def chosen(self, kept: Bools) -> "VideoPairs":
+    def chosen(self, selection: Bools) -> "VideoPairs":
         """Some of the pairs, `[P]`; the videos and their frames stay."""
-        return replace(self, left=self.left[kept], right=self.right[kept], same=self.same[kept], fold=self.fold[kept])
+        return replace(
+            self,
+            left=self.left[selection],
+            right=self.right[selection],
+            same=self.same[selection],
+            fold=self.fold[selection],
+        )
 
 
 def read_video_pairs(splits: Path | str, root: Path | str, frames: int | None = None) -> VideoPairs:
@@ -80,14 +86,14 @@ def read_video_pairs(splits: Path | str, root: Path | str, frames: int | None = 
     if fold.max() == 0:
         raise BitfaceError(f"{splits}: all pairs are in one split; the threshold must come from others")
     videos = tuple(sorted({video for row in rows for video in (row.first, row.second)}))
-    found = [_frames(root, video, frames) for video in videos]
-    paths = tuple(path for each in found for path in each)
+    frame_paths = [_frames(root, video, frames) for video in videos]
+    paths = tuple(path for each in frame_paths for path in each)
     if not paths:
         raise BitfaceError(f"{root}: has no frame of any of the {len(videos)} videos, {videos[0]} the first")
     position = {video: index for index, video in enumerate(videos)}
     return VideoPairs(
         paths=paths,
-        video=np.repeat(np.arange(len(videos), dtype=np.int32), [len(each) for each in found]),
+        video=np.repeat(np.arange(len(videos), dtype=np.int32), [len(each) for each in frame_paths]),
         videos=videos,
         left=np.array([position[row.first] for row in rows], dtype=np.int32),
         right=np.array([position[row.second] for row in rows], dtype=np.int32),
@@ -149,20 +155,20 @@ def _rows(splits: Path) -> Iterator[_Row]:
 
 def _columns(header: Sequence[str], splits: Path) -> dict[str, int]:
     names = [" ".join(re.findall(r"[a-z0-9]+", name.lower())) for name in header]
-    wanted = {
+    columns = {
         "split": [at for at, name in enumerate(names) if name.startswith(("split", "fold"))],
         "number": [at for at, name in enumerate(names) if name.startswith("pair")],
         "first": [at for at, name in enumerate(names) if name.startswith("first")],
         "second": [at for at, name in enumerate(names) if name.startswith("second")],
         "same": [at for at, name in enumerate(names) if "same" in name or "correct" in name][-1:],
     }
-    for name, found in wanted.items():
-        if len(found) > 1 or (not found and name != "number"):
+    for name, positions in columns.items():
+        if len(positions) > 1 or (not positions and name != "number"):
             raise BitfaceError(
-                f"{splits}: the header {', '.join(header)[:120]!r} has {len(found) or 'no'} columns for the {name} "
+                f"{splits}: the header {', '.join(header)[:120]!r} has {len(positions) or 'no'} columns for the {name} "
                 f"{'label' if name == 'same' else 'number' if name == 'split' else 'name'}; expected {_HEADER}"
             )
-    return {name: found[0] for name, found in wanted.items() if found}
+    return {name: positions[0] for name, positions in columns.items() if positions}
 
 
 def _row(cells: dict[str, str], where: str) -> _Row:
@@ -180,10 +186,10 @@ def _row(cells: dict[str, str], where: str) -> _Row:
 
 
 def _consistent(rows: Sequence[_Row]) -> None:
-    said: dict[frozenset[str], _Row] = {}
+    labels: dict[frozenset[str], _Row] = {}
     numbered: dict[tuple[int, str], _Row] = {}
     for row in rows:
-        other = said.setdefault(frozenset((row.first, row.second)), row)
+        other = labels.setdefault(frozenset((row.first, row.second)), row)
         if other.same != row.same:
             raise BitfaceError(f"{row.where}: contradicts {other.where} on {row.first} and {row.second}; correct one")
         # Without numbers, a pair that is listed again may be meant.

@@ -91,14 +91,14 @@ def all_pairs(
         distinct=Distinct(len(genuine) // orders, impostors.count // orders),
     )
     summary = summarise(genuine, impostors, targets, ALL_PAIRS, counts, at)
-    wanted = [tail_needed(point.false_accepts) for point in summary.tar if point.false_accepts is not None]
-    if not resamples or not wanted:
+    tails = [tail_needed(point.false_accepts) for point in summary.tar if point.false_accepts is not None]
+    if not resamples or not tails:
         return summary
-    tail, tail_left, tail_right = impostors.highest(max([size for size in wanted if size <= _TAIL], default=0))
-    known = SubjectScores(images, genuine, subject[left], tail, whose[tail_left], other_whose[tail_right])
+    tail, tail_left, tail_right = impostors.highest(max([size for size in tails if size <= _TAIL], default=0))
+    scores = SubjectScores(images, genuine, subject[left], tail, whose[tail_left], other_whose[tail_right])
     if orders == 2:
-        return replace(summary, tar=_ordered_intervals(summary.tar, known, resamples, seed))
-    return replace(summary, tar=with_subject_intervals(summary.tar, known, resamples, seed), subjects=known)
+        return replace(summary, tar=_ordered_intervals(summary.tar, scores, resamples, seed))
+    return replace(summary, tar=with_subject_intervals(summary.tar, scores, resamples, seed), subjects=scores)
 
 
 def check_sides(gallery: Floats, probe: Floats) -> None:
@@ -130,8 +130,8 @@ def _ordered_intervals(
     them twice as large allows for the same number.
     """
     doubled = tuple(replace(point, far=2 * point.far) for point in points)
-    found = with_subject_intervals(doubled, scores, resamples, seed)
-    return tuple(replace(point, interval=other.interval) for point, other in zip(points, found, strict=True))
+    intervals = with_subject_intervals(doubled, scores, resamples, seed)
+    return tuple(replace(point, interval=other.interval) for point, other in zip(points, intervals, strict=True))
 
 
 def evaluate_all_pairs(

@@ -77,19 +77,19 @@ def shares_by_person(
         orders: 2 where the trials are pairs of images in both orders, of which only one is further evidence.
     """
     generator = np.random.default_rng(seed)
-    drawn = []
+    shares = []
     for _ in range(resamples):
         weight = np.bincount(generator.integers(0, len(trials), size=len(trials)), minlength=len(trials))
         if count := int(weight @ trials):
-            drawn.append(successes @ weight / count)
+            shares.append(successes @ weight / count)
     total = int(trials.sum())
     results = []
-    for index, found in enumerate(int(row.sum()) for row in successes):
-        interval = wilson(found, total, total // orders)
-        if drawn:
-            low, high = np.quantile([row[index] for row in drawn], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    for index, hits in enumerate(int(row.sum()) for row in successes):
+        interval = wilson(hits, total, total // orders)
+        if shares:
+            low, high = np.quantile([row[index] for row in shares], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
             interval = interval.hull(Interval(low, high, ""), "subject bootstrap")
-        results.append((found, total, interval))
+        results.append((hits, total, interval))
     return results
 
 
@@ -177,18 +177,18 @@ def identify(
         BitfaceError: shapes don't fit, there are no probes, or a probe's person isn't enrolled.
         UsageError: a rank below 1.
     """
-    wanted = check_ranks(ranks)
+    ranks = check_ranks(ranks)
     enrolled, asking = as_rows(gallery), as_rows(probes)
     same_size(enrolled, asking)
-    known, labels = np.asarray(gallery_labels), np.asarray(probe_labels)
-    if known.shape != (len(enrolled),) or labels.shape != (len(asking),):
+    people, labels = np.asarray(gallery_labels), np.asarray(probe_labels)
+    if people.shape != (len(enrolled),) or labels.shape != (len(asking),):
         raise BitfaceError(
-            f"{len(known)} and {len(labels)} labels for {len(enrolled)} gallery images and {len(asking)} probes; "
+            f"{len(people)} and {len(labels)} labels for {len(enrolled)} gallery images and {len(asking)} probes; "
             "give one for each"
         )
     if not len(labels):
         raise BitfaceError("there are no probes; identification needs images beside those that are enrolled")
-    names, person = np.unique(known, return_inverse=True)
+    names, person = np.unique(people, return_inverse=True)
     strangers = np.flatnonzero(~np.isin(labels, names))
     if len(strangers):
         raise BitfaceError(
@@ -196,15 +196,17 @@ def identify(
             "closed-set identification needs everybody in the gallery"
         )
     own = np.searchsorted(names, labels)
-    found, failed_enrolled, failed_probes = _ranks(enrolled, person, asking, own)
+    mate_ranks, failed_enrolled, failed_probes = _ranks(enrolled, person, asking, own)
     trials = np.bincount(own, minlength=len(names))
-    successes = np.array([np.bincount(own[found <= rank], minlength=len(names)) for rank in wanted])
+    successes = np.array([np.bincount(own[mate_ranks <= rank], minlength=len(names)) for rank in ranks])
     shares = shares_by_person(successes[:, trials > 0], trials[trials > 0], resamples, seed)
     points = [
         RankRate(rank, hits, total, hits / total, interval)
-        for rank, (hits, total, interval) in zip(wanted, shares, strict=True)
+        for rank, (hits, total, interval) in zip(ranks, shares, strict=True)
     ]
-    return ClosedSetResult(tuple(points), found, len(names), len(enrolled), failed_enrolled, failed_probes, person=own)
+    return ClosedSetResult(
+        tuple(points), mate_ranks, len(names), len(enrolled), failed_enrolled, failed_probes, person=own
+    )
 
 
 def _ranks(gallery: Rows, person: Ints, probes: Rows, own: Ints) -> tuple[Ints, int, int]:
@@ -268,8 +270,8 @@ def failure_warnings(*counts: tuple[int, int, str]) -> list[str]:
 def diagnoses(gallery: Embeddings, probe: Embeddings, images: int) -> list[str]:
     """What is wrong with either model, judging by at most 20,000 of the first `images`; see `health.diagnose`."""
     rows = np.arange(0, images, max(1, -(-images // _DIAGNOSED)))
-    found = []
+    problems = []
     for side, prefix in [(gallery, "")] if gallery is probe else [(gallery, "gallery: "), (probe, "probes: ")]:
         delivered = rows if side.valid is None else rows[np.asarray(side.valid)[rows].astype(bool)]
-        found += [prefix + text for text in diagnose(side.values[delivered])]
-    return found
+        problems += [prefix + text for text in diagnose(side.values[delivered])]
+    return problems

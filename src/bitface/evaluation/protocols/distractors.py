@@ -129,7 +129,7 @@ def among_distractors(
         BitfaceError: shapes don't fit, or nobody has two photographs.
         UsageError: sizes, ranks, FARs or the engine make no sense.
     """
-    wanted, targets = check_ranks(ranks), check_fars(fars) if len(fars) else ()
+    ranks, targets = check_ranks(ranks), check_fars(fars) if len(fars) else ()
     people = photographs.people
     enrolled, others = as_rows(photographs.mates), as_rows(distractors)
     asking = enrolled if photographs.probes is None else as_rows(photographs.probes)
@@ -146,21 +146,21 @@ def among_distractors(
     distinct = sorted(set(sizes.used))
     impostors = HighestImpostors(len(person) * max(distinct, default=0), targets)
     watch = impostors.see if impostors.fars else None
-    best = nearest_at(others, asking, max(wanted), distinct, engine="numpy" if targets else engine, watch=watch)
+    best = nearest_at(others, asking, max(ranks), distinct, engine="numpy" if targets else engine, watch=watch)
     pairs = _Mates.of(enrolled, asking, person)
     steps = [
         (rank, called, size, best[distinct.index(size)])
         for size, called in zip(sizes.used, sizes.listed or sizes.used, strict=True)
-        for rank in wanted
+        for rank in ranks
     ]
-    successes = np.array([pairs.found(rank, found) for rank, _, _, found in steps])
+    successes = np.array([pairs.found(rank, neighbours) for rank, _, _, neighbours in steps])
     # Either photograph of two is the mate once, whichever models stand on the two sides.
     shares = shares_by_person(successes[:, images > 1], pairs.trials[images > 1], resamples, seed, orders=2)
     mates = (pairs.once(), 1) if photographs.probes is None else (pairs, 2)
     return DistractorResult(
         points=tuple(
-            RankRate(rank, hits, total, hits / total, interval, called, size - found.failed_rows)
-            for (rank, called, size, found), (hits, total, interval) in zip(steps, shares, strict=True)
+            RankRate(rank, hits, total, hits / total, interval, called, size - neighbours.failed_rows)
+            for (rank, called, size, neighbours), (hits, total, interval) in zip(steps, shares, strict=True)
         ),
         tar=_tar(*mates, impostors, targets, resamples, seed),
         photos=len(person),
@@ -200,20 +200,20 @@ class _Mates:
             left.append(rows[row])
             right.append(rows[column])
             score.append(np.clip(enrolled[rows] @ asking[rows].T, -1.0, 1.0)[row, column])
-        mates, tried = np.concatenate(left), np.concatenate(right)
-        failed = ~(able[mates] & usable[tried])
+        mates, probe_rows = np.concatenate(left), np.concatenate(right)
+        failed = ~(able[mates] & usable[probe_rows])
         scores = np.where(failed, FAILED, np.concatenate(score))
-        return _Mates(person[mates], mates, tried, scores, failed, images * (images - 1))
+        return _Mates(person[mates], mates, probe_rows, scores, failed, images * (images - 1))
 
     def once(self) -> "_Mates":
         """The pairs one way round: with one model for both sides the other way is the same."""
-        kept = self.gallery < self.probe
+        half = self.gallery < self.probe
         return _Mates(
-            self.person[kept],
-            self.gallery[kept],
-            self.probe[kept],
-            self.score[kept],
-            self.failed[kept],
+            self.person[half],
+            self.gallery[half],
+            self.probe[half],
+            self.score[half],
+            self.failed[half],
             self.trials // 2,
         )
 
@@ -221,8 +221,8 @@ class _Mates:
         """How many pairs of each person are found at a rank, [people], given the nearest distractors of each probe."""
         # The mate must beat the distractor at this rank; where there are fewer, there is none to beat.
         hurdle = np.where(best.rows[:, rank - 1] >= 0, best.scores[:, rank - 1], -np.inf)
-        found = (self.score > hurdle[self.probe]) & ~self.failed
-        return np.bincount(self.person[found], minlength=len(self.trials))
+        hits = (self.score > hurdle[self.probe]) & ~self.failed
+        return np.bincount(self.person[hits], minlength=len(self.trials))
 
 
 class HighestImpostors:
@@ -253,8 +253,8 @@ class HighestImpostors:
         if self._held[0] == FAILED and probes * rows > keep:
             rough = np.partition(products.rough, probes * rows - keep, axis=None)
             limit = max(limit, float(rough[-keep]) - products.margin)
-        found = products.at_least(np.full(probes, limit), most=4 * keep + (1 << 16))
-        fresh = found[2] if isinstance(found, tuple) else products.exact(found).ravel()
+        candidates = products.at_least(np.full(probes, limit), most=4 * keep + (1 << 16))
+        fresh = candidates[2] if isinstance(candidates, tuple) else products.exact(candidates).ravel()
         fresh = np.concatenate((self._held, fresh[fresh >= limit]))
         self._held = np.sort(np.partition(fresh, len(fresh) - keep)[-keep:])
 
@@ -275,8 +275,8 @@ def _tar(
     distinct = Distinct(len(pairs.score) // orders, impostors.count)
     for far in fars:
         if far not in impostors.fars and impostors.count >= needed(far):
-            taken = allowed(far, impostors.count) + 1
-            reason = f"would need {taken} impostor scores to be kept, {HIGHEST_KEPT} are at most"
+            count = allowed(far, impostors.count) + 1
+            reason = f"would need {count} impostor scores to be kept, {HIGHEST_KEPT} are at most"
             points.append(refused(far, len(pairs.score), impostors.count, distinct, reason))
             continue
         (point,) = operating_points(pairs.score, impostors, (far,), distinct)

@@ -97,11 +97,13 @@ class SearchProtocol(FaceProtocol):
         searched = enrolled if probe is gallery else self._pool(probe, right)
         results = []
         for name, members in self.searches.galleries.items():
-            found = search(enrolled, members, searched, probes, templates)
-            hits = np.bincount(found.rank, minlength=len(members) + 2)[1:-1]
-            ranks = rank_rates(found, len(members), self.ranks, seed)
-            points = tpir_at_fpir(found, self.fpirs, seed=seed)
-            results.append(GalleryResult(name, len(members), ranks, points, np.cumsum(hits) / len(found.rank), found))
+            searches = search(enrolled, members, searched, probes, templates)
+            hits = np.bincount(searches.rank, minlength=len(members) + 2)[1:-1]
+            ranks = rank_rates(searches, len(members), self.ranks, seed)
+            points = tpir_at_fpir(searches, self.fpirs, seed=seed)
+            results.append(
+                GalleryResult(name, len(members), ranks, points, np.cumsum(hits) / len(searches.rank), searches)
+            )
         lacking = [int(np.count_nonzero(side)) for side in (left & ~enrolled.usable, right & ~searched.usable)]
         warnings = [
             *failure_warnings(
@@ -114,8 +116,8 @@ class SearchProtocol(FaceProtocol):
         summary = _summary([one.searches for one in results], len(self.paths), check_fars(fars), at)
         return SearchResult(tuple(results), len(probes), sum(lacking), tuple(warnings), summary)
 
-    def _pool(self, embeddings: Embeddings, wanted: Bools) -> Pooled:
-        return pool(embeddings, self.searches.templates, wanted, norm=self.norm, quality=self.quality)
+    def _pool(self, embeddings: Embeddings, selection: Bools) -> Pooled:
+        return pool(embeddings, self.searches.templates, selection, norm=self.norm, quality=self.quality)
 
 
 def _summary(
@@ -147,7 +149,7 @@ class GalleryFiles(Description):
 
     def open(self, name: str) -> Opened:
         """See `read_searches`."""
-        known = read_media_list(self.media, self.points) if self.media else None
-        searches = read_searches(self.galleries, self.probes, known, self.image)
+        templates = read_media_list(self.media, self.points) if self.media else None
+        searches = read_searches(self.galleries, self.probes, templates, self.image)
         protocol = SearchProtocol(name, searches, self.norm, self.quality)
         return Opened(protocol, photographs(self.root, searches.templates), searches.templates.notes)

@@ -130,20 +130,20 @@ def read_megaface(
         )
     steps = _sizes(len(others), sizes, distractors)
     notes: list[str] = []
-    kept = _without(photos, probe_noise, notes)
+    photo_rows = _without(photos, probe_noise, notes)
     clean = _without(others, distractor_noise, notes)
-    shown = tuple(people[at] for at in kept)
-    for what, left, path in ((shown, kept, probes), (clean, clean, distractors)):
+    identities = tuple(people[at] for at in photo_rows)
+    for what, left, path in ((identities, photo_rows, probes), (clean, clean, distractors)):
         if not what or not left:
             raise BitfaceError(f"{path}: every image in it is noise by the list of noise; check that list")
-    if len(set(shown)) == len(shown):
+    if len(set(identities)) == len(identities):
         raise BitfaceError(f"{probes}: nobody has two photographs in it; identification needs a mate for every probe")
     return MegaFaceProtocol(
-        paths=(*(photos[at] for at in kept), *(others[at] for at in clean)),
-        identities=shown,
+        paths=(*(photos[at] for at in photo_rows), *(others[at] for at in clean)),
+        identities=identities,
         sizes=steps,
         used=tuple(sum(at < size for at in clean) for size in steps),
-        dropped_photos=len(photos) - len(kept),
+        dropped_photos=len(photos) - len(photo_rows),
         dropped_distractors=len(others) - len(clean),
         ranks=check_ranks(ranks),
         notes=tuple(notes),
@@ -179,8 +179,8 @@ def _listed(path: Path, folder: str, ids: bool) -> tuple[list[str], list[str]]:
         where = f"{path}: entry {entry} of 'path'"
         if not isinstance(name, str):
             raise BitfaceError(f"{where} is {json.dumps(name)[:80]}; expected the path of an image")
-        found = start + relative(name, where)
-        if (first := paths.setdefault(found, entry)) != entry:
+        image = start + relative(name, where)
+        if (first := paths.setdefault(image, entry)) != entry:
             raise BitfaceError(f"{where} is {name}, as is entry {first}; every image may be listed once")
     for entry, person in enumerate(people, 1):
         if isinstance(person, bool) or not isinstance(person, str | int) or person == "":
@@ -203,31 +203,31 @@ def _without(paths: Sequence[str], noise: Path | str | None, notes: list[str]) -
     """The positions of the paths that a list of noise doesn't name; adds to `notes` where it names none."""
     if noise is None:
         return list(range(len(paths)))
-    named = _noise(Path(noise))
-    last = {parts[-1] for parts in named}
-    lengths = {len(parts) for parts in named}
+    ends = _noise(Path(noise))
+    last = {parts[-1] for parts in ends}
+    lengths = {len(parts) for parts in ends}
     clean = []
     for at, path in enumerate(paths):
         # Few names are noise by their last part, and only those are taken apart.
         if _plain(path[path.rfind("/") + 1 :])[0] in last:
             parts = _plain(path)
-            if any(parts[-length:] in named for length in lengths):
+            if any(parts[-length:] in ends for length in lengths):
                 continue
         clean.append(at)
-    if named and len(clean) == len(paths):
-        notes.append(f"none of the {len(named)} images in {Path(noise).name} is listed: nothing was left out as noise")
+    if ends and len(clean) == len(paths):
+        notes.append(f"none of the {len(ends)} images in {Path(noise).name} is listed: nothing was left out as noise")
     return clean
 
 
 def _noise(path: Path) -> set[tuple[str, ...]]:
     """The ends of paths that a list of noise names."""
-    named = set()
+    ends = set()
     for number, line in enumerate(read_text(path).splitlines(), 1):
         # The published reader takes the second cell where there are several.
         name = line.split("\t", 2)[1 if "\t" in line.rstrip() else 0].strip()
         if name and not line.startswith("#"):
-            named.add(_plain(relative(name, f"{path}:{number}")))
-    return named
+            ends.add(_plain(relative(name, f"{path}:{number}")))
+    return ends
 
 
 def _plain(path: str) -> tuple[str, ...]:

@@ -106,27 +106,27 @@ class GalleryResult:
 
     def decisions(self) -> list[Decisions]:
         """The mated searches that each of the figures counts."""
-        found = self.searches
-        right = [found.rank <= one.rank for one in self.ranks]
+        searches = self.searches
+        right = [searches.rank <= one.rank for one in self.ranks]
         right += [
-            (found.rank <= 1) & (found.mated >= (np.inf if one.threshold is None else one.threshold))
+            (searches.rank <= 1) & (searches.mated >= (np.inf if one.threshold is None else one.threshold))
             for one in self.points
         ]
         return [
-            Decisions(figure.name, hits, found.subject)
+            Decisions(figure.name, hits, searches.subject)
             for figure, hits in zip(self.figures(), right, strict=True)
             if figure.value is not None
         ]
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
         """The fields as plain JSON values; `curve` adds the CMC."""
-        found: dict[str, Any] = {
+        content: dict[str, Any] = {
             "name": self.name,
             "size": self.size,
             "ranks": [asdict(one) for one in self.ranks],
             "tpir": [asdict(one) for one in self.points],
         }
-        return found | ({"cmc": self.cmc.tolist()} if curve else {})
+        return content | ({"cmc": self.cmc.tolist()} if curve else {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,12 +170,12 @@ class SearchResult(Result):
         if len(columns) == 1:
             return columns[0]
         averages = [self._average(figures) for figures in zip(*columns, strict=True)]
-        named = [
+        singles = [
             Figure(self._name(gallery, one.name), one.value, one.interval, one.reason)
             for gallery, column in zip(self.galleries, columns, strict=True)
             for one in column
         ]
-        return averages + named
+        return averages + singles
 
     def _average(self, figures: Sequence[Figure]) -> Figure:
         for gallery, one in zip(self.galleries, figures, strict=True):
@@ -212,9 +212,9 @@ def search(gallery: Pooled, enrolled: Positions, probe: Pooled, probes: Position
     """
     assert templates.subject is not None
     enrolled = enrolled[np.argsort(templates.subject[enrolled], kind="stable")]
-    subjects, wanted = templates.subject[enrolled], templates.subject[probes]
-    column = np.minimum(np.searchsorted(subjects, wanted), len(subjects) - 1)
-    has_mate = subjects[column] == wanted
+    subjects, probe_subjects = templates.subject[enrolled], templates.subject[probes]
+    column = np.minimum(np.searchsorted(subjects, probe_subjects), len(subjects) - 1)
+    has_mate = subjects[column] == probe_subjects
     if not has_mate.any():
         raise BitfaceError("no probe shows a subject of the gallery; use the files of one release")
     vectors, unusable = gallery.unit[enrolled], ~gallery.usable[enrolled]
@@ -230,7 +230,7 @@ def search(gallery: Pooled, enrolled: Positions, probe: Pooled, probes: Position
         mate[part] = scores[np.arange(len(scores)), column[part]]
         rank[part] = np.count_nonzero(scores >= mate[part, None], axis=1)
     rank[~probe.usable[probes] | unusable[column]] = len(enrolled) + 1
-    return Searches(mate[has_mate], rank[has_mate], wanted[has_mate], best[~has_mate])
+    return Searches(mate[has_mate], rank[has_mate], probe_subjects[has_mate], best[~has_mate])
 
 
 def rank_rates(
@@ -244,10 +244,10 @@ def rank_rates(
     Raises:
         UsageError: a rank is below 1, or there is none.
     """
-    wanted = check_ranks(ranks)
-    shares = _shares(np.array([searches.rank <= rank for rank in wanted]), searches.subject, seed)
+    ranks = check_ranks(ranks)
+    shares = _shares(np.array([searches.rank <= rank for rank in ranks]), searches.subject, seed)
     rates = []
-    for rank, (hits, mated, interval) in zip(wanted, shares, strict=True):
+    for rank, (hits, mated, interval) in zip(ranks, shares, strict=True):
         if rank < size:
             rates.append(SearchRankRate(rank, hits / mated, interval, hits, mated))
         else:
@@ -256,10 +256,10 @@ def rank_rates(
     return tuple(rates)
 
 
-def _shares(found: Bools, subject: Positions, seed: int) -> list[tuple[int, int, Interval]]:
-    """Hits, searches and the interval of each row of `found`, [F, M]."""
+def _shares(hits: Bools, subject: Positions, seed: int) -> list[tuple[int, int, Interval]]:
+    """Hits, searches and the interval of each row of `hits`, [F, M]."""
     people, owner = np.unique(subject, return_inverse=True)
-    successes = np.array([np.bincount(owner[row], minlength=len(people)) for row in found])
+    successes = np.array([np.bincount(owner[row], minlength=len(people)) for row in hits])
     return shares_by_person(successes, np.bincount(owner), seed=seed)
 
 
@@ -279,9 +279,9 @@ def tpir_at_fpir(
     points: dict[float, SearchPoint] = {}
     if supported:
         scores = np.where(searches.rank <= rank, searches.mated, _MISSED)
-        found = operating_points(scores, ImpostorArray(searches.non_mated), supported)
-        hits = np.array([scores >= point.threshold for point in found])
-        for point, (_, _, interval) in zip(found, _shares(hits, searches.subject, seed), strict=True):
+        mated_points = operating_points(scores, ImpostorArray(searches.non_mated), supported)
+        hits = np.array([scores >= point.threshold for point in mated_points])
+        for point, (_, _, interval) in zip(mated_points, _shares(hits, searches.subject, seed), strict=True):
             fixed = replace(interval, method=f"{interval.method}, threshold fixed")
             points[point.far] = SearchPoint(point.far, point.tar, fixed, point.threshold, point.reached, mated, others)
     return tuple(points[fpir] if fpir in points else _refused(fpir, mated, others) for fpir in targets)

@@ -56,21 +56,21 @@ class ClosedSetProtocol(FaceProtocol):
                 two images.
             UsageError: a rank below 1.
         """
-        known = tuple(sorted(paths))
-        if twice := [path for path, following in pairwise(known) if path == following]:
+        images = tuple(sorted(paths))
+        if twice := [path for path, following in pairwise(images) if path == following]:
             raise BitfaceError(f"{twice[0]}: is named more than once; name every image once")
-        people = [identity_of(path) for path in known]
+        people = [identity_of(path) for path in images]
         if "" in people:
-            stray = known[people.index("")]
+            stray = images[people.index("")]
             raise BitfaceError(f"{stray}: lies in no folder that names a person; identification needs Person/image.jpg")
         first = np.sort(np.unique(np.array(people), return_index=True)[1])
-        probes = np.setdiff1d(np.arange(len(known)), first)
+        probes = np.setdiff1d(np.arange(len(images)), first)
         if len(first) < 2 or not len(probes):
             raise BitfaceError(
-                f"{len(known)} images of {len(first)} people; identification needs at least two people, "
+                f"{len(images)} images of {len(first)} people; identification needs at least two people, "
                 "one of them with two images"
             )
-        return ClosedSetProtocol(known, first, probes, check_ranks(ranks))
+        return ClosedSetProtocol(images, first, probes, check_ranks(ranks))
 
     def people(self) -> tuple[str, ...]:
         """By the folders of the images."""
@@ -128,21 +128,21 @@ def _compared(
     Raises:
         BitfaceError: there are no impostor pairs.
     """
-    (rows, known), (asking, labels) = gallery, probes
+    (rows, people), (asking, labels) = gallery, probes
     (unit, usable), (other, other_usable) = rows.unit(slice(None)), asking.unit(slice(None))
-    names, person = np.unique(np.concatenate((known, labels)), return_inverse=True)
-    person, other_person = person[: len(known)], person[len(known) :]
+    names, person = np.unique(np.concatenate((people, labels)), return_inverse=True)
+    person, other_person = person[: len(people)], person[len(people) :]
     mates = [np.flatnonzero(person == one) for one in range(len(names))]
     left = np.concatenate([mates[one] for one in other_person])
     right = np.repeat(np.arange(len(labels)), [len(mates[one]) for one in other_person])
     genuine = row_scores(np.concatenate((unit, other)), np.concatenate((usable, other_usable)), left, right + len(unit))
-    count = len(known) * len(labels) - len(genuine)
+    count = len(people) * len(labels) - len(genuine)
     failed_genuine = int(np.count_nonzero(~(usable[left] & other_usable[right])))
-    failed = len(known) * len(labels) - int(usable.sum()) * int(other_usable.sum()) - failed_genuine
-    tried = (other[other_usable], other_person[other_usable])
-    impostors = TiledImpostors(unit[usable], person[usable], failed, probe=tried)
+    failed = len(people) * len(labels) - int(usable.sum()) * int(other_usable.sum()) - failed_genuine
+    probe_side = (other[other_usable], other_person[other_usable])
+    impostors = TiledImpostors(unit[usable], person[usable], failed, probe=probe_side)
     counts = Counts(
-        images=len(known) + len(labels),
+        images=len(people) + len(labels),
         failed_images=int(np.count_nonzero(~usable)) + int(np.count_nonzero(~other_usable)),
         identities=len(names),
         genuine=len(genuine),

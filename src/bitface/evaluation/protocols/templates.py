@@ -116,8 +116,8 @@ class TemplateProtocol(FaceProtocol):
     def within(self, images: Bools) -> "TemplateProtocol":
         """The pairs of templates of which every image is in the group."""
         inside, pairs = templates_within(self.templates, images), self.pairs
-        kept = inside[pairs.left] & inside[pairs.right]
-        return replace(self, pairs=pairs.chosen(kept))
+        selection = inside[pairs.left] & inside[pairs.right]
+        return replace(self, pairs=pairs.chosen(selection))
 
     def score(
         self,
@@ -140,7 +140,7 @@ class TemplateProtocol(FaceProtocol):
         targets = check_fars(fars)
         gallery, probe = both_sides(len(self.paths), gallery, probe)
         # First of all, while there is memory to spare: it converts a good many embeddings at once.
-        found = diagnoses(gallery, probe, len(self.paths))
+        problems = diagnoses(gallery, probe, len(self.paths))
         left, right = self._pooled(gallery, probe)
         pairs = self.pairs
         scores = pair_scores(left, right, pairs.left, pairs.right)
@@ -162,7 +162,7 @@ class TemplateProtocol(FaceProtocol):
         summary = replace(summary, tar=_by_subject(summary.tar, genuine, person, seed))
         templates = int(np.count_nonzero(np.logical_or(*self._used())))
         failed = int(np.count_nonzero(lacking[0] | lacking[1]))
-        warnings = (*self._failures(counts, templates, failed), *found, *self.templates.notes)
+        warnings = (*self._failures(counts, templates, failed), *problems, *self.templates.notes)
         return TemplateResult(summary, templates, failed, self.norm, self.quality, warnings, genuine, person)
 
     def _used(self) -> tuple[Bools, Bools]:
@@ -189,21 +189,21 @@ class TemplateProtocol(FaceProtocol):
         return np.unique(whose, return_inverse=True)[1]
 
     def _failures(self, counts: Counts, templates: int, failed: int) -> list[str]:
-        found = []
+        warnings = []
         if failed:
-            found.append(
+            warnings.append(
                 f"{failed} of {templates} templates have no usable image; their {counts.failed_pairs} pairs score -1"
             )
         if counts.failed_images:
-            found.append(
+            warnings.append(
                 f"{counts.failed_images} of {counts.images} images have no usable embedding; "
                 "their templates are made of the others"
             )
         if repeated := self.pairs.repeated_genuine + self.pairs.repeated_impostor:
-            found.append(
+            warnings.append(
                 f"{repeated} pairs are listed more than once, and count as often, though not as further evidence"
             )
-        return found
+        return warnings
 
 
 def people_of(templates: TemplateList) -> tuple[str | None, ...] | None:

@@ -128,7 +128,7 @@ class YtfProtocol(FaceProtocol):
         """
         targets = check_fars(fars)
         gallery, probe = both_sides(len(self.paths), gallery, probe)
-        found = diagnoses(gallery, probe, len(self.paths))
+        problems = diagnoses(gallery, probe, len(self.paths))
         sides = [self._sums(side) for side in ([gallery] if probe is gallery else [gallery, probe])]
         sums, frames, failed_frames = (np.concatenate(parts) for parts in zip(*sides, strict=True))
         # The probes' videos, where they differ, stand below the gallery's.
@@ -150,7 +150,7 @@ class YtfProtocol(FaceProtocol):
             for unit, usable in (unit_rows(sums), (means, frames > 0))
         )
         videos = len(self.pairs.videos)
-        warnings = (*_failures(counts, videos, len(lacking)), *found)
+        warnings = (*_failures(counts, videos, len(lacking)), *problems)
         return VideoResult(mean, pairwise, videos, len(lacking), warnings)
 
     def _sums(self, embeddings: Embeddings) -> tuple[Floats, Ints, Bools]:
@@ -179,15 +179,15 @@ class YtfProtocol(FaceProtocol):
 
 
 def _failures(counts: Counts, videos: int, failed: int) -> list[str]:
-    found = []
+    warnings = []
     if failed:
-        found.append(f"{failed} of {videos} videos have no usable frame; their {counts.failed_pairs} pairs score -1")
+        warnings.append(f"{failed} of {videos} videos have no usable frame; their {counts.failed_pairs} pairs score -1")
     if counts.failed_images:
-        found.append(
+        warnings.append(
             f"{counts.failed_images} of {counts.images} frames have no usable embedding; "
             "their videos are made of the others"
         )
-    return found
+    return warnings
 
 
 @PROTOCOLS.register("videos")

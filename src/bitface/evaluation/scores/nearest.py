@@ -142,7 +142,7 @@ def nearest_at(
     if list(sizes) != sorted(set(sizes)) or not sizes or sizes[0] < 0 or sizes[-1] > len(enrolled):
         raise UsageError(f"sizes are {list(sizes)}; give ascending ones, none above the gallery's {len(enrolled)} rows")
     same_size(enrolled, asking)
-    found = [Nearest(*_nothing(len(asking), k), 0, 0) for _ in sizes]
+    results = [Nearest(*_nothing(len(asking), k), 0, 0) for _ in sizes]
     unusable = np.zeros((len(sizes), 2), dtype=np.int64)
     for start in range(0, max(len(asking), 1), _PROBES):
         unit, usable = asking.unit(slice(start, start + _PROBES))
@@ -155,22 +155,22 @@ def nearest_at(
         for index, end in enumerate(sizes):
             for first in range(begin, end, block):
                 rows, good = enrolled.unit(slice(first, min(first + block, end)))
-                kept = np.flatnonzero(good)
-                failed += len(rows) - len(kept)
-                if len(kept) and len(at):
-                    products = Products(vectors, single, rows[kept])
-                    best.see(products, kept + first)
+                positions = np.flatnonzero(good)
+                failed += len(rows) - len(positions)
+                if len(positions) and len(at):
+                    products = Products(vectors, single, rows[positions])
+                    best.see(products, positions + first)
                     if watch:
                         watch(products)
             begin = end
             # The gallery is read once for each part of the probes, and its failures are the same every time.
             unusable[index, 1] = failed
-            held = best.rows >= 0
-            found[index].scores[start + at] = np.where(held, best.scores, FAILED)
-            found[index].rows[start + at] = best.rows
+            hits = best.rows >= 0
+            results[index].scores[start + at] = np.where(hits, best.scores, FAILED)
+            results[index].rows[start + at] = best.rows
     return [
         Nearest(part.scores, part.rows, int(counts[0]), int(counts[1]))
-        for part, counts in zip(found, unusable, strict=True)
+        for part, counts in zip(results, unusable, strict=True)
     ]
 
 
@@ -276,8 +276,8 @@ class Products:
         probes, rows = np.nonzero(mask)
         probes = hit[probes]
         scores = self.pairs(probes, rows)
-        kept = scores >= limit[probes]
-        return probes[kept], rows[kept], scores[kept]
+        hits = scores >= limit[probes]
+        return probes[hits], rows[hits], scores[hits]
 
     def faiss_best(self, k: int) -> tuple[Single, Ints]:
         """The k best rows of each probe by faiss: rough scores, descending, and rows, [P, k] each."""
@@ -310,14 +310,14 @@ class _Best:
             limit[short] = kth.astype(np.float64) - products.margin
         if np.isposinf(limit).all():
             return
-        found = products.at_least(limit, most=4 * k * len(limit) + (1 << 16))
-        if isinstance(found, tuple):
-            self._merge(found[0], names[found[1]], found[2])
+        candidates = products.at_least(limit, most=4 * k * len(limit) + (1 << 16))
+        if isinstance(candidates, tuple):
+            self._merge(candidates[0], names[candidates[1]], candidates[2])
             return
-        exact = products.exact(found)
+        exact = products.exact(candidates)
         # A stable order leaves the lower of equal rows in front.
         order = np.argsort(-exact, axis=1, kind="stable")[:, :k]
-        self._merge(np.repeat(found, k), names[order].ravel(), np.take_along_axis(exact, order, axis=1).ravel())
+        self._merge(np.repeat(candidates, k), names[order].ravel(), np.take_along_axis(exact, order, axis=1).ravel())
 
     def _see_by_faiss(self, products: Products, names: Ints, limit: Floats) -> Floats:
         """Takes in what faiss finds; what limits remain, infinite for the probes that are done with."""
@@ -327,8 +327,8 @@ class _Best:
         # What faiss leaves out scores no more than the last that it names: where that is too low, nothing is lost.
         whole = (rough[:, -1] < limit - 2 * products.margin) | (k == len(names))
         probes, columns = np.nonzero(whole[:, None] & (rough >= (limit - products.margin)[:, None]))
-        chosen = rows[probes, columns]
-        self._merge(probes, names[chosen], products.pairs(probes, chosen))
+        candidates = rows[probes, columns]
+        self._merge(probes, names[candidates], products.pairs(probes, candidates))
         return np.where(whole, np.inf, limit)
 
     def _merge(self, probes: Ints, rows: Ints, scores: Floats) -> None:

@@ -41,7 +41,7 @@ class Pooled:
 def pool(
     embeddings: Embeddings,
     templates: TemplateList,
-    wanted: Bools | None = None,
+    selection: Bools | None = None,
     *,
     norm: bool = True,
     quality: bool = False,
@@ -54,7 +54,7 @@ def pool(
 
     Args:
         embeddings: of `templates.paths`, [N, D]; may be memory-mapped.
-        wanted: [T], templates to pool; None: all.
+        selection: [T], templates to pool; None: all.
         norm: average the embeddings as they are, so that faces the network is sure of (long vectors) count more;
             False: bring each to length 1 first.
         quality: multiply each embedding by its image's detector score before averaging.
@@ -68,7 +68,7 @@ def pool(
     valid = None if embeddings.valid is None else flags(embeddings.valid, len(embeddings), "valid")
     count, size = len(templates), embeddings.values.shape[1]
     pooled = Pooled(np.zeros((count, size)), np.zeros(count, bool), np.zeros(len(embeddings), bool))
-    for block in _blocks(templates, wanted, rows):
+    for block in _blocks(templates, selection, rows):
         image, template = templates.image[block], templates.template[block]
         values = embeddings.values[image]
         vectors, usable = unit_rows(values, None if valid is None else valid[image])
@@ -86,11 +86,11 @@ def pool(
     return pooled
 
 
-def _blocks(templates: TemplateList, wanted: Bools | None, rows: int) -> Iterator[Ints]:
+def _blocks(templates: TemplateList, selection: Bools | None, rows: int) -> Iterator[Ints]:
     """Yields rows of the list, sorted by template and medium: whole templates, about `rows` rows at a time."""
     order = np.lexsort((templates.medium, templates.template))
-    if wanted is not None:
-        order = order[wanted[templates.template[order]]]
+    if selection is not None:
+        order = order[selection[templates.template[order]]]
     begins = np.append(np.flatnonzero(np.diff(templates.template[order], prepend=-1)), len(order))
     first = 0
     while first < len(begins) - 1:
@@ -136,13 +136,13 @@ def pair_scores(gallery: Pooled, probe: Pooled, left: Positions, right: Position
         if len(rows) * len(columns) > _CELLS_PER_PAIR * len(row):
             scores[part] = row_scores(np.concatenate((first, second)), usable, row, column + len(rows))
             continue
-        found = np.empty(len(row))
+        cosines = np.empty(len(row))
         order = np.argsort(row, kind="stable")
         step = max(1, _CELLS // len(columns))
         for top in range(0, len(rows), step):
             here = order[slice(*np.searchsorted(row, (top, top + step), sorter=order))]
-            found[here] = (first[top : top + step] @ second.T)[row[here] - top, column[here]]
-        np.clip(found, -1.0, 1.0, out=found)
-        found[~(usable[row] & usable[column + len(rows)])] = FAILED
-        scores[part] = found
+            cosines[here] = (first[top : top + step] @ second.T)[row[here] - top, column[here]]
+        np.clip(cosines, -1.0, 1.0, out=cosines)
+        cosines[~(usable[row] & usable[column + len(rows)])] = FAILED
+        scores[part] = cosines
     return scores

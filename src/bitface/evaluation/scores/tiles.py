@@ -98,10 +98,10 @@ class TiledImpostors:
         return values, above
 
     def histogram(self) -> Ints:
-        drawn = self._histogram[:-1].reshape(DRAWN_BINS, -1).sum(1)
-        drawn[-1] += self._histogram[-1]
-        drawn[0] += self._failed
-        result: Ints = drawn
+        bins = self._histogram[:-1].reshape(DRAWN_BINS, -1).sum(1)
+        bins[-1] += self._histogram[-1]
+        bins[0] += self._failed
+        result: Ints = bins
         return result
 
     def highest(self, count: int) -> tuple[Floats, Ints, Ints]:
@@ -146,18 +146,18 @@ class TiledImpostors:
 
     def _within(self, homes: Ints) -> Iterator[Floats]:
         """The impostor scores that lie in the given bins, tile by tile."""
-        wanted = np.zeros(_BINS + 1, dtype=bool)
-        wanted[homes] = True
+        mask = np.zeros(_BINS + 1, dtype=bool)
+        mask[homes] = True
         for scores, impostor in self._tiles():
-            yield scores[impostor & wanted[_bins(scores)]]
+            yield scores[impostor & mask[_bins(scores)]]
 
     def _collect(self, windows: set["_Window"]) -> dict["_Window", Floats]:
         """The scores in each window, ascending."""
         parts: dict[_Window, list[Floats]] = {window: [] for window in windows}
         for scores in self._within(_homes(windows)) if windows else ():
-            for window, kept in parts.items():
-                kept.append(scores[window.holds(scores)])
-        return {window: np.sort(np.concatenate(kept)) for window, kept in parts.items()}
+            for window, blocks in parts.items():
+                blocks.append(scores[window.holds(scores)])
+        return {window: np.sort(np.concatenate(blocks)) for window, blocks in parts.items()}
 
     def _refine(self, windows: set["_Window"]) -> dict["_Window", Ints]:
         """The scores in each window, counted in finer bins."""
