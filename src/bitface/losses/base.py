@@ -94,10 +94,10 @@ def whole(name: str, option: str, value: object, low: int, high: int) -> int:
     return int(number(name, option, value, low, high))
 
 
-def choice(name: str, option: str, value: object, known: tuple[str, ...]) -> str:
+def choice(name: str, option: str, value: object, words: tuple[str, ...]) -> str:
     """One of the known words. Raises UsageError, with the nearest of them, for anything else."""
-    if not isinstance(value, str) or value not in known:
-        raise UsageError(f"{name}: '{option}' can't be {value!r}: use {' or '.join(known)}{nearest(value, known)}")
+    if not isinstance(value, str) or value not in words:
+        raise UsageError(f"{name}: '{option}' can't be {value!r}: use {' or '.join(words)}{nearest(value, words)}")
     return value
 
 

@@ -31,21 +31,21 @@ def shift_gap(student: Tensor, teacher: Tensor, t_student: Tensor, t_teacher: Te
 
 def pair_kinds(labels: Tensor, past_labels: Tensor) -> tuple[Tensor, Tensor]:
     """Which pairs `[B, F + B]` are positive, and which don't count because the batch holds them a second time."""
-    size, held = len(labels), len(past_labels)
-    ignored = torch.zeros(size, held + size, dtype=torch.bool, device=labels.device)
-    ignored[:, held:] = torch.ones(size, size, dtype=torch.bool, device=labels.device).tril()
+    size, past = len(labels), len(past_labels)
+    ignored = torch.zeros(size, past + size, dtype=torch.bool, device=labels.device)
+    ignored[:, past:] = torch.ones(size, size, dtype=torch.bool, device=labels.device).tril()
     return (labels[:, None] == torch.cat((past_labels, labels))) & ~ignored, ignored
 
 
-def hardest_pairs(scores: Tensor, wanted: Tensor) -> Tensor:
+def hardest_pairs(scores: Tensor, values: Tensor) -> Tensor:
     """Rows and columns of the highest of `[B, N]` scores, int64 `[2, P]`, given their values, descending `[P]`."""
-    if not len(wanted):
+    if not len(values):
         return torch.zeros(2, 0, dtype=torch.int64, device=scores.device)
-    found = (scores >= wanted[-1]).nonzero().T
-    if found.shape[1] > len(wanted):
-        # Ties at the edge: as many as wanted.
-        found = found[:, scores[found[0], found[1]].topk(len(wanted)).indices.sort().values]
-    return found
+    pairs = (scores >= values[-1]).nonzero().T
+    if pairs.shape[1] > len(values):
+        # Ties at the edge: as many as there are values.
+        pairs = pairs[:, scores[pairs[0], pairs[1]].topk(len(values)).indices.sort().values]
+    return pairs
 
 
 @LOSSES.register("ekd")
@@ -120,8 +120,8 @@ class EKD(Loss):
             s_hard, t_hard = s_all[hard[0], hard[1]], t_all[hard[0], hard[1]]
         t_student, t_teacher = self.thresholds.values()
         # Both kinds of pair at once: one pass through the gradient.
-        chosen, pairs = torch.cat((s_positive, s_hard)), torch.cat((positives, hard), 1)
-        scores = pair_cosines(student, past_student, chosen, pairs)
+        cosines, pairs = torch.cat((s_positive, s_hard)), torch.cat((positives, hard), 1)
+        scores = pair_cosines(student, past_student, cosines, pairs)
         gaps = self.gap(scores, torch.cat((t_positive, t_hard)), t_student, t_teacher)
         if self.training:
             self.memory.push(student, teacher, labels)

@@ -33,18 +33,18 @@ class PairMemory(nn.Module):
 
         They are views: read them before the next `push`.
         """
-        held = min(int(self.pushed), self.size)
-        return self.student[:held], self.teacher[:held], self.labels[:held]
+        count = min(int(self.pushed), self.size)
+        return self.student[:count], self.teacher[:count], self.labels[:count]
 
     @torch.no_grad()
     def push(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> None:
         """Takes in a batch: `[B, D]`, `[B, D]`, int64 `[B]`."""
         labels = given("the memory of pairs", labels)
         count, start = len(labels), int(self.pushed)
-        kept = min(count, self.size)
-        if kept:
-            places = torch.arange(start + count - kept, start + count, device=self.labels.device) % self.size
-            self.student[places] = student[count - kept :].to(self.student)
-            self.teacher[places] = teacher[count - kept :].to(self.teacher)
-            self.labels[places] = labels[count - kept :].to(self.labels)
+        length = min(count, self.size)
+        if length:
+            places = torch.arange(start + count - length, start + count, device=self.labels.device) % self.size
+            self.student[places] = student[count - length :].to(self.student)
+            self.teacher[places] = teacher[count - length :].to(self.teacher)
+            self.labels[places] = labels[count - length :].to(self.labels)
         self.pushed += count

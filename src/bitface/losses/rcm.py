@@ -89,17 +89,17 @@ class RCM(Loss):
         **options: Any,
     ) -> None:
         super().__init__()
-        chosen = RcmOptions(**options)
+        settings = RcmOptions(**options)
         if classes < 1:
             raise UsageError(f"{self.name} needs labelled faces: there are no classes")
-        base = MARGINS[choice(self.name, "margin", chosen.margin, tuple(MARGINS))]
-        self.margin = base(embedding_size, classes, chosen.s, chosen.m, generator)
-        self.lam = number(self.name, "lam", chosen.lam, 0, 100)
-        self.form = choice(self.name, "form", chosen.form, FORMS)
-        self.error = choice(self.name, "error", chosen.error, ERROR_FORMS)
-        self.rule = choice(self.name, "centers", chosen.centers, CENTERS)
+        base = MARGINS[choice(self.name, "margin", settings.margin, tuple(MARGINS))]
+        self.margin = base(embedding_size, classes, settings.s, settings.m, generator)
+        self.lam = number(self.name, "lam", settings.lam, 0, 100)
+        self.form = choice(self.name, "form", settings.form, FORMS)
+        self.error = choice(self.name, "error", settings.error, ERROR_FORMS)
+        self.rule = choice(self.name, "centers", settings.centers, CENTERS)
         self.wants_refresh = self.rule == "epoch"
-        self.momentum = number(self.name, "momentum", chosen.momentum, 0, 0.9999)
+        self.momentum = number(self.name, "momentum", settings.momentum, 0, 0.9999)
         self.centers = ClassCenters(embedding_size, classes)
 
     def begin(self, teacher: Tensor, labels: Tensor) -> None:

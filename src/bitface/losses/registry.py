@@ -41,15 +41,15 @@ def build(
         UsageError: the name or an option is unknown (the nearest one is named), a value is out of range, or the loss
             needs identities and there are none.
     """
-    loss, known = LOSSES[name], options_of(name)
+    loss, names = LOSSES[name], options_of(name)
     for key in options:
-        if key not in known:
-            has = f"it has {', '.join(known)}" if known else "it has none"
-            raise UsageError(f"{name} has no option '{key}'{nearest(key, known)} ({has})")
+        if key not in names:
+            has = f"it has {', '.join(names)}" if names else "it has none"
+            raise UsageError(f"{name} has no option '{key}'{nearest(key, names)} ({has})")
     _check_labels(name, loss, classes)
-    given = dict(zip(_GIVEN, (embedding_size, classes, generator), strict=True))
+    arguments = dict(zip(_GIVEN, (embedding_size, classes, generator), strict=True))
     takes = inspect.signature(loss).parameters
-    return loss(**{key: value for key, value in given.items() if key in takes}, **options)
+    return loss(**{key: value for key, value in arguments.items() if key in takes}, **options)
 
 
 def build_sum(
@@ -64,16 +64,16 @@ def build_sum(
     Raises:
         UsageError: as `build`; there is no loss, or a weight is out of range.
     """
-    made, weights = {}, {}
+    modules, weights = {}, {}
     for name, value in by_name(losses).items():
         if isinstance(value, Loss):
             _check_labels(name, value, classes)
-            made[name], weights[name] = deepcopy(value), 1.0
+            modules[name], weights[name] = deepcopy(value), 1.0
             continue
         options = dict(value) if isinstance(value, Mapping) else {"weight": value}
         weights[name] = options.pop("weight", 1.0)
-        made[name] = build(name, embedding_size, classes, generator=generator, **options)
-    return Sum(made, weights)
+        modules[name] = build(name, embedding_size, classes, generator=generator, **options)
+    return Sum(modules, weights)
 
 
 def by_name(losses: Mapping[str, Any] | Loss) -> dict[str, Any]:

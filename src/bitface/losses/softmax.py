@@ -52,8 +52,8 @@ class Softmax(Loss):
         """
         with torch.no_grad():
             sums = torch.zeros_like(self.weight).index_add_(0, labels, unit(teacher.to(self.weight.dtype)))
-            seen = torch.bincount(labels, minlength=len(self.weight)) > 0
-            self.weight[seen] = unit(sums[seen])
+            present = torch.bincount(labels, minlength=len(self.weight)) > 0
+            self.weight[present] = unit(sums[present])
 
     def logits(self, student: Tensor, labels: Tensor) -> Tensor:
         """Scores of all classes, `[B, C]`, for embeddings `[B, D]` and their classes, int64 `[B]`."""
