@@ -36,23 +36,23 @@ class Sizes:
                 layer = self._layers.setdefault(part.layer, _Layer(part.module))
                 (layer.outs if part.out else layer.ins).append((number, len(part.index) // group.channels))
 
-    def removed(self, kept: Sequence[int]) -> float:
+    def removed(self, counts: Sequence[int]) -> float:
         """The share of all parameters that goes if so many channels of each group stay."""
-        gone = [before - after for before, after in zip(self._channels, kept, strict=True)]
-        return sum(self._gone(layer, gone) for layer in self._layers.values()) / self.total
+        losses = [before - after for before, after in zip(self._channels, counts, strict=True)]
+        return sum(self._gone(layer, losses) for layer in self._layers.values()) / self.total
 
     def per_channel(self) -> list[float]:
         """How many parameters go with one channel of each group, all others staying."""
         counts = []
         for number in range(len(self._channels)):
-            gone = [int(other == number) for other in range(len(self._channels))]
-            counts.append(float(sum(self._gone(layer, gone) for layer in self._layers.values())))
+            single = [int(other == number) for other in range(len(self._channels))]
+            counts.append(float(sum(self._gone(layer, single) for layer in self._layers.values())))
         return counts
 
-    def _gone(self, layer: _Layer, gone: Sequence[int]) -> float:
+    def _gone(self, layer: _Layer, losses: Sequence[int]) -> float:
         module = layer.module
         own = {id(parameter): parameter for parameter in module.parameters()}.values()
-        outs, ins = (sum(places * gone[number] for number, places in side) for side in (layer.outs, layer.ins))
+        outs, ins = (sum(places * losses[number] for number, places in side) for side in (layer.outs, layer.ins))
         if isinstance(module, nn.Conv2d | nn.Linear):
             depthwise = getattr(module, "groups", 1) > 1
             rows = len(module.weight)
@@ -87,11 +87,11 @@ def keep(
 
     def at(place: int) -> list[int]:
         if scope == "uniform":
-            wanted = [group.channels * (1 - place / _STEPS) for group in groups]
+            targets = [group.channels * (1 - place / _STEPS) for group in groups]
         else:
             limit = ranked[min(len(ranked) - 1, place * len(ranked) // _STEPS)]
-            wanted = [float((score > limit).sum()) if place else float(len(score)) for score in scores]
-        return [min(level, key=lambda one: abs(one - want)) for level, want in zip(levels, wanted, strict=True)]
+            targets = [float((score > limit).sum()) if place else float(len(score)) for score in scores]
+        return [min(level, key=lambda one: abs(one - want)) for level, want in zip(levels, targets, strict=True)]
 
     return _nearest(at, sizes, groups, ratio, round_to)
 
@@ -109,10 +109,10 @@ def _nearest(
             f"{most:.3f} is the most"
         )
     near = [at(one) for one in (max(0, place - 1), place)]
-    return min(near, key=lambda kept: abs(sizes.removed(kept) - ratio))
+    return min(near, key=lambda counts: abs(sizes.removed(counts) - ratio))
 
 
-def lowest(score: Tensor, kept: int) -> list[int]:
-    """The channels that leave: all but the `kept` highest of a score `[C]`; of equal ones the later."""
+def lowest(score: Tensor, count: int) -> list[int]:
+    """The channels that leave: all but the `count` highest of a score `[C]`; of equal ones the later."""
     order = score.argsort(descending=True, stable=True)
-    return sorted(int(channel) for channel in order[kept:])
+    return sorted(int(channel) for channel in order[count:])

@@ -82,16 +82,16 @@ def find_groups(graph: GraphModule) -> list[Group]:
     names = {module: name for name, module in graph.named_modules()}
     order = {str(node.target): place for place, node in enumerate(graph.graph.nodes)}
     graph.requires_grad_(True)
-    found = tp.DependencyGraph()
+    dependencies = tp.DependencyGraph()
     try:
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
             shape = shape_of(next(iter(graph.graph.nodes)))[1:]
-            found.build_dependency(
+            dependencies.build_dependency(
                 graph, torch.zeros(1, *shape), customized_pruners={ops.ChannelAffine: _affine_pruner(tp)}, verbose=False
             )
-            handles = list(found.get_all_groups(_last_layers(graph), (nn.Conv2d, nn.Linear)))
-        groups = [group for group in (_group(found, handle, names, order) for handle in handles) if group]
+            handles = list(dependencies.get_all_groups(_last_layers(graph), (nn.Conv2d, nn.Linear)))
+        groups = [group for group in (_group(dependencies, handle, names, order) for handle in handles) if group]
     except Exception as error:  # the library has no kind of its own for what it can't follow
         raise BitfaceError(f"torch-pruning can't follow this network: {one_line(error)}") from error
     if not groups:
@@ -99,7 +99,7 @@ def find_groups(graph: GraphModule) -> list[Group]:
     return sorted(groups, key=lambda group: order[group.name])
 
 
-def take_out(graph: GraphModule, groups: Sequence[Group], removed: Sequence[list[int]]) -> GraphModule:
+def take_out(graph: GraphModule, groups: Sequence[Group], removals: Sequence[list[int]]) -> GraphModule:
     """The graph without channels, a list of them for each group; `graph` itself is used up.
 
     Raises:
@@ -107,7 +107,7 @@ def take_out(graph: GraphModule, groups: Sequence[Group], removed: Sequence[list
     """
     shapes = {node.name: shape_of(node) for node in graph.graph.nodes if node.op != "output"}
     try:
-        for group, channels in zip(groups, removed, strict=True):
+        for group, channels in zip(groups, removals, strict=True):
             if channels:
                 group.handle.prune(channels)
         return _rebuilt(graph, shapes)
@@ -115,7 +115,7 @@ def take_out(graph: GraphModule, groups: Sequence[Group], removed: Sequence[list
         raise BitfaceError(f"torch-pruning can't follow this network: {one_line(error)}") from error
 
 
-def _group(found: Any, handle: Any, names: dict[nn.Module, str], order: dict[str, int]) -> Group | None:
+def _group(dependencies: Any, handle: Any, names: dict[nn.Module, str], order: dict[str, int]) -> Group | None:
     """A group in our terms, its parts in the order of the network; None where it passes a convolution in groups."""
     parts = []
     for place, (dependency, index) in enumerate(handle):
@@ -124,7 +124,7 @@ def _group(found: Any, handle: Any, names: dict[nn.Module, str], order: dict[str
             continue
         if isinstance(module, nn.Conv2d) and module.groups > 1 and _channels_per_group(module) > 1:
             return None
-        out = found.is_out_channel_pruning_fn(dependency.handler)
+        out = dependencies.is_out_channel_pruning_fn(dependency.handler)
         channel = torch.tensor(handle[place].root_idxs)
         parts.append(Part(names[module], module, out, torch.tensor(index), channel))
     channels = len(handle[0].idxs)
@@ -145,14 +145,14 @@ def _last_layers(graph: GraphModule) -> list[nn.Module]:
 
 def _tail(graph: GraphModule) -> set[Any]:
     """What stands between the layers that write the embedding and the output."""
-    found: set[Any] = set()
-    waiting = list(graph.graph.output_node().all_input_nodes)
-    while waiting:
-        node = waiting.pop()
-        if node not in found and not isinstance(module_of(graph, node), ops.LAYERS):
-            found.add(node)
-            waiting += node.all_input_nodes
-    return found
+    tail: set[Any] = set()
+    front = list(graph.graph.output_node().all_input_nodes)
+    while front:
+        node = front.pop()
+        if node not in tail and not isinstance(module_of(graph, node), ops.LAYERS):
+            tail.add(node)
+            front += node.all_input_nodes
+    return tail
 
 
 def _affine_pruner(tp: ModuleType) -> Any:
@@ -160,9 +160,9 @@ def _affine_pruner(tp: ModuleType) -> Any:
 
     class AffinePruner(tp.BasePruningFunc):  # type: ignore[misc, name-defined]
         def prune_out_channels(self, layer: ops.ChannelAffine, idxs: Sequence[int]) -> nn.Module:
-            kept = sorted(set(range(layer.channels)) - set(idxs))
-            layer.channels = len(kept)
-            layer.scale, layer.shift = nn.Parameter(layer.scale[kept]), nn.Parameter(layer.shift[kept])
+            channels = sorted(set(range(layer.channels)) - set(idxs))
+            layer.channels = len(channels)
+            layer.scale, layer.shift = nn.Parameter(layer.scale[channels]), nn.Parameter(layer.shift[channels])
             return layer
 
         prune_in_channels = prune_out_channels

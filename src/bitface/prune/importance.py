@@ -59,7 +59,7 @@ def taylor(
 
 def _moved(group: Group) -> Tensor:
     """Sum of weight times gradient over everything that writes each channel, `[C]`."""
-    moved = torch.zeros(group.channels)
+    shifts = torch.zeros(group.channels)
     for part in group.parts:
         module = part.module
         # A depthwise convolution passes on what is counted already.
@@ -69,5 +69,5 @@ def _moved(group: Group) -> Tensor:
         for value in (module.weight, module.bias):
             if value is not None and value.grad is not None:
                 own += (value * value.grad).flatten(1).sum(1) if value.dim() > 1 else value * value.grad
-        moved.index_add_(0, part.channel, own[part.index])
-    return moved
+        shifts.index_add_(0, part.channel, own[part.index])
+    return shifts

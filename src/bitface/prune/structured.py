@@ -37,10 +37,10 @@ class Pruning:
     def __post_init__(self) -> None:
         if isinstance(self.ratio, bool) or not isinstance(self.ratio, int | float) or not 0 < self.ratio < 1:
             raise UsageError(f"the ratio is {self.ratio!r}: use a share of the parameters above 0 and below 1")
-        for key, known in (("importance", IMPORTANCES), ("scope", SCOPES)):
+        for key, words in (("importance", IMPORTANCES), ("scope", SCOPES)):
             value = getattr(self, key)
-            if value not in known:
-                raise UsageError(f"unknown {key} '{value}'{nearest(value, known)} (use {' or '.join(known)})")
+            if value not in words:
+                raise UsageError(f"unknown {key} '{value}'{nearest(value, words)} (use {' or '.join(words)})")
         if not isinstance(self.round_to, int) or not 1 <= self.round_to <= 1024:
             raise UsageError(f"'round_to' is {self.round_to!r}: use a whole number from 1 to 1024")
 
@@ -88,15 +88,15 @@ def prune(network: Network, pruning: Pruning, images: np.ndarray) -> tuple[Netwo
     if pruning.importance == "taylor" and pruning.scope == "global":
         # What is to go is parameters: the channels that move the embedding least for each of theirs.
         scores = [score / count for score, count in zip(scores, sizes.per_channel(), strict=True)]
-    kept = keep(sizes, groups, scores, pruning.ratio, pruning.scope, pruning.round_to)
-    told = [
+    counts = keep(sizes, groups, scores, pruning.ratio, pruning.scope, pruning.round_to)
+    outcome = [
         PrunedGroup(group.name, tuple(dict.fromkeys(part.layer for part in group.parts)), group.channels, count)
-        for group, count in zip(groups, kept, strict=True)
+        for group, count in zip(groups, counts, strict=True)
     ]
-    if all(one.before == one.after for one in told):
+    if all(one.before == one.after for one in outcome):
         raise BitfaceError(
             f"a ratio of {pruning.ratio:g} takes out no channels in steps of {pruning.round_to}; use a larger ratio "
             "or a smaller --round-to"
         )
-    removed = [lowest(score, count) for score, count in zip(scores, kept, strict=True)]
-    return replace(network, graph=take_out(graph, groups, removed), metadata={}), told
+    removals = [lowest(score, count) for score, count in zip(scores, counts, strict=True)]
+    return replace(network, graph=take_out(graph, groups, removals), metadata={}), outcome
