@@ -74,8 +74,8 @@ def _outlines(
             f"The wider, the looser is each {word}.",
         ),
     }
-    drawn = ((*words[key], angles.outlines(group)) for key, group in groups.items())
-    return [(title, text, drawing) for title, text, drawing in drawn if drawing]
+    drawings = ((*words[key], angles.outlines(group)) for key, group in groups.items())
+    return [(title, text, drawing) for title, text, drawing in drawings if drawing]
 
 
 def _worst(flips: FlippedDecisions | None, pictures: Mapping[str, np.ndarray] | None) -> list[dict[str, Any]]:

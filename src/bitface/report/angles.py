@@ -43,16 +43,16 @@ def outlines(groups: Mapping[str, AngleDistribution]) -> Outlines | None:
     first = next(iter(groups.values()))
     low, width, bins = first.low, first.width, len(first.counts)
     tallest = max(max(one.counts) / one.count for one in groups.values())
-    drawn = []
+    curves = []
     for place, (name, one) in enumerate(groups.items()):
         corners = ["0,100"]
         for index, count in enumerate(one.counts):
             height = 100 - 100 * count / one.count / tallest
             corners += [f"{100 * index / bins:.2f},{height:.2f}", f"{100 * (index + 1) / bins:.2f},{height:.2f}"]
         figures = f"mean {one.mean:.2f}°, median {one.median:.2f}°, 90 % from {one.p05:.2f}° to {one.p95:.2f}°"
-        drawn.append(Outline(name, f"line{place % 4}", " ".join([*corners, "100,100"]), figures))
-    summary = "; ".join(f"{one.name}: {one.figures}" for one in drawn)
-    return Outlines(tuple(drawn), charts.ticks(low, low + bins * width), summary)
+        curves.append(Outline(name, f"line{place % 4}", " ".join([*corners, "100,100"]), figures))
+    summary = "; ".join(f"{one.name}: {one.figures}" for one in curves)
+    return Outlines(tuple(curves), charts.ticks(low, low + bins * width), summary)
 
 
 @dataclass(frozen=True)

@@ -46,32 +46,32 @@ def text(value: Any) -> str:
 def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> list[str]:
     """The lines of a table."""
     lines = [columns, *rows]
-    written = [f"| {' | '.join(map(text, line))} |" for line in lines]
-    return [written[0], "|---" * len(columns) + "|", *written[1:]]
+    text_rows = [f"| {' | '.join(map(text, line))} |" for line in lines]
+    return [text_rows[0], "|---" * len(columns) + "|", *text_rows[1:]]
 
 
 def _overview(models: Sequence[Mapping[str, Any]]) -> list[str]:
-    known = [model for model in models if model.get("files") or model.get("figures")]
-    if not known:
+    entries = [model for model in models if model.get("files") or model.get("figures")]
+    if not entries:
         return []
-    names = list(dict.fromkeys(figure["name"] for model in known for figure in model.get("figures") or ()))
-    timed = any(model.get("latency") for model in known)
-    counted = len({(model.get("parameters"), model.get("macs")) for model in known} - {(None, None)}) > 1
+    names = list(dict.fromkeys(figure["name"] for model in entries for figure in model.get("figures") or ()))
+    timed = any(model.get("latency") for model in entries)
+    several = len({(model.get("parameters"), model.get("macs")) for model in entries} - {(None, None)}) > 1
     rows = []
-    for model in known:
+    for model in entries:
         files, whole = model.get("files") or (), model.get("float_bytes")
         first: Mapping[str, Any] = files[0] if files else {}
         known_share = not format.missing(first.get("bytes")) and not format.missing(whole) and whole
         row = [model["name"], model.get("bits") or format.DASH, format.size(first.get("bytes"))]
         row.append(format.percent(first["bytes"] / whole, 1) if known_share else format.DASH)
-        row += [format.count(model.get(key)) for key in ("parameters", "macs")] if counted else []
+        row += [format.count(model.get(key)) for key in ("parameters", "macs")] if several else []
         if timed:
             row += _time(model.get("latency") or {})
         figures = {figure["name"]: figure for figure in model.get("figures") or ()}
         row += [_share(figures.get(name) or {}) for name in names]
         rows.append(row)
     times = ["Time", "Times as fast as float32"] if timed else []
-    counts = ["Parameters", "Multiply-adds"] if counted else []
+    counts = ["Parameters", "Multiply-adds"] if several else []
     return [*table(["Model", "Bits", "Size", "Of float32", *counts, *times, *names], rows), ""]
 
 
@@ -96,12 +96,12 @@ def _model(model: Mapping[str, Any]) -> list[str]:
         lines += ["Cosine between its embeddings and those of the network that it was made from:", ""]
         lines += [*table(["Engine", "Images", "Mean", "1st percentile", "Lowest"], rows), ""]
     if evaluations := model.get("evaluation"):
-        drawn = verification.table(evaluations)
+        content = verification.table(evaluations)
         rows = [
             [title, *(f"{cell.value}{f' [{cell.detail}]' if cell.detail else ''}" for cell in cells)]
-            for title, cells in drawn.rows
+            for title, cells in content.rows
         ]
-        lines += [*table(["Verification", *drawn.labels], rows), ""]
+        lines += [*table(["Verification", *content.labels], rows), ""]
     for one in model.get("tables") or ():
         lines += [f"### {text(one['title'])}", "", *_listing(one)]
     if model.get("unquantized"):

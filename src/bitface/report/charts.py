@@ -19,9 +19,9 @@ _FLOAT_BITS = 32
 
 def shares(values: Sequence[float | None]) -> list[float]:
     """Lengths of bars in per cent of the longest, from zero. A value that is missing has length 0."""
-    known = [0.0 if value is None or format.missing(value) else max(0.0, float(value)) for value in values]
-    longest = max(known, default=0.0)
-    return [round(100 * value / longest, 3) if longest else 0.0 for value in known]
+    lengths = [0.0 if value is None or format.missing(value) else max(0.0, float(value)) for value in values]
+    longest = max(lengths, default=0.0)
+    return [round(100 * value / longest, 3) if longest else 0.0 for value in lengths]
 
 
 @dataclass(frozen=True)

@@ -118,4 +118,4 @@ def _unsupported(cells: Sequence[Cell]) -> list[str]:
             if figure.value is None:
                 where = who(cell) if "degenerate" in cell.result else cell.protocol
                 names.setdefault((where, str(figure.reason)), {})[figure.name] = None
-    return [f"{where}: no {', '.join(missing)} ({reason})" for (where, reason), missing in names.items()]
+    return [f"{where}: no {', '.join(figures)} ({reason})" for (where, reason), figures in names.items()]

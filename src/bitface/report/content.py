@@ -100,9 +100,9 @@ def _pages(documents: Documents, remarks: Remarks) -> dict[str, list[dict[str, A
 
 def _analyses(documents: Documents, models: Sequence[ReportedModel], remarks: Remarks) -> list[AnalysisRecord]:
     """The analyses, under the names of their students where those are models of the report."""
-    known = {model.fingerprint: model.name for model in models if model.fingerprint}
+    students = {model.fingerprint: model.name for model in models if model.fingerprint}
     analyses = list(of_kind(documents, AnalysisRecord))
-    titles = [known.get(one.result.student.fingerprint, one.result.title) for one in analyses]
+    titles = [students.get(one.result.student.fingerprint, one.result.title) for one in analyses]
     names = told_apart(list(zip(titles, (one.path for one in analyses), strict=True)))
     for name, one in zip(names, analyses, strict=True):
         remarks.take(one.result.warnings, one.result.notes, name)

@@ -71,16 +71,16 @@ def scores(sides: Mapping[str, Mapping[str, Any]]) -> Outlines | None:
     start, end = min(used), max(used) + 1
     low, width = first["low"] + start * first["width"], first["width"]
     tallest = max(max(counts) / sum(counts) for _, counts in kinds)
-    drawn = []
+    outlines = []
     for place, (name, counts) in enumerate(kinds):
         corners = ["0,100"]
         for index, count in enumerate(counts[start:end]):
             height = 100 - 100 * count / sum(counts) / tallest
             edges = (100 * index / (end - start), 100 * (index + 1) / (end - start))
             corners += [f"{edge:.2f},{height:.2f}" for edge in edges]
-        drawn.append(Outline(name, f"line{place % 4}", " ".join([*corners, "100,100"]), _figures(counts, first)))
-    summary = "; ".join(f"{one.name}: {one.figures}" for one in drawn)
-    return Outlines(tuple(drawn), charts.ticks(low, low + (end - start) * width), summary)
+        outlines.append(Outline(name, f"line{place % 4}", " ".join([*corners, "100,100"]), _figures(counts, first)))
+    summary = "; ".join(f"{one.name}: {one.figures}" for one in outlines)
+    return Outlines(tuple(outlines), charts.ticks(low, low + (end - start) * width), summary)
 
 
 def _figures(counts: Sequence[int], first: Mapping[str, Any]) -> str:

@@ -13,12 +13,12 @@ Table = dict[str, Any]
 
 def tables(evaluation: EvaluationRecord) -> list[Table]:
     """The tables of one evaluation; what it doesn't hold has none."""
-    shown = [_thresholds(evaluation)]
+    candidates = [_thresholds(evaluation)]
     if baseline := evaluation.baseline:
-        shown += [_beside(baseline.comparison), _mixed(baseline.mixed)]
+        candidates += [_beside(baseline.comparison), _mixed(baseline.mixed)]
     if evaluation.groups:
-        shown.append(_groups(evaluation.groups))
-    return [table for table in shown if table["rows"]]
+        candidates.append(_groups(evaluation.groups))
+    return [table for table in candidates if table["rows"]]
 
 
 def _thresholds(evaluation: EvaluationRecord) -> Table:
@@ -92,8 +92,8 @@ def _mixed(cells: Sequence[MixedCell]) -> Table:
     names = [name for name in names if name not in ("AUC", "EER")]
     rows = []
     for cell in cells:
-        shown = {figure.name: percent(figure) for figure in cell.figures}
-        rows.append([cell.gallery, cell.probe, *(shown.get(name, "–") for name in names)])
+        figures = {figure.name: percent(figure) for figure in cell.figures}
+        rows.append([cell.gallery, cell.probe, *(figures.get(name, "–") for name in names)])
     return {
         "title": "Mixed galleries",
         "caption": "Embeddings of one model in the gallery, of the other as probes; per cent, with 95 % intervals.",

@@ -15,9 +15,9 @@ _CROP = (112, 112)
 
 def pictures(files: Sequence[FaceFile], flips: FlippedDecisions | None, size: tuple[int, int]) -> dict[str, np.ndarray]:
     """The crops of the pairs that are shown, of a size (height, width), by path."""
-    shown = {path for pair in (flips.worst[:SHOWN_PAIRS] if flips else ()) for path in (pair.left, pair.right)}
-    loaded = load_faces([file for file in files if file.relative in shown], size)
-    return {file.relative: image for file, image in zip(loaded.files, loaded.images, strict=True)}
+    paths = {path for pair in (flips.worst[:SHOWN_PAIRS] if flips else ()) for path in (pair.left, pair.right)}
+    crops = load_faces([file for file in files if file.relative in paths], size)
+    return {file.relative: image for file, image in zip(crops.files, crops.images, strict=True)}
 
 
 def pictures_of(analysis: AnalysisRecord) -> dict[str, np.ndarray]:

@@ -155,14 +155,14 @@ def _is_exported(evaluation: EvaluationRecord, model: ReportedModel) -> bool:
     return evaluation.sha256 in files.values()
 
 
-def told_apart(named: Sequence[tuple[str, Path]]) -> list[str]:
+def told_apart(titles: Sequence[tuple[str, Path]]) -> list[str]:
     """Names of which no two are equal: with the file's folder where two were, and a number where that isn't enough."""
-    names = [name for name, _ in named]
+    names = [name for name, _ in titles]
     distinct: list[str] = []
-    for name, path in named:
-        wanted = f"{name} ({path.resolve().parent.name})" if names.count(name) > 1 else name
-        name, number = wanted, 2
+    for name, path in titles:
+        title = f"{name} ({path.resolve().parent.name})" if names.count(name) > 1 else name
+        name, number = title, 2
         while name in distinct:
-            name, number = f"{wanted} {number}", number + 1
+            name, number = f"{title} {number}", number + 1
         distinct.append(name)
     return distinct

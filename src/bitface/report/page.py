@@ -63,7 +63,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
         raise ValueError("a report needs a title")
     models = [_model(model) for model in report.get("models") or ()]
     latency, faces = _latency(report), _faces(report)
-    drawn = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
+    drawings = [drawing for data in report.get("plots") or () if (drawing := plots.plot(data))]
     analyses = _analyses(report.get("analyses") or (), pictures)
     groups = [
         (group["title"], [drawing for data in curves.plots(group) if (drawing := plots.plot(data))])
@@ -77,13 +77,13 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
     sections += [("faces", "Faces")] if faces else []
     # One for all of them: what follows a plot is a plot or its table.
     listed = report.get("tables") or ()
-    if drawn or listed:
-        sections += [("plot-1", "Plots and tables") if drawn else ("table-1", "Tables")] if sections else []
+    if drawings or listed:
+        sections += [("plot-1", "Plots and tables") if drawings else ("table-1", "Tables")] if sections else []
     sections += [section for one in analyses for section in one["sections"]]
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
     return fill(
         "page.html.j2", report=report, sections=sections, models=models, latency=latency, faces=faces,
-        comparisons=comparisons, plots=drawn, curves=groups, analyses=analyses, overview=_overview(models),
+        comparisons=comparisons, plots=drawings, curves=groups, analyses=analyses, overview=_overview(models),
     )  # fmt: skip
 
 
@@ -160,17 +160,17 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def _analyses(analyses: Sequence[AnalysisRecord], pictures: Sequence[Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-    shown = [*pictures, *({} for _ in analyses)]
+    images = [*pictures, *({} for _ in analyses)]
     return [
-        analysed.parts(one, shown[number], f"analysis-{number + 1}-", f": {one.title}")
+        analysed.parts(one, images[number], f"analysis-{number + 1}-", f": {one.title}")
         for number, one in enumerate(analyses)
     ]
 
 
 def _sizes(files: Sequence[Mapping[str, Any]], whole: Any) -> list[dict[str, Any]]:
-    known = not format.missing(whole) and whole > 0
+    comparable = not format.missing(whole) and whole > 0
     rows = [(str(file.get("name")), file.get("bytes"), "own") for file in files]
-    if rows and known:
+    if rows and comparable:
         rows.insert(0, ("float32 weights, for comparison", whole, "reference"))
     lengths = charts.shares([size for _, size, _ in rows])
     return [
@@ -178,7 +178,7 @@ def _sizes(files: Sequence[Mapping[str, Any]], whole: Any) -> list[dict[str, Any
             "label": label,
             "percent": length,
             "value": format.size(size),
-            "detail": format.percent(size / whole, 1) if known and size and tone == "own" else "",
+            "detail": format.percent(size / whole, 1) if comparable and size and tone == "own" else "",
             "tone": tone,
         }
         for (label, size, tone), length in zip(rows, lengths, strict=True)
@@ -186,9 +186,9 @@ def _sizes(files: Sequence[Mapping[str, Any]], whole: Any) -> list[dict[str, Any
 
 
 def _histograms(agreement: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, charts.HistogramBars]]:
-    drawn = {engine: row for engine, row in agreement.items() if row.get("cosines")}
-    axis = charts.cosine_range([row["cosines"] for row in drawn.values()])
-    histograms = ((name, charts.histogram(row["cosines"], axis, row.get("p01"))) for name, row in drawn.items())
+    engines = {engine: row for engine, row in agreement.items() if row.get("cosines")}
+    axis = charts.cosine_range([row["cosines"] for row in engines.values()])
+    histograms = ((name, charts.histogram(row["cosines"], axis, row.get("p01"))) for name, row in engines.items())
     return [(name, histogram) for name, histogram in histograms if histogram]
 
 
@@ -210,8 +210,8 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
         for number, row in enumerate(comparison["rows"], 1)
     ]
     names = dict.fromkeys(name for row in rows for name in row["shown"] if name not in ("AUC", "EER"))
-    drawn = [drawing for drawing in map(scatter, comparison.get("drawings") or ()) if drawing]
-    return {**comparison, "rows": rows, "names": list(names), "drawings": drawn}
+    drawings = [drawing for drawing in map(scatter, comparison.get("drawings") or ()) if drawing]
+    return {**comparison, "rows": rows, "names": list(names), "drawings": drawings}
 
 
 def _bars(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -50,12 +50,12 @@ class Plot:
 def plot(data: Mapping[str, Any]) -> Plot | None:
     """A plot of the report's `plots`, see `page.render`; None where it has no point."""
     logs = bool(data["x"].get("log")), bool(data["y"].get("log"))
-    drawn = []
+    lines = []
     for one in data["series"]:
         marks = [point for point in one["points"] if _fits(point, logs)]
         line = [point for point in one.get("line") or (marks if one.get("joined") else ()) if _fits(point, logs)]
-        drawn.append((str(one["name"]), marks, line))
-    points = [point for _, *both in drawn for some in both for point in some]
+        lines.append((str(one["name"]), marks, line))
+    points = [point for _, *both in lines for some in both for point in some]
     if not points:
         return None
     across = _Axis.over([point[0] for point in points], logs[0])
@@ -65,7 +65,7 @@ def plot(data: Mapping[str, Any]) -> Plot | None:
         return round(100 - up.at(value), 3)
 
     series = []
-    for number, (name, some, line) in enumerate(drawn):
+    for number, (name, some, line) in enumerate(lines):
         placed = tuple(Mark(across.at(x), down(y), title, _ends(rest, logs[1], up)) for x, y, title, *rest in some)
         corners = " ".join(f"{across.at(point[0])},{down(point[1])}" for point in line)
         series.append(Series(name, number % _LOOKS + 1, placed, corners if len(line) > 1 else ""))

@@ -36,8 +36,8 @@ def teachers(documents: Sequence[Document[StoredResult]]) -> list[str]:
             names.setdefault(network.fingerprint, network.name or network.path)
     if len(names) < 2:
         return []
-    named = ", ".join(f"{name} ({fingerprint[:8]})" for fingerprint, name in names.items())
-    return [f"these results are of different teachers: {named}; what each lost isn't one scale"]
+    listing = ", ".join(f"{name} ({fingerprint[:8]})" for fingerprint, name in names.items())
+    return [f"these results are of different teachers: {listing}; what each lost isn't one scale"]
 
 
 def _float_network(result: StoredResult) -> _Network | None:
@@ -64,11 +64,11 @@ def facts(models: Sequence[ReportedModel], documents: Sequence[Document[StoredRe
     keys = dict.fromkeys(key for _, row in rows for key in row)
     table: Facts = {}
     for key in keys:
-        said = [(name, row[key]) for name, row in rows if row.get(key) not in (None, "")]
-        if len({str(value) for _, value in said}) == 1 and (len(said) > 1 or len(rows) == 1):
-            table[key] = said[0][1]
+        values = [(name, row[key]) for name, row in rows if row.get(key) not in (None, "")]
+        if len({str(value) for _, value in values}) == 1 and (len(values) > 1 or len(rows) == 1):
+            table[key] = values[0][1]
         else:
-            table |= {f"{name}: {key}": value for name, value in said}
+            table |= {f"{name}: {key}": value for name, value in values}
     return table
 
 

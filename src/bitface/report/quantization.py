@@ -40,7 +40,7 @@ def report_of(
 def model_of(result: QuantizationRecord, cosines: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
     """A result as one of the report's models; `cosines` as `measure_agreement` gives them. Its engine comes first."""
     content = result.to_json()
-    shown = {
+    agreement = {
         engine: {**content["agreement"][engine], **({"cosines": cosines[engine]["cosines"]} if cosines else {})}
         for engine in sorted(result.agreement, key=lambda engine: engine != result.engine)
     }
@@ -51,7 +51,7 @@ def model_of(result: QuantizationRecord, cosines: Mapping[str, Mapping[str, Any]
         "macs": result.model.macs,
         "files": [{"name": name, "bytes": size} for name, size in result.bytes.items()],
         "float_bytes": result.float_bytes,
-        "agreement": shown,
+        "agreement": agreement,
         **{key: content[key] for key in ("layers", "tensors", "unquantized")},
         "data": content["faces"],
         **{key: content[key] for key in ("plan", "seconds", "evaluation") if key in content},

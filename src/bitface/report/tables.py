@@ -28,11 +28,11 @@ def groups(cells: Sequence[Cell]) -> tuple[list[str], list[list[str]]]:
     for cell in cells:
         for group in cell.result.get("groups") or ():
             for rates in group["rates"] or [None]:
-                shown = ["–"] * 3
+                columns = ["–"] * 3
                 if rates is not None:
-                    shown = [f"{rates['target']:g}", f"{rates['far']:.3g}", f"{100 * rates['tar']:.2f}"]
+                    columns = [f"{rates['target']:g}", f"{rates['far']:.3g}", f"{100 * rates['tar']:.2f}"]
                 name = f"{group['attribute']}: {group['group']}"
-                table.append([cell.gallery, name, str(group["images"]), *shown])
+                table.append([cell.gallery, name, str(group["images"]), *columns])
     return ["model", "group", "images", "FAR of everybody", "FAR", "TAR"], table
 
 
@@ -65,8 +65,8 @@ def protocols(cells: Sequence[Cell], intervals: bool = False) -> list[tuple[str,
         names = list(dict.fromkeys(figure.name for cell in own for figure in cell.figures))
         rows = []
         for cell in own:
-            shown = {figure.name: percent(figure, intervals) for figure in cell.figures}
-            rows.append([cell.gallery, cell.probe, *(shown.get(name, "") for name in names)])
+            figures = {figure.name: percent(figure, intervals) for figure in cell.figures}
+            rows.append([cell.gallery, cell.probe, *(figures.get(name, "") for name in names)])
         tables.append((protocol, names, rows))
     return tables
 
@@ -111,10 +111,10 @@ def candidates(result: ComparisonRecord, intervals: bool = False) -> tuple[list[
             rows.append([row.name, f"failed: {row.error}", *[""] * (len(head) - 2)])
             continue
         times = row.latency
-        shown = {figure.name: percent(figure, intervals) for figure in row.figures}
+        figures = {figure.name: percent(figure, intervals) for figure in row.figures}
         faster = "–" if times.ratio is None else f"{times.ratio:.2f}"
         if times.ratio_interval:
             faster += f" [{times.ratio_interval[0]:.2f}, {times.ratio_interval[1]:.2f}]"
         cells = [row.name, f"{row.bytes:,}", f"{times.median_ms:.2f}", faster]
-        rows.append([*cells, *(shown.get(name, "") for name in names)])
+        rows.append([*cells, *(figures.get(name, "") for name in names)])
     return head, rows

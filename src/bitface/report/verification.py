@@ -39,9 +39,9 @@ def table(evaluations: Sequence[Mapping[str, Any]]) -> VerificationTable:
         ("EER", tuple(FigureCell(format.percent(result.get("eer"))) for result in results)),
     ]
     points = [{point.get("far"): point for point in result.get("tar") or ()} for result in results]
-    fars = sorted({far for known in points for far in known if not format.missing(far)}, reverse=True)
+    fars = sorted({far for tars in points for far in tars if not format.missing(far)}, reverse=True)
     for far in fars:
-        rows.append((f"TAR at FAR {format.far(far)}", tuple(_tar(known.get(far), reasons) for known in points)))
+        rows.append((f"TAR at FAR {format.far(far)}", tuple(_tar(tars.get(far), reasons) for tars in points)))
     rows += [
         (title, tuple(FigureCell(format.count((result.get("counts") or {}).get(key))) for result in results))
         for title, key in (("Genuine pairs", "genuine"), ("Impostor pairs", "impostor"))
