@@ -47,7 +47,7 @@ def _largest_sums(bits: int, holds: Holds) -> GraphModule:
     builder = Builder((_CHANNELS, _SIDE, _SIDE))
     integers = LayerIntegers(bias=False, bits=bits, input_scale=1.0)
     outputs = []
-    for signed in [kind for kind, held in ((False, holds.unsigned), (True, holds.signed)) if held]:
+    for signed in [kind for kind, available in ((False, holds.unsigned), (True, holds.signed)) if available]:
         for kind, (kernel, groups) in {"conv": (3, 1), "pointwise": (1, 1), "depthwise": (3, _CHANNELS)}.items():
             name = f"{kind}_{'signed' if signed else 'unsigned'}"
             layer = IntegerConv2d(_CHANNELS, _CHANNELS, (kernel, kernel), Window(groups=groups), integers)

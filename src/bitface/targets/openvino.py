@@ -122,25 +122,25 @@ def layer_times(network: Network, names: Iterable[str], threads: int = 1) -> tup
     image = np.random.default_rng(0).standard_normal(tuple(model.input(0).shape), dtype=np.float32)
     for _ in range(_RUNS):
         request.infer({0: image}, share_inputs=True)
-    wanted, rest = dict.fromkeys(names, 0.0), 0.0
+    times, rest = dict.fromkeys(names, 0.0), 0.0
     for operator in compiled.get_runtime_model().get_ordered_ops():
         facts = operator.get_rt_info()
         took = str(_value(facts, "execTimeMcs"))
         if not took.isdigit():
             continue
-        held = [name.removesuffix(_SPLIT) for name in str(_value(facts, "originalLayersNames")).split(",")]
-        if owners := [name for name in held if name in wanted]:
-            wanted[owners[0]] += int(took) / 1e3
+        layers = [name.removesuffix(_SPLIT) for name in str(_value(facts, "originalLayersNames")).split(",")]
+        if owners := [name for name in layers if name in times]:
+            times[owners[0]] += int(took) / 1e3
         else:
             rest += int(took) / 1e3
-    if not any(wanted.values()):
+    if not any(times.values()):
         raise BitfaceError("OpenVINO's counters name no layer of this network; use a budget of bytes or bits")
-    return wanted, rest
+    return times, rest
 
 
 def _value(facts: dict[str, Any], key: str) -> object:
-    found = facts[key] if key in facts else ""  # noqa: SIM401, OpenVINO's own mapping has no get
-    return getattr(found, "value", found)
+    fact = facts[key] if key in facts else ""  # noqa: SIM401, OpenVINO's own mapping has no get
+    return getattr(fact, "value", fact)
 
 
 TARGETS.register("openvino")(

@@ -23,8 +23,8 @@ def start(name: str, source: Network | Path, settings: Settings = Settings(), fi
     assert target.start is not None
     what = file or (source if isinstance(source, Path) else source.name)
     if settings.precision not in target.precisions:
-        known = " or ".join(target.precisions)
-        raise UsageError(f"{what}: {name} has no precision '{settings.precision}' for floats; use {known}")
+        precisions = " or ".join(target.precisions)
+        raise UsageError(f"{what}: {name} has no precision '{settings.precision}' for floats; use {precisions}")
     if target.fixed_batch not in (None, settings.batch):
         raise BitfaceError(f"{what}: {name} runs {target.fixed_batch} at once, not {settings.batch}")
     if isinstance(source, Network) and (obstacle := target.holds.obstacle(source.graph)):
