@@ -53,16 +53,16 @@ class Checkpoint:
                 for name in file.keys():  # noqa: SIM118, no mapping
                     group, _, key = name.partition("/")
                     groups.setdefault(group, {})[key] = file.get_tensor(name)
-            found = Checkpoint(about["identity"], int(about["step"]), groups, about["numbers"])
+            state = Checkpoint(about["identity"], int(about["step"]), groups, about["numbers"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise BitfaceError(f"{path}: no readable checkpoint; remove it to begin again") from error
-        differing = [key for key in identity if found.identity.get(key) != identity[key]]
+        differing = [key for key in identity if state.identity.get(key) != identity[key]]
         if differing:
             raise BitfaceError(
                 f"{path}: the checkpoint is of another {work} (other {', '.join(differing)}); "
                 "give what it was begun with, or another --out"
             )
-        return found
+        return state
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

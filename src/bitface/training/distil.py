@@ -107,14 +107,14 @@ def distil(
     if training.teacher == "cached":
         targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.store, session.watch.embedding)
     if faces.labels is not None:
-        known = teacher.embed(faces.images) if targets is None else targets[0]
-        loss.begin(torch.from_numpy(known), torch.from_numpy(faces.labels))
+        teacher_embeddings = teacher.embed(faces.images) if targets is None else targets[0]
+        loss.begin(torch.from_numpy(teacher_embeddings), torch.from_numpy(faces.labels))
     expected = torch.from_numpy(teacher.embed(held_out))
 
     def evaluate() -> float:
-        found = embedded(student.run or student.model, student.preprocess, held_out)
-        comparable = loss.keeps_direction and found.shape == expected.shape
-        return (agreement if comparable else likeness)(found, expected)
+        embeddings = embedded(student.run or student.model, student.preprocess, held_out)
+        comparable = loss.keeps_direction and embeddings.shape == expected.shape
+        return (agreement if comparable else likeness)(embeddings, expected)
 
     trainee = Trainee(
         student.model, loss, faces, student.preprocess, teacher.embed, targets, evaluate,
@@ -134,10 +134,12 @@ def left(minutes: float | None, seconds: float, what: str) -> float | None:
     """
     if minutes is None:
         return None
-    taken = seconds / 60
-    if taken >= minutes:
-        raise BitfaceError(f"{what} took {taken:.2g} minutes and left nothing of {minutes:.2g} to train in; give more")
-    return minutes - taken
+    duration = seconds / 60
+    if duration >= minutes:
+        raise BitfaceError(
+            f"{what} took {duration:.2g} minutes and left nothing of {minutes:.2g} to train in; give more"
+        )
+    return minutes - duration
 
 
 def embedded(student: nn.Module, preprocess: Preprocess, images: np.ndarray) -> torch.Tensor:

@@ -80,8 +80,8 @@ class Sampler:
             people = random.choice(
                 len(self._identities), training.batch // each, replace=len(self._identities) < training.batch // each
             )
-            drawn = [random.choice(rows := self._identities[one], each, replace=len(rows) < each) for one in people]
-            return np.concatenate(drawn)
+            groups = [random.choice(rows := self._identities[one], each, replace=len(rows) < each) for one in people]
+            return np.concatenate(groups)
         count = training.batch // self._repeats
         epoch, place = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng((training.seed, 2, epoch)).permutation(len(self.faces.images))

@@ -169,12 +169,12 @@ class _Run:
         if self.training.average:
             self.average = copied(self.model)
 
-    def restore(self, kept: Checkpoint) -> None:
-        self.model.load_state_dict(kept.groups["model"])
-        self.trainee.loss.load_state_dict(kept.groups.get("loss", {}))
-        load_optimizer(self.optimizer, kept.groups.get("optimizer", {}))
-        self.average, self.best = kept.groups.get("average", {}), kept.groups.get("best", {})
-        self.step, numbers = kept.step, kept.numbers
+    def restore(self, checkpoint: Checkpoint) -> None:
+        self.model.load_state_dict(checkpoint.groups["model"])
+        self.trainee.loss.load_state_dict(checkpoint.groups.get("loss", {}))
+        load_optimizer(self.optimizer, checkpoint.groups.get("optimizer", {}))
+        self.average, self.best = checkpoint.groups.get("average", {}), checkpoint.groups.get("best", {})
+        self.step, numbers = checkpoint.step, checkpoint.numbers
         self.steps, self.best_figure = numbers["steps"], numbers["best"] if self.best else -float("inf")
         self.history = History(**numbers["history"])
 
@@ -282,22 +282,22 @@ class _Run:
         images, size = trainee.faces.images, self.training.batch
         labels = np.arange(len(images)) if trainee.faces.labels is None else trainee.faces.labels  # as in a step
         self.model.eval()
-        found, expected = [], []
+        student, expected = [], []
         with torch.no_grad():
             for start in range(0, len(images), size):
                 block = images[start : start + size]
-                found.append(self.model(self._inputs(block)).float())
+                student.append(self.model(self._inputs(block)).float())
                 teach = trainee.teach or _no_teacher
                 expected.append(teach(block) if trainee.targets is None else trainee.targets[0, start : start + size])
         teacher = torch.from_numpy(np.concatenate(expected))
-        trainee.loss.refresh(torch.cat(found), teacher, torch.from_numpy(labels))
+        trainee.loss.refresh(torch.cat(student), teacher, torch.from_numpy(labels))
 
     def _inputs(self, images: np.ndarray) -> Tensor:
         return torch.from_numpy(self.trainee.preprocess(images)).contiguous(memory_format=torch.channels_last)
 
     def _seconds_per_step(self) -> float:
         """Measured on steps whose gradients are thrown away."""
-        kept = [(module, copied(module)) for module in (self.model, self.trainee.loss)]
+        states = [(module, copied(module)) for module in (self.model, self.trainee.loss)]
         if self.trainee.loss.wants_refresh:
             self._refresh()
         times = []
@@ -306,7 +306,7 @@ class _Run:
             self._loss_of(number).backward()
             times.append(self.clock() - began)
         self.optimizer.zero_grad(set_to_none=True)
-        for module, state in kept:
+        for module, state in states:
             module.load_state_dict(state)
         return float(np.median(times[1:]))
 
@@ -331,15 +331,17 @@ def check(loss: Loss, faces: TrainingFaces, training: Training) -> None:
 
 def _optimizer(model: nn.Module, loss: Loss, training: Training) -> torch.optim.Optimizer:
     """Three groups: weights, everything one-dimensional (never decayed), and the quantizers' own numbers."""
-    learned = {id(p) for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters(recurse=False)}
+    quantizer_parameters = {
+        id(p) for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters(recurse=False)
+    }
     if training.freeze_ranges:
         for parameter in model.parameters():
-            if id(parameter) in learned:
+            if id(parameter) in quantizer_parameters:
                 parameter.requires_grad_(False)
     parameters = [p for p in [*model.parameters(), *loss.parameters()] if p.requires_grad]
-    weights = [p for p in parameters if id(p) not in learned and p.dim() > 1]
-    others = [p for p in parameters if id(p) not in learned and p.dim() <= 1]
-    ranges = [p for p in parameters if id(p) in learned]
+    weights = [p for p in parameters if id(p) not in quantizer_parameters and p.dim() > 1]
+    others = [p for p in parameters if id(p) not in quantizer_parameters and p.dim() <= 1]
+    ranges = [p for p in parameters if id(p) in quantizer_parameters]
     groups: list[dict[str, Any]] = [
         {"params": weights, "highest": training.rate, "weight_decay": training.weight_decay},
         {"params": others, "highest": training.rate, "weight_decay": 0.0},
@@ -359,17 +361,17 @@ def _no_teacher(images: np.ndarray) -> np.ndarray:
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
     """Turns Ctrl-C into a question that is asked after each step (in the main thread, where signals arrive)."""
-    asked = False
+    stop = False
 
     def ask(*_: object) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal stop
+        stop = True
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield lambda: asked
+        yield lambda: stop
     finally:
         signal.signal(signal.SIGINT, before)

@@ -67,9 +67,9 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, known in _WORDS.items():
-            if getattr(self, key) not in known:
-                raise UsageError(f"'{key}' of the training is '{getattr(self, key)}': use one of {', '.join(known)}")
+        for key, words in _WORDS.items():
+            if getattr(self, key) not in words:
+                raise UsageError(f"'{key}' of the training is '{getattr(self, key)}': use one of {', '.join(words)}")
         for key, (low, high) in _RANGES.items():
             if not low <= getattr(self, key) <= high:
                 raise UsageError(f"'{key}' of the training is {getattr(self, key)}: use {low:g} to {high:g}")
