@@ -9,6 +9,7 @@ of them show people who are in one.
 """
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_mach
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs
-from bitface.evaluation.gallery import Origin, enrolled, int8_cost
+from bitface.evaluation.gallery import Gallery, Origin, enrolled, write_gallery
 from bitface.evaluation.mixed import BASELINE, matrix
 from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.closed_set import identify
 from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.evaluation.protocols.people import ClosedSetProtocol
+from bitface.evaluation.scores.similarity import unit_rows
 from bitface.inputs.embeddings import embed_kept, prepare
 
 RUNS = {
@@ -71,8 +74,22 @@ def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
             }
             for cell in cells
         ],
-        "int8 gallery": int8_cost(gallery, rows[closed.probes], people[closed.probes].tolist()).to_json(),
+        "int8 gallery": int8_cost(gallery, rows[closed.probes], people[closed.probes], places[0]),
     }
+
+
+def int8_cost(gallery: Gallery, probes: np.ndarray, subjects: np.ndarray, folder: Path) -> dict[str, Any]:
+    """A float32 gallery beside itself in int8: bytes of the files, rank-1, and the largest difference of a score."""
+    forms = {"float32": gallery, "int8": gallery.quantized()}
+    facts: dict[str, Any] = {"images": len(gallery), "probes": len(probes)}
+    for name, form in forms.items():
+        facts[f"{name}_bytes"] = write_gallery(folder / f"gallery.{name}.safetensors", form)
+        rank1 = identify(form, np.array(gallery.ids), probes, subjects, (1,)).points[0]
+        facts |= {f"{name}_rank1": rank1.rate, f"{name}_interval": asdict(rank1.interval)}
+    facts["lost"] = facts["float32_rank1"] - facts["int8_rank1"]
+    change = np.subtract(*(form.unit(slice(None))[0] for form in forms.values()))
+    facts["largest_difference"] = max(float(np.abs(unit @ change.T).max()) for unit in unit_rows(probes)[0])
+    return facts
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from lib.common import HERE, LFW, cores, evaluated, networks, save
 
-from bitface.analysis.angular import angular_errors
+from bitface.analysis.angular import dissect
 from bitface.cli.console import progress
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
@@ -253,7 +253,7 @@ def angles(network: str, artifact: Path) -> dict[str, float]:
     """The angular errors on the test faces of people who have several, in degrees (see `analysis.angular`)."""
     files, labels = _repeated()
     student, _ = Embedder(open_model(artifact, None)).embed_files(files)
-    errors = angular_errors(_expected(network), student, labels)
+    errors = dissect(_expected(network), student, labels).means()
     return {f"{name} error": value for name, value in errors.items()}
 
 

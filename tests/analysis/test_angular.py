@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from bitface.analysis.angular import angular_errors, dissect, rotation_is_meant, without_rotation
+from bitface.analysis.angular import dissect, rotation_is_meant, without_rotation
 
 
 def at(*degrees: float) -> np.ndarray:
@@ -14,13 +14,13 @@ def at(*degrees: float) -> np.ndarray:
 
 
 def test_a_class_that_turns_as_a_whole_has_no_individual_error() -> None:
-    errors = angular_errors(at(0, 10, 90, 120), 3 * at(25, 35, 75, 105), np.array([0, 0, 1, 1]))
+    errors = dissect(at(0, 10, 90, 120), 3 * at(25, 35, 75, 105), np.array([0, 0, 1, 1])).means()
     assert errors == pytest.approx({"face": 20, "class": 20, "individual": 0, "individual vector": 0}, abs=1e-3)
 
 
 def test_faces_that_leave_their_class_do() -> None:
     # The centre stays at 0; both faces turn by 10 degrees, in opposite directions.
-    errors = angular_errors(at(-5, 5), at(-15, 15), np.array([0, 0]))
+    errors = dissect(at(-5, 5), at(-15, 15), np.array([0, 0])).means()
     assert errors == pytest.approx({"face": 10, "class": 0, "individual": 10, "individual vector": 10}, abs=1e-3)
 
 
@@ -29,7 +29,7 @@ def test_means_go_over_faces_of_all_classes() -> None:
     teacher, student = at(0, 40, 100, 140), at(20, 60, 120, 160)
     swapped = student.copy()
     swapped[[0, 1]] = at(-20, 60)
-    scalar = angular_errors(teacher, swapped, np.array([0, 0, 1, 1]))
+    scalar = dissect(teacher, swapped, np.array([0, 0, 1, 1])).means()
     # Class 0: faces turn by 20 each, its centre (at 20) stays: 20 individual; class 1: none.
     assert scalar == pytest.approx({"face": 20, "class": 10, "individual": 10, "individual vector": 10}, abs=1e-3)
 

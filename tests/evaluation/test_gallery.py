@@ -12,8 +12,9 @@ from safetensors.numpy import load, save
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import gallery as module
-from bitface.evaluation.gallery import Gallery, Origin, enrolled, int8_cost, quantized, read_gallery, write_gallery
-from bitface.evaluation.scores.nearest import nearest, score_blocks
+from bitface.evaluation.gallery import Gallery, Origin, enrolled, quantized, read_gallery, write_gallery
+from bitface.evaluation.protocols.closed_set import identify
+from bitface.evaluation.scores.nearest import nearest
 from bitface.evaluation.scores.similarity import unit_rows
 from bitface.preprocess import Size
 
@@ -81,35 +82,30 @@ def test_every_vector_uses_the_whole_range_and_none_is_half_a_step_off(size: int
 def test_scores_against_int8_are_those_of_its_vectors() -> None:
     gallery, probes = enrolled(rows(40), ["x"] * 40, Origin("f", "p"), int8=True), rows(5, seed=1)
     vectors = gallery.embeddings.astype(np.float64) * gallery.scales[:, None]
+    cosines = np.array([[a @ b / np.sqrt((a @ a) * (b @ b)) for b in vectors] for a in probes])
     for block in (3, 64):
-        scores = np.concatenate([part for _, part in score_blocks(gallery, probes, block)], axis=1)
-        for probe in range(5):
-            for row in range(40):
-                a, b = probes[probe], vectors[row]
-                assert scores[probe, row] == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-6)
-    found = nearest(gallery, probes, 2, block=7)
-    assert found.rows.tolist() == np.argsort(-scores, axis=1, kind="stable")[:, :2].tolist()
+        neighbours = nearest(gallery, probes, 40, block=block)
+        assert neighbours.rows.tolist() == np.argsort(-cosines, axis=1, kind="stable").tolist()
+        assert neighbours.scores == pytest.approx(-np.sort(-cosines, axis=1), abs=1e-6)
 
 
 def test_scoring_an_int8_gallery_never_expands_it_whole() -> None:
-    gallery = Gallery(np.ones((40_000, 64), np.int8), ("x",) * 40_000, "f", "p", scales=np.ones(40_000, np.float32))
+    codes = np.random.default_rng(0).integers(-127, 128, (40_000, 64), np.int8)
+    gallery = Gallery(codes, ("x",) * 40_000, "f", "p", scales=np.ones(40_000, np.float32))
     probes = rows(3, 64)
     tracemalloc.start()
-    for _ in score_blocks(gallery, probes, 500):
-        pass
+    nearest(gallery, probes, 1, block=500)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < gallery.embeddings.size * 8 / 4
 
 
-def test_what_int8_costs(path: Path) -> None:
+def test_rank_1_in_int8_is_that_of_its_vectors() -> None:
     rng = np.random.default_rng(5)
     people = rng.normal(size=(60, 24))
     values = people + 0.9 * rng.normal(size=(60, 24))
     probes = (people[:, None] + 0.9 * rng.normal(size=(60, 3, 24))).reshape(-1, 24)
-    ids, asked = [f"p{at}" for at in range(60)], [f"p{at // 3}" for at in range(180)]
-    gallery = enrolled(values, ids, Origin("f", "p"))
-    cost = int8_cost(gallery, probes, asked)
+    ids, subjects = [f"p{at}" for at in range(60)], [f"p{at // 3}" for at in range(180)]
 
     def rank1(vectors: np.ndarray) -> float:
         hits = 0
@@ -118,22 +114,16 @@ def test_what_int8_costs(path: Path) -> None:
             hits += all(scores[at // 3] > score for other, score in enumerate(scores) if other != at // 3)
         return hits / 180
 
+    gallery = enrolled(values, ids, Origin("f", "p"))
     small = gallery.quantized()
     expanded = small.embeddings * small.scales[:, None].astype(np.float64)
-    assert cost.float32_rank1 == rank1(values.astype(np.float32))
-    assert cost.int8_rank1 == rank1(expanded)
-    assert 0.2 < cost.int8_rank1 < 1
-    assert cost.lost == cost.float32_rank1 - cost.int8_rank1
-    both = [unit_rows(probes)[0] @ unit_rows(form)[0].T for form in (values.astype(np.float32), expanded)]
-    assert cost.largest_difference == pytest.approx(np.abs(both[0] - both[1]).max(), abs=1e-12)
-    assert 1e-4 < cost.largest_difference < 0.02
-    for form, size in ((gallery, cost.float32_bytes), (small, cost.int8_bytes)):
-        write_gallery(path, form)
-        assert path.stat().st_size == size
+    for form, vectors in ((gallery, values.astype(np.float32)), (small, expanded)):
+        rate = identify(form, ids, probes, subjects, (1,)).points[0].rate
+        assert rate == rank1(vectors)
+        assert 0.2 < rate < 1
+    both = [unit_rows(probes)[0] @ unit_rows(form)[0].T for form in (values, expanded)]
+    assert 1e-4 < np.abs(both[0] - both[1]).max() < 0.02
     assert small.quantized() is small
-    json.dumps(cost.to_json(), allow_nan=False)
-    with pytest.raises(BitfaceError, match="int8 already"):
-        int8_cost(small, probes, asked)
 
 
 def test_another_model_is_refused() -> None:

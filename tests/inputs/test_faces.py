@@ -30,7 +30,7 @@ def test_synthetic_and_real_faces_mix(
     assert len(gathered.learning) + len(gathered.held_out) == 26
     assert gathered.kind == f"real or unknown and {DCGAN}"
     alone = faces.gather(FaceSource([Path("synthetic:20")]), (112, 112))
-    assert alone.given == 20
+    assert alone.total == 20
     assert alone.kind == DCGAN
 
 

@@ -78,14 +78,6 @@ def class_centers(rows: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tenso
     return class_means(torch.nn.functional.normalize(rows), labels, int(labels.max()) + 1)
 
 
-def angular_errors(teacher: np.ndarray, student: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """The mean angles by which quantization turns faces, their classes, and faces against their class, in degrees.
-
-    Arguments as of `dissect`, the result as of `AngularErrors.means`.
-    """
-    return dissect(teacher, student, labels).means()
-
-
 def without_rotation(teacher: np.ndarray, student: np.ndarray) -> np.ndarray:
     """The student's embeddings, length 1, turned as one whole so that they lie as near to the teacher's as they can.
 

@@ -12,7 +12,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,7 @@ from safetensors.numpy import save
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.arrays import Bools, Floats, Ints
-from bitface.evaluation.figures.intervals import Interval
-from bitface.evaluation.protocols.closed_set import identify
-from bitface.evaluation.scores.nearest import Rows, as_rows, score_blocks
+from bitface.evaluation.scores.nearest import Rows, as_rows
 from bitface.evaluation.scores.similarity import unit_rows
 from bitface.files import write_bytes
 from bitface.preprocess import Size
@@ -310,64 +308,3 @@ def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
         if not isinstance(facts, dict) or not all(isinstance(value, int | float) for value in facts.values()):
             raise BitfaceError(f"its engines say {json.dumps(facts)[:80]} of {name[:40]}; expected numbers")
     return description
-
-
-@dataclass(frozen=True)
-class Int8Cost:
-    """What a gallery in int8 saves and costs, for given probes.
-
-    Attributes:
-        images, probes: in the gallery, and searched for.
-        float32_bytes, int8_bytes: of the two files.
-        float32_rank1, int8_rank1, and their 95 % intervals by person: share of probes whose person comes first.
-        lost: float32_rank1 - int8_rank1.
-        largest_difference: between the scores of a probe with the two forms of a gallery row.
-    """
-
-    images: int
-    probes: int
-    float32_bytes: int
-    int8_bytes: int
-    float32_rank1: float
-    float32_interval: Interval
-    int8_rank1: float
-    int8_interval: Interval
-    lost: float
-    largest_difference: float
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return asdict(self)
-
-
-def int8_cost(gallery: Gallery, probes: Rows | ArrayLike, probe_ids: Sequence[str], *, seed: int = 0) -> Int8Cost:
-    """Compares a float32 gallery with itself in int8: bytes, rank-1 and scores.
-
-    Args:
-        gallery: in float32.
-        probes, probe_ids: [Q, D] float embeddings, and whom each shows; all of them enrolled.
-        seed: of the bootstrap by person.
-
-    Raises:
-        BitfaceError: the gallery is int8 already, or as `identification.identify`.
-    """
-    if gallery.scales is not None:
-        raise BitfaceError("the gallery is int8 already; compare from the float32 one")
-    small, asking = gallery.quantized(), as_rows(probes)
-    ids = np.array(gallery.ids)
-    before, after = (
-        identify(rows, ids, asking, np.asarray(probe_ids), (1,), seed=seed).points[0] for rows in (gallery, small)
-    )
-    both = zip(*(score_blocks(rows, asking, 512) for rows in (gallery, small)), strict=True)
-    return Int8Cost(
-        images=len(gallery),
-        probes=len(asking),
-        float32_bytes=len(_encoded(gallery)),
-        int8_bytes=len(_encoded(small)),
-        float32_rank1=before.rate,
-        float32_interval=before.interval,
-        int8_rank1=after.rate,
-        int8_interval=after.interval,
-        lost=before.rate - after.rate,
-        largest_difference=max(float(np.abs(left - right).max()) for (_, left), (_, right) in both),
-    )

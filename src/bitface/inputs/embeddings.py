@@ -69,18 +69,18 @@ def prepare(
         assert network.preprocess is not None
         model = model.with_preprocess(network.preprocess)
     embedder = Embedder(model, engine, threads)
-    more, engine_warnings = about_engine(embedder, named=engine is not None)
+    more, engine_warnings = about_engine(embedder, explicit=engine is not None)
     return Prepared(embedder, (*notes, *more), (*warnings, *engine_warnings))
 
 
-def about_engine(embedder: Embedder, named: bool = False) -> tuple[list[str], list[str]]:
+def about_engine(embedder: Embedder, explicit: bool = False) -> tuple[list[str], list[str]]:
     """Notes and warnings: whether the engine is exact on this CPU, and that a faster one isn't.
 
     Args:
-        named: somebody asked for this engine.
+        explicit: somebody asked for this engine.
     """
     model, engine = embedder.model, embedder.engine
-    notes = [] if named else [passed_over(model, engine)]
+    notes = [] if explicit else [passed_over(model, engine)]
     return [text for text in notes if text], [text for text in [inexact(model, engine)] if text]
 
 

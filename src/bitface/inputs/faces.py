@@ -35,7 +35,7 @@ class Faces:
     held_out: np.ndarray
     files: list[faces.FaceFile]
     kind: str
-    given: int
+    total: int
     skipped: int
     resized: int
     duplicates: int
@@ -95,8 +95,8 @@ def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:
     """The folders of sources that are there (shards unpacked), and the sources that have to be made."""
     parts = [Source.parse(source) for source in dict.fromkeys(sources)]
     there = [isinstance(source.data_set, GivenFaces) for source in parts]
-    folders = [cached(source) for source, given in zip(parts, there, strict=True) if given]
-    return folders, [source for source, given in zip(parts, there, strict=True) if not given]
+    folders = [cached(source) for source, ready in zip(parts, there, strict=True) if ready]
+    return folders, [source for source, ready in zip(parts, there, strict=True) if not ready]
 
 
 def gather(

@@ -134,16 +134,16 @@ def merged(recipe: R, options: Options) -> R:
         UsageError: epochs out of range, or an option that has no place in a training from scratch.
     """
     names = {item.name for item in fields(recipe)}
-    said = {key: value for key, value in vars(options).items() if value is not None}
+    settings = {key: value for key, value in vars(options).items() if value is not None}
     if isinstance(recipe, Pretraining):
         for key, option in _NOT_FROM_SCRATCH.items():
-            if key in said:
+            if key in settings:
                 raise UsageError(f"{recipe.name} trains a teacher from scratch, so {option} has no place in it")
     elif options.epochs:
         recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
     if options.seed is not None:
         recipe = recipe.seeded(options.seed)
-    values = {key: value for key, value in said.items() if key in names and key != "seed"}
+    values = {key: value for key, value in settings.items() if key in names and key != "seed"}
     return replace(recipe, **{**values, "source": options.source.over(recipe.source)})
 
 

@@ -121,18 +121,22 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     warnings += [*student.warnings, *_differences(teacher.model, student.embedder.model)]
     notes += [note for note in student.notes if note not in notes]
     clock.lap("models")
-    found = _embedded(files, names, teacher, student.embedder, request.source.allow_skipped, steps, notes)
-    for model, rows in ((request.teacher, found.teacher), (request.student, found.student)):
+    embeddings = _embedded(files, names, teacher, student.embedder, request.source.allow_skipped, steps, notes)
+    for model, rows in ((request.teacher, embeddings.teacher), (request.student, embeddings.student)):
         warnings += [f"{model.name}: {text}" for text in degenerate(rows)]
     clock.lap("embedding")
-    who, word = (found.who, "class") if found.who is not None else (sections.pseudo(found, notes), "pseudo-class")
-    parts = sections.angles(found, who, word, request.seed, notes)
+    who, word = embeddings.who, "class"
+    if who is None:
+        who, word = sections.pseudo(embeddings, notes), "pseudo-class"
+    parts = sections.angles(embeddings, who, word, request.seed, notes)
     clock.lap("angles")
-    layers = sections.layers(found.files, teacher.model, student.embedder.model, request.seed, steps, notes)
+    layers = sections.layers(embeddings.files, teacher.model, student.embedder.model, request.seed, steps, notes)
     clock.lap("layers")
-    parts |= sections.mapped(found, who, word, request.seed, notes)
+    parts |= sections.mapped(embeddings, who, word, request.seed, notes)
     clock.lap("maps")
-    decisions = flipped_decisions.decisions(found, opened.protocol if opened else None, student.embedder.model, notes)
+    decisions = flipped_decisions.decisions(
+        embeddings, opened.protocol if opened else None, student.embedder.model, notes
+    )
     clock.lap("pairs")
     diagnosis = diagnose_student(
         _subject(request, teacher.model, student.embedder.model, files[0].root), _known(parts), layers, better
@@ -160,7 +164,7 @@ def _analysed(request: AnalyseRequest, steps: Steps) -> dict[str, Any]:
     }
     result = AnalysisRecord.of(facts)
     with staging(request.out, RESULT) as folder:
-        crops = pictures(found.files, result.flips, student.embedder.preprocess.size) if request.faces else None
+        crops = pictures(embeddings.files, result.flips, student.embedder.preprocess.size) if request.faces else None
         report.write(folder / "analysis.html", result, crops)
         return write_result(folder, result, RESULT)
 
@@ -172,8 +176,8 @@ def _label_kind(labels: str | None) -> str | None:
 def _known(parts: dict[str, Any]) -> Angles:
     """The angles as the diagnosis needs them; pseudo-classes aren't known ones."""
     within, between = (
-        (found["teacher"]["mean"], found["student"]["mean"]) if found else None
-        for found in (parts["angles"].get(f"{kind}-class") for kind in ("within", "inter"))
+        (sides["teacher"]["mean"], sides["student"]["mean"]) if sides else None
+        for sides in (parts["angles"].get(f"{kind}-class") for kind in ("within", "inter"))
     )
     plain, rotated = parts["errors"].values()
     return Angles(plain, rotated, within, between)
@@ -186,10 +190,10 @@ def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Pa
         bits = str(LayerBits.parse(details.plan["bits"])) if details else None
     except (KeyError, UsageError):  # a plan is whatever the file says
         bits = None
-    trained = details is not None and details.card.get("method") == "qat"
+    training = details is not None and details.card.get("method") == "qat"
     size = str(teacher.network.size) if teacher.network.free else None
     images = request.source.images[0] if request.source.images else folder
-    return DiagnosedStudent(str(request.teacher), str(request.student), str(images), bits, trained, word, size)
+    return DiagnosedStudent(str(request.teacher), str(request.student), str(images), bits, training, word, size)
 
 
 def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:
@@ -211,9 +215,9 @@ def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:
 
 def _people(request: AnalyseRequest, opened: Opened | None) -> list[str] | None:
     """Whom each face shows, where a protocol says so of all of them."""
-    known = opened.protocol.people() if opened and request.protocol is not None else None
-    names = [one for one in known or () if one]
-    return names if known and len(names) == len(known) else None
+    people = opened.protocol.people() if opened and request.protocol is not None else None
+    names = [one for one in people or () if one]
+    return names if people and len(names) == len(people) else None
 
 
 def _teacher(
@@ -235,14 +239,14 @@ def _teacher(
         )
     assert student.preprocess is not None
     own = student.preprocess.name
-    chosen = model.preprocess.name if model.preprocess else own
-    model = model.with_preprocess(parse(chosen, model.network.size))
+    preprocess = model.preprocess.name if model.preprocess else own
+    model = model.with_preprocess(parse(preprocess, model.network.size))
     scores = rank_presets(model.network, load_faces(_sample(files, names), model.network.size).images, [own])
     best, warning = best_preset(scores, own)
     better = best if warning and best != own else None
     warnings = [*model.network.warnings, *([warning] if warning else [])]
-    if chosen != own and best is not None:
-        doubt = best_preset(scores, chosen)[1]
+    if preprocess != own and best is not None:
+        doubt = best_preset(scores, preprocess)[1]
         warnings += [f"of the teacher: {doubt}"] if doubt else []
     return Embedder(model, request.engine, request.threads), better, warnings
 
@@ -258,17 +262,17 @@ def _differences(teacher: Model, student: Model) -> list[str]:
     """Warnings where the two aren't what they should be to each other."""
     assert teacher.preprocess is not None
     assert student.preprocess is not None
-    found = []
+    warnings = []
     if teacher.preprocess != student.preprocess:
-        found.append(
+        warnings.append(
             f"the teacher reads {teacher.preprocess.name} images of {teacher.network.size}, the student "
             f"{student.preprocess.name} of {student.network.size}; each is given its own"
         )
     made_from = student.details.teacher.get("fingerprint") if student.details else None
     # A fingerprint holds the preprocessing; it alone doesn't make another network.
     if made_from and made_from != teacher.network.with_preprocess(student.preprocess).fingerprint():
-        found.append(f"{student.path.name} was made from another network than {teacher.path.name}")
-    return found
+        warnings.append(f"{student.path.name} was made from another network than {teacher.path.name}")
+    return warnings
 
 
 def _facts(model: Model) -> dict[str, Any]:
@@ -302,11 +306,11 @@ def _embedded(
     Raises:
         BitfaceError: more than 1 % of the faces can't be used (unless `allow_skipped`), or fewer than two can.
     """
-    seen: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     seen_regions: list[np.ndarray] = []
 
     def look(images: np.ndarray) -> None:
-        seen.append(conditions(images))
+        blocks.append(conditions(images))
         seen_regions.append(regions(images))
 
     first, _ = embed(teacher, files, False, allow_skipped, steps("embedding with the teacher"))
@@ -317,15 +321,15 @@ def _embedded(
         raise BitfaceError(f"{int(good.sum())} of {len(files)} faces are embedded by both models; give at least two")
     if not good.all():
         notes.append(f"{int((~good).sum())} of {len(files)} faces aren't embedded by both models and are left out")
-    kept = [file for file, one in zip(files, good, strict=True) if one]
+    usable_files = [file for file, one in zip(files, good, strict=True) if one]
     people, who = np.unique(np.array(names)[good], return_inverse=True) if names else (np.array([]), None)
-    known = dict(zip(NAMES, np.concatenate(seen)[good].T, strict=True))
+    columns = dict(zip(NAMES, np.concatenate(blocks)[good].T, strict=True))
     if (covered := occlusion(np.concatenate(seen_regions)[good])) is not None:
-        known["occlusion"] = covered
-    known["pixels"] = np.array([_pixels(file) for file in kept], np.float64)
+        columns["occlusion"] = covered
+    columns["pixels"] = np.array([_pixels(file) for file in usable_files], np.float64)
     return Embedded(
-        kept, first.values[good], second.values[good], (before[good], after[good]),
-        None if who is None else who.astype(np.int64), [str(name) for name in people], known,
+        usable_files, first.values[good], second.values[good], (before[good], after[good]),
+        None if who is None else who.astype(np.int64), [str(name) for name in people], columns,
     )  # fmt: skip
 
 

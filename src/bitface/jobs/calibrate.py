@@ -79,11 +79,13 @@ class _Faces:
     protocol: FaceProtocol | None = None
     people: np.ndarray | None = None
 
-    def summary(self, found: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()) -> ScoreSummary:
+    def summary(
+        self, embeddings: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()
+    ) -> ScoreSummary:
         if self.people is not None:
-            return all_pairs(found, self.people, fars, seed=seed, at=at)
+            return all_pairs(embeddings, self.people, fars, seed=seed, at=at)
         assert self.protocol is not None
-        summary = self.protocol.score(found, fars=fars, seed=seed, at=at).verification()
+        summary = self.protocol.score(embeddings, fars=fars, seed=seed, at=at).verification()
         if summary is None:
             raise BitfaceError(
                 f"{self.protocol.name}: no single threshold decides in this protocol; find thresholds on pairs, "
@@ -142,14 +144,14 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     if details is None:
         raise BitfaceError(f"{request.model}: no .bitface file; thresholds are kept in those")
     teacher = _teacher(request, faces, details.network.size)
-    found, skipped = embed(
+    embeddings, skipped = embed(
         ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding"),
     )  # fmt: skip
-    broken = degenerate(found.values, found.valid)
-    if broken:
-        raise BitfaceError(f"{request.model}: no threshold can be trusted: {broken[0]}")
+    problems = degenerate(embeddings.values, embeddings.valid)
+    if problems:
+        raise BitfaceError(f"{request.model}: no threshold can be trusted: {problems[0]}")
     reused, old = _of_teacher(request, teacher, faces, steps) if teacher else ([], [])
-    summary = faces.summary(found, request.fars, request.seed, old)
+    summary = faces.summary(embeddings, request.fars, request.seed, old)
     facts = {
         "protocol": summary.protocol,
         "data": request.data or faces.name,

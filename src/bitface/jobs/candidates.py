@@ -13,7 +13,7 @@ from bitface.inputs import recipes
 from bitface.inputs.comparisons import Comparison, DistillStep, Learning, PruneStep, QuantizeStep, step_of, values_of
 from bitface.inputs.training import settings
 from bitface.jobs.distill import SCHOOLING, DistillRequest
-from bitface.jobs.float_student import Lesson
+from bitface.jobs.float_student import FloatStudentRequest
 from bitface.jobs.prune import RECOVERY, PruneRequest
 from bitface.jobs.quantize import QuantizeRequest, request_of
 from bitface.prune import Pruning
@@ -33,7 +33,7 @@ def request_for(
     Raises:
         UsageError: an unknown step or option (the nearest known one is named), or a value that can't be.
     """
-    chosen = step_of(step, options)
+    settings = step_of(step, options)
     source = replace(comparison.source, max_images=options.get("max_images", comparison.source.max_images))
     common = recipes.Options(
         model,
@@ -44,17 +44,22 @@ def request_for(
         seed=comparison.seed,
         minutes=options.get("minutes"),
     )
-    if isinstance(chosen, QuantizeStep):
-        return _quantize(chosen, common, comparison.base)
-    values = values_of(chosen)
-    lesson = {key: value for key, value in vars(common).items() if key in {item.name for item in fields(Lesson)}}
-    if isinstance(chosen, PruneStep):
+    if isinstance(settings, QuantizeStep):
+        return _quantize(settings, common, comparison.base)
+    values = values_of(settings)
+    names = {item.name for item in fields(FloatStudentRequest)}
+    training_options = {key: value for key, value in vars(common).items() if key in names}
+    if isinstance(settings, PruneStep):
         pruning = {key: values[key] for key in ("ratio", "importance", "scope", "round_to") if key in values}
-        training = _trained(RECOVERY, chosen, comparison.seed)
-        return PruneRequest(**lesson, training=training, resume=True, pruning=Pruning(**pruning, seed=comparison.seed))
-    assert isinstance(chosen, DistillStep)
+        training = _trained(RECOVERY, settings, comparison.seed)
+        return PruneRequest(
+            **training_options, training=training, resume=True, pruning=Pruning(**pruning, seed=comparison.seed)
+        )
+    assert isinstance(settings, DistillStep)
     student = {key: values[key] for key in ("student", "embedding_size", "from_teacher") if key in values}
-    return DistillRequest(**lesson, training=_trained(SCHOOLING, chosen, comparison.seed), resume=True, **student)
+    return DistillRequest(
+        **training_options, training=_trained(SCHOOLING, settings, comparison.seed), resume=True, **student
+    )
 
 
 def step_key(request: Request, before: str) -> str:
@@ -65,8 +70,8 @@ def step_key(request: Request, before: str) -> str:
     """
     plain = replace(request, model=Path(before), out=Path(), resume=False)
     source = request.source
-    named = [Path(path) for path in (source.image_list, source.labels) if path]
-    lists = [sha256_of(path) for path in named if path.is_file()]
+    paths = [Path(path) for path in (source.image_list, source.labels) if path]
+    lists = [sha256_of(path) for path in paths if path.is_file()]
     facts = (bitface.__version__, plain, lists, _facts_of(source.images))
     return key_of(facts)[:16]
 
@@ -89,8 +94,8 @@ def requests_of(comparison: Comparison) -> list[Request]:
 
 def _facts_of(images: Sequence[Path]) -> list[tuple[str, int, int]]:
     """Path, size and time of every image in the folders: from other images comes another student."""
-    found = find_images([folder for folder in images if folder.is_dir()])
-    stats = ((str(file.path.resolve()), file.path.stat()) for file in found)
+    files = find_images([folder for folder in images if folder.is_dir()])
+    stats = ((str(file.path.resolve()), file.path.stat()) for file in files)
     return [(path, status.st_size, status.st_mtime_ns) for path, status in stats]
 
 
@@ -107,20 +112,22 @@ def _quantize(step: QuantizeStep, common: recipes.Options, base: Path) -> Reques
         raise UsageError(f"unknown method '{step.method}': use ptq or qat")
     plan = None if step.bits is None else _plan(step.bits, base)
     values = values_of(step)
-    kept = {key: values[key] for key in ("observer", "equalization", "bias_correction") if key in values}
+    overrides = {key: values[key] for key in ("observer", "equalization", "bias_correction") if key in values}
     rebuilt = effort(step.effort or "fast")
     if step.method == "qat":
         if rebuilt:
             raise UsageError("'effort' of 'quantize' is for 'method: ptq'")
-        if kept:
-            raise UsageError(f"'{next(iter(kept))}' of 'quantize' is for 'method: ptq'; a recipe has a 'calibration'")
+        if overrides:
+            raise UsageError(
+                f"'{next(iter(overrides))}' of 'quantize' is for 'method: ptq'; a recipe has a 'calibration'"
+            )
         recipe = recipes.for_training(_recipe(step.recipe, base), plan or BitPlan())
         request = request_of(recipes.merged(recipe, replace(common, plan=plan, epochs=step.epochs)), resume=True)
     else:
         for key in ("recipe", "epochs", "minutes"):
             if key in values:
                 raise UsageError(f"'{key}' of 'quantize' is for 'method: qat'")
-        recipe = recipes.Recipe("ptq", method=None, calibration=Calibration(**kept, reconstruction=rebuilt))
+        recipe = recipes.Recipe("ptq", method=None, calibration=Calibration(**overrides, reconstruction=rebuilt))
         # All faces are for trainings; ranges need few.
         source = replace(common.source, labels=None, max_images=step.max_images)
         request = request_of(recipes.merged(recipe, replace(common, plan=plan, source=source)))

@@ -30,9 +30,9 @@ from bitface.results.comparison import CandidateRow, ComparisonRecord
 from bitface.results.folder import RESULT, check_beside
 from bitface.results.locks import holding
 from bitface.runtime import Model, open_model
-from bitface.runtime.beside import beside
 from bitface.runtime.machine import describe
-from bitface.search.pareto import alike, frontier
+from bitface.runtime.relative_latency import relative_latency
+from bitface.search.pareto import alike, pareto_front
 from bitface.store import JSON, Store, key_of
 from bitface.training import Interrupted
 
@@ -85,13 +85,13 @@ def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]
 
 def beforehand_of(comparison: Comparison) -> list[str]:
     """What there is to warn of before any candidate is made; see `jobs.quantize.beforehand`."""
-    found = [
+    warnings = [
         text
         for request in requests_of(comparison)
         if isinstance(request, QuantizeRequest)
         for text in beforehand(request)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(warnings))
 
 
 def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path, steps: Steps) -> CandidateRow:
@@ -125,10 +125,10 @@ def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path
 
 def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> tuple[Path, str]:
     """A candidate's model, and its name by everything that it depends on."""
-    model, given = candidate.file or comparison.model, candidate.file is not None
-    key = f"{sha256_of(model)} {None if given else f'{comparison.preprocess} {comparison.size}'}"
+    model, own_file = candidate.file or comparison.model, candidate.file is not None
+    key = f"{sha256_of(model)} {None if own_file else f'{comparison.preprocess} {comparison.size}'}"
     for place, (step, options) in enumerate(candidate.steps):
-        request = request_for(comparison, step, options, model, Path(), place == 0 and not given)
+        request = request_for(comparison, step, options, model, Path(), place == 0 and not own_file)
         key = step_key(request, key)
         folder = Store(out).path("steps", f"{step}-{key}")
         if not (folder / RESULT).is_file():
@@ -180,8 +180,8 @@ def _latencies(comparison: Comparison, rows: list[CandidateRow], out: Path, step
     entry = key_of((bitface.__version__, facts, comparison.threads))
 
     def compute() -> dict[str, Any]:
-        found = beside(models, ORIGINAL, comparison.threads, progress=steps("measuring latency"))
-        return {name: times.to_json() for name, times in found.items()}
+        latencies = relative_latency(models, ORIGINAL, comparison.threads, progress=steps("measuring latency"))
+        return {name: times.to_json() for name, times in latencies.items()}
 
     return Store(out).value("latencies", entry, JSON, compute)
 
@@ -195,10 +195,10 @@ def _opened(comparison: Comparison, path: Path, original: bool) -> Model:
 
 def _ranked(rows: list[CandidateRow]) -> dict[str, Any]:
     """By which figure the rows are ranked, who is on the frontiers, and who costs nearly the same."""
-    known = [figure.name for figure in rows[0].figures]
-    names = [name for name in known if name.startswith("TAR")]
+    figures = [figure.name for figure in rows[0].figures]
+    names = [name for name in figures if name.startswith("TAR")]
     # TAR first, then accuracy; of protocols that have neither, their first figure that all rows have.
-    names += ["accuracy"] if "accuracy" in known else [name for name in known if name not in names]
+    names += ["accuracy"] if "accuracy" in figures else [name for name in figures if name not in names]
     values = {name: [row.figure(name).value for row in rows] for name in names}
     ranked = next((name for name in names if None not in values[name]), None)
     if ranked is None:
@@ -207,7 +207,7 @@ def _ranked(rows: list[CandidateRow]) -> dict[str, Any]:
     result: dict[str, Any] = {"ranked_by": ranked, "frontier": {}, "equal": {}}
     for name, unit in COSTS.items():
         costs = [cost(row, unit) for row in rows]
-        best = frontier(costs, gains)
+        best = pareto_front(costs, gains)
         result["frontier"][name] = [row.name for row, on in zip(rows, best, strict=True) if on]
         result["equal"][name] = [
             [rows[place].name for place in sorted(places, key=lambda one: -gains[one])] for places in alike(costs)

@@ -61,9 +61,9 @@ def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
         fetch(name)
     teacher = fetch("sface")
     count = QUICK_FACES if quick else FACES
-    made = make_faces(count, seed, progress=steps("making synthetic faces"))
+    faces = make_faces(count, seed, progress=steps("making synthetic faces"))
     folder = out / "faces"
-    write_demo_faces(folder, made, (out / _CONTENT).exists())
+    write_demo_faces(folder, faces, (out / _CONTENT).exists())
     results = []
     for bits in BITS:
         request = QuantizeRequest(
@@ -83,14 +83,14 @@ def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
         reference = _on_lfw(teacher, "float32", steps)
         for bits, path, result in zip(BITS, artifacts, results, strict=True):
             result["evaluation"] = [reference, _on_lfw(path, bits, steps)]
-    record = DemoRecord.of({"faces": made.manifest, "results": results, "latency": latency.to_json()})
+    record = DemoRecord.of({"faces": faces.manifest, "results": results, "latency": latency.to_json()})
     page = report_of(
         record.results,
         "bitface demo: SFace in integers",
         latency=latency.to_json(),
         faces={
-            "caption": f"{_SHEET} of the {len(made.images)} synthetic faces: people who don't exist",
-            "png": sheet_png(made.images[:_SHEET]),
+            "caption": f"{_SHEET} of the {len(faces.images)} synthetic faces: people who don't exist",
+            "png": sheet_png(faces.images[:_SHEET]),
         },
     )
     page["headline"] += _speed_headline(latency, record.results[0].engine)
@@ -100,16 +100,16 @@ def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
     return content
 
 
-def write_demo_faces(folder: Path, made: SyntheticFaces, earlier: bool) -> None:
+def write_demo_faces(folder: Path, faces: SyntheticFaces, earlier: bool) -> None:
     """Writes the faces, where they aren't there; an earlier demo's others go."""
     try:
-        if json.loads((folder / MANIFEST).read_text(encoding="utf-8")) == made.manifest:
+        if json.loads((folder / MANIFEST).read_text(encoding="utf-8")) == faces.manifest:
             return
         if earlier:
             shutil.rmtree(folder, ignore_errors=True)
     except (OSError, ValueError):
         pass  # none, or somebody else's
-    write_faces(folder, made.images, made.manifest)
+    write_faces(folder, faces.images, faces.manifest)
 
 
 def lfw_folder() -> Path | None:

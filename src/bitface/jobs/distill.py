@@ -10,7 +10,7 @@ from bitface import backbones
 from bitface.errors import UsageError
 from bitface.files import path_fields
 from bitface.graph import Network, from_module
-from bitface.jobs.float_student import Lesson, finish, learn, prepare
+from bitface.jobs.float_student import FloatStudentRequest, finish, learn, prepare
 from bitface.progress import Steps, silent
 from bitface.results.float_students import DistillationRecord
 from bitface.results.locks import holding
@@ -21,7 +21,7 @@ SCHOOLING = Training(loss={"feature": {"form": "cosine"}}, epochs=100, views="mi
 
 @dataclass(frozen=True, kw_only=True)
 @path_fields
-class DistillRequest(Lesson):
+class DistillRequest(FloatStudentRequest):
     """Which student learns, and how; the options of `bitface distill`.
 
     Attributes:
@@ -61,10 +61,10 @@ def _distilled(request: DistillRequest, steps: Steps) -> dict[str, Any]:
     size = request.embedding_size or ready.network.embedding_size
     torch.manual_seed(request.seed)
     student = backbones.create(request.student, size, input_size=ready.network.size)
-    taken = _take_over(student, ready.network) if request.from_teacher else 0
+    count = _take_over(student, ready.network) if request.from_teacher else 0
     if request.from_teacher:
-        ready.notes.append(f"{taken} of the student's {len(student.state_dict())} tensors begin as the teacher's")
-    about = {"student": f"{request.student} {size}", "from teacher": str(taken)}
+        ready.notes.append(f"{count} of the student's {len(student.state_dict())} tensors begin as the teacher's")
+    about = {"student": f"{request.student} {size}", "from teacher": str(count)}
     history = learn(request, ready, student, size, about, steps, train_statistics=True)
     assert ready.network.preprocess is not None
     network = from_module(
@@ -82,8 +82,8 @@ def _take_over(student: nn.Module, teacher: Network) -> int:
     Raises:
         UsageError: there is none.
     """
-    own, given = student.state_dict(), teacher.graph.state_dict()
-    fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
+    own, state = student.state_dict(), teacher.graph.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if not fitting:
         raise UsageError(
             f"no weight of {teacher.name} has the name and the shape of one of the student's; leave --from-teacher out"

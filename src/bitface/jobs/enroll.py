@@ -48,15 +48,15 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
     """
     files = find_images(request.source.images, request.source.image_list)
     ready = prepare(request.model, files, request.engine, request.threads, request.preprocess, request.size)
-    found, skipped = embed(ready.embedder, files, request.flip, True, steps("embedding"))
+    embeddings, skipped = embed(ready.embedder, files, request.flip, True, steps("embedding"))
     check_skipped(skipped, len(files), request.source.allow_skipped)
     names = [identity_of(file.relative) or Path(file.relative).stem for file in files]
-    good = [bool(one) for one in (found.valid if found.valid is not None else [True] * len(files))]
+    good = [bool(one) for one in (embeddings.valid if embeddings.valid is not None else [True] * len(files))]
     gallery = enrolled(
-        found.values[good],
+        embeddings.values[good],
         [name for name, usable in zip(names, good, strict=True) if usable],
         Origin(
-            found.fingerprint,
+            embeddings.fingerprint,
             ready.embedder.preprocess.name,
             request.flip,
             ready.embedder.engine,
@@ -65,13 +65,13 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
         ),
         int8=request.int8,
     )
-    written = write_gallery(request.out, gallery)
+    size = write_gallery(request.out, gallery)
     return {
         "gallery": str(request.out),
         "images": len(gallery),
         "people": len(set(gallery.ids)),
         "precision": gallery.precision,
-        "bytes": written,
+        "bytes": size,
         "fingerprint": gallery.fingerprint,
         "engine": gallery.engine,
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],

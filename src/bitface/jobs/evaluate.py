@@ -124,34 +124,34 @@ def evaluate(
         BitfaceError: the images or the groups can't be used, or a model's embeddings are degenerate (see
             `evaluation.figures.health.degenerate`) and nobody said `anyway`.
     """
-    asked, protocol = options or EvaluateOptions(), opened.protocol
-    groups = read_groups(asked.groups, protocol.paths, protocol.people()) if asked.groups else None
-    known = used_faces(model.embedder.model, asked.used, model.embedder)
+    options, protocol = options or EvaluateOptions(), opened.protocol
+    groups = read_groups(options.groups, protocol.paths, protocol.people()) if options.groups else None
+    used = used_faces(model.embedder.model, options.used, model.embedder)
     codes: list[np.ndarray] = []
-    watch = (lambda images: codes.append(codes_of(images))) if known else None
+    watch = (lambda images: codes.append(codes_of(images))) if used else None
     started = time.perf_counter()
-    found, skipped = embed(
-        model.embedder, opened.files, asked.flip, asked.allow_skipped, steps("embedding"), watch
+    embeddings, skipped = embed(
+        model.embedder, opened.files, options.flip, options.allow_skipped, steps("embedding"), watch
     )  # fmt: skip
     expected: Embeddings | None = None
     if baseline:
         expected, _ = embed(
-            baseline.embedder, opened.files, asked.flip, asked.allow_skipped, steps("embedding with the baseline")
+            baseline.embedder, opened.files, options.flip, options.allow_skipped, steps("embedding with the baseline")
         )
     embedded = time.perf_counter()
-    warnings = _alarms(asked, (model, found), (baseline, expected))
-    questions = Questions(asked.fars, asked.seed, model.thresholds, groups)
-    evaluation = evaluate_embeddings(protocol, found, expected, questions)
+    warnings = _alarms(options, (model, embeddings), (baseline, expected))
+    questions = Questions(options.fars, options.seed, model.thresholds, groups)
+    evaluation = evaluate_embeddings(protocol, embeddings, expected, questions)
     if groups and groups.unknown:
         count = len(opened.files)
         warnings.append(f"{groups.unknown} of {count} images are in no group: their attributes aren't known")
-    shared, flagged = _shared(known, codes, protocol.paths, found, evaluation.result)
+    shared, flagged = _shared(used, codes, protocol.paths, embeddings, evaluation.result)
     details = model.embedder.model.details
     origins = [
         other_engine(one.get("engine"), model.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
         for one in (details.thresholds if details else ())
     ]
-    notes = [*(known.notes if known else ()), *opened.notes, *evaluation.notes, *filter(None, origins)]
+    notes = [*(used.notes if used else ()), *opened.notes, *evaluation.notes, *filter(None, origins)]
     seconds = {
         "embedding": round(embedded - started, 2),
         "scoring": round(time.perf_counter() - embedded, 2),
@@ -175,8 +175,8 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
     )  # fmt: skip
     sha256 = sha256_of(request.model)
     base = _baseline(request, opened, ready.embedder.model.network.size)
-    done = evaluate(opened, ready, base, request.options, steps)
-    evaluation, result = done.evaluation, done.evaluation.result
+    report = evaluate(opened, ready, base, request.options, steps)
+    evaluation, result = report.evaluation, report.evaluation.result
     facts = {
         "bitface": bitface.__version__,
         "model": str(request.model),
@@ -194,11 +194,11 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "stored_thresholds": [one.to_json() for one in evaluation.stored],
         "baseline": _beside(request.against, base, evaluation) if base else None,
         "groups": evaluation.groups_json(),
-        "overlap": done.overlap,
-        "notes": list(dict.fromkeys([*ready.notes, *(base.notes if base else ()), *done.notes])),
-        "warnings": [*ready.warnings, *done.warnings, *(base.warnings if base else ()), *result.warnings],
-        "skipped": [{"path": path, "reason": reason} for path, reason in done.skipped],
-        "seconds": done.seconds,
+        "overlap": report.overlap,
+        "notes": list(dict.fromkeys([*ready.notes, *(base.notes if base else ()), *report.notes])),
+        "warnings": [*ready.warnings, *report.warnings, *(base.warnings if base else ()), *result.warnings],
+        "skipped": [{"path": path, "reason": reason} for path, reason in report.skipped],
+        "seconds": report.seconds,
         "machine": describe(),
     }
     return EvaluationRecord.of(facts).to_json(), result
@@ -213,14 +213,14 @@ def _baseline(request: EvaluateRequest, opened: Opened, size: Size) -> Prepared 
     )
 
 
-def _alarms(asked: EvaluateOptions, *sides: tuple[Prepared | None, Embeddings | None]) -> list[str]:
+def _alarms(options: EvaluateOptions, *sides: tuple[Prepared | None, Embeddings | None]) -> list[str]:
     """Why figures of a model mean nothing, as warnings where they are wanted all the same; else that is an error."""
     alarms = [
-        f"{ready.embedder.model.path}: no figure means anything: {'; '.join(broken)}"
+        f"{ready.embedder.model.path}: no figure means anything: {'; '.join(problems)}"
         for ready, side in sides
-        if ready and side and (broken := degenerate(side.values, side.valid))
+        if ready and side and (problems := degenerate(side.values, side.valid))
     ]
-    if alarms and not asked.anyway:
+    if alarms and not options.anyway:
         raise BitfaceError(f"{alarms[0]} (--anyway gives them all the same)")
     return alarms
 
@@ -240,15 +240,15 @@ def _beside(path: Path | None, base: Prepared, evaluation: Evaluation) -> dict[s
 
 
 def _shared(
-    known: Used | None, codes: list[np.ndarray], paths: Sequence[str], embeddings: Embeddings, result: Result
+    used: Used | None, codes: list[np.ndarray], paths: Sequence[str], embeddings: Embeddings, result: Result
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """What the test shares with the faces that the model was made with, and warnings of it."""
-    if known is None:
+    if used is None:
         return None, []
     # Of videos and templates it is the threshold of their means, with which single images agree less.
-    summary = result.verification() if known.embeddings is not None else None
+    summary = result.verification() if used.embeddings is not None else None
     strictest = [point.threshold for point in summary.tar if point.threshold is not None] if summary else []
     good = np.ones(len(embeddings), bool) if embeddings.valid is None else embeddings.valid
     # An image that can't be read shows nobody.
     names = [path for path, usable in zip(paths, good, strict=True) if usable]
-    return overlap(known, np.concatenate(codes)[good], names, embeddings.values[good], max(strictest, default=None))
+    return overlap(used, np.concatenate(codes)[good], names, embeddings.values[good], max(strictest, default=None))

@@ -40,7 +40,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 @path_fields
-class Lesson:
+class FloatStudentRequest:
     """A teacher, faces, and how a float student learns from them.
 
     Attributes:
@@ -76,7 +76,7 @@ class PreparedTeacher:
     clock: Clock
 
 
-def prepare(request: Lesson, steps: Steps) -> PreparedTeacher:
+def prepare(request: FloatStudentRequest, steps: Steps) -> PreparedTeacher:
     """Opens the teacher and gathers the faces.
 
     Raises:
@@ -110,9 +110,14 @@ def loss_of(training: Training, size: int, teacher_size: int, classes: int) -> L
 
 
 def learn(
-    request: Lesson, ready: PreparedTeacher, student: nn.Module, size: int, about: dict[str, str], steps: Steps,
+    request: FloatStudentRequest,
+    ready: PreparedTeacher,
+    student: nn.Module,
+    size: int,
+    about: dict[str, str],
+    steps: Steps,
     train_statistics: bool = False,
-) -> History:  # fmt: skip
+) -> History:
     """Trains a student in place.
 
     Args:
@@ -138,7 +143,7 @@ def learn(
 
 def finish(
     kind: type[PruningRecord] | type[DistillationRecord],
-    request: Lesson,
+    request: FloatStudentRequest,
     ready: PreparedTeacher,
     student: Network,
     history: History,
@@ -154,7 +159,7 @@ def finish(
     compared = _compared(ready, student)
     ready.clock.lap("agreement")
     with staging(request.out) as folder:
-        written = write_network(folder / "model.onnx", student)
+        size = write_network(folder / "model.onnx", student)
         result = {
             "bitface": bitface.__version__,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -165,11 +170,11 @@ def finish(
             "preprocess": student.preprocess.name if student.preprocess else None,
             **facts,
             "before": {**before, "bytes": teacher.source_bytes},
-            "after": {**after, "bytes": written},
+            "after": {**after, "bytes": size},
             "agreement": compared,
             "faces": {
                 "kind": ready.faces.kind,
-                "given": ready.faces.given,
+                "given": ready.faces.total,
                 "learning": len(ready.learning.images),
                 "identities": ready.learning.classes or None,
                 "held_out": len(ready.faces.held_out),
@@ -191,22 +196,22 @@ def finish(
 
 def counted(network: Network) -> dict[str, int]:
     """Parameters and multiply-adds of a network with its BatchNorm folded."""
-    found = summarise(replace(network, graph=passes.fold(network.graph)))
-    return {"parameters": found.parameters, "macs": found.macs}
+    summary = summarise(replace(network, graph=passes.fold(network.graph)))
+    return {"parameters": summary.parameters, "macs": summary.macs}
 
 
 def write_network(path: Path, network: Network) -> int:
     """Writes a float network with its preprocessing as an ONNX file; gives its bytes."""
-    said = {METADATA_KEY: network.preprocess.name} if network.preprocess else {}
-    onnx.save(to_onnx(network.graph, metadata=said), path)
+    metadata = {METADATA_KEY: network.preprocess.name} if network.preprocess else {}
+    onnx.save(to_onnx(network.graph, metadata=metadata), path)
     return path.stat().st_size
 
 
 def _compared(ready: PreparedTeacher, student: Network) -> dict[str, Any]:
     """Teacher and student on the held-out faces: cosines where their embeddings have one size, and `likeness`."""
-    found, expected = (
+    embeddings, expected = (
         Embedder(Model(Path(network.name), "float", network), FASTEST).embed(ready.faces.held_out)
         for network in (student, ready.network)
     )
-    cosines = agreement(expected, found).to_json() if found.shape == expected.shape else None
-    return {"cosine": cosines, "likeness": likeness(torch.from_numpy(found), torch.from_numpy(expected))}
+    cosines = agreement(expected, embeddings).to_json() if embeddings.shape == expected.shape else None
+    return {"cosine": cosines, "likeness": likeness(torch.from_numpy(embeddings), torch.from_numpy(expected))}

@@ -57,7 +57,7 @@ def identify_images(
     least = float(applied["threshold"]) if applied else -1.0
     crops, aligned = face_crops(list(probes), model.network.size)
     embedder = Embedder(model, trusted(model, gallery.engine))
-    said, warnings = about_engine(embedder)
+    engine_notes, warnings = about_engine(embedder)
     origins = [other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")]
     if applied:
         origins.append(
@@ -65,7 +65,7 @@ def identify_images(
         )
     embeddings = embedder.embed(crops, gallery.flip)
     faces = {one.path: one for one in aligned}
-    common = [*model.network.notes, *filter(None, origins), *said]
+    common = [*model.network.notes, *filter(None, origins), *engine_notes]
     common += [] if applied else [_unjudged(probes, gallery_path, model, stored)]
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
         words = ("without", "with") if gallery.flip else ("with", "without")
@@ -118,26 +118,26 @@ def _unjudged(probes: Sequence[Path], gallery: Path, model: Model, stored: Seque
 
 def _verdict(judged: Sequence[dict[str, Any]]) -> str:
     """At which thresholds an answer would hold, and at which not."""
-    said = []
+    clauses = []
     for holds, words in ((True, "would be named"), (False, "wouldn't be named")):
         points = [f"{one['far']:g} (threshold {one['threshold']:.4f})" for one in judged if one["holds"] is holds]
-        said += [f"{words} at FAR {', '.join(points)}"] if points else []
-    return " and ".join(said)
+        clauses += [f"{words} at FAR {', '.join(points)}"] if points else []
+    return " and ".join(clauses)
 
 
 def _people(gallery: Gallery, embeddings: np.ndarray, top: int) -> list[dict[str, float]]:
     """The `top` most similar people of each probe with their best image's score; nobody for an unusable embedding."""
-    wanted, rows = min(top, len(set(gallery.ids))), 4 * top
+    count, rows = min(top, len(set(gallery.ids))), 4 * top
     while True:
         # People have several images: more rows are asked for until there are people enough.
-        found = nearest(gallery, embeddings, min(rows, len(gallery)))
+        neighbours = nearest(gallery, embeddings, min(rows, len(gallery)))
         people: list[dict[str, float]] = []
-        for scores, places in zip(found.scores, found.rows, strict=True):
+        for scores, places in zip(neighbours.scores, neighbours.rows, strict=True):
             best: dict[str, float] = {}
             for score, row in zip(scores, places, strict=True):
                 if row >= 0 and len(best) < top:
                     best.setdefault(gallery.ids[int(row)], float(score))
             people.append(best)
-        if rows >= len(gallery) or all(len(best) >= wanted or not best for best in people):
+        if rows >= len(gallery) or all(len(best) >= count or not best for best in people):
             return people
         rows *= 8

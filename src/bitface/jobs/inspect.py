@@ -35,13 +35,13 @@ def inspect_model(
     files = choose(find_images(list(images)), _FACES, 0) if images else []
     opened, notes = open_for(path, files, preprocess, size)
     network = opened.network
-    known = network.preprocess.name if network.preprocess else None
+    own = network.preprocess.name if network.preprocess else None
     content: dict[str, Any] = {
         "model": str(path),
         "kind": opened.kind,
         "bytes": opened.path.stat().st_size,
         **summarise(network).to_json(),
-        "preprocess": known,
+        "preprocess": own,
     }
     warnings = list(network.warnings)
     if opened.details is not None:
@@ -51,7 +51,7 @@ def inspect_model(
     if files:
         faces = load_faces(files, network.size, steps("reading faces")).images
         scores = rank_presets(network, faces)
-        best, warning = best_preset(scores, known)
+        best, warning = best_preset(scores, own)
         content["presets"] = [score.to_json() for score in scores]
         content["best_preset"] = best
         warnings += [warning] if warning else []

@@ -106,8 +106,8 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
     stages = []
     for number, (training, checkpoint) in enumerate(zip(request.stages, checkpoints, strict=True), 1):
         # Its own draw: a resumed stage must not depend on what the stages before it drew.
-        drawn = torch.Generator().manual_seed(request.seed * 1000 + number)
-        loss = build_sum(training.loss, size, faces.classes, generator=drawn)
+        generator = torch.Generator().manual_seed(request.seed * 1000 + number)
+        loss = build_sum(training.loss, size, faces.classes, generator=generator)
         trainee = Trainee(model, loss, faces, preprocess, train_statistics=True)
         identity = {
             "network": f"{request.backbone} {size}",
@@ -133,8 +133,8 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
         "machine": describe(),
     }
     with staging(request.out) as folder:
-        trained = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        network = from_module(trained, preprocess.name, request.backbone, request.size)
+        module = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        network = from_module(module, preprocess.name, request.backbone, request.size)
         write_network(folder / "model.onnx", network)
         with atomic_path(folder / "model.safetensors") as temporary:
             safetensors.torch.save_file(model.state_dict(), temporary)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitface.files import path_fields
-from bitface.jobs.float_student import Lesson, counted, finish, learn, prepare
+from bitface.jobs.float_student import FloatStudentRequest, counted, finish, learn, prepare
 from bitface.progress import Steps, silent
 from bitface.prune import Pruning, prune
 from bitface.results.float_students import PruningRecord
@@ -19,7 +19,7 @@ RECOVERY = Training(loss={"feature": {"form": "cosine"}}, epochs=16, views="mild
 
 @dataclass(frozen=True, kw_only=True)
 @path_fields
-class PruneRequest(Lesson):
+class PruneRequest(FloatStudentRequest):
     """What to prune and how to recover; the options of `bitface prune`."""
 
     pruning: Pruning
@@ -46,8 +46,8 @@ def _pruned(request: PruneRequest, steps: Steps) -> dict[str, Any]:
     ready = prepare(request, steps)
     student, groups = prune(ready.network, request.pruning, ready.learning.images[:_LOOKED_AT])
     ready.clock.lap("pruning")
-    kept = hashlib.sha256(student.fingerprint().encode()).hexdigest()
-    history = learn(request, ready, student.graph, student.embedding_size, {"channels": kept}, steps)
+    digest = hashlib.sha256(student.fingerprint().encode()).hexdigest()
+    history = learn(request, ready, student.graph, student.embedding_size, {"channels": digest}, steps)
     whole, left = counted(ready.network), counted(student)
     return finish(
         PruningRecord,

@@ -133,7 +133,7 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     )  # fmt: skip
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
-    engine, measured, said, alarms = measure_agreement(
+    engine, agreement, engine_notes, alarms = measure_agreement(
         network, details, faces.held_out, request.targets or written(), steps("checking held-out faces")
     )
     clock.lap("agreement")
@@ -143,15 +143,15 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
         clock.lap("export")
         facts = {
             **describe_student(network, details, request.plan, layers, sizes),
-            **_account(request, details, measured, faces, history),
+            **_account(request, details, agreement, faces, history),
             "engine": engine,
-            "notes": [*network.notes, *notes, *said, *heavy_edges(layers, student)],
+            "notes": [*network.notes, *notes, *engine_notes, *heavy_edges(layers, student)],
             "warnings": [*beforehand(request), *network.warnings, *warnings, *alarms],
             "seconds": clock.seconds,
         }
         facts["model"]["path"] = str(request.model)
         result = QuantizationRecord.of(facts)
-        page = report_of([result], title=f"{network.name} {request.plan.bits}", cosines=measured)
+        page = report_of([result], title=f"{network.name} {request.plan.bits}", cosines=agreement)
         report.write(folder / "report.html", page)
         content = write_result(folder, result)
     if request.method:
@@ -188,11 +188,11 @@ def learned(
         BitfaceError, UsageError: see `quant.quantize` and `training.train`.
     """
     calibration = way.calibration if isinstance(way, Method) else way
-    told = steps("calibrating"), steps("reconstructing") if calibration.reconstruction else None
+    progress = steps("calibrating"), steps("reconstructing") if calibration.reconstruction else None
     if isinstance(way, Calibration):
-        return *quantize(network, faces.images, plan, way, *told), None
+        return *quantize(network, faces.images, plan, way, *progress), None
     teacher = teacher_of(path or Path(network.name), network, way.training)
-    watch = Watch(*told, steps("embedding with the teacher"), training_line(steps))
+    watch = Watch(*progress, steps("embedding with the teacher"), training_line(steps))
     return train(network, faces, held_out, plan, way, teacher, replace(session, watch=watch))
 
 
@@ -207,7 +207,7 @@ def _artifact(
 def _account(
     request: QuantizeRequest,
     details: artifact.Artifact,
-    measured: dict[str, Any],
+    agreement: dict[str, Any],
     faces: job_faces.Faces,
     history: History | None,
 ) -> dict[str, Any]:
@@ -216,10 +216,10 @@ def _account(
     return {
         "method": details.card["method"],
         "seed": request.seed,
-        "agreement": {engine: values["summary"] for engine, values in measured.items()},
+        "agreement": {engine: values["summary"] for engine, values in agreement.items()},
         "faces": {
             "kind": details.data["kind"],
-            "given": faces.given,
+            "given": faces.total,
             "calibration": details.data["images"],
             "held_out": len(faces.held_out),
             "skipped": faces.skipped,

@@ -84,29 +84,33 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     widths = (8,) if timed else tuple(request.widths)
     base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER)
     # Tables and plans of another network and a budget too small should be refused before an hour has gone.
-    chosen = _split(subject(base, steps))
-    kept = MeasuredPlans(base.out, chosen)
-    wanted = by_size.Wanted(request.budget, request.widths, request.activations, request.activation_bits)
+    experiment = _split(subject(base, steps))
+    cache = MeasuredPlans(base.out, experiment)
+    plan_request = by_size.PlanRequest(request.budget, request.widths, request.activations, request.activation_bits)
     if not timed:
-        by_size.check_budget(wanted, chosen.network)
-    known = _known(request, chosen)
-    probe = probed(base, chosen, steps)
+        by_size.check_budget(plan_request, experiment.network)
+    tables = _known(request, experiment)
+    probe = probed(base, experiment, steps)
     clock.lap("calibration")
-    costs = _costs(replace(request, base=base), chosen, probe, known, steps)
+    costs = _costs(replace(request, base=base), experiment, probe, tables, steps)
     clock.lap("sensitivity")
     if timed:
-        found = by_time.front(request.budget, request.base.model, chosen, probe, costs, kept, steps)
+        front = by_time.front(request.budget, request.base.model, experiment, probe, costs, cache, steps)
     else:
-        found = by_size.front(wanted, chosen, probe, costs, kept, request.points, request.tries, steps)
+        front = by_size.front(plan_request, experiment, probe, costs, cache, request.points, request.tries, steps)
     clock.lap("search")
-    facts = {**_account(request, chosen), **found.summary(request.budget, chosen.notes), "seconds": clock.seconds}
+    facts = {
+        **_account(request, experiment),
+        **front.summary(request.budget, experiment.notes),
+        "seconds": clock.seconds,
+    }
     result = SearchRecord.of(facts)
     with staging(base.out) as folder:
-        for name, plan in found.plans.items():
+        for name, plan in front.plans.items():
             write_bytes(folder / name, yaml.safe_dump(plan.to_json(), sort_keys=False).encode())
         report.write(folder / "report.html", search_page(result))
         content = write_result(folder, result)
-    kept.forget()
+    cache.forget()
     return content
 
 
@@ -119,48 +123,48 @@ def _check(request: SearchRequest) -> None:
         raise UsageError("a budget of time chooses between 8 bits and float alone: no CPU is faster below 8 bits")
 
 
-def _split(chosen: SweptNetwork) -> SweptNetwork:
+def _split(experiment: SweptNetwork) -> SweptNetwork:
     """Faces that choose plans and faces that only judge the chosen ones."""
-    if len(chosen.spare) >= FEWEST:  # as many as choose are enough
-        return replace(chosen, spare=chosen.spare[: len(chosen.measured)])
-    faces = np.concatenate([chosen.measured, chosen.spare])
+    if len(experiment.spare) >= FEWEST:  # as many as choose are enough
+        return replace(experiment, spare=experiment.spare[: len(experiment.validation)])
+    faces = np.concatenate([experiment.validation, experiment.spare])
     half = len(faces) // 2
     if half < FEWEST:
         raise BitfaceError(
             f"only {len(faces)} faces are held out; {2 * FEWEST} are needed, half of them to choose plans and half to "
             "judge them: give more faces, or a smaller --calibration-faces"
         )
-    return replace(chosen, measured=faces[:half], spare=faces[half:])
+    return replace(experiment, validation=faces[:half], spare=faces[half:])
 
 
-def _known(request: SearchRequest, chosen: SweptNetwork) -> list[Costs]:
+def _known(request: SearchRequest, experiment: SweptNetwork) -> list[Costs]:
     """The costs of the tables that are there already."""
     paths = [request.table] if request.table else [request.base.out / name for name in (TABLE, _OWN_TABLE)]
-    found = []
+    tables = []
     for path in paths:
         if not request.table and not path.exists():
             continue
-        costs = _read(path, request.cost, chosen)
+        costs = _read(path, request.cost, experiment)
         if costs is not None:
-            found.append(costs)
+            tables.append(costs)
         elif request.table:
             raise BitfaceError(
                 f"{path}: is a table by block, and a search needs one by layer; make it with bitface sensitivity "
                 "--by layer, or leave out --sensitivity"
             )
         else:
-            chosen.notes.append(f"{path} is a table by block; a search needs one by layer and left it alone")
-    return found
+            experiment.notes.append(f"{path} is a table by block; a search needs one by layer and left it alone")
+    return tables
 
 
-def _read(path: Path, cost: str, chosen: SweptNetwork) -> Costs | None:
+def _read(path: Path, cost: str, experiment: SweptNetwork) -> Costs | None:
     """The costs of a table; none where it is one by block."""
     table = read_result(path)
     if not isinstance(table, SensitivityRecord):
         raise BitfaceError(f"{path}: no sensitivity table; make one with bitface sensitivity")
     if table.by == BLOCK:
         return None
-    if table.model.fingerprint != chosen.network.fingerprint():
+    if table.model.fingerprint != experiment.network.fingerprint():
         raise BitfaceError(f"{path}: is of another network or preprocessing; give another --sensitivity or --out")
     return _costs_of(table, path, cost)
 
@@ -175,25 +179,29 @@ def _costs_of(table: SensitivityRecord, path: Path, cost: str) -> Costs:
     }
 
 
-def _costs(request: SearchRequest, chosen: SweptNetwork, probe: Probe, known: list[Costs], steps: Steps) -> Costs:
+def _costs(request: SearchRequest, experiment: SweptNetwork, probe: Probe, tables: list[Costs], steps: Steps) -> Costs:
     """What every width of every layer costs; measured where no table says all of it."""
-    asked = probe if len(request.activations) > 1 or request.budget.axis == TIME else probe.only(WEIGHTS)
-    for costs in known:
-        if all((unit.part, unit.name, unit.bits) in costs for unit in asked.units):
+    probe = probe if len(request.activations) > 1 or request.budget.axis == TIME else probe.only(WEIGHTS)
+    for costs in tables:
+        if all((unit.part, unit.name, unit.bits) in costs for unit in probe.units):
             if request.base.judged:
-                chosen.notes.append("what each tensor costs was measured before, so that the protocol judges nothing")
+                experiment.notes.append(
+                    "what each tensor costs was measured before, so that the protocol judges nothing"
+                )
             return costs
     if request.cost == "measured":
-        table = measured_table(request.base, chosen, steps, asked)
+        table = measured_table(request.base, experiment, steps, probe)
         # A table that is there stays, though it doesn't hold all widths.
         write_table(request.base.out, table, _OWN_TABLE if (request.base.out / TABLE).exists() else TABLE)
         return _costs_of(table, request.base.out, request.cost)
-    found = proxies.estimate(asked, chosen.measured, seed=request.base.seed, progress=steps("proxies"))[request.cost]
-    return {(unit.part, unit.name, unit.bits): value for unit, value in found.items()}
+    estimates = proxies.estimate(probe, experiment.validation, seed=request.base.seed, progress=steps("proxies"))[
+        request.cost
+    ]
+    return {(unit.part, unit.name, unit.bits): value for unit, value in estimates.items()}
 
 
-def _account(request: SearchRequest, chosen: SweptNetwork) -> dict[str, Any]:
-    network = chosen.network
+def _account(request: SearchRequest, experiment: SweptNetwork) -> dict[str, Any]:
+    network = experiment.network
     return {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -212,11 +220,11 @@ def _account(request: SearchRequest, chosen: SweptNetwork) -> dict[str, Any]:
             "seed": request.base.seed,
         },
         "faces": {
-            "kind": chosen.kind,
-            "calibration": len(chosen.learning),
-            "chosen_on": len(chosen.measured),
-            "reported": len(chosen.spare),
+            "kind": experiment.kind,
+            "calibration": len(experiment.learning),
+            "chosen_on": len(experiment.validation),
+            "reported": len(experiment.spare),
         },
-        "warnings": chosen.warnings,
+        "warnings": experiment.warnings,
         "machine": describe(),
     }

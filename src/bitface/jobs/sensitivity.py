@@ -65,27 +65,33 @@ def write_table(out: Path, table: SensitivityRecord, name: str = TABLE) -> dict[
     return content
 
 
-def probed(request: SensitivityRequest, chosen: SweptNetwork, steps: Steps = silent) -> Probe:
+def probed(request: SensitivityRequest, experiment: SweptNetwork, steps: Steps = silent) -> Probe:
     """The network with the quantizers of every width that is asked about."""
     probe = prepare(
-        chosen.network, chosen.learning, request.weight_bits, request.activation_bits, progress=steps("calibrating")
+        experiment.network,
+        experiment.learning,
+        request.weight_bits,
+        request.activation_bits,
+        progress=steps("calibrating"),
     )
-    return by_block(probe, chosen.learning) if request.by == BLOCK else probe
+    return by_block(probe, experiment.learning) if request.by == BLOCK else probe
 
 
 def measured_table(
-    request: SensitivityRequest, chosen: SweptNetwork, steps: Steps = silent, probe: Probe | None = None
+    request: SensitivityRequest, experiment: SweptNetwork, steps: Steps = silent, probe: Probe | None = None
 ) -> SensitivityRecord:
     """The finished sweep; see `measure_sensitivity`."""
     clock = Clock()
-    pairs = ChosenPairs.of(request, chosen, steps) if request.judged else None
+    pairs = ChosenPairs.of(request, experiment, steps) if request.judged else None
     clock.lap("pairs")
-    probe = probe or probed(request, chosen, steps)
+    probe = probe or probed(request, experiment, steps)
     clock.lap("calibration")
-    sweeps = Sweeps(request, chosen, probe, pairs)
+    sweeps = Sweeps(request, experiment, probe, pairs)
     turned, scores = sweeps.run(steps)
     clock.lap("sweep")
-    estimated = proxies.estimate(probe, chosen.measured[:_PROXY_FACES], seed=request.seed, progress=steps("proxies"))
+    estimated = proxies.estimate(
+        probe, experiment.validation[:_PROXY_FACES], seed=request.seed, progress=steps("proxies")
+    )
     clock.lap("proxies")
     exact = sensitivity.costs(probe, turned)
     rows = [
@@ -103,17 +109,17 @@ def measured_table(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": {
             "path": str(request.model),
-            "name": chosen.network.name,
-            "fingerprint": chosen.network.fingerprint(),
-            "preprocess": chosen.network.preprocess.name if chosen.network.preprocess else None,
+            "name": experiment.network.name,
+            "fingerprint": experiment.network.fingerprint(),
+            "preprocess": experiment.network.preprocess.name if experiment.network.preprocess else None,
         },
         **({"by": BLOCK} if request.by == BLOCK else {}),
         "settings": settings(request),
         "faces": {
-            "kind": chosen.kind,
-            "calibration": len(chosen.learning),
-            "measured": len(chosen.measured),
-            "manifest": manifest_hash(chosen.measured),
+            "kind": experiment.kind,
+            "calibration": len(experiment.learning),
+            "measured": len(experiment.validation),
+            "manifest": manifest_hash(experiment.validation),
         },
         "pairs": {
             "list": str(request.pairs or request.protocol),
@@ -124,8 +130,8 @@ def measured_table(
         else None,
         "units": rows,
         "correlations": _correlations(probe, exact, estimated),
-        "notes": chosen.notes,
-        "warnings": chosen.warnings,
+        "notes": experiment.notes,
+        "warnings": experiment.warnings,
         "seconds": clock.seconds,
         "machine": describe(),
     }
@@ -150,13 +156,13 @@ def _correlations(
     probe: Probe, exact: dict[ProbedUnit, float], estimated: dict[str, dict[ProbedUnit, float]]
 ) -> dict[str, dict[str, dict[str, float | None]]]:
     """proxy → part → bits (or `all`) → Spearman's rank correlation with the sweep."""
-    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    correlations: dict[str, dict[str, dict[str, float | None]]] = {}
     for name, values in estimated.items():
-        found[name] = {}
+        correlations[name] = {}
         for part in (WEIGHTS, ACTIVATIONS):
             own = [unit for unit in probe.units if unit.part == part]
             widths = {str(bits): [unit for unit in own if unit.bits == bits] for bits in {one.bits: 0 for one in own}}
-            found[name][part] = {
+            correlations[name][part] = {
                 key: sensitivity.rank_correlation(values, exact, units) for key, units in {"all": own, **widths}.items()
             }
-    return found
+    return correlations

@@ -123,25 +123,25 @@ def _cell(
     facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
     path = Store(suite.out).path("cells", key_of(facts), ".json")
     names = {"protocol": opened.protocol.name, "gallery": gallery, "probe": probe}
-    if (kept := _kept(path, names)) is not None:
-        return kept
-    found: dict[str, Embeddings] = {}
+    if (cell := _kept(path, names)) is not None:
+        return cell
+    embeddings: dict[str, Embeddings] = {}
     skipped = 0
     for side in [*sides, *([baseline] if baseline else [])]:
-        found[side], missing = embed_kept(
+        embeddings[side], failures = embed_kept(
             ready[side].embedder, opened.files, suite.out / "embeddings", suite.flip, suite.allow_skipped,
             steps(f"{opened.protocol.name}: embedding with {side}"),
         )  # fmt: skip
-        skipped = len(missing) if side in sides else skipped
-    broken = [text for side in sides for text in degenerate(found[side].values, found[side].valid)]
-    if baseline and degenerate(found[baseline].values, found[baseline].valid):
+        skipped = len(failures) if side in sides else skipped
+    problems = [text for side in sides for text in degenerate(embeddings[side].values, embeddings[side].valid)]
+    if baseline and degenerate(embeddings[baseline].values, embeddings[baseline].valid):
         baseline = None
     extra: dict[str, Any] = {}
-    if gallery == probe and not broken:
+    if gallery == probe and not problems:
         evaluation = evaluate(
             opened.protocol,
-            found[gallery],
-            found.get(baseline or ""),
+            embeddings[gallery],
+            embeddings.get(baseline or ""),
             _questions(suite, opened.protocol, ready[gallery]),
             results.get(baseline or ""),
         )
@@ -149,13 +149,13 @@ def _cell(
         result = evaluation.result
     else:
         result = opened.protocol.score(
-            found[gallery], None if gallery == probe else found[probe], fars=suite.fars, seed=suite.seed
+            embeddings[gallery], None if gallery == probe else embeddings[probe], fars=suite.fars, seed=suite.seed
         )
     figures, content = result.figures(), {**result.to_json(curve=True), **extra}
-    if broken:
+    if problems:
         # A diagnosis in the place of numbers; those of other models are still shown.
-        figures = [Figure(figure.name, None, reason=broken[0]) for figure in figures]
-        content = {"degenerate": broken}
+        figures = [Figure(figure.name, None, reason=problems[0]) for figure in figures]
+        content = {"degenerate": problems}
     cell = Cell(**names, figures=tuple(figures), result=content, warnings=result.warnings, skipped=skipped)
     write_json(path, cell.to_json())
     return cell
@@ -168,14 +168,14 @@ def _questions(suite: Suite, protocol: FaceProtocol, ready: Prepared) -> Questio
 
 def _beside_figures(evaluation: Evaluation) -> dict[str, Any]:
     """What a cell says beside its figures: groups, the artifact's thresholds, and the baseline."""
-    said: dict[str, Any] = {"notes": list(evaluation.notes)}
+    content: dict[str, Any] = {"notes": list(evaluation.notes)}
     if (tables := evaluation.groups_json()) is not None:
-        said["groups"] = tables["model"]
+        content["groups"] = tables["model"]
     if evaluation.stored:
-        said["stored_thresholds"] = [one.to_json() for one in evaluation.stored]
+        content["stored_thresholds"] = [one.to_json() for one in evaluation.stored]
     if evaluation.baseline:
-        said["comparison"] = evaluation.baseline.compared()
-    return said
+        content["comparison"] = evaluation.baseline.compared()
+    return content
 
 
 def _kept(path: Path, names: Mapping[str, str]) -> Cell | None:

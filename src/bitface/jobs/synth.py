@@ -51,8 +51,8 @@ def synthesize(
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
         network = open_float(model, preprocess, size) if model and data_set.from_teacher else None
-        made = data_set.make(source, sources.Making(seed, network, truncation, steps("making faces")))
-        write_faces(out, made.images, made.manifest)
-        write_bytes(sheet, sheet_png(made.images[:_ON_SHEET]))
-    said = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}
-    return {**made.manifest, "sheet": str(sheet), **said}
+        faces = data_set.make(source, sources.Making(seed, network, truncation, steps("making faces")))
+        write_faces(out, faces.images, faces.manifest)
+        write_bytes(sheet, sheet_png(faces.images[:_ON_SHEET]))
+    remarks = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}
+    return {**faces.manifest, "sheet": str(sheet), **remarks}

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from bitface.evaluation.figures.figure import Figure
 from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Machine, Texts
-from bitface.runtime.beside import RelativeLatency
+from bitface.runtime.relative_latency import RelativeLatency
 
 
 class CandidateRow(Section):

@@ -72,9 +72,9 @@ class staging:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _move(self) -> None:
-        made = sorted(file.name for file in self.folder.iterdir() if file.name != self.result)
+        files = sorted(file.name for file in self.folder.iterdir() if file.name != self.result)
         listed = _files(_content(self.out / self.result))
-        old = {*made, *listed}
+        old = {*files, *listed}
         for name in [*old, self.result]:
             # A folder goes only where it is, byte for byte, the one that the earlier result was written with.
             if (self.out / name).is_dir() and listed.get(name) != _digest(self.out / name):
@@ -86,7 +86,7 @@ class staging:
                 shutil.rmtree(self.out / name)
             else:
                 (self.out / name).unlink(missing_ok=True)
-        for name in [*made, self.result]:
+        for name in [*files, self.result]:
             (self.folder / name).replace(self.out / name)
 
 
@@ -146,15 +146,15 @@ def check_free(
     Raises:
         BitfaceError: there is a finished result (what it is of is named) or an unfinished training.
     """
-    begun = checkpoint is not None and checkpoint.exists()
-    if force or (begun and resume):
+    unfinished = checkpoint is not None and checkpoint.exists()
+    if force or (unfinished and resume):
         return
-    if begun:
+    if unfinished:
         raise BitfaceError(f"{out}: holds an unfinished training; go on with --resume, or begin again with --force")
     if (out / result).exists():
-        done = "is done and leaves nothing to --resume" if resume else "is there already"
+        state = "is done and leaves nothing to --resume" if resume else "is there already"
         raise BitfaceError(
-            f"{out / result}: {done} ({_told(_content(out / result))}); write over it with --force, or choose another "
+            f"{out / result}: {state} ({_told(_content(out / result))}); write over it with --force, or choose another "
             "--out"
         )
 

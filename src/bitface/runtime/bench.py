@@ -131,15 +131,17 @@ def bench(
         engines = list(dict.fromkeys([*written(), *own]))
     numbers = (len(models), len(batches), len(threads), *batches, *threads, rounds)
     if min(numbers) < 1 or not all(map(_measured, engines)):
-        known = ", ".join(name for name in every() if _measured(name))
-        raise UsageError(f"bench needs models, engines of {known}, and whole numbers from 1")
+        names = ", ".join(name for name in every() if _measured(name))
+        raise UsageError(f"bench needs models, engines of {names}, and whole numbers from 1")
     contenders, notes = _contenders(models, engines)
     groups = [(batch, count) for batch in batches for count in threads]
     rows: list[Row] = []
     for index, (batch, count) in enumerate(groups):
         with pinned(count) as pin:
             calls = _started(contenders, batch, count, notes)
-            step = (lambda done, total, i=index: progress(i * total + done, len(groups) * total)) if progress else None
+            step = (
+                (lambda turns, total, i=index: progress(i * total + turns, len(groups) * total)) if progress else None
+            )
             times = race(calls, rounds, seconds, step, prepare=pin)
             cores = pin()
         where = f"cores {', '.join(map(str, cores))}" if cores else "no cores: this system can't, or has too few"
@@ -246,10 +248,8 @@ def ratio_of(
             return None, None, f"no ratio: {whose} times spread by {share:.0%} (quartiles to median)"
     generator = np.random.default_rng(_SEED)
     parts = [np.array_split(np.asarray(values), min(rounds, FEWEST_RUNS)) for values in (base, times)]
-    drawn = generator.integers(0, len(parts[0]), (_RESAMPLED, len(parts[0])))
-    before, after = (
-        np.array([np.median(np.concatenate([side[i] for i in chosen])) for chosen in drawn]) for side in parts
-    )
+    draws = generator.integers(0, len(parts[0]), (_RESAMPLED, len(parts[0])))
+    before, after = (np.array([np.median(np.concatenate([side[i] for i in draw])) for draw in draws]) for side in parts)
     lowest, highest = np.percentile(before / after, [2.5, 97.5])
     return float(np.median(base) / np.median(times)), (float(lowest), float(highest)), None
 
@@ -286,26 +286,26 @@ def _family(model: Model, floats: Sequence[Model]) -> tuple[str, str | None]:
         return model.network.fingerprint(), None
     stored = model.network.metadata.get(TEACHER_KEY, "{}")
     teacher = model.details.teacher if model.details else json.loads(stored)
-    wanted = teacher.get("fingerprint")
+    fingerprint = teacher.get("fingerprint")
     for other in floats:
         # A float file that doesn't say its preprocessing is the same network all the same.
-        named = other.with_preprocess(model.preprocess) if model.preprocess else other
-        if wanted in (other.network.fingerprint(), named.network.fingerprint()):
+        variant = other.with_preprocess(model.preprocess) if model.preprocess else other
+        if fingerprint in (other.network.fingerprint(), variant.network.fingerprint()):
             return other.network.fingerprint(), None
     if len(floats) == 1:
         return floats[0].network.fingerprint(), "compared with the only float network here, which it wasn't made from"
-    return str(wanted), None
+    return str(fingerprint), None
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
     """File names, with the folder before those that there are twice, and a number where that doesn't help."""
     names = Counter(path.name for path in paths)
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     result = []
     for path in paths:
         label = f"{path.parent.name}/{path.name}" if names[path.name] > 1 else path.name
-        seen[label] += 1
-        result.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+        counts[label] += 1
+        result.append(label if counts[label] == 1 else f"{label} ({counts[label]})")
     return result
 
 

@@ -132,17 +132,17 @@ class Embedder:
         valid: list[np.ndarray] = [np.zeros(0, bool)]
         source: Iterable[tuple[np.ndarray, np.ndarray]]
         source = batches(files, self.preprocess.size, _DECODED, [] if skipped is None else skipped)
-        done = 0
+        count = 0
         for images, good in source:
             embeddings = self._array(images, flip)
             embeddings[~good] = 0
             rows.append(embeddings)
             valid.append(good)
-            done += len(images)
+            count += len(images)
             if watch:
                 watch(images)
             if progress:
-                progress(done, len(files))
+                progress(count, len(files))
         return np.concatenate(rows), np.concatenate(valid)
 
     def _array(self, images: np.ndarray, flip: bool) -> np.ndarray:

@@ -43,10 +43,10 @@ def other_engine(
     if made_on is None or made_on == engine:
         return None
     begin = f"{what} comes from {title_of(made_on)}, {title_of(engine)} computes here"
-    if known := differences.get(engine):
+    if difference := differences.get(engine):
         return (
-            f"{begin}: on {known['faces']} faces their embeddings agreed by {known['cosine']:.4f} (cosine, lowest "
-            f"{known['lowest']:.4f}), and similarities moved by {known['shift']:.4f} at most"
+            f"{begin}: on {difference['faces']} faces their embeddings agreed by {difference['cosine']:.4f} (cosine, "
+            f"lowest {difference['lowest']:.4f}), and similarities moved by {difference['shift']:.4f} at most"
         )
     return f"{begin}: how far the two lie apart wasn't measured; make it again to have it measured"
 

@@ -14,10 +14,10 @@ def default_engine(model: Model) -> str:
     return next(engine for engine in DEFAULTS if is_exact(model, engine))
 
 
-def trusted(model: Model, wanted: str | None) -> str:
+def trusted(model: Model, engine: str | None) -> str:
     """The engine that made a threshold or a gallery, where it is exact on this CPU too; else the default one."""
-    if wanted is not None and not model.profile and runs_here(wanted) and is_exact(model, wanted):
-        return wanted
+    if engine is not None and not model.profile and runs_here(engine) and is_exact(model, engine):
+        return engine
     return default_engine(model)
 
 

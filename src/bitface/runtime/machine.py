@@ -37,7 +37,7 @@ def cores() -> list[int]:
     """The logical cores that this process may run on: one of each physical core first, then their siblings."""
     if not hasattr(os, "sched_getaffinity"):
         return list(range(os.cpu_count() or 1))
-    seen: set[str] = set()
+    physical: set[str] = set()
     first: list[int] = []
     second: list[int] = []
     for core in sorted(os.sched_getaffinity(0)):
@@ -45,8 +45,8 @@ def cores() -> list[int]:
             siblings = Path(_SIBLINGS.format(core)).read_text()
         except OSError:
             siblings = str(core)
-        (second if siblings in seen else first).append(core)
-        seen.add(siblings)
+        (second if siblings in physical else first).append(core)
+        physical.add(siblings)
     return first + second
 
 
@@ -59,17 +59,17 @@ def pinned(count: int) -> Iterator[Callable[[], list[int]]]:
     (only Linux can) or there are fewer than `count`.
     """
     available = cores()
-    chosen = available[:count] if len(available) >= count and hasattr(os, "sched_setaffinity") else []
+    selection = available[:count] if len(available) >= count and hasattr(os, "sched_setaffinity") else []
     before: dict[int, set[int]] = {}
 
     def pin() -> list[int]:
-        known = bool(before)
-        for thread in _threads() if chosen else []:
+        again = bool(before)
+        for thread in _threads() if selection else []:
             with suppress(OSError):  # it may have ended in the meantime
                 # A thread that is new since the last time has inherited its cores from a pinned one.
-                before.setdefault(thread, set(available) if known else os.sched_getaffinity(thread))
-                os.sched_setaffinity(thread, chosen)
-        return chosen
+                before.setdefault(thread, set(available) if again else os.sched_getaffinity(thread))
+                os.sched_setaffinity(thread, selection)
+        return selection
 
     try:
         yield pin

@@ -128,8 +128,8 @@ def open_model(
     network = load_network(path, None, size, choose)
     profile = network.metadata.get(PROFILE_KEY)
     if profile is None:
-        named = network.with_preprocess(parse(preprocess, network.size)) if preprocess else network
-        return Model(path, "float", named)
+        network = network.with_preprocess(parse(preprocess, network.size)) if preprocess else network
+        return Model(path, "float", network)
     if profile not in TARGETS or TARGETS[profile].emit is None:
         raise BitfaceError(f"{path}: was exported for '{profile}', an engine this bitface doesn't know")
     _same(path, preprocess, network)
@@ -147,8 +147,8 @@ def open_models(paths: Sequence[Path], preprocess: str | None = None, size: Size
     """
     artifacts = {path: open_model(path, None, size) for path in paths if path.suffix.lower() == ".bitface"}
     sizes = {model.network.size for model in artifacts.values()}
-    chosen = FreeSize(sizes.pop(), "the size of the artifact") if len(sizes) == 1 else ASSUMED
-    return [artifacts.get(path) or open_model(path, preprocess, size, lambda: chosen) for path in paths]
+    free_size = FreeSize(sizes.pop(), "the size of the artifact") if len(sizes) == 1 else ASSUMED
+    return [artifacts.get(path) or open_model(path, preprocess, size, lambda: free_size) for path in paths]
 
 
 def open_float(
@@ -178,10 +178,10 @@ def open_float(
 def _teacher(metadata: dict[str, str]) -> dict[str, Any]:
     """What an exported file says of its teacher."""
     try:
-        said = json.loads(metadata.get(TEACHER_KEY, ""))
+        teacher = json.loads(metadata.get(TEACHER_KEY, ""))
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return teacher if isinstance(teacher, dict) else {}
 
 
 def _same(path: Path, word: str | None, network: Network) -> None:

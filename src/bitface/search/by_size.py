@@ -1,4 +1,4 @@
-"""Plans under a ladder of bytes, or of mean bits: each chosen by costs, then by measuring its neighbours."""
+"""Plans under limits of bytes, or of mean bits: each chosen by costs, then by measuring its neighbours."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from bitface.search.trial import Trial, groups, plan_of
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanRequest:
     """A budget and the widths to choose from; see `jobs.search.SearchRequest`."""
 
     budget: Budget
@@ -40,7 +40,7 @@ class _Search:
         sizes: layer → number of weights.
         activations: tensor → bits, settled before.
         choosing, judging: faces that choose plans and faces that only judge them, with the float network's embeddings.
-        kept: what is measured already.
+        cache: what is measured already.
     """
 
     problem: Problem
@@ -49,7 +49,7 @@ class _Search:
     activations: dict[str, int]
     choosing: tuple[np.ndarray, Tensor]
     judging: tuple[np.ndarray, Tensor]
-    kept: MeasuredPlans
+    cache: MeasuredPlans
 
     def measure(self, choice: Choice) -> float:
         """A plan's agreement on the faces that choose."""
@@ -62,7 +62,7 @@ class _Search:
         def measured() -> Figures:
             return {"agreement": self.trial.agreement(bits, self.activations, *side)}
 
-        return self.kept.figures(what, every, measured)["agreement"]
+        return self.cache.figures(what, every, measured)["agreement"]
 
     def row(self, choice: Choice) -> dict[str, Any]:
         """What is said of a plan; its agreement on the faces that chose nothing."""
@@ -75,14 +75,14 @@ class _Search:
         }
 
 
-def check_budget(wanted: Wanted, network: Network) -> None:
+def check_budget(request: PlanRequest, network: Network) -> None:
     """Refuses a budget of bytes or bits that no plan meets, before anything is measured.
 
     Raises:
         BitfaceError: the message says what the smallest plan takes.
     """
     sizes = [layer.weight.numel() for layer in passes.fold(network.graph).modules() if isinstance(layer, ops.LAYERS)]
-    narrowest, budget = min(wanted.widths), wanted.budget
+    narrowest, budget = min(request.widths), request.budget
     smallest = sum(weight_bytes(size, narrowest) for size in sizes) if budget.axis == BYTES else narrowest
     if budget.value < smallest:
         raise BitfaceError(
@@ -91,11 +91,11 @@ def check_budget(wanted: Wanted, network: Network) -> None:
 
 
 def front(
-    wanted: Wanted,
-    chosen: SweptNetwork,
+    request: PlanRequest,
+    experiment: SweptNetwork,
     probe: Probe,
     costs: Costs,
-    kept: MeasuredPlans,
+    cache: MeasuredPlans,
     points: int,
     tries: int,
     steps: Steps,
@@ -107,53 +107,53 @@ def front(
     Raises:
         BitfaceError: no plan meets that of activations (the message says what the smallest takes).
     """
-    problem, budget = _problem(wanted, probe, costs), wanted.budget
-    activations, trial = _activations(wanted, probe, costs), Trial(probe, chosen.learning)
-    choosing, judging = ((faces, trial.expected(faces)) for faces in (chosen.measured, chosen.spare))
-    search = _Search(problem, trial, weights_of(probe), activations, choosing, judging, kept)
-    found = _mixed(search, probe, budget, points, tries, steps("searching"))
+    problem, budget = _problem(request, probe, costs), request.budget
+    activations, trial = _activations(request, probe, costs), Trial(probe, experiment.learning)
+    choosing, judging = ((faces, trial.expected(faces)) for faces in (experiment.validation, experiment.spare))
+    search = _Search(problem, trial, weights_of(probe), activations, choosing, judging, cache)
+    pareto_front = _mixed(search, probe, budget, points, tries, steps("searching"))
     exempt, names, widths = edges(probe), problem.names, list(problem.widths)
     for width in widths:
         uniform = tuple(widths.index(max(widths) if name in exempt else width) for name in names)
-        found.uniform.append({"label": f"w{width}", **search.row(uniform)})
-    found.notes.append(
+        pareto_front.uniform.append({"label": f"w{width}", **search.row(uniform)})
+    pareto_front.notes.append(
         f"uniform plans keep their first and last layer at {max(widths)} bits, as `--bits w4a8` keeps them at 8"
     )
-    return found
+    return pareto_front
 
 
-def _problem(wanted: Wanted, probe: Probe, costs: Costs) -> Problem:
-    sizes, widths = weights_of(probe), sorted(wanted.widths, reverse=True)
-    total, in_bits = sum(sizes.values()), wanted.budget.axis == BITS
+def _problem(request: PlanRequest, probe: Probe, costs: Costs) -> Problem:
+    sizes, widths = weights_of(probe), sorted(request.widths, reverse=True)
+    total, in_bits = sum(sizes.values()), request.budget.axis == BITS
     prices = [[n * bits / total if in_bits else weight_bytes(n, bits) for bits in widths] for n in sizes.values()]
     table = [[costs[WEIGHTS, name, bits] for bits in widths] for name in sizes]
     return Problem(list(sizes), widths, np.array(table), np.array(prices, float))
 
 
 def _mixed(search: _Search, probe: Probe, budget: Budget, points: int, tries: int, tell: Progress) -> Front:
-    problem, found = search.problem, Front()
-    measured: dict[Choice, float] = {}
+    problem, pareto_front = search.problem, Front()
+    agreements: dict[Choice, float] = {}
     best: Choice | None = None
-    ladder = sorted({*np.geomspace(problem.smallest, problem.largest, points).tolist(), budget.value})
-    for number, limit in enumerate(ladder):
+    limits = sorted({*np.geomspace(problem.smallest, problem.largest, points).tolist(), budget.value})
+    for number, limit in enumerate(limits):
         start = problem.solve(limit)
         assert start is not None
-        told = _counted(search.measure, tell, number, len(ladder), tries)
-        choice = refine(problem, start, limit, told, tries, measured)
-        if best is not None and measured[best] > measured[choice]:
+        measure = _counted(search.measure, tell, number, len(limits), tries)
+        choice = refine(problem, start, limit, measure, tries, agreements)
+        if best is not None and agreements[best] > agreements[choice]:
             choice = best  # what fits a smaller budget fits this one
         best = choice
         label = budget.label(limit, problem.largest)
-        file, asked = f"plan-{label}.yaml", limit == budget.value
-        if file in found.plans and not asked:
+        file, at_budget = f"plan-{label}.yaml", limit == budget.value
+        if file in pareto_front.plans and not at_budget:
             continue
         plan = plan_of(probe_layers(probe), problem.bits(choice), search.activations, probe.readers, search.sizes)
         facts = {"label": label, "limit": limit, **search.row(choice), "cost": problem.cost(choice)}
-        facts |= {"chosen_agreement": measured[choice], "unrefined_agreement": measured[start]}
-        found.add(file, plan, facts, layer_rows(plan, probe, search.sizes))
-        found.best = file if asked else found.best
-        tell((number + 1) * (tries + 1), len(ladder) * (tries + 1), f"{label}: {facts['agreement']:.4f}")
-    return found
+        facts |= {"chosen_agreement": agreements[choice], "unrefined_agreement": agreements[start]}
+        pareto_front.add(file, plan, facts, layer_rows(plan, probe, search.sizes))
+        pareto_front.best = file if at_budget else pareto_front.best
+        tell((number + 1) * (tries + 1), len(limits) * (tries + 1), f"{label}: {facts['agreement']:.4f}")
+    return pareto_front
 
 
 def _counted(
@@ -172,30 +172,31 @@ def _counted(
     return told
 
 
-def _activations(wanted: Wanted, probe: Probe, costs: Costs) -> dict[str, int]:
+def _activations(request: PlanRequest, probe: Probe, costs: Costs) -> dict[str, int]:
     """Tensor → bits."""
     exempt = edges(probe)
     at_edge = {tensor for tensor, names in probe.readers.items() if exempt & set(names)}
-    joined = groups(probe.readers)
+    clusters = groups(probe.readers)
     # What is joined to an edge has the edge's bits.
-    chosen = {tensor: 8 for group in joined if at_edge & set(group) for tensor in group}
-    free = [group for group in joined if not at_edge & set(group)]
-    if wanted.activation_bits is None or not free:
-        return chosen | {tensor: wanted.activations[0] for group in free for tensor in group}
+    edge_bits = {tensor: 8 for group in clusters if at_edge & set(group) for tensor in group}
+    free = [group for group in clusters if not at_edge & set(group)]
+    if request.activation_bits is None or not free:
+        return edge_bits | {tensor: request.activations[0] for group in free for tensor in group}
     size = {tensor_of(s): prod(shape_of(s.node)[1:]) for s in probe.walk.steps if isinstance(s.module, Quantizer)}
-    widths = sorted(wanted.activations, reverse=True)
+    widths = sorted(request.activations, reverse=True)
     problem = Problem(
         [group[0] for group in free],
         widths,
         np.array([[sum(costs[ACTIVATIONS, t, b] for t in group) for b in widths] for group in free]),
         np.array([[sum(size[t] * b for t in group) for b in widths] for group in free], float),
     )
-    taken, total = sum(8 * size[tensor] for tensor in chosen), sum(size.values())
-    choice = problem.solve(wanted.activation_bits * total - taken)
+    edge_cost, total = sum(8 * size[tensor] for tensor in edge_bits), sum(size.values())
+    choice = problem.solve(request.activation_bits * total - edge_cost)
     if choice is None:
         raise BitfaceError(
-            f"no plan meets --activation-bits {wanted.activation_bits:g}: {(problem.smallest + taken) / total:.3g} is "
-            f"the least, with all activations at {min(widths)} bits but the first and the last"
+            f"no plan meets --activation-bits {request.activation_bits:g}: "
+            f"{(problem.smallest + edge_cost) / total:.3g} is the least, with all activations at {min(widths)} bits "
+            "but the first and the last"
         )
     bits = problem.bits(choice)
-    return chosen | {tensor: bits[group[0]] for group in free for tensor in group}
+    return edge_bits | {tensor: bits[group[0]] for group in free for tensor in group}

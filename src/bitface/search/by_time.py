@@ -39,12 +39,12 @@ _ENGINE = next(name for name in DEFAULTS if TARGETS[name].layer_times)
 class _Stopwatch:
     """Plans as the engine that times layers runs them exactly, on one thread."""
 
-    def __init__(self, model: Path, chosen: SweptNetwork, probe: Probe, kept: MeasuredPlans) -> None:
-        self.model, self.chosen, self.probe, self.kept = model, chosen, probe, kept
+    def __init__(self, model: Path, experiment: SweptNetwork, probe: Probe, cache: MeasuredPlans) -> None:
+        self.model, self.experiment, self.probe, self.cache = model, experiment, probe, cache
         self.sizes = weights_of(probe)
-        network = chosen.network
-        self.expected = Embedder(Model(model, "float", network), _ENGINE).embed(chosen.spare)
-        self.known: dict[Choice, dict[str, Any]] = {}
+        network = experiment.network
+        self.expected = Embedder(Model(model, "float", network), _ENGINE).embed(experiment.spare)
+        self.rows: dict[Choice, dict[str, Any]] = {}
 
     def plan(self, choice: Choice) -> BitPlan:
         """The plan of a choice; additions are in integers where any layer is that reads their stream."""
@@ -61,39 +61,45 @@ class _Stopwatch:
 
     def row(self, choice: Choice) -> dict[str, Any]:
         """Milliseconds of one image, bytes and agreement of a plan, all measured."""
-        if choice not in self.known:
+        if choice not in self.rows:
             bits = {name: _weight_bits(_WIDTHS[index]) for name, index in zip(self.sizes, choice, strict=True)}
             what = f"timed and judged on {', '.join(describe().values())}"
-            figures = self.kept.figures(what, list(bits.values()), lambda: self._measured(choice))
-            self.known[choice] = {
+            figures = self.cache.figures(what, list(bits.values()), lambda: self._measured(choice))
+            self.rows[choice] = {
                 "milliseconds": figures["milliseconds"],
                 "weight_bytes": sum(weight_bytes(self.sizes[name], width) for name, width in bits.items()),
                 "mean_bits": sum(self.sizes[n] * width for n, width in bits.items()) / sum(self.sizes.values()),
                 "agreement": figures["agreement"],
                 "bits": bits,
             }
-        return self.known[choice]
+        return self.rows[choice]
 
     def _measured(self, choice: Choice) -> Figures:
-        student = quantize(self.chosen.network, self.chosen.learning, self.plan(choice))[0]
-        found = Embedder(Model(self.model, "artifact", student), _ENGINE).embed(self.chosen.spare)
-        return {"milliseconds": self.time(student), "agreement": agreement(self.expected, found).mean}
+        student = quantize(self.experiment.network, self.experiment.learning, self.plan(choice))[0]
+        embeddings = Embedder(Model(self.model, "artifact", student), _ENGINE).embed(self.experiment.spare)
+        return {"milliseconds": self.time(student), "agreement": agreement(self.expected, embeddings).mean}
 
     def best(self, limit: float) -> Choice:
         """Of the plans measured so far that keep a limit, the one that agrees best."""
-        fitting = [choice for choice, row in self.known.items() if row["milliseconds"] <= limit]
-        return max(fitting, key=lambda choice: self.known[choice]["agreement"])
+        fitting = [choice for choice, row in self.rows.items() if row["milliseconds"] <= limit]
+        return max(fitting, key=lambda choice: self.rows[choice]["agreement"])
 
     def time(self, student: Network) -> float:
         """The median milliseconds of one image."""
         with pinned(1) as pin:
             run = start(_ENGINE, student, Settings(threads=1))
-            image = self.probe.inputs(self.chosen.spare[:1]).contiguous().numpy()
+            image = self.probe.inputs(self.experiment.spare[:1]).contiguous().numpy()
             return float(np.median(race({"plan": lambda: run(image)}, _ROUNDS, _SECONDS, prepare=pin)["plan"]))
 
 
 def front(
-    budget: Budget, model: Path, chosen: SweptNetwork, probe: Probe, costs: Costs, kept: MeasuredPlans, steps: Steps
+    budget: Budget,
+    model: Path,
+    experiment: SweptNetwork,
+    probe: Probe,
+    costs: Costs,
+    cache: MeasuredPlans,
+    steps: Steps,
 ) -> Front:
     """Plans for budgets between all layers in 8 bits and all in floating point, and for the one that is asked for.
 
@@ -101,7 +107,7 @@ def front(
         BitfaceError: neither in 8 bits nor in floating point the budget is met (the message says what they take).
     """
     tell = steps("measuring plans")
-    watch = _Stopwatch(model, chosen, probe, kept)
+    watch = _Stopwatch(model, experiment, probe, cache)
     ends = [(_WIDTHS.index(width),) * len(watch.sizes) for width in (8, FLOAT)]
     whole, floating = (watch.row(choice)["milliseconds"] for choice in ends)
     least, most = sorted((whole, floating))
@@ -111,26 +117,28 @@ def front(
             f"{budget.said(whole)}, in floating point {budget.said(floating)}); no CPU is faster below 8 bits"
         )
     problem, rest = _problem(watch, costs)
-    found, between = Front(), np.linspace(least, most, _POINTS).tolist()[1:-1]
-    ladder = sorted({least, *between, budget.value})
-    for number, limit in enumerate(ladder):
+    pareto_front, between = Front(), np.linspace(least, most, _POINTS).tolist()[1:-1]
+    limits = sorted({least, *between, budget.value})
+    for number, limit in enumerate(limits):
         _try(limit, watch, problem, rest)
         choice = watch.best(limit)
         row = watch.row(choice)
         label = budget.label(limit, most)
         plan = watch.plan(choice)
         layers = layer_rows(plan, probe, watch.sizes)
-        found.add(f"plan-{label}.yaml", plan, {"label": label, "limit": limit, **row}, layers)
+        pareto_front.add(f"plan-{label}.yaml", plan, {"label": label, "limit": limit, **row}, layers)
         if limit == budget.value:
-            found.best = f"plan-{label}.yaml"
-        tell(number + 1, len(ladder), f"{label}: {row['milliseconds']:.3g} ms, {row['agreement']:.4f}")
-    found.notes.append(
+            pareto_front.best = f"plan-{label}.yaml"
+        tell(number + 1, len(limits), f"{label}: {row['milliseconds']:.3g} ms, {row['agreement']:.4f}")
+    pareto_front.notes.append(
         f"one image, one thread, {TARGETS[_ENGINE].title}: {whole:.3g} ms with all layers in 8 bits, {floating:.3g} ms "
         "in floating point; no CPU is faster below 8 bits"
     )
     if _weight_bits(8) != 8:
-        found.notes.append(f"weights of 8 bits have 7: {TARGETS[_ENGINE].title}'s sums of 8 bits saturate on this CPU")
-    return found
+        pareto_front.notes.append(
+            f"weights of 8 bits have 7: {TARGETS[_ENGINE].title}'s sums of 8 bits saturate on this CPU"
+        )
+    return pareto_front
 
 
 def _weight_bits(width: int) -> int:
@@ -140,12 +148,12 @@ def _weight_bits(width: int) -> int:
 
 def _problem(watch: _Stopwatch, costs: Costs) -> tuple[Problem, float]:
     """Costs and times of each layer in floating point and in 8 bits, and the time of everything else."""
-    student = quantize(watch.chosen.network, watch.chosen.learning, BitPlan.parse("w8a8"))[0]
+    student = quantize(watch.experiment.network, watch.experiment.learning, BitPlan.parse("w8a8"))[0]
     names = list(watch.sizes)
     layer_times = TARGETS[_ENGINE].layer_times
     assert layer_times is not None
     integers, rest = layer_times(student, names, 1)
-    network = watch.chosen.network
+    network = watch.experiment.network
     floats, _ = layer_times(replace(network, graph=passes.fold(network.graph)), names, 1)
     read = {name: tensor for tensor, readers in watch.probe.readers.items() for name in readers}
     rounded = [costs[WEIGHTS, name, 8] + costs[ACTIVATIONS, read[name], 8] for name in names]

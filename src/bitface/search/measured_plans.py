@@ -19,13 +19,13 @@ class MeasuredPlans:
     asked for: another budget, other widths, more tries.
     """
 
-    def __init__(self, out: Path, chosen: SweptNetwork) -> None:
+    def __init__(self, out: Path, experiment: SweptNetwork) -> None:
         """Raises BitfaceError where the folder holds those of another network or of other faces."""
         self.path = out / STATE
-        self.identity = {**chosen.identity, "judging faces": manifest_hash(chosen.spare)}
-        self.known: dict[str, Figures] = {}
+        self.identity = {**experiment.identity, "judging faces": manifest_hash(experiment.spare)}
+        self.entries: dict[str, Figures] = {}
         if self.path.exists():
-            self.known = Checkpoint.read(self.path, self.identity, "search").numbers
+            self.entries = Checkpoint.read(self.path, self.identity, "search").numbers
 
     def figures(self, what: str, bits: Sequence[int], measure: Callable[[], Figures]) -> Figures:
         """The figures of a plan; measured where they aren't kept.
@@ -35,10 +35,10 @@ class MeasuredPlans:
             bits: of everything that plans differ in, in one order.
         """
         key = f"{what}: {' '.join(map(str, bits))}"
-        if key not in self.known:
-            self.known[key] = measure()
-            Checkpoint(self.identity, len(self.known), {}, self.known).write(self.path)
-        return self.known[key]
+        if key not in self.entries:
+            self.entries[key] = measure()
+            Checkpoint(self.identity, len(self.entries), {}, self.entries).write(self.path)
+        return self.entries[key]
 
     def forget(self) -> None:
         """The search has ended."""

@@ -97,34 +97,34 @@ class Problem:
         """
         order = np.argsort(self.widths)[::-1].tolist()
         place = {index: number for number, index in enumerate(order)}
-        found: dict[Choice, float] = {}
+        costs: dict[Choice, float] = {}
         for raised, index in enumerate(choice):
             if place[index] == 0:
                 continue
             wider = (*choice[:raised], order[place[index] - 1], *choice[raised + 1 :])
             if self.within(wider, budget):
-                found[wider] = self.cost(wider)
+                costs[wider] = self.cost(wider)
                 continue
             for lowered, other in enumerate(choice):
                 for narrower in order[place[other] + 1 :] if lowered != raised else ():
                     swapped = (*wider[:lowered], narrower, *wider[lowered + 1 :])
                     if self.within(swapped, budget):
-                        found[swapped] = self.cost(swapped)
+                        costs[swapped] = self.cost(swapped)
                         break
-        yield from sorted(found, key=lambda near: found[near])
+        yield from sorted(costs, key=lambda near: costs[near])
 
 
 @contextmanager
 def _unheard() -> Iterator[None]:
     """Keeps what the solver prints for its own developers out of the program's output."""
     sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     try:
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(stdout, 1)
+        os.close(stdout)
         os.close(nowhere)
 
 
@@ -134,28 +134,28 @@ def refine(
     budget: float,
     measure: Callable[[Choice], float],
     tries: int,
-    known: dict[Choice, float],
+    agreements: dict[Choice, float],
 ) -> Choice:
     """The best plan found by measuring at most `tries` whole plans near `start`, moving on with every better one.
 
     Args:
         measure: the agreement of a plan, higher for a better one.
-        known: what was measured already; is added to.
+        agreements: what was measured already; is added to.
     """
 
     def agreement(choice: Choice) -> float:
-        if choice not in known:
-            known[choice] = measure(choice)
-        return known[choice]
+        if choice not in agreements:
+            agreements[choice] = measure(choice)
+        return agreements[choice]
 
     best, left = start, tries
     agreement(best)
     while left > 0:
         for near in problem.neighbours(best, budget):
-            if near in known and known[near] <= known[best]:
+            if near in agreements and agreements[near] <= agreements[best]:
                 continue
-            left -= near not in known
-            if agreement(near) > known[best]:
+            left -= near not in agreements
+            if agreement(near) > agreements[best]:
                 best = near
                 break
             if left <= 0:

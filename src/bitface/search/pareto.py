@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 
-def frontier(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
-    """Whether each is on the Pareto frontier: no other costs no more and gains no less, and differs in one of them."""
+def pareto_front(costs: Sequence[float], gains: Sequence[float]) -> list[bool]:
+    """Whether each is on the Pareto front: no other costs no more and gains no less, and differs in one of them."""
     points = list(zip(costs, gains, strict=True))
     return [
         not any(other != point and other[0] <= point[0] and other[1] >= point[1] for other in points)

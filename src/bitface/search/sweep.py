@@ -80,7 +80,7 @@ class SweptNetwork:
 
     network: Network
     learning: np.ndarray
-    measured: np.ndarray
+    validation: np.ndarray
     spare: np.ndarray
     kind: str
     notes: list[str]
@@ -89,7 +89,7 @@ class SweptNetwork:
     @property
     def identity(self) -> dict[str, str]:
         """What a table or an unfinished sweep must be of."""
-        faces = f"{manifest_hash(self.learning)} {manifest_hash(self.measured)}"
+        faces = f"{manifest_hash(self.learning)} {manifest_hash(self.validation)}"
         return {"network": self.network.fingerprint(), "faces": faces}
 
 
@@ -104,19 +104,19 @@ def subject(request: SensitivityRequest, steps: Steps) -> SweptNetwork:
         request.source.up_to(request.calibration_faces), network.size, request.seed, request.out / "skipped.csv",
         steps, network,
     )  # fmt: skip
-    measured = faces.held_out[: request.faces]
-    if len(measured) < FEWEST:
+    validation = faces.held_out[: request.faces]
+    if len(validation) < FEWEST:
         raise BitfaceError(
-            f"only {len(measured)} of {len(faces.learning) + len(faces.held_out)} usable faces are left to measure on; "
-            f"give {FEWEST + request.calibration_faces} or more, or a smaller --calibration-faces"
+            f"only {len(validation)} of {len(faces.learning) + len(faces.held_out)} usable faces are left to measure "
+            f"on; give {FEWEST + request.calibration_faces} or more, or a smaller --calibration-faces"
         )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
     warnings += job_faces.few(len(faces.learning))
     return SweptNetwork(
         network,
         faces.learning,
-        measured,
-        faces.held_out[len(measured) :],
+        validation,
+        faces.held_out[len(validation) :],
         faces.kind,
         [*network.notes, *notes, *faces.notes],
         [*network.warnings, *warnings],
@@ -143,7 +143,7 @@ class ChosenPairs:
     fold: np.ndarray
 
     @staticmethod
-    def of(request: SensitivityRequest, chosen: SweptNetwork, steps: Steps) -> "ChosenPairs":
+    def of(request: SensitivityRequest, experiment: SweptNetwork, steps: Steps) -> "ChosenPairs":
         opened = asked_protocol(request.protocol, request.pairs, request.root, request.part)
         pairs = opened.protocol.comparisons()
         if pairs is None or pairs.members != opened.protocol.paths:
@@ -156,11 +156,11 @@ class ChosenPairs:
         left, right = pairs.left[rows], pairs.right[rows]
         used = np.unique(np.concatenate([left, right]))
         files = [opened.files[index] for index in used]
-        loaded = load_faces(files, chosen.network.size, steps("reading pairs"))
-        check_skipped(loaded.skipped, 1)  # a pair needs both of its images
-        chosen.notes.extend(f"pairs: {note}" for note in resizing(loaded.sizes, chosen.network.size))
+        crops = load_faces(files, experiment.network.size, steps("reading pairs"))
+        check_skipped(crops.skipped, 1)  # a pair needs both of its images
+        experiment.notes.extend(f"pairs: {note}" for note in resizing(crops.sizes, experiment.network.size))
         return ChosenPairs(
-            loaded.images, np.searchsorted(used, left), np.searchsorted(used, right),
+            crops.images, np.searchsorted(used, left), np.searchsorted(used, right),
             pairs.same[rows], fold[rows],
         )  # fmt: skip
 
@@ -188,23 +188,23 @@ class Sweeps:
     """The sweep over faces and the one over pairs, with the state that outlives an interruption."""
 
     def __init__(
-        self, request: SensitivityRequest, chosen: SweptNetwork, probe: Probe, pairs: ChosenPairs | None
+        self, request: SensitivityRequest, experiment: SweptNetwork, probe: Probe, pairs: ChosenPairs | None
     ) -> None:
-        self.path, self.probe, self.chosen, self.pairs = request.out / STATE, probe, chosen, pairs
+        self.path, self.probe, self.experiment, self.pairs = request.out / STATE, probe, experiment, pairs
         listed = (
             [str(request.pairs or request.protocol), len(pairs.same), manifest_hash(pairs.images)] if pairs else None
         )
         rows = len(probe.units) + 1
-        self.identity = {**chosen.identity, "settings": repr(settings(request)), "pairs": repr(listed)}
+        self.identity = {**experiment.identity, "settings": repr(settings(request)), "pairs": repr(listed)}
         self.identity |= {"--by": request.by, "tensors": str(rows)}
-        self.found = {"faces": torch.zeros(rows, len(chosen.measured))}
+        self.measurements = {"faces": torch.zeros(rows, len(experiment.validation))}
         if pairs:
-            self.found["pairs"] = torch.zeros(rows, len(pairs.same))
-        self.done: dict[str, int] = dict.fromkeys(self.found, 0)
+            self.measurements["pairs"] = torch.zeros(rows, len(pairs.same))
+        self.done: dict[str, int] = dict.fromkeys(self.measurements, 0)
         if self.path.exists():
             state = Checkpoint.read(self.path, self.identity, "sweep")
-            self.found, self.done = state.groups["found"], state.numbers
-        self.kept = time.monotonic()
+            self.measurements, self.done = state.groups["found"], state.numbers
+        self.saved_at = time.monotonic()
 
     def run(self, steps: Steps) -> tuple[torch.Tensor, torch.Tensor]:
         """What was found on faces and on pairs; an interruption keeps what is done."""
@@ -214,10 +214,10 @@ class Sweeps:
                 self._pairs(self.pairs, steps("sweeping pairs"))
         finally:
             self._keep()
-        return self.found["faces"], self.found.get("pairs", torch.zeros(0))
+        return self.measurements["faces"], self.measurements.get("pairs", torch.zeros(0))
 
     def _faces(self, progress: Progress) -> None:
-        size, faces = sensitivity.BATCH, self.chosen.measured
+        size, faces = sensitivity.BATCH, self.experiment.validation
         self._sweep(
             "faces",
             lambda batch: self.probe.inputs(faces[batch * size : (batch + 1) * size]),
@@ -242,15 +242,15 @@ class Sweeps:
     ) -> None:
         before, began = self.done[name], time.monotonic()
 
-        def told(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             self.done[name] = done
-            if time.monotonic() - self.kept > _KEPT_EVERY:
+            if time.monotonic() - self.saved_at > _KEPT_EVERY:
                 self._keep()
             rate = (done - before) / max(time.monotonic() - began, 1e-9)
             progress(done, total, f"{rate:.1f} measurements/s")
 
-        sensitivity.sweep(self.probe, batches, columns, measure, self.found[name], before, told)
+        sensitivity.sweep(self.probe, batches, columns, measure, self.measurements[name], before, report)
 
     def _keep(self) -> None:
-        Checkpoint(self.identity, sum(self.done.values()), {"found": self.found}, self.done).write(self.path)
-        self.kept = time.monotonic()
+        Checkpoint(self.identity, sum(self.done.values()), {"found": self.measurements}, self.done).write(self.path)
+        self.saved_at = time.monotonic()

@@ -60,8 +60,8 @@ class Trial:
             calibrate.correct_biases(self._student, self._correcting)
         total = 0.0
         for start in range(0, len(faces), BATCH):
-            found = self._embed(self.probe.inputs(faces[start : start + BATCH]))
-            total += float(turned(expected[start : start + BATCH], found).double().sum())
+            embeddings = self._embed(self.probe.inputs(faces[start : start + BATCH]))
+            total += float(turned(expected[start : start + BATCH], embeddings).double().sum())
         return 1 - total / len(faces)
 
     @torch.no_grad()
@@ -78,8 +78,8 @@ class Trial:
             if isinstance(step.module, Quantizer):
                 tensor = tensor_of(step)
                 holder, _, leaf = step.name.rpartition(".")
-                chosen = self.probe.quantizers[ProbedUnit(ACTIVATIONS, tensor, activations[tensor])]
-                setattr(graph.get_submodule(holder), leaf, copy.deepcopy(chosen))
+                quantizer = self.probe.quantizers[ProbedUnit(ACTIVATIONS, tensor, activations[tensor])]
+                setattr(graph.get_submodule(holder), leaf, copy.deepcopy(quantizer))
         self._student.enable(True)
 
 
@@ -92,13 +92,13 @@ def groups(readers: Mapping[str, list[str]]) -> list[list[str]]:
     of: dict[str, list[str]] = {}
     result: list[list[str]] = []
     for tensor, names in readers.items():
-        joined = [tensor]
+        cluster = [tensor]
         for group in {id(of[name]): of[name] for name in names if name in of}.values():
-            joined = group + joined
+            cluster = group + cluster
             result.remove(group)
-        result.append(joined)
-        for member in joined:
-            of.update(dict.fromkeys(readers[member], joined))
+        result.append(cluster)
+        for member in cluster:
+            of.update(dict.fromkeys(readers[member], cluster))
     return result
 
 

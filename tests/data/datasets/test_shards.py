@@ -68,7 +68,7 @@ def test_as_a_source_beside_a_folder(tmp_path: Path) -> None:
     for index in (4, 5):
         Image.fromarray(IMAGES[index]).save(tmp_path / "more" / f"{index}.png")
     gathered = gather(FaceSource([shard, tmp_path / "more"]), (112, 112))
-    assert gathered.given == 6
+    assert gathered.total == 6
     assert gathered.kind == "real or unknown"
 
 

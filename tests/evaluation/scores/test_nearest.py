@@ -8,7 +8,7 @@ import pytest
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.scores import nearest as search
-from bitface.evaluation.scores.nearest import EmbeddingRows, Products, nearest, nearest_at, score_blocks
+from bitface.evaluation.scores.nearest import EmbeddingRows, Products, nearest, nearest_at
 from bitface.evaluation.scores.similarity import unit_rows
 
 ENGINES = [
@@ -144,19 +144,6 @@ def test_the_margin_holds_for_the_worst_rounding(dimensions: int) -> None:
     one_by_one = np.cumsum(unit[:, None].astype(np.float32) * unit[None, :9].astype(np.float32), axis=2)[..., -1]
     assert one_by_one.dtype == np.float32
     assert np.abs(one_by_one - products.exact(np.arange(300))[:, :9]).max() <= products.margin
-
-
-def test_score_blocks_form_all_scores() -> None:
-    gallery, probes = vectors("spread", 25, 1), vectors("spread", 6, 2)
-    gallery[4], probes[2] = 0, np.nan
-    blocks = dict(score_blocks(gallery, probes, block=10))
-    assert list(blocks) == [0, 10, 20]
-    scores = np.concatenate(list(blocks.values()), axis=1)
-    rows, asking = unit_rows(gallery)[0], unit_rows(probes)[0]
-    for probe in range(6):
-        for row in range(25):
-            failed = row == 4 or probe == 2
-            assert scores[probe, row] == (-1 if failed else float(asking[probe] @ rows[row]))
 
 
 @pytest.mark.parametrize(

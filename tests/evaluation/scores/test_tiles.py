@@ -66,7 +66,7 @@ def test_the_highest_scores_come_with_their_pairs(case: Case, block: int) -> Non
 
 def test_an_overfull_bin_is_left_out_of_the_highest_scores() -> None:
     unit, _ = unit_rows(np.ones((20, 4)))
-    assert len(TiledImpostors(unit, np.arange(20), held=5).highest(3)[0]) == 0
+    assert len(TiledImpostors(unit, np.arange(20), capacity=5).highest(3)[0]) == 0
 
 
 def test_no_rows_at_all() -> None:

@@ -43,7 +43,7 @@ class Roc:
 
 
 @dataclass(frozen=True, eq=False)
-class Ladder:
+class RocCounts:
     """How the two kinds of score interleave, in whole numbers.
 
     Attributes:
@@ -99,15 +99,15 @@ class Ladder:
         return Roc(false / self.impostors, true / int(self.genuine.sum()))
 
 
-def ladder(genuine: Floats, impostors: ImpostorScores) -> Ladder:
+def roc_counts(genuine: Floats, impostors: ImpostorScores) -> RocCounts:
     """Counts the impostor scores at the distinct genuine ones."""
     values, repeated = np.unique(genuine, return_counts=True)
     above, at_least = impostors.counts(values)
-    return Ladder(repeated, above, at_least, impostors.count)
+    return RocCounts(repeated, above, at_least, impostors.count)
 
 
-def _of_arrays(genuine: ArrayLike, impostor: ArrayLike) -> Ladder:
-    return ladder(score_array(genuine, "genuine"), ImpostorArray(impostor))
+def _of_arrays(genuine: ArrayLike, impostor: ArrayLike) -> RocCounts:
+    return roc_counts(score_array(genuine, "genuine"), ImpostorArray(impostor))
 
 
 def roc(genuine: ArrayLike, impostor: ArrayLike) -> Roc:
@@ -121,5 +121,5 @@ def auc(genuine: ArrayLike, impostor: ArrayLike) -> float:
 
 
 def eer(genuine: ArrayLike, impostor: ArrayLike) -> float:
-    """The equal error rate; see `Ladder.eer` for the rule. Raises BitfaceError as `roc`."""
+    """The equal error rate; see `RocCounts.eer` for the rule. Raises BitfaceError as `roc`."""
     return _of_arrays(genuine, impostor).eer()

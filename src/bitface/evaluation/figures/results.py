@@ -9,7 +9,7 @@ import numpy as np
 
 from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.figures.bootstrap import SubjectScores
-from bitface.evaluation.figures.curve import Roc, ladder
+from bitface.evaluation.figures.curve import Roc, roc_counts
 from bitface.evaluation.figures.decisions import Decisions
 from bitface.evaluation.figures.figure import Figure, tar_figures
 from bitface.evaluation.figures.folds import FoldAccuracy
@@ -212,14 +212,14 @@ def summarise(
         genuine: [G], unsorted.
         at: thresholds that were found elsewhere.
     """
-    steps = ladder(genuine, impostors)
+    curve = roc_counts(genuine, impostors)
     return ScoreSummary(
         protocol=protocol,
-        auc=steps.auc(),
-        eer=steps.eer(),
+        auc=curve.auc(),
+        eer=curve.eer(),
         tar=operating_points(np.asarray(genuine), impostors, fars, counts.distinct),
         counts=counts,
-        roc=steps.roc(),
+        roc=curve.roc(),
         bins=ScoreBins(histogram(np.asarray(genuine, dtype=np.float64)), impostors.histogram()),
         fixed=_rates(np.asarray(genuine), impostors, at, counts.distinct),
     )

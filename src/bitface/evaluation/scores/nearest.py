@@ -9,7 +9,7 @@ model), the whole block is formed again. Memory is bounded by a block: a gallery
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -197,24 +197,6 @@ def chosen_engine(rows: int, engine: str | None = None) -> str:
     if engine == "faiss" and not installed:
         raise UsageError("faiss isn't installed; install bitface[search], or search with numpy")
     return engine
-
-
-def score_blocks(
-    gallery: Rows | ArrayLike, probes: Rows | ArrayLike, block: int = 2048
-) -> Iterator[tuple[int, Floats]]:
-    """Yields `(first, scores)`, block by block: the exact scores `[P, B]` of all probes with B gallery rows.
-
-    A pair that touches an unusable vector scores -1. All probes are held as float64, and one block of the gallery.
-    """
-    enrolled, asking = as_rows(gallery), as_rows(probes)
-    same_size(enrolled, asking)
-    unit, usable = asking.unit(slice(None))
-    for first in range(0, len(enrolled), block):
-        rows, good = enrolled.unit(slice(first, first + block))
-        scores = np.clip(unit @ rows.T, -1.0, 1.0)
-        scores[~usable] = FAILED
-        scores[:, ~good] = FAILED
-        yield first, scores
 
 
 class Products:

@@ -17,7 +17,7 @@ from bitface.evaluation.scores.similarity import FAILED, RESOLUTION
 
 _BINS = 1 << 18
 _WIDTH = 2.0 / _BINS
-_HELD = 1 << 20
+_CAPACITY = 1 << 20
 
 
 class TiledImpostors:
@@ -28,7 +28,7 @@ class TiledImpostors:
         subject: [N], whose image each is.
         failed: further impostor pairs, those that touch a failed image, all of which score -1.
         block: rows and columns of a tile; 24 bytes of memory for each of its block² pairs.
-        held: the most scores of one bin that are kept for sorting; a fuller bin is cut finer first.
+        capacity: the most scores of one bin that are kept for sorting; a fuller bin is cut finer first.
         probe: `(unit, subject)` of another side, [M, D] and [M]. Every row then meets every one of these, and an
             impostor pair is two of different subjects.
     """
@@ -39,13 +39,13 @@ class TiledImpostors:
         subject: NDArray[np.integer],
         failed: int = 0,
         block: int = 1024,
-        held: int = _HELD,
+        capacity: int = _CAPACITY,
         probe: tuple[Floats, NDArray[np.integer]] | None = None,
     ) -> None:
         self._unit, self._subject, self._failed = unit, subject, failed
         self._other, self._other_subject = probe or (unit, subject)
         self._one_sided = probe is None
-        self._block, self._held = block, held
+        self._block, self._capacity = block, capacity
         self._histogram = np.zeros(_BINS + 1, dtype=np.int64)
         for scores, impostor in self._tiles():
             self._histogram += np.bincount(_bins(scores[impostor]), minlength=_BINS + 1)
@@ -81,7 +81,7 @@ class TiledImpostors:
         places = {index: _descend(whole, self._histogram, int(ranks[index])) for index in np.flatnonzero(formed)}
         while places:
             windows = {place.window for place in places.values()}
-            sorted_scores = self._collect({window for window in windows if window.members <= self._held})
+            sorted_scores = self._collect({window for window in windows if window.members <= self._capacity})
             histograms = self._refine({window for window in windows if window.divisible} - sorted_scores.keys())
             for index, place in list(places.items()):
                 if place.window in histograms:
@@ -113,7 +113,7 @@ class TiledImpostors:
         """
         from_top = np.cumsum(self._histogram[::-1])
         floor = _BINS - min(int(np.searchsorted(from_top, count, "left")), _BINS)
-        if self._histogram[floor] > self._held:
+        if self._histogram[floor] > self._capacity:
             floor += 1
         lowest = floor * _WIDTH - 1
         parts = []

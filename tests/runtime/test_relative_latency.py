@@ -8,7 +8,7 @@ import torch
 from bitface import backbones
 from bitface.graph import from_module
 from bitface.runtime import Model
-from bitface.runtime.beside import beside
+from bitface.runtime.relative_latency import relative_latency
 
 
 def model(name: str) -> Model:
@@ -19,7 +19,7 @@ def model(name: str) -> Model:
 def test_ratios_are_to_the_baseline() -> None:
     models = {name: model(name) for name in ("mobilefacenet:0.125", "mobilefacenet")}
     told: list[tuple[int, int]] = []
-    found = beside(models, "mobilefacenet", rounds=3, seconds=0.5, progress=lambda *steps: told.append(steps))
+    found = relative_latency(models, "mobilefacenet", rounds=3, seconds=0.5, progress=lambda *steps: told.append(steps))
     assert list(found) == list(models)
     assert (found["mobilefacenet"].ratio, found["mobilefacenet"].ratio_interval) == (1, None)
     small = found["mobilefacenet:0.125"]

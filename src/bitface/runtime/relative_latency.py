@@ -33,7 +33,7 @@ class RelativeLatency:
         return asdict(self)
 
 
-def beside(
+def relative_latency(
     models: Mapping[str, Model],
     baseline: str,
     threads: int = 1,
