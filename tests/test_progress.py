@@ -1,5 +1,7 @@
 """Progress in a log."""
 
+import time
+
 import pytest
 
 from bitface import progress
@@ -10,7 +12,7 @@ from bitface.training.progress import training_line
 def test_remaining_time_of_a_resumed_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Steps of an earlier run say nothing about this one's pace."""
     clock = iter([0.0, 2.0, 62.0, 122.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with progress.shown() as steps:
         tell = steps("training")
         tell(1000, 2000)  # 2 seconds in: what was done before, and a step
@@ -24,7 +26,7 @@ def test_remaining_time_of_a_resumed_step(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_remaining_time_of_slow_steps(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     clock = iter([0.0, 60.0, 120.0])
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with progress.shown() as steps:
         tell = steps("measuring")
         tell(1, 3)
@@ -37,7 +39,7 @@ def test_remaining_time_of_a_training(monkeypatch: pytest.MonkeyPatch, capsys: p
     clock = iter([100.0, 100.0, 140.0])
     with progress.shown() as steps:
         watch = training_line(steps)
-        monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+        monkeypatch.setattr(time, "monotonic", lambda: next(clock))
         watch(Status(1, 101, 0.5, 64.0, None))
         watch(Status(21, 101, 0.4, 64.0, 0.9))
     assert capsys.readouterr().err.splitlines() == [

@@ -115,5 +115,9 @@ def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store()
     assert store.sizes() == {}
     store.value("small", "key", JSON, dict)
-    store.folder("large", "key", lambda folder: (folder / "file").write_bytes(b"x" * 100) and None)
+
+    def fill(folder: Path) -> None:
+        (folder / "file").write_bytes(b"x" * 100)
+
+    store.folder("large", "key", fill)
     assert store.sizes() == {"large": 100, "small": 3}

@@ -143,7 +143,7 @@ def ablation(content: dict[str, Any]) -> list[str]:
 
 def ours(row: dict[str, Any]) -> bool:
     """A recipe of ours on real faces."""
-    return row["recipe"].startswith("best-") and row.get("faces", "real") == "real"
+    return bool(row["recipe"].startswith("best-") and row.get("faces", "real") == "real")
 
 
 def changed(row: dict[str, Any]) -> bool:

@@ -31,8 +31,8 @@ def face(rng: np.random.Generator) -> np.ndarray:
     smile = round(rng.uniform(3, 8))
     cv2.ellipse(image, place(56, 90), (16, smile), 0, 0, 180, grey(dark), -1)
     slope = rng.uniform(-0.3, 0.3) * np.linspace(-1, 1, 112, dtype=np.float32)[None, :, None] + 1
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5)) * slope + rng.normal(0, 3, image.shape)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    lit = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5)) * slope + rng.normal(0, 3, image.shape)
+    return np.clip(lit, 0, 255).astype(np.uint8)
 
 
 def bar(image: np.ndarray, _: np.random.Generator) -> None:

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def test_the_shift_of_an_activation_takes_the_mean_error_out_of_what_reads_it() 
     unit = next(unit for unit in one.units if unit.part == ACTIVATIONS and one.readers[unit.name] == ["wide.0"])
     layer, quantizer = one.student.graph.get_submodule("wide.0"), one.quantizers[unit]
     step = next(step for step in one.walk.steps if step.name == "wide.0")
-    values = {}
+    values: dict[Any, Any] = {}
     with torch.no_grad():
         for place, live in one.walk.live(one.inputs(LEARNING)):
             values = dict(live) if one.walk.steps[place] is step else values
@@ -95,7 +96,7 @@ def test_a_sweep_that_goes_on_finds_the_same() -> None:
         with pytest.raises(KeyboardInterrupt):
             sensitivity.sweep(one, batches, columns, sensitivity.turned, found, progress=told)
         assert not torch.equal(found, whole)
-        calls = []
+        calls: list[int] = []
         sensitivity.sweep(
             one, batches, columns, sensitivity.turned, found, stop, lambda done, total, to=calls: to.append(done)
         )

@@ -127,7 +127,7 @@ def test_a_recipe_says_what_nobody_else_does(network: bf.Network, crops: Path, t
     assert small.content.data["images"] == 32
     assert small.history is not None
     assert small.history.steps == 2
-    assert bf.train(network, bf.faces(crops), bits="w4a4", epochs=2, recipe=recipe).history.steps == 4  # type: ignore[union-attr]
+    assert bf.train(network, bf.faces(crops), bits="w4a4", epochs=2, recipe=recipe).history.steps == 4
     (tmp_path / "ptq.yaml").write_text("post_training: true\n")
     for name in (tmp_path / "ptq.yaml", "scratch-mobilefacenet"):
         with pytest.raises(bf.UsageError, match="it is for `bitface run`"):

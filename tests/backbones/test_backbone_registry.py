@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -57,6 +59,6 @@ def test_unknown_option_names_the_nearest() -> None:
         ("iresnet18", {"dropout": "0.4"}, "impossible"),
     ],
 )
-def test_impossible_requests(name: str, options: dict, message: str) -> None:
+def test_impossible_requests(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         backbones.create(name, **options)

@@ -1,5 +1,7 @@
 """Weights under other projects' names, against a slow reading of those names: one function call per key."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -87,7 +89,7 @@ def named(x: torch.Tensor, head: str, affine: bool) -> tuple[torch.Tensor, dict[
     return net.norm(x, f"{head}bn", affine=affine), net.state
 
 
-def numbered(x: torch.Tensor, scale: int, depths: tuple[int, int, int, int]) -> tuple:
+def numbered(x: torch.Tensor, scale: int, depths: tuple[int, int, int, int]) -> tuple[Any, ...]:
     """arcface_torch's: the outer widths times `scale`, the inner ones as they are; 96-d."""
     net = Foreign("layers.0", "layers.1", "layers.2")
 

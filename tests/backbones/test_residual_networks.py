@@ -13,8 +13,8 @@ Weights = dict[str, torch.Tensor]
 
 
 def norm(x: torch.Tensor, w: Weights, key: str) -> torch.Tensor:
-    parts = (w[f"{key}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-    return F.batch_norm(x, *parts, training=False, eps=1e-5)
+    mean, variance, weight, bias = (w[f"{key}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+    return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=1e-5)
 
 
 def stages(x: torch.Tensor, w: Weights, block: Callable[..., torch.Tensor]) -> torch.Tensor:

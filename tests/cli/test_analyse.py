@@ -69,12 +69,12 @@ def test_labelled_faces(found: Path, net: Path, quantized: Path, named: Path) ->
     assert any("1 of 12 classes have one face only" in note for note in result["notes"])
     # The same from the embeddings, by hand.
     files = sorted(named.glob("*/*.png"))
-    rows = [
+    first, second = (
         load(path, preprocess=word).embed([str(file) for file in files])
         for path, word in ((net, "rgb-127.5-128"), (quantized / "model.bitface", None))
-    ]
+    )
     labels = np.unique([file.parent.name for file in files], return_inverse=True)[1]
-    means = dissect(*rows, labels).means()
+    means = dissect(first, second, labels).means()
     assert result["errors"]["as embedded"] == pytest.approx(means, abs=1e-6)
     assert result["errors"]["rotation taken out"]["face"] < means["face"] + 1e-6
     assert result["teacher"]["preprocess"] == result["student"]["preprocess"] == "rgb-127.5-128"
@@ -158,7 +158,8 @@ def test_a_collapsed_student_names_what_broke_it(
     stored = artifact.read(quantized / "model.bitface")
     graph = stored.network.graph
     name = [name for name, module in graph.named_modules() if name.endswith("_a8")][6]
-    graph.get_submodule(name).scale = graph.get_submodule(name).scale / 30
+    quantizer: Any = graph.get_submodule(name)
+    quantizer.scale = quantizer.scale / 30
     model = tmp_path / "model.bitface"
     artifact.write(model, stored)
     code, out, err = bitface("analyse", net, model, "--images", few, "--out", tmp_path / "out")

@@ -50,7 +50,7 @@ def test_ten_thousand_faces(tmp_path: Path) -> None:
     write_network(tmp_path / "teacher.onnx", made)
     for name, value in made.graph.named_parameters():  # a student that is a bit off
         if name.endswith("weight"):
-            value.data += 0.05 * value.data.std() * np.sign(value.data)
+            value.data += 0.05 * value.data.std() * value.data.sign()
     write_network(tmp_path / "student.onnx", made)
     (tmp_path / "few.txt").write_text("\n".join(f"p{number % PEOPLE}/{number}.bmp" for number in FEW))
     out = tmp_path / "out"

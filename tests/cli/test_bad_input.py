@@ -1,6 +1,7 @@
 """Whatever is wrong with the input ends in one line, the right exit code, and nothing half-written."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,7 +31,7 @@ def test_unknown_bits(net: Path, crops: Path, tmp_path: Path, bitface: Run, bits
     assert not out.exists()
 
 
-def model_file(path: Path, nodes: list, weights: dict, output: list) -> Path:
+def model_file(path: Path, nodes: list[Any], weights: dict[str, Any], output: list[Any]) -> Path:
     graph = helper.make_graph(
         nodes,
         "g",

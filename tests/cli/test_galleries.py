@@ -89,8 +89,8 @@ def test_answers_without_a_threshold_say_so(
     model, probes = tmp_path / "model.bitface", [tmp_path / "p3.png", crops / "p4" / "0.png"]
     model.write_bytes((quantized / "model.bitface").read_bytes())
     # Of two people, so that nobody is as similar as they are to themselves.
-    faces = [Image.open(crops / who / "1.png") for who in ("p3", "p5")]
-    Image.blend(*faces, 0.4).save(probes[0])
+    first, second = (Image.open(crops / who / "1.png") for who in ("p3", "p5"))
+    Image.blend(first, second, 0.4).save(probes[0])
     command = ["identify", *probes, "--gallery", gallery, "--model", model, "--json", tmp_path / "a.json"]
 
     def answered(*options: object) -> tuple[list[dict[str, Any]], str]:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -15,7 +16,7 @@ from .conftest import FILES, Run
 
 
 @pytest.fixture(scope="module")
-def result(quantized: Path) -> dict:
+def result(quantized: Path) -> dict[str, Any]:
     return json.loads((quantized / "result.json").read_text())
 
 
@@ -23,7 +24,7 @@ def test_quantize_writes_everything_and_nothing_else(quantized: Path) -> None:
     assert {path.name for path in quantized.iterdir()} == FILES
 
 
-def test_the_result_says_what_was_made(quantized: Path, result: dict) -> None:
+def test_the_result_says_what_was_made(quantized: Path, result: dict[str, Any]) -> None:
     assert result["bytes"]["model.bitface"] == (quantized / "model.bitface").stat().st_size
     assert set(result["agreement"]) == {"openvino", "onnxruntime"}
     for engine, agreed in result["agreement"].items():

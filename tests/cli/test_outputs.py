@@ -18,6 +18,7 @@ from bitface.artifact import read
 from bitface.data.face_source import FaceSource
 from bitface.data.synthetic import SyntheticFaces
 from bitface.errors import BitfaceError
+from bitface.inputs.embeddings import embed as embed_images
 from bitface.jobs import QuantizeRequest, calibrate, demo, quantize_model
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
 from bitface.results.locks import holding, locked
@@ -143,7 +144,7 @@ def test_calibrate_writes_over_what_it_read_and_nothing_else(
     calibrate_model(request)
     assert len(read(model).thresholds) == 1
     assert {name for name, data in content(made).items() if data != before[name]} == {"model.bitface"}
-    embed = calibrate.embed
+    embed = embed_images
 
     def meanwhile(*arguments: Any, **options: Any) -> Any:
         force = QuantizeRequest(net, FaceSource([crops], max_images=12), made, preprocess="rgb-127.5-128", force=True)
@@ -245,8 +246,8 @@ def test_json_to_a_link_a_pipe_and_where_it_can_not_go(made: Path, tmp_path: Pat
     assert not (tmp_path / "gone").exists()
     for command in (("export", model), ("calibrate", model), ("enroll", model, "--images", made), ("report", made)):
         ends_in_one_line(bitface(*command, "--out", "-"), 2, "--out names a file")
-    for command in (("synth", "synthetic:2"), ("demo",), ("analyse", model, model, "--images", made)):
-        ends_in_one_line(bitface(*command, "--out", "-"), 2, "--out names a folder")
+    for other in (("synth", "synthetic:2"), ("demo",), ("analyse", model, model, "--images", made)):
+        ends_in_one_line(bitface(*other, "--out", "-"), 2, "--out names a folder")
 
 
 def test_a_full_standard_output_is_one_line(made: Path, tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 Run = Callable[..., tuple[int, str, str]]
 
 
-def shared(bitface: Run, model: Path, pairs: Path, crops: Path, out: Path, *options: object) -> tuple[dict | None, str]:
+def shared(
+    bitface: Run, model: Path, pairs: Path, crops: Path, out: Path, *options: object
+) -> tuple[dict[str, Any] | None, str]:
     code, _, err = bitface("evaluate", model, "--pairs", pairs, "--root", crops, "--json", out, *options)
     assert code == 0, err
     return json.loads(out.read_text())["overlap"], err

@@ -38,7 +38,7 @@ def steps(net: Path, crops: Path, pairs: Path, tmp_path_factory: pytest.TempPath
     from bitface.prune import Pruning
 
     folder = tmp_path_factory.mktemp("steps")
-    short = {"batch": 8, "epochs": 1, "min_steps": 0}
+    short: dict[str, Any] = {"batch": 8, "epochs": 1, "min_steps": 0}
     common: dict[str, Any] = {"source": FaceSource([crops], max_images=16)}
     pruned = folder / "pruned" / "model.onnx"
     with pytest.MonkeyPatch.context() as patch:

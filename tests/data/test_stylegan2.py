@@ -51,7 +51,7 @@ def plain_convolution(x: np.ndarray, weight: np.ndarray, style: np.ndarray, fir:
     for filters in weight:
         modulated = np.stack([factor * kernel for factor, kernel in zip(style, filters, strict=True)])
         modulated = modulated / np.sqrt((modulated**2).sum() + 1e-8)
-        total = 0.0
+        total = np.zeros(())
         for plane, kernel in zip(x, modulated, strict=True):
             if fir is None:  # what networks call convolution is correlation
                 total = total + convolve(plane, kernel[::-1, ::-1])[1:-1, 1:-1]
@@ -80,14 +80,14 @@ def plain_generator(state: State, z: np.ndarray, truncation: float, layers: int,
     x, image = values["synthesis.b4.const"], np.zeros((3, 2, 2))
     for side in sides:
         for name in ("conv1",) if side == 4 else ("conv0", "conv1"):
-            layer = f"synthesis.b{side}.{name}"
+            part = f"synthesis.b{side}.{name}"
             fir = FIR if name == "conv0" else None
-            x = plain_convolution(x, values[f"{layer}.weight"], style(layer), fir)
-            x = x + values[f"{layer}.noise_const"] * values[f"{layer}.noise_strength"]
-            x = activated(x + values[f"{layer}.bias"][:, None, None])
-        layer = f"synthesis.b{side}.torgb"
-        weight = values[f"{layer}.weight"][:, :, 0, 0] * style(layer) / np.sqrt(len(x))
-        picture = np.einsum("oi,ihw->ohw", weight, x) + values[f"{layer}.bias"][:, None, None]
+            x = plain_convolution(x, values[f"{part}.weight"], style(part), fir)
+            x = x + values[f"{part}.noise_const"] * values[f"{part}.noise_strength"]
+            x = activated(x + values[f"{part}.bias"][:, None, None])
+        part = f"synthesis.b{side}.torgb"
+        weight = values[f"{part}.weight"][:, :, 0, 0] * style(part) / np.sqrt(len(x))
+        picture = np.einsum("oi,ihw->ohw", weight, x) + values[f"{part}.bias"][:, None, None]
         image = plain_enlarged(image) + picture
     return image
 
@@ -98,8 +98,8 @@ def test_the_modulated_convolution_against_loops() -> None:
     styles, lopsided = random.normal(size=(3, 4)), random.normal(size=(4, 4))
     for fir in (None, FIR, lopsided):
         expected = np.stack([plain_convolution(*pair, fir) for pair in zip(x, [weight] * 3, styles, strict=True)])
-        tensors = (torch.from_numpy(value) for value in (x, weight, styles))
-        found = modulated_convolution(*tensors, None if fir is None else torch.from_numpy(fir))
+        image, weights, style = (torch.from_numpy(value) for value in (x, weight, styles))
+        found = modulated_convolution(image, weights, style, None if fir is None else torch.from_numpy(fir))
         assert found.shape == (3, 7, *((5, 6) if fir is None else (10, 12)))
         np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9, atol=1e-9)
 

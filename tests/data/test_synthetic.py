@@ -12,7 +12,7 @@ from PIL import Image
 from bitface.data import dcgan, synthetic
 from bitface.data.assets import fetch
 from bitface.data.faces import find_images, load_faces, manifest_hash
-from bitface.data.generators import Generator
+from bitface.data.generators import Generator, open_generator
 from bitface.data.sheet import contact_sheet
 from bitface.data.synthetic import make_faces, write_faces
 from bitface.errors import BitfaceError, UsageError
@@ -90,7 +90,7 @@ def test_faces_are_a_function_of_the_seed() -> None:
 
 @pytest.mark.assets
 def test_near_duplicates_and_missing_faces_are_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = synthetic.open_generator
+    real = open_generator
 
     def stuttering(path: Path) -> Generator:
         """The same images, each twice and with a black one behind."""

@@ -165,8 +165,8 @@ def test_quantizing_names_the_row(monkeypatch: pytest.MonkeyPatch) -> None:
 
 GOOD = {"version": 1, "ids": ["Ann", "Bob"], "fingerprint": "f", "preprocess": "p", "flip": False, "sha256": "0" * 64}
 SINCE_2 = GOOD | {"version": 2, "engine": None, "engines": {}, "image_size": None}
-FLOAT = {"embeddings": np.ones((2, 3), np.float32)}
-INT8 = {"embeddings": np.full((2, 3), 127, np.int8), "scales": np.ones(2, np.float32)}
+FLOAT: dict[str, np.ndarray] = {"embeddings": np.ones((2, 3), np.float32)}
+INT8: dict[str, np.ndarray] = {"embeddings": np.full((2, 3), 127, np.int8), "scales": np.ones(2, np.float32)}
 
 
 def changed(

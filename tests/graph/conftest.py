@@ -34,8 +34,9 @@ def scramble() -> Callable[[nn.Module], nn.Module]:
                     nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
             if isinstance(module, nn.PReLU):
                 nn.init.uniform_(module.weight, -0.4, 0.4, generator=generator)
-            if isinstance(getattr(module, "bias", None), nn.Parameter):
-                nn.init.uniform_(module.bias, -0.4, 0.4, generator=generator)
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, nn.Parameter):
+                nn.init.uniform_(bias, -0.4, 0.4, generator=generator)
         return network.eval()
 
     return fill

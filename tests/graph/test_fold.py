@@ -161,7 +161,7 @@ def test_fold(name: str, scramble: Callable[[nn.Module], nn.Module]) -> None:
 
 
 def test_weights_that_are_shared_are_folded_apart(scramble: Callable[[nn.Module], nn.Module]) -> None:
-    module = scramble(Parts(lambda m, x: m.norm(m.padded(m.conv3(m.stem(x)))).relu()))
+    module: Any = scramble(Parts(lambda m, x: m.norm(m.padded(m.conv3(m.stem(x)))).relu()))
     module.conv3 = nn.Conv2d(4, 4, 3, padding=1)
     module.conv3.weight = module.padded.weight
     assert kinds(fold(module)) == ["Conv", "Conv", "Conv", "Relu"]

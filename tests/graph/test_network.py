@@ -62,9 +62,10 @@ def test_a_constant_of_another_shape_is_another_network() -> None:
     shapes = ((4, 1), (1, 4))
     seen = set()
     for shape in shapes:
-        module = nn.Sequential(nn.Conv2d(3, 4, 1), Plus(torch.ones(shape)), nn.Flatten())
-        nn.init.ones_(module[0].weight)
-        nn.init.ones_(module[0].bias)
+        convolution = nn.Conv2d(3, 4, 1)
+        module = nn.Sequential(convolution, Plus(torch.ones(shape)), nn.Flatten())
+        nn.init.ones_(convolution.weight)
+        nn.init.ones_(convolution.bias)
         seen.add(from_module(module, size=(4, 4)).fingerprint())
     assert len(seen) == 2
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -76,7 +77,7 @@ def test_truncated_anywhere(save: Save, tmp_path: Path) -> None:
 # Interfaces
 
 
-def with_input(model: onnx.ModelProto, name: str, kind: int, sides: list[object] | None) -> onnx.ModelProto:
+def with_input(model: onnx.ModelProto, name: str, kind: int, sides: list[Any] | None) -> onnx.ModelProto:
     model.graph.input.append(helper.make_tensor_value_info(name, kind, sides))
     return model
 
@@ -116,16 +117,16 @@ def test_outputs(save: Save) -> None:
     model = finished()
     model.graph.output.append(helper.make_tensor_value_info("PRelu_1_0", TensorProto.FLOAT, None))
     refused(save(model), r"1 inputs and 2 outputs \(Gemm_3_0, PRelu_1_0\)")
-    model = Model()
-    model.add("Conv", "image", model.floats(4, 3, 3, 3))
-    refused(save(finished(model)), "gives N x 4 x 6 x 4 per batch instead of one vector")
-    model.add("Flatten", model.add("Conv", "image", model.floats(1, 3, 8, 6)))
-    refused(save(finished(model)), "gives N x 1 per batch instead of one vector")
-    model.add("Relu", model.floats(4))
-    refused(save(finished(model)), "output doesn't depend on the image")
-    model = Model()
-    model.add("Flatten", "image")
-    refused(save(finished(model)), "no convolution and no linear layer")
+    other = Model()
+    other.add("Conv", "image", other.floats(4, 3, 3, 3))
+    refused(save(finished(other)), "gives N x 4 x 6 x 4 per batch instead of one vector")
+    other.add("Flatten", other.add("Conv", "image", other.floats(1, 3, 8, 6)))
+    refused(save(finished(other)), "gives N x 1 per batch instead of one vector")
+    other.add("Relu", other.floats(4))
+    refused(save(finished(other)), "output doesn't depend on the image")
+    other = Model()
+    other.add("Flatten", "image")
+    refused(save(finished(other)), "no convolution and no linear layer")
 
 
 @pytest.mark.parametrize("used", [False, True])
@@ -171,7 +172,10 @@ def test_models_of_other_kinds(save: Save) -> None:
     model.functions.append(helper.make_function("own", "Twice", ["x"], ["y"], [relu], imports))
     refused(save(model), r"functions of its own \(Twice\)")
     model = finished()
-    values, indices = numpy_helper.from_array(np.float32([1]), "sparse"), numpy_helper.from_array(np.array([0]))
+    values, indices = (
+        numpy_helper.from_array(np.array([1], np.float32), "sparse"),
+        numpy_helper.from_array(np.array([0])),
+    )
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [4]))
     refused(save(model), "sparse weights aren't supported")
 
@@ -204,7 +208,7 @@ def test_negative_variances_are_named(save: Save) -> None:
     model.nodes.insert(0, helper.make_node("BatchNormalization", ["image", *"abcd"], ["x"], name="bn"))
     model.nodes[1].input[0] = "x"
     for name in "abcd":
-        model.initializers.append(numpy_helper.from_array(np.float32([-1, 1, 1]), name))
+        model.initializers.append(numpy_helper.from_array(np.array([-1, 1, 1], np.float32), name))
     refused(save(finished(model)), "'bn.running_var' holds negative variances")
 
 
@@ -224,7 +228,7 @@ def test_other_precisions_become_float32(dtype: type, save: Save) -> None:
     code = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     model, wide = small_network(dtype=code), small_network()
     for single, other in zip(wide.initializers, model.initializers, strict=True):
-        rounded = numpy_helper.to_array(single).astype(dtype)
+        rounded: np.ndarray = numpy_helper.to_array(single).astype(dtype)
         other.CopyFrom(numpy_helper.from_array(rounded, single.name))
         single.CopyFrom(numpy_helper.from_array(rounded.astype(np.float32), single.name))
     model.add("Cast", model.nodes[-1].output[0], to=TensorProto.FLOAT)

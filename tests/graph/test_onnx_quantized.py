@@ -6,6 +6,7 @@ float32 holds exactly, so that no rounding to the next integer hangs on the orde
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,7 +50,7 @@ def pair(
 
 
 def constant_node(m: Model, limit: float) -> str:
-    return m.add("Constant", value=numpy_helper.from_array(np.float32(limit)))
+    return m.add("Constant", value=numpy_helper.from_array(np.array(limit, np.float32)))
 
 
 def cast(dtype: type) -> Callable[[Model, float], str]:
@@ -92,7 +93,7 @@ FLOAT_STEPS: dict[str, Step] = {
     "Clip of a Clip": lambda m, x: m.add("Clip", m.add("Clip", x, m.constant(-1, np.float32)), "", m.floats(low=1)),
     "Relu": lambda m, x: m.add("Relu", x),
     "LeakyRelu": lambda m, x: m.add("LeakyRelu", x, alpha=0.25),
-    "PRelu": lambda m, x: m.add("PRelu", x, m.constant(np.float32([0.5, -0.25, 2]).reshape(3, 1, 1))),
+    "PRelu": lambda m, x: m.add("PRelu", x, m.constant(np.array([0.5, -0.25, 2], np.float32).reshape(3, 1, 1))),
     "Add": lambda m, x: m.add("Add", x, m.add("Relu", x)),
     "Add of two pairs": lambda m, x: m.add("Add", x, pair(m, x, scale=0.25, zero_point=np.uint8(90))),
     "Mul": lambda m, x: m.add("Mul", x, m.constant(0.5, np.float32)),
@@ -112,7 +113,7 @@ def test_behind_a_pair_everything_is_in_floats(step: Step, zero_point: np.int8 |
 
 
 @pytest.mark.parametrize("limits", [{"min": -1.0, "max": 2.0}, {"min": 0.0}, {"max": 1.0}, {}], ids=str)
-def test_limits_as_attributes(limits: dict[str, float], save: Save) -> None:
+def test_limits_as_attributes(limits: dict[str, Any], save: Save) -> None:
     model = Model(10)
     imported_right(model, model.add("Clip", pair(model, "image"), **limits), save)
 
@@ -214,7 +215,7 @@ def random_weight(m: Model) -> str:
     form, axis = m.random.integers(3 if m.opset < 13 else 5), int(m.random.integers(2))
     if form == 0:
         return m.constant(integers / 16, np.float32)
-    dtype = m.random.choice([np.int8, np.uint8])
+    dtype = (np.int8, np.uint8)[m.random.choice(2)]
     count = 1 if form < 3 else 3
     scale = m.constant((2.0 ** -m.random.integers(3, 5, count)).squeeze(), np.float32)
     zero_point = m.constant(m.random.integers(10, 20, count).squeeze(), dtype)
@@ -226,7 +227,7 @@ def random_weight(m: Model) -> str:
 
 
 def random_pair(m: Model, x: str) -> str:
-    dtype = m.random.choice([np.int8, np.uint8])
+    dtype = (np.int8, np.uint8)[m.random.choice(2)]
     limits = np.iinfo(dtype)
     zero_point = dtype(m.random.integers(limits.min + 40, limits.max - 40))
     steps = integer_steps(zero_point)
@@ -251,7 +252,7 @@ def test_random_combinations(seed: int, save: Save) -> None:
 def test_a_convolution_as_exporters_quantize_it(save: Save) -> None:
     """int8 weights per channel, an int32 bias, ReLU6 behind a symmetric pair of its own."""
     model = Model(13)
-    scales = np.float32([0.125, 0.25, 0.0625])
+    scales = np.array([0.125, 0.25, 0.0625], np.float32)
     weight = model.add(
         "DequantizeLinear", model.constant(model.random.integers(-9, 9, (3, 3, 3, 3)), np.int8),
         model.constant(scales), model.constant([0, 0, 0], np.int8), axis=0,

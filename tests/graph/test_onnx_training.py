@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ def embed(path: Path) -> np.ndarray:
         return graph(torch.from_numpy(IMAGES)).numpy()
 
 
-def batch_norm(opset: int, further: Sequence[str] = (), x: str = "image", **attributes: int) -> Model:
+def batch_norm(opset: int, further: Sequence[str] = (), x: str = "image", **attributes: Any) -> Model:
     """One BatchNormalization with the given further outputs."""
     model = Model(opset)
     numbers = [model.floats(3), model.floats(3), model.floats(3), model.floats(3, low=0.5, high=2)]
@@ -65,9 +66,11 @@ def test_further_outputs_without_a_name_are_none(opset: int, save: Save) -> None
 
 @pytest.mark.parametrize("opset", [9, 13, 14, 17])
 def test_batch_norm_of_a_constant(opset: int, save: Save) -> None:
-    def of_constant(*further: str, **attributes: int) -> onnx.ModelProto:
+    def of_constant(*further: str, **attributes: Any) -> onnx.ModelProto:
         model = batch_norm(opset, further, "weight", **attributes)
-        model.initializers.append(onnx.numpy_helper.from_array(np.float32([[1, -2, 3]]).reshape(1, 3, 1, 1), "weight"))
+        model.initializers.append(
+            onnx.numpy_helper.from_array(np.array([[1, -2, 3]], np.float32).reshape(1, 3, 1, 1), "weight")
+        )
         return model.finish(model.add("Add", "image", "y"))
 
     assert relative_difference(embed(save(of_constant())), run_onnx(of_constant(), IMAGES)) <= 1e-4

@@ -3,6 +3,7 @@
 from collections import Counter
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -65,7 +66,8 @@ def small(name: str) -> Network:
         return network(module(), size)
     size = 16 if name == "iresnet18" else 32
     name, _, activation = name.partition(" ")
-    return network(backbones.create(name, input_size=size, **({"activation": activation} if activation else {})), size)
+    options: dict[str, Any] = {"activation": activation} if activation else {}
+    return network(backbones.create(name, input_size=size, **options), size)
 
 
 @cache
@@ -325,7 +327,7 @@ SLOPES = {
 def test_a_prelu_is_split_exactly(kind: str, slopes: str, plan: str) -> None:
     net = network(Sloped(kind, SLOPES[slopes]), 4)
     with torch.no_grad():
-        net.graph.get_submodule("act").weight.copy_(SLOPES[slopes])  # type: ignore[operator, union-attr]
+        net.graph.get_submodule("act").weight.copy_(SLOPES[slopes])
     integer, _ = quantize(net, faces(16, 4), PLANS[plan], QUICK)
     quantizer = next(m for name, m in integer.graph.named_modules() if name.startswith("act_a"))
     assert isinstance(quantizer, QuantizeDequantize)

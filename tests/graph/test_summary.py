@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_published_sizes(name: str, macs: float, parameters: float) -> None:
 
 
 @pytest.mark.data
-def test_public_mobilefacenet(data_dir: Path) -> None:  # type: ignore[no-untyped-def]
+def test_public_mobilefacenet(data_dir: Path) -> None:
     from bitface.graph import load_network
 
     summary = summarise(load_network(data_dir / "models" / "foamliu_mobilefacenet.onnx"))
@@ -119,7 +120,7 @@ def test_integers_count_like_floats(scramble: Scramble) -> None:
     assert (summary.operators["IntegerConv"], summary.operators["IntegerLinear"]) == (2, 2)
 
 
-def check(network: Network) -> tuple[dict[str, dict], dict[str, str]]:
+def check(network: Network) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """What holds of every table: completeness, and the truth about the inputs of layers and additions.
 
     Returns:

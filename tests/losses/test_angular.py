@@ -83,5 +83,6 @@ def test_opposite_centres_give_something_finite() -> None:
 
 
 def test_an_unknown_form() -> None:
+    f, f_q, c, c_q = rows(4)
     with pytest.raises(UsageError, match="scalar or vector"):
-        individual_error(*rows(4), "tensor")
+        individual_error(f, f_q, c, c_q, "tensor")

@@ -1,5 +1,6 @@
 import math
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def test_a_training_matches_loops(form: str, memory: int) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients(form: str) -> None:
-    options = {"tau": 0.5} if form == "ekd" else {}
+    options: dict[str, Any] = {"tau": 0.5} if form == "ekd" else {}
     loss = build(form, 5, memory=20, hardest=10, positive_weight=2, negative_weight=3, **options).double()
     for step in range(4):
         loss(*faces(step))
@@ -125,7 +126,7 @@ def test_faces_of_one_label_are_never_negatives_across_the_memory() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_batch_without_positives(form: str) -> None:
-    loss = build(form, 5, memory=0, negative_weight=0).double()
+    loss: Any = build(form, 5, memory=0, negative_weight=0).double()
     student, teacher, _ = faces(0)
     value = loss(student.requires_grad_(), teacher, torch.arange(8))
     value.backward()

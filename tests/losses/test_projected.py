@@ -32,8 +32,8 @@ def test_a_shorter_student_comes_as_near_as_its_size_allows() -> None:
         value.backward()
         optimizer.step()
     assert float(value.detach()) < 1e-3
-    cosines = [normalize(rows) @ normalize(rows).T for rows in (student.detach(), teacher)]
-    assert torch.allclose(*cosines, atol=0.05)
+    ours, theirs = (normalize(rows) @ normalize(rows).T for rows in (student.detach(), teacher))
+    assert torch.allclose(ours, theirs, atol=0.05)
 
 
 def test_the_turn_comes_back_from_a_checkpoint() -> None:

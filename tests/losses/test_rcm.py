@@ -18,7 +18,7 @@ LABELS = torch.tensor([0, 2, 1, 2, 0, 1])
 ERRORS = ("scalar", "vector")
 
 
-def made(**options: object) -> tuple[Any, torch.Tensor, torch.Tensor]:
+def made(**options: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """A loss that has its centres, and a batch."""
     generator = torch.Generator().manual_seed(3)
     loss = build("rcm", 5, 3, generator=generator, s=10.0, **options).double()
@@ -123,7 +123,8 @@ def test_the_slope_by_the_individual_error_has_one_factor_s() -> None:
 def test_more_error_never_costs_less_even_beyond_pi(form: str) -> None:
     error = torch.linspace(0, 3, 3001, dtype=torch.float64)
     for margin in MARGINS:
-        target = build("rcm", 4, 2, margin=margin).margin.target
+        loss: Any = build("rcm", 4, 2, margin=margin)
+        target = loss.margin.target
         assert (rcm_target(torch.full_like(error, 1.4), error, 5.0, form, target).diff() <= 0).all()
 
 
@@ -150,7 +151,7 @@ def test_centres_by_epoch_must_have_been_set() -> None:
 def test_moving_centres_match_loops() -> None:
     loss = build("rcm", 4, 5, centers="ema", momentum=0.8).double()
     assert not loss.wants_refresh
-    centers = {}
+    centers: dict[int, dict[str, list[float]]] = {}
     for step in range(6):
         generator = torch.Generator().manual_seed(step)
         student, teacher = (torch.randn(6, 4, generator=generator, dtype=torch.float64) for _ in range(2))

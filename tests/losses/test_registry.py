@@ -7,7 +7,7 @@ import torch
 from bitface.errors import UsageError
 from bitface.losses import LOSSES, Loss, build, build_sum, options_of, to_json
 
-VARIANTS = [(name, {}) for name in LOSSES] + [("rcm", {"centers": "ema"})]
+VARIANTS: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in LOSSES] + [("rcm", {"centers": "ema"})]
 
 
 def batch(

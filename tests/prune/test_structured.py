@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,7 +225,7 @@ def test_a_constant_for_each_channel_is_followed_or_refused() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.5, True, "0.2", float("nan")])
-def test_impossible_ratios(ratio: object) -> None:
+def test_impossible_ratios(ratio: Any) -> None:
     with pytest.raises(UsageError, match="above 0 and below 1"):
         Pruning(ratio)
 

@@ -67,7 +67,7 @@ def test_outputs_before_a_prelu_are_those_of_the_student() -> None:
 def test_an_activation_that_is_no_number_is_named(value: float, observer: str) -> None:
     student = student_of(BitPlan.parse("w8a8"))
     with torch.no_grad():
-        student.graph.get_submodule("wide.0").bias[3] = value  # type: ignore[index, operator]
+        student.graph.get_submodule("wide.0").bias[3] = value
     with pytest.raises(BitfaceError, match="'pool_a8' is NaN or infinite"):
         calibrate.activation_ranges(student, lambda: iter([IMAGES]), 10, observer)
     assert all(quantizer.enabled for quantizer in student.activation_quantizers.values())
@@ -152,6 +152,6 @@ def test_a_bias_that_can_not_be_corrected_is_named() -> None:
     student = student_of(BitPlan.parse("w8a32"))
     calibrate.weight_scales(student)
     with torch.no_grad():
-        student.graph.get_submodule("wide.0").bias[3] = float("inf")  # type: ignore[index, operator]
+        student.graph.get_submodule("wide.0").bias[3] = float("inf")
     with pytest.raises(BitfaceError, match=r"'wide.0' is NaN or infinite"):
         calibrate.correct_biases(student, IMAGES)

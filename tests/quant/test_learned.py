@@ -2,6 +2,7 @@
 
 import math
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -12,18 +13,26 @@ from bitface.graph import from_module, ops, passes
 from bitface.quant import BitPlan, calibrate, learn
 from bitface.quant.freeze import freeze
 from bitface.quant.fused import fused
-from bitface.quant.quantizers import DsqQuantizer, LsqQuantizer, PactQuantizer, PercentileQuantizer, Quantizer, minmax
+from bitface.quant.quantizers import (
+    QUANTIZERS,
+    DsqQuantizer,
+    LsqQuantizer,
+    PactQuantizer,
+    PercentileQuantizer,
+    Quantizer,
+    minmax,
+)
 from bitface.quant.student import Student, build
 from support.quantized import Mixed, PreActivation, settle
 
 IMAGES = torch.randn(6, 3, 16, 16, generator=torch.Generator().manual_seed(5)).clamp(-1, 1)
-WEIGHT_METHODS = [name for name in learn.QUANTIZERS if name != "pact"]
+WEIGHT_METHODS = [name for name in QUANTIZERS if name != "pact"]
 # Those whose first numbers aren't calibration's: live extremes, bent weights.
 OWN_NUMBERS = ("minmax", "ema", "percentile", "dorefa")
 
 
 def made(method: str, bits: int, signed: bool, symmetric: bool, channels: int = 1, weights: bool = False) -> Quantizer:
-    quantizer = learn.QUANTIZERS[method](bits, signed, symmetric, channels, weights and bits == 8)
+    quantizer = QUANTIZERS[method](bits, signed, symmetric, channels, weights and bits == 8)
     quantizer.weights = weights
     quantizer.set_range(
         torch.full((channels,), 0.0 if not signed and symmetric else -1.3), torch.full((channels,), 1.7)
@@ -44,7 +53,7 @@ def trained(quantizer: Quantizer, x: Tensor, steps: int = 5) -> None:
             optimizer.step()
 
 
-ACTIVATIONS = list(product(learn.QUANTIZERS, (2, 3, 4, 8), ((False, True), (True, True), (False, False))))
+ACTIVATIONS = list(product(QUANTIZERS, (2, 3, 4, 8), ((False, True), (True, True), (False, False))))
 
 
 @pytest.mark.parametrize(("method", "bits", "kind"), ACTIVATIONS)
@@ -84,7 +93,7 @@ def test_weights_settle_to_what_they_simulate(method: str, bits: int, symmetric:
 @pytest.mark.parametrize("channels", [1, 6])
 def test_one_bit_is_the_sign_times_the_mean_size(channels: int) -> None:
     weight = torch.randn(6, 4, 3, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    quantizer = learn.QUANTIZERS["dorefa"](1, True, True, channels)
+    quantizer = QUANTIZERS["dorefa"](1, True, True, channels)
     quantizer.weights = True
     found = quantizer(weight)
     rows, levels = weight.detach().reshape(channels, -1), found.detach().reshape(channels, -1)
@@ -108,14 +117,14 @@ def test_one_bit_is_for_methods_that_have_it() -> None:
 
 
 def test_a_dead_channel_of_one_bit_stays_silent() -> None:
-    quantizer = learn.QUANTIZERS["dorefa"](1, True, True, 2)
+    quantizer = QUANTIZERS["dorefa"](1, True, True, 2)
     quantizer.weights = True
     levels = quantizer(torch.tensor([[0.0, 0.0], [1.0, -3.0]]))
     assert levels[0].abs().max() < 1e-9
     torch.testing.assert_close(levels[1], torch.tensor([2.0, -2.0]))
 
 
-@pytest.mark.parametrize("method", [name for name in learn.QUANTIZERS if name not in OWN_NUMBERS])
+@pytest.mark.parametrize("method", [name for name in QUANTIZERS if name not in OWN_NUMBERS])
 def test_training_begins_where_calibration_ended(method: str) -> None:
     x = torch.linspace(-2, 2, 101)
     quantizer = made(method, 4, False, False)
@@ -125,7 +134,7 @@ def test_training_begins_where_calibration_ended(method: str) -> None:
     torch.testing.assert_close(quantizer(x), quantizer.settled()(x), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("method", learn.QUANTIZERS)
+@pytest.mark.parametrize("method", QUANTIZERS)
 def test_state_goes_on(method: str) -> None:
     torch.manual_seed(1)
     x = torch.randn(4, 3)
@@ -213,19 +222,19 @@ def test_dsq_passes_gradients_through_soft_steps() -> None:
 
 
 def test_watched_ranges_stand_still_after_their_steps() -> None:
-    quantizer = made("minmax", 8, False, False)
+    quantizer: Any = made("minmax", 8, False, False)
     quantizer.steps = 2
     for factor in (3.0, 5.0, 100.0):
         quantizer(torch.tensor([[-factor, factor]], requires_grad=True))
     assert quantizer.scale.item() == pytest.approx(10 / 255)
-    other = made("minmax", 8, False, False)
+    other: Any = made("minmax", 8, False, False)
     with torch.no_grad():
         other(torch.tensor([100.0]))  # evaluation doesn't watch
     assert int(other.watched) == 0
 
 
 @pytest.mark.parametrize("module", [Mixed, PreActivation])
-@pytest.mark.parametrize("method", learn.QUANTIZERS)
+@pytest.mark.parametrize("method", QUANTIZERS)
 @pytest.mark.parametrize("bits", ["w4a4", "w8a8"])
 def test_a_trained_student_freezes_to_the_same_network(method: str, bits: str, module: type[nn.Module]) -> None:
     student, images = student_of(bits, module)
@@ -308,7 +317,7 @@ def test_a_watched_range_is_that_behind_the_activation(
     x = torch.randn(3, 5, 4, 4, generator=torch.Generator().manual_seed(5)).to(torch.bfloat16 if half else torch.float)
     slopes = {"per channel": torch.linspace(0, 2, 5), "with a negative one": torch.linspace(-1, 1, 5)}
     given = None if slope is None else slopes[slope] if isinstance(slope, str) else torch.tensor([slope])
-    low, high = learn.QUANTIZERS[quantizer](8, True, False).extremes(x, given, cap)
+    low, high = QUANTIZERS[quantizer](8, True, False).extremes(x, given, cap)
     values = sorted(
         min(float(value) * (float(given[channel % len(given)]) if given is not None and value < 0 else 1), cap)
         for image in x.float()

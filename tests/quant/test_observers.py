@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bitface.quant.observers import OBSERVERS, MinMax
+from bitface.quant.observers import OBSERVERS
 from bitface.quant.quantizers.uniform import UniformQuantizer
 
 SCHEMES = [(True, True), (False, False), (False, True)]  # signed, symmetric
@@ -21,7 +22,7 @@ def activations(seed: int, scheme: tuple[bool, bool] = (True, True)) -> list[Ten
     return [batch.relu() for batch in batches] if scheme == (False, True) else batches
 
 
-def observed(name: str, batches: Iterable[Tensor]) -> MinMax:
+def observed(name: str, batches: Iterable[Tensor]) -> Any:
     observer = OBSERVERS[name]()
     batches = list(batches)
     for look in range(observer.looks):

@@ -77,7 +77,7 @@ class Overflowing(nn.Module):
 def test_an_activation_that_is_no_number_is_named(word: str, named: str) -> None:
     net = network(Overflowing(), 8)
     for name in ("first", "second"):
-        net.graph.get_submodule(name).weight.data *= 1e30  # type: ignore[operator]
+        net.graph.get_parameter(f"{name}.weight").data *= 1e30
     with pytest.raises(BitfaceError, match=f"'{named}' is NaN or infinite"):
         quantize(net, faces(3, 8), BitPlan.parse(word))
 

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,14 +13,14 @@ from .test_page import HOSTILE, Page
 
 
 @pytest.fixture(scope="module")
-def summary() -> dict:
+def summary() -> dict[str, Any]:
     """The JSON of a verification of 40 people, 4 images each, whom the network tells apart only roughly."""
     rng = np.random.default_rng(0)
     rows = np.repeat(rng.normal(size=(40, 16)), 4, 0) + 1.2 * rng.normal(size=(160, 16))
     return json.loads(json.dumps(all_pairs(rows, np.repeat(np.arange(40), 4), (0.1, 0.01, 1e-6)).to_json(curve=True)))
 
 
-def test_both_curves_go_through_their_operating_points(summary: dict) -> None:
+def test_both_curves_go_through_their_operating_points(summary: dict[str, Any]) -> None:
     roc, det = curves.plots({"series": [{"name": "a", **summary}]})
     assert (roc["x"]["log"], roc["y"]["log"], det["x"]["log"], det["y"]["log"]) == (True, False, True, True)
     supported = [point for point in summary["tar"] if point["tar"] is not None]
@@ -36,7 +37,7 @@ def test_both_curves_go_through_their_operating_points(summary: dict) -> None:
         assert plot(drawing) is not None
 
 
-def test_what_no_false_accept_costs_begins_the_curve(summary: dict) -> None:
+def test_what_no_false_accept_costs_begins_the_curve(summary: dict[str, Any]) -> None:
     (one,) = curves.plots({"series": [{"name": "a", **summary}]})[0]["series"]
     free = max(tar for far, tar in zip(summary["roc"]["far"], summary["roc"]["tar"], strict=True) if far == 0)
     assert one["line"][0][1] == free > 0
@@ -50,7 +51,7 @@ def test_a_perfect_model_has_no_det_curve() -> None:
     assert det is None
 
 
-def test_scores_are_shares_of_their_own_kind(summary: dict) -> None:
+def test_scores_are_shares_of_their_own_kind(summary: dict[str, Any]) -> None:
     drawing = curves.scores({"integer": summary["bins"], "baseline": summary["bins"]})
     assert drawing is not None
     names = [one.name for one in drawing.outlines]
@@ -67,7 +68,7 @@ def test_scores_are_shares_of_their_own_kind(summary: dict) -> None:
     assert curves.scores({"integer": empty}) is None
 
 
-def test_the_page_and_the_card_hold_them_and_escape_them(summary: dict) -> None:
+def test_the_page_and_the_card_hold_them_and_escape_them(summary: dict[str, Any]) -> None:
     report = full()
     report["curves"] = [{"title": HOSTILE, "series": [{"name": HOSTILE, **summary}]}]
     table = {"title": HOSTILE, "caption": HOSTILE, "columns": [HOSTILE], "rows": [[HOSTILE]]}

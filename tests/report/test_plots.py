@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 
 from bitface.report import page
 from bitface.report.plots import plot
 
 
-def data(points: list, log: bool = False, **series: object) -> dict:
+def data(points: list[Any], log: bool = False, **series: object) -> dict[str, Any]:
     one = {"name": "costs", "points": points, **series}
     return {"title": "T", "x": {"label": "layers"}, "y": {"label": "cost", "log": log}, "series": [one]}
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,18 +93,18 @@ def test_a_single_contender_and_progress() -> None:
 def test_ratio_of_steady_times() -> None:
     noise = np.random.default_rng(1)
     base, own = 8 + noise.uniform(-0.2, 0.2, 100), 2 + noise.uniform(-0.05, 0.05, 100)
-    ratio, interval, why = ratio_of(base, own, 10)
+    ratio, interval, why = ratio_of(base.tolist(), own.tolist(), 10)
     assert why is None
     assert ratio == np.median(base) / np.median(own)
     assert interval is not None
     assert interval[0] <= ratio <= interval[1]
     assert 3.9 < interval[0] < interval[1] < 4.1
-    assert ratio_of(base, own, 10) == (ratio, interval, why)
+    assert ratio_of(base.tolist(), own.tolist(), 10) == (ratio, interval, why)
 
 
 def test_what_disturbs_both_sides_of_a_round_cancels_out() -> None:
     slow_rounds = np.repeat(np.random.default_rng(0).uniform(1, 1.15, 10), 10)
-    ratio, interval, _ = ratio_of(10 * slow_rounds, 5 * slow_rounds, 10)
+    ratio, interval, _ = ratio_of((10 * slow_rounds).tolist(), (5 * slow_rounds).tolist(), 10)
     assert ratio == pytest.approx(2)
     assert interval == pytest.approx((2, 2))
 
@@ -158,7 +159,7 @@ def test_rows_beside_their_own_baseline(monkeypatch: pytest.MonkeyPatch) -> None
     def milliseconds(label: str, precision: str) -> list[float]:
         return [values[precision] * (1 if label == "small.onnx" else 3)] * 60
 
-    rows: dict = rows_of(models, milliseconds)
+    rows: dict[Any, Any] = rows_of(models, milliseconds)
     assert len(rows) == 2 * 3 + 2
     row = rows["model.bitface", "openvino", "int8"]
     assert (row.median_ms, row.iqr_ms, row.p95_ms, row.runs) == (6.0, 0.0, 6.0, 60)
@@ -173,7 +174,7 @@ def test_rows_beside_their_own_baseline(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_few_runs_and_missing_baselines_are_noted() -> None:
-    rows: dict = rows_of([quantized(network())], lambda *_: [1.0] * 15)
+    rows: dict[Any, Any] = rows_of([quantized(network())], lambda *_: [1.0] * 15)
     note = rows["model.bitface", "openvino", "int8"].note
     assert "15 runs only" in note
     assert "its float network isn't in this run" in note
@@ -181,7 +182,7 @@ def test_few_runs_and_missing_baselines_are_noted() -> None:
 
 def test_a_spread_baseline_gives_no_ratio() -> None:
     net = network()
-    rows: dict = rows_of(
+    rows: dict[Any, Any] = rows_of(
         [of(net), quantized(net)], lambda _, precision: [1.0, 2.0] * 30 if precision == "f32" else [1.0] * 60
     )
     row = rows["model.bitface", "openvino", "int8"]
@@ -192,7 +193,7 @@ def test_a_spread_baseline_gives_no_ratio() -> None:
 def test_the_only_float_network_is_the_baseline_and_a_guess_is_said() -> None:
     net = network()
     other = quantized(network(12), fingerprint="0" * 64)
-    rows: dict = rows_of([of(net), other], lambda *_: [1.0] * 60)
+    rows: dict[Any, Any] = rows_of([of(net), other], lambda *_: [1.0] * 60)
     row = rows["model.bitface", "openvino", "int8"]
     assert row.baseline == "net.onnx f32"
     assert row.note == "compared with the only float network here, which it wasn't made from"
@@ -202,7 +203,9 @@ def test_a_float_file_that_does_not_say_its_preprocessing_is_still_the_teacher()
     net = network()
     nameless = Network(net.graph, net.name)
     assert nameless.fingerprint() != net.fingerprint()
-    rows: dict = rows_of([of(network(12), "b.onnx"), of(nameless, "a.onnx"), quantized(net)], lambda *_: [1.0] * 60)
+    rows: dict[Any, Any] = rows_of(
+        [of(network(12), "b.onnx"), of(nameless, "a.onnx"), quantized(net)], lambda *_: [1.0] * 60
+    )
     row = rows["model.bitface", "openvino", "int8"]
     assert (row.baseline, row.note) == ("a.onnx f32", None)
 
@@ -243,7 +246,7 @@ def test_labels_tell_files_apart() -> None:
 @pytest.mark.parametrize(
     "options", [{"models": []}, {"engines": ("torch",)}, {"batches": (0,)}, {"threads": ()}, {"rounds": 0}]
 )
-def test_impossible_requests(options: dict) -> None:
+def test_impossible_requests(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="bench needs models"):
         bench(**{"models": [of(network())], **options})
 

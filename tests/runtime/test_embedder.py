@@ -117,7 +117,8 @@ def embedder(request: pytest.FixtureRequest, made: tuple[Path, Network, Network]
     """An embedder, and the network that says what it must give."""
     name, engine = request.param
     word = "rgb-127.5-127.5" if name == "float.onnx" else None
-    return load(made[0] / name, engine, threads=1, preprocess=word), made[1 if word else 2]
+    folder, float_network, quantized = made
+    return load(folder / name, engine, threads=1, preprocess=word), float_network if word else quantized
 
 
 def least(engine: str, exact: float) -> float:

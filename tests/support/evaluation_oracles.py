@@ -70,7 +70,8 @@ def all_pair_scores(
     unit: np.ndarray, identities: Sequence[object] | np.ndarray, usable: Sequence[bool] | np.ndarray
 ) -> tuple[list[float], list[float]]:
     """Genuine and impostor scores of all pairs, one by one, from the rounded unit vectors."""
-    genuine, impostor = [], []
+    genuine: list[float] = []
+    impostor: list[float] = []
     for i in range(len(unit)):
         for j in range(i + 1, len(unit)):
             score = max(-1.0, min(1.0, float(unit[i] @ unit[j]))) if usable[i] and usable[j] else -1.0

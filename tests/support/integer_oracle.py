@@ -130,7 +130,7 @@ def _relu(x: Any) -> Any:
     return _clip(x, np.float32(0), np.float32(np.inf))
 
 
-def _clip(x: Any, low: Array, high: Array) -> Any:
+def _clip(x: Any, low: Any, high: Any) -> Any:
     """In front of a Quantize the limits act on integers, where rounding keeps the order."""
     if not isinstance(x, Pending):
         return np.clip(x if isinstance(x, np.ndarray) else x.real(), low, high)

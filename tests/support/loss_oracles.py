@@ -57,7 +57,7 @@ def arcface(angle: float, m: float) -> float:
     return math.cos(angle + m) if angle + m <= math.pi else psi(angle) - m * math.sin(m)
 
 
-TARGETS = {
+TARGETS: dict[str, Callable[[float, float], float]] = {
     "arcface": arcface,
     "cosface": lambda angle, m: psi(angle) - m,
     "sphereface": lambda angle, m: psi(m * angle),
@@ -84,8 +84,8 @@ class EKD:
 
     def __init__(self, memory: int, hardest: int, form: str, tau: float = 0.01, decay: float = 0.99) -> None:
         self.memory, self.hardest, self.form, self.tau, self.decay = memory, hardest, form, tau, decay
-        self.past = []
-        self.history = {k: [] for k in range(1, 7)}
+        self.past: list[tuple[Sequence[float], Sequence[float], int]] = []
+        self.history: dict[int, list[tuple[float, float]]] = {k: [] for k in range(1, 7)}
 
     def averages(self, which: int) -> list[float]:
         """Weighted means of all thresholds seen, weights falling by `decay` with age."""

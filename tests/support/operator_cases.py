@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -40,14 +41,14 @@ def flat(m: Model) -> str:
     return m.add("Flatten", m.add("Conv", "image", m.floats(6, 3, 8, 6)))
 
 
-def axes(m: Model, kind: str, x: str, *dims: int, attribute_before: int, **attributes: int) -> str:
+def axes(m: Model, kind: str, x: str, *dims: int, attribute_before: int, **attributes: Any) -> str:
     """An operator whose axes were an attribute before some opset, and are an input since."""
     if m.opset < attribute_before:
         return m.add(kind, x, axes=list(dims), **attributes)
     return m.add(kind, x, m.ints(*dims), **attributes)
 
 
-def conv(*weight: int, bias: bool = True, **attributes: object) -> Build:
+def conv(*weight: int, bias: bool = True, **attributes: Any) -> Build:
     def build(m: Model) -> str:
         biases = [m.floats(weight[0])] if bias else []
         return m.add("Conv", "image", m.floats(*weight), *biases, **attributes)
@@ -167,7 +168,7 @@ each("MatMul", {
 })  # fmt: skip
 
 
-def pool(kind: str, **attributes: object) -> Build:
+def pool(kind: str, **attributes: Any) -> Build:
     return lambda m: m.add(kind, "image", **attributes)
 
 
@@ -267,7 +268,7 @@ def _(m: Model) -> str:
 
 @case("Constant")
 def _(m: Model) -> str:
-    value = m.add("Constant", value=onnx.numpy_helper.from_array(np.float32([[[1]], [[2]], [[3]]])))
+    value = m.add("Constant", value=onnx.numpy_helper.from_array(np.array([[[1]], [[2]], [[3]]], np.float32)))
     return m.add("Mul", "image", m.add("Sqrt", value))
 
 
@@ -337,8 +338,8 @@ def dequantized(m: Model, weight: np.ndarray, scale: np.ndarray, **attributes: i
 
 
 INTEGERS = np.random.default_rng(5).integers(-90, 90, (4, 3, 2, 2)).astype(np.int8)
-case("DequantizeLinear per tensor", 10)(lambda m: dequantized(m, INTEGERS, np.float32(0.02)))
-case("DequantizeLinear uint8", 10)(lambda m: dequantized(m, INTEGERS.view(np.uint8), np.float32(0.02)))
+case("DequantizeLinear per tensor", 10)(lambda m: dequantized(m, INTEGERS, np.array(0.02, np.float32)))
+case("DequantizeLinear uint8", 10)(lambda m: dequantized(m, INTEGERS.view(np.uint8), np.array(0.02, np.float32)))
 case("DequantizeLinear per axis", 13)(
     lambda m: dequantized(m, INTEGERS, np.linspace(0.01, 0.04, 4, dtype=np.float32), axis=0)
 )

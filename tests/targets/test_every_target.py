@@ -107,8 +107,8 @@ class TestEveryTarget:
                 started(name)
             return
         settings = Settings(batch=len(inputs(student)), threads=1)
-        rows = [start(name, source, settings)(inputs(student)) for source in (student, path)]
-        np.testing.assert_array_equal(*rows)
+        first, second = (start(name, source, settings)(inputs(student)) for source in (student, path))
+        np.testing.assert_array_equal(first, second)
 
 
 def test_the_default_ones_are_known_and_run_here() -> None:

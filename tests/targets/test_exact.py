@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -83,7 +84,7 @@ def test_a_float_network_and_the_simulation_are_exact_everywhere() -> None:
     assert inexact(made(BitPlan.parse("w8a8")), "torch") is None
 
 
-def without_vnni(program: str, *arguments: Path) -> dict:
+def without_vnni(program: str, *arguments: Path) -> dict[str, Any]:
     """What a program prints as JSON where OpenVINO takes the CPU for one without VNNI."""
     environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,11 +35,12 @@ def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
     """A format of two files: the graph as words, and the numbers."""
     description, tensors = dump(network.graph)
     (path / "graph.json").write_text(json.dumps({"graph": description, **facts}))
-    np.savez(path / "numbers.npz", **{name: value.numpy() for name, value in tensors.items()})
+    arrays: dict[str, Any] = {name: value.numpy() for name, value in tensors.items()}
+    np.savez(path / "numbers.npz", **arrays)
 
 
 def simulate(source: Network | Path, settings: Settings) -> Run:
-    return TARGETS["torch"].start(source, settings)  # type: ignore[misc]
+    return TARGETS["torch"].start(source, settings)
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_what_fails_to_be_written_leaves_nothing(register: Register, tmp_path: P
     ],
 )
 def test_what_a_target_cannot_hold_is_refused(
-    register: Register, tmp_path: Path, holds: Holds, plan: dict, message: str
+    register: Register, tmp_path: Path, holds: Holds, plan: dict[str, Any], message: str
 ) -> None:
     register("less", Target(title="Less", holds=holds, emit=emit, start=simulate))
     integer = student("w8a8", **plan)

@@ -16,7 +16,7 @@ def test_every_face_once_an_epoch_each_time_in_another_order() -> None:
     assert sampler.steps_per_epoch == 3
     epochs = [np.concatenate([sampler.rows(3 * epoch + step) for step in range(3)]) for epoch in range(2)]
     assert all(sorted(rows) == list(range(24)) for rows in epochs)
-    assert not np.array_equal(*epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
     again = Sampler(faces(24), Training(batch=8))
     assert np.array_equal(again.rows(4), sampler.rows(4))  # whatever was drawn before
     assert not np.array_equal(Sampler(faces(24), Training(batch=8, seed=1)).rows(4), sampler.rows(4))

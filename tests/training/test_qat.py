@@ -19,6 +19,7 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration
+from bitface.quant.post_training import calibrated
 from bitface.quant.reconstruct import Reconstruction
 from bitface.runtime import Embedder, Model
 from bitface.store import Store
@@ -102,7 +103,7 @@ def test_the_teacher_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_calibration_is_part_of_the_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(qat, "calibrated", clock.slowed(qat.calibrated, 60))
+    monkeypatch.setattr(qat, "calibrated", clock.slowed(calibrated, 60))
     monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 0.5)
     with pytest.raises(BitfaceError, match=r"the calibration took 1 minutes and left nothing of 0.5 .*; give more"):
         trained(minutes=0.5, clock=clock)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from bitface.errors import UsageError
@@ -24,7 +26,7 @@ from bitface.training.schedule import share_of_rate
         ({"seed": -1}, "seed"),
     ],
 )
-def test_refused(values: dict, message: str) -> None:
+def test_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Training.from_json(values)
 

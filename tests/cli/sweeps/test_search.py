@@ -97,7 +97,18 @@ def test_a_plan_trains(net: Path, crops: Path, searched: Path, tmp_path: Path, b
 
 def test_bad_searches_end_in_one_line(net: Path, crops: Path, table: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
-    given = ("search", net, "--images", crops, *COMMON, "--out", out, "--bits", "8,4,2", "--sensitivity")
+    given: tuple[object, ...] = (
+        "search",
+        net,
+        "--images",
+        crops,
+        *COMMON,
+        "--out",
+        out,
+        "--bits",
+        "8,4,2",
+        "--sensitivity",
+    )
     known = (*given, table / "sensitivity.json")
     ends_in_one_line(bitface(*known, "--budget", "1KB"), 1, "no plan meets 1KB", "bytes is the least")
     ends_in_one_line(bitface(*known, "--budget", "5miles"), 2, "unknown unit 'miles'")
@@ -113,7 +124,19 @@ def test_bad_searches_end_in_one_line(net: Path, crops: Path, table: Path, tmp_p
 
 def test_activations_under_their_own_budget(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
-    given = ("search", net, "--images", crops, *COMMON, "--bits", "8,4", "--budget", "6bits", "--cost", "jacobian")
+    given: tuple[object, ...] = (
+        "search",
+        net,
+        "--images",
+        crops,
+        *COMMON,
+        "--bits",
+        "8,4",
+        "--budget",
+        "6bits",
+        "--cost",
+        "jacobian",
+    )
     given += ("--points", 2, "--tries", 0, "--activations", "8,4", "--out", out)
     ends_in_one_line(bitface(*given, "--activation-bits", 3), 1, "no plan meets --activation-bits 3", "is the least")
     code, _, err = bitface(*given, "--activation-bits", 6)
@@ -129,7 +152,7 @@ def test_activations_under_their_own_budget(net: Path, crops: Path, tmp_path: Pa
 
 def test_a_budget_of_time(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
-    given = ("search", net, "--images", crops, *COMMON, "--cost", "jacobian", "--out", out)
+    given: tuple[object, ...] = ("search", net, "--images", crops, *COMMON, "--cost", "jacobian", "--out", out)
     ends_in_one_line(bitface(*given, "--budget", "0.0001ms"), 1, "no plan meets 0.0001ms", "is the least here")
     ends_in_one_line(bitface(*given, "--budget", "1ms", "--bits", "8,4"), 2, "no CPU is faster below 8 bits")
     state = out / "search.unfinished.safetensors"
@@ -176,7 +199,19 @@ def test_a_search_keeps_a_table_that_lacks_widths(net: Path, crops: Path, tmp_pa
 
 def test_a_search_refuses_a_table_by_block(net: Path, crops: Path, blocks: Path, tmp_path: Path, bitface: Run) -> None:
     out = tmp_path / "out"
-    given = ("search", net, "--images", crops, *COMMON, "--budget", "3bits", "--bits", "4,2", "--points", 2)
+    given: tuple[object, ...] = (
+        "search",
+        net,
+        "--images",
+        crops,
+        *COMMON,
+        "--budget",
+        "3bits",
+        "--bits",
+        "4,2",
+        "--points",
+        2,
+    )
     given += ("--tries", 0, "--out", out)
     refused = bitface(*given, "--sensitivity", blocks / "sensitivity.json")
     ends_in_one_line(refused, 1, "is a table by block", "--by layer")
@@ -203,7 +238,7 @@ def test_an_interrupted_search_measures_no_plan_twice(
 
     def request(out: Path, **other: Any) -> SearchRequest:
         base = requested(net, crops, out, **other)
-        widths = {"activations": (8, 4), "activation_bits": 6.0} if cost == "jacobian" else {}
+        widths: dict[str, Any] = {"activations": (8, 4), "activation_bits": 6.0} if cost == "jacobian" else {}
         return SearchRequest(base, Budget.parse("4bits"), (8, 4, 2), cost=cost, points=2, tries=3, **widths)
 
     monkeypatch.setattr(Trial, "agreement", counted)

@@ -37,7 +37,7 @@ def test_an_interrupted_sweep_goes_on(
     net: Path, crops: Path, pairs: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    arguments = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
+    arguments: tuple[object, ...] = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
     arguments += ("--pairs", pairs, "--pairs-root", crops)
     plain, calls = Probe.rounded, []
 
@@ -104,7 +104,7 @@ def test_a_table_by_block_says_so_and_names_what_is_in_each(net: Path, blocks: P
 def test_a_sweep_by_block_goes_on_as_what_it_was(
     net: Path, crops: Path, pairs: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
+    arguments: tuple[object, ...] = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
     arguments += ("--pairs", pairs, "--pairs-root", crops)
     plain, calls = BlockProbe.changed, []
 

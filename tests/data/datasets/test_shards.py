@@ -4,6 +4,7 @@ import io
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def packed(path: Path, names: list[str], mode: str = "w") -> Path:
+def packed(path: Path, names: list[str], mode: Any = "w") -> Path:
     """The images under these names, and a text beside each."""
     files: dict[str, bytes] = {}
     for name, image in zip(names, IMAGES, strict=False):

@@ -147,5 +147,5 @@ def test_a_calibrated_threshold_holds_on_held_out_scores() -> None:
     hits = 0
     for _ in range(100):
         point = tar_at_far([0.5], rng.normal(size=200_000), [far])[0]
-        hits += low <= np.count_nonzero(rng.normal(size=held_out) >= point.threshold) <= high
+        hits += bool(low <= np.count_nonzero(rng.normal(size=held_out) >= point.threshold) <= high)
     assert hits >= 94

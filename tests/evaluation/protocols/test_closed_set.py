@@ -139,7 +139,7 @@ def test_rank_intervals_are_by_person() -> None:
     others = np.setdiff1d(np.arange(360), first)
     names = np.array(labels)
     found = identify(rows[first], names[first], rows[others], names[others], (1,), seed=5)
-    by_person = [[], []]
+    by_person: list[list[Any]] = [[], []]
     for person in sorted(set(labels)):
         mine = found.ranks[names[others] == person]
         by_person[0].append(np.count_nonzero(mine == 1))

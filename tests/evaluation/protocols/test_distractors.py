@@ -224,9 +224,9 @@ def test_sizes_may_repeat_where_distractors_were_dropped() -> None:
     ],
 )
 def test_wrong_requests_among_distractors(change: dict[str, Any], error: type[BitfaceError], message: str) -> None:
-    photographs = {"people": ["a", "a", "b", "b"], "mates": np.ones((4, 2)), "probes": None}
+    photographs: dict[str, Any] = {"people": ["a", "a", "b", "b"], "mates": np.ones((4, 2)), "probes": None}
     photographs |= {key: change[key] for key in photographs if key in change}
-    arguments = {"distractors": np.ones((5, 2)), "sizes": ListSizes((5,)), **change}
+    arguments: dict[str, Any] = {"distractors": np.ones((5, 2)), "sizes": ListSizes((5,)), **change}
     arguments = {key: value for key, value in arguments.items() if key not in photographs}
     with pytest.raises(error, match=message):
         among_distractors(Photographs(**photographs), **arguments)

@@ -104,10 +104,10 @@ def test_the_result_matches_the_loops(case: Case) -> None:
         assert [gallery.cmc[rank - 1] for rank in (1, 5, 20)] == [one.rate for one in gallery.ranks]
         assert gallery.cmc[-1] == 1
         assert len(gallery.cmc) == gallery.size
-        for one in gallery.points:
-            assert (one.tpir, one.reached) == tpir_by_loops(mated, ranks, best, one.fpir)
-            assert one.interval.low <= one.tpir <= one.interval.high
-            assert one.interval.method == "subject bootstrap, threshold fixed"
+        for point in gallery.points:
+            assert (point.tpir, point.reached) == tpir_by_loops(mated, ranks, best, point.fpir)
+            assert point.interval.low <= point.tpir <= point.interval.high
+            assert point.interval.method == "subject bootstrap, threshold fixed"
         named[gallery.name] = [*(one.rate for one in gallery.ranks), *(one.tpir for one in gallery.points)]
         assert 0 < gallery.points[0].tpir < gallery.points[1].tpir <= gallery.ranks[0].rate < 1
     figures = result.figures()

@@ -2,6 +2,7 @@ import json
 import math
 from collections.abc import Sequence
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,9 +67,12 @@ def pair_score(gallery: Side, probe: Side, i: int, j: int) -> float:
     return max(-1.0, min(1.0, float(unit[i] @ other[j]))) if usable[i] and answered[j] else -1.0
 
 
-def ordered_scores(gallery: Side, probe: Side, identities: Sequence[object]) -> tuple[list[float], list[float]]:
+def ordered_scores(
+    gallery: Side, probe: Side, identities: Sequence[object] | np.ndarray
+) -> tuple[list[float], list[float]]:
     """Genuine and impostor scores of all ordered pairs of different images, one by one."""
-    genuine, impostor = [], []
+    genuine: list[float] = []
+    impostor: list[float] = []
     for i, j in permutations(range(len(identities)), 2):
         (genuine if identities[i] == identities[j] else impostor).append(pair_score(gallery, probe, i, j))
     return genuine, impostor
@@ -191,8 +195,8 @@ def test_tiles_of_two_sides_answer_as_scores_in_memory(block: int, held: int, fa
     for ours, theirs in zip(tiles.counts(values), array.counts(values), strict=True):
         assert ours.tolist() == theirs.tolist()
     ranks = np.unique(np.r_[1, 2, np.linspace(1, array.count, 25).astype(int)])[::-1]
-    for ours, theirs in zip(tiles.at_rank(ranks), array.at_rank(ranks), strict=True):
-        assert ours.tolist() == theirs.tolist()
+    for one, other_one in zip(tiles.at_rank(ranks), array.at_rank(ranks), strict=True):
+        assert one.tolist() == other_one.tolist()
     highest, left, right = tiles.highest(20)
     if held > 5:
         assert len(highest) >= 20
@@ -304,7 +308,8 @@ def test_bad_requests(case: Case) -> None:
         protocol.score(Embeddings(rows), Embeddings(others[:, :8]))
     with pytest.raises(UsageError, match="FAR"):
         protocol.score(Embeddings(rows), fars=[1.5])
-    for function in (verify, all_pairs):
+    functions: tuple[Any, ...] = (verify, all_pairs)
+    for function in functions:
         second = pairs if function is verify else [identity_of(path) for path in pairs.paths]
         with pytest.raises(BitfaceError, match=r"gallery's embeddings are \(120, 16\), the probes' \(120, 8\)"):
             function(rows, second, FARS, probe=Embeddings(others[:, :8]))

@@ -4,6 +4,7 @@ import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ Case = tuple[list[Row], TemplateList, np.ndarray, TemplatePairs, np.ndarray]
 FARS = (0.1, 0.01, 1e-4)
 
 
-def listed(rows: Sequence[Row], images: int, **more: np.ndarray) -> TemplateList:
+def listed(rows: Sequence[Row], images: int, **more: Any) -> TemplateList:
     """A list of templates from rows (image, template, medium)."""
     image, template, medium = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
     ids = np.arange(template.max() + 1)
@@ -63,14 +64,15 @@ def case() -> Case:
     person = np.arange(60) % 20
     template = np.concatenate((np.arange(60), rng.integers(0, 60, 340)))
     image = np.concatenate((rng.permutation(300), rng.integers(0, 300, 100)))
-    rows = sorted({(int(i), int(t)) for i, t in zip(image, template, strict=True)}, key=lambda row: hash(row) % 97)
-    rows = [(i, t, i // 3) for i, t in rows]
+    listings = sorted({(int(i), int(t)) for i, t in zip(image, template, strict=True)}, key=lambda row: hash(row) % 97)
+    rows = [(i, t, i // 3) for i, t in listings]
     whose = np.zeros(300, dtype=int)
     for i, t, _ in rows:
         whose[i] = person[t]
     values = (rng.normal(size=(20, 24))[whose] + rng.normal(size=(300, 24)) * 0.8) * rng.uniform(0.5, 2, (300, 1))
-    left, right = np.meshgrid(np.arange(20), np.arange(20, 60), indexing="ij")
-    left, right = left.ravel().astype(np.int32), right.ravel().astype(np.int32)
+    left, right = (
+        side.ravel().astype(np.int32) for side in np.meshgrid(np.arange(20), np.arange(20, 60), indexing="ij")
+    )
     pairs = TemplatePairs(left, right, person[left] == person[right])
     quality = rng.uniform(0.1, 1, 300).astype(np.float32)
     return rows, listed(rows, 300, quality=quality), values.astype(np.float32), pairs, person
@@ -170,13 +172,15 @@ def test_pair_scores_have_the_bits_of_row_scores(
     monkeypatch.setattr(pooling, "_CELLS_PER_PAIR", cells_per_pair)
     monkeypatch.setattr(pooling, "_CELLS", 40)
     rng = np.random.default_rng(block)
-    sides = [Pooled(*unit_rows(rng.normal(size=(30, 512)), rng.random(30) > 0.1), np.zeros(0, bool)) for _ in range(2)]
+    first, second = (
+        Pooled(*unit_rows(rng.normal(size=(30, 512)), rng.random(30) > 0.1), np.zeros(0, bool)) for _ in range(2)
+    )
     left, right = rng.integers(0, 30, (2, 400)).astype(np.int32)
-    unit = np.concatenate([side.unit for side in sides])
-    usable = np.concatenate([side.usable for side in sides])
+    unit = np.concatenate([side.unit for side in (first, second)])
+    usable = np.concatenate([side.usable for side in (first, second)])
     expected = row_scores(unit, usable, left, right + 30)
     assert (expected == -1).any()
-    assert pair_scores(*sides, left, right, block).tobytes() == expected.tobytes()
+    assert pair_scores(first, second, left, right, block).tobytes() == expected.tobytes()
 
 
 def test_a_vectors_score_with_itself_stays_at_most_one() -> None:
@@ -189,8 +193,8 @@ def test_a_vectors_score_with_itself_stays_at_most_one() -> None:
 def test_the_result_matches_the_loops(case: Case) -> None:
     rows, templates, values, pairs, _ = case
     result = TemplateProtocol("IJB", templates, pairs).score(embedded(values), fars=FARS)
-    unit = pooled_by_loops(values, rows, [True] * 300, True, None)
-    unit, _ = unit_rows([unit[t] for t in range(60)])
+    pooled = pooled_by_loops(values, rows, [True] * 300, True, None)
+    unit, _ = unit_rows([pooled[t] for t in range(60)])
     scores = [float(unit[a] @ unit[b]) for a, b in zip(pairs.left, pairs.right, strict=True)]
     genuine = [s for s, same in zip(scores, pairs.same, strict=True) if same]
     impostor = [s for s, same in zip(scores, pairs.same, strict=True) if not same]

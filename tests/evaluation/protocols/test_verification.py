@@ -69,8 +69,8 @@ def test_all_pairs_of_a_list(case: Case) -> None:
 
 def test_a_pair_has_the_same_score_in_the_list_and_among_all_pairs(case: Case) -> None:
     pairs, rows = case
-    everything = np.triu_indices(400, 1)
-    whole = PairList(pairs.paths, *everything, np.equal(*(i // 5 for i in everything)), np.arange(79800) % 10)
+    left, right = (side.astype(np.int32) for side in np.triu_indices(400, 1))
+    whole = PairList(pairs.paths, left, right, left // 5 == right // 5, np.arange(79800) % 10)
     listed, formed = verify(rows, whole, FARS), verify(rows, whole, FARS, all_pairs=True)
     assert (listed.auc, listed.eer) == (formed.auc, formed.eer)
     for ours, theirs in zip(listed.tar, formed.tar, strict=True):

@@ -186,7 +186,7 @@ def case() -> Case:
 
 def unit_frames(values: np.ndarray, valid: np.ndarray | None, pairs: VideoPairs) -> list[Rows]:
     """The unit vectors of each video's usable frames, as plain lists."""
-    found = [[] for _ in pairs.videos]
+    found: list[Rows] = [[] for _ in pairs.videos]
     for row, good, which in zip(values.astype(np.float64), valid, pairs.video, strict=True):
         if good and np.isfinite(row).all() and row.any():
             length = math.sqrt(sum(x * x for x in row.tolist()))
@@ -217,7 +217,7 @@ def scores_of(
     monkeypatch: pytest.MonkeyPatch, protocol: YtfProtocol, *sides: Embeddings
 ) -> tuple[Any, np.ndarray, np.ndarray]:
     """The scores that the protocol forms by either way."""
-    seen = []
+    seen: list[np.ndarray] = []
 
     def spy(scores: np.ndarray, *rest: Any) -> Any:
         seen.append(scores)
@@ -225,7 +225,8 @@ def scores_of(
 
     monkeypatch.setattr(video, "fold_accuracy", spy)
     result = protocol.score(*sides, fars=(0.1, 0.01))
-    return result, *seen
+    by_mean, by_pairs = seen
+    return result, by_mean, by_pairs
 
 
 @pytest.mark.parametrize("mixed", [False, True])

@@ -46,8 +46,8 @@ def test_questions_are_answered_as_by_all_scores_in_memory(case: Case, block: in
     for ours, theirs in zip(tiles.counts(values), array.counts(values), strict=True):
         assert ours.tolist() == theirs.tolist()
     ranks = np.unique(np.r_[1, 2, 3, np.linspace(1, array.count, 25).astype(int), array.count])[::-1]
-    for ours, theirs in zip(tiles.at_rank(ranks), array.at_rank(ranks), strict=True):
-        assert ours.tolist() == theirs.tolist()
+    for one, other_one in zip(tiles.at_rank(ranks), array.at_rank(ranks), strict=True):
+        assert one.tolist() == other_one.tolist()
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
