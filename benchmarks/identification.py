@@ -36,7 +36,7 @@ def main() -> None:
         print(json.dumps(measured(Path(folder), engine, int(size), [float(far) for far in fars.split(",") if far])))
         return
     # Not in the processes that are measured: it brings the networks' libraries with it.
-    from common import save
+    from lib.common import save
 
     sizes = [10**power for power in range(1, 10) if 10**power <= options.largest]
     kinds = [("numpy", ""), ("numpy", f"{FAR}"), *([("faiss", "")] if importlib.util.find_spec("faiss") else [])]

@@ -142,7 +142,7 @@ def main() -> None:
     if options.step:
         print(json.dumps(step(options.step, options.folder)))
         return
-    from common import save
+    from lib.common import save
 
     if not (options.folder / "pairs.npz").is_file():
         began = time.perf_counter()

@@ -192,6 +192,22 @@ def test_one_target_is_written_and_the_default_engine_measured_too(
         assert set(result["agreement"]) == {target, result["engine"]}
 
 
+def test_a_target_that_cannot_hold_a_plan(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
+    options = ("--images", crops, "--max-images", 20, "--preprocess", "rgb-127.5-128", "--bits", "w8a16")
+    code, _, err = bitface("quantize", net, *options, "--target", "openvino", "--out", tmp_path / "no")
+    assert code == 2
+    assert err == (
+        "error: the target 'openvino' has no activations of 16 bits, at most 8; leave it out, or choose another plan\n"
+    )
+    code, _, err = bitface("quantize", net, *options, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert "not written for OpenVINO, which has no activations of 16 bits" in err
+    assert list(json.loads((tmp_path / "out" / "result.json").read_text())["bytes"]) == [
+        "model.bitface",
+        "model.onnxruntime.onnx",
+    ]
+
+
 def test_help_and_version(bitface: Run) -> None:
     code, out, _ = bitface("--help")
     assert code == 0

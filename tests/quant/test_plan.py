@@ -21,6 +21,7 @@ def bits_of(plan: BitPlan) -> list[str]:
         ("w4a4", ["w8a8", "w4a4", "w4a4", "w8a8"]),
         (" W2A6 ", ["w8a8", "w2a6", "w2a6", "w8a8"]),
         ("w4a32", ["w8a32", "w4a32", "w4a32", "w8a32"]),
+        ("w4a16", ["w8a16", "w4a16", "w4a16", "w8a16"]),
     ],
 )
 def test_short_forms(word: str, expected: list[str]) -> None:
@@ -28,11 +29,44 @@ def test_short_forms(word: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["w9a8", "w0a4", "x", "", "w8a1", "w1a1", "w8a33", "w8", "a8", "w8a8x", "w32a8", "w-4a8", "8"]
+    "word",
+    [
+        "w9a8",
+        "w0a4",
+        "x",
+        "",
+        "w8a1",
+        "w1a1",
+        "w8a33",
+        "w8a9",
+        "w8a15",
+        "w16a16",
+        "w8",
+        "a8",
+        "w8a8x",
+        "w32a8",
+        "w-4a8",
+        "8",
+    ],
 )
 def test_impossible_words(word: str) -> None:
     with pytest.raises(UsageError, match="unknown bits"):
         BitPlan.parse(word)
+
+
+@pytest.mark.parametrize(
+    ("plan", "widest"),
+    [
+        ({"bits": "w8a16"}, 16),
+        ({"bits": "w4a4"}, 8),
+        ({"bits": "w4a4", "first": None, "last": None}, 4),
+        ({"bits": "w8a32"}, 0),
+        ({"bits": "w8a8", "layers": {"body.*": "w8a16"}}, 16),
+        ({"bits": "w8a8", "layers": {"body.*": "w8a32"}}, 8),
+    ],
+)
+def test_the_widest_activation(plan: dict[str, Any], widest: int) -> None:
+    assert BitPlan.from_json(plan).widest_activation == widest
 
 
 def parse(folder: Path, text: str) -> BitPlan:

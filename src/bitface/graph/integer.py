@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 
 def limits(bits: int, signed: bool) -> tuple[int, int]:
-    """The smallest and the largest integer of a width of 1 to 8 bits. Raises ValueError for another one.
+    """The smallest and the largest integer of a width of 1 to 8 bits, or of 16. Raises ValueError for another one.
 
     One bit is signed and holds -1 and 1, with nothing in between.
     """
-    if type(signed) is not bool or bits not in range(1 if signed else 2, 9):
-        raise ValueError(f"bits must be 2 to 8, or 1 and signed, not {bits}")
+    if type(signed) is not bool or bits not in (*range(1 if signed else 2, 9), 16):
+        raise ValueError(f"bits must be 2 to 8 or 16, or 1 and signed, not {bits}")
     if bits == 1:
         return -1, 1
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
@@ -110,7 +110,8 @@ class _IntegerLayer(nn.Module):
     zero_point: Tensor | None
 
     def _set(self, shape: tuple[int, ...], integers: LayerIntegers) -> None:
-        limits(integers.bits, signed=True)
+        if integers.bits not in range(1, 9):
+            raise ValueError(f"weights have 1 to 8 bits, not {integers.bits}")
         scales, zero_point = (integers.input_scale, integers.output_scale), integers.output_zero_point
         if any(scale != 0 and not _is_scale(scale) for scale in scales) or zero_point not in range(256):
             raise ValueError(f"scales {scales[0]} and {scales[1]}, zero point {zero_point}")

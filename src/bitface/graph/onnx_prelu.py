@@ -5,6 +5,7 @@ anything negative, one with zero point 255 nothing positive, so the layer itself
 gives the parts of `PReLU(x) = max(x, 0) + a⁺·min(x, 0) + max(a⁻·x, 0)` (a⁺, a⁻: the positive and negative slopes),
 each rounded to the levels of the sum, of which only one part is not zero. What remains is integer addition. Where the
 layer costs more than arithmetic on its output, its output is rounded once more instead and the PReLU runs in float.
+Before a reader of 16 bits it runs in float as it is.
 """
 
 import numpy as np
@@ -35,6 +36,8 @@ def emit_prelu(writer: Writer, node: Node, module: nn.PReLU, x: str) -> str:
     if not isinstance(layer, IntegerConv2d | IntegerLinear) or not _joined(writer, source):
         return _in_float(writer, node, module, x)
     quantizer = writer.only_quantizer(node) if layer.input_scale else None
+    if quantizer is not None and quantizer.bits > 8:
+        quantizer = None  # eight bits between the two would lose what it keeps
     if quantizer is not None and layer.weight[0].numel() <= SPLIT_UP_TO:
         return _split(writer, node, module, layer, quantizer, x)
     name = str(source.target)

@@ -17,9 +17,9 @@ from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequanti
 from bitface.graph.onnx_form import OnnxForm
 from bitface.graph.op_spec import spec_of
 
-# Both engines of the last years read it; nothing here needs a newer one.
-OPSET = 17
-IR_VERSION = 8
+# Both engines of the last years read it; only pairs of 16 bits need a newer one.
+OPSET, IR_VERSION = 17, 8
+OPSET_16_BITS, IR_VERSION_16_BITS = 21, 10
 
 
 def to_onnx(
@@ -48,8 +48,8 @@ def to_onnx(
             [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, ["batch", *embedding[1:]])],
             writer.initializers,
         ),
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", writer.opset)],
+        ir_version=IR_VERSION_16_BITS if writer.opset == OPSET_16_BITS else IR_VERSION,
         producer_name="bitface",
     )
     for key, value in (metadata or {}).items():
@@ -64,6 +64,8 @@ class Writer:
 
     def __init__(self, graph: GraphModule, form: OnnxForm) -> None:
         self.graph, self.form = graph, form
+        widths = {module.bits for module in graph.modules() if isinstance(module, QuantizeDequantize)}
+        self.opset = OPSET_16_BITS if 16 in widths else OPSET
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[TensorProto] = []
         self._names: dict[Node, str] = {}
@@ -94,6 +96,8 @@ class Writer:
         while output in self._taken:
             output += "_"
         self._taken.add(output)
+        if "axes" in attributes and self.opset > OPSET:  # an input since opset 18
+            inputs = [*inputs, self.constant(f"{output}.axes", np.array(attributes.pop("axes"), np.int64))]
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
@@ -118,9 +122,10 @@ class Writer:
 
     def integer_type(self, quantizer: QuantizeDequantize) -> tuple[np.dtype, int]:
         """The ONNX integer type of an activation, and the zero point in it."""
+        width = 16 if quantizer.bits > 8 else 8
         if quantizer.signed and not self.form.signed_activations:
-            return np.dtype(np.uint8), quantizer.zero_point + 128
-        return np.dtype(np.int8 if quantizer.signed else np.uint8), quantizer.zero_point
+            return np.dtype(f"uint{width}"), quantizer.zero_point + (1 << (width - 1))
+        return np.dtype(f"int{width}" if quantizer.signed else f"uint{width}"), quantizer.zero_point
 
     def quantize(
         self, x: str, name: str, scale: float, zero_point: int, dtype: np.dtype, limits: Sequence[str] = ()

@@ -12,6 +12,7 @@ from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
+from bitface.errors import UsageError
 from bitface.files import path_fields
 from bitface.graph import Network
 from bitface.inputs import faces as job_faces
@@ -96,8 +97,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
             `skipped.csv`, which lists images that can't be used, and a training's checkpoint.
     """
-    for name in request.targets:
-        emitted(name)
+    _targets(request)
     with holding(request.out, "quantize"):
         check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
         return _quantized(request, steps)
@@ -134,18 +134,24 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
     engine, agreement, engine_notes, alarms = measure_agreement(
-        network, details, faces.held_out, request.targets or written(), steps("checking held-out faces")
+        network, details, faces.held_out, _targets(request), steps("checking held-out faces")
     )
     clock.lap("agreement")
     with staging(request.out) as folder:
-        sizes = _write_models(folder, details, request.targets or written())
+        sizes = _write_models(folder, details, _targets(request))
         write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
         facts = {
             **describe_student(network, details, request.plan, layers, sizes),
             **_account(request, details, agreement, faces, history),
             "engine": engine,
-            "notes": [*network.notes, *notes, *engine_notes, *heavy_edges(layers, student)],
+            "notes": [
+                *network.notes,
+                *notes,
+                *_of_wide_activations(request),
+                *engine_notes,
+                *heavy_edges(layers, student),
+            ],
             "warnings": [*beforehand(request), *network.warnings, *warnings, *alarms],
             "seconds": clock.seconds,
         }
@@ -238,6 +244,31 @@ def _enough(request: QuantizeRequest) -> int | None:
     if request.method:
         return None
     return job_faces.DEFAULT_RECONSTRUCTION if request.calibration.reconstruction else job_faces.DEFAULT_CALIBRATION
+
+
+def _targets(request: QuantizeRequest) -> tuple[str, ...]:
+    """The targets that are written: those that are asked for, or the default ones that can express the plan.
+
+    Raises:
+        UsageError: one that is asked for can't, is unknown, or isn't written.
+    """
+    widest = request.plan.widest_activation
+    for name in request.targets:
+        if (most := emitted(name).holds.activation_bits) < widest:
+            raise UsageError(
+                f"the target '{name}' has no activations of {widest} bits, at most {most}; leave it out, or choose "
+                "another plan"
+            )
+    return request.targets or tuple(name for name in written() if TARGETS[name].holds.activation_bits >= widest)
+
+
+def _of_wide_activations(request: QuantizeRequest) -> list[str]:
+    """What there is to say of activations of more than 8 bits, which few targets have."""
+    if (widest := request.plan.widest_activation) <= 8:
+        return []
+    missing = [] if request.targets else [TARGETS[name].title for name in written() if name not in _targets(request)]
+    notes = [f"not written for {', '.join(missing)}, which has no activations of {widest} bits"] if missing else []
+    return [*notes, f"activations of {widest} bits are for NPUs: on CPUs the layers between them run in floating point"]
 
 
 def _write_models(folder: Path, details: artifact.Artifact, targets: Sequence[str]) -> dict[str, int]:

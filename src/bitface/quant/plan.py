@@ -32,7 +32,7 @@ class LayerBits:
 
     @staticmethod
     def parse(word: str, allow_float_weights: bool = False) -> "LayerBits":
-        """`w4a8` and the like: weights of 1 to 8 bits, activations of 2 to 8 or 32.
+        """`w4a8` and the like: weights of 1 to 8 bits, activations of 2 to 8, 16 or 32.
 
         Raises:
             UsageError: anything else.
@@ -40,10 +40,10 @@ class LayerBits:
         match = _BITS.fullmatch(str(word).strip().lower())
         weight, activation = (int(digits) for digits in match.groups()) if match else (0, 0)
         weights = {*range(1, 9), FLOAT} if allow_float_weights else {*range(1, 9)}
-        if weight not in weights or activation not in {*range(2, 9), FLOAT}:
+        if weight not in weights or activation not in {*range(2, 9), 16, FLOAT}:
             raise UsageError(
                 f"unknown bits '{word}': write w8a8, w6a6, w4a8, w4a4, … with weights of 1 to 8 bits and activations "
-                "of 2 to 8 bits, or a32 for float activations"
+                "of 2 to 8 or 16 bits, or a32 for float activations"
             )
         return LayerBits(weight, activation)
 
@@ -69,8 +69,9 @@ class BitPlan:
             the network's order, with the additions behind them. The first that fits wins, before every other rule.
         weights_symmetric: no zero point in the weights.
         weights_per_channel: one scale for each output channel.
-        activations: `symmetric`, `asymmetric`, or `auto`: symmetric at 8 bits (which engines run fastest), asymmetric
-            below (where no level can be spared), and unsigned without a zero point where a tensor can't be negative.
+        activations: `symmetric`, `asymmetric`, or `auto`: symmetric from 8 bits (which engines run fastest),
+            asymmetric below (where no level can be spared), and unsigned without a zero point where a tensor can't be
+            negative.
     """
 
     bits: LayerBits = LayerBits(8, 8)
@@ -80,6 +81,12 @@ class BitPlan:
     weights_symmetric: bool = True
     weights_per_channel: bool = True
     activations: str = "auto"
+
+    @property
+    def widest_activation(self) -> int:
+        """The most bits that integers of an activation get anywhere; 0: all are in floating point."""
+        named = [self.bits, self.first, self.last, *(bits for _, bits in self.layers)]
+        return max((bits.activation for bits in named if bits and bits.activation != FLOAT), default=0)
 
     @staticmethod
     def parse(word: str | Path) -> "BitPlan":
@@ -148,7 +155,7 @@ class BitPlan:
     def from_json(value: Any) -> "BitPlan":
         """A plan from the keys of its YAML form. Raises UsageError."""
         plan = check(value, PlanFile, "the plan")
-        edge = LayerBits(8, FLOAT if plan.bits.activation == FLOAT else 8)
+        edge = LayerBits(8, max(8, plan.bits.activation))
         layout = plan.weights or WeightLayout()
         return BitPlan(
             bits=plan.bits,

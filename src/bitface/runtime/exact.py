@@ -2,7 +2,7 @@
 
 from bitface.runtime.model import Model
 from bitface.targets.exact import FITTING_BITS, exact
-from bitface.targets.registry import DEFAULTS, runs_here, title_of
+from bitface.targets.registry import DEFAULTS, TARGETS, runs_here, title_of
 
 SUGGESTION = "--bits w7a8 --first w7a8 --last w7a8"
 
@@ -23,7 +23,13 @@ def trusted(model: Model, engine: str | None) -> str:
 
 def is_exact(model: Model, engine: str) -> bool:
     """Whether an engine computes a model on this CPU as the simulation does, but for rounding."""
-    return not model.integer or exact(engine, max(model.weight_bits, FITTING_BITS))
+    if not model.integer:
+        return True
+    return _holds(model, engine) and exact(engine, max(model.weight_bits, FITTING_BITS))
+
+
+def _holds(model: Model, engine: str) -> bool:
+    return TARGETS[engine].holds.obstacle(model.network.graph) is None
 
 
 def inexact(model: Model, engine: str) -> str | None:
@@ -41,7 +47,7 @@ def inexact(model: Model, engine: str) -> str | None:
 def passed_over(model: Model, engine: str) -> str | None:
     """What to say where a faster engine isn't the default one because it isn't exact on this CPU; None otherwise."""
     faster = DEFAULTS[: DEFAULTS.index(engine)] if engine in DEFAULTS and not model.profile else ()
-    names = [title_of(other) for other in faster if not is_exact(model, other)]
+    names = [title_of(other) for other in faster if _holds(model, other) and not is_exact(model, other)]
     if not names:
         return None
     return (

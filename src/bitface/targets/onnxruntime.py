@@ -34,6 +34,7 @@ TARGETS.register("onnxruntime")(
     Target(
         title="ONNX Runtime",
         holds=Holds(
+            activation_bits=16,
             operators=frozenset({"Conv", "Linear", "Add", "MaxPool", "PRelu"}),
             prelu="in integers: split into layers of one sign where that is cheap, otherwise rounded once more and in "
             "float",

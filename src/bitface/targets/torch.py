@@ -35,7 +35,7 @@ def start(source: Network | Path, settings: Settings) -> Run:
 TARGETS.register("torch")(
     Target(
         title="torch (simulation)",
-        holds=Holds(operators=frozenset()),
+        holds=Holds(activation_bits=16, operators=frozenset()),
         start=start,
         images_at_once=16,
         own_threads=True,

@@ -42,7 +42,7 @@ def _scale_and_zero_point(scale: Value, zero_point: Value) -> tuple[float, int]:
 def _write_quantizer(writer: Writer, node: Node, module: QuantizeDequantize, inputs: list[str]) -> str:
     name, x = str(node.target), inputs[0]
     dtype, zero_point = writer.integer_type(module)
-    if module.bits == 8:
+    if module.bits in (8, 16):
         return writer.quantize(x, name, module.scale, zero_point, dtype)
     # The integers of the type are wider, so the limits must be said.
     bounds = [bound - module.zero_point for bound in limits(module.bits, module.signed)]
