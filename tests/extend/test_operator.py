@@ -21,7 +21,7 @@ def site(tmp_path: Path) -> Path:
 
 
 def save_network(path: Path) -> None:
-    """Convolution, Softplus, depthwise convolution, Softplus, linear layer."""
+    """Convolution, Shrink, depthwise convolution, Shrink, linear layer."""
     random = np.random.default_rng(0)
     weights = {
         "first": random.normal(size=(8, 3, 3, 3)) / 5,
@@ -30,9 +30,9 @@ def save_network(path: Path) -> None:
     }
     nodes = [
         helper.make_node("Conv", ["image", "first"], ["a"]),
-        helper.make_node("Softplus", ["a"], ["b"]),
+        helper.make_node("Shrink", ["a"], ["b"], lambd=0.1),
         helper.make_node("Conv", ["b", "second"], ["c"], group=8),
-        helper.make_node("Softplus", ["c"], ["d"]),
+        helper.make_node("Shrink", ["c"], ["d"], lambd=0.05),
         helper.make_node("Flatten", ["d"], ["e"]),
         helper.make_node("Gemm", ["e", "last"], ["embedding"], transB=1),
     ]
@@ -56,19 +56,19 @@ def test_a_package_adds_an_operator(site: Path, tmp_path: Path) -> None:
     path, crops, out = tmp_path / "net.onnx", write_faces(tmp_path / "crops", 12, SIZE), tmp_path / "out"
     save_network(path)
     command = "quantize", path, "--images", crops, "--bits", "w8a8", "--out", out, "--preprocess", "rgb-127.5-128"
-    assert "is a 'Softplus', an operator bitface doesn't know" in bitface(*command, code=1)
+    assert "is a 'Shrink', an operator bitface doesn't know" in bitface(*command, code=1)
     bitface(*command, site=site)
     images = ((noise(12, SIZE).transpose(0, 3, 1, 2) - 127.5) / 128).astype(np.float32)
     expected = run(path, images)
     for file in out.glob("*.onnx"):
         kinds = [node.op_type for node in onnx.load(file).graph.node]
-        assert kinds.count("Softplus") == 2
+        assert kinds.count("Shrink") == 2
         assert "QuantizeLinear" in kinds
         found = run(file, images)
         cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
         assert cosine.min() > 0.99
     assert len(list(out.glob("*.onnx"))) == 2
-    assert "unknown operator 'Softplus'" in bitface("inspect", out / "model.bitface", code=1)
+    assert "unknown operator 'Shrink'" in bitface("inspect", out / "model.bitface", code=1)
 
 
 def test_its_torch_readers(site: Path) -> None:
@@ -79,22 +79,22 @@ from bitface.errors import BitfaceError
 from bitface.graph import from_module, ops
 
 class Net(nn.Module):
-    def __init__(self, beta):
+    def __init__(self, lambd):
         super().__init__()
-        self.conv, self.act, self.fc = nn.Conv2d(3, 4, 3), nn.Softplus(beta), nn.Linear(4, 5)
+        self.conv, self.act, self.fc = nn.Conv2d(3, 4, 3), nn.Hardshrink(lambd), nn.Linear(4, 5)
 
     def forward(self, x):
-        return self.fc(nn.functional.softplus(self.act(self.conv(x)).mean((2, 3))))
+        return self.fc(nn.functional.hardshrink(self.act(self.conv(x)).mean((2, 3))))
 
-module = Net(1).eval()
+module = Net(0.2).eval()
 graph = from_module(module, size=(8, 8)).graph
-assert [ops.op_name(m) for m in graph.modules()].count("Softplus") == 2
+assert [ops.op_name(m) for m in graph.modules()].count("Shrink") == 2
 image = torch.randn(2, 3, 8, 8)
 torch.testing.assert_close(graph(image), module(image))
 try:
-    from_module(Net(2), size=(8, 8))
+    from_module(Net(-1.0), size=(8, 8))
 except BitfaceError as error:
-    assert "'act' is a Softplus, which bitface doesn't know in this form" in str(error), error
+    assert "'act' is a Hardshrink, which bitface doesn't know in this form" in str(error), error
 else:
     raise AssertionError
 """

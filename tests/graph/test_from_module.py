@@ -189,7 +189,7 @@ class TwoInputs(nn.Module):
         (lambda m, x: x[0], "slices the batch"),
         (lambda m, x: x[:, None], "indexes a tensor by None"),
         (lambda m, x: x[:, 9:], "leaves nothing"),
-        (lambda m, x: x.device, "reads '.device' of a tensor"),
+        (lambda m, x: x.layout, "reads '.layout' of a tensor"),
         (lambda m, x: (x, x), "more than one output"),
         (lambda m, x: m.scale, "more than one output"),
         (lambda m, x: F.adaptive_avg_pool2d(x, 5), "windows of one size can't do"),
@@ -197,7 +197,7 @@ class TwoInputs(nn.Module):
         (lambda m, x: F.avg_pool2d(x, 2, divisor_override=3), "doesn't know in this form"),
         (lambda m, x: m.fc(x), "can't take inputs"),
         (lambda m, x: x + m.fc.weight, "can't take inputs"),
-        (lambda m, x: F.pad(x, (1, 1), mode="reflect"), "pads .* by reflect"),
+        (lambda m, x: F.pad(x, (1, 1), mode="circular"), "pads .* by circular"),
     ],
 )
 def test_refused_forms(

@@ -9,13 +9,56 @@ from torch.fx import GraphModule
 from bitface.graph import ops
 from bitface.graph.builder import Builder
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, LayerIntegers, QuantizeDequantize, Window
+from bitface.graph.operators.arithmetic import Max, Min
+from bitface.graph.operators.comparison import Compare, Where
+from bitface.graph.operators.elementwise import (
+    Abs,
+    Erf,
+    Exp,
+    Log,
+    Neg,
+    Pow,
+    Reciprocal,
+    Selu,
+    Sqrt,
+    ThresholdedRelu,
+)
+from bitface.graph.operators.reductions import ReduceL1, ReduceMax, ReduceMin, ReduceSum, ReduceSumSquare
+from bitface.graph.operators.resizing import Resize
+from bitface.graph.operators.views import Gather
 
 SHAPE = (4, 6, 6)
-BINARY = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.MatMul)
+REDUCTIONS = (ops.ReduceL2, ReduceL1, ReduceMax, ReduceMin, ReduceSum, ReduceSumSquare)
+BINARY = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.MatMul, Max, Min, Compare)
 
 # The last module of a chain is the operator.
 EXAMPLES: dict[str, list[nn.Module]] = {
-    **{module.__name__: [module()] for module in BINARY},
+    **{module.__name__: [module()] for module in BINARY if module is not Compare},
+    "Compare": [Compare(relation) for relation in ("Greater", "LessOrEqual")],
+    "Where": [Where()],
+    **{module.__name__: [module()] for module in (Neg, Abs, Exp, Erf)},
+    **{module.__name__: [nn.Sequential(nn.Sigmoid(), module())] for module in (Sqrt, Reciprocal, Log)},
+    "Pow": [Pow(2), Pow(3), nn.Sequential(nn.Sigmoid(), Pow(-0.5))],
+    "Softplus": [nn.Softplus(), nn.Softplus(2)],
+    "Softsign": [nn.Softsign()],
+    "Elu": [nn.ELU(), nn.ELU(0.7)],
+    "Celu": [nn.CELU(), nn.CELU(1.5)],
+    "Selu": [Selu(), Selu(1, 2)],
+    "ThresholdedRelu": [ThresholdedRelu(), ThresholdedRelu(-0.2)],
+    "Silu": [nn.SiLU()],
+    "Mish": [nn.Mish()],
+    "GroupNorm": [
+        nn.GroupNorm(2, 4),
+        nn.GroupNorm(4, 4, eps=1e-3),
+        nn.Sequential(ops.Reshape((4, 36)), nn.GroupNorm(1, 4)),
+    ],
+    "LRN": [nn.LocalResponseNorm(3), nn.LocalResponseNorm(5, 0.1, 0.5, 2)],
+    "Resize": [
+        Resize((4, 12, 9), (1, 2, 1.5)),
+        Resize((4, 8, 3), (1, 1.4, 0.5), "linear", "align_corners"),
+        Resize((4, 12, 6), (1, 2, 1), "nearest", "asymmetric", "floor"),
+    ],
+    "Gather": [Gather(1, (2, 0, 3, 1)), Gather(3, (1, 1, 4))],
     "Conv": [nn.Conv2d(4, 6, (3, 2), (1, 2), 1, 2, 2), nn.Conv2d(4, 4, 1, bias=False)],
     "Linear": [nn.Linear(6, 5), nn.Linear(6, 5, bias=False)],
     "BatchNorm": [nn.BatchNorm2d(4), nn.BatchNorm2d(4, eps=1e-3)],
@@ -35,10 +78,16 @@ EXAMPLES: dict[str, list[nn.Module]] = {
     "Concat": [ops.Concat(1)],
     "Reshape": [ops.Reshape((2, 72))],
     "Transpose": [ops.Transpose((0, 3, 1, 2))],
-    "Slice": [ops.Slice(1, 1, 3), ops.Slice(2, 0, None, 2)],
-    "Pad": [ops.Pad((1, 2, 0, 1)), ops.Pad((1, 0, 0, 0), float("-inf"))],
+    "Slice": [ops.Slice(1, 1, 3), ops.Slice(2, 0, None, 2), ops.Slice(1, 3, None, -1), ops.Slice(3, 5, 0, -2)],
+    "Pad": [
+        ops.Pad((1, 2, 0, 1)),
+        ops.Pad((1, 0, 0, 0), float("-inf")),
+        ops.Pad((0, 0, 0, 0, 1, 2)),
+        ops.Pad((1, 0, 2, 3), 0, "reflect"),
+        nn.Sequential(ops.Reshape((144,)), ops.Pad((1, 4), 0.5)),
+    ],
     "ReduceMean": [ops.ReduceMean((2, 3)), ops.ReduceMean((2,), keepdim=False)],
-    "ReduceL2": [ops.ReduceL2((1,))],
+    **{kind.__name__: [kind((1,)), kind((2, 3), keepdim=False)] for kind in REDUCTIONS},
     "Normalize": [ops.Normalize(1), ops.Normalize(2, 1)],
     "QuantizeDequantize": [QuantizeDequantize(0.03, 5, 8, False), QuantizeDequantize(0.1, -3, 4, True)],
     "IntegerConv": [
@@ -59,7 +108,8 @@ def graph_of(*modules: nn.Module, image: tuple[int, ...] = SHAPE) -> GraphModule
     builder = Builder(image)
     node = builder.input
     for index, module in enumerate(modules):
-        extra = [builder.constant("fixed", torch.rand(6, 6))] if type(module) in BINARY else []
+        count = 1 if type(module) in BINARY else 2 if isinstance(module, Where) else 0
+        extra = [builder.constant("fixed", torch.rand(6, 6)) for _ in range(count)]
         node = builder.add(f"part.{index}", copy.deepcopy(module), node, *extra)
     return randomise(builder.finish(node))
 

@@ -16,7 +16,7 @@ from torch.fx import Node
 
 from bitface.errors import BitfaceError
 from bitface.graph.attributes import tensor
-from bitface.graph.builder import Builder
+from bitface.graph.builder import BATCH, Builder, shape_of
 from bitface.graph.onnx_integers import Value
 
 # The types that are computed in float32; casts between them are left out.
@@ -29,12 +29,14 @@ class Context:
 
     Attributes:
         batch: that the file fixes; None: it is free.
+        opset: of the file.
     """
 
     node: onnx.NodeProto
     name: str
     builder: Builder
     batch: int | None
+    opset: int
 
     def attribute(self, name: str, default: Any = None) -> Any:
         for attribute in self.node.attribute:
@@ -57,13 +59,33 @@ class Context:
     def add(self, module: nn.Module, *inputs: Node, suffix: str = "") -> Node:
         return self.builder.add(self.name + suffix, module, *inputs)
 
-    def node_of(self, value: Value) -> Node:
+    def node_of(self, value: Value, rank: int | None = None) -> Node:
+        """A constant as a node, with one row where it stands beside images of this rank and repeats one."""
         if isinstance(value, Node):
             return value
-        return self.builder.constant(self.name + "_constant", tensor(value))
+        return self.builder.constant(self.name + "_constant", tensor(self.one_row(value, rank)))
+
+    def nodes_of(self, *values: Value) -> list[Node]:
+        """The operands of an operator that computes number by number."""
+        rank = max(len(shape_of(value)) for value in values if isinstance(value, Node))
+        return [self.node_of(value, rank) for value in values]
+
+    def one_row(self, value: Value, rank: int | None) -> np.ndarray:
+        """A constant of this rank that says the same of every image of the file's fixed batch, said once."""
+        array = np.asarray(value)
+        repeats = self.batch is not None and array.ndim == rank and array.shape[:1] == (self.batch,)
+        return array[:1] if repeats and (array == array[:1]).all() else array
 
     def refuse(self, reason: str) -> NoReturn:
         raise BitfaceError(f"node '{self.name}' ({self.node.op_type}) {reason}, which isn't supported")
+
+
+def one_image(kind: str, operands: Sequence[Value]) -> list[Value]:
+    """The operands of a node that makes a constant in a shape: one row where the shape is of the whole batch."""
+    if kind not in ("ConstantOfShape", "Expand", "Tile"):
+        return list(operands)
+    *others, shape = operands
+    return [*others, np.where(np.asarray(shape) == BATCH, 1, shape)]
 
 
 def axis_of(axis: int, rank: int) -> int:

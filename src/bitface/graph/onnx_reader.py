@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Node
 from bitface.errors import BitfaceError
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
-from bitface.graph.onnx_context import FLOATS, Context
+from bitface.graph.onnx_context import FLOATS, Context, one_image
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
 from bitface.graph.onnx_patterns import PATTERNS
 from bitface.graph.op_spec import onnx_reader
@@ -149,10 +149,10 @@ def _import_node(
             f"node '{name}' is a '{kind}', an operator bitface doesn't know; "
             "report it with the file's name and this line, or export the network with simpler operators"
         )
-    context = Context(node, name, builder, batch)
+    context = Context(node, name, builder, batch, opset)
     try:
         _refuse_training(context, operands)
-        return _fold(node, operands, opset) if constant else _compute(context, operands)
+        return _fold(node, one_image(node.op_type, operands), opset) if constant else _compute(context, operands)
     except BitfaceError:
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Node
+from torch.fx.node import map_aggregate
 
 from bitface.errors import BitfaceError
-from bitface.graph.builder import Builder, shape_of
+from bitface.graph.builder import BATCH, Builder, shape_of
 from bitface.graph.op_spec import spec_of, torch_module
 
 
@@ -33,8 +34,14 @@ class TorchContext:
     def node_of(self, value: Any) -> Node:
         if isinstance(value, Node):
             return value
-        constant = torch.as_tensor(value, dtype=torch.float32).detach().clone()
-        return self.builder.constant(self.name + "_constant", constant)
+        constant = self.one_row(torch.as_tensor(value, dtype=torch.float32))
+        return self.builder.constant(self.name + "_constant", constant.detach().clone())
+
+    def one_row(self, constant: Tensor) -> Tensor:
+        """A constant that says the same of every image of the batch, said once."""
+        if constant.shape[:1] == (BATCH,) and (constant.stride(0) == 0 or bool((constant == constant[:1]).all())):
+            return constant[:1]
+        return constant
 
     def dims(self, x: Node, dim: Any) -> tuple[int, ...]:
         """Axes to reduce over, counted from the front. Raises BitfaceError where the batch is one of them."""
@@ -70,6 +77,14 @@ class TorchContext:
         if hasattr(accepted, "inplace"):
             accepted.inplace = False  # type: ignore[assignment]
         return self.add(accepted, x)
+
+
+def one_image(function: Any, arguments: Any) -> Any:
+    """The arguments of a call that makes a constant: of one row where it would be of the whole batch."""
+    name = function if isinstance(function, str) else getattr(function, "__name__", "")
+    if name not in ("zeros", "ones", "full", "expand", "repeat", "new_zeros", "new_ones", "new_full"):
+        return arguments
+    return map_aggregate(arguments, lambda value: 1 if type(value) is int and value == BATCH else value)
 
 
 def call_module(make: Callable[..., nn.Module]) -> Callable[..., Node]:

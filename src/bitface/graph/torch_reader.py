@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 from bitface.errors import BitfaceError
 from bitface.graph.builder import Builder, one_line
 from bitface.graph.op_spec import torch_call
-from bitface.graph.torch_context import TorchContext
+from bitface.graph.torch_context import TorchContext, one_image
 
 
 def from_module(module: nn.Module, size: tuple[int, int] = (112, 112)) -> GraphModule:
@@ -84,6 +84,7 @@ class _Converter:
             context.name = str(node.target)
             return context.module(self.root.get_submodule(context.name), *args, **kwargs)
         if not sources:  # arithmetic on sizes and constants
+            args = one_image(node.target, args)
             function: Any = node.target if node.op == "call_function" else getattr(args[0], str(node.target))
             return function(*(args if node.op == "call_function" else args[1:]), **kwargs)
         read = torch_call(node.target)

@@ -1,9 +1,10 @@
 """Arithmetic on two tensors, number by number, and rounding."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
@@ -35,6 +36,16 @@ class Div(nn.Module):
         return a / b
 
 
+class Max(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.maximum(a, b)
+
+
+class Min(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.minimum(a, b)
+
+
 class Round(nn.Module):
     """Half to even, as in ONNX."""
 
@@ -44,7 +55,22 @@ class Round(nn.Module):
 
 def read_binary(module: type[nn.Module]) -> Callable[[Context, Value, Value], Node]:
     """Reads an ONNX operator of two tensors, of which one may be a constant."""
-    return lambda context, a, b: context.add(module(), context.node_of(a), context.node_of(b))
+    return lambda context, a, b: context.add(module(), *context.nodes_of(a, b))
+
+
+def chain(context: Context, module: type[nn.Module], operands: Sequence[Value]) -> Node:
+    """An operator of any number of tensors, two by two; what depends on the image first."""
+    images = [operand for operand in operands if isinstance(operand, Node)]
+    constants = [operand for operand in operands if not isinstance(operand, Node)]
+    first, *rest = context.nodes_of(*images, *constants)
+    for other in rest:
+        first = context.add(module(), first, other)
+    return first
+
+
+def _read_mean(context: Context, *operands: Value) -> Node:
+    count = context.node_of(np.float32(len(operands)))
+    return context.add(Div(), chain(context, Add, operands), count)
 
 
 def call_binary(module: type[nn.Module]) -> Callable[[TorchContext, Any, Any], Node]:
@@ -52,13 +78,18 @@ def call_binary(module: type[nn.Module]) -> Callable[[TorchContext, Any, Any], N
     return lambda context, a, b: context.add(module(), context.node_of(a), context.node_of(b))
 
 
-def _register_binary(module: type[nn.Module], *functions: Callable[..., Any], arithmetic: bool = True) -> None:
+def _register_binary(
+    module: type[nn.Module],
+    *functions: Callable[..., Any],
+    arithmetic: bool = True,
+    onnx: Mapping[str, OnnxReader] | None = None,
+) -> None:
     name = module.__name__
     register(
         OpSpec(
             name,
             module,
-            onnx={name: OnnxReader(read_binary(module))},
+            onnx={name: OnnxReader(read_binary(module)), **(onnx or {})},
             torch_calls=dict.fromkeys((name.lower(), f"{name.lower()}_", *functions), call_binary(module)),
             write=one_node(name),
             traits=Traits(arithmetic=arithmetic, channels="kept"),
@@ -66,10 +97,25 @@ def _register_binary(module: type[nn.Module], *functions: Callable[..., Any], ar
     )
 
 
-_register_binary(Add, operator.add, operator.iadd, torch.add)
+_register_binary(
+    Add,
+    operator.add,
+    operator.iadd,
+    torch.add,
+    onnx={
+        "Sum": OnnxReader(lambda context, *operands: chain(context, Add, operands)),
+        "Mean": OnnxReader(_read_mean),
+    },
+)
 _register_binary(Sub, operator.sub, torch.sub)
 _register_binary(Mul, operator.mul, operator.imul, torch.mul)
 _register_binary(Div, operator.truediv, torch.div, arithmetic=False)
+for extreme in (Max, Min):  # their readers are those of limits and of reductions
+    register(
+        OpSpec(
+            extreme.__name__, extreme, write=one_node(extreme.__name__), traits=Traits(keeps_sign=True, channels="kept")
+        )
+    )
 register(
     OpSpec(
         "Round",

@@ -1,6 +1,7 @@
-"""Repeating axes of length 1, which a product with ones does as well."""
+"""Repeating: axes of length 1, by a product with ones, and longer ones, by joining them to themselves."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,11 @@ from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import Value
 from bitface.graph.op_spec import OnnxReader, OpSpec, register
 from bitface.graph.operators.arithmetic import Mul
+from bitface.graph.operators.concat import Concat
 from bitface.graph.torch_context import TorchContext
+
+# A repetition is a tensor that is joined to itself, part by part.
+_MOST_PARTS = 64
 
 
 def expand(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_batch: int | None = None) -> Node:
@@ -27,6 +32,30 @@ def expand(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_b
     return builder.add(name, Mul(), x, builder.constant(name + "_ones", torch.ones(1, *ones)))
 
 
+def tile(builder: Builder, name: str, x: Node, repeats: Sequence[int]) -> Node:
+    """`x` so many times along each axis. Raises BitfaceError for more axes, another batch, or very many times."""
+    repeats = [int(times) for times in repeats]
+    if len(repeats) != len(shape_of(x)) or repeats[0] != 1 or min(repeats) < 1:
+        raise BitfaceError(f"{name}: repeats {shape_text(x)} {repeats} times, which isn't supported")
+    single = [times if side == 1 else 1 for times, side in zip(repeats, shape_of(x), strict=True)]
+    x = expand(builder, name, x, (-1, *[side * times for side, times in zip(shape_of(x), single, strict=True)][1:]))
+    for axis, (times, known) in enumerate(zip(repeats, single, strict=True)):
+        if times > _MOST_PARTS and known == 1:
+            raise BitfaceError(f"{name}: repeats {shape_text(x)} {repeats} times, which isn't supported")
+        if times > 1 and known == 1:
+            x = builder.add(name, Concat(axis), *[x] * times)
+    return x
+
+
+def _read_tile(context: Context, x: Node, repeats: Value) -> Node:
+    return tile(context.builder, context.name, x, context.ints("repeats", repeats) or [])
+
+
+def _call_tile(context: TorchContext, x: Node, *repeats: Any) -> Node:
+    times = repeats[0] if isinstance(repeats[0], tuple | list) else repeats
+    return tile(context.builder, context.name, x, times)
+
+
 def _read(context: Context, x: Node, shape: Value) -> Node:
     sides = context.ints("shape", shape) or []
     return expand(context.builder, context.name, x, tuple(sides), context.batch)
@@ -38,6 +67,13 @@ def _call(context: TorchContext, x: Node, *sides: Any) -> Node:
     return expand(context.builder, context.name, x, shape)
 
 
+register(
+    OpSpec(
+        "Tile",
+        onnx={"Tile": OnnxReader(_read_tile, moves_integers=True)},
+        torch_calls=dict.fromkeys(("repeat", "tile", torch.tile), _call_tile),
+    )
+)
 register(
     OpSpec("Expand", onnx={"Expand": OnnxReader(_read)}, torch_calls=dict.fromkeys(("expand", "expand_as"), _call))
 )

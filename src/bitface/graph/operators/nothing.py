@@ -1,14 +1,16 @@
-"""What leaves nothing in a graph: what gives back what it reads in evaluation, and questions about a tensor's shape."""
+"""What leaves nothing in a graph: what gives back what it reads in evaluation, questions about a tensor's shape, and
+constants of this shape."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.fx import Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.builder import shape_of
+from bitface.graph.builder import BATCH, shape_of
 from bitface.graph.onnx_context import FLOATS, Context
 from bitface.graph.onnx_integers import Value
 from bitface.graph.op_spec import OnnxReader, OpSpec, register
@@ -38,7 +40,26 @@ def _call_size(context: TorchContext, x: Node, dim: int | None = None) -> Any:
     return shape_of(x) if dim is None else shape_of(x)[dim]
 
 
+def _call_alike(number: float) -> Callable[..., Tensor]:
+    """A constant like a tensor, of one row."""
+    return lambda context, x, **options: torch.full((1, *shape_of(x)[1:]), number)
+
+
+def _call_new(number: float) -> Callable[..., Tensor]:
+    """A constant of a shape, of one row where it is as large as the batch."""
+
+    def call(context: TorchContext, x: Node, *sides: Any, **options: Any) -> Tensor:
+        shape = sides[0] if isinstance(sides[0], tuple | list) else sides
+        return torch.full([1 if side == BATCH else side for side in shape], number)
+
+    return call
+
+
 def _call_attribute(context: TorchContext, x: Node, attribute: str) -> Any:
+    if attribute == "device":
+        return torch.device("cpu")
+    if attribute == "dtype":
+        return torch.float32
     if attribute != "shape":
         raise BitfaceError(
             f"the network reads '.{attribute}' of a tensor (node '{context.name}'), which bitface doesn't know"
@@ -77,6 +98,10 @@ register(
             "size": _call_size,
             "dim": lambda context, x: len(shape_of(x)),
             **dict.fromkeys(("getattr", getattr), _call_attribute),
+            torch.zeros_like: _call_alike(0.0),
+            torch.ones_like: _call_alike(1.0),
+            "new_zeros": _call_new(0.0),
+            "new_ones": _call_new(1.0),
         },
     )
 )

@@ -17,14 +17,27 @@ from bitface.graph.torch_context import TorchContext
 
 
 class Pad(nn.Module):
-    """Constant padding of the last two axes: left, right, top, bottom."""
+    """Padding by a constant, or by what lies at the border.
 
-    def __init__(self, pads: tuple[int, int, int, int], value: float = 0.0) -> None:
+    Args:
+        pads: before and after each axis, the last one first: left, right, top, bottom, and perhaps channels.
+        mode: `constant`, or of the last two axes `reflect` or `edge`, as in ONNX.
+    """
+
+    def __init__(self, pads: tuple[int, ...], value: float = 0.0, mode: str = "constant") -> None:
         super().__init__()
-        self.pads, self.value = tuple(pads), max(float(value), -UNBOUNDED)
+        if mode not in _MODES:
+            raise ValueError(f"pads by {mode}")
+        self.pads, self.value, self.mode = tuple(pads), max(float(value), -UNBOUNDED), mode
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.pad(x, self.pads, value=self.value)
+        if self.mode == "constant":
+            return nn.functional.pad(x, self.pads, value=self.value)
+        return nn.functional.pad(x, self.pads, _MODES[self.mode])
+
+
+# Of ONNX → torch's word.
+_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
 
 
 def padded(context: Context, x: Node, kernel: Sequence[int], value: float = 0.0) -> tuple[Node, tuple[int, int]]:
@@ -50,32 +63,58 @@ def padded(context: Context, x: Node, kernel: Sequence[int], value: float = 0.0)
 
 
 def _read(context: Context, x: Node, pads: Value = None, value: Value = None, axes: Value = None) -> Node:
-    if context.attribute("mode", "constant") != "constant":
-        context.refuse(f"pads by {context.attribute('mode')}")
     rank = len(shape_of(x))
     given = context.ints("pads", pads) or []
     dims = context.ints("axes", axes, range(rank)) or []
     before, after = [0] * rank, [0] * rank
     for dim, first, last in zip(dims, given[: len(dims)], given[len(dims) :], strict=True):
         before[axis_of(dim, rank)], after[axis_of(dim, rank)] = first, last
-    if not any(before) and not any(after):
-        return x
-    if rank != 4 or any(before[:2]) or any(after[:2]):
-        context.refuse("pads batch or channels")
+    if before[0] or after[0]:
+        context.refuse("pads the batch")
     constant = float(np.asarray(value if value is not None else context.attribute("value", 0.0)).item())
-    return context.add(Pad((before[3], after[3], before[2], after[2]), constant), x)
+    return _pad(context, x, list(zip(before, after, strict=True))[1:], constant, context.attribute("mode", "constant"))
+
+
+def _pad(context: Context | TorchContext, x: Node, pads: Sequence[tuple[int, int]], value: float, mode: str) -> Node:
+    """Pads of every axis but the batch; of images four numbers at least."""
+    backwards = [number for pair in reversed(pads) for number in pair]
+    while len(backwards) > 4 and backwards[-2:] == [0, 0]:
+        del backwards[-2:]
+    if not any(backwards):
+        return x
+    if mode != "constant" and (len(shape_of(x)) != 4 or len(backwards) > 4):
+        raise ValueError(f"pads other axes than height and width by {mode}")
+    return context.add(Pad(tuple(backwards), value, mode), x)
 
 
 def _call(context: TorchContext, x: Node, pad: Any, mode: str = "constant", value: Any = None) -> Node:
-    if mode != "constant" or len(pad) not in (2, 4) or len(shape_of(x)) != 4:
+    words = {word: name for name, word in _MODES.items()}
+    pads = [(0, 0)] * (len(shape_of(x)) - len(pad) // 2) + _pairs(pad)[::-1]
+    if mode not in words or len(pads) != len(shape_of(x)) or any(pads[0]):
         raise ValueError(f"pads {list(pad)} by {mode}")
-    return context.add(Pad((*pad, 0, 0)[:4], value or 0.0), x)
+    return _pad(context, x, pads[1:], value or 0.0, words[mode])
+
+
+def _pairs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _write(writer: Writer, node: Node, module: Pad, inputs: list[str]) -> str:
-    left, right, top, bottom = module.pads
-    pads = writer.constant(f"{node.target}.pads", np.array([0, 0, top, left, 0, 0, bottom, right]))
-    return writer.op("Pad", [*inputs, pads, writer.number(module.value)], str(node.target))
+    before, after = (list(side)[::-1] for side in zip(*_pairs(module.pads), strict=True))
+    unpadded = [0] * (len(shape_of(node)) - len(before))
+    pads = writer.constant(f"{node.target}.pads", np.array([*unpadded, *before, *unpadded, *after]))
+    number = [writer.number(module.value)] if module.mode == "constant" else []
+    return writer.op("Pad", [*inputs, pads, *number], str(node.target), mode=module.mode)
+
+
+def _traits(module: Pad) -> Traits:
+    constant = module.mode == "constant"
+    return Traits(
+        keeps_sign=not constant or module.value >= 0,
+        keeps_levels=not constant,
+        border=module.value if constant else None,
+        channels="kept" if len(module.pads) <= 4 else "lost",
+    )
 
 
 register(
@@ -84,8 +123,12 @@ register(
         Pad,
         onnx={"Pad": OnnxReader(_read)},
         torch_calls=dict.fromkeys(("pad", nn.functional.pad), _call),
-        torch_modules={nn.ConstantPad2d: lambda context, module, x: context.add(Pad(module.padding, module.value), x)},
+        torch_modules={
+            nn.ConstantPad2d: lambda context, module, x: _call(context, x, module.padding, value=module.value),
+            nn.ReflectionPad2d: lambda context, module, x: _call(context, x, module.padding, "reflect"),
+            nn.ReplicationPad2d: lambda context, module, x: _call(context, x, module.padding, "replicate"),
+        },
         write=_write,
-        traits=lambda module: Traits(border=module.value, channels="kept"),
+        traits=_traits,
     )
 )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.fx import Node
 
@@ -10,8 +11,10 @@ from bitface.graph.builder import ShapeError, shape_of
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_writer import one_node
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
+from bitface.graph.operators.arithmetic import Mul
+from bitface.graph.operators.elementwise import Abs, Pow, Sqrt
 from bitface.graph.operators.padding import padded
-from bitface.graph.operators.reductions import ReduceMean
+from bitface.graph.operators.reductions import ReduceL1, ReduceL2, ReduceMean, ReduceSum
 from bitface.graph.torch_context import TorchContext, call_module
 
 
@@ -33,6 +36,37 @@ def _read_average(context: Context, x: Node) -> Node:
         context.refuse("is dilated")
     ceil = bool(context.attribute("ceil_mode", 0))
     return context.add(nn.AvgPool2d(kernel, context.pair("strides"), padding, ceil, counted), source)
+
+
+def _read_lp(context: Context, x: Node) -> Node:
+    kernel = context.pair("kernel_shape", None)
+    if context.pair("dilations") != (1, 1) or context.attribute("ceil_mode", 0):
+        context.refuse("is dilated, or rounds up its size")
+    x, padding = padded(context, x, kernel)
+    window = nn.AvgPool2d(kernel, context.pair("strides"), padding)
+    return _lp_norm(context, x, window, context.attribute("p", 2), kernel[0] * kernel[1])
+
+
+def _read_global_lp(context: Context, x: Node) -> Node:
+    dims, p = tuple(range(2, len(shape_of(x)))), context.attribute("p", 2)
+    norms = {1: ReduceL1, 2: ReduceL2}
+    return context.add(norms[p](dims), x) if p in norms else _lp_norm(context, x, ReduceSum(dims), p, 1)
+
+
+def _lp_norm(context: Context | TorchContext, x: Node, pool: nn.Module, p: float, count: int) -> Node:
+    """`(Σ |x|^p)^(1/p)`; `pool` gives the sum divided by `count`."""
+    powers = x if p % 2 == 0 else context.add(Abs(), x, suffix="_absolute")
+    mean = context.add(pool, context.add(Pow(p), powers, suffix="_power"), suffix="_pooled")
+    scaled = context.add(Mul(), mean, context.node_of(np.float32(count)), suffix="_sum")
+    return context.add(Sqrt() if p == 2 else Pow(1 / p), scaled)
+
+
+def _lp_module(context: TorchContext, module: nn.LPPool2d, x: Node) -> Node | None:
+    if module.ceil_mode or module.norm_type % 2 != 0:  # torch takes no absolute values
+        return None
+    kernel = _pair(module.kernel_size)
+    window = nn.AvgPool2d(kernel, module.stride or kernel)  # type: ignore[arg-type]
+    return _lp_norm(context, x, window, module.norm_type, kernel[0] * kernel[1])
 
 
 def _adaptive(context: TorchContext, module: Any, x: Node) -> Node:
@@ -86,14 +120,19 @@ register(
     OpSpec(
         "AveragePool",
         nn.AvgPool2d,
-        onnx={"AveragePool": OnnxReader(_read_average)},
+        onnx={
+            "AveragePool": OnnxReader(_read_average),
+            "LpPool": OnnxReader(_read_lp),
+            "GlobalLpPool": OnnxReader(_read_global_lp),
+        },
         torch_calls={
             **dict.fromkeys(("avg_pool2d", nn.functional.avg_pool2d), call_module(nn.AvgPool2d)),
             **dict.fromkeys(
                 ("adaptive_avg_pool2d", nn.functional.adaptive_avg_pool2d), call_module(nn.AdaptiveAvgPool2d)
             ),
+            nn.functional.lp_pool2d: call_module(nn.LPPool2d),
         },
-        torch_modules={nn.AdaptiveAvgPool2d: _adaptive},
+        torch_modules={nn.AdaptiveAvgPool2d: _adaptive, nn.LPPool2d: _lp_module},
         accept=lambda module: None if module.divisor_override else module,
         write=one_node(
             "AveragePool", lambda module: {**_window(module), "count_include_pad": int(module.count_include_pad)}

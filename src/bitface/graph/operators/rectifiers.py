@@ -1,7 +1,8 @@
 """Activations that are straight lines below and above zero: ReLU, LeakyReLU, PReLU, and limits."""
 
 from dataclasses import replace
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
 from bitface.graph.onnx_writer import Writer, one_node, per_channel
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
+from bitface.graph.operators.arithmetic import Add, Max, Min, Mul, chain
 from bitface.graph.torch_context import TorchContext, call_module
 
 
@@ -50,11 +52,26 @@ def _clip(context: Context, x: Node | Integers, low: Value = None, high: Value =
 
 def _max_min(context: Context, *operands: Value) -> Node | Integers:
     """With a constant number it is a limit: `max(x, 0)` is a ReLU."""
+    kind, fold = (Max, np.maximum) if context.node.op_type == "Max" else (Min, np.minimum)
     images = [operand for operand in operands if isinstance(operand, IMAGE_VALUES)]
-    limits = [operand for operand in operands if not isinstance(operand, IMAGE_VALUES)]
-    if len(images) != 1 or len(limits) != 1 or np.size(limits[0]) != 1:
-        context.refuse("compares more than the image and one number")
-    return _clip(context, images[0], *(limits if context.node.op_type == "Max" else [None, *limits]))
+    constants = [operand for operand in operands if not isinstance(operand, IMAGE_VALUES)]
+    integers = any(isinstance(image, Integers) for image in images)
+    if integers and (len(images) > 1 or len(constants) != 1 or np.size(constants[0]) != 1):
+        context.refuse("compares more than the integers of an image and one number")
+    image: Any = images[0] if integers else chain(context, kind, images)
+    if not constants:
+        return cast(Node, image)
+    limit = np.asarray(reduce(fold, constants))
+    if integers or _says_one_number(context, limit, image):
+        return _clip(context, image, *([limit.flat[0]] if kind is Max else [None, limit.flat[0]]))
+    return chain(context, kind, [image, limit])
+
+
+def _says_one_number(context: Context, limit: np.ndarray, image: Node) -> bool:
+    """Whether a constant is one number for all of an image, and no larger than it."""
+    sides, own = context.one_row(limit, len(shape_of(image))).shape, (1, *shape_of(image)[1:])
+    fits = len(sides) <= len(own) and all(a in (1, b) for a, b in zip(sides[::-1], own[::-1], strict=False))
+    return limit.size == 1 or (fits and bool((limit == limit.flat[0]).all()))
 
 
 def _call_clamp(context: TorchContext, x: Node, min: Any = None, max: Any = None) -> Node:
@@ -82,15 +99,29 @@ def _traits_of_clip(module: Clip) -> Traits:
 
 def _read_prelu(context: Context, x: Node, slope: Value) -> Node:
     """One slope, or one per channel. A list `[C]` is meant per channel, though ONNX reads it as per column."""
+    if isinstance(slope, Node):
+        context.refuse("computes its slopes from the image")
     known, given = shape_of(x), np.shape(slope)
     flat = np.asarray(slope).reshape(-1)
     if len(given) == 1:
         by_channel = len(known) == 2 or known[-1] != flat.size
     else:
         by_channel = len(given) >= len(known) - 1 and given[1 - len(known)] == flat.size
-    if flat.size != 1 and (flat.size != known[1] or not by_channel):
+    if flat.size == 1 or (flat.size == known[1] and by_channel):
+        return context.add(fill(nn.PReLU(flat.size), weight=flat), x)
+    return _prelu_by_place(context, x, context.one_row(slope, len(known)))
+
+
+def _prelu_by_place(context: Context, x: Node, slope: np.ndarray) -> Node:
+    """With slopes of their own for every place, as Keras makes them: `max(x, 0) + slope · min(x, 0)`."""
+    known, given = shape_of(x), slope.shape
+    sides = ((1,) * (len(known) - len(given)) + given)[-len(known) :]
+    doubtful = len(given) == 1 and given[0] == known[1]
+    if doubtful or len(given) > len(known) or not all(a in (1, b) for a, b in zip(sides, (1, *known[1:]), strict=True)):
         context.refuse(f"has slopes of shape {list(given)} for {known[1]} channels")
-    return context.add(fill(nn.PReLU(flat.size), weight=flat), x)
+    negative = context.add(Clip(-UNBOUNDED, 0), x, suffix="_negative")
+    scaled = context.add(Mul(), negative, context.node_of(slope), suffix="_scaled")
+    return context.add(Add(), context.add(nn.ReLU(), x, suffix="_positive"), scaled)
 
 
 def _call_prelu(context: TorchContext, x: Node, slope: Tensor) -> Node:

@@ -1,10 +1,11 @@
 """Operators that only move or pick numbers, and the functions by which both readers form them.
 
-Every form of a view becomes one of three modules; one that changes nothing becomes none.
+Every form of a view becomes one of four modules; one that changes nothing becomes none.
 """
 
 import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,6 @@ from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer, one_node
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
-from bitface.graph.operators.concat import Concat
 from bitface.graph.torch_context import TorchContext
 
 
@@ -43,15 +43,32 @@ class Transpose(nn.Module):
 
 
 class Slice(nn.Module):
-    """`x[start:end:step]` along one axis; `end` None means to the end."""
+    """`x[start:end:step]` along one axis; `end` None means to the end, which backwards is the beginning."""
 
     def __init__(self, dim: int, start: int, end: int | None, step: int = 1) -> None:
         super().__init__()
         self.dim, self.start, self.end, self.step = dim, start, end, step
 
     def forward(self, x: Tensor) -> Tensor:
-        index = [slice(None)] * self.dim + [slice(self.start, self.end, self.step)]
-        return x[tuple(index)]
+        if self.step < 0:  # torch has no steps backwards
+            last = x.shape[self.dim] - 1
+            end = None if self.end is None else last - self.end
+            return x.flip(self.dim)[self._index(last - self.start, end, -self.step)]
+        return x[self._index(self.start, self.end, self.step)]
+
+    def _index(self, start: int, end: int | None, step: int) -> tuple[slice, ...]:
+        return (slice(None),) * self.dim + (slice(start, end, step),)
+
+
+class Gather(nn.Module):
+    """Picks along one axis, in any order."""
+
+    def __init__(self, dim: int, indices: tuple[int, ...]) -> None:
+        super().__init__()
+        self.dim, self.indices = dim, tuple(indices)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.index_select(self.dim, torch.tensor(self.indices))
 
 
 def reshape(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_batch: int | None = None) -> Node:
@@ -75,20 +92,29 @@ def reshape(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_
     return x if tuple(tail) == known[1:] else builder.add(name, Reshape(tuple(tail)), x)
 
 
-def take(builder: Builder, name: str, x: Node, dim: int, picked: slice) -> Node:
-    """`x[start:end:step]` along an axis other than the batch; the whole axis is no operation.
-
-    Args:
-        picked: of known, positive start and end.
-    """
+def take(builder: Builder, name: str, x: Node, dim: int, picked: range) -> Node:
+    """The places of a range along an axis other than the batch; the whole axis is no operation."""
     dim %= len(shape_of(x))
     side = shape_of(x)[dim]
-    start, end, step = picked.start, picked.stop, 1 if picked.step is None else picked.step
-    if (start, step) == (0, 1) and end >= side:
+    if picked == range(side):
         return x
-    if dim == 0 or step < 1:
-        raise BitfaceError(f"{name}: slices the batch or runs backwards, which isn't supported")
-    return builder.add(name, Slice(dim, start, None if end >= side else end, step), x)
+    if dim == 0:
+        raise BitfaceError(f"{name}: slices the batch, which isn't supported")
+    end = picked.stop if 0 <= picked.stop < side else None
+    return builder.add(name, Slice(dim, picked.start, end, picked.step), x)
+
+
+def pick(builder: Builder, name: str, x: Node, dim: int, places: Sequence[int]) -> Node:
+    """These places along an axis other than the batch: a slice where they are evenly spaced."""
+    side = shape_of(x)[dim]
+    places = [axis_of(int(place), side) for place in places]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    even = range(places[0], places[-1] + (1 if step > 0 else -1), step) if places and step else range(0)
+    if list(even) == places:
+        return take(builder, name, x, dim, even)
+    if dim == 0:
+        raise BitfaceError(f"{name}: picks from the batch, which isn't supported")
+    return builder.add(name, Gather(dim, tuple(places)), x)
 
 
 def _read_flatten(context: Context, x: Node) -> Node:
@@ -136,7 +162,7 @@ def _read_split(context: Context, x: Node, sizes: Value = None) -> list[Node]:
     if len(ends) != count or ends[-1] != side:
         context.refuse(f"splits {side} into {lengths}")
     return [
-        take(context.builder, f"{context.name}_{index}", x, axis, slice(end - length, end))
+        take(context.builder, f"{context.name}_{index}", x, axis, range(end - length, end))
         for index, (end, length) in enumerate(zip(ends, lengths, strict=True))
     ]
 
@@ -151,22 +177,19 @@ def _read_slice(
         axis = axis_of(dim, len(shape_of(x)))
         if axis == 0 and end == context.batch:
             end = BATCH
-        start, end, _ = slice(start, end).indices(shape_of(x)[axis])
-        x = take(context.builder, context.name, x, axis, slice(start, end, step))
+        x = take(context.builder, context.name, x, axis, range(*slice(start, end, step).indices(shape_of(x)[axis])))
     return x
 
 
-def _read_gather(context: Context, x: Node, indices: Value) -> Node:
+def _read_gather(context: Context, x: Value, indices: Value) -> Node:
+    if isinstance(indices, Node) or not isinstance(x, Node):
+        context.refuse("picks by computed indices")
     axis = axis_of(context.attribute("axis", 0), len(shape_of(x)))
-    if isinstance(indices, Node) or axis == 0 or np.ndim(indices) > 1:
-        context.refuse("picks from the batch, or by computed indices")
-    side = shape_of(x)[axis]
-    wanted = [axis_of(int(index), side) for index in np.asarray(indices).reshape(-1)]
-    parts = [take(context.builder, f"{context.name}_{index}", x, axis, slice(index, index + 1)) for index in wanted]
-    if np.ndim(indices) == 1:
-        return parts[0] if len(parts) == 1 else context.add(Concat(axis), *parts)
-    rest = tuple(side for i, side in enumerate(shape_of(x)) if i != axis)
-    return reshape(context.builder, context.name + "_picked", parts[0], rest)
+    if axis == 0:
+        context.refuse("picks from the batch")
+    picked = pick(context.builder, context.name, x, axis, np.reshape(indices, -1).tolist())
+    sides = (*shape_of(x)[:axis], *np.shape(indices), *shape_of(x)[axis + 1 :])
+    return reshape(context.builder, context.name + "_picked", picked, sides)
 
 
 def _call_reshape(context: TorchContext, x: Node, *shape: Any) -> Node:
@@ -204,26 +227,37 @@ def _call_transpose(context: TorchContext, x: Node, first: int, second: int) -> 
     return _call_permute(context, x, *order)
 
 
-def _call_item(context: TorchContext, x: Any, index: Any) -> Any:
+def _call_item(context: TorchContext, x: Any, item: Any) -> Any:
     if not isinstance(x, Node):
-        return x[index]
-    picks = index if isinstance(index, tuple) else (index,)
+        return x[item]
+    picks = item if isinstance(item, tuple) else (item,)
     if Ellipsis in picks:
         gap = len(shape_of(x)) - len(picks) + 1
         place = picks.index(Ellipsis)
         picks = picks[:place] + (slice(None),) * gap + picks[place + 1 :]
     dropped = []
-    for dim, pick in enumerate(picks):
-        if isinstance(pick, int):
-            start = pick % shape_of(x)[dim]
-            x = take(context.builder, context.name, x, dim, slice(start, start + 1))
+    for dim, index in enumerate(picks):
+        if isinstance(index, int):
+            x = pick(context.builder, context.name, x, dim, [index])
             dropped.append(dim)
-        elif isinstance(pick, slice):
-            x = take(context.builder, context.name, x, dim, slice(*pick.indices(shape_of(x)[dim])))
+        elif isinstance(index, slice):
+            x = take(context.builder, context.name, x, dim, range(*index.indices(shape_of(x)[dim])))
+        elif isinstance(index, list | Tensor) and np.ndim(index) == 1 and np.asarray(index).dtype.kind == "i":
+            x = pick(context.builder, context.name, x, dim, np.asarray(index).tolist())
         else:
-            raise BitfaceError(f"node '{context.name}' indexes a tensor by {pick!r}, which bitface doesn't know")
+            raise BitfaceError(f"node '{context.name}' indexes a tensor by {index!r}, which bitface doesn't know")
     sides = tuple(s for i, s in enumerate(shape_of(x)) if i not in dropped)
     return reshape(context.builder, context.name, x, sides)
+
+
+def _call_index_select(context: TorchContext, x: Node, dim: int, index: Tensor) -> Node:
+    return pick(context.builder, context.name, x, dim % len(shape_of(x)), index.tolist())
+
+
+def _call_flip(context: TorchContext, x: Node, *dims: Any) -> Node:
+    for dim in dims[0] if isinstance(dims[0], tuple | list) else dims:
+        x = take(context.builder, context.name, x, dim, range(shape_of(x)[dim])[::-1])
+    return x
 
 
 def _call_chunk(context: TorchContext, x: Node, count: int, dim: int = 0) -> list[Node]:
@@ -235,7 +269,7 @@ def _call_split(context: TorchContext, x: Node, length: Any, dim: int = 0) -> li
     side, start = shape_of(x)[dim], 0
     parts: list[Node] = []
     for step in [length] * -(-side // length) if isinstance(length, int) else length:
-        picked = slice(start, min(start + step, side))
+        picked = range(start, min(start + step, side))
         parts.append(take(context.builder, f"{context.name}_{len(parts)}", x, dim, picked))
         start += step
     return parts
@@ -248,10 +282,16 @@ def _write_reshape(writer: Writer, node: Node, module: Reshape, inputs: list[str
 
 
 def _write_slice(writer: Writer, node: Node, module: Slice, inputs: list[str]) -> str:
-    end = np.iinfo(np.int64).max if module.end is None else module.end
+    beyond = np.iinfo(np.int64)
+    end = (beyond.max if module.step > 0 else beyond.min) if module.end is None else module.end
     values = [("start", module.start), ("end", end), ("axis", module.dim), ("step", module.step)]
     numbers = [writer.constant(f"{node.target}.{key}", np.array([value])) for key, value in values]
     return writer.op("Slice", [*inputs, *numbers], str(node.target))
+
+
+def _write_gather(writer: Writer, node: Node, module: Gather, inputs: list[str]) -> str:
+    indices = writer.constant(f"{node.target}.indices", np.array(module.indices))
+    return writer.op("Gather", [*inputs, indices], str(node.target), axis=module.dim)
 
 
 register(
@@ -298,14 +338,24 @@ register(
         onnx={
             "Slice": OnnxReader(_read_slice, moves_integers=True),
             "Split": OnnxReader(_read_split, moves_integers=True),
-            "Gather": OnnxReader(_read_gather, moves_integers=True),
         },
         torch_calls={
             **dict.fromkeys(("getitem", operator.getitem), _call_item),
             **dict.fromkeys(("chunk", torch.chunk), _call_chunk),
             **dict.fromkeys(("split", torch.split), _call_split),
+            **dict.fromkeys(("flip", torch.flip), _call_flip),
         },
         write=_write_slice,
+        traits=Traits(keeps_sign=True, keeps_levels=True, moves=True),
+    )
+)
+register(
+    OpSpec(
+        "Gather",
+        Gather,
+        onnx={"Gather": OnnxReader(_read_gather, moves_integers=True)},
+        torch_calls=dict.fromkeys(("index_select", torch.index_select), _call_index_select),
+        write=_write_gather,
         traits=Traits(keeps_sign=True, keeps_levels=True, moves=True),
     )
 )

@@ -1,0 +1,246 @@
+"""Images at other sizes, the size known: Resize and Upsample; and depth that becomes space, or space depth."""
+
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+
+from bitface.graph.builder import shape_of
+from bitface.graph.onnx_context import Context, axis_of
+from bitface.graph.onnx_integers import Value
+from bitface.graph.onnx_writer import Writer
+from bitface.graph.op_spec import OnnxReader, OpSpec, Shape, Traits, register
+from bitface.graph.operators.views import Reshape, Transpose
+from bitface.graph.torch_context import TorchContext
+
+_MODES = ("nearest", "linear")
+_COORDINATES = (
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
+)  # fmt: skip
+_ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+
+
+class Resize(nn.Module):
+    """`[N, …]` → `[N, *sizes]`, axis by axis, as ONNX Resize defines it; all words are ONNX's.
+
+    Args:
+        scales: of each axis but the batch, which decide where the new pixels lie; about the new size by the old one.
+        mode: nearest or linear.
+        coordinates: of a new pixel's centre in the old image.
+        rounding: of such a coordinate to the nearest pixel.
+    """
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        scales: tuple[float, ...],
+        mode: str = "nearest",
+        coordinates: str = "half_pixel",
+        rounding: str = "round_prefer_floor",
+    ) -> None:
+        super().__init__()
+        if mode not in _MODES or coordinates not in _COORDINATES or rounding not in _ROUNDINGS:
+            raise ValueError(f"resizes by {mode}, {coordinates}, {rounding}")
+        self.sizes, self.scales = tuple(sizes), tuple(scales)
+        self.mode, self.coordinates, self.rounding = mode, coordinates, rounding
+
+    def forward(self, x: Tensor) -> Tensor:
+        for axis, (size, scale) in enumerate(zip(self.sizes, self.scales, strict=True), start=1):
+            if scale != 1 or size != x.shape[axis]:
+                x = self._along(x, axis, size, scale)
+        return x
+
+    def _along(self, x: Tensor, axis: int, size: int, scale: float) -> Tensor:
+        last = x.shape[axis] - 1
+        place = self._places(size, scale, last + 1)
+        if self.mode == "nearest":
+            return x.index_select(axis, self._rounded(place).long().clamp(0, last))
+        place = place.clamp(0, last)
+        lower = place.floor().long()
+        share = (place - lower).view(-1, *[1] * (x.dim() - axis - 1))
+        above = x.index_select(axis, (lower + 1).clamp(max=last))
+        return x.index_select(axis, lower) * (1 - share) + above * share
+
+    def _places(self, size: int, scale: float, side: int) -> Tensor:
+        """The coordinates of the new pixels in the old ones, float32 as in ONNX Runtime."""
+        new, factor = torch.arange(size, dtype=torch.float32), torch.tensor(scale, dtype=torch.float32)
+        if self.coordinates == "asymmetric":
+            return new / factor
+        if self.coordinates == "align_corners":
+            return new * (side - 1) / (size - 1) if size > 1 else torch.zeros(1)
+        if self.coordinates == "tf_half_pixel_for_nn":
+            return (new + 0.5) / factor
+        centres = (new + 0.5) / factor - 0.5
+        if self.coordinates == "pytorch_half_pixel" and size == 1:
+            return torch.zeros(1)
+        if self.coordinates == "half_pixel_symmetric":
+            centres += side / 2 * (1 - size / (factor * side))
+        return centres
+
+    def _rounded(self, place: Tensor) -> Tensor:
+        if self.rounding == "floor":
+            return place.floor()
+        if self.rounding == "ceil":
+            return place.ceil()
+        return (place - 0.5).ceil() if self.rounding == "round_prefer_floor" else (place + 0.5).floor()
+
+
+def _read(context: Context, x: Node, *operands: Value) -> Node:
+    """Opset 10 has only scales, newer ones a region of interest, scales and sizes."""
+    scales, sizes = [*operands, None, None][1:3] if len(operands) > 1 else [*operands, None][:2]
+    known = shape_of(x)
+    whole = range(len(known))
+    dims = [axis_of(axis, len(known)) for axis in context.attribute("axes", whole)]
+    if sizes is not None and np.size(sizes):
+        new = dict(zip(dims, context.ints("sizes", sizes) or [], strict=True))
+        factors = {axis: size / known[axis] for axis, size in new.items() if axis}
+    else:
+        if isinstance(scales, Node):
+            context.refuse("computes its scales from the image")
+        values = context.attribute("scales") if scales is None else scales
+        factors = dict(zip(dims, np.asarray(values, np.float32).reshape(-1).tolist(), strict=True))
+        new = {axis: int(np.floor(np.float32(known[axis]) * np.float32(scale))) for axis, scale in factors.items()}
+    if new.get(0, known[0]) not in (known[0], context.batch):
+        context.refuse("resizes the batch")
+    return context.add(_resize(context, known[1:], new, factors), x)
+
+
+def _resize(context: Context, known: Shape, new: dict[int, int], factors: dict[int, float]) -> Resize:
+    """The module of a node with these sizes and scales; `known`: the sides without the batch."""
+    # Before opset 11 there is no word of either, and pixels lie where their scaled places are rounded down.
+    older = context.node.op_type == "Upsample" or context.opset < 11
+    mode = context.attribute("mode", "nearest")
+    coordinates = context.attribute("coordinate_transformation_mode", "asymmetric" if older else "half_pixel")
+    rounding = context.attribute("nearest_mode", "floor" if older else "round_prefer_floor")
+    policy = context.attribute("keep_aspect_ratio_policy", "stretch")
+    if mode == "bilinear":  # of opset 7
+        mode = "linear"
+    if mode not in _MODES or coordinates not in _COORDINATES or rounding not in _ROUNDINGS:
+        context.refuse(f"resizes by {mode}, {coordinates}, {rounding}")
+    if policy != "stretch" or (context.attribute("antialias", 0) and any(scale < 1 for scale in factors.values())):
+        context.refuse("keeps the aspect ratio or smooths what it makes smaller")
+    sides = tuple(new.get(axis, side) for axis, side in enumerate(known, start=1))
+    scales = tuple(factors.get(axis, 1.0) for axis in range(1, len(known) + 1))
+    return Resize(sides, scales, mode, coordinates, rounding)
+
+
+def _interpolate(
+    context: TorchContext,
+    x: Node,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> Node:
+    channels, *sides = shape_of(x)[1:]
+    words = {
+        "nearest": ("nearest", "asymmetric", "floor"),
+        "nearest-exact": ("nearest", "half_pixel", "round_prefer_ceil"),
+        **dict.fromkeys(
+            ("linear", "bilinear"),
+            ("linear", "align_corners" if align_corners else "pytorch_half_pixel", "round_prefer_floor"),
+        ),
+    }
+    if mode not in words or antialias:
+        raise ValueError(f"resizes by {mode}" + (", smoothed" if antialias else ""))
+    value = scale_factor if size is None else size
+    values = [value] * len(sides) if isinstance(value, int | float) else list(value)
+    new = [int(v) for v in values] if size is not None else [int(s * v) for s, v in zip(sides, values, strict=True)]
+    exact = size is None and not recompute_scale_factor
+    scales = values if exact else [n / s for n, s in zip(new, sides, strict=True)]
+    return context.add(Resize((channels, *new), (1.0, *map(float, scales)), *words[mode]), x)
+
+
+def _call_upsample(context: TorchContext, module: nn.Upsample, x: Node) -> Node:
+    factor = module.scale_factor
+    return _interpolate(context, x, module.size, factor, module.mode, module.align_corners)
+
+
+def _written_scale(side: int, size: int, scale: float) -> np.float32:
+    """The scale by which float32 arithmetic comes to the size."""
+    result = np.float32(scale)
+    while np.floor(np.float32(side) * result) < size:
+        result = np.nextafter(result, np.float32(np.inf))
+    return result
+
+
+def _write(writer: Writer, node: Node, module: Resize, inputs: list[str]) -> str:
+    """By scales, as sizes would fix the batch."""
+    sides = shape_of(node.all_input_nodes[0])[1:]
+    scales = [_written_scale(*one) for one in zip(sides, module.sizes, module.scales, strict=True)]
+    name = writer.constant(f"{node.target}.scales", np.array([1, *scales], np.float32))
+    words = {"coordinate_transformation_mode": module.coordinates, "nearest_mode": module.rounding}
+    return writer.op("Resize", [*inputs, "", name], str(node.target), mode=module.mode, **words)
+
+
+def _traits(module: Resize) -> Traits:
+    nearest = module.mode == "nearest"
+    return Traits(keeps_sign=True, keeps_levels=nearest, moves=nearest, channels="kept")
+
+
+def _moved(context: Context | TorchContext, x: Node, first: Sequence[int], order: Sequence[int], last: Sequence[int]) -> Node:
+    """A view of more axes, these in another order, and a view of them together."""
+    steps = [Reshape(tuple(first)), Transpose(tuple(order)), Reshape(tuple(last))]
+    return reduce(lambda node, step: context.add(step, node), steps, x)
+
+
+def depth_to_space(context: Context | TorchContext, x: Node, block: int, depth_first: bool) -> Node:
+    """`[N, C·b·b, H, W]` → `[N, C, H·b, W·b]`; in the old channels C counts fastest where depth comes first."""
+    channels, height, width = shape_of(x)[1:]
+    depth = channels // block**2
+    first = (block, block, depth) if depth_first else (depth, block, block)
+    order = (0, 3, 4, 1, 5, 2) if depth_first else (0, 1, 4, 2, 5, 3)
+    return _moved(context, x, (*first, height, width), order, (depth, height * block, width * block))
+
+
+def space_to_depth(context: Context | TorchContext, x: Node, block: int, depth_first: bool) -> Node:
+    """`[N, C, H·b, W·b]` → `[N, C·b·b, H, W]`; in the new channels C counts fastest where depth comes first."""
+    channels, height, width = shape_of(x)[1:]
+    sides = height // block, width // block
+    order = (0, 3, 5, 1, 2, 4) if depth_first else (0, 1, 3, 5, 2, 4)
+    first = (channels, sides[0], block, sides[1], block)
+    return _moved(context, x, first, order, (channels * block**2, *sides))
+
+
+def _read_depth_to_space(context: Context, x: Node) -> Node:
+    return depth_to_space(context, x, context.attribute("blocksize"), context.attribute("mode", "DCR") == "DCR")
+
+
+def _read_space_to_depth(context: Context, x: Node) -> Node:
+    return space_to_depth(context, x, context.attribute("blocksize"), context.attribute("mode", "DCR") == "DCR")
+
+
+register(
+    OpSpec(
+        "Resize",
+        Resize,
+        onnx={name: OnnxReader(_read) for name in ("Resize", "Upsample")},
+        torch_calls={nn.functional.interpolate: _interpolate},
+        torch_modules={nn.Upsample: _call_upsample},
+        write=_write,
+        traits=_traits,
+    )
+)
+register(
+    OpSpec(
+        "DepthToSpace",
+        onnx={
+            "DepthToSpace": OnnxReader(_read_depth_to_space, moves_integers=True),
+            "SpaceToDepth": OnnxReader(_read_space_to_depth, moves_integers=True),
+        },
+        torch_calls={
+            nn.functional.pixel_shuffle: lambda context, x, block: depth_to_space(context, x, block, False),
+            nn.functional.pixel_unshuffle: lambda context, x, block: space_to_depth(context, x, block, False),
+        },
+        torch_modules={
+            nn.PixelShuffle: lambda context, module, x: depth_to_space(context, x, module.upscale_factor, False),
+            nn.PixelUnshuffle: lambda context, module, x: space_to_depth(context, x, module.downscale_factor, False),
+        },
+    )
+)
