@@ -17,6 +17,11 @@ def test_names() -> None:
         "iresnet100",
         "resnet18",
         "mobilenetv2",
+        "vit_t",
+        "vit_s",
+        "vit_b",
+        "edgeface_xs",
+        "edgeface_s",
     }
     assert set(backbones.names()) == expected
 
@@ -51,6 +56,13 @@ def test_unknown_option_names_the_nearest() -> None:
         ("mobilefacenet:nan", {}, "impossible"),
         ("mobilefacenet:-1", {}, "impossible"),
         ("mobilefacenet:0.5", {"width": 0.5}, "once"),
+        ("vit_t:0.5,depth=2", {"depth": 3}, "give the depth once"),
+        ("vit_t:depth=two", {}, "depth must be a number"),
+        ("vit_t:depht=2", {}, "no option 'depht'; did you mean 'depth'"),
+        ("vit_t:0.5,depth=0", {}, "impossible"),
+        ("vit_t:-1", {}, "impossible"),
+        ("edgeface_xs", {"rank_ratio": 2}, "impossible"),
+        ("edgeface_xs", {"input_size": 16}, "too small"),
         ("mobilefacenet", {"width": "0.5"}, "impossible"),
         ("mobilefacenet", {"activation": "swish"}, "prelu, relu, relu6"),
         ("mobilefacenet", {"depthwise_activation": "no"}, "true or false"),

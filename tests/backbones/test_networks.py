@@ -12,10 +12,14 @@ from torch import fx, nn
 from bitface import backbones
 from bitface.errors import UsageError
 
-CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in backbones.names() if name != "iresnet100"}
+LARGE = ("iresnet100", "vit_s", "vit_b")
+CASES: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in backbones.names() if name not in LARGE}
 CASES |= {
     "half-width": ("mobilefacenet:0.5", {}),
     **{f"narrow {name}": (f"{name}:0.3", {}) for name in ("iresnet18", "resnet18", "mobilenetv2")},
+    **{f"narrow {name}": (f"{name}:0.125,depth=2", {}) for name in ("vit_t", "vit_s", "vit_b")},
+    **{f"narrow {name}": (f"{name}:0.5", {}) for name in ("edgeface_xs", "edgeface_s")},
+    "low rank": ("edgeface_xs", {"rank_ratio": 0.6}),
     "odd-width": ("mobilefacenet:0.3", {}),
     "relu": ("mobilefacenet", {"activation": "relu"}),
     "relu6": ("mobilefacenet", {"activation": "relu6"}),

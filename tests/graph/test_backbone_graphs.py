@@ -17,8 +17,8 @@ from support.onnx_models import relative_difference, run_onnx
 
 # Neither square nor large: an exchange of height and width shows, and the time goes into other tests.
 SIZE = (48, 32)
-# Like iresnet18 and iresnet50, but for the depth.
-SLOW = ("iresnet34", "iresnet100")
+# Like iresnet18 and iresnet50, vit_t and edgeface_xs, but for depth and width.
+SLOW = ("iresnet34", "iresnet100", "vit_s", "vit_b", "edgeface_s")
 
 
 @dataclass(frozen=True)

@@ -184,7 +184,7 @@ class TwoInputs(nn.Module):
         (lambda m, x: x.mean(0), "reduces over the batch"),
         (lambda m, x: x.flatten(), "mixes the batch"),
         (lambda m, x: x.view(-1, 6), "mixes the batch"),
-        (lambda m, x: x.permute(1, 0, 2, 3), "mixes the images"),
+        (lambda m, x: x.permute(1, 0, 2, 3), "mixes the batch"),
         (lambda m, x: torch.cat([x, x], 0), "mixes the images"),
         (lambda m, x: x[0], "slices the batch"),
         (lambda m, x: x[:, None], "indexes a tensor by None"),
@@ -211,7 +211,7 @@ def test_refused_forms(
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Sequential(nn.Softmax(1)), "is a Softmax, which bitface doesn't know"),
+        (nn.Sequential(nn.Softmax()), "is a Softmax, which bitface doesn't know"),
         (nn.Sequential(nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")), "doesn't know in this form"),
         (nn.Sequential(nn.Conv2d(3, 3, 2, padding="same")), "doesn't know in this form"),
         (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False)), "doesn't know in this form"),

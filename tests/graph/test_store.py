@@ -158,6 +158,6 @@ def test_tensors_that_do_not_fit(change: Any) -> None:
 def test_a_module_outside_the_vocabulary_is_not_dumped() -> None:
     graph = graph_of(nn.ReLU())
     graph.add_module("part", nn.Module())
-    graph.part.add_module("0", nn.GELU())
-    with pytest.raises(ValueError, match=r"'part.0' is a GELU, which can't be stored"):
+    graph.part.add_module("0", nn.Softmin())
+    with pytest.raises(ValueError, match=r"'part.0' is a Softmin, which can't be stored"):
         store.dump(graph)

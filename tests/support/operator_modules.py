@@ -89,6 +89,9 @@ EXAMPLES: dict[str, list[nn.Module]] = {
     "ReduceMean": [ops.ReduceMean((2, 3)), ops.ReduceMean((2,), keepdim=False)],
     **{kind.__name__: [kind((1,)), kind((2, 3), keepdim=False)] for kind in REDUCTIONS},
     "Normalize": [ops.Normalize(1), ops.Normalize(2, 1)],
+    "Softmax": [nn.Softmax(1), nn.Softmax(3)],
+    "Gelu": [nn.GELU(), nn.GELU("tanh")],
+    "LayerNorm": [nn.LayerNorm(6), nn.LayerNorm((6, 6), 1e-3)],
     "QuantizeDequantize": [QuantizeDequantize(0.03, 5, 8, False), QuantizeDequantize(0.1, -3, 4, True)],
     "IntegerConv": [
         IntegerConv2d(4, 6, (3, 3), Window(padding=(1, 1), groups=2), LayerIntegers(bits=4, input_scale=0.1)),

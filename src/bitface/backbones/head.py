@@ -39,8 +39,8 @@ def fixed_scale_norm(size: int) -> nn.BatchNorm1d:
     return norm
 
 
-def spatial_size(input_size: InputSize) -> tuple[int, int]:
-    """Height and width of the last feature map.
+def image_sides(input_size: InputSize) -> tuple[int, int]:
+    """Height and width of the image.
 
     Raises:
         UsageError: the input size isn't one or two positive integers.
@@ -48,11 +48,22 @@ def spatial_size(input_size: InputSize) -> tuple[int, int]:
     sides = tuple(input_size) if isinstance(input_size, Sequence) else (input_size, input_size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise UsageError(f"input size {input_size!r} is impossible: use pixels such as 112 or (112, 96)")
-    return math.ceil(sides[0] / _STRIDE), math.ceil(sides[1] / _STRIDE)
+    return sides
+
+
+def spatial_size(input_size: InputSize) -> tuple[int, int]:
+    """Height and width of the last feature map. Raises UsageError as `image_sides` does."""
+    height, width = image_sides(input_size)
+    return math.ceil(height / _STRIDE), math.ceil(width / _STRIDE)
 
 
 def input_size_of(network: nn.Module) -> tuple[int, int]:
-    """Height and width of the images that a network of this library is for, by the feature map that its head covers."""
+    """Height and width of the images that a network of this library is for: its own word, or by the feature map that
+    its head covers.
+    """
+    said: tuple[int, int] | None = getattr(network, "input_size", None)
+    if said:
+        return said
     height, width = network.spatial  # type: ignore[misc]
     return height * _STRIDE, width * _STRIDE
 

@@ -62,25 +62,28 @@ def names() -> list[str]:
 def create(name: str, embedding_size: int | None = None, **options: Any) -> nn.Module:
     """A freshly initialised network: faces `[N, 3, 112, 112]` → embeddings `[N, embedding_size]`.
 
-    `name` is one of `names()`, with a width after a colon, by which channels are multiplied: `mobilefacenet:0.5`.
-    Without `embedding_size` the network's own default holds. `options` are the network's own; all take
-    `input_size` (112, or height and width). The output isn't normalised.
+    `name` is one of `names()`, with a width after a colon, by which channels are multiplied: `mobilefacenet:0.5`; other
+    options that are numbers may follow, as in `vit_t:0.5,depth=4`. Without `embedding_size` the network's own default
+    holds. `options` are the network's own; all take `input_size` (112, or height and width). The output isn't
+    normalised.
 
     Raises:
         UsageError: the name or an option is unknown (the nearest known one is named), or a value impossible.
     """
-    base, colon, width = name.partition(":")
+    base, colon, words = name.partition(":")
     if base not in BACKBONES:
         raise UsageError(f"unknown network '{base}'{_suggestion(base, names())}")
     builder = BACKBONES[base].builder
     known = [option for option in inspect.signature(builder).parameters if option != "embedding_size"]
-    if colon:
-        if "width" in options:
-            raise UsageError(f"'{name}' and width={options['width']}: give the width once")
+    for word in words.split(",") if colon else ():
+        option, _, number = word.rpartition("=")
+        option = option or "width"
+        if option in options:
+            raise UsageError(f"'{name}' and {option}={options[option]}: give the {option} once")
         try:
-            options["width"] = float(width)
+            options[option] = float(number) if option == "width" or "." in number else int(number)
         except ValueError:
-            raise UsageError(f"'{name}': the width must be a number, as in {base}:0.5") from None
+            raise UsageError(f"'{name}': the {option} must be a number, as in {base}:0.5") from None
     for option in options:
         if option not in known:
             raise UsageError(f"{base} has no option '{option}'{_suggestion(option, known)}")

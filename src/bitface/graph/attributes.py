@@ -24,6 +24,7 @@ _IGNORED = {
     "dtype",
     "momentum",
     "affine",
+    "elementwise_affine",
     "track_running_stats",
     "return_indices",
     "init",

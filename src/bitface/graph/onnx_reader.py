@@ -13,12 +13,15 @@ from onnx import external_data_helper, numpy_helper
 from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
+from bitface.graph.arranged import from_onnx as arranged_onnx
+from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
 from bitface.graph.onnx_context import FLOATS, Context, one_image
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
 from bitface.graph.onnx_patterns import PATTERNS
 from bitface.graph.op_spec import onnx_reader
+from bitface.graph.recognition import recognise
 from bitface.preprocess import LARGEST_SIDE
 
 _LARGEST = 2 << 30
@@ -119,12 +122,14 @@ def _convert(model: onnx.ModelProto, size: WantedSize) -> GraphModule:
     output = values.get(model.graph.output[0].name)
     if isinstance(output, Integers):
         raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
+    if isinstance(output, Arranged):
+        raise BitfaceError(OUTPUT_ARRANGED)
     if not isinstance(output, Node):
         raise BitfaceError("its output doesn't depend on the image; the file is damaged")
     said = [side.dim_value for side in model.graph.output[0].type.tensor_type.shape.dim][-1:]
     if size.free and said not in ([], [0], [shape_of(output)[-1]]):
         raise ShapeError(f"it gives {shape_text(output)}, and by its file vectors of {said[0]} numbers")
-    return builder.finish(output)
+    return recognise(builder.finish(output))
 
 
 def _import_node(
@@ -140,7 +145,7 @@ def _import_node(
     if missing:
         raise BitfaceError(f"node '{name}' reads '{missing[0]}', which nothing computes; the file is damaged")
     operands = [values[source] if source else None for source in node.input]
-    constant = not any(isinstance(operand, IMAGE_VALUES) for operand in operands)
+    constant = not any(isinstance(operand, (*IMAGE_VALUES, Arranged)) for operand in operands)
     # A loop of constants may run for ever.
     nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
     if node.domain or nested or not (constant or onnx_reader(node.op_type)):
@@ -171,7 +176,7 @@ def _compute(context: Context, operands: Sequence[Value]) -> list[Value]:
     if integers is None or reader.on_integers:
         pattern = PATTERNS.get(context.node.op_type)
         together = pattern(context, *operands) if pattern else None
-        results = context.add(*together) if together else reader.read(context, *operands)
+        results = context.add(*together) if together else arranged_onnx.read(context, reader, operands)
         return results if isinstance(results, list) else [results]
     meanings = {
         (operand.scale, operand.zero_point, operand.dtype) if isinstance(operand, Integers) else None

@@ -4,12 +4,16 @@ import copy
 import operator
 from typing import Any
 
+import torch
 from torch import fx, nn
 from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.builder import Builder, one_line
+from bitface.graph.arranged import from_torch as arranged_torch
+from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged, arranged
+from bitface.graph.builder import Builder, ShapeError, one_line
 from bitface.graph.op_spec import torch_call
+from bitface.graph.recognition import recognise
 from bitface.graph.torch_context import TorchContext, one_image
 
 
@@ -48,9 +52,11 @@ class _Converter:
                 self.values[node] = node.args[0] if index else self.builder.input
             elif node.op == "output":
                 result = fx.node.map_arg(node.args[0], lambda source: self.values[source])
+                if isinstance(result, Arranged):
+                    raise BitfaceError(OUTPUT_ARRANGED)
                 if not isinstance(result, Node):
                     raise BitfaceError("the network gives more than one output; a face network gives one embedding")
-                return self.builder.finish(result)
+                return recognise(self.builder.finish(result))
             elif node.op == "get_attr":
                 self.values[node] = operator.attrgetter(str(node.target))(self.root)
             else:
@@ -82,7 +88,15 @@ class _Converter:
         fx.node.map_arg((args, kwargs), sources.append)
         if node.op == "call_module":
             context.name = str(node.target)
-            return context.module(self.root.get_submodule(context.name), *args, **kwargs)
+            module = self.root.get_submodule(context.name)
+            if any(isinstance(value, Arranged) for value in args):
+                return arranged_torch.call_module(context, module, *args, **kwargs)
+            if not sources:  # of constants, positions say
+                with torch.no_grad():
+                    return module(*args, **kwargs)
+            return context.module(module, *args, **kwargs)
+        if arranged_torch.takes(_called(node), args):
+            return arranged_torch.call(context, _called(node), *args, **kwargs)
         if not sources:  # arithmetic on sizes and constants
             args = one_image(node.target, args)
             function: Any = node.target if node.op == "call_function" else getattr(args[0], str(node.target))
@@ -93,7 +107,16 @@ class _Converter:
                 f"the network calls '{_called(node)}' (node '{node.name}'), which bitface doesn't know; "
                 "report it with this line, or export the network to ONNX"
             )
-        return read(context, *args, **kwargs)
+        try:
+            return read(context, *args, **kwargs)
+        except ShapeError:
+            if _called(node) not in ("reshape", "view"):
+                raise
+            return arranged(self.builder, context.name, args[0]).reshape(_sides(args[1:]))
+
+
+def _sides(args: Any) -> Any:
+    return args if isinstance(args[0], int) else args[0]
 
 
 def _called(node: Node) -> str:

@@ -42,7 +42,7 @@ def _read(context: Context, *parts: Value) -> Node:
 
 def _call(context: TorchContext, tensors: Any, dim: int = 0) -> Node:
     rank = len(shape_of(next(part for part in tensors if isinstance(part, Node))))
-    rows = [part if isinstance(part, Node) else context.one_row(part).numpy() for part in tensors]
+    rows = [part if isinstance(part, Node) else context.one_row(part).detach().numpy() for part in tensors]
     return _joined(context, rows, dim % rank)
 
 

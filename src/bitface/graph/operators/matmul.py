@@ -31,7 +31,7 @@ register(
         "MatMul",
         MatMul,
         onnx={"MatMul": OnnxReader(_read)},
-        torch_calls=dict.fromkeys(("matmul", "matmul_", operator.matmul, torch.matmul), call_binary(MatMul)),
+        torch_calls=dict.fromkeys(("matmul", "bmm", operator.matmul, torch.matmul, torch.bmm), call_binary(MatMul)),
         write=one_node("MatMul"),
         multiply_adds=multiply_adds,
         traits=Traits(arithmetic=True),

@@ -260,6 +260,11 @@ def _call_flip(context: TorchContext, x: Node, *dims: Any) -> Node:
     return x
 
 
+def _call_unbind(context: TorchContext, x: Node, dim: int = 0) -> list[Node]:
+    axis = dim % len(shape_of(x))
+    return [_call_item(context, x, (slice(None),) * axis + (index,)) for index in range(shape_of(x)[axis])]
+
+
 def _call_chunk(context: TorchContext, x: Node, count: int, dim: int = 0) -> list[Node]:
     side = shape_of(x)[dim]
     return _call_split(context, x, -(-side // count), dim)
@@ -344,6 +349,7 @@ register(
             **dict.fromkeys(("chunk", torch.chunk), _call_chunk),
             **dict.fromkeys(("split", torch.split), _call_split),
             **dict.fromkeys(("flip", torch.flip), _call_flip),
+            **dict.fromkeys(("unbind", torch.unbind), _call_unbind),
         },
         write=_write_slice,
         traits=Traits(keeps_sign=True, keeps_levels=True, moves=True),

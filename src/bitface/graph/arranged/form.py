@@ -1,0 +1,281 @@
+"""Tensors whose first axis isn't the batch: attention is often written so, as `[3, N, heads, …]` or `[N · heads, …]`.
+
+A graph holds every tensor with the batch in front, alone. `Arranged` is one that a file holds in another form: which
+axes of the graph's tensor each of its own axes is made of. Few operators take it, and every other one is refused; most
+such tensors come back to the usual form after two or three of them.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.fx import Node
+
+from bitface.graph.attributes import tensor
+from bitface.graph.builder import BATCH, Builder, ShapeError, shape_of
+from bitface.graph.operators.matmul import MatMul
+from bitface.graph.operators.views import Reshape, Transpose, take
+
+Groups = tuple[tuple[int, ...], ...]
+# Operators of single numbers, which no axis concerns.
+POINTWISE = frozenset(
+    [
+        "Abs",
+        "Cast",
+        "Clip",
+        "Dropout",
+        "Elu",
+        "Erf",
+        "Exp",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "LeakyRelu",
+        "Neg",
+        "Pow",
+        "Reciprocal",
+        "Relu",
+        "Sigmoid",
+        "Sqrt",
+        "Tanh",
+    ]
+)
+OUTPUT_ARRANGED = (
+    "its output mixes the batch with other dimensions; export the network so that the first dimension stays the batch"
+)
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A tensor in another form than the graph's.
+
+    Attributes:
+        node: the graph's tensor, the batch in front.
+        groups: for each axis of the file's tensor the axes of the graph's that it runs through, the slowest first.
+    """
+
+    builder: Builder
+    name: str
+    node: Node
+    groups: Groups
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the file sees it, with `BATCH` for the batch."""
+        sides = shape_of(self.node)
+        return tuple(math.prod(sides[axis] for axis in group) for group in self.groups)
+
+    def with_node(self, node: Node) -> "Arranged":
+        return Arranged(self.builder, self.name, node, self.groups)
+
+    def settled(self) -> "Node | Arranged":
+        """The tensor in the graph's form, where the batch is in front, alone."""
+        if self.groups[0] != (0,):
+            return self
+        node = self.in_order().node
+        return node if shape_of(node) == self.shape else self._add(Reshape(self.shape[1:]), node)
+
+    def in_order(self) -> "Arranged":
+        """The same with the graph's axes in the order of the file's, but for the batch."""
+        order = (0, *(axis for group in self.groups for axis in group if axis))
+        if order == tuple(range(len(order))):
+            return self
+        place = {axis: index for index, axis in enumerate(order)}
+        groups = tuple(tuple(place[axis] for axis in group) for group in self.groups)
+        return Arranged(self.builder, self.name, self._add(Transpose(order), self.node), groups)
+
+    def transpose(self, order: Sequence[int]) -> "Node | Arranged":
+        groups = tuple(self.groups[axis] for axis in order)
+        return Arranged(self.builder, self.name, self.node, groups).in_order().settled()
+
+    def pick(self, axis: int, index: int) -> "Node | Arranged":
+        """`x[…, index, …]`: without this axis."""
+        picked = self.slice(axis, range(index, index + 1)) if self.shape[axis] > 1 else self
+        return picked.drop(axis)
+
+    def slice(self, axis: int, picked: range) -> "Arranged":
+        """Raises ShapeError where the axis is the batch, or made of several."""
+        (own,) = self.groups[axis] if len(self.groups[axis]) == 1 else (0,)
+        if own == 0:
+            raise ShapeError(f"{self.name}: slices an axis that holds the batch, which isn't supported")
+        return self.with_node(take(self.builder, self.name, self.node, own, picked))
+
+    def drop(self, axis: int) -> "Node | Arranged":
+        """Without an axis of length 1. Raises ShapeError where it is longer."""
+        if self.shape[axis] != 1:
+            raise ShapeError(f"{self.name}: leaves out an axis of {self.shape[axis]}")
+        gone = set(self.groups[axis])
+        kept = [own for own in range(len(shape_of(self.node))) if own not in gone]
+        place = {own: index for index, own in enumerate(kept)}
+        node = self._add(Reshape(tuple(shape_of(self.node)[own] for own in kept[1:])), self.node) if gone else self.node
+        groups = tuple(tuple(place[own] for own in group) for at, group in enumerate(self.groups) if at != axis)
+        return Arranged(self.builder, self.name, node, groups).settled()
+
+    def insert(self, axis: int) -> "Node | Arranged":
+        """With an axis of length 1."""
+        return Arranged(self.builder, self.name, self.node, (*self.groups[:axis], (), *self.groups[axis:])).settled()
+
+    def reshape(self, shape: Sequence[int], batch: int | None = None) -> "Node | Arranged":
+        """In another shape (0 keeps a side, -1 is what is left); `batch`: what the file's fixed batch is.
+
+        Raises:
+            ShapeError: the shape cuts through the batch.
+        """
+        wanted = [self.shape[axis] if side == 0 else side for axis, side in enumerate(shape)]
+        sides = list(shape_of(self.node))
+        for first in (BATCH, batch):
+            if first is None:
+                continue
+            total = first * math.prod(sides[1:])
+            rest = math.prod(side for side in wanted if side != -1)
+            full = [total // max(rest, 1) if side == -1 else side for side in wanted]
+            if math.prod(full) == total and (result := self._regrouped(full, first)):
+                return result.settled()
+        raise ShapeError(
+            f"{self.name}: reshapes {list(self.shape)} to {list(shape)}, which mixes the images of a batch"
+        )
+
+    def _regrouped(self, shape: Sequence[int], batch: int) -> "Arranged | None":
+        """The same in groups of these lengths, axes cut in two where a length ends within one; None: it can't be."""
+        axes = [axis for group in self.groups for axis in group]
+        lengths = [batch if axis == 0 else shape_of(self.node)[axis] for axis in axes]
+        # Parts in the file's order: (axis of the graph's tensor, length).
+        parts, at = list(zip(axes, lengths, strict=True)), 0
+        groups: list[list[int]] = []
+        for side in shape:
+            group, length = [], 1
+            if at < len(parts) and parts[at] == (0, 1):
+                # A batch that the file fixes to 1 is found by no length: it stays alone, or goes with the axis before
+                # it, or with a part of the one behind it. What is computed is the same for every image.
+                following = parts[at + 1][1] if at + 1 < len(parts) else 1
+                if groups and following <= side != 1:
+                    groups[-1].append(at)
+                else:
+                    group.append(at)
+                at += 1
+            while length < side:
+                if at == len(parts):
+                    return None
+                axis, long = parts[at]
+                if side % length or (side // length) % long:
+                    needed = side // length
+                    if axis == 0 or side % length or long % needed:
+                        return None
+                    parts[at : at + 1] = [(axis, needed), (axis, long // needed)]
+                    long = needed
+                group.append(at)
+                length, at = length * long, at + 1
+            if length != side:
+                return None
+            groups.append(group)
+        while at < len(parts):  # axes of length 1 that are left
+            if parts[at][1] != 1 or not groups:
+                return None
+            groups[-1].append(at)
+            at += 1
+        order = sorted(range(len(parts)), key=lambda part: (parts[part][0], part))
+        place = {part: index for index, part in enumerate(order)}
+        tail = tuple(parts[part][1] for part in order[1:])
+        node = self.node if shape_of(self.node)[1:] == tail else self._add(Reshape(tail), self.node)
+        named = tuple(tuple(place[part] for part in group) for group in groups)
+        return Arranged(self.builder, self.name, node, named)
+
+    def last_alone(self, count: int = 1) -> "Arranged":
+        """The same with each of the last axes made of one of the graph's, which are its last ones.
+
+        Raises:
+            ShapeError: the batch is in one of them.
+        """
+        result = self.in_order()
+        if any(0 in group for group in result.groups[-count:]):
+            raise ShapeError(f"{self.name}: computes along the batch, which isn't supported")
+        tail = [shape_of(result.node)[axis] for group in result.groups[:-count] for axis in group if axis]
+        tail += result.shape[-count:]
+        node = result.node
+        if tuple(tail) != shape_of(node)[1:]:
+            node = self._add(Reshape(tuple(tail)), node)
+        first = 1 + sum(1 for group in result.groups[:-count] for axis in group if axis)
+        groups = (*result.groups[:-count], *((first + index,) for index in range(count)))
+        return Arranged(self.builder, self.name, node, groups)
+
+    def constant(self, value: Any) -> Node:
+        """A constant of the file in the form of the graph's tensor.
+
+        Raises:
+            ShapeError: it says something else of every image.
+        """
+        array = np.asarray(value)
+        array = array.reshape((1,) * (len(self.groups) - array.ndim) + array.shape)
+        sides = shape_of(self.node)
+        split: list[int] = []
+        for group, side in zip(self.groups, array.shape, strict=True):
+            if side != 1 and 0 in group:
+                raise ShapeError(f"{self.name}: a constant that is another one for every image, which isn't supported")
+            split += [sides[axis] if side != 1 else 1 for axis in group]
+        axes = [axis for group in self.groups for axis in group]
+        order = sorted(range(len(axes)), key=axes.__getitem__)
+        return self.builder.constant(f"{self.name}_constant", tensor(array.reshape(split).transpose(order)))
+
+    def _add(self, module: nn.Module, *inputs: Node) -> Node:
+        return self.builder.add(f"{self.name}_arranged", module, *inputs)
+
+
+def transposed(builder: Builder, name: str, x: Node, order: Sequence[int]) -> "Node | Arranged":
+    """A tensor of the graph with its axes in another order."""
+    order = tuple(order)
+    if order == tuple(range(len(order))):
+        return x
+    if order[0] == 0:
+        return builder.add(name, Transpose(order), x)
+    return Arranged(builder, name, x, tuple((axis,) for axis in range(len(order)))).transpose(order)
+
+
+def arranged(builder: Builder, name: str, x: "Node | Arranged") -> Arranged:
+    """A tensor in the general form."""
+    if isinstance(x, Arranged):
+        return Arranged(builder, name, x.node, x.groups)
+    return Arranged(builder, name, x, tuple((axis,) for axis in range(len(shape_of(x)))))
+
+
+def binary(builder: Builder, name: str, module: nn.Module, a: Any, b: Any) -> "Node | Arranged":
+    """Arithmetic on two tensors, number by number, of which one may be a constant."""
+    form = arranged(builder, name, a if isinstance(a, Node | Arranged) else b).in_order()
+    inputs = []
+    for value in (a, b):
+        if not isinstance(value, Node | Arranged):
+            inputs.append(form.constant(value))
+            continue
+        own = arranged(builder, name, value).in_order()
+        if own.groups != form.groups:
+            raise ShapeError(f"{name}: computes on tensors with the batch at two places, which isn't supported")
+        inputs.append(own.node)
+    return form.with_node(builder.add(name, module, *inputs)).settled()
+
+
+def product(builder: Builder, name: str, a: Any, b: Any, linear: Callable[[Node, np.ndarray], Node]) -> Any:
+    """A matrix product; `linear` forms one with a constant matrix `[in, out]`.
+
+    Raises:
+        ShapeError: the batch isn't among the first axes of both, or not at one place.
+    """
+    if not isinstance(b, Node | Arranged):
+        form = arranged(builder, name, a).last_alone()
+        return form.with_node(linear(form.node, np.asarray(b))).settled()
+    if not isinstance(a, Node | Arranged):
+        raise ShapeError(f"{name}: multiplies a constant with a tensor in another form, which isn't supported")
+    left, right = (arranged(builder, name, value).last_alone(2) for value in (a, b))
+    if left.groups[:-2] != right.groups[:-2] or len(left.groups) != len(right.groups):
+        raise ShapeError(f"{name}: multiplies tensors with the batch at two places, which isn't supported")
+    return left.with_node(builder.add(name, MatMul(), left.node, right.node)).settled()
+
+
+def softmax(builder: Builder, name: str, x: Arranged, axis: int) -> "Node | Arranged":
+    """Raises ShapeError where the axis isn't one of the graph's tensor."""
+    group = x.groups[axis]
+    if len(group) != 1 or 0 in group:
+        raise ShapeError(f"{name}: compares the images of a batch")
+    return x.with_node(builder.add(name, nn.Softmax(group[0]), x.node)).settled()
