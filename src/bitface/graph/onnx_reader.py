@@ -16,6 +16,7 @@ from bitface.graph.image_size import WantedSize
 from bitface.graph.onnx_context import FLOATS, Context
 from bitface.graph.onnx_folding import Folding
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
+from bitface.graph.onnx_limits import check_external, check_limits
 from bitface.graph.onnx_patterns import PATTERNS
 from bitface.graph.op_spec import onnx_reader
 from bitface.preprocess import LARGEST_SIDE
@@ -219,9 +220,11 @@ def _read(path: Path) -> onnx.ModelProto:
         raise BitfaceError(f"has functions of its own ({model.functions[0].name}); export it with them inlined")
     if model.graph.sparse_initializer:
         raise BitfaceError("sparse weights aren't supported; export the network with dense ones")
-    for tensor in _tensors(model.graph):
-        if external_data_helper.uses_external_data(tensor):
-            _load_external(path, tensor)
+    check_limits(model)
+    outside = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
+    check_external(outside, path.parent)
+    for tensor in outside:
+        _load_external(path, tensor)
     return model
 
 
