@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from bitface import backbones
 from bitface.errors import BitfaceError
 
+Weights = dict[str, torch.Tensor]
+
 STATE = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
 SMALL = {"embedding_size": 8, "input_size": 32}
 
@@ -20,39 +22,88 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-def with_prefix(prefix: str) -> dict[str, torch.Tensor]:
-    return {prefix + key: tensor for key, tensor in STATE.items()}
+@pytest.fixture(scope="module")
+def weights() -> Weights:
+    return dict(backbones.create("iresnet18:0.125", **SMALL).state_dict())
+
+
+def under(prefix: str, weights: Weights) -> Weights:
+    return {prefix + key: tensor for key, tensor in weights.items()}
+
+
+def loads(path: Path, weights: Weights) -> str | None:
+    """The file gives the network of these weights; what it says was left out."""
+    network, note = backbones.load_with_note(path)
+    assert same(dict(network.state_dict()), weights)
+    return note
 
 
 @pytest.mark.parametrize(
-    "content",
+    "nest",
     [
-        STATE,
-        {"state_dict": STATE, "epoch": 3},
-        {"model": STATE},
-        {"model_state_dict": STATE, "optimizer": {"lr": 0.1}},
-        {"backbone": STATE, "head": {"kernel": torch.zeros(2)}},
-        {"netG_state_dict": STATE},
-        {"model": {"state_dict": STATE}},
-        with_prefix("module."),
-        with_prefix("backbone."),
-        {"state_dict": with_prefix("module.model.")},
+        lambda w: w,
+        lambda w: {"state_dict": w, "epoch": 3},
+        lambda w: {"model": {"state_dict": w}},
+        lambda w: {"net_state_dict": under("module.", w)},
+        lambda w: {"a": {"nest": {"nobody": {"knows": under("net.", w)}}}},
+        lambda w: under("module.features.", w),
+        lambda w: under("_orig_mod.module.model.backbone.", w),
+        lambda w: {"model_state_dict": w, "optimizer": {"state": {0: {"exp_avg": torch.ones(2)}}}},
     ],
 )
-def test_state_dicts_are_found(content: Any, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "weights.pth")
-    assert same(backbones.load_state_dict_file(tmp_path / "weights.pth"), STATE)
+@pytest.mark.parametrize("name", ["a.pth", "a.PT", "a.pth.tar", "a.ckpt", "a.bin"])
+def test_the_prefix_of_a_known_backbone_is_found(
+    nest: Callable[[Weights], Any], name: str, weights: Weights, tmp_path: Path
+) -> None:
+    torch.save(nest(weights), tmp_path / name, _use_new_zipfile_serialization=name != "a.ckpt")
+    assert loads(tmp_path / name, weights) is None
 
 
-def test_a_prefix_that_only_some_keys_have_stays(tmp_path: Path) -> None:
-    content = {"module.fc.weight": torch.ones(1), "fc.bias": torch.ones(1)}
-    torch.save(content, tmp_path / "weights.pt")
-    assert backbones.load_state_dict_file(tmp_path / "weights.pt").keys() == content.keys()
+@pytest.mark.parametrize("name", ["weights.safetensors", "pytorch_model.bin"])
+def test_safetensors_by_any_name(name: str, weights: Weights, tmp_path: Path) -> None:
+    save_file(under("module.", weights), tmp_path / name)
+    assert loads(tmp_path / name, weights) is None
 
 
-def test_safetensors(tmp_path: Path) -> None:
-    save_file(with_prefix("module."), tmp_path / "weights.safetensors")
-    assert same(backbones.load_state_dict_file(tmp_path / "weights.safetensors"), STATE)
+@pytest.mark.parametrize(
+    ("nest", "left_out"),
+    [
+        (lambda w: {"state_dict": {**under("model.", w), "head.kernel": torch.ones(8, 20)}}, "state_dict.head.kernel"),
+        (lambda w: {**w, "kernel": torch.ones(8, 20)}, "kernel"),
+        (lambda w: {**w, "arcface.weight": torch.ones(20, 8), "arcface.t": torch.ones(1)}, "arcface.t, arcface.weight"),
+        (lambda w: {**w, "total_ops": torch.ones(1), "layer1.0.total_params": torch.ones(1)}, "counters"),
+        (lambda w: {"backbone": w, "head": {"kernel": torch.ones(2)}, "ema": {"decay": torch.ones(())}}, "head, ema"),
+        (lambda w: {"teacher": w, "student": {"conv.weight": torch.ones(2)}}, "student"),
+    ],
+)
+def test_what_lies_beside_it_is_named(
+    nest: Callable[[Weights], Any], left_out: str, weights: Weights, tmp_path: Path
+) -> None:
+    torch.save(nest(weights), tmp_path / "a.pth")
+    assert f"left out: {left_out}" in (loads(tmp_path / "a.pth", weights) or "").replace("the counters", "counters")
+
+
+class TestSeveralNetworks:
+    def others(self, weights: Weights) -> Weights:
+        return {key: tensor + 1 if "weight" in key else tensor for key, tensor in weights.items()}
+
+    def test_the_largest_is_taken(self, weights: Weights, tmp_path: Path) -> None:
+        larger = dict(backbones.create("mobilefacenet:0.5", **SMALL).state_dict())
+        torch.save({"student": weights, "teacher": larger}, tmp_path / "a.pth")
+        assert "left out: student" in (loads(tmp_path / "a.pth", larger) or "")
+
+    def test_of_equals_the_average(self, weights: Weights, tmp_path: Path) -> None:
+        torch.save({"model": self.others(weights), "model_ema": under("module.", weights)}, tmp_path / "a.pth")
+        assert "left out: model" in (loads(tmp_path / "a.pth", weights) or "")
+
+    def test_the_same_twice_is_one(self, weights: Weights, tmp_path: Path) -> None:
+        torch.save({"model": weights, "best": weights}, tmp_path / "a.pth")
+        loads(tmp_path / "a.pth", weights)
+
+    def test_others_are_refused_by_name(self, weights: Weights, tmp_path: Path) -> None:
+        torch.save({"a": weights, "b": self.others(weights)}, tmp_path / "a.pth")
+        with pytest.raises(BitfaceError, match=r"several networks.*'a', 'b'"):
+            backbones.load(tmp_path / "a.pth")
 
 
 class Canary:
@@ -82,12 +133,10 @@ def test_code_in_a_file_is_refused_and_not_executed(how: str, tmp_path: Path) ->
     assert canary.exists(), "the trap itself doesn't work"
 
 
-def test_a_pickled_module_and_a_torchscript_program_are_refused(tmp_path: Path) -> None:
-    torch.save(torch.nn.Linear(2, 3), tmp_path / "module.pt")
+def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
     torch.jit.save(torch.jit.trace(torch.nn.ReLU(), torch.ones(1)), tmp_path / "script.pt")
-    for name in ("module.pt", "script.pt"):
-        with pytest.raises(BitfaceError, match=f"{name}: refused.*state_dict"):
-            backbones.load_state_dict_file(tmp_path / name)
+    with pytest.raises(BitfaceError, match=r"script.pt: refused.*state_dict"):
+        backbones.load(tmp_path / "script.pt")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +154,7 @@ def test_unreadable_files(name: str, content: bytes | None, message: str, tmp_pa
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(BitfaceError, match=message) as caught:
-        backbones.load_state_dict_file(tmp_path / name)
+        backbones.load(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -114,7 +163,7 @@ def test_unreadable_files(name: str, content: bytes | None, message: str, tmp_pa
 def test_files_without_a_state_dict(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "weights.pt")
     with pytest.raises(BitfaceError, match="no state dict in it"):
-        backbones.load_state_dict_file(tmp_path / "weights.pt")
+        backbones.load(tmp_path / "weights.pt")
 
 
 def test_unknown_layout_names_keys_and_what_is_supported(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from bitface.graph.operators.views import Gather
 
 SHAPE = (4, 6, 6)
 REDUCTIONS = (ops.ReduceL2, ReduceL1, ReduceMax, ReduceMin, ReduceSum, ReduceSumSquare)
-BINARY = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.MatMul, Max, Min, Compare)
+BINARY: tuple[type[nn.Module], ...] = (ops.Add, ops.Sub, ops.Mul, ops.Div, ops.MatMul, Max, Min, Compare)
 
 # The last module of a chain is the operator.
 EXAMPLES: dict[str, list[nn.Module]] = {

@@ -6,8 +6,7 @@ In comes a name (`create`), or weights in a state dict or a file (`from_state_di
 that InsightFace and other projects use, and reading a file never executes what is in it.
 """
 
-from bitface.backbones.from_state import from_state_dict, load
+from bitface.backbones.from_state import from_state_dict, load, load_with_note
 from bitface.backbones.registry import create, names
-from bitface.backbones.weights import load_state_dict_file
 
-__all__ = ["create", "from_state_dict", "load", "load_state_dict_file", "names"]
+__all__ = ["create", "from_state_dict", "load", "load_with_note", "names"]

@@ -1,4 +1,4 @@
-"""State dicts from files, without ever executing what is in them."""
+"""The tensors in files of weights, without ever executing what is in them."""
 
 import pickle
 import warnings
@@ -9,38 +9,46 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from bitface.backbones import inert_pickle
+from bitface.backbones.nests import leaves
 from bitface.errors import BitfaceError
 
-_NESTS = ("state_dict", "model", "model_state_dict", "backbone", "state_dict_backbone", "netG_state_dict")
+SUFFIXES = (".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 _PREFIXES = ("module.", "backbone.", "model.")
-
-# What torch's restricted unpickler says when a pickle asks for more than tensors and plain containers.
-_REFUSALS = ("Unsupported global", "Unsupported class", "unrecognized function", "Can only ")
+_ALONE = "save the network's state_dict() alone, best as .safetensors"
 
 
-def load_state_dict_file(path: str | Path) -> dict[str, torch.Tensor]:
-    """The state dict in a `.pt`, `.pth` or `.safetensors` file, on the CPU.
+def is_weights_file(path: Path) -> bool:
+    """Whether a file is one of weights, by its name."""
+    return path.name.lower().endswith(SUFFIXES)
 
-    A dict nested under one of the usual names (`state_dict`, `model`, `backbone`, ...) is taken out, and a
-    prefix that all keys share (`module.`, `backbone.`, `model.`) is taken off.
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a file, by the keys that lead to it joined by dots, on the CPU.
+
+    Whatever else a checkpoint holds, as the settings of a training, is passed by and not executed.
 
     Raises:
-        BitfaceError: the file can't be read, isn't a state dict, or would have to execute code to be read.
+        BitfaceError: the file can't be read, holds no tensors, or would execute code.
     """
-    path = Path(path)
     if not path.is_file():
-        raise BitfaceError(f"{path}: no such file; give a .pt, .pth or .safetensors file")
-    suffix = path.suffix.lower()
-    if suffix == ".safetensors":
+        raise BitfaceError(f"{path}: no such file; give one that ends in {', '.join(SUFFIXES)}")
+    if not is_weights_file(path):
+        raise BitfaceError(f"{path}: not a weights file by its name; give one that ends in {', '.join(SUFFIXES)}")
+    with open(path, "rb") as file:
+        begin = file.read(9)
+    # A header's length, and the header: what a file is called, and what it is, differ.
+    if path.suffix.lower() == ".safetensors" or begin[8:] == b"{":
         content: Any = _read_safetensors(path)
-    elif suffix in (".pt", ".pth"):
-        content = _read_pickle(path)
     else:
-        raise BitfaceError(f"{path}: not a weights file by its name; give a .pt, .pth or .safetensors file")
-    content = unnested(content, _NESTS)
-    if not is_state_dict(content):
+        content = _read_pickle(path)
+    try:
+        tensors = leaves(content, torch.Tensor)
+    except ValueError as error:
+        raise BitfaceError(f"{path}: {error}; {_ALONE}") from error
+    if not tensors or "" in tensors:
         raise BitfaceError(f"{path}: no state dict in it ({describe(content)}); save the network's state_dict() alone")
-    return without_prefixes(dict(content))
+    return tensors
 
 
 def unnested(content: Any, nests: Sequence[str]) -> Any:
@@ -66,24 +74,25 @@ def _read_pickle(path: Path) -> Any:
             warnings.simplefilter("ignore")  # torch's hints on pickles that it refuses right after
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken or hostile pickle can raise anything
-        text = str(error)
-        if any(refusal in text for refusal in _REFUSALS):
-            raise BitfaceError(
-                f"{path}: refused, because reading it would execute code that is in the file; "
-                "save the network's state_dict() alone, best as .safetensors"
-            ) from error
-        if "TorchScript" in text:
+        if "TorchScript" in str(error):
             raise BitfaceError(
                 f"{path}: refused, because it is a TorchScript program and not weights; "
                 "save the network's state_dict() alone"
             ) from error
-        if isinstance(error, pickle.UnpicklingError):
+        if not isinstance(error, pickle.UnpicklingError):
             raise BitfaceError(
-                f"{path}: refused, because it is damaged or a pickle whose reading would execute code that "
-                "is in the file; save the network's state_dict() alone, best as .safetensors"
+                f"{path}: not a readable PyTorch file; it is damaged or of another kind, save it again"
             ) from error
+    try:
+        # It names more than tensors and plain containers, such as the settings of a training.
+        return inert_pickle.tensors(path)
+    except inert_pickle.Refused as error:
         raise BitfaceError(
-            f"{path}: not a readable PyTorch file; it is damaged or of another kind, save it again"
+            f"{path}: refused, because reading it would execute code that is in the file ({error}); {_ALONE}"
+        ) from error
+    except Exception as error:
+        raise BitfaceError(
+            f"{path}: refused, because it is damaged, or a pickle of more than tensors ({one_line(error)}); {_ALONE}"
         ) from error
 
 

@@ -61,7 +61,7 @@ def source_of(
 
 
 ModelArgument = Annotated[
-    Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .safetensors of a known backbone.")
+    Path, typer.Argument(help="A face network: .onnx, or .pt, .pth, .ckpt, .bin, .safetensors of a known backbone.")
 ]
 ImagesOption = Annotated[
     list[Path],

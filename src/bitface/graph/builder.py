@@ -3,6 +3,7 @@
 import keyword
 import math
 import re
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
@@ -18,6 +19,10 @@ Kind = TypeVar("Kind", bound=nn.Module)
 # Stands for the batch in every shape. Large and prime, so that no other dimension is taken for it.
 BATCH = 7919
 
+# Of one tensor for one image: an image of 4096 x 4096 has 50 million.
+_MOST_NUMBERS = 1 << 26
+_MOST_NODES = 50_000
+
 
 class ShapeError(BitfaceError):
     """Operators whose shapes don't fit each other: at another size of the image they might."""
@@ -30,6 +35,7 @@ class Builder:
         # Of no images: every module gives its shape, and nothing is computed.
         self._values: dict[Node, Tensor] = {}
         self._root = nn.Module()
+        self._names: dict[str, int] = {}
         self._graph = Graph()
         self.input = self._graph.placeholder("image")
         self._record(self.input, torch.empty((0, *shape)))
@@ -66,6 +72,9 @@ class Builder:
             raise ShapeError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
         if 0 in value.shape[1:]:
             raise ShapeError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
+        check_numbers(name, type(module).__name__, value.shape[1:])
+        if len(self._values) >= _MOST_NODES:
+            raise BitfaceError(f"{name}: the network has more than {_MOST_NODES:,} operators; no face network")
         if not all(math.isfinite(n) for n in attributes(module).values() if isinstance(n, float)):
             raise BitfaceError(f"{name}: {type(module).__name__} has an attribute that is NaN or infinite")
         target, holder, leaf = self._place(name)
@@ -97,9 +106,11 @@ class Builder:
     def _place(self, name: str) -> tuple[str, nn.Module, str]:
         """A dotted name that nothing has yet and Python accepts, the module to hold it, and its last part."""
         words = [re.sub(r"\W", "_", word, flags=re.ASCII) for word in re.split(r"[./]+", name) if word]
-        holder, path = self._root, []
+        path: list[str] = []
+        holder = self._root
         for place, word in enumerate(words or ["node"]):
-            last, free, count = place + 1 >= len(words), word, 0
+            last, free = place + 1 >= len(words), word
+            taken = ".".join((*path, word))
             # Words that fx or Python reserve can't be names, nor can an operator be a folder of others.
             while (
                 keyword.iskeyword(free)
@@ -107,14 +118,24 @@ class Builder:
                 or free in ("image", "meta")
                 or (hasattr(holder, free) and (last or type(getattr(holder, free)) is not nn.Module))
             ):
-                count += 1
-                free = f"{word}_{count}"
+                # Counted on from the last of this name: as many nodes may have one.
+                self._names[taken] = self._names.get(taken, 0) + 1
+                free = f"{word}_{self._names[taken]}"
             path.append(free)
             if not last:
                 if not hasattr(holder, free):
                     holder.add_module(free, nn.Module())
                 holder = holder.get_submodule(free)
         return ".".join(path), holder, path[-1]
+
+
+def check_numbers(name: str, kind: str, sides: Sequence[int]) -> None:
+    """Raises ShapeError where a tensor of these sides, for one image, is larger than a face network's."""
+    if math.prod(sides) > _MOST_NUMBERS:
+        raise ShapeError(
+            f"{name}: {kind} gives {list(sides)} for one image, more numbers than a face network has; export it for "
+            "smaller images, or without what enlarges them"
+        )
 
 
 def tidy(graph: GraphModule) -> GraphModule:

@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 
 from bitface import backbones
 from bitface.backbones.head import input_size_of
+from bitface.backbones.weights import SUFFIXES, is_weights_file
 from bitface.errors import BitfaceError
 from bitface.graph import ops, torch_reader
 from bitface.graph.builder import ShapeError, shape_of
@@ -87,7 +88,7 @@ def load_network(
     """The network of an ONNX file or of a state dict of a known backbone.
 
     Args:
-        path: `.onnx`, or `.pt`, `.pth`, `.safetensors` with weights that `backbones` recognises.
+        path: `.onnx`, or a file of `backbones.weights.SUFFIXES` with weights that `backbones` recognises.
         preprocess: a word of `preprocess.parse`. Without one: what the file itself says, `rgb-raw` where the
             graph begins by normalising the image, otherwise None.
         size: height and width of the image. Without one: what the file fixes, or a state dict's head covers.
@@ -101,18 +102,19 @@ def load_network(
     if not os.path.isfile(path):
         raise BitfaceError(f"{path}: no such {'file, but a folder' if os.path.isdir(path) else 'file'}")
     metadata: dict[str, str] = {}
+    left_out: str | None = None
     wanted = WantedSize(size, choose)
     try:
         if path.suffix.lower() == ".onnx":
             graph, metadata = from_onnx(path, wanted)
-        elif path.suffix.lower() in (".pt", ".pth", ".safetensors", ".ckpt"):
-            module = backbones.load(path)
+        elif is_weights_file(path):
+            module, left_out = backbones.load_with_note(path)
             # A head covers images of several sizes: one that is asked for is tried.
             sides = (None, None) if size else input_size_of(module)
             graph = torch_reader.from_module(module, wanted.settle(*sides))
         else:
             raise BitfaceError(
-                f"{path}: unknown kind of model; use .onnx, or .pt, .pth, .safetensors of a known backbone"
+                f"{path}: unknown kind of model; use .onnx, or {', '.join(SUFFIXES)} of a known backbone"
             )
         network = _checked(graph, str(path), path.stem)
     except ShapeError as error:
@@ -133,6 +135,7 @@ def load_network(
         free=wanted.free,
         notes=(
             *network.notes,
+            *([f"{path}: {left_out}"] if left_out else []),
             *([wanted.free.note] if wanted.free and not size else []),
             *([f"{path}: {before.note}"] if before and not before.activations else []),
         ),

@@ -6,9 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnx.reference
 from onnx import external_data_helper, numpy_helper
 from torch.fx import GraphModule, Node
 
@@ -18,7 +16,9 @@ from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
 from bitface.graph.onnx_context import FLOATS, Context, one_image
+from bitface.graph.onnx_folding import Folding
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
+from bitface.graph.onnx_limits import check_external, check_limits
 from bitface.graph.onnx_patterns import PATTERNS
 from bitface.graph.op_spec import onnx_reader
 from bitface.graph.recognition import recognise
@@ -26,9 +26,6 @@ from bitface.preprocess import LARGEST_SIDE
 
 _LARGEST = 2 << 30
 _OLDEST_OPSET = 9
-# Of these onnx's reference implementation lacks the older forms or has them wrong; the form of this opset is one of
-# which they are a part.
-_FOLDED_AS_IN = {"DequantizeLinear": 19, "BatchNormalization": 15}
 # Whatever else computes in integers begins with "QLinear".
 _QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
@@ -109,9 +106,10 @@ def _convert(model: onnx.ModelProto, size: WantedSize) -> GraphModule:
         )
     batch, channels, height, width = _image_shape(inputs[0])
     builder = Builder((channels, *size.settle(height, width)))
+    folding = Folding(_opset(model), sum(array.size for array in initializers.values()))
     values: dict[str, Value] = {**initializers, inputs[0].name: builder.input}
     for index, node in enumerate(model.graph.node):
-        results = _import_node(node, index, values, builder, _opset(model), batch)
+        results = _import_node(node, index, values, builder, folding, batch)
         values.update((name, value) for name, value in zip(node.output, results, strict=False) if name)
         for name in node.output[len(results) :]:
             if name in read:
@@ -137,7 +135,7 @@ def _import_node(
     index: int,
     values: dict[str, Value],
     builder: Builder,
-    opset: int,
+    folding: Folding,
     batch: int | None,
 ) -> list[Value]:
     name = node.name or next(filter(None, node.output), f"{node.op_type}_{index}")
@@ -154,10 +152,12 @@ def _import_node(
             f"node '{name}' is a '{kind}', an operator bitface doesn't know; "
             "report it with the file's name and this line, or export the network with simpler operators"
         )
-    context = Context(node, name, builder, batch, opset)
+    context = Context(node, name, builder, batch, folding.opset)
     try:
         _refuse_training(context, operands)
-        return _fold(node, one_image(node.op_type, operands), opset) if constant else _compute(context, operands)
+        if constant:
+            return folding.results(context, one_image(node.op_type, operands))
+        return _compute(context, folding.operands(context, operands))
     except BitfaceError:
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like
@@ -199,24 +199,6 @@ def _refuse_training(context: Context, operands: Sequence[Value]) -> None:
         raise BitfaceError(f"node '{context.name}' ({kind}) {reason}; export the network again, after `.eval()`")
 
 
-def _fold(node: onnx.NodeProto, operands: list[Value], opset: int) -> list[Value]:
-    """Computes a node of constants with ONNX's own reference implementation."""
-    outputs = [name for name in node.output if name]
-    opset = max(opset, _FOLDED_AS_IN.get(node.op_type, 0))
-    graph = onnx.helper.make_graph(
-        [node],
-        "constant",
-        [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(filter(None, node.input))],
-        [onnx.ValueInfoProto(name=name) for name in outputs],
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-    feeds = {name: value for name, value in zip(node.input, operands, strict=True) if name}
-    with np.errstate(all="ignore"):  # what isn't finite is refused by name later
-        results = onnx.reference.ReferenceEvaluator(model).run(None, feeds)
-    by_name = dict(zip(outputs, results, strict=True))
-    return [np.asarray(by_name[name]) if name else None for name in node.output]
-
-
 def _opset(model: onnx.ModelProto) -> int:
     return next((entry.version for entry in model.opset_import if not entry.domain), 0)
 
@@ -243,9 +225,11 @@ def _read(path: Path) -> onnx.ModelProto:
         raise BitfaceError(f"has functions of its own ({model.functions[0].name}); export it with them inlined")
     if model.graph.sparse_initializer:
         raise BitfaceError("sparse weights aren't supported; export the network with dense ones")
-    for tensor in _tensors(model.graph):
-        if external_data_helper.uses_external_data(tensor):
-            _load_external(path, tensor)
+    check_limits(model)
+    outside = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
+    check_external(outside, path.parent)
+    for tensor in outside:
+        _load_external(path, tensor)
     return model
 
 

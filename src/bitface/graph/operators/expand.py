@@ -8,7 +8,7 @@ import torch
 from torch.fx import Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.builder import BATCH, Builder, shape_of, shape_text
+from bitface.graph.builder import BATCH, Builder, check_numbers, shape_of, shape_text
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import Value
 from bitface.graph.op_spec import OnnxReader, OpSpec, register
@@ -29,6 +29,7 @@ def expand(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_b
     ones = [max(new, 1) if old == 1 else 1 for new, old in zip(shape[1:], known[1:], strict=True)]
     if math.prod(ones) == 1:
         return x
+    check_numbers(name, "Expand", ones)
     return builder.add(name, Mul(), x, builder.constant(name + "_ones", torch.ones(1, *ones)))
 
 

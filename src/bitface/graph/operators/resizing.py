@@ -184,7 +184,9 @@ def _traits(module: Resize) -> Traits:
     return Traits(keeps_sign=True, keeps_levels=nearest, moves=nearest, channels="kept")
 
 
-def _moved(context: Context | TorchContext, x: Node, first: Sequence[int], order: Sequence[int], last: Sequence[int]) -> Node:
+def _moved(
+    context: Context | TorchContext, x: Node, first: Sequence[int], order: Sequence[int], last: Sequence[int]
+) -> Node:
     """A view of more axes, these in another order, and a view of them together."""
     steps = [Reshape(tuple(first)), Transpose(tuple(order)), Reshape(tuple(last))]
     return reduce(lambda node, step: context.add(step, node), steps, x)

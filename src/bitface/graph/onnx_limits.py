@@ -1,0 +1,57 @@
+"""What an ONNX file may hold, so that a hostile one ends in a line and not in a full memory."""
+
+import math
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, external_data_helper
+
+from bitface.errors import BitfaceError
+
+# The largest face networks have some 3,000.
+_NODES = 20_000
+_TENSORS = 50_000
+# Numbers in attributes, and names of inputs and outputs, of all nodes together.
+_ENTRIES = 1 << 20
+_LONGEST_NAME = 1000
+# Tensors that share their numbers.
+_SHARED = 64 << 20
+
+
+def check_limits(model: onnx.ModelProto) -> None:
+    """Raises BitfaceError for more nodes, tensors, attributes or longer names than a face network has."""
+    graph = model.graph
+    if len(graph.node) > _NODES:
+        raise BitfaceError(
+            f"has {len(graph.node):,} nodes, and face networks some hundreds; run it through onnxsim, or "
+            "export the network without what unrolls its loops"
+        )
+    if len(graph.initializer) > _TENSORS:
+        raise BitfaceError(f"has {len(graph.initializer):,} tensors, and face networks some hundreds; no face network")
+    entries = sum(
+        len(node.input)
+        + len(node.output)
+        + sum(len(one.ints) + len(one.floats) + len(one.strings) for one in node.attribute)
+        for node in graph.node
+    )
+    if entries > _ENTRIES:
+        raise BitfaceError(f"its nodes list {entries:,} inputs, outputs and attributes; no face network")
+    names = (name for node in graph.node for name in (node.name, node.op_type, *node.input, *node.output))
+    if any(len(name) > _LONGEST_NAME for name in names):
+        raise BitfaceError(f"has names of more than {_LONGEST_NAME:,} letters; export the network again")
+
+
+def check_external(tensors: list[TensorProto], folder: Path) -> None:
+    """Raises BitfaceError where tensors together would read far more than the files that they lie in."""
+    wanted, sizes = 0, {}
+    for tensor in tensors:
+        facts = external_data_helper.ExternalDataInfo(tensor)
+        file = folder / facts.location
+        sizes[facts.location] = file.stat().st_size if file.is_file() else 0
+        wanted += facts.length or max(sizes[facts.location] - (facts.offset or 0), 0)
+        if math.prod(tensor.dims) < 0:
+            raise BitfaceError(f"weight '{tensor.name}' has sides below zero; the file is damaged")
+    if wanted > sum(sizes.values()) + _SHARED:
+        raise BitfaceError(
+            f"its weights would read {wanted:,} bytes from files of {sum(sizes.values()):,}; save the network again"
+        )
