@@ -63,8 +63,8 @@ def test_no_file(tmp_path: Path) -> None:
     refused(tmp_path / "none.onnx", "no such file")
     refused(tmp_path, "no such file, but a folder")
     refused(tmp_path / ("long" * 200 + ".onnx"), "no such file")
-    (tmp_path / "face.bin").touch()
-    refused(tmp_path / "face.bin", "unknown kind of model; use .onnx, or .pt")
+    (tmp_path / "face.dat").touch()
+    refused(tmp_path / "face.dat", "unknown kind of model; use .onnx, or .pt")
 
 
 def test_truncated_anywhere(save: Save, tmp_path: Path) -> None:

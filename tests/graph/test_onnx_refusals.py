@@ -70,7 +70,7 @@ Save = Callable[[onnx.ModelProto], Path]
         (lambda m: m.add("Reshape", "image", m.ints(0, -1), allowzero=1), "empty tensor"),
         (lambda m: m.add("Squeeze", "image", m.ints(1)), "squeezes an axis longer than 1"),
         (lambda m: m.add("Unsqueeze", "image", m.ints(0)), "mixes the batch"),
-        (lambda m: m.add("Transpose", "image"), "mixes the images"),
+        (lambda m: m.add("Transpose", "image"), "mixes the batch"),
         (lambda m: m.add("Concat", "image", "image", axis=0), "mixes the images"),
         (lambda m: m.add("Concat", "image", m.floats(1, 3, 8, 5), axis=1), "can't take inputs"),
         (lambda m: m.add("Concat", "image", m.constant(np.zeros((1, 3, 8, 5), np.float32)), axis=1), "joins"),

@@ -125,7 +125,8 @@ class Arranged:
         Raises:
             ShapeError: the shape cuts through the batch.
         """
-        wanted = [self.shape[axis] if side == 0 else side for axis, side in enumerate(shape)]
+        known = self.shape
+        wanted = [known[axis] if side == 0 and axis < len(known) else side for axis, side in enumerate(shape)]
         sides = list(shape_of(self.node))
         for first in (BATCH, batch):
             if first is None:
@@ -136,7 +137,7 @@ class Arranged:
             if math.prod(full) == total and (result := self._regrouped(full, first)):
                 return result.settled()
         raise ShapeError(
-            f"{self.name}: reshapes {list(self.shape)} to {list(shape)}, which mixes the images of a batch"
+            f"{self.name}: reshapes {list(self.shape)} to {list(shape)}, which mixes the batch with other dimensions"
         )
 
     def _regrouped(self, shape: Sequence[int], batch: int) -> "Arranged | None":
