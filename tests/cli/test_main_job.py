@@ -133,9 +133,14 @@ def test_inspect(net: Path, quantized: Path, crops: Path, tmp_path: Path, bitfac
     assert content["preprocess"] is None
     assert len(content["presets"]) >= 8
     assert content["embedding_size"] == 32
-    code, out, err = bitface("inspect", quantized / "model.bitface")
+    assert [entry["target"] for entry in content["targets"]] == ["openvino", "onnxruntime"]
+    assert all(entry["in_integers"] == entry["layers"] > 0 and entry["share"] == 1 for entry in content["targets"])
+    assert content["in_float"] == []
+    code, out, err = bitface("inspect", quantized / "model.bitface", "--try", "--json", file)
     assert code == 0, err
     assert "floating point" in out
+    assert "none; bitface calibrate finds them" in out
+    assert min(entry["agreement"] for entry in json.loads(file.read_text())["targets"]) > 0.9
     assert bitface("inspect", quantized / "model.onnxruntime.onnx")[0] == 0
 
 

@@ -51,6 +51,7 @@ class Holds:
 
     Attributes:
         weight_bits, activation_bits: the widest integers.
+        integer_bits: of activations up to which it computes in integers; wider ones it holds, and computes in float.
         signed, unsigned: kinds of activations.
         zero_points: activations may have one other than 0.
         weight_zero_points: weights may have them.
@@ -60,6 +61,7 @@ class Holds:
 
     weight_bits: int = 8
     activation_bits: int = 8
+    integer_bits: int = 8
     signed: bool = True
     unsigned: bool = True
     zero_points: bool = True
