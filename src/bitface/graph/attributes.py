@@ -3,6 +3,7 @@
 An argument that is a frozen dataclass stands for its fields: they are stored, and kept by the module, one by one.
 """
 
+import functools
 import inspect
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast
@@ -31,6 +32,7 @@ _IGNORED = {
 }
 
 
+@functools.cache
 def defaults(kind: type[nn.Module]) -> dict[str, Any]:
     """The names of the attributes of a kind of module, with their defaults (`inspect.Parameter.empty`: none)."""
     result: dict[str, Any] = {}
