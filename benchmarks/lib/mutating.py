@@ -25,7 +25,7 @@ _FLOATS = (0.0, -1.0, 1e-30, 1e30, 3e38, float("nan"), float("inf"), float("-inf
 _WORDS = ("", "x", "image", "input", "a\nb", "\x1b[2J", "..", "/", "class", "forward", "__class__", "self", "_modules",
           "training", "é" * 40, "x" * 5000, "0", "a.b.c", "weight", "meta", "\0")  # fmt: skip
 _NAMES = ("axis", "axes", "perm", "pads", "strides", "dilations", "group", "kernel_shape", "keepdims", "transA",
-          "alpha", "transB", "to", "mode", "equation", "value", "scales", "sizes", "epsilon", "allowzero", "ceil_mode", "split",
+          "alpha", "transB", "to", "mode", "equation", "value", "scales", "sizes", "epsilon", "allowzero", "split",
           "num_outputs", "block_size", "blocksize", "shape", "batch_dims", "training_mode", "auto_pad")  # fmt: skip
 _KINDS = sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain})
 _PLACES = ("../a", "/dev/zero", "a", ".", "", "/etc/passwd")
@@ -88,7 +88,8 @@ def _bytes(content: bytes, random: Random) -> bytes:
 
 
 def _some_node(model: onnx.ModelProto, random: Random) -> onnx.NodeProto:
-    return pick(random, model.graph.node) or model.graph.node.add()
+    node: onnx.NodeProto = pick(random, model.graph.node) or model.graph.node.add()
+    return node
 
 
 def _some_name(model: onnx.ModelProto, random: Random) -> str:
@@ -120,7 +121,7 @@ def _order(model: onnx.ModelProto, random: Random) -> None:
     nodes = list(model.graph.node)
     match int(random.integers(4)):
         case 0:
-            random.shuffle(nodes)  # type: ignore[arg-type]
+            random.shuffle(nodes)
         case 1:
             nodes = nodes[::-1]
         case 2 if nodes:
@@ -286,13 +287,13 @@ def read_in_child(path: Path) -> Outcome:
         finally:
             os._exit(code)
     os.close(writer)
-    text = b""
+    answer = b""
     while select.select([reader], [], [], SECONDS + 10)[0] and (part := os.read(reader, 65536)):
-        text += part
+        answer += part
     os.close(reader)
     _, status, usage = os.wait4(child, 0)
     seconds, memory = time.monotonic() - start, usage.ru_maxrss * 1024
-    kind, _, rest = text.decode(errors="replace").partition(":")
+    kind, _, rest = answer.decode(errors="replace").partition(":")
     if os.WIFSIGNALED(status):
         kind = "hang" if os.WTERMSIG(status) == signal.SIGALRM else "crash"
         rest = f"signal {os.WTERMSIG(status)}"

@@ -111,7 +111,7 @@ def test_bombs_of_constants_end_in_a_line(name: str, save: Save) -> None:
 def test_images_that_grow_without_end_are_refused(build: Build, save: Save) -> None:
     model = Model()
     model.add("Relu", build(model))
-    refused(save(finished(model)), r"more numbers than a face network has|50,000 operators|isn't as ONNX says")
+    refused(save(finished(model)), r"more numbers than a face network has|isn't as ONNX says")
 
 
 def test_operators_that_are_not_computed_are_named(save: Save) -> None:
@@ -176,8 +176,9 @@ def test_weights_beside_the_file_are_read_once(tmp_path: Path) -> None:
     model = finished()
     (tmp_path / "weights").write_bytes(bytes(4 << 20))
     for index in range(40):
-        tensor = TensorProto(name=f"t{index}", data_type=TensorProto.FLOAT, dims=[1 << 20])
-        tensor.data_location = TensorProto.EXTERNAL
+        tensor = TensorProto(
+            name=f"t{index}", data_type=TensorProto.FLOAT, dims=[1 << 20], data_location=TensorProto.EXTERNAL
+        )
         tensor.external_data.add(key="location", value="weights")
         model.graph.initializer.append(tensor)
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())

@@ -15,7 +15,7 @@ from bitface.graph.arranged import from_onnx as arranged_onnx
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
-from bitface.graph.onnx_context import FLOATS, Context, one_image
+from bitface.graph.onnx_context import FLOATS, Context
 from bitface.graph.onnx_folding import Folding
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
 from bitface.graph.onnx_limits import check_external, check_limits
@@ -155,9 +155,7 @@ def _import_node(
     context = Context(node, name, builder, batch, folding.opset)
     try:
         _refuse_training(context, operands)
-        if constant:
-            return folding.results(context, one_image(node.op_type, operands))
-        return _compute(context, folding.operands(context, operands))
+        return folding.results(context, operands) if constant else _compute(context, operands)
     except BitfaceError:
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like
