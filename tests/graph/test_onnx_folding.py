@@ -171,6 +171,15 @@ def test_what_a_file_may_hold(change: Callable[[onnx.ModelProto], None], message
     refused(save(model), message)
 
 
+def test_nodes_that_read_the_same_weights_over_and_over(save: Save) -> None:
+    """Each would hold its own."""
+    model = Model()
+    weight, x = model.floats(144, 144), model.add("Flatten", "image")
+    for _ in range(300):
+        x = model.add("Gemm", x, weight)
+    refused(save(finished(model)), "same weights over and over")
+
+
 def test_weights_beside_the_file_are_read_once(tmp_path: Path) -> None:
     """A hundred tensors that each are the whole of a file would take a hundred times its memory."""
     model = finished()

@@ -16,12 +16,8 @@ import onnx.reference
 from bitface.errors import BitfaceError
 from bitface.graph.onnx_context import Context, axis_of, one_image
 from bitface.graph.onnx_integers import Value
+from bitface.graph.onnx_limits import FORMS, MORE
 
-# Numbers beyond those of the file, over all nodes. A network's largest constants that its file doesn't hold itself,
-# masks and positions, have some 100,000.
-_NUMBERS = 4 << 20
-# Each number of the file: as integers, dequantized, transposed, reshaped, scaled, ...
-_FORMS = 8
 # Of a multiplication and addition of the BLAS, some tenths of a second.
 _STEPS = 8 << 30
 # What onnx's reference implementation takes for one number, in such steps: where numpy does it, in types that the BLAS
@@ -53,7 +49,7 @@ class Folding:
 
     def __init__(self, opset: int, numbers: int) -> None:
         self.opset = opset
-        self._numbers = _NUMBERS + _FORMS * numbers
+        self._numbers = MORE + FORMS * numbers
         self._steps = _STEPS
 
     def results(self, context: Context, operands: Sequence[Value]) -> list[Value]:
@@ -75,7 +71,7 @@ class Folding:
         if any(result is not None and result.dtype.kind in "OSU" for result in results):
             context.refuse("holds text")
         if kind == "Constant":
-            self._numbers += _FORMS * sum(map(_size, results))
+            self._numbers += FORMS * sum(map(_size, results))
         return results
 
     def _spend(self, context: Context, cost: Cost) -> None:

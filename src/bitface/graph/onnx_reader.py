@@ -18,7 +18,7 @@ from bitface.graph.image_size import WantedSize
 from bitface.graph.onnx_context import FLOATS, Context
 from bitface.graph.onnx_folding import Folding
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
-from bitface.graph.onnx_limits import check_external, check_limits
+from bitface.graph.onnx_limits import allowance, check_external, check_limits
 from bitface.graph.onnx_patterns import PATTERNS
 from bitface.graph.onnx_ways import unknown_operator
 from bitface.graph.op_spec import onnx_reader
@@ -106,7 +106,7 @@ def _convert(model: onnx.ModelProto, size: WantedSize) -> GraphModule:
             "a face network has one image and one embedding"
         )
     batch, channels, height, width = _image_shape(inputs[0])
-    builder = Builder((channels, *size.settle(height, width)))
+    builder = Builder((channels, *size.settle(height, width)), allowance(model))
     folding = Folding(_opset(model), sum(array.size for array in initializers.values()))
     values: dict[str, Value] = {**initializers, inputs[0].name: builder.input}
     for index, node in enumerate(model.graph.node):
