@@ -31,8 +31,17 @@ _IGNORED = {
 }
 
 
+_DEFAULTS: dict[type[nn.Module], dict[str, Any]] = {}
+
+
 def defaults(kind: type[nn.Module]) -> dict[str, Any]:
     """The names of the attributes of a kind of module, with their defaults (`inspect.Parameter.empty`: none)."""
+    if kind not in _DEFAULTS:  # a graph asks once for each of its nodes
+        _DEFAULTS[kind] = _defaults(kind)
+    return _DEFAULTS[kind]
+
+
+def _defaults(kind: type[nn.Module]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
         if is_dataclass(parameter.default):
@@ -62,9 +71,13 @@ def construct(kind: type[Kind], **values: Any) -> Kind:
         if is_dataclass(parameter.default):
             names = {one.name for one in fields(parameter.default)} & set(values)
             values[name] = type(cast(Any, parameter.default))(**{one: values.pop(one) for one in names})
+    module = kind.__new__(kind)
     if issubclass(kind, nn.Conv2d | nn.Linear):
-        return cast(Kind, nn.utils.skip_init(kind, **values))
-    return kind(**values)
+        # Seen by the constructor in the place of the class's own; `nn.utils.skip_init` takes a hundred times as long.
+        object.__setattr__(module, "reset_parameters", lambda: None)
+    module.__init__(**values)  # type: ignore[misc]
+    module.__dict__.pop("reset_parameters", None)
+    return module
 
 
 def tensor(value: Any) -> Tensor:

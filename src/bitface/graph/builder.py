@@ -29,13 +29,19 @@ class ShapeError(BitfaceError):
 
 
 class Builder:
-    """A graph in the making. Nodes carry `meta["shape"]`, with `BATCH` for the free batch dimension."""
+    """A graph in the making. Nodes carry `meta["shape"]`, with `BATCH` for the free batch dimension.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    Args:
+        shape: of one image.
+        numbers: that all weights and constants together may have, as each node holds its own.
+    """
+
+    def __init__(self, shape: tuple[int, ...], numbers: float = math.inf) -> None:
         # Of no images: every module gives its shape, and nothing is computed.
         self._values: dict[Node, Tensor] = {}
         self._root = nn.Module()
         self._names: dict[str, int] = {}
+        self._numbers = numbers
         self._graph = Graph()
         self.input = self._graph.placeholder("image")
         self._record(self.input, torch.empty((0, *shape)))
@@ -44,6 +50,7 @@ class Builder:
         """A fixed tensor that is an operand of an operator, not a weight of one."""
         if BATCH in value.shape or 0 in value.shape:
             raise BitfaceError(f"{name}: a constant that is empty or as long as the batch, which isn't supported")
+        self._hold(name, value.numel())
         target, holder, leaf = self._place(name)
         holder.register_buffer(leaf, value)
         node = self._graph.get_attr(target)
@@ -77,6 +84,7 @@ class Builder:
             raise BitfaceError(f"{name}: the network has more than {_MOST_NODES:,} operators; no face network")
         if not all(math.isfinite(n) for n in attributes(module).values() if isinstance(n, float)):
             raise BitfaceError(f"{name}: {type(module).__name__} has an attribute that is NaN or infinite")
+        self._hold(name, sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers())))
         target, holder, leaf = self._place(name)
         holder.add_module(leaf, module)
         node = self._graph.call_module(target, tuple(inputs))
@@ -98,6 +106,14 @@ class Builder:
         """The graph, without nodes that lead nowhere."""
         self._graph.output(output)
         return tidy(GraphModule(self._root, self._graph))
+
+    def _hold(self, name: str, numbers: int) -> None:
+        self._numbers -= numbers
+        if self._numbers < 0:
+            raise BitfaceError(
+                f"{name}: the network's operators read the same weights over and over, and each would hold its own; "
+                "export it without what unrolls its loops"
+            )
 
     def _record(self, node: Node, value: Tensor) -> None:
         self._values[node] = value

@@ -18,6 +18,7 @@ from bitface.errors import BitfaceError
 from bitface.graph.attributes import tensor
 from bitface.graph.builder import BATCH, Builder, shape_of
 from bitface.graph.onnx_integers import Value
+from bitface.graph.onnx_ways import way_out
 
 # The types that are computed in float32; casts between them are left out.
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -77,7 +78,9 @@ class Context:
         return array[:1] if repeats and (array == array[:1]).all() else array
 
     def refuse(self, reason: str) -> NoReturn:
-        raise BitfaceError(f"node '{self.name}' ({self.node.op_type}) {reason}, which isn't supported")
+        raise BitfaceError(
+            f"node '{self.name}' ({self.node.op_type}) {reason}, which isn't supported; {way_out(reason)}"
+        )
 
 
 def one_image(kind: str, operands: Sequence[Value]) -> list[Value]:

@@ -1,8 +1,7 @@
 """Computes the nodes of constants: what they will take is known, and bounded, before any of them is computed.
 
 An operator is computed only where a rule tells from what it reads how many numbers it gives, and what work that is;
-the computing itself is done by ONNX's reference implementation. Constants that were repeated are kept as views, which
-take no memory: those of a batch, whose length nobody knows, end as one row.
+the computing itself is done by ONNX's reference implementation.
 """
 
 import math
@@ -13,18 +12,12 @@ from itertools import zip_longest
 import numpy as np
 import onnx
 import onnx.reference
-from torch.fx import Node
 
 from bitface.errors import BitfaceError
-from bitface.graph.builder import BATCH, shape_of
-from bitface.graph.onnx_context import Context, axis_of
-from bitface.graph.onnx_integers import Integers, Value
+from bitface.graph.onnx_context import Context, axis_of, one_image
+from bitface.graph.onnx_integers import Value
+from bitface.graph.onnx_limits import FORMS, MORE
 
-# Numbers beyond those of the file, over all nodes. A network's largest constants that its file doesn't hold itself,
-# masks and positions, have some 100,000.
-_NUMBERS = 4 << 20
-# Each number of the file: as integers, dequantized, transposed, reshaped, scaled, ...
-_FORMS = 8
 # Of a multiplication and addition of the BLAS, some tenths of a second.
 _STEPS = 8 << 30
 # What onnx's reference implementation takes for one number, in such steps: where numpy does it, in types that the BLAS
@@ -56,7 +49,7 @@ class Folding:
 
     def __init__(self, opset: int, numbers: int) -> None:
         self.opset = opset
-        self._numbers = _NUMBERS + _FORMS * numbers
+        self._numbers = MORE + FORMS * numbers
         self._steps = _STEPS
 
     def results(self, context: Context, operands: Sequence[Value]) -> list[Value]:
@@ -72,34 +65,14 @@ class Folding:
                 f"node '{context.name}' ({kind}) is computed from constants alone, and bitface doesn't compute it; run "
                 "the file through a simplifier (onnxsim) first"
             )
-        rows = _one_row(operands) if rule in (_elementwise, _cast) else None
-        self._spend(context, rule(context, *(rows or operands)))
-        if repeat := _REPEATED.get(kind):
-            return [repeat(context, *operands)]
-        results = _computed(context.node, rows or operands, max(self.opset, _FOLDED_AS_IN.get(kind, 0)))
+        operands = one_image(kind, operands)
+        self._spend(context, rule(context, *operands))
+        results = _computed(context.node, operands, max(self.opset, _FOLDED_AS_IN.get(kind, 0)))
         if any(result is not None and result.dtype.kind in "OSU" for result in results):
             context.refuse("holds text")
         if kind == "Constant":
-            self._numbers += _FORMS * sum(map(_size, results))
-        return [_all_rows(result) for result in results] if rows else results
-
-    def operands(self, context: Context, operands: Sequence[Value]) -> list[Value]:
-        """The operands of a node that reads the image, too: a constant batch whose rows are alike is one row.
-
-        Raises:
-            BitfaceError: a constant has more numbers than a network can need.
-        """
-        images = [one.numbers if isinstance(one, Integers) else one for one in operands]
-        ranks = [len(shape_of(image)) for image in images if isinstance(image, Node)]
-        rank = max(ranks, default=0)  # none of an arranged tensor
-        return [self._operand(context, one, rank) if isinstance(one, np.ndarray) else one for one in operands]
-
-    def _operand(self, context: Context, constant: np.ndarray, rank: int) -> np.ndarray:
-        if constant.ndim == rank and _is_batch(constant) and _rows_are_alike(constant):
-            constant = constant[:1]
-        if 0 in constant.strides and constant.size > 1:
-            self._spend(context, Cost(constant.size))
-        return constant
+            self._numbers += FORMS * sum(map(_size, results))
+        return results
 
     def _spend(self, context: Context, cost: Cost) -> None:
         self._numbers -= cost.numbers
@@ -127,27 +100,6 @@ def _computed(node: onnx.NodeProto, operands: Sequence[Value], opset: int) -> li
         results = onnx.reference.ReferenceEvaluator(model).run(None, feeds)
     by_name = dict(zip(outputs, results, strict=True))
     return [np.asarray(by_name[name]) if name else None for name in node.output]
-
-
-def _is_batch(value: Value) -> bool:
-    return isinstance(value, np.ndarray) and value.shape[:1] == (BATCH,)
-
-
-def _rows_are_alike(batch: np.ndarray) -> bool:
-    return batch.strides[0] == 0 or bool((batch == batch[:1]).all())
-
-
-def _one_row(operands: Sequence[Value]) -> list[Value] | None:
-    """Operands of a batch as one row each; None where there is no batch, or its rows differ."""
-    rank = max((np.ndim(operand) for operand in operands), default=0)
-    batches = [_is_batch(operand) and np.ndim(operand) == rank for operand in operands]
-    if not any(batches) or any(operand.strides[0] for operand, batch in zip(operands, batches, strict=True) if batch):
-        return None
-    return [operand[:1] if batch else operand for operand, batch in zip(operands, batches, strict=True)]
-
-
-def _all_rows(result: Value) -> Value:
-    return np.broadcast_to(result, (BATCH, *result.shape[1:]))
 
 
 def _size(operand: Value) -> int:
@@ -283,20 +235,6 @@ def _einsum(context: Context, *operands: Value) -> Cost:
     return Cost(_sides([sides[letter] for letter in result]), _ODD * _sides(list(sides.values())))
 
 
-def _constant_of(context: Context, shape: Value) -> np.ndarray:
-    value = context.attribute("value")
-    number = np.float32(0) if value is None else onnx.numpy_helper.to_array(value).reshape(-1)[0]
-    return np.broadcast_to(number, tuple(context.ints("shape", shape) or ()))
-
-
-def _expand(context: Context, x: Value, shape: Value) -> np.ndarray:
-    sides = context.ints("shape", shape) or []
-    return np.broadcast_to(x, np.broadcast_shapes(np.shape(x), tuple(sides)))
-
-
-# Computed here, as views.
-_REPEATED: Mapping[str, Callable[..., np.ndarray]] = {"ConstantOfShape": _constant_of, "Expand": _expand}
-
 _ELEMENTWISE = """
     Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Cast Ceil Celu Clip
     Cos Cosh Div Elu Equal Erf Exp Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN
@@ -313,11 +251,13 @@ _SAME_OR_FEWER = """
 _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
     **dict.fromkeys(_SAME_OR_FEWER.split(), _as_read),
-    **dict.fromkeys(("Squeeze", "Unsqueeze", "Transpose", "Shape", "Size", *_REPEATED), _nothing),
+    **dict.fromkeys(("Squeeze", "Unsqueeze", "Transpose", "Shape", "Size"), _nothing),
     **dict.fromkeys(("ScatterElements", "ScatterND"), _by_python(_as_read)),
     **dict.fromkeys(("Resize", "Upsample"), _resize),
     **dict.fromkeys(("MatMul", "MatMulInteger"), _matmul),
     "Cast": _cast,
+    "ConstantOfShape": lambda context, shape: Cost(_sides(np.reshape(shape, -1).tolist())),
+    "Expand": lambda context, x, shape: Cost(_broadcast(np.shape(x), np.reshape(shape, -1).tolist())),
     "Constant": _from_attributes,
     "NonZero": lambda context, x: Cost(_size(x) * max(np.ndim(x), 1)),
     "Tile": _tile,

@@ -14,6 +14,9 @@ _TENSORS = 50_000
 # Numbers in attributes, and names of inputs and outputs, of all nodes together.
 _ENTRIES = 1 << 20
 _LONGEST_NAME = 1000
+# Numbers that are computed, over all nodes: beyond those of the file, of which a network's masks and positions are the
+# largest with some 100,000, and times those of the file: as integers, dequantized, transposed, reshaped, scaled, ...
+MORE, FORMS = 4 << 20, 8
 # Tensors that share their numbers.
 _SHARED = 64 << 20
 
@@ -39,6 +42,16 @@ def check_limits(model: onnx.ModelProto) -> None:
     names = (name for node in graph.node for name in (node.name, node.op_type, *node.input, *node.output))
     if any(len(name) > _LONGEST_NAME for name in names):
         raise BitfaceError(f"has names of more than {_LONGEST_NAME:,} letters; export the network again")
+
+
+def allowance(model: onnx.ModelProto) -> int:
+    """How many numbers the weights of all nodes together may have, as each holds its own: some times the file's."""
+    constants = (attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t"))
+    # Sides are what a file says, bytes what it has; two integers of four bits lie in one.
+    sizes: list[int] = [
+        min(abs(math.prod(one.dims)), 2 * one.ByteSize()) for one in (*model.graph.initializer, *constants)
+    ]
+    return MORE + FORMS * sum(sizes)
 
 
 def check_external(tensors: list[TensorProto], folder: Path) -> None:

@@ -15,11 +15,12 @@ from bitface.graph.arranged import from_onnx as arranged_onnx
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
-from bitface.graph.onnx_context import FLOATS, Context, one_image
+from bitface.graph.onnx_context import FLOATS, Context
 from bitface.graph.onnx_folding import Folding
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
-from bitface.graph.onnx_limits import check_external, check_limits
+from bitface.graph.onnx_limits import allowance, check_external, check_limits
 from bitface.graph.onnx_patterns import PATTERNS
+from bitface.graph.onnx_ways import unknown_operator
 from bitface.graph.op_spec import onnx_reader
 from bitface.graph.recognition import recognise
 from bitface.preprocess import LARGEST_SIDE
@@ -105,7 +106,7 @@ def _convert(model: onnx.ModelProto, size: WantedSize) -> GraphModule:
             "a face network has one image and one embedding"
         )
     batch, channels, height, width = _image_shape(inputs[0])
-    builder = Builder((channels, *size.settle(height, width)))
+    builder = Builder((channels, *size.settle(height, width)), allowance(model))
     folding = Folding(_opset(model), sum(array.size for array in initializers.values()))
     values: dict[str, Value] = {**initializers, inputs[0].name: builder.input}
     for index, node in enumerate(model.graph.node):
@@ -147,17 +148,11 @@ def _import_node(
     # A loop of constants may run for ever.
     nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
     if node.domain or nested or not (constant or onnx_reader(node.op_type)):
-        kind = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        raise BitfaceError(
-            f"node '{name}' is a '{kind}', an operator bitface doesn't know; "
-            "report it with the file's name and this line, or export the network with simpler operators"
-        )
+        raise BitfaceError(unknown_operator(name, node.op_type, node.domain, folding.opset))
     context = Context(node, name, builder, batch, folding.opset)
     try:
         _refuse_training(context, operands)
-        if constant:
-            return folding.results(context, one_image(node.op_type, operands))
-        return _compute(context, folding.operands(context, operands))
+        return folding.results(context, operands) if constant else _compute(context, operands)
     except BitfaceError:
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like
@@ -220,7 +215,9 @@ def _read(path: Path) -> onnx.ModelProto:
         if entry.domain == "ai.onnx":  # the long name of the standard domain
             entry.domain = ""
     if _opset(model) < _OLDEST_OPSET:
-        raise BitfaceError(f"opset {_opset(model)} is older than {_OLDEST_OPSET}; export the network with a newer one")
+        raise BitfaceError(
+            f"opset {_opset(model)} is older than {_OLDEST_OPSET}; export it with a newer one (opset_version=17)"
+        )
     if model.functions:
         raise BitfaceError(f"has functions of its own ({model.functions[0].name}); export it with them inlined")
     if model.graph.sparse_initializer:
@@ -247,7 +244,10 @@ def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
     folder = path.parent.resolve()
     file = (folder / location).resolve()
     if not location or os.path.isabs(location) or not file.is_relative_to(folder):
-        raise BitfaceError(f"weight '{tensor.name}' lies outside the model's folder ('{location}'): refused")
+        raise BitfaceError(
+            f"weight '{tensor.name}' lies outside the model's folder ('{location}'): refused; "
+            "save the network with its weights beside it"
+        )
     if not file.is_file() or file.stat().st_size > _LARGEST:
         raise BitfaceError(f"weight file '{location}' is missing or larger than 2 GB")
     try:
