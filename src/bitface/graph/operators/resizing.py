@@ -55,7 +55,7 @@ class Resize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for axis, (size, scale) in enumerate(zip(self.sizes, self.scales, strict=True), start=1):
-            if scale != 1 or size != x.shape[axis]:
+            if scale != 1:  # channels may have left that nothing resizes
                 x = self._along(x, axis, size, scale)
         return x
 
@@ -170,7 +170,7 @@ def _call_upsample(context: TorchContext, module: nn.Upsample, x: Node) -> Node:
 def _written_scale(side: int, size: int, scale: float) -> np.float32:
     """The scale by which float32 arithmetic comes to the size."""
     result = np.float32(scale)
-    while np.floor(np.float32(side) * result) < size:
+    while scale != 1 and np.floor(np.float32(side) * result) < size:
         result = np.nextafter(result, np.float32(np.inf))
     return result
 
