@@ -59,7 +59,7 @@ def _to_affine(graph: GraphModule, node: Node) -> None:
         assert module.running_mean is not None
         assert module.running_var is not None
         scale = module.weight.double() / (module.running_var.double() + module.eps).sqrt()
-        _replace(graph, node, _affine(scale, module.bias.double() - module.running_mean.double() * scale))
+        replace_module(graph, node, _affine(scale, module.bias.double() - module.running_mean.double() * scale))
         return
     constants = [source for source in node.all_input_nodes if source.op == "get_attr"]
     images = [source for source in node.all_input_nodes if source.op != "get_attr"]
@@ -69,7 +69,7 @@ def _to_affine(graph: GraphModule, node: Node) -> None:
     if len(shape) < 2 or shape_of(images[0]) != shape:  # the constant widens the image
         return
     channels = shape[1]
-    numbers = _per_channel(graph.get_buffer(str(constants[0].target)), shape, channels)
+    numbers = per_channel(graph.get_buffer(str(constants[0].target)), shape, channels)
     first_is_constant = node.args[0] is constants[0]
     if numbers is None or (first_is_constant and isinstance(module, ops.Div)):
         return
@@ -81,10 +81,10 @@ def _to_affine(graph: GraphModule, node: Node) -> None:
     else:
         affine = _affine(numbers if isinstance(module, ops.Mul) else 1 / numbers, zero)
     node.args = (images[0],)
-    _replace(graph, node, affine)
+    replace_module(graph, node, affine)
 
 
-def _per_channel(value: Tensor, shape: tuple[int, ...], channels: int) -> Tensor | None:
+def per_channel(value: Tensor, shape: tuple[int, ...], channels: int) -> Tensor | None:
     """One number per channel, if that is all the constant says."""
     if value.numel() == 1:
         return value.reshape(1).expand(channels).clone()
@@ -101,9 +101,11 @@ def _affine(scale: Tensor, shift: Tensor) -> ChannelAffine:
     return module.eval()
 
 
-def _replace(graph: GraphModule, node: Node, module: nn.Module) -> None:
+def replace_module(graph: GraphModule, node: Node, module: nn.Module, *inputs: Node) -> None:
+    """Puts another module in a node's place, which reads what it read unless told otherwise."""
+    node.args = inputs or node.args
     holder, _, leaf = str(node.target).rpartition(".")
-    setattr(graph.get_submodule(holder), leaf, module)
+    setattr(graph.get_submodule(holder), leaf, module.eval())
 
 
 def _bypass(graph: GraphModule, node: Node) -> None:
@@ -221,7 +223,7 @@ def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
         nn.Linear, in_features=features, out_features=layer.out_channels, bias=layer.bias is not None
     )
     linear.load_state_dict({**layer.state_dict(), "weight": layer.weight.reshape(-1, features)})
-    _replace(graph, node, linear)
+    replace_module(graph, node, linear)
     view = insert_after(graph, source, f"{node.target}_input", Reshape((features,)))
     view.meta["shape"] = (shape_of(source)[0], features)
     map_shape = shape_of(node)

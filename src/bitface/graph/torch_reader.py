@@ -29,13 +29,21 @@ def from_module(module: nn.Module, size: tuple[int, int] = (112, 112)) -> GraphM
     """
     try:
         root = copy.deepcopy(module).eval().float().cpu()
-        traced = fx.Tracer().trace(root)
+        traced = _Tracer().trace(root)
     except Exception as error:  # tracing runs the module's own code
         raise BitfaceError(
             f"{type(module).__name__} can't be traced ({one_line(error)}); "
             "write its forward without branches on tensors, or export it to ONNX"
         ) from error
     return _Converter(root, traced, size).convert()
+
+
+class _Tracer(fx.Tracer):
+    """Records what makes constants in a shape of the image, too: it is called with numbers, which fx doesn't see."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_functions=(torch.zeros, torch.ones, torch.full))
+        self._autowrap_search.append(torch)
 
 
 class _Converter:

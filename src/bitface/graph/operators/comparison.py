@@ -82,7 +82,7 @@ register(
             for key in (short, getattr(operator, short), getattr(torch, short))
         },
         write=_write_compare,
-        traits=Traits(never_negative=True, channels="kept"),
+        traits=Traits(never_negative=True),
     )
 )
 register(
@@ -92,6 +92,5 @@ register(
         onnx={"Where": OnnxReader(_read_where)},
         torch_calls={torch.where: _call_where},
         write=_write_where,
-        traits=Traits(channels="kept"),
     )
 )

@@ -21,6 +21,9 @@ _MODES = ("nearest", "linear")
 _COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
 )  # fmt: skip
+AnyContext = Context | TorchContext
+# Far more than a face network's.
+_LARGEST = 1 << 14
 _ROUNDINGS = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 
 
@@ -45,12 +48,14 @@ class Resize(nn.Module):
         super().__init__()
         if mode not in _MODES or coordinates not in _COORDINATES or rounding not in _ROUNDINGS:
             raise ValueError(f"resizes by {mode}, {coordinates}, {rounding}")
+        if max(sizes) > _LARGEST:
+            raise ValueError(f"resizes to {max(sizes)}, more than {_LARGEST}")
         self.sizes, self.scales = tuple(sizes), tuple(scales)
         self.mode, self.coordinates, self.rounding = mode, coordinates, rounding
 
     def forward(self, x: Tensor) -> Tensor:
         for axis, (size, scale) in enumerate(zip(self.sizes, self.scales, strict=True), start=1):
-            if scale != 1 or size != x.shape[axis]:
+            if scale != 1:  # channels may have left that nothing resizes
                 x = self._along(x, axis, size, scale)
         return x
 
@@ -165,7 +170,7 @@ def _call_upsample(context: TorchContext, module: nn.Upsample, x: Node) -> Node:
 def _written_scale(side: int, size: int, scale: float) -> np.float32:
     """The scale by which float32 arithmetic comes to the size."""
     result = np.float32(scale)
-    while np.floor(np.float32(side) * result) < size:
+    while scale != 1 and np.floor(np.float32(side) * result) < size:
         result = np.nextafter(result, np.float32(np.inf))
     return result
 
@@ -184,15 +189,13 @@ def _traits(module: Resize) -> Traits:
     return Traits(keeps_sign=True, keeps_levels=nearest, moves=nearest, channels="kept")
 
 
-def _moved(
-    context: Context | TorchContext, x: Node, first: Sequence[int], order: Sequence[int], last: Sequence[int]
-) -> Node:
+def _moved(context: AnyContext, x: Node, first: Sequence[int], order: Sequence[int], last: Sequence[int]) -> Node:
     """A view of more axes, these in another order, and a view of them together."""
     steps = [Reshape(tuple(first)), Transpose(tuple(order)), Reshape(tuple(last))]
     return reduce(lambda node, step: context.add(step, node), steps, x)
 
 
-def depth_to_space(context: Context | TorchContext, x: Node, block: int, depth_first: bool) -> Node:
+def depth_to_space(context: AnyContext, x: Node, block: int, depth_first: bool) -> Node:
     """`[N, C·b·b, H, W]` → `[N, C, H·b, W·b]`; in the old channels C counts fastest where depth comes first."""
     channels, height, width = shape_of(x)[1:]
     depth = channels // block**2
@@ -201,7 +204,7 @@ def depth_to_space(context: Context | TorchContext, x: Node, block: int, depth_f
     return _moved(context, x, (*first, height, width), order, (depth, height * block, width * block))
 
 
-def space_to_depth(context: Context | TorchContext, x: Node, block: int, depth_first: bool) -> Node:
+def space_to_depth(context: AnyContext, x: Node, block: int, depth_first: bool) -> Node:
     """`[N, C, H·b, W·b]` → `[N, C·b·b, H, W]`; in the new channels C counts fastest where depth comes first."""
     channels, height, width = shape_of(x)[1:]
     sides = height // block, width // block

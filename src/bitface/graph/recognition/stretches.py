@@ -5,6 +5,7 @@ alone, or on them and their means, is run on numbers made for it: where it gives
 gives, it becomes that one.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bitface.graph.builder import shape_of, tidy
+from bitface.graph.builder import shape_of
 from bitface.graph.operators.activations import HardSigmoid
 from bitface.graph.operators.arithmetic import Add, Div, Mul, Sub
-from bitface.graph.operators.elementwise import Erf, Pow, Reciprocal, Sqrt
+from bitface.graph.operators.elementwise import Erf, Exp, Log, Neg, Pow, Reciprocal, Sqrt
 from bitface.graph.operators.layer_norm import layer_norm
 from bitface.graph.operators.rectifiers import Clip
 from bitface.graph.operators.reductions import ReduceMean
@@ -23,9 +24,12 @@ from bitface.graph.operators.views import Transpose
 from bitface.graph.passes import insert_after, module_of
 
 _ARITHMETIC = (Add, Sub, Mul, Div)
-_CURVES = (Erf, nn.Tanh, nn.Sigmoid, HardSigmoid, Clip, nn.ReLU)
-_PARTS = (*_ARITHMETIC, *_CURVES, Pow, Sqrt, Reciprocal, ReduceMean)
-_FUNCTIONS = (nn.GELU(), nn.GELU("tanh"), nn.Hardswish())
+_CURVES = (Erf, Exp, Log, nn.Tanh, nn.Sigmoid, nn.Softplus, HardSigmoid, Clip, nn.ReLU)
+_PARTS = (*_ARITHMETIC, *_CURVES, Neg, Pow, Sqrt, Reciprocal, ReduceMean)
+_FUNCTIONS = (
+    *(nn.GELU(), nn.GELU("tanh"), nn.Hardswish(), nn.SiLU(), nn.Mish()),
+    *(nn.Sigmoid(), HardSigmoid(), HardSigmoid(0.2, 0.5)),
+)
 # More operators than anybody writes them in.
 _LARGEST = 20
 # How far a function may lie from its name: constants of files in 16 bits are rounded.
@@ -59,17 +63,15 @@ class _Stretch:
         return values[self.result]
 
 
-def recognise(graph: GraphModule) -> GraphModule:
-    """Puts GELUs, hard-swishes and LayerNorms, in place, where their parts are."""
+def recognise_stretches(graph: GraphModule) -> None:
+    """Puts GELUs and other curves, and LayerNorms, where their parts are."""
     places = {node: place for place, node in enumerate(graph.graph.nodes)}
-    with torch.no_grad():
-        for node in reversed(places):
-            if node.users and isinstance(module_of(graph, node), _ARITHMETIC):
-                for stretch in _stretches(graph, node, places):
-                    if modules := _meaning(stretch):
-                        _replace(stretch, modules)
-                        break
-    return tidy(graph)
+    for node in reversed(places):
+        if node.users and isinstance(module_of(graph, node), (*_ARITHMETIC, Clip)):
+            for stretch in _stretches(graph, node, places):
+                if modules := _meaning(stretch):
+                    _replace(stretch, modules)
+                    break
 
 
 def _stretches(graph: GraphModule, result: Node, places: dict[Node, int]) -> Iterator[_Stretch]:
@@ -105,7 +107,7 @@ def _function(stretch: _Stretch) -> list[nn.Module]:
     x = torch.linspace(-10, 10, 2001, dtype=torch.float64).view(-1, *[1] * (len(shape_of(stretch.source)) - 1))
     y = stretch.run(x)
     alike = [function for function in _FUNCTIONS if ((y - function(x)).abs() <= _NEAR * (1 + y.abs())).all()]
-    return [type(alike[0])(alike[0].approximate) if isinstance(alike[0], nn.GELU) else nn.Hardswish()] if alike else []
+    return [copy.deepcopy(alike[0])] if alike else []
 
 
 def _layer_norm(stretch: _Stretch, dims: tuple[int, ...]) -> list[nn.Module]:

@@ -1,0 +1,111 @@
+"""Functions and modules of torch that networks of all kinds call: the graph gives what torch gives."""
+
+from collections.abc import Callable
+
+import onnx.reference
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitface.errors import BitfaceError
+from bitface.graph import to_onnx
+from bitface.graph.torch_reader import from_module
+
+ORDER = torch.tensor([2, 0, 1])
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "neg and abs": lambda x: -x.abs() + abs(x - 1) - torch.neg(x),
+    "powers": lambda x: x**2 + x.pow(3) + torch.square(x) + torch.pow(x.sigmoid(), 0.3),
+    "roots": lambda x: x.sigmoid().sqrt() + torch.rsqrt(x.sigmoid()) + x.sigmoid().reciprocal(),
+    "exp, log and erf": lambda x: torch.log(1 + x.exp()) + torch.erf(x),
+    "curves": lambda x: F.softplus(x, 2) + F.elu(x, 0.7) + F.selu(x) + F.celu(x) + F.softsign(x),
+    "silu and mish": lambda x: F.silu(x) + F.mish(x),
+    "sums": lambda x: x.sum(1, keepdim=True) + torch.sum(x, (2, 3), keepdim=True),
+    "extremes of two": lambda x: torch.max(x, x.tanh()) + torch.minimum(x, x * x) + torch.maximum(x, x.sigmoid()),
+    "extremes of axes": lambda x: x.amax((2, 3), keepdim=True) + torch.amin(x, 1, keepdim=True) + x.max(2, True)[0],
+    "halves": lambda x: torch.max(x[:, :, :4], x[:, :, 4:]),
+    "maximum over views": lambda x: x.view(x.size(0), 3, 2, 4, 6).max(dim=2)[0],
+    "norms": lambda x: x.norm(dim=1, keepdim=True) + x.norm(1, 1, True) + torch.linalg.vector_norm(x, 2, 3, True),
+    "comparisons": lambda x: torch.where(x > 0.1, x, 0.2 * x) + torch.where(x.le(0), x, x.exp()) * (x < 1),
+    "interpolate nearest": lambda x: F.interpolate(x, scale_factor=2),
+    "interpolate linear": lambda x: F.interpolate(x, size=(5, 11), mode="bilinear"),
+    "interpolate factors": lambda x: F.interpolate(x, scale_factor=(1.7, 0.6), mode="bilinear", align_corners=False),
+    "interpolate corners": lambda x: F.interpolate(x, size=13, mode="bilinear", align_corners=True),
+    "interpolate exact": lambda x: F.interpolate(x, size=(5, 14), mode="nearest-exact"),
+    "pixels": lambda x: F.pixel_unshuffle(F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), 2),
+    "padded channels": lambda x: F.pad(x, (0, 1, 0, 0, 1, 2)) + F.pad(x, (1, 0, 0, 0, 2, 1), value=0.5),
+    "reflected": lambda x: F.pad(x, (1, 2, 3, 0), mode="reflect") + F.pad(x, (2, 1, 1, 2), mode="replicate"),
+    "zeros beside": lambda x: torch.cat((x, torch.zeros(x.size(0), 2, x.size(2), x.size(3), device=x.device)), 1),
+    "zeros like it": lambda x: torch.cat((torch.zeros_like(x), x, x.new_zeros(x.shape[0], 1, 8, 6)), dim=1),
+    "swapped colours": lambda x: x[:, [2, 1, 0]] + x.flip(1) + torch.flip(x, (1, 2)),
+    "picked": lambda x: x[:, ORDER] + x.index_select(1, ORDER),
+    "group norm": lambda x: F.group_norm(x, 3, torch.rand(3), None),
+    "local response": lambda x: F.local_response_norm(x, 3, 0.1),
+    "power pooling": lambda x: F.lp_pool2d(x, 2, 2),
+}  # fmt: skip
+
+
+class Token(nn.Module):
+    """Numbers of its own beside those of each image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.arange(48.0).view(1, 1, 8, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat((x, self.token.expand(x.size(0), -1, -1, -1)), 1)
+
+
+MODULES: list[nn.Module] = [
+    Token(),
+    *(nn.Softplus(), nn.ELU(0.3), nn.SELU(), nn.CELU(0.8), nn.SiLU(), nn.Mish(), nn.Softsign(), nn.Threshold(0.3, 0)),
+    *(nn.GroupNorm(3, 3), nn.GroupNorm(1, 3, affine=False), nn.InstanceNorm2d(3), nn.InstanceNorm2d(3, affine=True)),
+    nn.InstanceNorm2d(3, track_running_stats=True),
+    *(nn.LocalResponseNorm(3, 0.2), nn.LPPool2d(2, 3, 2), nn.Upsample(scale_factor=2), nn.PixelUnshuffle(2)),
+    *(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.ZeroPad2d(1)),
+]
+
+
+class Called(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+@pytest.mark.parametrize("function", [*FUNCTIONS.values(), *MODULES], ids=[*FUNCTIONS, *map(str, MODULES)])
+def test_the_graph_gives_what_torch_gives(function: Callable[[Tensor], Tensor]) -> None:
+    torch.manual_seed(0)
+    network = Called(function).eval()
+    torch.manual_seed(1)
+    graph = from_module(network, (8, 6))
+    images = torch.randn(3, 3, 8, 6)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        torch.testing.assert_close(graph(images), network(images), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+        lambda x: F.interpolate(x, size=4, mode="bilinear", antialias=True),
+        lambda x: x ** x,
+        lambda x: x.repeat(2, 1, 1, 1),
+        lambda x: F.local_response_norm(x, 2),
+        lambda x: F.lp_pool2d(x, 3, 2),
+        lambda x: F.pad(x, (0, 0, 0, 0, 0, 0, 1, 0)),
+    ],
+)  # fmt: skip
+def test_what_is_refused(function: Callable[[Tensor], Tensor]) -> None:
+    with pytest.raises(BitfaceError):
+        from_module(Called(function), (8, 6))
+
+
+def test_constants_of_the_whole_batch_are_written_so_that_the_batch_stays_free() -> None:
+    graph = from_module(Token(), (8, 6))
+    images = torch.randn(3, 3, 8, 6)
+    again = onnx.reference.ReferenceEvaluator(to_onnx(graph)).run(None, {"image": images.numpy()})[0]
+    torch.testing.assert_close(graph(images), torch.from_numpy(again))
