@@ -17,9 +17,9 @@ from bitface.jobs.distill import DistillRequest, distill_model
 from bitface.training import Training
 
 # Smaller than those of the papers, as they are trained on a CPU in an hour.
-STUDENTS = {"vit": "vit_t:0.375,depth=4", "edgeface": "edgeface_xs:0.5"}
+STUDENTS = {"vit": "vit_t:0.25,depth=4", "edgeface": "edgeface_xs:0.5"}
 LESSON = Training(
-    loss={"feature": {"form": "cosine"}}, epochs=60, batch=64, optimizer="adamw", rate=1e-3, weight_decay=0.02
+    loss={"feature": {"form": "cosine"}}, epochs=7, batch=32, optimizer="adamw", rate=1e-3, weight_decay=0.02
 )
 FACES = "synthetic:6000"
 

@@ -37,6 +37,8 @@ class Traits:
             and it may become part of the quantizer that follows.
         activation: a function of single numbers that engines compute in the accumulator of the operator before it.
         limiter: an activation that only limits.
+        in_float: why it is computed in floating point wherever it isn't part of an integer operator; empty: nothing of
+            its own keeps it there.
         channel_affine: `x · scale + shift` per channel, its own numbers.
         zero_padded: sets zeros around what it reads before it computes.
         numbers: what its own float tensors are called in tables.
@@ -53,6 +55,7 @@ class Traits:
     rectifier: Callable[[Any], tuple[Tensor, float]] | None = None
     activation: bool = False
     limiter: bool = False
+    in_float: str = ""
     channel_affine: bool = False
     zero_padded: bool = False
     numbers: Literal["affine", "slope"] = "affine"

@@ -22,6 +22,8 @@ def fold(graph: GraphModule) -> GraphModule:
     graph = copy.deepcopy(graph)
     with torch.no_grad():
         for node in _modules(graph):
+            _fold_last_axis(graph, node)
+        for node in _modules(graph):
             _to_affine(graph, node)
         changed = True
         while changed:
@@ -139,6 +141,39 @@ def _fold_back(graph: GraphModule, node: Node) -> bool:
     return True
 
 
+def _fold_last_axis(graph: GraphModule, node: Node) -> bool:
+    """linear layer of tokens → arithmetic with one number for each of its outputs (a bias, LayerScale), or with one
+    number, becomes the layer alone.
+    """
+    module = module_of(graph, node)
+    constants = [source for source in node.all_input_nodes if source.op == "get_attr"]
+    images = [source for source in node.all_input_nodes if source.op != "get_attr"]
+    if len(constants) != 1 or len(images) != 1 or not isinstance(module, ops.Add | ops.Sub | ops.Mul | ops.Div):
+        return False
+    layer, shape = module_of(graph, images[0]), shape_of(node)
+    value = graph.get_buffer(str(constants[0].target)).double()
+    first_is_constant = node.args[0] is constants[0]
+    if not isinstance(layer, nn.Linear) or len(images[0].users) != 1 or len(shape) < 3 or shape_of(images[0]) != shape:
+        return False
+    if value.numel() not in (1, value.shape[-1] if value.dim() else 1) or value.numel() not in (1, shape[-1]):
+        return False
+    if first_is_constant and isinstance(module, ops.Div):
+        return False
+    value = value.reshape(-1).expand(shape[-1])
+    bias = torch.zeros(shape[-1]).double() if layer.bias is None else layer.bias.double()
+    if isinstance(module, ops.Mul | ops.Div):
+        scale = value if isinstance(module, ops.Mul) else 1 / value
+        bias = bias * scale
+    else:
+        scale = torch.full_like(value, -1 if first_is_constant and isinstance(module, ops.Sub) else 1)
+        bias = bias * scale + (-value if isinstance(module, ops.Sub) and not first_is_constant else value)
+    layer.bias = nn.Parameter(bias.float())
+    layer.weight.copy_(layer.weight.double() * scale[:, None])
+    node.replace_all_uses_with(images[0])
+    graph.graph.erase_node(node)
+    return True
+
+
 def _fold_forward(graph: GraphModule, node: Node) -> bool:
     """affine → (flatten) → layer becomes the layer alone, where no zero padding sees the difference."""
     affine = module_of(graph, node)
@@ -235,4 +270,4 @@ def _conv_to_linear(graph: GraphModule, node: Node) -> bool:
     return True
 
 
-_STEPS = (_merge_views, _affine_before_view, _fold_back, _fold_forward, _conv_to_linear)
+_STEPS = (_merge_views, _affine_before_view, _fold_back, _fold_last_axis, _fold_forward, _conv_to_linear)

@@ -195,6 +195,8 @@ class _Table:
             return ""
         if traits.activation and (before := self._fuses_into(node)):
             return "" if traits.limiter else f"fused into {before} as a float post-operation"
+        if traits.in_float:
+            return traits.in_float
         if self._of_image(node):
             return "normalises the image ahead of its first rounding"
         after = [self._module(reader) for reader in self._readers(node) if reader.op == "call_module"]

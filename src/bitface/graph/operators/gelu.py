@@ -43,6 +43,6 @@ register(
         onnx={"Gelu": OnnxReader(_read)},
         torch_calls={nn.functional.gelu: call_module(nn.GELU)},
         write=_write,
-        traits=Traits(activation=True, channels="kept"),
+        traits=Traits(activation=True, in_float="a curve, for which engines have no integer kernel", channels="kept"),
     )
 )

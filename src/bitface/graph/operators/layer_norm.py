@@ -13,7 +13,7 @@ from bitface.graph.builder import shape_of
 from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer
-from bitface.graph.op_spec import OnnxReader, OpSpec, Shape, register
+from bitface.graph.op_spec import OnnxReader, OpSpec, Shape, Traits, register
 from bitface.graph.torch_context import TorchContext
 
 
@@ -74,5 +74,6 @@ register(
         write=_write,
         check=_check,
         largest_tensor=lambda values: ("weight", list(values["normalized_shape"])),
+        traits=Traits(in_float="divides by a deviation that is another one for every token"),
     )
 )

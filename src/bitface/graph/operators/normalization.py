@@ -236,6 +236,6 @@ register(
         onnx={"LpNormalization": OnnxReader(_read_normalize)},
         torch_calls=dict.fromkeys(("normalize", nn.functional.normalize), _call_normalize),
         write=one_node("LpNormalization", lambda module: {"axis": module.dim, "p": module.p}),
-        traits=Traits(channels="kept"),
+        traits=Traits(in_float="divides by a norm that is another one for every image", channels="kept"),
     )
 )

@@ -43,6 +43,6 @@ register(
         torch_modules={nn.Softmax2d: lambda context, module, x: context.add(nn.Softmax(1), x)},
         accept=lambda module: None if module.dim is None else module,
         write=one_node("Softmax", lambda module: {"axis": module.dim}),
-        traits=Traits(never_negative=True),
+        traits=Traits(never_negative=True, in_float="its exponentials span more than 8 bits can hold"),
     )
 )
