@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import output, progress, remarks, write_json
-from bitface.cli.options import JsonOption, SizeOption
+from bitface.cli.options import JsonOption, OutputOption, SizeOption
 
 
 def inspect(
@@ -15,6 +15,7 @@ def inspect(
     images: Annotated[list[Path] | None, typer.Option(help="Aligned face crops: is the preprocessing right?")] = None,
     preprocess: Annotated[str | None, typer.Option(help="The preprocessing to check.")] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     json: JsonOption = None,
 ) -> None:
     """Show what a network consists of and, given faces, which preprocessing it wants.
@@ -24,7 +25,7 @@ def inspect(
     from bitface.jobs.inspect import inspect_model
 
     with progress() as steps:
-        content = inspect_model(model, images or (), preprocess, size, steps)
+        content = inspect_model(model, images or (), preprocess, size, steps, embedding)
     write_json(json, content)
     _print(content)
     remarks(content["notes"], content["warnings"])
