@@ -16,7 +16,7 @@ from bitface.preprocess import LARGEST_SIDE
 _SIZES = range(32, 4097)
 _EMBEDDING = re.compile(r"emb|feat|descriptor|\bfc1\b", re.IGNORECASE)
 _HEAD = re.compile(
-    r"norm|qual|prob|logit|softmax|score|conf|cls|class|label|land|lmk|keypoint|kpt|pose|age|gender|attr|box|spoof|live",
+    r"qual|prob|logit|softmax|score|conf|cls|class|label|land|lmk|keypoint|kpt|pose|age|gender|attr|box|spoof|live",
     re.IGNORECASE,
 )
 
@@ -170,9 +170,8 @@ def choose_output(outputs: Sequence[Output], depends: Callable[[str, str], bool]
     """
     vectors = [one for one in outputs if one.size and not one.probability]
     likely = [one for one in vectors if one.size in _SIZES] or vectors
-    likely = [one for one in likely if _EMBEDDING.search(one.name)] or [
-        one for one in likely if not _HEAD.search(one.name)
-    ]
+    named = [one for one in likely if _EMBEDDING.search(one.name)]
+    likely = named or [one for one in likely if not _HEAD.search(one.name)] or likely
     # What a vector as long, or a shorter one, is made of is on the way to it; a longer one may be a head on it.
     last = [
         one
