@@ -1,7 +1,8 @@
 """How pixels become the network's input. Travels with the model, so that no two steps can disagree.
 
 A specification is one word: `COLOUR-MEAN-STD`, with MEAN and STD in pixel units (0 to 255), each one number or
-three separated by commas. `rgb-raw` is `rgb-0-1`, `rgb-imagenet` has ImageNet's constants.
+three separated by commas. `rgb-raw` is `rgb-0-1`, `rgb-imagenet` has ImageNet's constants. COLOUR is `rgb`, `bgr`, or
+`grey`, of which a network has one channel.
 """
 
 import re
@@ -49,9 +50,10 @@ class Size(NamedTuple):
 
 @dataclass(frozen=True)
 class Preprocess:
-    """`(pixel - mean) / std` in the colour order given, as float32 `[N, 3, height, width]`.
+    """`(pixel - mean) / std` in the colour order given, as float32 `[N, channels, height, width]`.
 
-    `mean` and `std` are in pixel units (0 to 255) and follow the colour order of the network's channels.
+    `mean` and `std` are in pixel units (0 to 255) and follow the colour order of the network's channels; those of grey
+    are the same number three times.
     """
 
     color: str = "rgb"
@@ -60,7 +62,7 @@ class Preprocess:
     std: Triple = (127.5, 127.5, 127.5)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """uint8 RGB `[N, H, W, 3]` → float32 `[N, 3, H, W]`, contiguous.
+        """uint8 RGB `[N, H, W, 3]` → float32 `[N, channels, H, W]`, contiguous.
 
         Raises:
             ValueError: the array isn't uint8 `[N, H, W, 3]` of this size.
@@ -72,13 +74,25 @@ class Preprocess:
             )
         if self.color == "bgr":
             images = images[..., ::-1]
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        if self.color == "grey":
+            images = luma(images)
+        mean, std = (np.array(values[: self.channels], np.float32) for values in (self.mean, self.std))
         return np.ascontiguousarray(((images.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
+
+    @property
+    def channels(self) -> int:
+        """Of the network's image: 3, or 1 of grey."""
+        return 1 if self.color == "grey" else 3
+
+    @property
+    def raw(self) -> bool:
+        """Whether the pixels stay as they are."""
+        return set(self.mean) == {0} and set(self.std) == {1}
 
     @property
     def name(self) -> str:
         """The word that parses back to this: a preset's name where there is one."""
-        for name in PRESETS:
+        for name in presets(self.channels):
             preset = parse(name, self.size)
             if preset == self:
                 return name
@@ -92,18 +106,33 @@ class Preprocess:
         """Raises ValueError, KeyError or TypeError on anything but `to_json`'s form."""
         mean, std = _triple(value["mean"]), _triple(value["std"])
         height, width = (int(side) for side in value["size"])
-        if value["color"] not in ("rgb", "bgr") or not all(np.isfinite(mean + std)) or 0 in std:
+        if value["color"] not in COLORS or not all(np.isfinite(mean + std)) or 0 in std:
             raise ValueError(f"not a preprocessing: {value}")
+        if value["color"] == "grey" and (len(set(mean)), len(set(std))) != (1, 1):
+            raise ValueError(f"grey has one mean and one deviation: {value}")
         if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
             raise ValueError(f"not an image size: {value['size']}")
         return Preprocess(value["color"], (height, width), mean, std)
 
 
+COLORS = ("rgb", "bgr", "grey")
 PRESETS = tuple(
     f"{color}-{values}"
     for color in ("rgb", "bgr")
     for values in ("127.5-127.5", "127.5-128", "raw", "imagenet", "0-255")
 )
+GREY_PRESETS = tuple(f"grey-{values}" for values in ("127.5-127.5", "127.5-128", "raw", "0-255"))
+
+
+def presets(channels: int) -> tuple[str, ...]:
+    """The words that may be meant for a network with images of this many channels."""
+    return GREY_PRESETS if channels == 1 else PRESETS
+
+
+def luma(images: np.ndarray) -> np.ndarray:
+    """uint8 RGB `[..., 3]` → grey `[..., 1]`: ITU-R BT.601 in the 16-bit fixed point and rounding of Pillow's `L`."""
+    weights = np.array([19595, 38470, 7471], np.uint32)  # 0.299, 0.587, 0.114 times 2 ** 16
+    return ((images.astype(np.uint32) @ weights + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
 def parse(word: str, size: tuple[int, int] = (112, 112)) -> Preprocess:
@@ -113,12 +142,13 @@ def parse(word: str, size: tuple[int, int] = (112, 112)) -> Preprocess:
         UsageError: the word is neither.
     """
     color, _, values = word.partition("-")
+    color = "grey" if color == "gray" else color
     try:
-        if color not in ("rgb", "bgr"):
+        if color not in COLORS:
             raise ValueError
         if values == "raw":
             mean, std = _triple([0]), _triple([1])
-        elif values == "imagenet":
+        elif values == "imagenet" and color != "grey":
             order = slice(None) if color == "rgb" else slice(None, None, -1)
             mean, std = _triple(_IMAGENET_MEAN[order]), _triple(_IMAGENET_STD[order])
         else:
@@ -128,7 +158,7 @@ def parse(word: str, size: tuple[int, int] = (112, 112)) -> Preprocess:
     except ValueError:
         raise UsageError(
             f"unknown preprocessing '{word}': use one of {', '.join(PRESETS)}, "
-            "or COLOUR-MEAN-STD in pixel units such as bgr-104,117,123-1"
+            "or COLOUR-MEAN-STD in pixel units such as bgr-104,117,123-1 or grey-127.5-128"
         ) from None
 
 

@@ -195,17 +195,6 @@ def test_other_arithmetic_on_integers_is_refused(between: Step, message: str, sa
     refused(save(model.finish(between(model, integers))), message)
 
 
-def test_the_operator_form_is_refused(save: Save) -> None:
-    """QLinearConv and its like, which compute in integers only."""
-    model = Model(17)
-    scale, zero_point = model.constant(SCALE, np.float32), model.constant(-5, np.int8)
-    numbers = [scale, zero_point]
-    weight = model.constant(model.random.integers(-9, 9, (4, 3, 1, 1)), np.int8)
-    integers = model.add("QuantizeLinear", "image", *numbers)
-    integers = model.add("QLinearConv", integers, *numbers, weight, scale, model.constant(0, np.int8), *numbers)
-    refused(save(model.finish(model.add("DequantizeLinear", integers, *numbers))), "is a 'QLinearConv' of opset 17")
-
-
 # Combinations of all of these
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bitface.graph import Network
-from bitface.preprocess import PRESETS, parse
+from bitface.preprocess import GREY_PRESETS, PRESETS, parse, presets
 from bitface.targets.base import Run, Settings
 from bitface.targets.registry import FASTEST
 from bitface.targets.start import start
@@ -66,12 +66,12 @@ def rank_presets(
     also: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[PresetScore]:
-    """The score of every preset, the best first; in the order of `PRESETS` where there are too few faces.
+    """The score of every preset, the best first; in the order of `presets` where there are too few faces.
 
     Args:
         faces: aligned crops of different people, uint8 RGB `[N, H, W, 3]` of the network's size. The first 64 are
             used; fewer than 8 give no score. Presets that are hopeless on the first 16 are left at these.
-        also: words to rank besides `PRESETS`. The network's own preprocessing is always ranked.
+        also: words to rank besides `preprocess.presets`. The network's own preprocessing is always ranked.
         progress: called with (faces done, faces in all).
 
     Raises:
@@ -79,7 +79,7 @@ def rank_presets(
         ValueError: faces of another size.
     """
     own = [network.preprocess.name] if network.preprocess else []
-    preprocesses = {word: parse(word, network.size) for word in [*PRESETS, *own, *also]}
+    preprocesses = {word: parse(word, network.size) for word in [*presets(network.channels), *own, *also]}
     faces = faces[:_MOST_FACES]
     if len(faces) < FEWEST_FACES:
         return [PresetScore(word, None, None, None, len(faces)) for word in preprocesses]
@@ -137,7 +137,8 @@ def best_preset(scores: Sequence[PresetScore], default: str | None = None) -> tu
         return default, None
     rgb = {name: value for name, value in good.items() if name.startswith("rgb")} or good
     equal = [name for name, value in rgb.items() if value >= max(rgb.values()) * (1 - _EQUAL)]
-    best_name = min(equal, key=lambda name: PRESETS.index(name) if name in PRESETS else len(PRESETS))
+    order = PRESETS + GREY_PRESETS
+    best_name = min(equal, key=lambda name: order.index(name) if name in order else len(order))
     if default not in values:
         return best_name, None
     return best_name, (

@@ -18,6 +18,7 @@ def load(
     preprocess: str | None = None,
     streams: int | None = None,
     size: int | str | tuple[int, int] | None = None,
+    output: str | None = None,
 ) -> Embedder:
     """A model, ready to embed, in any number of threads: `bf.load("model.bitface").embed(["a.jpg"])`.
 
@@ -27,6 +28,7 @@ def load(
             file decides itself.
         threads, streams: see `Embedder`.
         preprocess, size: of float networks that don't say them; 160, or (height, width).
+        output: of an ONNX file that has several: the name of the embedding.
 
     Warns where a size is assumed, and where the engine isn't exact on this CPU.
 
@@ -36,4 +38,4 @@ def load(
     if isinstance(model, nn.Module):
         model = load_network(model, preprocess, size)
     source = model.model if isinstance(model, QuantizedNetwork) else model
-    return loaded(source, engine, threads, preprocess, streams, size)
+    return loaded(source, engine, threads, preprocess, streams, size, output)

@@ -19,6 +19,7 @@ def load_network(
     preprocess: str | None = None,
     size: int | str | tuple[int, int] | None = None,
     name: str | None = None,
+    output: str | None = None,
 ) -> Network:
     """A float face network: images `[N, 3, H, W]` → embeddings `[N, D]`.
 
@@ -28,6 +29,7 @@ def load_network(
         preprocess: how pixels become the input, such as `rgb-127.5-128` (see `bf.Preprocess`). None: what the file
             says; otherwise the first faces that the network is given decide.
         size: of the image, where the network leaves it free: 160, or (height, width). A module's is 112 unless said.
+        output: of an ONNX file that has several: the name of the embedding. None: the one that looks like it.
         name: what reports call it; None: the file's or the class's.
 
     Warns where a size is assumed, and where another program has quantized the file.
@@ -43,7 +45,7 @@ def load_network(
     elif isinstance(model, nn.Module):
         network = from_module(model, None, name, image_size or Size(112, 112))
     else:
-        network = open_float(Path(model), preprocess, image_size)
+        network = open_float(Path(model), preprocess, image_size, output=output)
         for text in network.warnings:
             warnings.warn(text, stacklevel=2)
         if network.free and image_size is None:

@@ -114,7 +114,7 @@ def _parse(data: bytes) -> Artifact:
     check.graph(graph)
     preprocess = Preprocess.from_json(description["preprocess"])
     network = Network(graph, str(description["name"]), preprocess, source_bytes=len(data))
-    if preprocess.size != network.size:
+    if preprocess.size != network.size or preprocess.channels != network.channels:
         raise ValueError("its preprocessing has another image size than its network")
     return Artifact(network, **check.facts(description))
 

@@ -13,6 +13,7 @@ from bitface.cli.options import (
     LabelsOption,
     ListOption,
     OutOption,
+    OutputOption,
     ProtocolOption,
     SizeOption,
     SkipOption,
@@ -34,6 +35,7 @@ def analyse(
         str | None, typer.Option(help="Of a teacher that doesn't say it itself (default: the student's).")
     ] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the maps, and of what is drawn where there is too much.")] = 0,
@@ -51,7 +53,7 @@ def analyse(
     request = AnalyseRequest(
         teacher, student,
         source_of([images] if images else [], image_list, labels=labels, allow_skipped=allow_skipped), out, pairs,
-        faces, preprocess, engine_of(engine), threads, seed, size, force, protocol,
+        faces, preprocess, engine_of(engine), threads, seed, size, force, protocol, embedding,
     )  # fmt: skip
     with progress() as steps:
         result = analyse_student(request, steps)

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import output, progress, remarks, write_json
-from bitface.cli.options import JsonOption, SizeOption
+from bitface.cli.options import JsonOption, OutputOption, SizeOption
 from bitface.errors import UsageError
 
 
@@ -17,6 +17,7 @@ def bench(
     threads: Annotated[str, typer.Option(help="Threads, such as 1,2.")] = "1",
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     json: JsonOption = None,
 ) -> None:
     """Measure latency and throughput of several models, alternating in one run.
@@ -27,7 +28,7 @@ def bench(
 
     with progress() as steps:
         content = bench_models(
-            models, _numbers(batch, "--batch"), _numbers(threads, "--threads"), preprocess, size, steps
+            models, _numbers(batch, "--batch"), _numbers(threads, "--threads"), preprocess, size, steps, embedding
         )
     write_json(json, content)
     remarks(content["notes"], content["warnings"])

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
-from bitface.cli.options import EngineOption, JsonOption, ProtocolOption, SizeOption, SkipOption, to_file
+from bitface.cli.options import EngineOption, JsonOption, OutputOption, ProtocolOption, SizeOption, SkipOption, to_file
 
 
 def calibrate(
@@ -26,6 +26,7 @@ def calibrate(
     ] = None,
     preprocess: Annotated[str | None, typer.Option(help="Of a teacher that doesn't say it itself.")] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     data: Annotated[str | None, typer.Option(help="How the artifact describes these faces; no names, please.")] = None,
     engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
@@ -51,7 +52,7 @@ def calibrate(
 
     request = CalibrateRequest(
         model, pairs, root, tuple(images or ()), labels, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess,
-        data, engine_of(engine), threads, flip, seed, allow_skipped, out, size, protocol,
+        data, engine_of(engine), threads, flip, seed, allow_skipped, out, size, protocol, embedding,
     )  # fmt: skip
     with progress() as steps:
         result = calibrate_model(request, steps)

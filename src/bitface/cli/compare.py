@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import ProtocolOption, SizeOption, to_folder
+from bitface.cli.options import OutputOption, ProtocolOption, SizeOption, to_folder
 from bitface.errors import BitfaceError
 
 
@@ -15,6 +15,7 @@ def compare(
     candidates: Annotated[Path, typer.Argument(help="A YAML file of candidates; see docs/smaller.md.")],
     out: Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to, and to go on in.")],
     size: SizeOption = None,
+    embedding: OutputOption = None,
     protocol: ProtocolOption = None,
 ) -> None:
     """Make and measure several smaller versions of a network: quantized, pruned, distilled, or all of it in turn.
@@ -29,7 +30,7 @@ def compare(
     from bitface.jobs.compare import beforehand_of, compare_candidates
 
     comparison = read_comparison(candidates)
-    comparison = replace(comparison, size=size or comparison.size)
+    comparison = replace(comparison, size=size or comparison.size, output=embedding or comparison.output)
     if protocol:
         comparison = replace(comparison, pairs=None, root=None, part=None, all_pairs=False, protocol=protocol)
     with named(candidates):

@@ -15,6 +15,7 @@ from bitface.cli.options import (
     MinutesOption,
     ModelArgument,
     OutOption,
+    OutputOption,
     PreprocessOption,
     ResumeOption,
     SizeOption,
@@ -44,6 +45,7 @@ def distill(
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
@@ -64,7 +66,7 @@ def distill(
         source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
          training=settings(SCHOOLING, loss, epochs, seed),
         minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher,
-        preprocess=preprocess, seed=seed, resume=resume, size=size, force=force,
+        preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip
     with progress() as steps:
         result = distill_model(request, steps)

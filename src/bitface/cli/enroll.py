@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import engine_line, engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, SizeOption, SkipOption, source_of, to_file
+from bitface.cli.options import EngineOption, OutputOption, SizeOption, SkipOption, source_of, to_file
 
 
 def enroll(
@@ -19,6 +19,7 @@ def enroll(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     allow_skipped: SkipOption = False,
 ) -> None:
     """Embed faces into a gallery file that knows the model it was made with.
@@ -32,7 +33,7 @@ def enroll(
         result = enroll_images(
             EnrollRequest(
                 model, source_of(images, allow_skipped=allow_skipped), out, int8, flip, engine_of(engine), threads,
-                preprocess, size,
+                preprocess, size, embedding,
             ),
             steps,
         )  # fmt: skip

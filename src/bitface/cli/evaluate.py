@@ -7,7 +7,15 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
-from bitface.cli.options import EngineOption, JsonOption, ProtocolOption, SizeOption, SkipOption, to_folder
+from bitface.cli.options import (
+    EngineOption,
+    JsonOption,
+    OutputOption,
+    ProtocolOption,
+    SizeOption,
+    SkipOption,
+    to_folder,
+)
 from bitface.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +44,7 @@ def evaluate(
     far: Annotated[str | None, typer.Option(help="False accept rates, such as 1e-3,1e-4.")] = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
     allow_skipped: SkipOption = False,
@@ -80,9 +89,9 @@ def evaluate(
             raise UsageError(
                 "a suite names its models and protocols itself; leave the model, --pairs and --protocol out"
             )
-        if preprocess or size:
+        if preprocess or size or embedding:
             raise UsageError(
-                "--preprocess and --size are those of one model; a suite has them beside each model's path"
+                "--preprocess, --size and --output are those of one model; a suite has them beside each model's path"
             )
         _suite(suite, out, json)
         return
@@ -92,7 +101,7 @@ def evaluate(
         raise UsageError("--out is for a --suite; --json writes the result of one model")
     request = EvaluateRequest(
         model, pairs, root, part, all_pairs, flip, engine_of(engine), fars_of(far, FARS), preprocess, threads, seed,
-        allow_skipped, used or (), against, groups, anyway, size, protocol,
+        allow_skipped, used or (), against, groups, anyway, size, protocol, embedding,
     )  # fmt: skip
     with progress() as steps:
         content, result = evaluate_model(request, steps)

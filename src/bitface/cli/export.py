@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, remarks
-from bitface.cli.options import SizeOption, to_output
+from bitface.cli.options import OutputOption, SizeOption, to_output
 from bitface.targets.registry import FASTEST
 
 
@@ -18,6 +18,7 @@ def export(
         typer.Option("--target", "--engine", help="openvino, onnxruntime, …; --engine is the older name."),
     ] = FASTEST,
     size: SizeOption = None,
+    embedding: OutputOption = None,
 ) -> None:
     """Write an artifact for a target, an engine or a format; of a float network, its fastest float graph.
 
@@ -25,6 +26,6 @@ def export(
     """
     from bitface.jobs.export import export_model
 
-    exported = export_model(model, out, target, size)
+    exported = export_model(model, out, target, size, embedding)
     remarks(exported["notes"], [])
     output.print(f"{out}: {exported['bytes']:,} bytes", markup=False, soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import engine_line, output, remarks, write_json
-from bitface.cli.options import JsonOption, SizeOption
+from bitface.cli.options import JsonOption, OutputOption, SizeOption
 
 
 def identify(
@@ -22,6 +22,7 @@ def identify(
     ] = False,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     json: JsonOption = None,
 ) -> None:
     """Say who of a gallery is on each photograph. Photographs that aren't crops of a face are aligned.
@@ -31,7 +32,15 @@ def identify(
     from bitface.jobs.identify import identify_images
 
     answers = identify_images(
-        probes, gallery, model, top=top, far=far, allow_mixed=allow_mixed, preprocess=preprocess, size=size
+        probes,
+        gallery,
+        model,
+        top=top,
+        far=far,
+        allow_mixed=allow_mixed,
+        preprocess=preprocess,
+        size=size,
+        output=embedding,
     )
     write_json(json, answers)
     notes, warnings = (

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import output, progress, remarks, write_json
-from bitface.cli.options import JsonOption, SizeOption
+from bitface.cli.options import JsonOption, OutputOption, SizeOption
 
 
 def inspect(
@@ -15,6 +15,7 @@ def inspect(
     images: Annotated[list[Path] | None, typer.Option(help="Aligned face crops: is the preprocessing right?")] = None,
     preprocess: Annotated[str | None, typer.Option(help="The preprocessing to check.")] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     try_targets: Annotated[
         bool, typer.Option("--try", help="Write it for each default target and run it there, on noise.")
     ] = False,
@@ -27,7 +28,7 @@ def inspect(
     from bitface.jobs.inspect import inspect_model
 
     with progress() as steps:
-        content = inspect_model(model, images or (), preprocess, size, steps, try_targets=try_targets)
+        content = inspect_model(model, images or (), preprocess, size, steps, embedding, try_targets=try_targets)
     write_json(json, content)
     _print(content)
     remarks(content["notes"], content["warnings"])

@@ -94,6 +94,10 @@ TargetsOption = Annotated[
         help="What is written beside the artifact (default: openvino,onnxruntime; docs/targets.md).",
     ),
 ]
+OutputOption = Annotated[
+    str | None,
+    typer.Option("--output", metavar="NAME", help="Of an ONNX file that has several: which is the embedding."),
+]
 SizeOption = Annotated[
     Size | None,
     typer.Option(

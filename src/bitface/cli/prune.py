@@ -15,6 +15,7 @@ from bitface.cli.options import (
     MinutesOption,
     ModelArgument,
     OutOption,
+    OutputOption,
     PreprocessOption,
     ResumeOption,
     SizeOption,
@@ -45,6 +46,7 @@ def prune(
     labels: LabelsOption = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
@@ -67,7 +69,7 @@ def prune(
         model=model, source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
          pruning=Pruning(ratio, **options, seed=seed),
         training=settings(RECOVERY, loss, epochs, seed), minutes=minutes,
-        preprocess=preprocess, seed=seed, resume=resume, size=size, force=force,
+        preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip
     with progress() as steps:
         result = prune_model(request, steps)

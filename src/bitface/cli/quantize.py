@@ -16,6 +16,7 @@ from bitface.cli.options import (
     MinutesOption,
     ModelArgument,
     OutOption,
+    OutputOption,
     PreprocessOption,
     ResumeOption,
     SizeOption,
@@ -54,6 +55,7 @@ def quantize(
     ] = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Which faces are chosen, and every draw of a training (default 0, or the --recipe's)."),
@@ -105,7 +107,7 @@ def quantize(
     options = recipes.Options(
         model, source_of(images, image_list, max_images, labels, allow_skipped), out,
         None if bits is None else BitPlan.parse(bits), preprocess, size, seed, epochs, minutes,
-        listed(target) if target else None,
+        listed(target) if target else None, embedding,
     )  # fmt: skip
     if method == "qat":
         recipe = recipes.for_training(recipe_, options.plan or BitPlan())
@@ -129,6 +131,7 @@ def run(
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from.")] = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
@@ -150,7 +153,7 @@ def run(
 
     source = source_of(images, image_list, max_images, labels, allow_skipped)
     targets = listed(target) if target else None
-    options = recipes.Options(model, source, out, None, preprocess, size, seed, epochs, minutes, targets)
+    options = recipes.Options(model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding)
     recipe = recipes.read(recipe_)
     if isinstance(recipe, recipes.Recipe):
         _carry_out(request_of(recipes.merged(recipe, options), resume, force))

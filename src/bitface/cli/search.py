@@ -13,6 +13,7 @@ from bitface.cli.options import (
     ListOption,
     ModelArgument,
     OutOption,
+    OutputOption,
     PreprocessOption,
     SizeOption,
     SkipOption,
@@ -47,6 +48,7 @@ def search(
     ] = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
@@ -66,7 +68,7 @@ def search(
 
     base = SensitivityRequest(
         model, source_of(images, image_list, allow_skipped=allow_skipped), out, faces=faces,
-        calibration_faces=calibration_faces, preprocess=preprocess, seed=seed, size=size, force=force,
+        calibration_faces=calibration_faces, preprocess=preprocess, seed=seed, size=size, force=force, output=embedding,
         protocol=protocol,
     )  # fmt: skip
     request = SearchRequest(

@@ -13,6 +13,7 @@ from bitface.cli.options import (
     ListOption,
     ModelArgument,
     OutOption,
+    OutputOption,
     PreprocessOption,
     ProtocolOption,
     SizeOption,
@@ -41,6 +42,7 @@ def sensitivity(
     max_pairs: Annotated[int, typer.Option(min=20, help="Pairs to take, evenly from every fold.")] = 600,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
@@ -57,7 +59,7 @@ def sensitivity(
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
         model, source_of(images, image_list, allow_skipped=allow_skipped), out, widths, widths, faces,
-        calibration_faces, pairs, pairs_root, part, max_pairs, preprocess, seed, by, size, force, protocol,
+        calibration_faces, pairs, pairs_root, part, max_pairs, preprocess, seed, by, size, force, protocol, embedding,
     )  # fmt: skip
     with progress() as steps:
         table = measure_sensitivity(request, steps)

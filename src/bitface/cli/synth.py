@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import SizeOption, to_folder
+from bitface.cli.options import OutputOption, SizeOption, to_folder
 
 _SAID = {
     "made": "images made",
@@ -24,6 +24,7 @@ def synth(
         str | None, typer.Option(help="How that teacher wants its input, where its file doesn't say.")
     ] = None,
     size: SizeOption = None,
+    embedding: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Other faces for another seed.")] = 0,
     truncation: Annotated[
         float, typer.Option(min=0.0, max=2.0, help="Below 1: a generator's more usual faces, with less variety.")
@@ -39,10 +40,10 @@ def synth(
 
     bitface synth none:512 --model net.onnx --out images/
     """
-    from bitface.jobs.synth import synthesize
+    from bitface.jobs.synth import SynthRequest, synthesize
 
     with progress() as steps:
-        manifest = synthesize(source, out, model, preprocess, seed, truncation, steps, size)
+        manifest = synthesize(SynthRequest(source, out, model, preprocess, size, embedding, seed, truncation), steps)
     remarks(manifest["notes"], manifest["warnings"])
     counts = ", ".join(f"{manifest[key]:,} {words}" for key, words in _SAID.items() if key in manifest)
     output.print(f"{manifest['kind']}: {counts}\n{out}\n{manifest['sheet']}", markup=False, soft_wrap=True)

@@ -30,6 +30,7 @@ BATCH = 64
 _RATE = 0.05
 _SCALES = (28, 16, 8, 4, 2, 1)
 _SHIFT = 3
+_LUMA = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)  # as `preprocess.luma`
 _MIRRORED = 4  # one image of so many
 # What each term of the objective weighs.
 _MIRROR, _SPREAD, _SMOOTH, _LENGTH, _STATISTICS = 1.0, 1.0, 2.0, 0.1, 1.0
@@ -108,7 +109,9 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
     ]
     for layer in layers:
         layer.requires_grad_(True)
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (network.preprocess.mean, network.preprocess.std))
+    channels = network.preprocess.channels
+    numbers = network.preprocess.mean, network.preprocess.std
+    mean, std = (torch.tensor(values[:channels]).view(channels, 1, 1) for values in numbers)
     optimizer = torch.optim.Adam(layers, _RATE)
     graph, statistics = _watched(network.graph)
     for step in range(STEPS):
@@ -116,6 +119,7 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
         shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator).tolist()
         view = images.roll(shift, (2, 3))
         view = view.flip(1) if network.preprocess.color == "bgr" else view
+        view = (view * _LUMA).sum(1, keepdim=True) if network.preprocess.color == "grey" else view
         mirrored = torch.arange(step % _MIRRORED, BATCH, _MIRRORED)  # others in each step, as they cost time
         inputs = (torch.cat([view, view[mirrored].flip(3)]) - mean) / std
         statistics.clear()

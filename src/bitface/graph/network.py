@@ -10,25 +10,26 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from bitface import backbones
 from bitface.backbones.head import input_size_of
 from bitface.backbones.weights import SUFFIXES, is_weights_file
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, UsageError
 from bitface.graph import ops, torch_reader
 from bitface.graph.builder import ShapeError, shape_of
 from bitface.graph.image_size import ASSUMED, ChooseSize, FreeSize, WantedSize
-from bitface.graph.onnx_reader import from_onnx, quantized_before
+from bitface.graph.onnx_reader import file_facts, from_onnx
+from bitface.graph.passes import insert_after
 from bitface.graph.store import dump, load
-from bitface.preprocess import Preprocess, Size, parse
+from bitface.preprocess import Preprocess, Size, parse, presets
 
 METADATA_KEY = "bitface.preprocess"
 
 
 @dataclass(frozen=True)
 class Network:
-    """A graph `[N, 3, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown), notes and warnings.
+    """A graph `[N, channels, H, W]` → `[N, embedding_size]`, its name, preprocessing (None: unknown), and what to say.
 
     Attributes:
         free: how H and W were found where the network's file leaves them free; None: the file says them.
@@ -47,6 +48,11 @@ class Network:
     def size(self) -> Size:
         """Height and width of the image."""
         return Size(*shape_of(next(iter(self.graph.graph.nodes)))[2:])
+
+    @property
+    def channels(self) -> int:
+        """Of the image: 3, or 1 of grey."""
+        return shape_of(next(iter(self.graph.graph.nodes)))[1]
 
     @property
     def embedding_size(self) -> int:
@@ -74,7 +80,22 @@ class Network:
         return _rebuilt, (description, arrays, facts)
 
     def with_preprocess(self, preprocess: Preprocess) -> "Network":
+        """Raises UsageError where it gives other images than the network, or its file, takes."""
+        words = [word for word in presets(self.channels) if not self._takes_pixels or word.endswith("-raw")]
+        if preprocess.channels != self.channels:
+            kind = "grey images" if self.channels == 1 else "images of three colours"
+            raise UsageError(f"{self.name}: takes {kind}, not '{preprocess.name}'; use one of {', '.join(words)}")
+        if self._takes_pixels and not preprocess.raw:
+            raise UsageError(
+                f"{self.name}: its file takes uint8 images, so it normalises them itself, and '{preprocess.name}' "
+                f"would be wrong; use one of {', '.join(words)}"
+            )
         return replace(self, preprocess=preprocess)
+
+    @property
+    def _takes_pixels(self) -> bool:
+        facts = file_facts(self.graph)
+        return facts is not None and facts.inputs.image.integers
 
 
 def _rebuilt(description: dict[str, Any], arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Network:
@@ -83,7 +104,11 @@ def _rebuilt(description: dict[str, Any], arrays: dict[str, np.ndarray], facts: 
 
 
 def load_network(
-    path: Path, preprocess: str | None = None, size: Size | None = None, choose: ChooseSize = lambda: ASSUMED
+    path: Path,
+    preprocess: str | None = None,
+    size: Size | None = None,
+    choose: ChooseSize = lambda: ASSUMED,
+    output: str | None = None,
 ) -> Network:
     """The network of an ONNX file or of a state dict of a known backbone.
 
@@ -93,6 +118,7 @@ def load_network(
             graph begins by normalising the image, otherwise None.
         size: height and width of the image. Without one: what the file fixes, or a state dict's head covers.
         choose: the size of an ONNX file that leaves it free, where none is asked for; a note says so.
+        output: which output of an ONNX file is the embedding; None: the only one, or the one that looks like it.
 
     Raises:
         BitfaceError: the file is no face network, holds NaN or infinite weights, fixes another size, or doesn't work
@@ -106,7 +132,7 @@ def load_network(
     wanted = WantedSize(size, choose)
     try:
         if path.suffix.lower() == ".onnx":
-            graph, metadata = from_onnx(path, wanted)
+            graph, metadata = from_onnx(path, wanted, output)
         elif is_weights_file(path):
             module, left_out = backbones.load_with_note(path)
             # A head covers images of several sizes: one that is asked for is tried.
@@ -125,11 +151,14 @@ def load_network(
             f"{path}: doesn't work with images of {wanted.free.size}, {wanted.free.whose} ({reason}); name the size "
             "that it was trained with: --size"
         ) from error
-    before = quantized_before(graph)
-    word = preprocess or " ".join(metadata.get(METADATA_KEY, "").split()) or ("rgb-raw" if normalises(graph) else None)
+    facts = file_facts(graph)
+    before = facts.quantized if facts else None
+    raw = normalises(graph) or (facts is not None and facts.inputs.image.integers)
+    unsaid = ("grey-raw" if network.channels == 1 else "rgb-raw") if raw else None
+    word = preprocess or " ".join(metadata.get(METADATA_KEY, "").split()) or unsaid
+    network = network.with_preprocess(parse(word, network.size)) if word else network
     return replace(
         network,
-        preprocess=parse(word, network.size) if word else None,
         source_bytes=path.stat().st_size,
         metadata=metadata,
         free=wanted.free,
@@ -137,6 +166,7 @@ def load_network(
             *network.notes,
             *([f"{path}: {left_out}"] if left_out else []),
             *([wanted.free.note] if wanted.free and not size else []),
+            *(f"{path}: {note}" for note in (facts.notes if facts else ())),
             *([f"{path}: {before.note}"] if before and not before.activations else []),
         ),
         warnings=(f"{path}: {before.note}",) if before and before.activations else (),
@@ -167,10 +197,23 @@ def normalises(graph: GraphModule) -> bool:
     return False
 
 
+def _vector(graph: GraphModule) -> Node:
+    """The graph's output, of which `[N, D, 1, 1]` becomes `[N, D]`."""
+    output: Node = graph.graph.output_node().all_input_nodes[0]
+    batch, *sides = shape_of(output)
+    longer = [side for side in sides if side != 1]
+    if len(sides) < 2 or len(longer) != 1:
+        return output
+    vector = insert_after(graph, output, "embedding", ops.Reshape((longer[0],)))
+    vector.meta["shape"] = (batch, longer[0])
+    graph.graph.output_node().args = (vector,)
+    graph.recompile()
+    return vector
+
+
 def _checked(graph: GraphModule, where: str, name: str) -> Network:
-    """Refuses what isn't a face network, and flushes denormal weights."""
-    output = graph.graph.output_node().all_input_nodes[0]
-    shape = shape_of(output)
+    """Refuses what isn't a face network, makes its output a vector, and flushes denormal weights."""
+    shape = shape_of(_vector(graph))
     if len(shape) != 2 or shape[1] < 2:
         found = " x ".join(["N", *map(str, shape[1:])])
         raise ShapeError(f"{where}: no face network: it gives {found} per batch instead of one vector per image")

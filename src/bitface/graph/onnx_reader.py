@@ -1,79 +1,78 @@
-"""Reads an ONNX file into a graph: opsets 9 to the newest, constants folded, the batch freed."""
+"""Reads an ONNX file into a graph: constants folded, the batch freed, and only what the embedding is computed from."""
 
-import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import external_data_helper, numpy_helper
+from onnx import numpy_helper
 from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph.arranged import from_onnx as arranged_onnx
+from bitface.graph.arranged.channels_last import CHANNELS_LAST, channels_first, channels_last
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
-from bitface.graph.onnx_context import FLOATS, Context
+from bitface.graph.onnx_context import Context
+from bitface.graph.onnx_file import QuantizedBefore, opset_of, quantized_by, read_model
 from bitface.graph.onnx_folding import Folding
-from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
-from bitface.graph.onnx_limits import allowance, check_external, check_limits
+from bitface.graph.onnx_integers import IMAGE_VALUES, STILL_INTEGERS, Integers, Value
+from bitface.graph.onnx_limits import allowance
 from bitface.graph.onnx_patterns import PATTERNS
+from bitface.graph.onnx_ports import Inputs, Output, choose_output, inputs_of, output_named
 from bitface.graph.onnx_ways import unknown_operator
 from bitface.graph.op_spec import onnx_reader
+from bitface.graph.operators.views import Transpose
 from bitface.graph.recognition import recognise
-from bitface.preprocess import LARGEST_SIDE
 
-_LARGEST = 2 << 30
-_OLDEST_OPSET = 9
-# Whatever else computes in integers begins with "QLinear".
-_QUANTIZING = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 # The key of a graph's `meta`.
-_BEFORE = "quantized before"
+_FILE = "file"
 
 
 @dataclass(frozen=True)
-class QuantizedBefore:
-    """What of a file was quantized before: its weights, perhaps its `activations`, and by which `nodes`."""
+class FileFacts:
+    """What a graph's ONNX file was, beyond the graph.
 
-    activations: bool
-    nodes: str
+    Attributes:
+        quantized: None: nothing of it was quantized.
+        inputs: as the file takes them.
+        notes: what was chosen or taken for granted.
+    """
 
-    @property
-    def note(self) -> str:
-        if not self.activations:
-            return (
-                f"its weights are stored in integers ({self.nodes}), and agreement is agreement with these rounded "
-                "weights; the float file, where there is one, may make a better teacher"
-            )
-        return (
-            f"was quantized before (weights and activations, by {self.nodes}); agreement with it is agreement with its "
-            "rounded numbers, not with the float network that it was made from: give that one where you have it"
-        )
+    quantized: QuantizedBefore | None
+    inputs: Inputs
+    notes: tuple[str, ...] = ()
 
 
-def quantized_before(graph: GraphModule) -> QuantizedBefore | None:
-    """What of the file that a graph was read from was quantized; None: nothing, or it was no ONNX file."""
-    return graph.meta.get(_BEFORE)
+def file_facts(graph: GraphModule) -> FileFacts | None:
+    """What the file that a graph was read from was; None: it was no ONNX file."""
+    return graph.meta.get(_FILE)
 
 
-def from_onnx(path: Path, size: WantedSize | None = None) -> tuple[GraphModule, dict[str, str]]:
-    """The graph of an ONNX file (see `quantized_before`), and the file's own metadata.
+def from_onnx(
+    path: Path, size: WantedSize | None = None, output: str | None = None
+) -> tuple[GraphModule, dict[str, str]]:
+    """The graph of an ONNX file (see `file_facts`), and the file's own metadata.
 
-    The network must take one image batch `[N, 3, H, W]` and give one output. A batch fixed in the file becomes
-    free, and numbers of 16 or 64 bits become float32. Height and width that are free become those of `size`.
+    The network must take one image batch and give an embedding for each image. A batch fixed in the file becomes
+    free, and numbers of 16 or 64 bits become float32. Height and width that are free become those of `size`. An image
+    `[N, H, W, C]` becomes `[N, C, H, W]`, one of uint8 float32 with the same values.
+
+    Args:
+        output: which of its tensors is the embedding; None: its only output, or the one that looks like an embedding.
 
     Raises:
         ShapeError: shapes that don't fit, perhaps at this size only.
+        UsageError: there is no such output.
         BitfaceError: no ONNX file, an operator outside the vocabulary (named with its node), external data
             outside the model's folder, inputs and outputs of another kind, or a size that the file doesn't have.
     """
     try:
-        model = _read(Path(path))
-        graph = _convert(model, size or WantedSize())
-        graph.meta[_BEFORE] = _quantized(model)
+        model = read_model(Path(path))
+        graph = _convert(model, size or WantedSize(), output)
         return graph, {entry.key: entry.value for entry in model.metadata_props}
     except BitfaceError as error:
         # Names in the file may hold line breaks, or worse for a terminal.
@@ -83,89 +82,160 @@ def from_onnx(path: Path, size: WantedSize | None = None) -> tuple[GraphModule, 
         raise BitfaceError(f"{path}: damaged, or not as ONNX says ({one_line(error)})") from error
 
 
-def _quantized(model: onnx.ModelProto) -> QuantizedBefore | None:
-    nodes = [one for one in model.graph.node if one.op_type in _QUANTIZING or one.op_type.startswith("QLinear")]
-    if not nodes:
-        return None
-    constants = {tensor.name for tensor in model.graph.initializer}
-    constants |= {name for node in model.graph.node if node.op_type == "Constant" for name in node.output}
-    of_weights = all(one.op_type == "DequantizeLinear" or {*one.input[:1]} <= constants for one in nodes)
-    counted = Counter(one.op_type for one in nodes)
-    return QuantizedBefore(not of_weights, ", ".join(f"{count} {name}" for name, count in counted.items()))
+def _convert(model: onnx.ModelProto, size: WantedSize, output: str | None) -> GraphModule:
+    names = [value.name for value in model.graph.output]
+    reading = _Reading(model, size)
+    notes = list(reading.inputs.notes)
+    if output is not None:
+        name = output_named(output, names)
+    elif len(names) == 1:
+        name = names[0]
+    else:
+        chosen, note = choose_output([_examined(reading, one) for one in model.graph.output], reading.depends)
+        name, notes = chosen.name, [note, *notes]
+    embedding = reading.value(name)
+    if isinstance(embedding, Integers):
+        raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
+    if isinstance(embedding, Arranged):
+        raise BitfaceError(OUTPUT_ARRANGED)
+    if not isinstance(embedding, Node):
+        raise BitfaceError("its output doesn't depend on the image; the file is damaged")
+    said = next(value for value in model.graph.output if value.name == name).type.tensor_type.shape.dim
+    if size.free and len(said) == 2 and said[1].dim_value not in (0, shape_of(embedding)[-1]):
+        raise ShapeError(f"it gives {shape_text(embedding)}, and by its file vectors of {said[1].dim_value} numbers")
+    graph = recognise(reading.builder.finish(embedding))
+    graph.meta[_FILE] = FileFacts(quantized_by(model), reading.inputs, tuple(notes))
+    return graph
 
 
-def _convert(model: onnx.ModelProto, size: WantedSize) -> GraphModule:
-    initializers = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    read = {name for node in model.graph.node for name in node.input}
-    # Old exporters list weights as inputs, and tools that replace weights forget to take them off the list.
-    inputs = [value for value in model.graph.input if value.name in read and value.name not in initializers]
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        raise BitfaceError(
-            f"no face network: it has {len(inputs)} inputs and {len(model.graph.output)} outputs "
-            f"({', '.join(value.name for value in model.graph.output)}), "
-            "a face network has one image and one embedding"
-        )
-    batch, channels, height, width = _image_shape(inputs[0])
-    builder = Builder((channels, *size.settle(height, width)), allowance(model))
-    folding = Folding(_opset(model), sum(array.size for array in initializers.values()))
-    values: dict[str, Value] = {**initializers, inputs[0].name: builder.input}
-    for index, node in enumerate(model.graph.node):
-        results = _import_node(node, index, values, builder, folding, batch)
-        values.update((name, value) for name, value in zip(node.output, results, strict=False) if name)
-        for name in node.output[len(results) :]:
-            if name in read:
+def _examined(reading: "_Reading", value: onnx.ValueInfoProto) -> Output:
+    """An output with its shape, as computed, or as the file says where it isn't computed."""
+    kinds = reading.kinds_before(value.name)
+    probability = next(kinds, "") in ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "TopK")
+    try:
+        result = reading.value(value.name)
+    except BitfaceError:
+        sides = [side.dim_value for side in value.type.tensor_type.shape.dim][1:]
+        return Output(value.name, tuple(sides) if sides and all(sides) else None, probability)
+    return Output(value.name, shape_of(result)[1:] if isinstance(result, Node) else None, probability)
+
+
+@dataclass
+class _Reading:
+    """The tensors of a file, each computed when something asks for it or for what is computed from it."""
+
+    model: onnx.ModelProto
+    size: WantedSize
+    builder: Builder = field(init=False)
+    inputs: Inputs = field(init=False)
+
+    def __post_init__(self) -> None:
+        graph = self.model.graph
+        self.inputs = inputs_of(graph)
+        image = self.inputs.image
+        self.builder = Builder((image.channels, *self.size.settle(image.height, image.width)), allowance(self.model))
+        self._values: dict[str, Value] = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self._folding = Folding(opset_of(self.model), sum(array.size for array in self._values.values()))
+        self._values |= {name: np.array(False) for name in self.inputs.flags}
+        entering = self.builder.input
+        if image.channels_last:
+            entering = self.builder.add("channels_last", Transpose(CHANNELS_LAST), entering)
+        self._values[image.name] = Integers(entering, 1.0, 0, np.dtype(np.uint8)) if image.integers else entering
+        self._by = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+        self._done: set[int] = set()
+
+    def value(self, name: str) -> Value:
+        """The value of a tensor; None: nothing computes it.
+
+        Raises:
+            BitfaceError: a node on the way to it can't be read.
+        """
+        for index in sorted(self._before(name) - self._done):
+            self._import(index)
+            self._done.add(index)
+        return self._values.get(name)
+
+    def depends(self, name: str, on: str) -> bool:
+        """Whether one tensor is computed from another."""
+        return self._by.get(on) in self._before(name) and self._by.get(on) != self._by.get(name)
+
+    def kinds_before(self, name: str) -> Iterator[str]:
+        """The operators on the way back from a tensor along first inputs, without those that only move numbers."""
+        last = len(self.model.graph.node)
+        while last > (index := self._by.get(name, last)):
+            node, last = self.model.graph.node[index], index
+            reader = onnx_reader(node.op_type)
+            if not (reader and reader.moves_integers) and node.op_type != "Cast":
+                yield node.op_type
+            name = next(iter(node.input), "")
+
+    def _before(self, name: str) -> set[int]:
+        """The nodes that a tensor is computed by."""
+        found: set[int] = set()
+        names = [name]
+        while names:
+            index = self._by.get(names.pop())
+            if index is not None and index not in found:
+                found.add(index)
+                names += self.model.graph.node[index].input
+        return found
+
+    def _import(self, index: int) -> None:
+        node = self.model.graph.node[index]
+        name = node.name or next(filter(None, node.output), f"{node.op_type}_{index}")
+        for source in filter(None, node.input):
+            if source in self.inputs.others:
+                raise BitfaceError(f"node '{name}' reads '{source}', an input beside the image: no face network")
+            if source in self._by and source not in self._values and self._by[source] in self._done:
+                kind = self.model.graph.node[self._by[source]].op_type
                 raise BitfaceError(
-                    f"'{name}' is a further output of a {node.op_type}, which bitface doesn't compute, though "
+                    f"'{source}' is a further output of a {kind}, which bitface doesn't compute, though "
                     "another node reads it; export the network without it"
                 )
-    output = values.get(model.graph.output[0].name)
-    if isinstance(output, Integers):
-        raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
-    if isinstance(output, Arranged):
-        raise BitfaceError(OUTPUT_ARRANGED)
-    if not isinstance(output, Node):
-        raise BitfaceError("its output doesn't depend on the image; the file is damaged")
-    said = [side.dim_value for side in model.graph.output[0].type.tensor_type.shape.dim][-1:]
-    if size.free and said not in ([], [0], [shape_of(output)[-1]]):
-        raise ShapeError(f"it gives {shape_text(output)}, and by its file vectors of {said[0]} numbers")
-    return recognise(builder.finish(output))
+            if source not in self._values:
+                raise BitfaceError(f"node '{name}' reads '{source}', which nothing computes; the file is damaged")
+        operands = [self._values[source] if source else None for source in node.input]
+        context = Context(node, name, self.builder, self.inputs.image.batch, self._folding.opset)
+        results = _computed(context, operands, self._folding)
+        self._values.update((output, one) for output, one in zip(node.output, results, strict=False) if output)
 
 
-def _import_node(
-    node: onnx.NodeProto,
-    index: int,
-    values: dict[str, Value],
-    builder: Builder,
-    folding: Folding,
-    batch: int | None,
-) -> list[Value]:
-    name = node.name or next(filter(None, node.output), f"{node.op_type}_{index}")
-    missing = [source for source in node.input if source and source not in values]
-    if missing:
-        raise BitfaceError(f"node '{name}' reads '{missing[0]}', which nothing computes; the file is damaged")
-    operands = [values[source] if source else None for source in node.input]
+def _computed(context: Context, operands: Sequence[Value], folding: Folding) -> list[Value]:
+    """What a node gives, of constants or of the image.
+
+    Raises:
+        BitfaceError: an operator outside the vocabulary, or a form of one that isn't supported.
+    """
+    node, name = context.node, context.name
     constant = not any(isinstance(operand, (*IMAGE_VALUES, Arranged)) for operand in operands)
     # A loop of constants may run for ever.
     nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
-    if node.domain or nested or not (constant or onnx_reader(node.op_type)):
+    kind = _kind(node)
+    if nested or not (onnx_reader(kind) or (constant and not node.domain)):
         raise BitfaceError(unknown_operator(name, node.op_type, node.domain, folding.opset))
-    context = Context(node, name, builder, batch, folding.opset)
     try:
         _refuse_training(context, operands)
-        return folding.results(context, operands) if constant else _compute(context, operands)
+        return folding.results(context, operands) if constant else _read(context, operands)
     except BitfaceError:
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like
         raise BitfaceError(f"node '{name}' ({node.op_type}) isn't as ONNX says: {one_line(error)}") from error
 
 
-def _compute(context: Context, operands: Sequence[Value]) -> list[Value]:
+def _kind(node: onnx.NodeProto) -> str:
+    """The operator's name, with its domain where that isn't ONNX's own."""
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+
+
+def _read(context: Context, operands: Sequence[Value]) -> list[Value]:
     """What a node gives for its operands, of which at least one depends on the image.
 
     Raises:
         BitfaceError: the node has a form that isn't supported.
     """
-    reader = onnx_reader(context.node.op_type)
+    if (turned := channels_first(context, operands)) is not None:
+        return [channels_last(context, result) for result in _read(context, turned)]
+    reader = onnx_reader(_kind(context.node))
     assert reader is not None
     integers = next((operand for operand in operands if isinstance(operand, Integers)), None)
     if integers is None or reader.on_integers:
@@ -179,93 +249,16 @@ def _compute(context: Context, operands: Sequence[Value]) -> list[Value]:
         if isinstance(operand, IMAGE_VALUES)
     }
     if not reader.moves_integers or len(meanings) > 1:
-        context.refuse("computes with the integers of a QuantizeLinear before they are dequantized")
-    moved = _compute(context, [operand.numbers if isinstance(operand, Integers) else operand for operand in operands])
+        context.refuse(STILL_INTEGERS)
+    moved = _read(context, [operand.numbers if isinstance(operand, Integers) else operand for operand in operands])
     return [replace(integers, numbers=result) if isinstance(result, Node) else result for result in moved]
 
 
 def _refuse_training(context: Context, operands: Sequence[Value]) -> None:
     """Raises BitfaceError for a node, of constants or not, that doesn't do the same at every inference."""
-    kind = context.node.op_type
+    kind = _kind(context.node)
     reader = onnx_reader(kind)
     training = reader is not None and reader.in_training is not None and reader.in_training(context, operands)
     if training or kind in _RANDOM:
         reason = "is in training mode" if training else "draws random numbers, as in training"
         raise BitfaceError(f"node '{context.name}' ({kind}) {reason}; export the network again, after `.eval()`")
-
-
-def _opset(model: onnx.ModelProto) -> int:
-    return next((entry.version for entry in model.opset_import if not entry.domain), 0)
-
-
-def _read(path: Path) -> onnx.ModelProto:
-    if not os.path.isfile(path):
-        raise BitfaceError("no such file")
-    if path.stat().st_size > _LARGEST:
-        raise BitfaceError("larger than 2 GB; a face network isn't")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except OSError as error:
-        raise BitfaceError(f"can't be read ({error.strerror})") from error
-    except Exception as error:  # protobuf's decode errors have no common public base
-        raise BitfaceError(f"not an ONNX file ({type(error).__name__})") from error
-    if not model.graph.node or not model.opset_import:
-        raise BitfaceError("not an ONNX file, or one without a network")
-    for entry in (*model.opset_import, *model.graph.node):
-        if entry.domain == "ai.onnx":  # the long name of the standard domain
-            entry.domain = ""
-    if _opset(model) < _OLDEST_OPSET:
-        raise BitfaceError(
-            f"opset {_opset(model)} is older than {_OLDEST_OPSET}; export it with a newer one (opset_version=17)"
-        )
-    if model.functions:
-        raise BitfaceError(f"has functions of its own ({model.functions[0].name}); export it with them inlined")
-    if model.graph.sparse_initializer:
-        raise BitfaceError("sparse weights aren't supported; export the network with dense ones")
-    check_limits(model)
-    outside = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
-    check_external(outside, path.parent)
-    for tensor in outside:
-        _load_external(path, tensor)
-    return model
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor that may point to a file, `Constant` nodes among them."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors, attribute.sparse_tensor.values)
-            yield attribute.sparse_tensor.indices
-
-
-def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-    folder = path.parent.resolve()
-    file = (folder / location).resolve()
-    if not location or os.path.isabs(location) or not file.is_relative_to(folder):
-        raise BitfaceError(
-            f"weight '{tensor.name}' lies outside the model's folder ('{location}'): refused; "
-            "save the network with its weights beside it"
-        )
-    if not file.is_file() or file.stat().st_size > _LARGEST:
-        raise BitfaceError(f"weight file '{location}' is missing or larger than 2 GB")
-    try:
-        external_data_helper.load_external_data_for_tensor(tensor, str(folder))
-    except Exception as error:
-        raise BitfaceError(f"weight '{tensor.name}' can't be read from '{location}': {one_line(error)}") from error
-    tensor.data_location = onnx.TensorProto.DEFAULT
-
-
-def _image_shape(value: onnx.ValueInfoProto) -> tuple[int | None, int, int | None, int | None]:
-    """The batch, and the image's channels, height and width; None where they are free."""
-    kind = value.type.tensor_type
-    sides = [side.dim_value if side.dim_value > 0 else None for side in kind.shape.dim]
-    if kind.elem_type not in FLOATS or len(sides) != 4:
-        raise BitfaceError(f"no face network: its input '{value.name}' isn't a float image batch [N, 3, H, W]")
-    batch, channels, height, width = sides
-    if channels not in (3, None):
-        raise BitfaceError(f"its input '{value.name}' has {channels} channels; only colour images [N, 3, H, W]")
-    if max(height or 1, width or 1) > LARGEST_SIDE:
-        raise BitfaceError(f"its input '{value.name}' is {height} x {width} pixels, no face image")
-    return batch, 3, height, width

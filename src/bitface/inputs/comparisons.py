@@ -43,6 +43,7 @@ class Comparison:
         threads: of the latency.
         protocol: another protocol in the place of the list: its keys, or a file (see `inputs.protocols.read_protocol`).
         base: the folder that paths in the candidates' options, and in `protocol`, are relative to.
+        output: of the network, where it has several: the name of the embedding.
         size: of the image, where the network leaves it free; None: see `inputs.faces.load_teacher`.
     """
 
@@ -60,6 +61,7 @@ class Comparison:
     base: Path = Path()
     size: Size | None = None
     protocol: str | Mapping[str, Any] | None = None
+    output: str | None = None
 
     def opened(self) -> Opened:
         """The test."""
@@ -150,6 +152,7 @@ class ComparisonFile(File):
     ]
     preprocess: str | None = None
     size: ImageSize | None = None
+    output: str | None = None
     image_list: FilePath | None = None
     max_images: int | None = None
     labels: str | None = None

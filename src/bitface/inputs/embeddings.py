@@ -49,16 +49,17 @@ def prepare(
     preprocess: str | None = None,
     size: Size | None = None,
     like: FreeSize | None = None,
+    output: str | None = None,
 ) -> Prepared:
     """Opens a model for these images. A float network's preprocessing is checked on some of them.
 
     Args:
-        size, like: see `inputs.faces.open_for`.
+        size, like, output: see `inputs.faces.open_for`.
 
     Raises:
         BitfaceError: the model can't be used, or its preprocessing can't be settled.
     """
-    model, notes = open_for(path, files, preprocess, size, like)
+    model, notes = open_for(path, files, preprocess, size, like, output)
     warnings = list(model.network.warnings)
     if not model.integer:
         step = max(1, len(files) // _RANKED)

@@ -59,22 +59,31 @@ def open_for(
     preprocess: str | None = None,
     size: Size | None = None,
     like: FreeSize | None = None,
+    output: str | None = None,
 ) -> tuple[Model, list[str]]:
     """A model that is to read these crops, open or not, and what there is to say of it and of their size.
 
     Args:
-        preprocess, size: see `graph.load_network`.
+        preprocess, size, output: see `graph.load_network`.
         like: the size of a network that leaves it free, where nobody asks for one; None: the crops' own.
 
     Raises:
         BitfaceError: the model can't be used.
     """
     sizes = faces.crop_sizes(files)
-    model = path if isinstance(path, Model) else open_model(path, preprocess, size, lambda: like or size_of(sizes))
+    model = path
+    if not isinstance(model, Model):
+        model = open_model(model, preprocess, size, lambda: like or size_of(sizes), output)
     return model, [*model.network.notes, *faces.resizing(sizes, model.network.size)]
 
 
-def load_teacher(path: Path, source: FaceSource, preprocess: str | None = None, size: Size | None = None) -> Network:
+def load_teacher(
+    path: Path,
+    source: FaceSource,
+    preprocess: str | None = None,
+    size: Size | None = None,
+    output: str | None = None,
+) -> Network:
     """The network that is to learn from what `gather` finds in a source.
 
     Where it leaves its size free and nobody asks for one, it is that of the crops in folders and shards: faces that
@@ -88,7 +97,7 @@ def load_teacher(path: Path, source: FaceSource, preprocess: str | None = None, 
         folders, _ = _given(source.images)
         return size_of(faces.crop_sizes(faces.find_images(folders, source.image_list))) if folders else ASSUMED
 
-    return open_float(path, preprocess, size, choose)
+    return open_float(path, preprocess, size, choose, output)
 
 
 def _given(sources: Sequence[Path]) -> tuple[list[Path], list[Source]]:

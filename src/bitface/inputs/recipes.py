@@ -40,7 +40,7 @@ class Recipe:
         method: quantizers, losses, settings; None: post-training quantization with `calibration`.
         share: of the images, the first so much.
         minutes: as many epochs as fit; None: `epochs` of the training.
-        model, source, preprocess, size, out: as the options of `bitface quantize`.
+        model, source, preprocess, size, output, out: as the options of `bitface quantize`.
         seed: of the faces' choice, of the training and of the reconstruction that it begins with.
         targets: what is written beside the artifact; none: the default ones.
     """
@@ -56,6 +56,7 @@ class Recipe:
     source: FaceSource = field(default_factory=FaceSource)
     preprocess: str | None = None
     size: Size | None = None
+    output: str | None = None
     out: Path | None = None
     seed: int = 0
     targets: tuple[str, ...] = ()
@@ -111,6 +112,7 @@ class Options:
     epochs: float | None = None
     minutes: float | None = None
     targets: tuple[str, ...] | None = None
+    output: str | None = None
 
 
 # Options that have no place in a training from scratch, as the command line calls them.
@@ -120,6 +122,7 @@ _NOT_FROM_SCRATCH = {
     "minutes": "--minutes",
     "plan": "--bits",
     "targets": "--target",
+    "output": "--output",
 }
 
 R = TypeVar("R", "Recipe", "Pretraining")
@@ -228,6 +231,7 @@ class RecipeFile(RecipeFaces):
     post_training: bool = False
     minutes: Annotated[float, Field(ge=1e-3, le=1e6)] | None = None
     model: FilePath | None = None
+    output: str | None = None
     targets: Words = ()
 
     def recipe(self, name: str) -> Recipe:
@@ -239,7 +243,7 @@ class RecipeFile(RecipeFaces):
         method = Method(self.training, self.weights, self.activations, calibration)
         recipe = Recipe(
             name, plan=self.bits, method=None if self.post_training else method, calibration=calibration,
-            minutes=self.minutes, model=self.model, targets=self.targets, **self.values(),
+            minutes=self.minutes, model=self.model, output=self.output, targets=self.targets, **self.values(),
         )  # fmt: skip
         return recipe if self.post_training else recipe.seeded(self.training.seed)
 

@@ -18,12 +18,13 @@ from bitface.targets.registry import started
 
 @dataclass(frozen=True)
 class SuiteModel:
-    """A model by its name in the table; `preprocess` and `size` where its file doesn't say them."""
+    """A model by its name in the table; `preprocess`, `size` and `output` where its file doesn't say them."""
 
     name: str
     path: Path
     preprocess: str | None = None
     size: Size | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class ModelEntry(File):
     path: FilePath
     preprocess: str | None = None
     size: ImageSize | None = None
+    output: str | None = None
 
 
 def _entries(value: Any) -> Any:
@@ -73,7 +75,7 @@ def _entries(value: Any) -> Any:
     entries = {name: {"path": entry} if isinstance(entry, str) else entry for name, entry in value.items()}
     for name, entry in entries.items():
         if not isinstance(entry, Mapping) or not isinstance(entry.get("path"), str):
-            raise UsageError(f"the model '{name}' must be a path, or 'path', 'preprocess' and 'size'")
+            raise UsageError(f"the model '{name}' must be a path, or 'path', 'preprocess', 'size' and 'output'")
     return entries
 
 

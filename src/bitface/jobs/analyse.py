@@ -54,6 +54,7 @@ class AnalyseRequest:
         protocol: any other protocol in the place of the list and of `source`, whose people are the labels where it
             knows them all; see `inputs.protocols.read_protocol`.
         faces: puts pictures of flipped pairs into the page.
+        output: of a network that has several: the name of the embedding; None: the one that looks like it.
         preprocess, size: of a teacher that doesn't say it itself; None: the student's. A float student that leaves its
             size free has the same.
         force: writes over an analysis that `out` holds.
@@ -72,6 +73,7 @@ class AnalyseRequest:
     size: Size | None = None
     force: bool = False
     protocol: str | Opened | None = None
+    output: str | None = None
 
 
 def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -229,7 +231,7 @@ def _teacher(
     """
     like = FreeSize(student.network.size, "the size of the student")
     sizes = crop_sizes(files)
-    network = open_float(request.teacher, request.preprocess, request.size, lambda: like)
+    network = open_float(request.teacher, request.preprocess, request.size, lambda: like, request.output)
     notes += [*network.notes, *resizing(sizes, network.size)]
     model = Model(request.teacher, "float", network)
     if model.network.embedding_size != student.network.embedding_size:

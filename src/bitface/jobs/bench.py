@@ -18,11 +18,12 @@ def bench_models(
     preprocess: str | None = None,
     size: Size | None = None,
     steps: Steps = silent,
+    output: str | None = None,
 ) -> dict[str, Any]:
     """Latency and throughput of models; see `runtime.bench.bench`.
 
     Args:
-        preprocess, size: of float networks that don't say them.
+        preprocess, size, output: of float networks that don't say them.
 
     Returns:
         `BenchResult.to_json()`, with the notes of the models before its own, and their `warnings`.
@@ -30,7 +31,7 @@ def bench_models(
     Raises:
         BitfaceError, UsageError: a model can't be opened, or `bench` refuses.
     """
-    models = open_models([Path(path) for path in paths], preprocess, size)
+    models = open_models([Path(path) for path in paths], preprocess, size, output)
     content = bench.bench(models, batches, threads, progress=steps("measuring")).to_json()
     notes = [f"{model.path}: {note}" for model in models for note in model.network.notes]
     warnings = [text for model in models for text in model.network.warnings]

@@ -46,6 +46,7 @@ class CalibrateRequest:
         teacher: the float network, to say what its thresholds would do here.
         data: how the faces are described in the artifact; None: by the list's or the folder's name.
         out: where the artifact is written with its thresholds; None: over itself.
+        output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for a teacher that leaves it free; None: the artifact's.
         protocol: any other protocol in the place of the list; see `inputs.protocols.read_protocol`.
     """
@@ -68,6 +69,7 @@ class CalibrateRequest:
     out: Path | None = None
     size: Size | None = None
     protocol: str | Opened | None = None
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,9 +205,16 @@ def _teacher(request: CalibrateRequest, faces: _Faces, size: Size) -> Prepared |
         return None
     like = FreeSize(size, "the size of the artifact")
     # Refuses an integer network, which isn't the teacher.
-    open_float(request.teacher, request.preprocess, request.size, lambda: like)
+    open_float(request.teacher, request.preprocess, request.size, lambda: like, request.output)
     return prepare(
-        request.teacher, faces.files, request.engine, request.threads, request.preprocess, request.size, like
+        request.teacher,
+        faces.files,
+        request.engine,
+        request.threads,
+        request.preprocess,
+        request.size,
+        like,
+        request.output,
     )
 
 

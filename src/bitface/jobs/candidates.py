@@ -41,6 +41,7 @@ def request_for(
         out,
         preprocess=comparison.preprocess if first else None,
         size=comparison.size if first else None,
+        output=comparison.output if first else None,
         seed=comparison.seed,
         minutes=options.get("minutes"),
     )

@@ -54,7 +54,9 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
 
 def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]:
     # A mistake that concerns every candidate shows at once.
-    network = load_teacher(comparison.model, comparison.source, comparison.preprocess, comparison.size)
+    network = load_teacher(
+        comparison.model, comparison.source, comparison.preprocess, comparison.size, comparison.output
+    )
     # Settled once, by the faces to learn from: the test's crops may have another size.
     comparison = replace(comparison, size=network.size)
     opened = comparison.opened()
@@ -126,7 +128,7 @@ def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path
 def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> tuple[Path, str]:
     """A candidate's model, and its name by everything that it depends on."""
     model, own_file = candidate.file or comparison.model, candidate.file is not None
-    key = f"{sha256_of(model)} {None if own_file else f'{comparison.preprocess} {comparison.size}'}"
+    key = f"{sha256_of(model)} {None if own_file else f'{comparison.preprocess} {comparison.size} {comparison.output}'}"
     for place, (step, options) in enumerate(candidate.steps):
         request = request_for(comparison, step, options, model, Path(), place == 0 and not own_file)
         key = step_key(request, key)
@@ -163,6 +165,7 @@ def _evaluated(
                 model, protocol=opened, fars=comparison.fars,
                 preprocess=comparison.preprocess if original else None, seed=comparison.seed,
                 allow_skipped=comparison.source.allow_skipped, size=comparison.size if original else None,
+                output=comparison.output if original else None,
             ),
             steps,
         )  # fmt: skip
@@ -188,7 +191,7 @@ def _latencies(comparison: Comparison, rows: list[CandidateRow], out: Path, step
 
 def _opened(comparison: Comparison, path: Path, original: bool) -> Model:
     if original:
-        return open_model(path, comparison.preprocess, comparison.size)
+        return open_model(path, comparison.preprocess, comparison.size, output=comparison.output)
     like = FreeSize(comparison.size, "the size of the original") if comparison.size else ASSUMED
     return open_model(path, choose=lambda: like)
 

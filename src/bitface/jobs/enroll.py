@@ -35,6 +35,7 @@ class EnrollRequest:
     threads: int | None = None
     preprocess: str | None = None
     size: Size | None = None
+    output: str | None = None
 
 
 def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -47,7 +48,9 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
         BitfaceError: the model or more than 1 % of the images can't be used, or an image has no embedding.
     """
     files = find_images(request.source.images, request.source.image_list)
-    ready = prepare(request.model, files, request.engine, request.threads, request.preprocess, request.size)
+    ready = prepare(
+        request.model, files, request.engine, request.threads, request.preprocess, request.size, output=request.output
+    )
     embeddings, skipped = embed(ready.embedder, files, request.flip, True, steps("embedding"))
     check_skipped(skipped, len(files), request.source.allow_skipped)
     names = [identity_of(file.relative) or Path(file.relative).stem for file in files]

@@ -61,6 +61,7 @@ class EvaluateRequest:
         used, groups, anyway: see `EvaluateOptions`.
         against: another model on the same protocol, the baseline: paired tests, what its thresholds do on the model,
             and mixed galleries.
+        output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for networks that leave it free; None: the crops' own, and the model's for the baseline.
         protocol: any other protocol in the place of the list; see `inputs.protocols.read_protocol`.
     """
@@ -83,6 +84,7 @@ class EvaluateRequest:
     anyway: bool = False
     size: Size | None = None
     protocol: str | Opened | None = None
+    output: str | None = None
 
     @property
     def options(self) -> EvaluateOptions:
@@ -171,7 +173,8 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
     """
     opened = asked_protocol(request.protocol, request.pairs, request.root, request.part, request.all_pairs)
     ready = prepare(
-        request.model, opened.files, request.engine, request.threads, request.preprocess, request.size
+        request.model, opened.files, request.engine, request.threads, request.preprocess, request.size,
+        output=request.output,
     )  # fmt: skip
     sha256 = sha256_of(request.model)
     base = _baseline(request, opened, ready.embedder.model.network.size)
@@ -209,7 +212,14 @@ def _baseline(request: EvaluateRequest, opened: Opened, size: Size) -> Prepared 
         return None
     like = FreeSize(size, "the size of the model beside it")
     return prepare(
-        request.against, opened.files, request.engine, request.threads, request.preprocess, request.size, like
+        request.against,
+        opened.files,
+        request.engine,
+        request.threads,
+        request.preprocess,
+        request.size,
+        like,
+        request.output,
     )
 
 

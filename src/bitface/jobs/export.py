@@ -9,7 +9,9 @@ from bitface.targets.registry import FASTEST
 from bitface.targets.write import check_place
 
 
-def export_model(path: Path, out: Path, target: str = FASTEST, size: Size | None = None) -> dict[str, Any]:
+def export_model(
+    path: Path, out: Path, target: str = FASTEST, size: Size | None = None, output: str | None = None
+) -> dict[str, Any]:
     """Writes what a target reads: of an artifact its integers, of a float network its fastest float graph.
 
     Args:
@@ -25,5 +27,5 @@ def export_model(path: Path, out: Path, target: str = FASTEST, size: Size | None
     """
     out = Path(out)
     check_place(target, out)
-    model = open_model(Path(path), size=size)
+    model = open_model(Path(path), size=size, output=output)
     return {"path": str(out), "bytes": model.export(target, out), "notes": list(model.network.notes)}

@@ -48,6 +48,7 @@ class FloatStudentRequest:
         source: the faces.
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
+        output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for a teacher that leaves it free; None: see `inputs.faces.load_teacher`.
         force: writes over what `out` holds.
     """
@@ -62,6 +63,7 @@ class FloatStudentRequest:
     resume: bool = False
     size: Size | None = None
     force: bool = field(default=False, repr=False)
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def prepare(request: FloatStudentRequest, steps: Steps) -> PreparedTeacher:
     """
     check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
     clock = Clock()
-    network = job_faces.load_teacher(request.model, request.source, request.preprocess, request.size)
+    network = job_faces.load_teacher(
+        request.model, request.source, request.preprocess, request.size, output=request.output
+    )
     clock.lap("import")
     faces = job_faces.gather(
         request.source,

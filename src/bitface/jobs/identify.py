@@ -29,6 +29,7 @@ def identify_images(
     allow_mixed: bool = False,
     preprocess: str | None = None,
     size: Size | None = None,
+    output: str | None = None,
 ) -> list[dict[str, Any]]:
     """The most similar people of a gallery for each photograph; those that aren't crops are aligned.
 
@@ -39,6 +40,7 @@ def identify_images(
             named however little alike they are, and `thresholds` say at which stored ones the first would be.
         allow_mixed: the gallery may be another model's, such as the float network of an integer one.
         size: of the image, for a network that leaves it free; None: the gallery's.
+        output: of a network that has several: the name of the embedding.
 
     Returns:
         For each photograph the `people`, `face`: how many were found and which was taken (None: it was a crop), the
@@ -50,7 +52,7 @@ def identify_images(
     """
     gallery = read_gallery(gallery_path)
     like = FreeSize(gallery.image_size, "the size of the gallery") if gallery.image_size else ASSUMED
-    model = open_model(model_path, preprocess, size, lambda: like)
+    model = open_model(model_path, preprocess, size, lambda: like, output)
     gallery.check_model(model.network.fingerprint(), allow_mixed)
     stored = model.details.thresholds if model.details else []
     applied = None if far is None else nearest_threshold(stored, far)

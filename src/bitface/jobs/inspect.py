@@ -25,6 +25,7 @@ def inspect_model(
     preprocess: str | None = None,
     size: Size | None = None,
     steps: Steps = silent,
+    output: str | None = None,
     *,
     try_targets: bool = False,
 ) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def inspect_model(
         BitfaceError: the network or the images can't be read.
     """
     files = choose(find_images(list(images)), _FACES, 0) if images else []
-    opened, notes = open_for(path, files, preprocess, size)
+    opened, notes = open_for(path, files, preprocess, size, output=output)
     network = opened.network
     own = network.preprocess.name if network.preprocess else None
     content: dict[str, Any] = {

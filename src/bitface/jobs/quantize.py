@@ -51,6 +51,7 @@ class QuantizeRequest:
         share: of the images that are learned from, the first so much.
         minutes: as many epochs as fit.
         resume: goes on from the checkpoint in `out`.
+        output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
         targets: what is written beside the artifact; none: the default ones (openvino and onnxruntime).
         force: writes over what `out` holds.
@@ -71,6 +72,7 @@ class QuantizeRequest:
     size: Size | None = None
     targets: tuple[str, ...] = ()
     force: bool = field(default=False, repr=False)
+    output: str | None = None
 
 
 def request_of(recipe: recipes.Recipe, resume: bool = False, force: bool = False) -> QuantizeRequest:
@@ -105,7 +107,9 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
 
 def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     clock = Clock()
-    network = job_faces.load_teacher(request.model, request.source, request.preprocess, request.size)
+    network = job_faces.load_teacher(
+        request.model, request.source, request.preprocess, request.size, output=request.output
+    )
     clock.lap("import")
     faces = job_faces.gather(
         request.source.up_to(_enough(request)),

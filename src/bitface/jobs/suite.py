@@ -60,7 +60,14 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
         results: dict[str, Result] = {}
         for model in suite.models:
             ready[model.name] = prepare(
-                model.path, opened.files, suite.engine, suite.threads, model.preprocess, model.size, like
+                model.path,
+                opened.files,
+                suite.engine,
+                suite.threads,
+                model.preprocess,
+                model.size,
+                like,
+                model.output,
             )
             notes += [f"{opened.protocol.name}, {model.name}: {text}" for text in ready[model.name].notes]
             warnings += [f"{model.name}: {text}" for text in ready[model.name].warnings]

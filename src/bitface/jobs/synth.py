@@ -1,5 +1,6 @@
 """`bitface synth`: a source of faces in, a folder of them out, with a manifest and a sheet to look at."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,28 @@ from bitface.runtime import open_float
 _ON_SHEET = 100
 
 
-def synthesize(
-    word: str,
-    out: Path,
-    model: Path | None = None,
-    preprocess: str | None = None,
-    seed: int = 0,
-    truncation: float = 1.0,
-    steps: Steps = silent,
-    size: Size | None = None,
-) -> dict[str, Any]:
-    """Makes the faces of a source (see `data.sources`) as PNG files in `out`, with `manifest.json`.
+@dataclass(frozen=True)
+class SynthRequest:
+    """What is to be made.
 
-    `preprocess` and `size` are the model's, where its file doesn't say them.
+    Attributes:
+        word: the source, see `data.sources`.
+        model: the teacher of images that are made from one; `preprocess`, `size` and `output` are of it, where its
+            file doesn't say them.
+    """
+
+    word: str
+    out: Path
+    model: Path | None = None
+    preprocess: str | None = None
+    size: Size | None = None
+    output: str | None = None
+    seed: int = 0
+    truncation: float = 1.0
+
+
+def synthesize(request: SynthRequest, steps: Steps = silent) -> dict[str, Any]:
+    """Makes the faces of a source as PNG files in `out`, with `manifest.json`.
 
     The first hundred are on a contact sheet beside the folder, `OUT.sheet.png`.
 
@@ -39,6 +49,7 @@ def synthesize(
     Raises:
         BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
     """
+    word, out, model = request.word, request.out, request.model
     source = sources.Source.parse(word)
     data_set = source.data_set
     if isinstance(data_set, sources.GivenFaces):
@@ -50,8 +61,10 @@ def synthesize(
     with locked(out.with_name(f".{out.name}.lock"), out, "synth"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-        network = open_float(model, preprocess, size) if model and data_set.from_teacher else None
-        faces = data_set.make(source, sources.Making(seed, network, truncation, steps("making faces")))
+        network = None
+        if model and data_set.from_teacher:
+            network = open_float(model, request.preprocess, request.size, output=request.output)
+        faces = data_set.make(source, sources.Making(request.seed, network, request.truncation, steps("making faces")))
         write_faces(out, faces.images, faces.manifest)
         write_bytes(sheet, sheet_png(faces.images[:_ON_SHEET]))
     remarks = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}

@@ -173,6 +173,7 @@ def load(
     preprocess: str | None = None,
     streams: int | None = None,
     size: int | str | tuple[int, int] | None = None,
+    output: str | None = None,
 ) -> Embedder:
     """A model, ready to embed, in any number of threads: `bitface.load("model.bitface").embed(images)`.
 
@@ -184,6 +185,7 @@ def load(
         threads, streams: see `Embedder`.
         preprocess: for float networks that don't say it themselves.
         size: of the image, for networks that leave it free: 160, or (height, width).
+        output: of an ONNX file that has several: the name of the embedding.
 
     Warns where a size is assumed, and where the engine that is named, or an exported file's, isn't exact on this CPU.
 
@@ -195,7 +197,7 @@ def load(
     elif isinstance(source, Model):
         model = source
     else:
-        model = open_model(Path(source), preprocess, None if size is None else Size.parse(size))
+        model = open_model(Path(source), preprocess, None if size is None else Size.parse(size), output=output)
     if preprocess and not isinstance(source, str | os.PathLike):
         model = model.with_preprocess(parse(preprocess, model.network.size))
     path = model.path

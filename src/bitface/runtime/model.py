@@ -106,12 +106,17 @@ class Model:
 
 
 def open_model(
-    path: Path, preprocess: str | None = None, size: Size | None = None, choose: ChooseSize = lambda: ASSUMED
+    path: Path,
+    preprocess: str | None = None,
+    size: Size | None = None,
+    choose: ChooseSize = lambda: ASSUMED,
+    output: str | None = None,
 ) -> Model:
     """Opens a network file, an artifact or an exported file.
 
     Args:
         preprocess, size, choose: see `load_network`; refused where the file carries its own and it differs.
+        output: see `load_network`; an artifact has one alone.
 
     Raises:
         BitfaceError: no model, or a damaged one.
@@ -125,7 +130,7 @@ def open_model(
         except BitfaceError as error:
             raise BitfaceError(f"{path}: {error}") from error
         return Model(path, "artifact", details.network, details=details)
-    network = load_network(path, None, size, choose)
+    network = load_network(path, None, size, choose, output)
     profile = network.metadata.get(PROFILE_KEY)
     if profile is None:
         network = network.with_preprocess(parse(preprocess, network.size)) if preprocess else network
@@ -136,11 +141,13 @@ def open_model(
     return Model(path, "exported", network, profile=profile)
 
 
-def open_models(paths: Sequence[Path], preprocess: str | None = None, size: Size | None = None) -> list[Model]:
+def open_models(
+    paths: Sequence[Path], preprocess: str | None = None, size: Size | None = None, output: str | None = None
+) -> list[Model]:
     """Float networks and what was made of them, at one size: a free one is that of the artifacts among them.
 
     Args:
-        preprocess: of the networks, as artifacts say their own.
+        preprocess, output: of the networks, as artifacts say their own.
 
     Raises:
         BitfaceError: as `open_model`.
@@ -148,23 +155,27 @@ def open_models(paths: Sequence[Path], preprocess: str | None = None, size: Size
     artifacts = {path: open_model(path, None, size) for path in paths if path.suffix.lower() == ".bitface"}
     sizes = {model.network.size for model in artifacts.values()}
     free_size = FreeSize(sizes.pop(), "the size of the artifact") if len(sizes) == 1 else ASSUMED
-    return [artifacts.get(path) or open_model(path, preprocess, size, lambda: free_size) for path in paths]
+    return [artifacts.get(path) or open_model(path, preprocess, size, lambda: free_size, output) for path in paths]
 
 
 def open_float(
-    path: Path, preprocess: str | None = None, size: Size | None = None, choose: ChooseSize = lambda: ASSUMED
+    path: Path,
+    preprocess: str | None = None,
+    size: Size | None = None,
+    choose: ChooseSize = lambda: ASSUMED,
+    output: str | None = None,
 ) -> Network:
     """Opens a network to be quantized, changed, or learned from: whatever bitface quantized itself is refused.
 
     A file that another program quantized is taken, as its float network may be lost; `Network.warnings` say so.
 
     Args:
-        preprocess, size, choose: see `load_network`.
+        preprocess, size, choose, output: see `load_network`.
 
     Raises:
         BitfaceError: no network, a damaged one, or one that bitface quantized.
     """
-    model = open_model(path, preprocess, size, choose)
+    model = open_model(path, preprocess, size, choose, output)
     if not model.integer:
         return model.network
     teacher = model.details.teacher if model.details else _teacher(model.network.metadata)

@@ -47,6 +47,7 @@ class SensitivityRequest:
         max_pairs: of the list so many, as many genuine as impostor ones from each fold.
         force: writes over a table that `out` holds.
         by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
+        output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
     """
 
@@ -67,6 +68,7 @@ class SensitivityRequest:
     size: Size | None = None
     force: bool = False
     protocol: str | Opened | None = None
+    output: str | None = None
 
     @property
     def judged(self) -> bool:
@@ -99,7 +101,9 @@ def subject(request: SensitivityRequest, steps: Steps) -> SweptNetwork:
     Raises:
         BitfaceError: they can't be used, or there are too few faces.
     """
-    network = job_faces.load_teacher(request.model, request.source, request.preprocess, request.size)
+    network = job_faces.load_teacher(
+        request.model, request.source, request.preprocess, request.size, output=request.output
+    )
     faces = job_faces.gather(
         request.source.up_to(request.calibration_faces), network.size, request.seed, request.out / "skipped.csv",
         steps, network,

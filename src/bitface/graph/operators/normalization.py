@@ -46,6 +46,9 @@ NORMS = (nn.BatchNorm2d, nn.BatchNorm1d)
 
 
 def _read_batch_norm(context: Context, x: Node, scale: Value, shift: Value, mean: Value, variance: Value) -> Node:
+    # Opsets 7 and 8 can have statistics of every place of a map; MXNet says so, and then has them per channel.
+    if not context.attribute("spatial", 1) and np.ndim(mean) != 1:
+        context.refuse("has statistics of every place (spatial=0)")
     kind = nn.BatchNorm2d if len(shape_of(x)) == 4 else nn.BatchNorm1d
     module = kind(np.size(scale), eps=context.attribute("epsilon", 1e-5))
     return context.add(fill(module, weight=scale, bias=shift, running_mean=mean, running_var=variance), x)

@@ -2,9 +2,11 @@
 constants of this shape."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.fx import Node
@@ -12,7 +14,7 @@ from torch.fx import Node
 from bitface.errors import BitfaceError
 from bitface.graph.builder import BATCH, shape_of
 from bitface.graph.onnx_context import FLOATS, Context
-from bitface.graph.onnx_integers import Value
+from bitface.graph.onnx_integers import STILL_INTEGERS, Integers, Value
 from bitface.graph.op_spec import OnnxReader, OpSpec, register
 from bitface.graph.torch_context import TorchContext
 
@@ -22,8 +24,17 @@ def _dropout_in_training(context: Context, operands: Sequence[Value]) -> bool:
     return any(np.any(mode) for mode in operands[2:] if mode is not None)
 
 
-def _read_cast(context: Context, x: Node) -> Node:
-    if context.attribute("to") not in FLOATS:
+def _read_cast(context: Context, x: Node | Integers) -> Node | Integers:
+    """To floats, or an image's integers to wider ones."""
+    to = context.attribute("to")
+    if isinstance(x, Integers):
+        if not x.plain:
+            context.refuse(STILL_INTEGERS)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(to)
+        if to not in FLOATS and np.issubdtype(dtype, np.integer) and np.can_cast(x.dtype, dtype):
+            return replace(x, dtype=dtype)
+        x = x.numbers
+    if to not in FLOATS:
         context.refuse("leaves floating point")
     return x
 
@@ -73,7 +84,7 @@ register(
         onnx={
             "Identity": OnnxReader(lambda context, x: x, moves_integers=True),
             "Dropout": OnnxReader(lambda context, x, *_: x, in_training=_dropout_in_training),
-            "Cast": OnnxReader(_read_cast),
+            "Cast": OnnxReader(_read_cast, on_integers=True),
         },
         torch_calls=dict.fromkeys(
             (

@@ -16,23 +16,40 @@ from bitface.graph.onnx_integers import Integers, Value
 from bitface.graph.onnx_writer import Writer
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
 from bitface.graph.operators import convolution, linear
-from bitface.graph.operators.arithmetic import Add
+from bitface.graph.operators.arithmetic import Add, Mul, Sub
+
+_ACTIVATIONS = (np.int8, np.uint8, np.int16, np.uint16)
 
 
-def _read_quantize(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Integers:
-    """The first half of a pair, which does all that the pair does."""
+def quantized(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Integers:
+    """What the node at hand rounds, as integers of this scale."""
     named = context.attribute("output_dtype", 0) or TensorProto.UINT8
     dtype = onnx.helper.tensor_dtype_to_np_dtype(named) if zero_point is None else np.asarray(zero_point).dtype
-    if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in (np.int8, np.uint8):
-        context.refuse("quantizes an activation per channel, or to other integers than int8 and uint8")
+    if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in _ACTIVATIONS:
+        context.refuse("quantizes an activation per channel, or to other integers than those of 8 and 16 bits")
     numbers = _scale_and_zero_point(scale, zero_point)
-    return Integers(context.add(QuantizeDequantize(*numbers, 8, dtype == np.int8), x), *numbers, dtype)
+    quantizer = QuantizeDequantize(*numbers, 8 * dtype.itemsize, bool(np.issubdtype(dtype, np.signedinteger)))
+    return Integers(context.add(quantizer, x, suffix=_suffix(context)), *numbers, dtype)
 
 
-def _read_dequantize(context: Context, x: Node | Integers, scale: Value, zero_point: Value = None) -> Node:
-    if not isinstance(x, Integers) or (x.scale, x.zero_point) != _scale_and_zero_point(scale, zero_point):
+def dequantized(context: Context, x: Node | Integers, scale: Value, zero_point: Value = None) -> Node:
+    """The floats of integers that the node at hand reads; the pixels of an image may mean what it says."""
+    if not isinstance(x, Integers) or np.size(scale) != 1:
         context.refuse("doesn't give back what was quantized just before")
-    return x.numbers
+    factor, shift = _scale_and_zero_point(scale, zero_point)
+    if (x.scale, x.zero_point) == (factor, shift):
+        return x.numbers
+    if not x.plain:
+        context.refuse("doesn't give back what was quantized just before")
+    numbers = x.numbers
+    if shift:
+        numbers = context.add(Sub(), numbers, context.node_of(np.float32(shift)), suffix="_from_zero")
+    return context.add(Mul(), numbers, context.node_of(np.float32(factor)), suffix="_scaled")
+
+
+def _suffix(context: Context) -> str:
+    """A quantizer has its node's name, or stands behind the operator that has it."""
+    return "" if context.node.op_type == "QuantizeLinear" else "_quantized"
 
 
 def _scale_and_zero_point(scale: Value, zero_point: Value) -> tuple[float, int]:
@@ -77,8 +94,8 @@ register(
         "QuantizeDequantize",
         QuantizeDequantize,
         onnx={
-            "QuantizeLinear": OnnxReader(_read_quantize),
-            "DequantizeLinear": OnnxReader(_read_dequantize, on_integers=True),
+            "QuantizeLinear": OnnxReader(quantized),
+            "DequantizeLinear": OnnxReader(dequantized, on_integers=True),
         },
         write=_write_quantizer,
         traits=Traits(channels="kept"),

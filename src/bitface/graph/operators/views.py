@@ -150,6 +150,8 @@ def _read_unsqueeze(context: Context, x: Node, axes: Value = None) -> Node:
 def _read_transpose(context: Context, x: Node) -> Node:
     rank = len(shape_of(x))
     order = tuple(context.attribute("perm", range(rank - 1, -1, -1)))
+    if (before := context.builder.step(x, Transpose)) and sorted(order) == list(range(rank)):
+        order, (x,) = tuple(before[0].dims[axis] for axis in order), before[1]
     return x if order == tuple(range(rank)) else context.add(Transpose(order), x)
 
 

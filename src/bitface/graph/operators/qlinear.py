@@ -1,0 +1,145 @@
+"""The operator form of quantized files: QLinearConv and its like read integers and give integers, each with its scale.
+
+They become what they compute in floats, between quantizers: `QLinearX` is X of dequantized numbers, rounded. Where a
+file rounds activations by scales that it finds anew in each batch (DynamicQuantizeLinear), that rounding is left out.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch.fx import Node
+
+from bitface.graph.onnx_context import Context
+from bitface.graph.onnx_integers import Integers, Value
+from bitface.graph.op_spec import OnnxReader, OpSpec, onnx_reader, register
+from bitface.graph.operators.arithmetic import Add, Mul
+from bitface.graph.operators.quantized import dequantized, quantized
+
+_MICROSOFT = "com.microsoft."
+
+
+def _float_operator(context: Context, kind: str, *operands: Value) -> Any:
+    """What the node at hand gives as an operator on floats, whose attributes it has."""
+    reader = onnx_reader(kind)
+    assert reader is not None
+    return reader.read(context, *operands)
+
+
+def _numbers(context: Context, x: Value, scale: Value, zero_point: Value, axis: int = 0) -> Value:
+    """Floats of an operand in integers, of a constant one, too; `axis`: of a constant's several scales."""
+    if isinstance(x, Integers):
+        return dequantized(context, x, scale, zero_point)
+    if not isinstance(x, np.ndarray) or isinstance(scale, Node) or isinstance(zero_point, Node):
+        context.refuse("computes with integers whose scale depends on the image")
+    zeros = np.zeros(1) if zero_point is None else zero_point
+    return ((x - _along(zeros, x, axis)) * _along(scale, x, axis)).astype(np.float32)
+
+
+def _along(numbers: Value, x: np.ndarray, axis: int) -> np.ndarray:
+    """One number, or one for each place of an axis, as float64 that broadcasts to `x`."""
+    flat = np.asarray(numbers, np.float64).reshape(-1)
+    return flat if flat.size == 1 else flat.reshape([-1 if place == axis else 1 for place in range(x.ndim)])
+
+
+def _read_conv(
+    context: Context, x: Value, x_scale: Value, x_zero: Value, weight: Value, scale: Value, zero: Value,
+    y_scale: Value, y_zero: Value, bias: Value = None,
+) -> Integers:  # fmt: skip
+    numbers, weights = _numbers(context, x, x_scale, x_zero), _numbers(context, weight, scale, zero)
+    shift = None if bias is None else (bias * np.float64(x_scale).item() * _along(scale, bias, 0)).astype(np.float32)
+    return quantized(context, _float_operator(context, "Conv", numbers, weights, shift), y_scale, y_zero)
+
+
+def _read_gemm(
+    context: Context, x: Value, x_scale: Value, x_zero: Value, weight: Value, scale: Value, zero: Value,
+    bias: Value = None, y_scale: Value = None, y_zero: Value = None,
+) -> Node | Integers:  # fmt: skip
+    """Without a scale of its own, the result is in floats."""
+    axis = 0 if context.attribute("transB", 0) else 1
+    numbers, weights = _numbers(context, x, x_scale, x_zero), _numbers(context, weight, scale, zero, axis)
+    shift = None
+    if bias is not None:
+        factor = np.float64(x_scale).item() * context.attribute("alpha", 1.0)
+        shift = (bias * factor * _along(scale, bias, bias.ndim - 1)).astype(np.float32)
+    result: Node = _float_operator(context, "Gemm", numbers, weights, shift)
+    return result if y_scale is None else quantized(context, result, y_scale, y_zero)
+
+
+def _read_matmul(
+    context: Context, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value,
+    y_scale: Value, y_zero: Value,
+) -> Integers:  # fmt: skip
+    operands = _numbers(context, a, a_scale, a_zero), _numbers(context, b, b_scale, b_zero, 1)
+    return quantized(context, _float_operator(context, "MatMul", *operands), y_scale, y_zero)
+
+
+def _binary(kind: str) -> OnnxReader:
+    def read(
+        context: Context, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value,
+        y_scale: Value, y_zero: Value = None,
+    ) -> Integers:  # fmt: skip
+        operands = _numbers(context, a, a_scale, a_zero), _numbers(context, b, b_scale, b_zero)
+        return quantized(context, _float_operator(context, kind, *operands), y_scale, y_zero)
+
+    return OnnxReader(read, on_integers=True)
+
+
+def _unary(kind: str) -> OnnxReader:
+    def read(
+        context: Context, x: Value, x_scale: Value, x_zero: Value, y_scale: Value, y_zero: Value = None
+    ) -> Integers:
+        if context.attribute("channels_last", 0):
+            context.refuse("computes on images with the channels last")
+        result = _float_operator(context, kind, _numbers(context, x, x_scale, x_zero))
+        return quantized(context, result, y_scale, y_zero)
+
+    return OnnxReader(read, on_integers=True)
+
+
+def _read_concat(context: Context, y_scale: Value, y_zero: Value, *parts: Value) -> Integers:
+    operands = [_numbers(context, *parts[place : place + 3]) for place in range(0, len(parts), 3)]
+    return quantized(context, _float_operator(context, "Concat", *operands), y_scale, y_zero)
+
+
+def _read_dynamic(context: Context, x: Node) -> list[Value]:
+    """The numbers themselves, which are integers of scale 1 to what reads them."""
+    return [Integers(x, 1.0, 0, np.dtype(np.uint8)), np.float32(1), np.uint8(0)]
+
+
+def _integer_layer(kind: str, axis: int) -> OnnxReader:
+    """A layer of integers whose sums stay integers, for a cast and a scale to follow; `axis`: of the outputs."""
+
+    def read(context: Context, x: Value, weight: Value, x_zero: Value = None, zero: Value = None) -> Integers:
+        if not isinstance(x, Integers):
+            context.refuse("multiplies constants by an image")
+        numbers = dequantized(context, x, np.float32(x.scale), np.uint8(0) if x_zero is None else x_zero)
+        weights = _numbers(context, weight, np.float64(1 / x.scale), zero, axis)
+        return Integers(_float_operator(context, kind, numbers, weights), 1.0, 0, np.dtype(np.int32))
+
+    return OnnxReader(read, on_integers=True)
+
+
+def _on_integers(read: Callable[..., Any]) -> OnnxReader:
+    return OnnxReader(read, on_integers=True)
+
+
+register(
+    OpSpec(
+        "QLinear",
+        onnx={
+            "QLinearConv": _on_integers(_read_conv),
+            "QLinearMatMul": _on_integers(_read_matmul),
+            _MICROSOFT + "QGemm": _on_integers(_read_gemm),
+            **{f"{_MICROSOFT}QLinear{kind.__name__}": _binary(kind.__name__) for kind in (Add, Mul)},
+            **{
+                f"{_MICROSOFT}QLinear{kind}": _unary(kind)
+                for kind in ("LeakyRelu", "Sigmoid", "GlobalAveragePool", "AveragePool", "ReduceMean")
+            },
+            _MICROSOFT + "QLinearConcat": _on_integers(_read_concat),
+            "DynamicQuantizeLinear": OnnxReader(_read_dynamic),
+            "ConvInteger": _integer_layer("Conv", 0),
+            "MatMulInteger": _integer_layer("MatMul", 1),
+        },
+    )
+)
