@@ -107,6 +107,6 @@ def _smooth(norm: nn.Module, layers: list[nn.Linear], peaks: Tensor) -> None:
         factors = factors / factors[speaking].median() if bool(speaking.any()) else factors
         factors = torch.where(speaking, factors, torch.ones_like(factors)).clamp(1 / _MOST, _MOST)
         for side in (norm.weight, norm.bias):
-            side.div_(factors)  # type: ignore[operator, union-attr]
+            side.div_(factors)  # type: ignore[operator]
         for layer in layers:
             layer.weight.mul_(factors)
