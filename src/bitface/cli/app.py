@@ -12,6 +12,7 @@ from bitface.cli import (
     analyse,
     assets,
     bench,
+    cache,
     calibrate,
     compare,
     demo,
@@ -76,6 +77,7 @@ app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)
 app.command("assets")(assets.assets)
+app.command("cache")(cache.cache)
 app.command("demo")(demo.demo)
 
 
