@@ -160,7 +160,7 @@ def test_networks_from_which_nothing_can_be_made() -> None:
     broken = from_module(Constant(3e38), "rgb-127.5-127.5", "broken", size=(16, 16))
     with pytest.raises(BitfaceError, match=r"^broken: its embeddings aren't finite"):
         distilled_faces(broken, 4)
-    with pytest.raises(BitfaceError, match=r"^flat: .* name it with --preprocess"):
+    with pytest.raises(BitfaceError, match=r"^flat: .* name it with preprocess="):
         distilled_faces(replace(constant, preprocess=None), 4)
 
 

@@ -120,7 +120,7 @@ def test_openvino_is_passed_over_where_it_saturates(tmp_path: Path) -> None:
     if told["exact"]:
         pytest.skip("OpenVINO is exact on this CPU whatever it may use")
     assert (told["seven"], told["load"], told["trusted"]) == (True, "onnxruntime", "onnxruntime")
-    assert "use onnxruntime, or make the model with --bits w7a8 --first w7a8 --last w7a8" in told["why"]
+    assert "use onnxruntime, or make the model with bits='w7a8' first='w7a8' last='w7a8'" in told["why"]
     # Whoever names the file names the engine, and is warned.
     assert told["exported"] == "openvino"
     assert "saturate" in told["file"]

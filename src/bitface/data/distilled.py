@@ -20,7 +20,7 @@ from torch.fx import GraphModule
 
 from bitface.cpu import keep_memory
 from bitface.data.faces import Progress
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.graph import Network, ops, passes
 from bitface.store import Store, array
 
@@ -64,7 +64,7 @@ def distilled_faces(
     if network.preprocess is None:
         raise BitfaceError(
             f"{network.name}: doesn't say how its input is normalised, and without faces that can't be found; "
-            "name it with --preprocess"
+            f"name it with {option('preprocess')}"
         )
     keep_memory()
     batches = math.ceil(count / BATCH)
@@ -117,7 +117,7 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
     if alike > _ALIKE:
         raise BitfaceError(
             f"{network.name}: gives nearly the same embedding for whatever it is shown (mean cosine {alike:.2f}), so "
-            "no images can be made from it; give faces, or check --preprocess"
+            f"no images can be made from it; give faces, or check {option('preprocess')}"
         )
     with torch.no_grad():
         pixels = _image(layers, height, width).round().clamp(0, 255).to(torch.uint8)

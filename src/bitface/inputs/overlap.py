@@ -9,7 +9,7 @@ import numpy as np
 
 from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
 from bitface.data.faces import check_skipped, find_images, load_faces, resizing
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.evaluation import unit_rows
 from bitface.results.folder import check_beside
 from bitface.runtime import Embedder, Model
@@ -48,7 +48,7 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         files = find_images(folders)
         crops = load_faces(files, model.network.size)
         check_skipped(crops.skipped, len(files), False)
-        notes = [f"--used: {note}" for note in resizing(crops.sizes, model.network.size)]
+        notes = [f"{option('used')}: {note}" for note in resizing(crops.sizes, model.network.size)]
         return Used(codes_of(crops.images), embedder.embed(crops.images), notes)
     code_file = model.path.with_name(CODES)
     if not model.integer or not code_file.is_file():

@@ -10,7 +10,7 @@ import numpy as np
 
 import bitface
 from bitface.data.duplicates import codes_of
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, flag
 from bitface.evaluation import FARS
 from bitface.evaluation.evaluate import Evaluation, Questions
 from bitface.evaluation.evaluate import evaluate as evaluate_embeddings
@@ -231,7 +231,7 @@ def _alarms(options: EvaluateOptions, *sides: tuple[Prepared | None, Embeddings 
         if ready and side and (problems := degenerate(side.values, side.valid))
     ]
     if alarms and not options.anyway:
-        raise BitfaceError(f"{alarms[0]} (--anyway gives them all the same)")
+        raise BitfaceError(f"{alarms[0]} ({flag('anyway')} gives them all the same)")
     return alarms
 
 

@@ -13,7 +13,7 @@ import bitface
 from bitface import report
 from bitface.analysis import proxies
 from bitface.analysis.probe import WEIGHTS, Probe
-from bitface.errors import BitfaceError, UsageError, nearest
+from bitface.errors import BitfaceError, UsageError, nearest, option
 from bitface.files import path_fields, write_bytes
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
 from bitface.progress import Steps, silent
@@ -118,7 +118,9 @@ def _check(request: SearchRequest) -> None:
     if request.cost not in COSTS:
         raise UsageError(f"unknown cost '{request.cost}'{nearest(request.cost, COSTS)} (there are {', '.join(COSTS)})")
     if (len(request.activations) > 1) != (request.activation_bits is not None):
-        raise UsageError("several widths of activations need --activation-bits, their mean, and one width needs none")
+        raise UsageError(
+            f"several widths of activations need {option('activation-bits')}, their mean, and one width needs none"
+        )
     if request.budget.axis == TIME and (tuple(request.activations) != (8,) or tuple(request.widths) != WIDTHS):
         raise UsageError("a budget of time chooses between 8 bits and float alone: no CPU is faster below 8 bits")
 
@@ -132,7 +134,7 @@ def _split(experiment: SweptNetwork) -> SweptNetwork:
     if half < FEWEST:
         raise BitfaceError(
             f"only {len(faces)} faces are held out; {2 * FEWEST} are needed, half of them to choose plans and half to "
-            "judge them: give more faces, or a smaller --calibration-faces"
+            f"judge them: give more faces, or a smaller {option('calibration-faces')}"
         )
     return replace(experiment, validation=faces[:half], spare=faces[half:])
 
@@ -150,7 +152,7 @@ def _known(request: SearchRequest, experiment: SweptNetwork) -> list[Costs]:
         elif request.table:
             raise BitfaceError(
                 f"{path}: is a table by block, and a search needs one by layer; make it with bitface sensitivity "
-                "--by layer, or leave out --sensitivity"
+                "--by layer, or leave this one out"
             )
         else:
             experiment.notes.append(f"{path} is a table by block; a search needs one by layer and left it alone")
@@ -165,7 +167,9 @@ def _read(path: Path, cost: str, experiment: SweptNetwork) -> Costs | None:
     if table.by == BLOCK:
         return None
     if table.model.fingerprint != experiment.network.fingerprint():
-        raise BitfaceError(f"{path}: is of another network or preprocessing; give another --sensitivity or --out")
+        raise BitfaceError(
+            f"{path}: is of another network or preprocessing; give another table, or another {option('out')}"
+        )
     return _costs_of(table, path, cost)
 
 
