@@ -126,7 +126,7 @@ def test_nothing_is_computed_twice(bitface: Run, suite: Path, tmp_path: Path, mo
         ("mixed: true", "mixd: true", "unknown key 'mixd'; did you mean 'mixed'?"),
         ("mixed: true", "mixed: 3", "'mixed' of the suite can't be 3: use true or false"),
         ("mixed: true", "baseline: flat", "the baseline 'flat' is none of the models; did you mean 'float'?"),
-        ("mixed: true", "engine: abacus", "unknown target 'abacus'"),
+        ("mixed: true", "engine: abacus", "unknown engine 'abacus'"),
         ("fars: [0.2, 1.0e-6]", "fars: [low]", "'fars' of the suite can't be ['low']"),
         ("fars: [0.2, 1.0e-6]", "fars: [3]", "a FAR of 3 makes no sense"),
         ("out: results", "", "neither the suite nor --out"),
