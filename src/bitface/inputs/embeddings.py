@@ -190,6 +190,11 @@ def _whole(folder: Path, shape: tuple[int, int]) -> Rows:
 
 def _key(embedder: Embedder, files: Sequence[FaceFile], flip: bool) -> str:
     settings = (embedder.fingerprint, embedder.engine, embedder.preprocess.name, flip, embedder.embedding_size)
+    return key_of(settings, *file_facts(files))
+
+
+def file_facts(files: Sequence[FaceFile]) -> list[bytes]:
+    """What of image files decides whether they are still the same: path, size and time."""
     contents = []
     for file in files:
         try:
@@ -198,4 +203,4 @@ def _key(embedder: Embedder, files: Sequence[FaceFile], flip: bool) -> str:
         except OSError:
             facts = None
         contents.append(repr((str(file.path.resolve()), facts)).encode("utf-8", "surrogateescape"))
-    return key_of(settings, *contents)
+    return contents

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 import bitface
 from bitface.data.faces import crop_sizes
 from bitface.errors import BitfaceError
@@ -20,6 +22,7 @@ from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import json_text, sha256_of, write_bytes, write_json
 from bitface.inputs.embeddings import Prepared, embed_kept, prepare
 from bitface.inputs.faces import size_of
+from bitface.inputs.overlap import Used, kept_codes, shared_faces, used_faces
 from bitface.inputs.protocols import Opened, open_protocol
 from bitface.inputs.suites import Suite
 from bitface.progress import Steps, silent
@@ -126,8 +129,10 @@ def _cell(
     facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
     facts += [ready[baseline].embedder.fingerprint if baseline else None, ready[gallery].thresholds]
     facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
+    used = {side: used_faces(ready[side].embedder.model, (), ready[side].embedder) for side in (gallery, probe)}
+    facts += [key_of("codes", one.codes) if one else None for one in used.values()]
     names = {"protocol": opened.protocol.name, "gallery": gallery, "probe": probe}
-    compute = partial(_computed, suite, opened, ready, names, results, steps)
+    compute = partial(_computed, suite, opened, ready, used, names, results, steps)
     return Store(suite.out).value("cells", key_of(facts), _CELL, compute).but(**names)
 
 
@@ -142,6 +147,7 @@ def _computed(
     suite: Suite,
     opened: Opened,
     ready: Mapping[str, Prepared],
+    used: Mapping[str, Used | None],
     names: Mapping[str, str],
     results: dict[str, Result],
     steps: Steps,
@@ -175,12 +181,23 @@ def _computed(
         result = opened.protocol.score(
             embeddings[gallery], None if gallery == probe else embeddings[probe], fars=suite.fars, seed=suite.seed
         )
+    warnings = list(result.warnings)
+    for side in sides:
+        codes = _codes(suite, opened, ready[side]) if used[side] else None
+        shared, flagged = shared_faces(used[side], codes, opened.protocol.paths, embeddings[side], result)
+        warnings += flagged if gallery == probe else [f"{side}: {text}" for text in flagged]
+        if gallery == probe:
+            extra["overlap"] = shared
     figures, content = result.figures(), {**result.to_json(curve=True), **extra}
     if problems:
         # A diagnosis in the place of numbers; those of other models are still shown.
         figures = [Figure(figure.name, None, reason=problems[0]) for figure in figures]
         content = {"degenerate": problems}
-    return Cell(**names, figures=tuple(figures), result=content, warnings=result.warnings, skipped=skipped)
+    return Cell(**names, figures=tuple(figures), result=content, warnings=tuple(warnings), skipped=skipped)
+
+
+def _codes(suite: Suite, opened: Opened, ready: Prepared) -> np.ndarray:
+    return kept_codes(opened.files, ready.embedder.preprocess.size, Store(suite.out))
 
 
 def _questions(suite: Suite, protocol: FaceProtocol, ready: Prepared) -> Questions:
