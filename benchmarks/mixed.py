@@ -27,6 +27,7 @@ from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.evaluation.protocols.people import ClosedSetProtocol
 from bitface.evaluation.scores.similarity import unit_rows
 from bitface.inputs.embeddings import embed_kept, prepare
+from bitface.store import Store
 
 RUNS = {
     "w8a8": lambda network: Run(network, "best-w8a8", 0, (("post_training", True),)),
@@ -53,7 +54,7 @@ def measure(network: str, bits: str, places: list[Path]) -> dict[str, Any]:
 
     def embedded(model: Path, word: str | None) -> tuple[Embeddings, str]:
         embedder = prepare(model, files, preprocess=word).embedder
-        return embed_kept(embedder, files, places[0] / "embeddings")[0], embedder.engine
+        return embed_kept(embedder, files, Store(places[0]))[0], embedder.engine
 
     (baseline, _), (model, engine) = embedded(path, preprocess), embedded(made, None)
     cells = matrix(PairProtocol("LFW", pairs, all_pairs=True), baseline, model, FARS)

@@ -22,6 +22,7 @@ from bitface.evaluation import all_pairs, identity_of, read_pairs
 from bitface.evaluation.figures.thresholds import thresholds
 from bitface.inputs.embeddings import embed_kept, prepare
 from bitface.jobs.calibrate import DEFAULT_FARS
+from bitface.store import Store
 
 
 def measure(name: str, bits: str, out: Path, splits: int) -> list[dict[str, Any]]:
@@ -31,7 +32,7 @@ def measure(name: str, bits: str, out: Path, splits: int) -> list[dict[str, Any]
     files = [FaceFile(LFW / "images", image) for image in images]
     people = np.unique([identity_of(image) for image in images], return_inverse=True)[1]
     found = {
-        kind: embed_kept(prepare(model, files, preprocess=word).embedder, files, out / "embeddings")[0]
+        kind: embed_kept(prepare(model, files, preprocess=word).embedder, files, Store(out))[0]
         for kind, model, word in (("integer", artifact(name, bits, out), None), ("float", path, preprocess))
     }
     own = all_pairs(found["float"].values, people, DEFAULT_FARS, resamples=0)

@@ -43,6 +43,9 @@ def test_the_version_stands_in_one_place() -> None:
     source = (ROOT / "src" / "bitface" / "__init__.py").read_text(encoding="utf-8")
     # A literal: setuptools reads it without importing the package, and torch with it.
     assert f'__version__ = "{bitface.__version__}"' in source
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest
+    assert bitface.__version__.split(".dev")[0] == newest[1]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert "version" not in citation
     assert citation["license"] == project["project"]["license"]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from bitface.errors import BitfaceError
-from bitface.store import JSON, Store, array, key_of
+from bitface.cli.app import app
+from bitface.errors import BitfaceError, UsageError
+from bitface.store import JSON, Contents, Store, array, key_of
 
 
 def test_a_key_changes_with_every_fact() -> None:
@@ -110,14 +112,61 @@ def test_a_damaged_library_is_compiled_again(tmp_path: Path) -> None:
     assert store.file("kernels", "key", ".so", make, lambda path: ctypes.CDLL(str(path))).one() == 1
 
 
-def test_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path / "cache"))
-    store = Store()
-    assert store.sizes() == {}
-    store.value("small", "key", JSON, dict)
+def test_a_damaged_folder_is_filled_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
 
-    def fill(folder: Path) -> None:
+    def fill_one(folder: Path) -> None:
+        (folder / "file").write_text("{}")
+
+    def check(folder: Path) -> None:
+        json.loads((folder / "file").read_text())
+
+    for damage in ("{", None):
+        path = store.folder("kind", "key", fill_one, check)
+        assert (path / "file").read_text() == "{}"
+        (path / "file").unlink()
+        if damage:
+            (path / "file").write_text(damage)
+
+
+def filled(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Store:
+    """A cache with entries of two kinds, and a folder of somebody else's."""
+    monkeypatch.setenv("BITFACE_CACHE", str(folder))
+    store = Store()
+    assert store.contents() == {}
+    for key in ("one", "two"):
+        store.value("embeddings", key, JSON, dict)
+
+    def fill_one(folder: Path) -> None:
         (folder / "file").write_bytes(b"x" * 100)
 
-    store.folder("large", "key", fill)
-    assert store.sizes() == {"large": 100, "small": 3}
+    store.folder("faces", "key", fill_one)
+    store.parts("faces", "begun").value("batches", "0", JSON, dict)
+    (folder / "photographs").mkdir()
+    return store
+
+
+def test_what_there_is_is_listed_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled(monkeypatch, tmp_path)
+    assert store.contents() == {"faces": Contents(1, 103), "embeddings": Contents(2, 6)}
+    assert list(store.contents()) == ["faces", "embeddings"]
+    assert store.clear("faces") == {"faces": Contents(1, 103)}
+    assert store.contents() == {"embeddings": Contents(2, 6)}
+    assert store.clear() == {"embeddings": Contents(2, 6)}
+    assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
+    for use in (store.clear, store.contents):
+        with pytest.raises(UsageError, match="unknown kind 'face'; did you mean 'faces'"):
+            use("face")
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled(monkeypatch, tmp_path)
+    runner = CliRunner()
+    for arguments in (["cache"], ["cache", "--list"]):
+        said = runner.invoke(app, arguments)
+        assert said.exit_code == 0
+        assert "embeddings" in said.output
+    assert runner.invoke(app, ["cache", "faces", "--clear"]).exit_code == 0
+    assert list(store.contents()) == ["embeddings"]
+    assert "removed" in runner.invoke(app, ["cache", "--clear"]).output
+    assert store.contents() == {}

@@ -38,6 +38,7 @@ from .runtime import Embedder
 from .runtime.quantized import QuantizedNetwork
 from .search.budget import Budget
 from .search.sweep import SensitivityRequest
+from .store import Store
 from .training import Method, Training
 
 __version__: str
@@ -69,6 +70,7 @@ __all__ = [
     "ReportRequest",
     "SearchRequest",
     "SensitivityRequest",
+    "Store",
     "Training",
     "UsageError",
     "__version__",

@@ -1,7 +1,8 @@
 """What can go wrong, said in one line: what, where, and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class BitfaceError(Exception):
@@ -14,6 +15,33 @@ class UsageError(BitfaceError):
     """The request itself is wrong (unknown bits, unknown preset, impossible option). Exits 2."""
 
     exit_code = 2
+
+
+_on_command_line = False
+
+
+@contextmanager
+def on_command_line() -> Iterator[None]:
+    """Until it ends, messages call options as the command line does."""
+    global _on_command_line
+    before, _on_command_line = _on_command_line, True
+    try:
+        yield
+    finally:
+        _on_command_line = before
+
+
+def option(name: str, value: object = None) -> str:
+    """An option as the reader types it: `--max-images` or `--size 160`; in Python `max_images=` or `size=160`."""
+    if _on_command_line:
+        return f"--{name}" if value is None else f"--{name} {value}"
+    shown = "" if value is None else repr(value) if isinstance(value, str) else str(value)
+    return f"{name.replace('-', '_')}={shown}"
+
+
+def flag(name: str) -> str:
+    """A switch as the reader of a message types it: `--force`; in Python `force=True`."""
+    return f"--{name}" if _on_command_line else option(name, True)
 
 
 def nearest(word: object, words: Iterable[str], cutoff: float = 0.6) -> str:

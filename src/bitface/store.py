@@ -6,6 +6,7 @@ isn't there, or can't be read any more, is made again. Two processes may make th
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,19 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.files import atomic_path, cache_folder, filled_once, json_text
 
 T = TypeVar("T")
+# What the cache holds; other folders in it are somebody else's.
+KINDS = {
+    "assets": "the default network, face detector and face generator",
+    "embeddings": "what teachers say of faces that students learn from",
+    "faces": "made faces: synthetic:N, generator:FILE:N, none:N",
+    "kernels": "compiled kernels of trainings",
+    "packs": "the images of verification sets (.bin)",
+    "shards": "the images of .tar and .zip files",
+}
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, SafetensorError)
 
 
@@ -28,6 +39,14 @@ class Form(Generic[T]):
     suffix: str
     read: Callable[[Path], T]
     write: Callable[[T, Path], object]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The entries of a kind, and what they take on disk, begun ones too."""
+
+    entries: int
+    bytes: int
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -97,19 +116,58 @@ class Store:
             make(temporary)
         return read(path)
 
-    def folder(self, kind: str, key: str, fill: Callable[[Path], None]) -> Path:
-        """A folder, which `fill` fills where it isn't there.
+    def folder(
+        self, kind: str, key: str, fill: Callable[[Path], None], check: Callable[[Path], object] | None = None
+    ) -> Path:
+        """A folder, which `fill` fills where it isn't there, or `check` can't read it (see `Form.read`).
 
         Raises:
             OSError: the store can't be written; and whatever `fill` raises.
         """
-        return filled_once(self.path(kind, key), fill)
+        path = self.path(kind, key)
+        try:
+            if check and path.is_dir():
+                check(path)
+        except _UNREADABLE:
+            shutil.rmtree(path)  # damaged
+        return filled_once(path, fill)
 
-    def sizes(self) -> dict[str, int]:
-        """The bytes of each kind, largest first."""
-        kinds = [folder for folder in self.root.iterdir() if folder.is_dir()] if self.root.is_dir() else []
-        sizes = {
-            kind.name: sum(path.lstat().st_size for path in kind.rglob("*") if path.is_file() and not path.is_symlink())
-            for kind in kinds
-        }
-        return dict(sorted(sizes.items(), key=lambda item: -item[1]))
+    def parts(self, kind: str, key: str) -> "Store":
+        """Where parts of an entry lie until it is whole, so that what was stopped goes on."""
+        return Store(self.path(kind, f".{key}"))
+
+    def contents(self, kind: str | None = None) -> dict[str, Contents]:
+        """What there is of one of `KINDS`; None: of each, the largest first.
+
+        Raises:
+            UsageError: an unknown kind.
+        """
+        if kind is not None and kind not in KINDS:
+            raise UsageError(f"unknown kind '{kind}'{nearest(kind, KINDS)} (there are {', '.join(KINDS)})")
+        kinds = [name for name in KINDS if kind in (None, name) and (self.root / name).is_dir()]
+        found = {name: _contents(self.root / name) for name in kinds}
+        return dict(sorted(found.items(), key=lambda item: -item[1].bytes))
+
+    def clear(self, kind: str | None = None) -> dict[str, Contents]:
+        """Removes all entries of one of `KINDS`; None: of every kind. Whatever else lies in the folder stays.
+
+        Returns:
+            What is removed.
+
+        Raises:
+            UsageError: an unknown kind.
+            BitfaceError: something can't be removed.
+        """
+        removed = self.contents(kind)
+        for name in removed:
+            try:
+                shutil.rmtree(self.root / name)
+            except OSError as error:
+                raise BitfaceError(f"{error.filename}: can't be removed ({error.strerror})") from error
+        return removed
+
+
+def _contents(folder: Path) -> Contents:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    entries = sum(not path.name.startswith(".") for path in folder.iterdir())
+    return Contents(entries, sum(path.lstat().st_size for path in files))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.protocol_sets import SPECS, write_sets
+from support.protocol_sets import PEOPLE, SPECS, write_sets
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -99,3 +99,23 @@ def test_requests_that_say_two_things(bitface: Run, quantized: Path, suite: Path
         assert (code, out) == (2, "")
         assert message in err
         assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["people", "galleries", "distractors"])
+def test_an_analysis_where_no_comparisons_are_listed(
+    bitface: Run, net: Path, quantized: Path, suite: Path, tmp_path: Path, name: str
+) -> None:
+    """People are the classes, or faces that look alike where strangers are among them, and all pairs are decided on."""
+    code, _, err = bitface(
+        "analyse", net, quantized / "model.bitface", "--protocol", f"{suite}:{name}", "--preprocess", "rgb-127.5-128",
+        "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0, err
+    result = json.loads((tmp_path / "out" / "analysis.json").read_text())
+    strangers = name == "distractors"
+    assert result["class_word"] == ("pseudo-class" if strangers else "class")
+    assert strangers or result["faces"]["classes"] == PEOPLE
+    assert strangers or result["flips"]["pairs"] == "all pairs"
+    assert f"{name}: this protocol lists no comparisons" in err
+    assert (tmp_path / "out" / "analysis.html").is_file()

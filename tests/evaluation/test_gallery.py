@@ -130,7 +130,9 @@ def test_another_model_is_refused() -> None:
     gallery = enrolled(rows(), IDS, Origin("a1b2c3d4e5f60718", "rgb-raw"))
     gallery.check_model("a1b2c3d4e5f60718")
     gallery.check_model("0" * 64, allow_mixed=True)
-    with pytest.raises(UsageError, match=r"by model a1b2c3d4e5f6, the probes come from 000000000000: .*--allow-mixed"):
+    with pytest.raises(
+        UsageError, match=r"by model a1b2c3d4e5f6, the probes come from 000000000000: .*allow_mixed=True"
+    ):
         gallery.check_model("0" * 64)
     with pytest.raises(UsageError, match="from unknown"):
         gallery.check_model("")

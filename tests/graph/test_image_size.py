@@ -56,10 +56,10 @@ def test_what_nobody_says_is_noted(tmp_path: Path) -> None:
     assumed, chosen = load_network(path), load_network(path, choose=lambda: CROPS)
     assert (assumed.size, assumed.free) == ((112, 112), ASSUMED)
     assert assumed.notes == (
-        "the file leaves height and width free: 112x112 is taken, which is assumed; --size names another",
+        "the file leaves height and width free: 112x112 is taken, which is assumed; size= names another",
     )
     assert chosen.size == (160, 160)
-    assert "160x160 is taken, the size of the crops; --size" in chosen.notes[0]
+    assert "160x160 is taken, the size of the crops; size=" in chosen.notes[0]
 
 
 def test_a_fixed_size_stays(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_fixed_size_stays(tmp_path: Path) -> None:
     assert (network.size, network.free, network.notes) == ((96, 80), None, ())
     assert load_network(path, size=Size(96, 80)).size == (96, 80)
     with pytest.raises(
-        BitfaceError, match=r"net.onnx: takes images of 96x80 \(height x width\) alone, so --size 160x160 can't be"
+        BitfaceError, match=r"net.onnx: takes images of 96x80 \(height x width\) alone, so size=160x160 can't be"
     ):
         load_network(path, size=Size(160, 160))
 
@@ -102,7 +102,7 @@ def test_a_size_that_does_not_work(tmp_path: Path, size: Size | None, choose: Fr
         load_network(path, size=size, choose=lambda: choose)
     text = str(caught.value)
     assert text.startswith(f"{path}: doesn't work with images of {words} (c: Linear can't take inputs of")
-    assert text.endswith("name the size that it was trained with: --size")
+    assert text.endswith("name the size that it was trained with: size=")
     assert (text.count(str(path)), "\n" in text) == (1, False)
     assert load_network(path, size=Size(160, 160)).size == (160, 160)
 
@@ -123,7 +123,7 @@ def test_a_size_that_gives_other_embeddings_than_the_file_says(tmp_path: Path) -
 def test_what_has_nothing_to_do_with_the_size_is_not_blamed_on_it(tmp_path: Path) -> None:
     with pytest.raises(BitfaceError, match="an operator bitface doesn't know") as caught:
         load_network(free_size_file(tmp_path / "net.onnx", tail="Tan"))
-    assert "--size" not in str(caught.value)
+    assert "size=" not in str(caught.value)
 
 
 def test_each_size_is_a_network_of_its_own(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_state_dict_has_the_size_that_its_head_covers(tmp_path: Path) -> None:
     torch.save(backbones.create("mobilefacenet:0.25", input_size=(160, 128)).state_dict(), path)
     assert load_network(path).size == (160, 128)
     assert load_network(path, size=Size(159, 120)).size == (159, 120)  # the same feature map
-    with pytest.raises(BitfaceError, match=r"face.pt: doesn't work with images of 112x112, as asked for .*--size"):
+    with pytest.raises(BitfaceError, match=r"face.pt: doesn't work with images of 112x112, as asked for .*size="):
         load_network(path, size=Size(112, 112))
     for name in ("iresnet18:0.125", "resnet18:0.125", "mobilenetv2:0.125"):
         torch.save(backbones.create(name, 8, input_size=32).state_dict(), path)

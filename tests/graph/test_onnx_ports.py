@@ -140,7 +140,7 @@ def test_outputs_that_may_both_be_meant(save: Save) -> None:
     refused(save(with_outputs(model, x, other)), f"2 outputs .* of which '{x}' and '{other}' may be the embedding; say")
     names = {x: "embedding", other: "attributes"}
     assert load_network(save(renamed(with_outputs(model, x, other), names))).embedding_size == 64
-    refused(save(with_outputs(model, "Conv_0_0", "PRelu_1_0")), "none looks like an embedding; --output NAME takes one")
+    refused(save(with_outputs(model, "Conv_0_0", "PRelu_1_0")), "none looks like an embedding; output='NAME' takes one")
 
 
 def test_what_only_another_output_needs_is_not_read(save: Save) -> None:

@@ -1,6 +1,5 @@
 """Embeddings that are kept: used again, gone on with, and never wrong."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from bitface.graph import from_module
 from bitface.inputs import embeddings as embedding
 from bitface.inputs.embeddings import embed, embed_kept
 from bitface.runtime import Embedder, Model
+from bitface.store import Store
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def test_kept_embeddings_are_those_that_are_computed(
     embedder: Embedder, faces: list[FaceFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, _ = embed(embedder, faces)
-    found, skipped = embed_kept(embedder, faces, tmp_path / "kept")
+    found, skipped = embed_kept(embedder, faces, Store(tmp_path))
     assert np.array_equal(found.values, expected.values)
     assert found.valid is not None
     assert found.valid.all()
     assert found.fingerprint == embedder.fingerprint
     assert skipped == []
     monkeypatch.setattr(Embedder, "embed_files", lambda *_: pytest.fail("computed again"))
-    again, _ = embed_kept(embedder, faces, tmp_path / "kept")
+    again, _ = embed_kept(embedder, faces, Store(tmp_path))
     assert np.array_equal(again.values, expected.values)
 
 
@@ -63,8 +63,8 @@ def test_what_was_begun_is_gone_on_with(
 
     monkeypatch.setattr(Embedder, "embed_files", stops)
     with pytest.raises(KeyboardInterrupt):
-        embed_kept(embedder, faces, tmp_path / "kept")
-    found, _ = embed_kept(embedder, faces, tmp_path / "kept")
+        embed_kept(embedder, faces, Store(tmp_path))
+    found, _ = embed_kept(embedder, faces, Store(tmp_path))
     assert [len(part) for part in done] == [4, 4, 4, 2]  # the first four once
     assert np.array_equal(found.values, embed(embedder, faces)[0].values)
 
@@ -72,9 +72,9 @@ def test_what_was_begun_is_gone_on_with(
 def test_unusable_images_stay_unusable(embedder: Embedder, faces: list[FaceFile], tmp_path: Path) -> None:
     faces[3].path.write_bytes(b"no image")
     with pytest.raises(BitfaceError, match=r"1 of 10 images .*3.png"):
-        embed_kept(embedder, faces, tmp_path / "kept")
+        embed_kept(embedder, faces, Store(tmp_path))
     for _ in range(2):
-        found, skipped = embed_kept(embedder, faces, tmp_path / "kept", allow_skipped=True)
+        found, skipped = embed_kept(embedder, faces, Store(tmp_path), allow_skipped=True)
         assert found.valid is not None
         assert list(np.flatnonzero(~found.valid)) == [3]
         assert [path for path, _ in skipped] == ["3.png"]
@@ -83,24 +83,24 @@ def test_unusable_images_stay_unusable(embedder: Embedder, faces: list[FaceFile]
 def test_another_image_or_setting_is_another_embedding(
     embedder: Embedder, faces: list[FaceFile], tmp_path: Path
 ) -> None:
-    first, _ = embed_kept(embedder, faces, tmp_path / "kept")
-    flipped, _ = embed_kept(embedder, faces, tmp_path / "kept", flip=True)
+    first, _ = embed_kept(embedder, faces, Store(tmp_path))
+    flipped, _ = embed_kept(embedder, faces, Store(tmp_path), flip=True)
     assert not np.allclose(first.values, flipped.values)
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(faces[0].path)
-    changed, _ = embed_kept(embedder, faces, tmp_path / "kept")
+    changed, _ = embed_kept(embedder, faces, Store(tmp_path))
     assert not np.allclose(first.values[0], changed.values[0])
     assert np.array_equal(first.values[1:], changed.values[1:])
 
 
 @pytest.mark.parametrize("harm", ["notes", "array", "shape"])
 def test_damage_is_made_good(embedder: Embedder, faces: list[FaceFile], tmp_path: Path, harm: str) -> None:
-    kept = tmp_path / "kept"
+    kept = Store(tmp_path)
     first = np.array(embed_kept(embedder, faces, kept)[0].values)
-    (notes,), (array,) = kept.glob("*.json"), kept.glob("*.npy")
+    (notes,), (array,) = tmp_path.rglob("*.json"), tmp_path.rglob("*.npy")
     if harm == "notes":
         notes.write_text("{")
     elif harm == "array":
         array.write_bytes(array.read_bytes()[:100])
     else:
-        notes.write_text(json.dumps({**json.loads(notes.read_text()), "shape": [1, 2]}))
+        np.save(array, first[:, :2])
     assert np.array_equal(embed_kept(embedder, faces, kept)[0].values, first)

@@ -49,5 +49,5 @@ def test_a_training_from_scratch() -> None:
     made = merged(scratch, Options(source=FaceSource([Path("b")]), seed=4))
     assert (made.seed, made.stages[0].seed) == (4, 4)
     assert made.source == FaceSource([Path("b")], labels="folder")
-    with pytest.raises(UsageError, match="so --epochs has no place"):
+    with pytest.raises(UsageError, match="so epochs= has no place"):
         merged(scratch, Options(epochs=3))

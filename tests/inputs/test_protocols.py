@@ -95,5 +95,5 @@ def test_a_protocol_of_its_own_file_or_of_a_suite(base: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             read_protocol(f"{base / word}")
-    with pytest.raises(UsageError, match="leave out --pairs"):
+    with pytest.raises(UsageError, match="leave out pairs="):
         asked_protocol("one.yaml", base / "pairs.txt")

@@ -88,7 +88,7 @@ def test_networks_beside_an_artifact_have_its_size(made: tuple[Path, Network, Ne
     assert [model.network.size for model in opened] == [(SIDE, SIDE)] * 2
     assert "the size of the artifact" in opened[0].network.notes[0]
     assert open_models([free])[0].network.size == (112, 112)
-    with pytest.raises(BitfaceError, match=rf"model.bitface: takes images of {SIDE}x{SIDE} .*--size 64x64"):
+    with pytest.raises(BitfaceError, match=rf"model.bitface: takes images of {SIDE}x{SIDE} .*size=64x64"):
         open_models([free, artifact], "rgb-127.5-127.5", Size(64, 64))
 
 
@@ -222,7 +222,7 @@ def test_an_exported_file_runs_on_its_engine_only(made: tuple[Path, Network, Net
     with pytest.raises(BitfaceError, match=f"was exported for {name}, not for {engine}"):
         load(path, engine)
     assert load(path).engine == name
-    with pytest.raises(UsageError, match="unknown target 'tensorrt'"):
+    with pytest.raises(UsageError, match="unknown engine 'tensorrt'"):
         load(path, "tensorrt")
 
 

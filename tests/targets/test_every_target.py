@@ -118,7 +118,7 @@ def test_the_default_ones_are_known_and_run_here() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(UsageError, match="unknown target 'openvno'; did you mean 'openvino'"):
+    with pytest.raises(UsageError, match="unknown engine 'openvno'; did you mean 'openvino'"):
         started("openvno")
     with pytest.raises(UsageError, match="unknown target 'onnxrntime'; did you mean 'onnxruntime'"):
         listed("openvino,onnxrntime")

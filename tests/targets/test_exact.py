@@ -120,7 +120,7 @@ def test_openvino_is_passed_over_where_it_saturates(tmp_path: Path) -> None:
     if told["exact"]:
         pytest.skip("OpenVINO is exact on this CPU whatever it may use")
     assert (told["seven"], told["load"], told["trusted"]) == (True, "onnxruntime", "onnxruntime")
-    assert "use onnxruntime, or make the model with --bits w7a8 --first w7a8 --last w7a8" in told["why"]
+    assert "use onnxruntime, or make the model with bits='w7a8' first='w7a8' last='w7a8'" in told["why"]
     # Whoever names the file names the engine, and is warned.
     assert told["exported"] == "openvino"
     assert "saturate" in told["file"]
@@ -156,5 +156,5 @@ def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
     details = made(BitPlan.from_json(SEVEN)).details
     assert details is not None
     write_artifact(tmp_path / "model.bitface", details)
-    with pytest.raises(BitfaceError, match="unknown target 'tensorrt'"):
+    with pytest.raises(BitfaceError, match="unknown engine 'tensorrt'"):
         load(tmp_path / "model.bitface", "tensorrt")

@@ -66,7 +66,7 @@ def test_resumed_is_uninterrupted(name: str, stop: int, tmp_path: Path, monkeypa
         asked[0] = status.step == stop
 
     path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Interrupted, match=rf"stopped after step {stop} of \d+; go on with --resume"):
+    with pytest.raises(Interrupted, match=rf"stopped after step {stop} of \d+; go on with resume=True"):
         fit(trainee(training, learned), training, {"network": "a"}, path, watch=interrupt)
     asked[0] = False
     resumed = trainee(training, learned)
@@ -184,7 +184,7 @@ def test_labels_are_missed() -> None:
         trainee(training)
     one = trainee(training, faces(24, 6))
     one.faces = faces(24)
-    with pytest.raises(UsageError, match="--labels"):
+    with pytest.raises(UsageError, match="labels="):
         fit(one, training)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from bitface.analysis import flips
 from bitface.analysis.conditions import shared
 from bitface.analysis.sections import Embedded
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, flag, option
 from bitface.evaluation.arrays import Floats
 from bitface.evaluation.protocols.base import Comparisons, Embeddings, FaceProtocol
 from bitface.runtime import Model
@@ -85,7 +85,7 @@ def _stored(student: Model, notes: list[str]) -> dict[float, float]:
     """The artifact's own thresholds by their FAR."""
     thresholds = student.details.thresholds if student.details else []
     if any(one.get("flip") for one in thresholds):
-        notes.append("the artifact's thresholds are for embeddings with --flip and aren't used here")
+        notes.append(f"the artifact's thresholds are for embeddings with {flag('flip')} and aren't used here")
     return {one["far"]: float(one["threshold"]) for one in thresholds if not one.get("flip")}
 
 
@@ -112,9 +112,11 @@ def _decided(
         decided = _Decided(pairs, (before, after), listed.members, faces=False)
     if not there.any():
         raise BitfaceError(
-            "no comparison of the protocol has both of its sides among the faces; leave out --image-list"
+            f"no comparison of the protocol has both of its sides among the faces; leave out {option('image-list')}"
             if not decided.faces
-            else "no pair of --pairs has both of its images among the faces; leave out --image-list"
+            else (
+                f"no pair of {option('pairs')} has both of its images among the faces; leave out {option('image-list')}"
+            )
         )
     if not there.all():
         notes.append(f"{int((~there).sum()):,} of {len(there):,} pairs have an image that isn't among the faces")

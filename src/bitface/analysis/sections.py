@@ -15,7 +15,7 @@ from bitface.analysis.distributions import distributions
 from bitface.analysis.layers import Layers, compare_layers
 from bitface.analysis.maps import MOST_MAPPED, maps, neighbourhoods
 from bitface.data.faces import FaceFile, choose, load_faces
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.graph import passes
 from bitface.progress import Steps
 from bitface.runtime import Model
@@ -48,7 +48,7 @@ def pseudo(embeddings: Embedded, notes: list[str]) -> np.ndarray:
     """Pseudo-classes, int64 `[N]`."""
     notes.append(
         "nobody said who is on the faces: pseudo-classes are faces that the teacher finds alike, and their figures "
-        "flatter the teacher; --labels gives real ones"
+        f"flatter the teacher; {option('labels')} gives real ones"
     )
     return classes.pseudo_classes(embeddings.teacher)
 

@@ -49,7 +49,7 @@ def load_network(
         for text in network.warnings:
             warnings.warn(text, stacklevel=2)
         if network.free and image_size is None:
-            warnings.warn(f"{model}: {network.free.note.replace('--size', 'size=')}", stacklevel=2)
+            warnings.warn(f"{model}: {network.free.note}", stacklevel=2)
     if preprocess:
         network = network.with_preprocess(parse(preprocess, network.size))
     return replace(network, name=name) if name else network

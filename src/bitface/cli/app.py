@@ -12,6 +12,7 @@ from bitface.cli import (
     analyse,
     assets,
     bench,
+    cache,
     calibrate,
     compare,
     demo,
@@ -30,7 +31,7 @@ from bitface.cli import (
     verify,
 )
 from bitface.cli.console import output
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, on_command_line
 from bitface.progress import errors
 
 # Of a disk, or of a user's share of it.
@@ -52,9 +53,10 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="The version."),
 ) -> None:
-    pass
+    context.with_resource(on_command_line())
 
 
 app.command("inspect")(inspect.inspect)
@@ -76,6 +78,7 @@ app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)
 app.command("assets")(assets.assets)
+app.command("cache")(cache.cache)
 app.command("demo")(demo.demo)
 
 

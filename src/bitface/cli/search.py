@@ -1,7 +1,7 @@
 """`bitface search`"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -44,7 +44,7 @@ def search(
     calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
     protocol: Annotated[
         str | None,
-        typer.Option(metavar="FILE[:NAME]", help="Pairs of images: where the sweep is made, verification, too."),
+        typer.Option(metavar="FILE[:NAME]", help="Any protocol, on which the plans that are found are judged."),
     ] = None,
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
@@ -86,6 +86,8 @@ def search(
             f"{row['weight_bytes']:,}", f"{row['mean_bits']:.2f}", f"{row['agreement']:.4f}",
         )  # fmt: skip
     output.print(table)
+    if result.get("protocol"):
+        output.print(judged(result))
     best = result["best"]
     output.print(
         f"within {result['budget']['word']}: agreement {best['agreement']:.4f} on {result['faces']['reported']} faces "
@@ -93,3 +95,15 @@ def search(
         markup=False,
         soft_wrap=True,
     )
+
+
+def judged(result: dict[str, Any]) -> Table:
+    """The figures of the front, and of the float network."""
+    from bitface.report.search_pages import judged_plans
+    from bitface.results.search import SearchRecord
+
+    (content,) = judged_plans(SearchRecord.of(result))
+    table = Table(*content["columns"], title=content["title"])
+    for row in content["rows"]:
+        table.add_row(*row)
+    return table

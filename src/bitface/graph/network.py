@@ -15,7 +15,7 @@ from torch.fx import GraphModule, Node
 from bitface import backbones
 from bitface.backbones.head import input_size_of
 from bitface.backbones.weights import SUFFIXES, is_weights_file
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, option
 from bitface.graph import ops, torch_reader
 from bitface.graph.builder import ShapeError, shape_of
 from bitface.graph.image_size import ASSUMED, ChooseSize, FreeSize, WantedSize
@@ -149,7 +149,7 @@ def load_network(
         reason = str(error).removeprefix(f"{path}: ")
         raise BitfaceError(
             f"{path}: doesn't work with images of {wanted.free.size}, {wanted.free.whose} ({reason}); name the size "
-            "that it was trained with: --size"
+            f"that it was trained with: {option('size')}"
         ) from error
     facts = file_facts(graph)
     before = facts.quantized if facts else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto
 
-from bitface.errors import BitfaceError, UsageError, nearest
+from bitface.errors import BitfaceError, UsageError, nearest, option
 from bitface.graph.onnx_context import FLOATS
 from bitface.preprocess import LARGEST_SIDE
 
@@ -181,8 +181,10 @@ def choose_output(outputs: Sequence[Output], depends: Callable[[str, str], bool]
     if len(last) != 1:
         several = f"it has 1 inputs and {len(outputs)} outputs ({', '.join(map(str, outputs))})"
         if not last:
-            raise BitfaceError(f"no face network: {several}, and none looks like an embedding; --output NAME takes one")
+            raise BitfaceError(
+                f"no face network: {several}, and none looks like an embedding; {option('output', 'NAME')} takes one"
+            )
         which = " and ".join(f"'{one.name}'" for one in last)
-        raise BitfaceError(f"{several}, of which {which} may be the embedding; say which: --output NAME")
+        raise BitfaceError(f"{several}, of which {which} may be the embedding; say which: {option('output', 'NAME')}")
     left = ", ".join(str(one) for one in outputs if one is not last[0])
-    return last[0], f"its output {last[0]} is taken as the embedding, without {left}; --output names another"
+    return last[0], f"its output {last[0]} is taken as the embedding, without {left}; {option('output')} names another"

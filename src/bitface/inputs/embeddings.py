@@ -1,12 +1,16 @@
 """Test images through a model: what every evaluation begins with."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from bitface.data.faces import FaceFile, check_skipped, load_faces
 from bitface.errors import BitfaceError
@@ -18,7 +22,7 @@ from bitface.preprocess import Size
 from bitface.runtime import Embedder, Model
 from bitface.runtime.engine_differences import FACES, engine_differences
 from bitface.runtime.exact import inexact, passed_over
-from bitface.store import key_of
+from bitface.store import Form, Store, key_of
 
 Progress = Callable[[int, int], None]
 _RANKED = 48
@@ -113,68 +117,84 @@ def embed(
 def embed_kept(
     embedder: Embedder,
     files: Sequence[FaceFile],
-    folder: Path,
+    store: Store,
     flip: bool = False,
     allow_skipped: bool = False,
     progress: Progress | None = None,
 ) -> tuple[Embeddings, list[tuple[str, str]]]:
-    """As `embed`, kept in a folder: what is there is used, what was begun is gone on with.
+    """As `embed`, kept in a store: what is there is used, what was begun is gone on with.
 
     Kept by the model, the engine, `flip`, and path, size and time of every image. The array stays on disk
     (memory-mapped), so that a million embeddings take no memory.
 
     Raises:
-        BitfaceError: as `embed`, or the folder can't be written.
+        BitfaceError: as `embed`, or the store can't be written.
     """
-    key = _key(embedder, files, flip)
-    path, notes = folder / f"{key}.npy", folder / f"{key}.json"
-    shape = (len(files), embedder.embedding_size)
-    state = _begun(path, notes, shape)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        values = np.lib.format.open_memmap(path, "r+" if state.done else "w+", np.float32, shape)
-    except OSError as error:
-        raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
-    while state.done < len(files):
-        begin = state.done
-        reasons: list[tuple[str, str]] = []
-        report = (lambda count, _, begin=begin: progress(begin + count, len(files))) if progress else None
-        rows, valid = embedder.embed_files(files[begin : begin + _KEPT_EVERY], flip, reasons, report)
-        values[begin : begin + len(rows)] = rows
+    key, shape = _key(embedder, files, flip), (len(files), embedder.embedding_size)
+    parts = store.parts("embeddings", key)
+
+    def fill(folder: Path) -> None:
+        values = np.lib.format.open_memmap(folder / _VALUES, "w+", np.float32, shape)
+        valid, skipped = np.zeros(len(files), bool), []
+        for begin in range(0, len(files), _KEPT_EVERY):
+            end = min(begin + _KEPT_EVERY, len(files))
+            told = (lambda count, _, begin=begin: progress(begin + count, len(files))) if progress else None
+            compute = partial(_part, embedder, files[begin:end], flip, told)
+            values[begin:end], valid[begin:end], reasons = parts.value("parts", f"{begin}-{end}", _PART, compute)
+            skipped += reasons
         values.flush()
-        failed = [begin + int(row) for row in np.flatnonzero(~valid)]
-        state = _Begun(begin + len(rows), [*state.failed, *failed], [*state.skipped, *reasons])
-        write_json(notes, {**vars(state), "shape": list(shape)})
-    check_skipped(state.skipped, len(files), allow_skipped)
-    usable = np.ones(len(files), bool)
-    usable[state.failed] = False
-    return Embeddings(np.load(path, mmap_mode="r"), usable, embedder.fingerprint), state.skipped
+        write_json(folder / _SKIPPED, {"failed": np.flatnonzero(~valid).tolist(), "skipped": skipped})
 
-
-@dataclass(frozen=True)
-class _Begun:
-    """How far an embedding has come: rows done, failed ones among them, and the reasons."""
-
-    done: int
-    failed: list[int]
-    skipped: list[tuple[str, str]]
-
-
-def _begun(path: Path, notes: Path, shape: tuple[int, int]) -> _Begun:
-    """What is there already; nothing where anything doesn't fit."""
     try:
-        content = json.loads(notes.read_text(encoding="utf-8"))
-        values = np.load(path, mmap_mode="r")
-        if values.shape == shape and values.dtype == np.float32 and content["shape"] == list(shape):
-            skipped = [(str(one), str(why)) for one, why in content["skipped"]]
-            return _Begun(int(content["done"]), [int(row) for row in content["failed"]], skipped)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # never begun, or damaged: made again
-    return _Begun(0, [], [])
+        folder = store.folder("embeddings", key, fill, lambda folder: _whole(folder, shape))
+    except OSError as error:
+        raise BitfaceError(f"{store.root}: can't be written ({error.strerror or error})") from error
+    shutil.rmtree(parts.root, ignore_errors=True)
+    values, valid, skipped = _whole(folder, shape)
+    check_skipped(skipped, len(files), allow_skipped)
+    return Embeddings(values, valid, embedder.fingerprint), skipped
+
+
+_VALUES, _SKIPPED = "values.npy", "skipped.json"
+Rows = tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]
+
+
+def _part(embedder: Embedder, files: Sequence[FaceFile], flip: bool, progress: Progress | None) -> Rows:
+    """Embeddings `[N, D]`, which of them are usable, and (path, reason) of the others."""
+    skipped: list[tuple[str, str]] = []
+    return *embedder.embed_files(files, flip, skipped, progress), skipped
+
+
+def _read_part(path: Path) -> Rows:
+    with safe_open(path, "np") as file:
+        reasons = json.loads((file.metadata() or {})["skipped"])
+        return file.get_tensor("values"), file.get_tensor("valid"), [(str(one), str(why)) for one, why in reasons]
+
+
+def _write_part(part: Rows, path: Path) -> None:
+    save_file({"values": part[0], "valid": part[1]}, path, {"skipped": json.dumps(part[2])})
+
+
+_PART: Form[Rows] = Form(".safetensors", _read_part, _write_part)
+
+
+def _whole(folder: Path, shape: tuple[int, int]) -> Rows:
+    """All embeddings, on disk; raises ValueError, KeyError, TypeError or OSError where they are damaged."""
+    content = json.loads((folder / _SKIPPED).read_text(encoding="utf-8"))
+    values, valid = np.load(folder / _VALUES, mmap_mode="r"), np.ones(shape[0], bool)
+    if values.shape != shape or values.dtype != np.float32:
+        raise ValueError("embeddings of something else")
+    valid[[int(row) for row in content["failed"]]] = False
+    return values, valid, [(str(one), str(why)) for one, why in content["skipped"]]
 
 
 def _key(embedder: Embedder, files: Sequence[FaceFile], flip: bool) -> str:
     settings = (embedder.fingerprint, embedder.engine, embedder.preprocess.name, flip, embedder.embedding_size)
+    return key_of(settings, *file_facts(files))
+
+
+def file_facts(files: Sequence[FaceFile]) -> list[bytes]:
+    """What of image files decides whether they are still the same: path, size and time."""
     contents = []
     for file in files:
         try:
@@ -183,4 +203,4 @@ def _key(embedder: Embedder, files: Sequence[FaceFile], flip: bool) -> str:
         except OSError:
             facts = None
         contents.append(repr((str(file.path.resolve()), facts)).encode("utf-8", "surrogateescape"))
-    return key_of(settings, *contents)
+    return contents

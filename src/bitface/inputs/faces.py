@@ -12,7 +12,7 @@ from bitface.data import faces
 from bitface.data.distilled import has_statistics
 from bitface.data.face_source import FaceSource
 from bitface.data.sources import DISTILLED, REAL, GivenFaces, Source, cached, kind_of
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.graph import ASSUMED, FreeSize, Network
 from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent
@@ -171,9 +171,13 @@ def settle_preprocess(network: Network, images: np.ndarray, word: str | None) ->
     if name is None:
         if best is None:
             raise BitfaceError(
-                f"{network.name}: doesn't say how its input is normalised, and {warning}; name it with --preprocess"
+                f"{network.name}: doesn't say how its input is normalised, and {warning}; name it with "
+                f"{option('preprocess')}"
             )
-        note = f"preprocessing {best}: the best of the presets on these faces; name it with --preprocess to be sure"
+        note = (
+            f"preprocessing {best}: the best of the presets on these faces; name it with {option('preprocess')} to be "
+            "sure"
+        )
         return network.with_preprocess(parse(best, network.size)), [note], []
     network = network.with_preprocess(parse(name, network.size))
     return network, [], [warning] if warning else []

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
-from bitface.data.faces import check_skipped, find_images, load_faces, resizing
-from bitface.errors import BitfaceError
+from bitface.data.faces import FaceFile, batches, check_skipped, find_images, load_faces, resizing
+from bitface.errors import BitfaceError, option
 from bitface.evaluation import unit_rows
+from bitface.evaluation.figures.results import Result
+from bitface.evaluation.protocols.base import Embeddings
+from bitface.inputs.embeddings import file_facts
 from bitface.results.folder import check_beside
 from bitface.runtime import Embedder, Model
+from bitface.store import Store, array, key_of
 
 CODES = "faces.safetensors"
 _BLOCK = 4096
@@ -48,7 +52,7 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         files = find_images(folders)
         crops = load_faces(files, model.network.size)
         check_skipped(crops.skipped, len(files), False)
-        notes = [f"--used: {note}" for note in resizing(crops.sizes, model.network.size)]
+        notes = [f"{option('used')}: {note}" for note in resizing(crops.sizes, model.network.size)]
         return Used(codes_of(crops.images), embedder.embed(crops.images), notes)
     code_file = model.path.with_name(CODES)
     if not model.integer or not code_file.is_file():
@@ -58,6 +62,34 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
     # An exported file doesn't say what made it, but lies beside its artifact.
     same = model.details is None or manifest == model.details.data.get("manifest")
     return Used(codes) if same else None
+
+
+def kept_codes(files: Sequence[FaceFile], size: tuple[int, int], store: Store) -> np.ndarray:
+    """The codes of images at a size, uint64 `[N, 4]`, kept in a store; of those that can't be used they mean nothing.
+
+    Raises:
+        BitfaceError: the store can't be written.
+    """
+
+    def compute() -> np.ndarray:
+        return np.concatenate([codes_of(images) for images, _ in batches(files, size)])
+
+    return store.value("codes", key_of(tuple(size), *file_facts(files)), array("codes"), compute)
+
+
+def shared_faces(
+    used: Used | None, codes: np.ndarray | None, paths: Sequence[str], embeddings: Embeddings, result: Result
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """As `overlap`, at the strictest threshold of a result; (None, nothing) where nothing is known of the faces."""
+    if used is None or codes is None:
+        return None, []
+    # Of videos and templates it is the threshold of their means, with which single images agree less.
+    summary = result.verification() if used.embeddings is not None else None
+    strictest = [point.threshold for point in summary.tar if point.threshold is not None] if summary else []
+    good = np.ones(len(embeddings), bool) if embeddings.valid is None else embeddings.valid
+    # An image that can't be read shows nobody.
+    names = [path for path, usable in zip(paths, good, strict=True) if usable]
+    return overlap(used, codes[good], names, embeddings.values[good], max(strictest, default=None))
 
 
 def overlap(

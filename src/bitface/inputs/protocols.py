@@ -7,7 +7,7 @@ from typing import Annotated, Any, Union
 from pydantic import PlainValidator, WithJsonSchema
 
 from bitface.config import check, model_of
-from bitface.errors import UsageError, nearest
+from bitface.errors import UsageError, nearest, option
 from bitface.evaluation.figures.operating import check_fars
 from bitface.evaluation.protocols.pairs import PairFiles, listed_pairs
 from bitface.evaluation.protocols.registry import PROTOCOLS, Description, Opened
@@ -52,10 +52,15 @@ def asked_protocol(
     """
     if protocol is None:
         if pairs is None:
-            raise UsageError("name the faces to test on: --pairs (with --root), or --protocol FILE.yaml")
+            raise UsageError(
+                f"name the faces to test on: {option('pairs')} (with {option('root')}), or "
+                f"{option('protocol', 'FILE.yaml')}"
+            )
         return PairFiles(pairs, root, part, all_pairs).open(pairs.stem)
     if pairs or root or part or all_pairs:
-        raise UsageError("--protocol says everything of the test; leave out --pairs and what belongs to it")
+        raise UsageError(
+            f"{option('protocol')} says everything of the test; leave out {option('pairs')} and what belongs to it"
+        )
     return read_protocol(protocol) if isinstance(protocol, str) else protocol
 
 

@@ -12,7 +12,7 @@ import bitface
 from bitface import backbones
 from bitface.config import File, FilePath, ImageSize, Many, Words, check, named
 from bitface.data.face_source import FaceSource
-from bitface.errors import UsageError, nearest
+from bitface.errors import UsageError, nearest, option
 from bitface.files import read_yaml
 from bitface.graph import ASSUMED
 from bitface.losses import LOSSES, build_sum, by_name
@@ -115,15 +115,8 @@ class Options:
     output: str | None = None
 
 
-# Options that have no place in a training from scratch, as the command line calls them.
-_NOT_FROM_SCRATCH = {
-    "model": "a model",
-    "epochs": "--epochs",
-    "minutes": "--minutes",
-    "plan": "--bits",
-    "targets": "--target",
-    "output": "--output",
-}
+# Options that have no place in a training from scratch, and what they are called.
+_NOT_FROM_SCRATCH = {"epochs": "epochs", "minutes": "minutes", "plan": "bits", "targets": "target", "output": "output"}
 
 R = TypeVar("R", "Recipe", "Pretraining")
 
@@ -139,9 +132,10 @@ def merged(recipe: R, options: Options) -> R:
     names = {item.name for item in fields(recipe)}
     settings = {key: value for key, value in vars(options).items() if value is not None}
     if isinstance(recipe, Pretraining):
-        for key, option in _NOT_FROM_SCRATCH.items():
-            if key in settings:
-                raise UsageError(f"{recipe.name} trains a teacher from scratch, so {option} has no place in it")
+        unfit = [option(name) for key, name in _NOT_FROM_SCRATCH.items() if key in settings]
+        if unfit or "model" in settings:
+            word = unfit[0] if unfit else "a model"
+            raise UsageError(f"{recipe.name} trains a teacher from scratch, so {word} has no place in it")
     elif options.epochs:
         recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
     if options.seed is not None:

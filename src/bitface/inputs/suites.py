@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, PlainValidator, ValidationInfo, WithJsonSc
 
 from bitface import config
 from bitface.config import File, FilePath, ImageSize, Name
-from bitface.errors import UsageError, nearest
+from bitface.errors import UsageError, nearest, option
 from bitface.evaluation import FARS
 from bitface.inputs.protocols import ANY_PROTOCOL, Fars, describe
 from bitface.preprocess import Size
@@ -130,5 +130,5 @@ def _suite(content: SuiteFile, base: Path, out: Path | None) -> Suite:
     elif content.baseline is not None and content.baseline not in names:
         raise UsageError(f"the baseline '{content.baseline}' is none of the models{nearest(content.baseline, names)}")
     if values["out"] is None:
-        raise UsageError("neither the suite nor --out says where the results go")
+        raise UsageError(f"neither the suite nor {option('out')} says where the results go")
     return Suite(**values)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from bitface.errors import UsageError
+from bitface.errors import UsageError, option
 from bitface.losses import build_sum
 from bitface.quant import Calibration
 from bitface.quant.kernels import missing
@@ -26,7 +26,7 @@ def losses_of(words: str) -> dict[str, Any]:
             value = float(weight or 1)
         except ValueError:
             raise UsageError(
-                f"--loss takes names with weights, such as feature,relational=0.5, not '{words}'"
+                f"{option('loss')} takes names with weights, such as feature,relational=0.5, not '{words}'"
             ) from None
         losses[name] = {"form": "cosine", "weight": value} if name == "feature" else value
     return losses

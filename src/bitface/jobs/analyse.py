@@ -19,7 +19,7 @@ from bitface.analysis.sections import Embedded
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile, crop_sizes, find_images, load_faces, resizing
 from bitface.data.labels import names_of
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import unit_rows
 from bitface.evaluation.figures.health import degenerate
 from bitface.files import path_fields
@@ -202,11 +202,14 @@ def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:
     """The faces, and the protocol where there is one."""
     if request.protocol is not None:
         if request.source.images or request.source.image_list or request.pairs:
-            raise UsageError("--protocol names the faces and what is compared; leave out --images and --pairs")
+            raise UsageError(
+                f"{option('protocol')} names the faces and what is compared; leave out {option('images')} and "
+                f"{option('pairs')}"
+            )
         opened = asked_protocol(request.protocol, None)
         return opened.files, opened
     if not request.source.images:
-        raise UsageError("name the faces: --images, or --protocol FILE.yaml")
+        raise UsageError(f"name the faces: {option('images')}, or {option('protocol', 'FILE.yaml')}")
     if request.pairs is None:
         return find_images(request.source.images, request.source.image_list), None
     opened = asked_protocol(None, request.pairs, request.source.images[0])

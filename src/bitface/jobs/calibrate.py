@@ -11,7 +11,7 @@ import numpy as np
 from bitface import artifact
 from bitface.data.faces import FaceFile, find_images
 from bitface.data.labels import identities
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import all_pairs
 from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, ScoreSummary
@@ -184,7 +184,10 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
 
 def _faces(request: CalibrateRequest) -> _Faces:
     if bool(request.images) == bool(request.pairs or request.protocol):
-        raise UsageError("give either --pairs with --root, or --images with --labels, or --protocol")
+        raise UsageError(
+            f"give either {option('pairs')} with {option('root')}, or {option('images')} with {option('labels')}, or "
+            f"{option('protocol')}"
+        )
     if request.images:
         files = find_images(request.images)
         name = ", ".join(path.name for path in request.images)

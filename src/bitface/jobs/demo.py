@@ -12,7 +12,7 @@ from bitface.data.face_source import FaceSource
 from bitface.data.sheet import sheet_png
 from bitface.data.sources import MANIFEST
 from bitface.data.synthetic import SyntheticFaces, make_faces, write_faces
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.files import write_json
 from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
@@ -52,7 +52,7 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
         if not (out / _CONTENT).exists() and not (out / "faces").exists():
             for bits in BITS:
                 if (out / bits / RESULT).exists():
-                    raise BitfaceError(f"{out / bits}: holds another command's result; choose another --out")
+                    raise BitfaceError(f"{out / bits}: holds another command's result; choose another {option('out')}")
         return _shown(out, quick, seed, steps)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bitface import backbones
-from bitface.errors import UsageError
+from bitface.errors import UsageError, flag
 from bitface.files import path_fields
 from bitface.graph import Network, from_module
 from bitface.jobs.float_student import FloatStudentRequest, finish, learn, prepare
@@ -86,7 +86,8 @@ def _take_over(student: nn.Module, teacher: Network) -> int:
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     if not fitting:
         raise UsageError(
-            f"no weight of {teacher.name} has the name and the shape of one of the student's; leave --from-teacher out"
+            f"no weight of {teacher.name} has the name and the shape of one of the student's; leave "
+            f"{flag('from-teacher')} out"
         )
     student.load_state_dict({**own, **fitting})
     return len(fitting)

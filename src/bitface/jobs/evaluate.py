@@ -10,7 +10,7 @@ import numpy as np
 
 import bitface
 from bitface.data.duplicates import codes_of
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, flag
 from bitface.evaluation import FARS
 from bitface.evaluation.evaluate import Evaluation, Questions
 from bitface.evaluation.evaluate import evaluate as evaluate_embeddings
@@ -21,7 +21,7 @@ from bitface.evaluation.protocols.base import Embeddings
 from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import Prepared, embed, prepare
-from bitface.inputs.overlap import Used, overlap, used_faces
+from bitface.inputs.overlap import shared_faces, used_faces
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
@@ -147,7 +147,8 @@ def evaluate(
     if groups and groups.unknown:
         count = len(opened.files)
         warnings.append(f"{groups.unknown} of {count} images are in no group: their attributes aren't known")
-    shared, flagged = _shared(used, codes, protocol.paths, embeddings, evaluation.result)
+    seen = np.concatenate(codes) if codes else None
+    shared, flagged = shared_faces(used, seen, protocol.paths, embeddings, evaluation.result)
     details = model.embedder.model.details
     origins = [
         other_engine(one.get("engine"), model.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
@@ -231,7 +232,7 @@ def _alarms(options: EvaluateOptions, *sides: tuple[Prepared | None, Embeddings 
         if ready and side and (problems := degenerate(side.values, side.valid))
     ]
     if alarms and not options.anyway:
-        raise BitfaceError(f"{alarms[0]} (--anyway gives them all the same)")
+        raise BitfaceError(f"{alarms[0]} ({flag('anyway')} gives them all the same)")
     return alarms
 
 
@@ -247,18 +248,3 @@ def _beside(path: Path | None, base: Prepared, evaluation: Evaluation) -> dict[s
         "comparison": beside.compared(),
         "mixed": [cell.to_json() for cell in beside.mixed],
     }
-
-
-def _shared(
-    used: Used | None, codes: list[np.ndarray], paths: Sequence[str], embeddings: Embeddings, result: Result
-) -> tuple[dict[str, Any] | None, list[str]]:
-    """What the test shares with the faces that the model was made with, and warnings of it."""
-    if used is None:
-        return None, []
-    # Of videos and templates it is the threshold of their means, with which single images agree less.
-    summary = result.verification() if used.embeddings is not None else None
-    strictest = [point.threshold for point in summary.tar if point.threshold is not None] if summary else []
-    good = np.ones(len(embeddings), bool) if embeddings.valid is None else embeddings.valid
-    # An image that can't be read shows nobody.
-    names = [path for path, usable in zip(paths, good, strict=True) if usable]
-    return overlap(used, np.concatenate(codes)[good], names, embeddings.values[good], max(strictest, default=None))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, flag
 from bitface.evaluation.figures.thresholds import nearest_threshold
 from bitface.evaluation.gallery import Gallery, read_gallery
 from bitface.evaluation.scores.nearest import nearest
@@ -72,7 +72,8 @@ def identify_images(
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
         words = ("without", "with") if gallery.flip else ("with", "without")
         common.append(
-            f"the thresholds were found {words[0]} mirrored images added (--flip), the gallery was made {words[1]}: "
+            f"the thresholds were found {words[0]} mirrored images added ({flag('flip')}), the gallery was made "
+            f"{words[1]}: "
             "they don't fit each other; make one of the two again"
         )
     answers = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bitface import report
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, flag, option
 from bitface.files import check_destination, path_fields, write_bytes, write_json
 from bitface.report.card import card
 from bitface.report.content import content_of
@@ -48,7 +48,7 @@ def make_report(request: ReportRequest) -> dict[str, Any]:
     if not request.runs:
         raise UsageError("name a folder that bitface wrote, or a JSON file")
     if request.out.suffix not in (".html", ".htm") or request.out.is_dir():
-        raise UsageError(f"--out names the page, such as report.html; '{request.out}' isn't one")
+        raise UsageError(f"{option('out')} names the page, such as report.html; '{request.out}' isn't one")
     places = [request.out, request.out.with_suffix(".md"), request.out.with_suffix(".json")]
     for place in places:  # of three files, not one should be written where another can't
         check_destination(place)
@@ -74,6 +74,8 @@ def _faces(documents: Sequence[Document[StoredResult]], content: dict[str, Any])
     """The crops of each analysis's flipped pairs; a warning where there are none to be had."""
     crops = [pictures_of(one.result) for one in of_kind(documents, AnalysisRecord)]
     if not any(crops):
-        words = "no face is shown: --faces shows the flipped pairs of an analysis whose images are where they were"
+        words = (
+            f"no face is shown: {flag('faces')} shows the flipped pairs of an analysis whose images are where they were"
+        )
         content.setdefault("warnings", []).append(words)
     return crops

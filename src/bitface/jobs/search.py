@@ -13,20 +13,26 @@ import bitface
 from bitface import report
 from bitface.analysis import proxies
 from bitface.analysis.probe import WEIGHTS, Probe
-from bitface.errors import BitfaceError, UsageError, nearest
+from bitface.errors import BitfaceError, UsageError, nearest, option
 from bitface.files import path_fields, write_bytes
+from bitface.graph import Network
+from bitface.inputs.embeddings import prepare
+from bitface.inputs.protocols import Opened, asked_protocol
+from bitface.jobs.evaluate import EvaluateOptions, evaluate
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
 from bitface.progress import Steps, silent
+from bitface.quant import quantize
 from bitface.report.search_pages import search_page
 from bitface.results.documents import read_result
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.results.search import SearchRecord
 from bitface.results.sensitivity import SensitivityRecord
+from bitface.runtime import Model
 from bitface.runtime.machine import describe
 from bitface.search import by_size, by_time
 from bitface.search.budget import TIME, Budget
-from bitface.search.front import Costs
+from bitface.search.front import Costs, Front
 from bitface.search.measured_plans import MeasuredPlans
 from bitface.search.sweep import BLOCK, FEWEST, LAYER, SensitivityRequest, SweptNetwork, subject
 
@@ -41,7 +47,8 @@ class SearchRequest:
     """What to search; the options of `bitface search`.
 
     Attributes:
-        base: network, faces and folder, as for a sensitivity sweep; its widths are set here.
+        base: network, faces and folder, as for a sensitivity sweep; its widths are set here, and its pairs or protocol
+            judge the plans that are found.
         activations: widths of activations. More than one: chosen under `activation_bits`, the mean of a number.
             The image and the last layer's input keep 8.
         cost: `measured`, or a proxy of `analysis.proxies`.
@@ -82,7 +89,11 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     clock = Clock()
     timed = request.budget.axis == TIME
     widths = (8,) if timed else tuple(request.widths)
-    base = replace(request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER)
+    base = replace(
+        request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER,
+        pairs=None, root=None, part=None, protocol=None,
+    )  # fmt: skip
+    opened = _protocol(request.base)
     # Tables and plans of another network and a budget too small should be refused before an hour has gone.
     experiment = _split(subject(base, steps))
     cache = MeasuredPlans(base.out, experiment)
@@ -99,9 +110,15 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     else:
         front = by_size.front(plan_request, experiment, probe, costs, cache, request.points, request.tries, steps)
     clock.lap("search")
+    judged: dict[str, Any] = {}
+    if opened:
+        figures = _judge(opened, experiment, front, base.seed, steps)
+        judged = {"protocol": opened.protocol.name, "float_figures": figures}
+        clock.lap("evaluation")
     facts = {
         **_account(request, experiment),
         **front.summary(request.budget, experiment.notes),
+        **judged,
         "seconds": clock.seconds,
     }
     result = SearchRecord.of(facts)
@@ -118,7 +135,9 @@ def _check(request: SearchRequest) -> None:
     if request.cost not in COSTS:
         raise UsageError(f"unknown cost '{request.cost}'{nearest(request.cost, COSTS)} (there are {', '.join(COSTS)})")
     if (len(request.activations) > 1) != (request.activation_bits is not None):
-        raise UsageError("several widths of activations need --activation-bits, their mean, and one width needs none")
+        raise UsageError(
+            f"several widths of activations need {option('activation-bits')}, their mean, and one width needs none"
+        )
     if request.budget.axis == TIME and (tuple(request.activations) != (8,) or tuple(request.widths) != WIDTHS):
         raise UsageError("a budget of time chooses between 8 bits and float alone: no CPU is faster below 8 bits")
 
@@ -132,9 +151,32 @@ def _split(experiment: SweptNetwork) -> SweptNetwork:
     if half < FEWEST:
         raise BitfaceError(
             f"only {len(faces)} faces are held out; {2 * FEWEST} are needed, half of them to choose plans and half to "
-            "judge them: give more faces, or a smaller --calibration-faces"
+            f"judge them: give more faces, or a smaller {option('calibration-faces')}"
         )
     return replace(experiment, validation=faces[:half], spare=faces[half:])
+
+
+def _protocol(base: SensitivityRequest) -> Opened | None:
+    return asked_protocol(base.protocol, base.pairs, base.root, base.part) if base.judged else None
+
+
+def _judge(opened: Opened, experiment: SweptNetwork, front: Front, seed: int, steps: Steps) -> list[dict[str, Any]]:
+    """Gives every plan of the front its figures on a protocol, quantized as `bitface quantize` does; the float
+    network's are returned."""
+
+    def figures(label: str, network: Network) -> list[dict[str, Any]]:
+        ready = prepare(Model.of(network), opened.files)
+        options = EvaluateOptions(seed=seed, allow_skipped=True, anyway=True)
+        done = evaluate(opened, ready, options=options, steps=lambda step: steps(f"{label}: {step}"))
+        texts = [f"{opened.protocol.name}: {text}" for text in (*ready.notes, *done.notes)]
+        experiment.notes.extend(text for text in texts if text not in experiment.notes)
+        experiment.warnings.extend(f"{label}: {text}" for text in done.warnings)
+        return [figure.to_json() for figure in done.evaluation.result.figures()]
+
+    for row in front.rows:
+        integer, _ = quantize(experiment.network, experiment.learning, front.plans[row["file"]])
+        row["figures"] = figures(row["label"], integer)
+    return figures("float", experiment.network)
 
 
 def _known(request: SearchRequest, experiment: SweptNetwork) -> list[Costs]:
@@ -150,7 +192,7 @@ def _known(request: SearchRequest, experiment: SweptNetwork) -> list[Costs]:
         elif request.table:
             raise BitfaceError(
                 f"{path}: is a table by block, and a search needs one by layer; make it with bitface sensitivity "
-                "--by layer, or leave out --sensitivity"
+                "--by layer, or leave this one out"
             )
         else:
             experiment.notes.append(f"{path} is a table by block; a search needs one by layer and left it alone")
@@ -165,7 +207,9 @@ def _read(path: Path, cost: str, experiment: SweptNetwork) -> Costs | None:
     if table.by == BLOCK:
         return None
     if table.model.fingerprint != experiment.network.fingerprint():
-        raise BitfaceError(f"{path}: is of another network or preprocessing; give another --sensitivity or --out")
+        raise BitfaceError(
+            f"{path}: is of another network or preprocessing; give another table, or another {option('out')}"
+        )
     return _costs_of(table, path, cost)
 
 
@@ -184,10 +228,6 @@ def _costs(request: SearchRequest, experiment: SweptNetwork, probe: Probe, table
     probe = probe if len(request.activations) > 1 or request.budget.axis == TIME else probe.only(WEIGHTS)
     for costs in tables:
         if all((unit.part, unit.name, unit.bits) in costs for unit in probe.units):
-            if request.base.judged:
-                experiment.notes.append(
-                    "what each tensor costs was measured before, so that the protocol judges nothing"
-                )
             return costs
     if request.cost == "measured":
         table = measured_table(request.base, experiment, steps, probe)

@@ -11,7 +11,7 @@ from bitface.analysis import proxies, sensitivity
 from bitface.analysis.blocks import BlockProbe, by_block
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, prepare
 from bitface.data.faces import manifest_hash
-from bitface.errors import UsageError, nearest
+from bitface.errors import UsageError, nearest, option
 from bitface.progress import Steps, silent
 from bitface.report.search_pages import sensitivity_page
 from bitface.results.folder import Clock, check_free, staging, write_result
@@ -48,7 +48,8 @@ def measure_sensitivity(request: SensitivityRequest, steps: Steps = silent) -> d
     """
     if request.by not in (LAYER, BLOCK):
         raise UsageError(
-            f"unknown --by '{request.by}'{nearest(request.by, (LAYER, BLOCK))} (there are {LAYER} and {BLOCK})"
+            f"unknown {option('by')} '{request.by}'{nearest(request.by, (LAYER, BLOCK))} (there are {LAYER} and "
+            f"{BLOCK})"
         )
     with holding(request.out, "sensitivity"):
         check_free(request.out, request.force, TABLE)

@@ -4,10 +4,11 @@ Embeddings are kept in the output folder and so is every result, by what it depe
 on where it stopped, and one that was changed computes what is new.
 """
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 import bitface
 from bitface.data.faces import crop_sizes
@@ -18,9 +19,10 @@ from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.results import Result
 from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
-from bitface.files import sha256_of, write_bytes, write_json
+from bitface.files import json_text, sha256_of, write_bytes, write_json
 from bitface.inputs.embeddings import Prepared, embed_kept, prepare
 from bitface.inputs.faces import size_of
+from bitface.inputs.overlap import Used, kept_codes, shared_faces, used_faces
 from bitface.inputs.protocols import Opened, open_protocol
 from bitface.inputs.suites import Suite
 from bitface.progress import Steps, silent
@@ -28,7 +30,7 @@ from bitface.report.tables import latex, markdown
 from bitface.results.locks import holding
 from bitface.results.suite import Cell, SuiteRecord, who
 from bitface.runtime.machine import describe
-from bitface.store import Store, key_of
+from bitface.store import Form, Store, key_of
 
 
 def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
@@ -115,7 +117,6 @@ def _cell(
     steps: Steps,
 ) -> Cell:
     """A cell, kept or computed; `results` of this protocol alone are remembered by their model."""
-    sides = dict.fromkeys((gallery, probe))
     baseline = suite.baseline if gallery == probe != suite.baseline else None
     facts = [
         opened.protocol.name,
@@ -128,15 +129,37 @@ def _cell(
     facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
     facts += [ready[baseline].embedder.fingerprint if baseline else None, ready[gallery].thresholds]
     facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
-    path = Store(suite.out).path("cells", key_of(facts), ".json")
+    used = {side: used_faces(ready[side].embedder.model, (), ready[side].embedder) for side in (gallery, probe)}
+    facts += [key_of("codes", one.codes) if one else None for one in used.values()]
     names = {"protocol": opened.protocol.name, "gallery": gallery, "probe": probe}
-    if (cell := _kept(path, names)) is not None:
-        return cell
+    compute = partial(_computed, suite, opened, ready, used, names, results, steps)
+    return Store(suite.out).value("cells", key_of(facts), _CELL, compute).but(**names)
+
+
+_CELL: Form[Cell] = Form(
+    ".json",
+    lambda path: Cell.model_validate_json(path.read_bytes()),
+    lambda cell, path: path.write_text(json_text(cell.to_json()), "utf-8"),
+)
+
+
+def _computed(
+    suite: Suite,
+    opened: Opened,
+    ready: Mapping[str, Prepared],
+    used: Mapping[str, Used | None],
+    names: Mapping[str, str],
+    results: dict[str, Result],
+    steps: Steps,
+) -> Cell:
+    gallery, probe = names["gallery"], names["probe"]
+    sides = dict.fromkeys((gallery, probe))
+    baseline = suite.baseline if gallery == probe != suite.baseline else None
     embeddings: dict[str, Embeddings] = {}
     skipped = 0
     for side in [*sides, *([baseline] if baseline else [])]:
         embeddings[side], failures = embed_kept(
-            ready[side].embedder, opened.files, suite.out / "embeddings", suite.flip, suite.allow_skipped,
+            ready[side].embedder, opened.files, Store(suite.out), suite.flip, suite.allow_skipped,
             steps(f"{opened.protocol.name}: embedding with {side}"),
         )  # fmt: skip
         skipped = len(failures) if side in sides else skipped
@@ -158,14 +181,23 @@ def _cell(
         result = opened.protocol.score(
             embeddings[gallery], None if gallery == probe else embeddings[probe], fars=suite.fars, seed=suite.seed
         )
+    warnings = list(result.warnings)
+    for side in sides:
+        codes = _codes(suite, opened, ready[side]) if used[side] else None
+        shared, flagged = shared_faces(used[side], codes, opened.protocol.paths, embeddings[side], result)
+        warnings += flagged if gallery == probe else [f"{side}: {text}" for text in flagged]
+        if gallery == probe:
+            extra["overlap"] = shared
     figures, content = result.figures(), {**result.to_json(curve=True), **extra}
     if problems:
         # A diagnosis in the place of numbers; those of other models are still shown.
         figures = [Figure(figure.name, None, reason=problems[0]) for figure in figures]
         content = {"degenerate": problems}
-    cell = Cell(**names, figures=tuple(figures), result=content, warnings=result.warnings, skipped=skipped)
-    write_json(path, cell.to_json())
-    return cell
+    return Cell(**names, figures=tuple(figures), result=content, warnings=tuple(warnings), skipped=skipped)
+
+
+def _codes(suite: Suite, opened: Opened, ready: Prepared) -> np.ndarray:
+    return kept_codes(opened.files, ready.embedder.preprocess.size, Store(suite.out))
 
 
 def _questions(suite: Suite, protocol: FaceProtocol, ready: Prepared) -> Questions:
@@ -183,11 +215,3 @@ def _beside_figures(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.baseline:
         content["comparison"] = evaluation.baseline.compared()
     return content
-
-
-def _kept(path: Path, names: Mapping[str, str]) -> Cell | None:
-    """A cell that was computed before, under the names that its models and protocol have now."""
-    try:
-        return Cell.model_validate({**json.loads(path.read_text(encoding="utf-8")), **names})
-    except (OSError, ValueError, TypeError):
-        return None  # not there, or damaged: computed again

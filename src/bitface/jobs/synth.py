@@ -7,7 +7,7 @@ from typing import Any
 from bitface.data import sources
 from bitface.data.sheet import sheet_png
 from bitface.data.synthetic import write_faces
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, option
 from bitface.files import write_bytes
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
@@ -55,7 +55,7 @@ def synthesize(request: SynthRequest, steps: Steps = silent) -> dict[str, Any]:
     if isinstance(data_set, sources.GivenFaces):
         raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, generator:FILE:N or none:N")
     if data_set.from_teacher and model is None:
-        raise UsageError(f"'{source.kind}' makes images from a teacher: name it with --model")
+        raise UsageError(f"'{source.kind}' makes images from a teacher: name it with {option('model')}")
     sheet = out.with_name(f"{out.name}.sheet.png")
     # Beside the folder, which appears when it is complete.
     with locked(out.with_name(f".{out.name}.lock"), out, "synth"):

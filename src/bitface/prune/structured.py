@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.errors import BitfaceError, UsageError, nearest
+from bitface.errors import BitfaceError, UsageError, nearest, option
 from bitface.graph import Network, passes
 from bitface.prune.choice import Sizes, keep, lowest
 from bitface.prune.dependency import find_groups, take_out
@@ -96,7 +96,7 @@ def prune(network: Network, pruning: Pruning, images: np.ndarray) -> tuple[Netwo
     if all(one.before == one.after for one in outcome):
         raise BitfaceError(
             f"a ratio of {pruning.ratio:g} takes out no channels in steps of {pruning.round_to}; use a larger ratio "
-            "or a smaller --round-to"
+            f"or a smaller {option('round-to')}"
         )
     removals = [lowest(score, count) for score, count in zip(scores, counts, strict=True)]
     return replace(network, graph=take_out(graph, groups, removals), metadata={}), outcome

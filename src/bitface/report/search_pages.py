@@ -3,6 +3,7 @@
 from typing import Any
 
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS
+from bitface.report.tables import percent
 from bitface.results.search import SearchRecord
 from bitface.results.sensitivity import SensitivityRecord, UnitCost
 from bitface.search.sweep import BLOCK
@@ -91,10 +92,23 @@ def search_page(result: SearchRecord) -> dict[str, Any]:
                 "series": series,
             }
         ],
-        "tables": [{"title": "Plans", "columns": columns, "rows": rows}],
+        "tables": [{"title": "Plans", "columns": columns, "rows": rows}, *judged_plans(result)],
         "models": [{"name": f"plan for {result.budget.word}", "layers": [layer.to_json() for layer in result.layers]}],
         "provenance": _provenance(result),
     }
+
+
+def judged_plans(result: SearchRecord) -> list[dict[str, Any]]:
+    """What the protocol says of the float network and of every plan."""
+    if result.protocol is None:
+        return []
+    rows = [("float", result.float_figures), *((row.label, row.figures) for row in result.front)]
+    names = list(dict.fromkeys(figure.name for _, figures in rows for figure in figures))
+    lines = []
+    for label, figures in rows:
+        shown = {figure.name: percent(figure, intervals=True) for figure in figures}
+        lines.append([label, *(shown.get(name, "–") for name in names)])
+    return [{"title": f"Plans on {result.protocol}, % [95 % interval]", "columns": ["Plan", *names], "rows": lines}]
 
 
 def _by_layer(rows: list[UnitCost], names: list[str], key: str, title: str, label: str, log: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bitface import artifact
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, flag, option
 from bitface.files import sha256_of, write_json
 from bitface.results.base import StoredResult
 
@@ -150,12 +150,14 @@ def check_free(
     if force or (unfinished and resume):
         return
     if unfinished:
-        raise BitfaceError(f"{out}: holds an unfinished training; go on with --resume, or begin again with --force")
-    if (out / result).exists():
-        state = "is done and leaves nothing to --resume" if resume else "is there already"
         raise BitfaceError(
-            f"{out / result}: {state} ({_told(_content(out / result))}); write over it with --force, or choose another "
-            "--out"
+            f"{out}: holds an unfinished training; go on with {flag('resume')}, or begin again with {flag('force')}"
+        )
+    if (out / result).exists():
+        state = "is done and leaves nothing to go on with" if resume else "is there already"
+        raise BitfaceError(
+            f"{out / result}: {state} ({_told(_content(out / result))}); write over it with {flag('force')}, or "
+            f"choose another {option('out')}"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 
 LOCK = ".bitface.lock"
 # Seconds. A holder that just lets go removes the file, and whoever opened it before must open the next one.
@@ -32,7 +32,7 @@ def holding(folder: Path, command: str, patience: float = _SHORT) -> Iterator[No
         BitfaceError: another command holds the folder (the message names it), or the folder can't be written.
     """
     if folder.exists() and not folder.is_dir():
-        raise BitfaceError(f"{folder}: is a file; --out names a folder")
+        raise BitfaceError(f"{folder}: is a file; {option('out')} names a folder")
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         with locked(folder / LOCK, folder, command, patience):

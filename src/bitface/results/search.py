@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from bitface.evaluation.figures.figure import Figure
 from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Files, FloatNetwork, Machine, PlannedBits, Seconds, Texts
 
@@ -31,6 +32,7 @@ class SearchedPlan(Section):
         milliseconds: of one image, where the budget is one of time.
         cost: by which it was chosen; chosen_agreement: on the faces that chose, and before neighbours were measured.
         file: beside the result; None: a uniform plan has none.
+        figures: of the front on the protocol that judges it.
     """
 
     label: str
@@ -44,10 +46,15 @@ class SearchedPlan(Section):
     chosen_agreement: float | None = None
     unrefined_agreement: float | None = None
     file: str | None = None
+    figures: tuple[Figure, ...] = ()
 
 
 class SearchRecord(StoredResult):
-    """The front of plans, uniform plans beside it, and the plan that was asked for with its layers."""
+    """The front of plans, uniform plans beside it, and the plan that was asked for with its layers.
+
+    Attributes:
+        protocol: that judges the front; float_figures: what the float network has on it.
+    """
 
     kind: Literal["search"] = "search"
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -63,6 +70,8 @@ class SearchRecord(StoredResult):
     uniform: tuple[SearchedPlan, ...]
     best: SearchedPlan
     layers: tuple[PlannedBits, ...]
+    protocol: str | None = None
+    float_figures: tuple[Figure, ...] = ()
     notes: Texts
     seconds: Seconds
     files: Files = Field(default_factory=dict)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bitface.data.faces import FaceFile, batches, crop_sizes, resizing
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.graph import Network
 from bitface.preprocess import Preprocess, Size, parse
 from bitface.runtime.exact import default_engine, inexact
@@ -66,7 +66,7 @@ class Embedder:
             model = Model.of(model)
         if model.preprocess is None:
             raise BitfaceError(
-                f"{model.path}: doesn't say how its input is normalised; name it with --preprocess (or preprocess=), "
+                f"{model.path}: doesn't say how its input is normalised; name it with {option('preprocess')}, "
                 "and let `bitface inspect --images` find it"
             )
         self.engine = default_engine(model) if engine is None else engine
@@ -202,7 +202,7 @@ def load(
         model = model.with_preprocess(parse(preprocess, model.network.size))
     path = model.path
     if size is None and model.network.free:
-        warnings.warn(f"{path}: {model.network.free.note.replace('--size', 'size=')}", stacklevel=2)
+        warnings.warn(f"{path}: {model.network.free.note}", stacklevel=2)
     embedder = Embedder(model, engine, threads, streams=streams)
     if reason := inexact(model, embedder.engine):
         warnings.warn(f"{path}: {reason}", stacklevel=2)

@@ -1,10 +1,13 @@
 """Which target runs a model where nobody names one, and what there is to say of those that aren't exact on this CPU."""
 
+from bitface.errors import option
 from bitface.runtime.model import Model
 from bitface.targets.exact import FITTING_BITS, exact
 from bitface.targets.registry import DEFAULTS, TARGETS, runs_here, title_of
 
-SUGGESTION = "--bits w7a8 --first w7a8 --last w7a8"
+
+def _suggestion() -> str:
+    return " ".join(option(name, "w7a8") for name in ("bits", "first", "last"))
 
 
 def default_engine(model: Model) -> str:
@@ -40,7 +43,7 @@ def inexact(model: Model, engine: str) -> str | None:
     return (
         f"{title_of(engine)}'s sums of weights of 8 bits saturate on this CPU, so its embeddings aren't the model's "
         "own; "
-        f"{f'use {other}, or ' if other else ''}make the model with {SUGGESTION}"
+        f"{f'use {other}, or ' if other else ''}make the model with {_suggestion()}"
     )
 
 
@@ -52,5 +55,5 @@ def passed_over(model: Model, engine: str) -> str | None:
         return None
     return (
         f"{title_of(engine)} runs the integers here: {names[0]} is faster, but its sums of weights of 8 bits saturate "
-        f"on this CPU; {SUGGESTION} makes a model that is exact in both"
+        f"on this CPU; {_suggestion()} makes a model that is exact in both"
     )

@@ -10,7 +10,7 @@ import onnx
 from onnx.numpy_helper import to_array
 
 from bitface import artifact
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.graph import ASSUMED, ChooseSize, FreeSize, Network, load_network, passes
 from bitface.graph.image_size import check_size
 from bitface.graph.integer import INTEGER_LAYERS
@@ -199,5 +199,5 @@ def _same(path: Path, word: str | None, network: Network) -> None:
     if word and network.preprocess and parse(word, network.size) != network.preprocess:
         raise BitfaceError(
             f"{path}: was made with the preprocessing {network.preprocess.name}, so '{word}' would be wrong; leave "
-            "--preprocess out"
+            f"{option('preprocess')} out"
         )

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, tensor_of
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.graph import Network, ops, passes
 from bitface.graph.builder import shape_of
 from bitface.progress import Progress, Steps
@@ -194,7 +194,7 @@ def _activations(request: PlanRequest, probe: Probe, costs: Costs) -> dict[str, 
     choice = problem.solve(request.activation_bits * total - edge_cost)
     if choice is None:
         raise BitfaceError(
-            f"no plan meets --activation-bits {request.activation_bits:g}: "
+            f"no plan meets {option('activation-bits', f'{request.activation_bits:g}')}: "
             f"{(problem.smallest + edge_cost) / total:.3g} is the least, with all activations at {min(widths)} bits "
             "but the first and the last"
         )

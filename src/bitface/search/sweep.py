@@ -13,7 +13,7 @@ from bitface.analysis import sensitivity
 from bitface.analysis.probe import Probe
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import check_skipped, load_faces, manifest_hash, resizing
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.evaluation import fold_accuracy
 from bitface.files import path_fields
 from bitface.graph import Network
@@ -112,7 +112,7 @@ def subject(request: SensitivityRequest, steps: Steps) -> SweptNetwork:
     if len(validation) < FEWEST:
         raise BitfaceError(
             f"only {len(validation)} of {len(faces.learning) + len(faces.held_out)} usable faces are left to measure "
-            f"on; give {FEWEST + request.calibration_faces} or more, or a smaller --calibration-faces"
+            f"on; give {FEWEST + request.calibration_faces} or more, or a smaller {option('calibration-faces')}"
         )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
     warnings += job_faces.few(len(faces.learning))

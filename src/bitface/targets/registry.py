@@ -8,7 +8,7 @@ TARGETS.register("mine")(Target(title="Mine", suffix=".mine", emit=...))
 
 import warnings
 
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.registry import Registry
 from bitface.targets.base import Target
 
@@ -48,12 +48,13 @@ def emitted(name: str) -> Target:
 
 
 def started(name: str) -> Target:
-    """The target of a name, to run. Raises UsageError where there is none, or it doesn't run here."""
-    target = TARGETS[name]
-    if target.start is None:
-        runs = ", ".join(other for other, one in every().items() if one.start)
-        raise UsageError(f"the target '{name}' doesn't run here; use one of {runs}")
-    return target
+    """The target of a name, to run as an engine. Raises UsageError where there is none, or it doesn't run here."""
+    if name in TARGETS and (target := TARGETS[name]).start:
+        return target
+    engines = [other for other, one in every().items() if one.start]
+    if name in TARGETS:
+        raise UsageError(f"the target '{name}' doesn't run here; use one of {', '.join(engines)}")
+    raise UsageError(f"unknown engine '{name}'{nearest(name, engines)} (there are {', '.join(engines)})")
 
 
 def every() -> dict[str, Target]:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, option
 from bitface.files import atomic_path
 
 _KEY = "bitface.training"
@@ -60,7 +60,7 @@ class Checkpoint:
         if differing:
             raise BitfaceError(
                 f"{path}: the checkpoint is of another {work} (other {', '.join(differing)}); "
-                "give what it was begun with, or another --out"
+                f"give what it was begun with, or another {option('out')}"
             )
         return state
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bitface.cpu import keep_memory
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, flag, option
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
 from bitface.quant.quantizers import Quantizer
@@ -130,7 +130,7 @@ def fit(
                 watch(run.status())
             if stopped():
                 run.write()
-                where = f"; go on with --resume ({checkpoint})" if checkpoint else ""
+                where = f"; go on with {flag('resume')} ({checkpoint})" if checkpoint else ""
                 raise Interrupted(f"stopped after step {run.step} of {run.steps}{where}")
     return run.finish()
 
@@ -319,7 +319,7 @@ def check(loss: Loss, faces: TrainingFaces, training: Training) -> None:
     """
     labels = faces.labels
     if loss.needs_labels and labels is None:
-        raise UsageError("the loss needs to know who is on each image; say it with --labels")
+        raise UsageError(f"the loss needs to know who is on each image; say it with {option('labels')}")
     if loss.uses_pairs and training.per_identity < 2:
         raise UsageError("the loss learns from several images of a person: set 'per_identity' to 2 or more")
     if loss.uses_pairs and labels is not None and np.bincount(labels).max() < 2:

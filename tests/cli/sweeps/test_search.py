@@ -262,3 +262,22 @@ def test_an_interrupted_search_measures_no_plan_twice(
     assert one == two
     for path in out.glob("plan-*.yaml"):
         assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+
+
+def test_a_protocol_judges_the_plans(net: Path, crops: Path, table: Path, tmp_path: Path, bitface: Run) -> None:
+    """One without pairs of images, too; beside the plans stands the float network."""
+    protocol, out = tmp_path / "people.yaml", tmp_path / "out"
+    protocol.write_text(f"people: {crops}\n")
+    asked = ("--budget", "5bits", "--sensitivity", table / "sensitivity.json", "--points", 2, "--tries", 0)
+    arguments = ("--images", crops, "--out", out, *COMMON, "--bits", "8,4", "--protocol", protocol)
+    code, said, err = bitface("search", net, *asked, *arguments)
+    assert code == 0, err
+    result = json.loads((out / "result.json").read_text())
+    assert result["protocol"] == "people"
+    for figures in (result["float_figures"], *(row["figures"] for row in result["front"]), result["best"]["figures"]):
+        rank = next(figure for figure in figures if figure["name"] == "rank-1")
+        assert rank["interval"]["low"] <= rank["value"] <= rank["interval"]["high"]
+    assert "rank-1" in said
+    page = (out / "report.html").read_text()
+    assert "Plans on people" in page
+    assert "rank-1" in page

@@ -92,7 +92,7 @@ def test_independent_pairs_have_no_interval_of_the_threshold() -> None:
     # 20 of 2,000: a new draw of as many has a standard deviation of sqrt(2 * 20).
     assert one.expected.low == pytest.approx((20 - 1.96 * 40**0.5) / 2000, abs=2e-3)
     assert one.expected.high == pytest.approx((20 + 1.96 * 40**0.5) / 2000, abs=3e-3)
-    with pytest.raises(BitfaceError, match=r"threshold for FAR 1e-05 needs at least 1000000 .*--all-pairs"):
+    with pytest.raises(BitfaceError, match=r"threshold for FAR 1e-05 needs at least 1000000 .*all_pairs=True"):
         thresholds(verify(rows, listed, (1e-5,)).summary)
 
 

@@ -22,7 +22,7 @@ def _key(_: Source, making: Making) -> str:
 def _make(source: Source, making: Making) -> SyntheticFaces:
     network, seed = _teacher(making), making.seed
     # Finished batches stay, so that stopping loses little and asking for more begins with them.
-    batches = Store().path("faces", f".{_key(source, making)}-{seed}")
+    batches = Store().parts("faces", f"{_key(source, making)}-{seed}")
     images = distilled_faces(network, source.count, seed, batches, making.progress)
     manifest = {
         "kind": DISTILLED, "seed": seed, "teacher": network.fingerprint(), "steps": STEPS, "kept": len(images),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, flag
 from bitface.evaluation.arrays import Floats
 from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds
 from bitface.evaluation.figures.intervals import LEVEL, Interval
@@ -58,7 +58,7 @@ def thresholds(summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0
     """
     refused = [point for point in summary.tar if not point.supported]
     if refused:
-        more = "" if summary.protocol != LIST else "; all pairs of the images may do (--all-pairs)"
+        more = "" if summary.protocol != LIST else f"; all pairs of the images may do ({flag('all-pairs')})"
         raise BitfaceError(f"a threshold for FAR {refused[0].far:g} {refused[0].reason}{more}")
     scores = summary.subjects
     moving = [point for point in summary.tar if scores is not None and follows(point, scores)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bitface.config import FilePath
 from bitface.data.packs import is_pack, unpacked_pack
-from bitface.errors import UsageError
+from bitface.errors import UsageError, option
 from bitface.evaluation.figures.operating import FARS
 from bitface.evaluation.figures.results import VerificationResult
 from bitface.evaluation.lists.pairs import PairList, read_pairs
@@ -86,7 +86,7 @@ def listed_pairs(
     if is_pack(pairs):
         root, listed = unpacked_pack(pairs)
     elif root is None:
-        raise UsageError(f"{pairs}: a list of pairs needs --root, the folder that its paths start at")
+        raise UsageError(f"{pairs}: a list of pairs needs {option('root')}, the folder that its paths start at")
     return PairProtocol(name or pairs.stem, read_pairs(listed, root, part), all_pairs), root
 
 

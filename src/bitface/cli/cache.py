@@ -1,0 +1,30 @@
+"""`bitface cache`"""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from bitface.cli.console import output
+from bitface.errors import UsageError
+
+
+def cache(
+    kind: Annotated[str | None, typer.Argument(help="Of which kind (default: of every kind).")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List it (the default).")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove it; it is made again where it is needed.")] = False,
+) -> None:
+    """What is computed once and kept between runs: list it, or empty it."""
+    from bitface.store import KINDS, Store
+
+    if show and clear:
+        raise UsageError("--list and --clear: use one of them")
+    store = Store()
+    contents = store.clear(kind) if clear else store.contents(kind)
+    table = Table("kind", "what it is", "entries", "MB", title="removed" if clear else None)
+    for name, held in contents.items():
+        table.add_row(name, KINDS[name], f"{held.entries:,}", f"{held.bytes / 1e6:,.1f}")
+    if contents:
+        output.print(table)
+    total = sum(held.bytes for held in contents.values())
+    output.print(f"{store.root}: {total / 1e6:,.1f} MB{' removed' if clear else ''}", markup=False, soft_wrap=True)

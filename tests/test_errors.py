@@ -1,0 +1,27 @@
+"""How messages call what the reader can change."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import bitface as bf
+from bitface.cli.app import app
+from bitface.errors import flag, on_command_line, option
+
+
+def test_options_are_called_as_the_reader_types_them() -> None:
+    in_python = [option("max-images"), option("size", 160), option("protocol", "FILE.yaml"), flag("allow-skipped")]
+    assert in_python == ["max_images=", "size=160", "protocol='FILE.yaml'", "allow_skipped=True"]
+    with on_command_line():
+        typed = [option("max-images"), option("size", 160), option("protocol", "FILE.yaml"), flag("allow-skipped")]
+    assert typed == ["--max-images", "--size 160", "--protocol FILE.yaml", "--allow-skipped"]
+    assert option("size") == "size="
+
+
+def test_one_refusal_in_both_words(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("a,b,same\n")
+    result = CliRunner().invoke(app, ["evaluate", "model.bitface", "--pairs", str(tmp_path / "pairs.csv")])
+    assert "a list of pairs needs --root, the folder" in str(result.exception)
+    with pytest.raises(bf.UsageError, match="a list of pairs needs root=, the folder"):
+        bf.pairs(tmp_path / "pairs.csv")
