@@ -24,6 +24,7 @@ from lib.mutating import Outcome, mutated, read_in_child
 
 from bitface import backbones
 from bitface.errors import BitfaceError
+from bitface.files import write_json
 from bitface.graph import from_module, load_network, to_onnx
 from bitface.quant import BitPlan, quantize
 
@@ -32,8 +33,10 @@ SMALL = ("mobilefacenet:0.125", "iresnet18:0.125", "resnet18:0.125", "mobilenetv
 WRONG = ("crash", "hang", "memory")
 
 
-def networks() -> dict[str, bytes]:
-    """The files that are damaged, by name."""
+def networks(folder: Path | None) -> dict[str, bytes]:
+    """The files that are damaged, by name: those of a folder, or of all kinds."""
+    if folder:
+        return {path.stem: path.read_bytes() for path in sorted(folder.glob("*.onnx"))}
     files = {path.parent.name: path.read_bytes() for path in sorted(CASES.glob("*/model.onnx"))}
     torch.manual_seed(0)
     for name in SMALL:
@@ -92,10 +95,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=cores())
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=HERE.parent / "out" / "mutations")
+    parser.add_argument("--networks", type=Path, help="a folder of NAME.onnx in the place of all others")
+    parser.add_argument("--out", type=Path, help="where the result goes in the place of results/mutations.json")
     parser.add_argument("--only", type=int, help="the number of one file")
     options = parser.parse_args()
     torch.set_num_threads(1)  # threads aren't copied with a process
-    files = networks()
+    files = networks(options.networks)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         for name, content in files.items():  # what is imported and computed once is so before processes are copied
@@ -126,6 +131,9 @@ def main() -> None:
         ]
     rows = [json.loads(line) for line in lines]
     wrong = [row for row in rows if row["kind"] in WRONG]
+    if options.out:
+        write_json(options.out, {"rows": summary(rows), "wrong": wrong})
+        return
     save("mutations", summary(rows), seed=options.seed, minutes=round((time.monotonic() - start) / 60, 1), wrong=wrong)
 
 

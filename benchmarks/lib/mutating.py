@@ -50,7 +50,7 @@ def pick(random: Random, values: Any) -> Any:
 
 def mutated(content: bytes, random: Random) -> bytes:
     """A file with some damage: of its bytes, or of what these say."""
-    if random.random() < 0.25:
+    if random.random() < 0.15:
         return _bytes(content, random)
     model = onnx.load_from_string(content)
     for _ in range(int(random.integers(1, 4))):
