@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
@@ -113,6 +115,22 @@ def test_the_whole_way(make: Callable[[], nn.Module], operators: dict[str, int],
         path = tmp_path / f"{target}.onnx"
         write(target, student, {"bitface.profile": target}, path)
         assert cosines(start(target, path, Settings(batch=6, threads=1))(images), stored).min() > 0.998
+
+
+@pytest.mark.parametrize("name", ["mfm", "hard-swish"])
+def test_convolutions_run_in_integers_in_onnx_runtime(name: str, tmp_path: Path) -> None:
+    """It wants a pair behind each, which a maximum or a curve, computed in float, leaves away."""
+    net = network(NETWORKS[name][0](), SIZE)
+    student = quantize(net, faces(24, SIZE), BitPlan.from_json({"bits": "w8a8"}), Calibration("minmax"))[0]
+    path = tmp_path / "model.onnx"
+    write("onnxruntime", student, {"bitface.profile": "onnxruntime"}, path)
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kinds.count("QLinearConv") == 2
+    assert "Conv" not in kinds
 
 
 def cosines(rows: np.ndarray, others: np.ndarray) -> np.ndarray:

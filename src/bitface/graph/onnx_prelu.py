@@ -25,8 +25,14 @@ _BYTE = np.dtype(np.uint8)
 
 
 def emit_layer(writer: Writer, node: Node, module: IntegerConv2d | IntegerLinear, x: str) -> str:
-    """An integer layer; before a PReLU its output is left to `emit_prelu`."""
-    return x if _joined(writer, node) else writer.layer(str(node.target), module, x, rank=len(shape_of(node)))
+    """An integer layer, its output rounded where floats follow; before a PReLU it is left to `emit_prelu`."""
+    if _joined(writer, node):
+        return x
+    output = writer.layer(str(node.target), module, x, rank=len(shape_of(node)))
+    if not module.output_scale:
+        return output
+    name = f"{node.target}_rounded"
+    return writer.quantize(output, name, module.output_scale, module.output_zero_point, _BYTE)
 
 
 def emit_prelu(writer: Writer, node: Node, module: nn.PReLU, x: str) -> str:

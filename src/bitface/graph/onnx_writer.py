@@ -93,7 +93,7 @@ class Writer:
 
     def op(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Appends an ONNX node and gives the name of its output: the one wanted, or a free one like it."""
-        while output in self._taken:
+        while output in self._taken or output in self._initializer_names:
             output += "_"
         self._taken.add(output)
         if "axes" in attributes and self.opset > OPSET:  # an input since opset 18

@@ -242,7 +242,7 @@ class _Table:
             return f"{sign}, scale {module.scale:.6g}, zero point {module.zero_point}"
         if self.bits[node] == _FUSED:
             apart = isinstance(module, INTEGER_LAYERS) and module.output_scale
-            return "never stored" + (", or in 8 bits where an engine can't fuse the PReLU" if apart else "")
+            return "never stored" + (", or in 8 bits where an engine can't fuse what follows" if apart else "")
         return "float32" if self.bits[node] == _FLOAT else "the levels it reads"
 
     def _why_float(self, node: Node) -> str:

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from functools import partial
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.fx import Node
+from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.graph import passes
+from bitface.graph import ops, passes
+from bitface.graph.builder import shape_of
 from bitface.quant.batches import Batches, Progress, run_watched
 from bitface.quant.observers import OBSERVERS, MinMax
 from bitface.quant.plan import FLOAT
@@ -47,11 +49,12 @@ def observed_inputs(
 def output_ranges(
     student: Student, batches: Batches, count: int, observer: str = "mse", progress: Progress | None = None
 ) -> dict[str, UniformQuantizer]:
-    """A uint8 quantizer for the output of each layer that a PReLU follows: what an engine needs that can't fuse it.
+    """A uint8 quantizer for the output of each layer that nothing rounds, as a PReLU or another operator in float
+    follows: what an engine needs that can't fuse it.
 
     The ranges are those of the student as it is, quantizers and all. Arguments and errors as in `activation_ranges`.
     """
-    outputs = {name: UniformQuantizer(8, False, False) for name in _before_prelu(student)}
+    outputs = {name: UniformQuantizer(8, False, False) for name in _unrounded(student)}
     watched = {name: student.graph.get_submodule(name) for name in outputs}
     if outputs:
         _set_ranges(outputs, _observed(student, watched, batches, count, observer, progress))
@@ -165,12 +168,35 @@ def _both(
     return plain, quantized
 
 
-def _before_prelu(student: Student) -> list[str]:
-    """The quantized layers with quantized inputs that a PReLU follows."""
-    integer = {layer.name for layer in student.layers if FLOAT not in (layer.bits.weight, layer.bits.activation)}
-    prelus = [n for n in student.graph.graph.nodes if isinstance(passes.module_of(student.graph, n), nn.PReLU)]
-    sources = [str(node.all_input_nodes[0].target) for node in prelus]
-    return [name for name in sources if name in integer & set(student.quantized_layers())]
+def _unrounded(student: Student) -> list[str]:
+    """The quantized layers with quantized inputs that a PReLU follows, and convolutions that other operators in float
+    follow, such as hard-swish or the maximum of two halves."""
+    graph, layers = student.graph, student.quantized_layers()
+    bits = {layer.name: layer.bits for layer in student.layers}
+    names = []
+    for node in graph.graph.nodes:
+        name = str(node.target)
+        if name not in layers or FLOAT in (bits[name].weight, bits[name].activation):
+            continue
+        before_prelu = any(isinstance(passes.module_of(graph, user), nn.PReLU) for user in node.users)
+        # What has more bits would lose them, and of a map of one place nothing is gained.
+        worth = bits[name].activation <= 8 and prod(shape_of(node)[2:]) > 1
+        if before_prelu or (worth and isinstance(layers[name], nn.Conv2d) and _read_in_float(graph, node)):
+            names.append(name)
+    return names
+
+
+def _read_in_float(graph: GraphModule, node: Node) -> bool:
+    """Whether something that engines don't fuse into a layer computes with its output before it is rounded."""
+    readers = [(user, passes.module_of(graph, user)) for user in node.users]
+    if any(user.op == "output" or ops.traits_of(module).limiter for user, module in readers):
+        return False
+    return any(
+        _read_in_float(graph, user)
+        if isinstance(module, ops.Reshape | ops.Transpose | nn.MaxPool2d)
+        else not (isinstance(module, Quantizer) or ops.traits_of(module).arithmetic)
+        for user, module in readers
+    )
 
 
 def _observe(observers: dict[str, MinMax], look: int, name: str, value: Tensor) -> None:

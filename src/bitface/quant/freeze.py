@@ -21,7 +21,7 @@ def freeze(student: Student, outputs: dict[str, UniformQuantizer] | None = None)
     """The integer graph of a student. The student itself is left as it was.
 
     Args:
-        outputs: quantizers for outputs before a PReLU, as `output_ranges` gives them.
+        outputs: quantizers for outputs that nothing rounds, as `output_ranges` gives them.
     """
     graph = copy.deepcopy(student.graph)
     for node in list(graph.graph.nodes):

@@ -39,7 +39,8 @@ TARGETS.register("onnxruntime")(
             prelu="in integers: split into layers of one sign where that is cheap, otherwise rounded once more and in "
             "float",
         ),
-        rounds="The output of a dear layer before a PReLU is rounded once more.",
+        rounds="The output of a dear layer before a PReLU, and of a convolution before other operators in float (a "
+        "maximum, hard-swish, …), is rounded once more.",
         suffix=".onnx",
         emit=emitter(FORM),
         start=start,

@@ -75,7 +75,7 @@ def _write(writer: Writer, node: Node, module: Concat, inputs: list[str]) -> str
             batch = writer.op("Shape", [image], f"{name}_batch", start=0, end=1)
             sides = writer.constant(f"{name}.sides_{place}", np.array(list(shape_of(source)[1:])))
             shape = writer.op("Concat", [batch, sides], f"{name}_shape", axis=0)
-            inputs[place] = writer.op("Expand", [inputs[place], shape], f"{name}_constant")
+            inputs[place] = writer.op("Expand", [inputs[place], shape], f"{name}_repeated")
     return writer.op("Concat", inputs, name, axis=module.dim)
 
 

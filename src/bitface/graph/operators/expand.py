@@ -18,6 +18,7 @@ from bitface.graph.torch_context import TorchContext
 
 # A repetition is a tensor that is joined to itself, part by part.
 _MOST_PARTS = 64
+_MOST_ONES = 1 << 24
 
 
 def expand(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_batch: int | None = None) -> Node:
@@ -29,6 +30,8 @@ def expand(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_b
     ones = [max(new, 1) if old == 1 else 1 for new, old in zip(shape[1:], known[1:], strict=True)]
     if math.prod(ones) == 1:
         return x
+    if math.prod(ones) > _MOST_ONES:
+        raise BitfaceError(f"{name}: expands {shape_text(x)} to {list(shape)}; no face network is as large")
     check_numbers(name, "Expand", ones)
     return builder.add(name, Mul(), x, builder.constant(name + "_ones", torch.ones(1, *ones)))
 
