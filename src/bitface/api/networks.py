@@ -21,7 +21,7 @@ def load_network(
     name: str | None = None,
     output: str | None = None,
 ) -> Network:
-    """A float face network: images `[N, 3, H, W]` → embeddings `[N, D]`.
+    """A float face network: images `[N, 3, H, W]` (`[N, 1, H, W]` of grey) → embeddings `[N, D]`.
 
     Args:
         model: an ONNX file; weights (`.pt`, `.pth`, `.safetensors`) of a known backbone; a module in memory; or a

@@ -30,17 +30,10 @@ def identify(
     bitface identify a.jpg --gallery gallery.safetensors --model out/model.bitface --far 1e-4
     """
     from bitface.jobs.identify import identify_images
+    from bitface.runtime import ModelFile
 
     answers = identify_images(
-        probes,
-        gallery,
-        model,
-        top=top,
-        far=far,
-        allow_mixed=allow_mixed,
-        preprocess=preprocess,
-        size=size,
-        output=embedding,
+        probes, gallery, ModelFile(model, preprocess, size, embedding), top=top, far=far, allow_mixed=allow_mixed
     )
     write_json(json, answers)
     notes, warnings = (

@@ -39,7 +39,7 @@ def _print(content: dict[str, Any]) -> None:
     table = Table(show_header=False, box=None)
     height, width = content["input_size"]
     for label, value in (
-        ("image", f"{height} x {width}"),
+        ("image", f"{height} x {width}" + (", grey" if content["channels"] == 1 else "")),
         ("embedding", f"{content['embedding_size']} numbers"),
         ("parameters", f"{content['parameters']:,} ({content['weight_bytes'] / 1e6:.2f} MB in float32)"),
         ("multiply-adds", f"{content['macs'] / 1e6:,.1f} M"),

@@ -40,10 +40,12 @@ def synth(
 
     bitface synth none:512 --model net.onnx --out images/
     """
-    from bitface.jobs.synth import SynthRequest, synthesize
+    from bitface.jobs.synth import synthesize
+    from bitface.runtime import ModelFile
 
+    teacher = None if model is None else ModelFile(model, preprocess, size, embedding)
     with progress() as steps:
-        manifest = synthesize(SynthRequest(source, out, model, preprocess, size, embedding, seed, truncation), steps)
+        manifest = synthesize(source, out, teacher, seed=seed, truncation=truncation, steps=steps)
     remarks(manifest["notes"], manifest["warnings"])
     counts = ", ".join(f"{manifest[key]:,} {words}" for key, words in _SAID.items() if key in manifest)
     output.print(f"{manifest['kind']}: {counts}\n{out}\n{manifest['sheet']}", markup=False, soft_wrap=True)

@@ -29,7 +29,7 @@ def to_onnx(
     input_name: str = "image",
     output_name: str = "embedding",
 ) -> onnx.ModelProto:
-    """The ONNX model of a graph: one float input `[batch, 3, H, W]`, one float output `[batch, D]`, batch free.
+    """The ONNX model of a graph: one float input `[batch, channels, H, W]`, one float output `[batch, D]`, batch free.
 
     Args:
         graph: in float, or with the modules of `integer`.

@@ -14,7 +14,7 @@ from bitface.graph import ASSUMED, FreeSize
 from bitface.inputs.embeddings import about_engine
 from bitface.inputs.photographs import face_crops
 from bitface.preprocess import Size
-from bitface.runtime import Embedder, Model, open_model
+from bitface.runtime import Embedder, Model, ModelFile, open_model
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import trusted
 
@@ -22,14 +22,13 @@ from bitface.runtime.exact import trusted
 def identify_images(
     probes: Sequence[Path],
     gallery_path: Path,
-    model_path: Path,
+    model_path: Path | ModelFile,
     *,
     top: int = 5,
     far: float | None = None,
     allow_mixed: bool = False,
     preprocess: str | None = None,
     size: Size | None = None,
-    output: str | None = None,
 ) -> list[dict[str, Any]]:
     """The most similar people of a gallery for each photograph; those that aren't crops are aligned.
 
@@ -39,8 +38,8 @@ def identify_images(
         far: whoever lies below the model's stored threshold for this rate isn't named. None: the most similar are
             named however little alike they are, and `thresholds` say at which stored ones the first would be.
         allow_mixed: the gallery may be another model's, such as the float network of an integer one.
-        size: of the image, for a network that leaves it free; None: the gallery's.
-        output: of a network that has several: the name of the embedding.
+        preprocess, size: of a model that is named by its path alone, where its file doesn't say them; None: the size is
+            the gallery's.
 
     Returns:
         For each photograph the `people`, `face`: how many were found and which was taken (None: it was a crop), the
@@ -52,7 +51,7 @@ def identify_images(
     """
     gallery = read_gallery(gallery_path)
     like = FreeSize(gallery.image_size, "the size of the gallery") if gallery.image_size else ASSUMED
-    model = open_model(model_path, preprocess, size, lambda: like, output)
+    model = open_model(model_path, preprocess, size, lambda: like)
     gallery.check_model(model.network.fingerprint(), allow_mixed)
     stored = model.details.thresholds if model.details else []
     applied = None if far is None else nearest_threshold(stored, far)

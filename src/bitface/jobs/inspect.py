@@ -35,7 +35,8 @@ def inspect_model(
         try_targets: it is quantized, written for each default target and run there, on noise.
 
     Returns:
-        `model`, `kind`, `bytes` of the file, the fields of `graph.summary.Summary`, `preprocess` as far as it is known,
+        `model`, `kind`, `bytes` of the file, the fields of `graph.summary.Summary`, `channels` of the image,
+        `preprocess` as far as it is known,
         `targets` (`readiness.TargetReadiness` each) and `in_float` (`readiness.stays_float`), which an exported
         file hasn't, `notes` and `warnings`; of an artifact its tensors, plan, teacher, data, thresholds and card; with
         images `presets`, the scores of every preprocessing, and `best_preset`.
@@ -53,6 +54,7 @@ def inspect_model(
         "bytes": opened.path.stat().st_size,
         **summarise(network).to_json(),
         "preprocess": own,
+        "channels": network.channels,
     }
     warnings = list(network.warnings)
     if opened.details is not None:

@@ -1,6 +1,5 @@
 """`bitface synth`: a source of faces in, a folder of them out, with a manifest and a sheet to look at."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,33 +11,24 @@ from bitface.files import write_bytes
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.results.locks import locked
-from bitface.runtime import open_float
+from bitface.runtime import ModelFile, open_float
 
 _ON_SHEET = 100
 
 
-@dataclass(frozen=True)
-class SynthRequest:
-    """What is to be made.
+def synthesize(
+    word: str,
+    out: Path,
+    model: Path | ModelFile | None = None,
+    preprocess: str | None = None,
+    seed: int = 0,
+    truncation: float = 1.0,
+    steps: Steps = silent,
+    size: Size | None = None,
+) -> dict[str, Any]:
+    """Makes the faces of a source (see `data.sources`) as PNG files in `out`, with `manifest.json`.
 
-    Attributes:
-        word: the source, see `data.sources`.
-        model: the teacher of images that are made from one; `preprocess`, `size` and `output` are of it, where its
-            file doesn't say them.
-    """
-
-    word: str
-    out: Path
-    model: Path | None = None
-    preprocess: str | None = None
-    size: Size | None = None
-    output: str | None = None
-    seed: int = 0
-    truncation: float = 1.0
-
-
-def synthesize(request: SynthRequest, steps: Steps = silent) -> dict[str, Any]:
-    """Makes the faces of a source as PNG files in `out`, with `manifest.json`.
+    `preprocess` and `size` are the model's, where its file doesn't say them; see `ModelFile` for what else it may not.
 
     The first hundred are on a contact sheet beside the folder, `OUT.sheet.png`.
 
@@ -49,7 +39,6 @@ def synthesize(request: SynthRequest, steps: Steps = silent) -> dict[str, Any]:
     Raises:
         BitfaceError, UsageError: the source can't be made, or `out` isn't free for it; nothing is written.
     """
-    word, out, model = request.word, request.out, request.model
     source = sources.Source.parse(word)
     data_set = source.data_set
     if isinstance(data_set, sources.GivenFaces):
@@ -61,10 +50,8 @@ def synthesize(request: SynthRequest, steps: Steps = silent) -> dict[str, Any]:
     with locked(out.with_name(f".{out.name}.lock"), out, "synth"):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
-        network = None
-        if model and data_set.from_teacher:
-            network = open_float(model, request.preprocess, request.size, output=request.output)
-        faces = data_set.make(source, sources.Making(request.seed, network, request.truncation, steps("making faces")))
+        network = open_float(model, preprocess, size) if model and data_set.from_teacher else None
+        faces = data_set.make(source, sources.Making(seed, network, truncation, steps("making faces")))
         write_faces(out, faces.images, faces.manifest)
         write_bytes(sheet, sheet_png(faces.images[:_ON_SHEET]))
     remarks = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}

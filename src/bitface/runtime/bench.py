@@ -316,7 +316,7 @@ def runner(model: Model, engine: str, batch: int, threads: int, precision: str =
     if network.preprocess is not None:
         images = network.preprocess(generator.integers(0, 256, (batch, *network.size, 3), dtype=np.uint8))
     else:
-        images = generator.standard_normal((batch, 3, *network.size), dtype=np.float32)
+        images = generator.standard_normal((batch, network.channels, *network.size), dtype=np.float32)
     run = model.start(engine, Settings(batch, threads, precision))
     return lambda: run(images)
 

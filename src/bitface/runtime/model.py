@@ -105,8 +105,18 @@ class Model:
         return self.network if self.integer else replace(self.network, graph=passes.fold(self.network.graph))
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """A model's file, and what it doesn't say itself; see `load_network`."""
+
+    path: Path
+    preprocess: str | None = None
+    size: Size | None = None
+    output: str | None = None
+
+
 def open_model(
-    path: Path,
+    path: Path | ModelFile,
     preprocess: str | None = None,
     size: Size | None = None,
     choose: ChooseSize = lambda: ASSUMED,
@@ -121,6 +131,8 @@ def open_model(
     Raises:
         BitfaceError: no model, or a damaged one.
     """
+    if isinstance(path, ModelFile):
+        return open_model(path.path, path.preprocess, path.size, choose, path.output)
     path = Path(path)
     if path.suffix.lower() == ".bitface":
         details = artifact.read(path)
@@ -159,7 +171,7 @@ def open_models(
 
 
 def open_float(
-    path: Path,
+    path: Path | ModelFile,
     preprocess: str | None = None,
     size: Size | None = None,
     choose: ChooseSize = lambda: ASSUMED,
@@ -180,9 +192,10 @@ def open_float(
         return model.network
     teacher = model.details.teacher if model.details else _teacher(model.network.metadata)
     name = teacher.get("name")
+    made = f" (made from {name!r})" if name else ""
     raise BitfaceError(
-        f"{path}: is a network that bitface has quantized{f' (made from {name!r})' if name else ''}; a float network "
-        "is wanted here: give the file that it was made from"
+        f"{model.path}: is a network that bitface has quantized{made}; a float network is wanted here: give the file "
+        "that it was made from"
     )
 
 

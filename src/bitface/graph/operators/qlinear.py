@@ -4,7 +4,7 @@ They become what they compute in floats, between quantizers: `QLinearX` is X of 
 file rounds activations by scales that it finds anew in each batch (DynamicQuantizeLinear), that rounding is left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,9 @@ def _float_operator(context: Context, kind: str, *operands: Value) -> Any:
     return reader.read(context, *operands)
 
 
-def _numbers(context: Context, x: Value, scale: Value, zero_point: Value, axis: int = 0) -> Value:
-    """Floats of an operand in integers, of a constant one, too; `axis`: of a constant's several scales."""
+def _numbers(context: Context, operand: Sequence[Value], axis: int = 0) -> Value:
+    """Floats of an operand: integers, their scale and their zero point; `axis`: of a constant's several scales."""
+    x, scale, zero_point = operand
     if isinstance(x, Integers):
         return dequantized(context, x, scale, zero_point)
     if not isinstance(x, np.ndarray) or isinstance(scale, Node) or isinstance(zero_point, Node):
@@ -42,45 +43,39 @@ def _along(numbers: Value, x: np.ndarray, axis: int) -> np.ndarray:
     return flat if flat.size == 1 else flat.reshape([-1 if place == axis else 1 for place in range(x.ndim)])
 
 
-def _read_conv(
-    context: Context, x: Value, x_scale: Value, x_zero: Value, weight: Value, scale: Value, zero: Value,
-    y_scale: Value, y_zero: Value, bias: Value = None,
-) -> Integers:  # fmt: skip
-    numbers, weights = _numbers(context, x, x_scale, x_zero), _numbers(context, weight, scale, zero)
-    shift = None if bias is None else (bias * np.float64(x_scale).item() * _along(scale, bias, 0)).astype(np.float32)
-    return quantized(context, _float_operator(context, "Conv", numbers, weights, shift), y_scale, y_zero)
+def _shift(bias: Value, x_scale: Value, scale: Value, factor: float = 1.0) -> Value:
+    """The floats of a bias in integers, whose scale is that of the products."""
+    if bias is None:
+        return None
+    scales = np.asarray(x_scale, np.float64).item() * _along(scale, bias, bias.ndim - 1)
+    return (bias * factor * scales).astype(np.float32)
 
 
-def _read_gemm(
-    context: Context, x: Value, x_scale: Value, x_zero: Value, weight: Value, scale: Value, zero: Value,
-    bias: Value = None, y_scale: Value = None, y_zero: Value = None,
-) -> Node | Integers:  # fmt: skip
+def _read_conv(context: Context, *operands: Value) -> Integers:
+    x, weight, y, bias = operands[:3], operands[3:6], operands[6:8], operands[8:]
+    shift = _shift(bias[0], x[1], weight[1]) if bias else None
+    sums = _float_operator(context, "Conv", _numbers(context, x), _numbers(context, weight), shift)
+    return quantized(context, sums, *y)
+
+
+def _read_gemm(context: Context, *operands: Value) -> Node | Integers:
     """Without a scale of its own, the result is in floats."""
-    axis = 0 if context.attribute("transB", 0) else 1
-    numbers, weights = _numbers(context, x, x_scale, x_zero), _numbers(context, weight, scale, zero, axis)
-    shift = None
-    if bias is not None:
-        factor = np.float64(x_scale).item() * context.attribute("alpha", 1.0)
-        shift = (bias * factor * _along(scale, bias, bias.ndim - 1)).astype(np.float32)
-    result: Node = _float_operator(context, "Gemm", numbers, weights, shift)
-    return result if y_scale is None else quantized(context, result, y_scale, y_zero)
+    x, weight, y = operands[:3], operands[3:6], operands[7:]
+    shift = _shift(operands[6], x[1], weight[1], context.attribute("alpha", 1.0)) if operands[6:] else None
+    weights = _numbers(context, weight, 0 if context.attribute("transB", 0) else 1)
+    sums: Node = _float_operator(context, "Gemm", _numbers(context, x), weights, shift)
+    return quantized(context, sums, *y) if y else sums
 
 
-def _read_matmul(
-    context: Context, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value,
-    y_scale: Value, y_zero: Value,
-) -> Integers:  # fmt: skip
-    operands = _numbers(context, a, a_scale, a_zero), _numbers(context, b, b_scale, b_zero, 1)
-    return quantized(context, _float_operator(context, "MatMul", *operands), y_scale, y_zero)
+def _read_matmul(context: Context, *operands: Value) -> Integers:
+    sums = _float_operator(context, "MatMul", _numbers(context, operands[:3]), _numbers(context, operands[3:6], 1))
+    return quantized(context, sums, *operands[6:])
 
 
 def _binary(kind: str) -> OnnxReader:
-    def read(
-        context: Context, a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value,
-        y_scale: Value, y_zero: Value = None,
-    ) -> Integers:  # fmt: skip
-        operands = _numbers(context, a, a_scale, a_zero), _numbers(context, b, b_scale, b_zero)
-        return quantized(context, _float_operator(context, kind, *operands), y_scale, y_zero)
+    def read(context: Context, *operands: Value) -> Integers:
+        result = _float_operator(context, kind, _numbers(context, operands[:3]), _numbers(context, operands[3:6]))
+        return quantized(context, result, *operands[6:])
 
     return OnnxReader(read, on_integers=True)
 
@@ -91,14 +86,14 @@ def _unary(kind: str) -> OnnxReader:
     ) -> Integers:
         if context.attribute("channels_last", 0):
             context.refuse("computes on images with the channels last")
-        result = _float_operator(context, kind, _numbers(context, x, x_scale, x_zero))
+        result = _float_operator(context, kind, _numbers(context, (x, x_scale, x_zero)))
         return quantized(context, result, y_scale, y_zero)
 
     return OnnxReader(read, on_integers=True)
 
 
 def _read_concat(context: Context, y_scale: Value, y_zero: Value, *parts: Value) -> Integers:
-    operands = [_numbers(context, *parts[place : place + 3]) for place in range(0, len(parts), 3)]
+    operands = [_numbers(context, parts[place : place + 3]) for place in range(0, len(parts), 3)]
     return quantized(context, _float_operator(context, "Concat", *operands), y_scale, y_zero)
 
 
@@ -114,7 +109,7 @@ def _integer_layer(kind: str, axis: int) -> OnnxReader:
         if not isinstance(x, Integers):
             context.refuse("multiplies constants by an image")
         numbers = dequantized(context, x, np.float32(x.scale), np.uint8(0) if x_zero is None else x_zero)
-        weights = _numbers(context, weight, np.float64(1 / x.scale), zero, axis)
+        weights = _numbers(context, (weight, np.float64(1 / x.scale), zero), axis)
         return Integers(_float_operator(context, kind, numbers, weights), 1.0, 0, np.dtype(np.int32))
 
     return OnnxReader(read, on_integers=True)
