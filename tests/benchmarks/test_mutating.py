@@ -35,15 +35,19 @@ def test_damaged_files(tmp_path: Path) -> None:
     """In a process of its own, as one with threads can't be copied safely."""
     for name, model in (("small", small_network()), ("constants", constants())):
         (tmp_path / f"{name}.onnx").write_bytes(finished(model).SerializeToString())
-    script: list[str | Path] = [
-        sys.executable,
-        ROOT / "benchmarks" / "mutations.py",
+    script: list[str | Path] = [sys.executable, ROOT / "benchmarks" / "mutations.py"]
+    paths: list[str | Path] = [
         "--files",
         "100",
         "--processes",
         "1",
+        "--networks",
+        tmp_path,
+        "--out",
+        tmp_path / "out.json",
+        "--keep",
+        tmp_path / "kept",
     ]
-    paths: list[str | Path] = ["--networks", tmp_path, "--out", tmp_path / "out.json", "--keep", tmp_path / "kept"]
     subprocess.run([*script, *paths], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
     result = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert result["wrong"] == []

@@ -57,6 +57,8 @@ def channels_first(context: Context, operands: Sequence[Value]) -> list[Value] |
             if transpose is None or transpose[0].dims != CHANNELS_LAST:
                 return None
             (operand,) = transpose[1]
+        elif not (operand is None or isinstance(operand, np.ndarray | np.generic)):
+            return None  # arranged otherwise
         result.append(operand)
     return result
 
