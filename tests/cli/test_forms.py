@@ -72,3 +72,18 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     """The mean over rows."""
     first, second = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (a, b))
     return float((first * second).sum(1).mean())
+
+
+def test_a_grey_network_that_says_no_preprocessing_is_inspected(bitface: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((48, 1, 16, 16)).astype(np.float32)
+    nodes = [helper.make_node("Conv", ["image", "w"], ["a"]), helper.make_node("Flatten", ["a"], ["embedding"])]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 1, 16, 16])
+    result = helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 48])
+    graph = helper.make_graph(nodes, "net", [image], [result], [numpy_helper.from_array(weight, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, tmp_path / "net.onnx")
+    code, printed, error = bitface("inspect", tmp_path / "net.onnx")
+    assert code == 0
+    assert "16 x 16, grey" in printed
+    assert "can't be quantized" not in error

@@ -21,7 +21,7 @@ from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 from bitface.graph.op_spec import spec_of, traits_of
 from bitface.graph.passes import module_of
 from bitface.graph.summary import tensor_table
-from bitface.preprocess import parse
+from bitface.preprocess import parse, presets
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.targets import Settings, written
 from bitface.targets.registry import every
@@ -64,7 +64,7 @@ def as_integers(network: Network, images: np.ndarray | None = None, plan: BitPla
     Args:
         images: uint8 RGB faces `[N, H, W, 3]`; None: noise.
     """
-    preprocess = network.preprocess or parse("rgb-127.5-128", network.size)
+    preprocess = network.preprocess or parse(presets(network.channels)[1], network.size)
     if images is None:
         images = np.random.default_rng(0).integers(0, 256, (_IMAGES, *network.size, 3), dtype=np.uint8)
     calibration = Calibration("minmax", equalization=False, bias_correction=False)
