@@ -194,7 +194,7 @@ def measured(path: Path, before: dict[str, Any], program: str, integer: bool) ->
         model = onnx.load(path, load_external_data=False)
         row["opset"] = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
         imported(path, row)
-        if integer and row.get("equal"):
+        if integer and row.get("equal") and OWN not in row:
             row["w8a8"] = integers(path, before.get("w8a8", {}), program)
     except bf.BitfaceError as error:
         row["w8a8"] = {"reason": str(error).removeprefix(f"{path}: ")[:300]}
