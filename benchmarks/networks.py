@@ -1,11 +1,12 @@
-"""Which networks of which exporters bitface reads, whether it computes them right, and what is left of them in integers.
+"""Which networks of which exporters are read, whether they are computed right, and what is left of them in integers.
 
     python benchmarks/networks.py FOLDER [--only WORD] [--skip-integers] [--again] [--out out/networks]
 
 FOLDER holds EXPORTER/FAMILY.onnx: networks with random weights that the scripts of `exporters/` write, each in the
-environment of its exporter, and those of public packages (`exporters/from_packages.py`). Each file is run in ONNX Runtime
-without optimizations, imported, and compared; then calibrated to w8a8 on 64 LFW faces, and 32 others are embedded in both
-engines. Figures of integers are kept (`--out`) while the import gives the same network; `--again` measures them again.
+environment of its exporter, and those of public packages (`exporters/from_packages.py`). Each file is run in ONNX
+Runtime without optimizations, imported, and compared; then calibrated to w8a8 on 64 LFW faces, and 32 others are
+embedded in both engines. Figures of integers are kept (`--out`) while the import gives the same network; `--again`
+measures them again.
 """
 
 import argparse
@@ -26,13 +27,23 @@ import bitface as bf
 from bitface.graph.onnx_reader import from_onnx
 
 EQUAL = 1e-4
-"""Largest difference, as a share of the largest value. A file that rounds its activations (integers, 16 bits) answers a change of
-its last digit by more than that in ONNX Runtime itself; there as much is allowed as that."""
+"""Largest difference, as a share of the largest value. A file that rounds its activations (integers, 16 bits) answers a
+change of its last digit by more than that in ONNX Runtime itself; there as much is allowed as that."""
 CALIBRATION, EMBEDDED = 64, 32
 REAL = "package"
 OWN = "own rounding"
 # One form of each exporter goes on to integers: the others hold the same networks.
-TO_INTEGERS = ("torch_legacy", "torch_dynamo", "tf2onnx", "keras_3_torch", "mxnet_1.9", "paddle", "package_onnx", "package_tfjs", "package_tflite")
+TO_INTEGERS = (
+    "torch_legacy",
+    "torch_dynamo",
+    "tf2onnx",
+    "keras_3_torch",
+    "mxnet_1.9",
+    "paddle",
+    "package_onnx",
+    "package_tfjs",
+    "package_tflite",
+)
 # Where height and width are free.
 SIDE = 112
 # Of real networks that weren't trained on (pixel - 127.5) / 127.5.
@@ -40,7 +51,7 @@ PREPROCESS = {"faceplugin_mobilefacenet": "rgb-127.5-128", "expo_mobilefacenet":
 
 
 def right(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
-    """An input, every output of the file by ONNX Runtime as it is written, and how far that is from itself; kept beside it."""
+    """An input, every output of the file by ONNX Runtime, and how far that is from itself; kept beside it."""
     kept = path.with_suffix(".npz")
     if not kept.is_file() or kept.stat().st_mtime < path.stat().st_mtime:
         options = onnxruntime.SessionOptions()
@@ -140,8 +151,7 @@ def imported(path: Path, row: dict[str, Any]) -> None:
         row["reason"] = str(error).removeprefix(f"{path}: ")[:300]
         return
     with torch.no_grad():
-        shape = tuple(graph.meta["input"][-3:]) if "input" in graph.meta else ()
-        y = np.asarray(graph(torch.from_numpy(as_read(x, shape))))
+        y = np.asarray(graph(torch.from_numpy(as_read(x))))
     expected = [array for array in outputs.values() if array.size == y.size]
     if not expected:
         row["reason"] = f"gives {list(y.shape)}, ONNX Runtime {[list(array.shape) for array in outputs.values()]}"
@@ -152,7 +162,7 @@ def imported(path: Path, row: dict[str, Any]) -> None:
         row[OWN] = own
 
 
-def as_read(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def as_read(x: np.ndarray) -> np.ndarray:
     """The image as the graph takes it, float32 `[N, C, H, W]`."""
     if x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
         x = x.transpose(0, 3, 1, 2)
@@ -161,14 +171,16 @@ def as_read(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 def crops(size: tuple[int, int]) -> np.ndarray:
     """LFW faces outside the pairs at the network's size, uint8 RGB."""
-    names = (LFW / "not_in_pairs.txt").read_text(encoding="utf-8").split()[:: 43][: CALIBRATION + EMBEDDED]
-    faces = [Image.open(LFW / "images" / name).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR) for name in names]
+    names = (LFW / "not_in_pairs.txt").read_text(encoding="utf-8").split()[::43][: CALIBRATION + EMBEDDED]
+    faces = [
+        Image.open(LFW / "images" / name).convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR) for name in names
+    ]
     return np.stack([np.asarray(face) for face in faces])
 
 
 def integers(path: Path, before: dict[str, Any], program: str) -> dict[str, Any]:
-    """Mean cosines of w8a8 in both engines to the float network, and of embeddings less their mean; those of `before` where
-    the network is the same.
+    """Mean cosines of w8a8 in both engines to the float network, and of embeddings less their mean; those of `before`
+    where the network is the same.
     """
     network = bf.load_network(path, PREPROCESS.get(path.stem, "rgb-raw" if raw(path) else "rgb-127.5-127.5"))
     if before.get("fingerprint") == network.fingerprint():
@@ -216,8 +228,12 @@ def main() -> None:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     program = subprocess.run(
-        ["git", "log", "-1", "--format=%h", "--", "src"], cwd=Path(bf.__file__).parent.parent.parent, capture_output=True, text=True, check=True
-    ).stdout.strip()  # fmt: skip
+        ["git", "log", "-1", "--format=%h", "--", "src"],
+        cwd=Path(bf.__file__).parent.parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     kept = options.out / "rows.json"
     kept.parent.mkdir(parents=True, exist_ok=True)
     before: dict[str, dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else {}
@@ -226,7 +242,11 @@ def main() -> None:
         key = f"{path.parent.name}/{path.stem}"
         if options.only in key:
             rows[key] = measured(path, {} if options.again else before.get(key, {}), program, not options.skip_integers)
-            print(key, {name: value for name, value in rows[key].items() if name not in ("family", "exporter")}, flush=True)
+            print(
+                key,
+                {name: value for name, value in rows[key].items() if name not in ("family", "exporter")},
+                flush=True,
+            )
             kept.write_text(json.dumps(rows))
     if not options.only and not options.skip_integers:
         save("networks", list(rows.values()), program=program)

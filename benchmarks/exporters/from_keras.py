@@ -14,11 +14,12 @@ from pathlib import Path
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
-import tf2onnx  # noqa: E402
-from exporters import keras_families  # noqa: E402
-from keras import layers as l  # noqa: E402
+import keras
+import tensorflow as tf
+import tf2onnx
+from keras import layers as l
+
+from exporters import keras_families
 
 
 def with_tensorflow() -> dict[str, keras.Model]:
@@ -40,7 +41,11 @@ def with_tensorflow() -> dict[str, keras.Model]:
             left, right = l.Lambda(lambda v: tf.split(v, 2, -1))(x)
             x = l.Concatenate()([keras_families.depthwise(left, 3, 2), keras_families.depthwise(right, 5, 2)])
             h, w, c = x.shape[1:]
-            x = l.Lambda(lambda v, s=(h, w, c): tf.reshape(tf.transpose(tf.reshape(v, [-1, s[0], s[1], 2, s[2] // 2]), [0, 1, 2, 4, 3]), [-1, *s]))(x)
+            x = l.Lambda(
+                lambda v, s=(h, w, c): tf.reshape(
+                    tf.transpose(tf.reshape(v, [-1, s[0], s[1], 2, s[2] // 2]), [0, 1, 2, 4, 3]), [-1, *s]
+                )
+            )(x)
         return keras_families.end(x)
 
     def lightcnn(x):
@@ -50,14 +55,26 @@ def with_tensorflow() -> dict[str, keras.Model]:
         return l.Dense(64)(l.Flatten()(x))
 
     nets = {
-        "openface_lrn": keras.Model(image, openface(image)), "shufflenet": keras.Model(image, channels(image)),
-        "lightcnn": keras.Model(image, lightcnn(image)), "fixed_batch": keras.Model(fixed, keras_families.mobilefacenet(fixed)),
-        "uint8_raw": keras.Model(pixels, keras_families.mobilefacenet(l.Lambda(lambda v: tf.cast(v, tf.float32) / 127.5 - 1.0)(pixels), "relu6")),
-        "caffe_raw": keras.Model(image, keras_families.mobilefacenet(l.Lambda(lambda v: keras.applications.resnet50.preprocess_input(v) / 100)(image), "relu6")),
-        "standardized": keras.Model(image, keras_families.mobilefacenet(l.Lambda(tf.image.per_image_standardization)(image), "relu")),
+        "openface_lrn": keras.Model(image, openface(image)),
+        "shufflenet": keras.Model(image, channels(image)),
+        "lightcnn": keras.Model(image, lightcnn(image)),
+        "fixed_batch": keras.Model(fixed, keras_families.mobilefacenet(fixed)),
+        "uint8_raw": keras.Model(
+            pixels,
+            keras_families.mobilefacenet(l.Lambda(lambda v: tf.cast(v, tf.float32) / 127.5 - 1.0)(pixels), "relu6"),
+        ),
+        "caffe_raw": keras.Model(
+            image,
+            keras_families.mobilefacenet(
+                l.Lambda(lambda v: keras.applications.resnet50.preprocess_input(v) / 100)(image), "relu6"
+            ),
+        ),
+        "standardized": keras.Model(
+            image, keras_families.mobilefacenet(l.Lambda(tf.image.per_image_standardization)(image), "relu")
+        ),
         "mobilenetv2_keras": keras.applications.MobileNetV2((96, 96, 3), 0.35, False, None, pooling="avg"),
         "mobilenetv3_keras": keras.applications.MobileNetV3Small((96, 96, 3), 0.75, True, False, None, pooling="avg"),
-    }  # fmt: skip
+    }
     for name, net in nets.items():
         x = keras_families.images(net.input_shape[1:], 1 if name == "fixed_batch" else 16)
         x = x * 127.5 + 127.5 if "raw" in name or "v3" in name else x
@@ -81,12 +98,19 @@ def main() -> None:
     for name, net in nets.items():
         if options.only not in name:
             continue
-        for exporter, opset, first in [("tf2onnx", 15, False), ("tf2onnx nchw", 18, True), ("tf2onnx opset 9", 9, False), ("tf2onnx opset 12", 12, False)]:
+        for exporter, opset, first in [
+            ("tf2onnx", 15, False),
+            ("tf2onnx nchw", 18, True),
+            ("tf2onnx opset 9", 9, False),
+            ("tf2onnx opset 12", 12, False),
+        ]:
             path = options.folder / exporter.replace(" ", "_") / f"{name}.onnx"
             path.parent.mkdir(parents=True, exist_ok=True)
             failure = ""
             try:
-                tf2onnx.convert.from_keras(net, opset=opset, inputs_as_nchw=[net.inputs[0].name] if first else None, output_path=str(path))
+                tf2onnx.convert.from_keras(
+                    net, opset=opset, inputs_as_nchw=[net.inputs[0].name] if first else None, output_path=str(path)
+                )
             except Exception as error:
                 path.unlink(missing_ok=True)
                 failure = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}"

@@ -15,10 +15,22 @@ os.environ["KERAS_BACKEND"] = "torch"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import keras  # noqa: E402
-from exporters import keras_families  # noqa: E402
+import keras
 
-NAMES = ("mobilefacenet_prelu", "mobilefacenet_relu6", "resnet_se", "ghostfacenet", "facenet", "vit", "convnext", "separable", "mobilenet_hswish", "deepid")  # fmt: skip
+from exporters import keras_families
+
+NAMES = (
+    "mobilefacenet_prelu",
+    "mobilefacenet_relu6",
+    "resnet_se",
+    "ghostfacenet",
+    "facenet",
+    "vit",
+    "convnext",
+    "separable",
+    "mobilenet_hswish",
+    "deepid",
+)
 
 
 def main() -> None:

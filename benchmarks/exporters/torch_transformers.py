@@ -1,9 +1,10 @@
 """Families with attention in torch: ViT in several layouts, EdgeFace, Swin, ConvNeXt, MLP-Mixer, MobileViT."""
 
 import torch
-from exporters.torch_convolutions import FACE, Embed, Made, Unit
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from exporters.torch_convolutions import FACE, Embed, Made, Unit
 
 
 class Attention(nn.Module):
@@ -30,7 +31,15 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, dim: int, heads: int, form: str = "matmul", act: type[nn.Module] = nn.GELU, tokens: int = 0, scale: bool = False):
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        form: str = "matmul",
+        act: type[nn.Module] = nn.GELU,
+        tokens: int = 0,
+        scale: bool = False,
+    ):
         super().__init__()
         self.one, self.two, self.attention = nn.LayerNorm(dim), nn.LayerNorm(dim), Attention(dim, heads, form, tokens)
         self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), act(), nn.Linear(2 * dim, dim))
@@ -43,9 +52,17 @@ class Block(nn.Module):
 
 
 class ViT(nn.Module):
-    """InsightFace's layout ("flat": every token into the embedding), or with a class token, or the mean of the tokens."""
+    """InsightFace's layout ("flat": all tokens are embedded), or with a class token, or the mean of the tokens."""
 
-    def __init__(self, end: str = "flat", form: str = "matmul", act: type[nn.Module] = nn.GELU, bias: bool = False, patch: int = 16, scale: bool = False):
+    def __init__(
+        self,
+        end: str = "flat",
+        form: str = "matmul",
+        act: type[nn.Module] = nn.GELU,
+        bias: bool = False,
+        patch: int = 16,
+        scale: bool = False,
+    ):
         super().__init__()
         dim, side = 48, 112 // patch
         self.end, tokens = end, side * side + (end == "class")
@@ -55,7 +72,12 @@ class ViT(nn.Module):
         self.blocks = nn.Sequential(*[Block(dim, 4, form, act, tokens if bias else 0, scale) for _ in range(3)])
         self.norm = nn.LayerNorm(dim)
         flat = tokens * dim if end == "flat" else dim
-        self.feature = nn.Sequential(nn.Linear(flat, 64, bias=False), nn.BatchNorm1d(64, eps=2e-5), nn.Linear(64, 64, bias=False), nn.BatchNorm1d(64, eps=2e-5))
+        self.feature = nn.Sequential(
+            nn.Linear(flat, 64, bias=False),
+            nn.BatchNorm1d(64, eps=2e-5),
+            nn.Linear(64, 64, bias=False),
+            nn.BatchNorm1d(64, eps=2e-5),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)
@@ -72,7 +94,12 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.patches, self.end = nn.Conv2d(3, 32, 16, 16), nn.Linear(32, 64)
-        self.layers = nn.ModuleList([nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True, norm_first=True) for _ in range(2)])
+        self.layers = nn.ModuleList(
+            [
+                nn.TransformerEncoderLayer(32, 4, 64, activation="gelu", batch_first=True, norm_first=True)
+                for _ in range(2)
+            ]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).permute(0, 2, 1)
@@ -99,7 +126,11 @@ class ChannelsLast(nn.Module):
 class ConvNeXtBlock(nn.Module):
     def __init__(self, c: int, k: int = 7):
         super().__init__()
-        self.depthwise, self.norm, self.gamma = nn.Conv2d(c, c, k, 1, k // 2, groups=c), nn.LayerNorm(c, eps=1e-6), nn.Parameter(torch.rand(c))
+        self.depthwise, self.norm, self.gamma = (
+            nn.Conv2d(c, c, k, 1, k // 2, groups=c),
+            nn.LayerNorm(c, eps=1e-6),
+            nn.Parameter(torch.rand(c)),
+        )
         self.mlp = nn.Sequential(nn.Linear(c, 2 * c), nn.GELU(), nn.Linear(2 * c, c))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,7 +164,9 @@ class SplitAttention(nn.Module):
     def __init__(self, c: int, parts: int, rank: int, position: bool):
         super().__init__()
         self.width = -(-c // parts)
-        self.convs = nn.ModuleList([nn.Conv2d(self.width, self.width, 3, 1, 1, groups=self.width) for _ in range(parts - 1)])
+        self.convs = nn.ModuleList(
+            [nn.Conv2d(self.width, self.width, 3, 1, 1, groups=self.width) for _ in range(parts - 1)]
+        )
         self.one, self.two, self.attention = nn.LayerNorm(c), nn.LayerNorm(c), CrossCovariance(c, 4, rank)
         self.gamma, self.gamma2 = nn.Parameter(torch.rand(c)), nn.Parameter(torch.rand(c))
         self.first, self.last = low_rank(c, 2 * c, rank), low_rank(2 * c, c, rank)
@@ -159,10 +192,18 @@ class EdgeFace(nn.Module):
     def __init__(self, rank: int = 0, spelt: bool = False):
         super().__init__()
         self.stages = nn.Sequential(
-            nn.Conv2d(3, 16, 4, 4), ChannelsLast(16, spelt), ConvNeXtBlock(16, 3),
-            ChannelsLast(16, spelt), nn.Conv2d(16, 24, 2, 2), ConvNeXtBlock(24, 5), SplitAttention(24, 2, rank, True),
-            ChannelsLast(24, spelt), nn.Conv2d(24, 40, 2, 2), ConvNeXtBlock(40), SplitAttention(40, 3, rank, False),
-        )  # fmt: skip
+            nn.Conv2d(3, 16, 4, 4),
+            ChannelsLast(16, spelt),
+            ConvNeXtBlock(16, 3),
+            ChannelsLast(16, spelt),
+            nn.Conv2d(16, 24, 2, 2),
+            ConvNeXtBlock(24, 5),
+            SplitAttention(24, 2, rank, True),
+            ChannelsLast(24, spelt),
+            nn.Conv2d(24, 40, 2, 2),
+            ConvNeXtBlock(40),
+            SplitAttention(40, 3, rank, False),
+        )
         self.norm, self.end = nn.LayerNorm(40, eps=1e-6), low_rank(40, 64, rank)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -233,16 +274,30 @@ class MobileViT(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(Unit(3, 16, 3, 2, act="silu"), Unit(16, 24, 3, 2, act="silu"), Unit(24, 32, 3, 2, act="silu"))
+        self.stem = nn.Sequential(
+            Unit(3, 16, 3, 2, act="silu"), Unit(16, 24, 3, 2, act="silu"), Unit(24, 32, 3, 2, act="silu")
+        )
         self.block, self.norm, self.fuse = Block(32, 4, act=nn.SiLU), nn.LayerNorm(32), Unit(64, 48, 3, 2, act="silu")
         self.embed = Embed(48, 7, "gap")
 
     def forward(self, x: Tensor) -> Tensor:
         y = x = self.stem(x)
         b, c, h, w = y.shape
-        y = y.reshape(b * c * (h // 2), 2, w // 2, 2).transpose(1, 2).reshape(b, c, h * w // 4, 4).transpose(1, 3).reshape(b * 4, h * w // 4, c)
+        y = (
+            y.reshape(b * c * (h // 2), 2, w // 2, 2)
+            .transpose(1, 2)
+            .reshape(b, c, h * w // 4, 4)
+            .transpose(1, 3)
+            .reshape(b * 4, h * w // 4, c)
+        )
         y = self.norm(self.block(y))
-        y = y.view(b, 4, h * w // 4, c).transpose(1, 3).reshape(b * c * (h // 2), w // 2, 2, 2).transpose(1, 2).reshape(b, c, h, w)
+        y = (
+            y.view(b, 4, h * w // 4, c)
+            .transpose(1, 3)
+            .reshape(b * c * (h // 2), w // 2, 2, 2)
+            .transpose(1, 2)
+            .reshape(b, c, h, w)
+        )
         return self.embed(self.fuse(torch.cat([x, y], 1)))
 
 
@@ -253,7 +308,11 @@ class Poolformer(nn.Module):
         super().__init__()
         self.stem, self.norm, self.two = nn.Conv2d(3, 32, 7, 4, 2), nn.GroupNorm(1, 32), nn.GroupNorm(1, 32)
         self.pool, self.scale = nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Parameter(torch.rand(32, 1, 1))
-        self.mlp, self.down, self.embed = nn.Sequential(nn.Conv2d(32, 64, 1), nn.GELU(), nn.Conv2d(64, 32, 1)), Unit(32, 48, 3, 4), Embed(48, 7, "mean")
+        self.mlp, self.down, self.embed = (
+            nn.Sequential(nn.Conv2d(32, 64, 1), nn.GELU(), nn.Conv2d(64, 32, 1)),
+            Unit(32, 48, 3, 4),
+            Embed(48, 7, "mean"),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -265,13 +324,33 @@ class Poolformer(nn.Module):
 def families() -> dict[str, Made]:
     """Every family with attention, or of that time, by name."""
     convnext = nn.Sequential(
-        nn.Conv2d(3, 16, 4, 4), ChannelsLast(16), ConvNeXtBlock(16), ConvNeXtBlock(16), ChannelsLast(16), nn.Conv2d(16, 32, 2, 2),
-        ConvNeXtBlock(32), ChannelsLast(32), nn.Conv2d(32, 48, 2, 2), ConvNeXtBlock(48), Embed(48, 7, "gap"),
-    )  # fmt: skip
+        nn.Conv2d(3, 16, 4, 4),
+        ChannelsLast(16),
+        ConvNeXtBlock(16),
+        ConvNeXtBlock(16),
+        ChannelsLast(16),
+        nn.Conv2d(16, 32, 2, 2),
+        ConvNeXtBlock(32),
+        ChannelsLast(32),
+        nn.Conv2d(32, 48, 2, 2),
+        ConvNeXtBlock(48),
+        Embed(48, 7, "gap"),
+    )
     nets = {
-        "vit_flat": ViT(act=nn.ReLU6), "vit_class": ViT("class"), "vit_mean_einsum": ViT("mean", "einsum"),
-        "vit_sdpa": ViT("flat", "sdpa"), "vit_bias": ViT("class", bias=True, scale=True), "vit_patch8": ViT(patch=8),
-        "vit_encoder": Encoder(), "edgeface": EdgeFace(), "edgeface_low_rank": EdgeFace(8), "edgeface_spelt": EdgeFace(spelt=True),
-        "convnext": convnext, "swin": Swin(), "mlp_mixer": Mixer(), "mobilevit": MobileViT(), "poolformer": Poolformer(),
-    }  # fmt: skip
+        "vit_flat": ViT(act=nn.ReLU6),
+        "vit_class": ViT("class"),
+        "vit_mean_einsum": ViT("mean", "einsum"),
+        "vit_sdpa": ViT("flat", "sdpa"),
+        "vit_bias": ViT("class", bias=True, scale=True),
+        "vit_patch8": ViT(patch=8),
+        "vit_encoder": Encoder(),
+        "edgeface": EdgeFace(),
+        "edgeface_low_rank": EdgeFace(8),
+        "edgeface_spelt": EdgeFace(spelt=True),
+        "convnext": convnext,
+        "swin": Swin(),
+        "mlp_mixer": Mixer(),
+        "mobilevit": MobileViT(),
+        "poolformer": Poolformer(),
+    }
     return {name: (net, FACE) for name, net in nets.items()}

@@ -1,10 +1,12 @@
-"""Further convolutional families and forms of input, in torch: mixed kernels, searched cells, attentions of channels."""
+"""Further convolutional families and forms of input, in torch, and all of them by name."""
 
 import torch
-from exporters.torch_convolutions import FACE, SE, Embed, IBlock, Inverted, Made, TwoOutputs, Unit, activation
-from exporters import torch_convolutions as c
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from exporters import torch_convolutions as c
+from exporters import torch_older as older
+from exporters.torch_convolutions import FACE, SE, Embed, IBlock, Made, TwoOutputs, Unit
 
 
 class MixBlock(nn.Module):
@@ -13,7 +15,9 @@ class MixBlock(nn.Module):
     def __init__(self, i: int, o: int, s: int):
         super().__init__()
         self.parts = [i - 2 * (i // 3), i // 3, i // 3]
-        self.kernels = nn.ModuleList([nn.Conv2d(p, p, k, s, k // 2, groups=p, bias=False) for p, k in zip(self.parts, (3, 5, 7), strict=True)])
+        self.kernels = nn.ModuleList(
+            [nn.Conv2d(p, p, k, s, k // 2, groups=p, bias=False) for p, k in zip(self.parts, (3, 5, 7), strict=True)]
+        )
         self.norm, self.act, self.se, self.last = nn.BatchNorm2d(i), nn.PReLU(i), SE(i, act="silu"), Unit(i, o, act="")
         self.shortcut = s == 1 and i == o
 
@@ -48,7 +52,9 @@ class VargBlock(nn.Module):
 
     def __init__(self, i: int, s: int):
         super().__init__()
-        self.path = nn.Sequential(Unit(i, 2 * i, 3, s, i // 8), Unit(2 * i, i, act=""), Unit(i, i, 3, 1, i // 8), Unit(i, i, act=""), SE(i))
+        self.path = nn.Sequential(
+            Unit(i, 2 * i, 3, s, i // 8), Unit(2 * i, i, act=""), Unit(i, i, 3, 1, i // 8), Unit(i, i, act=""), SE(i)
+        )
         self.shortcut = nn.Sequential(Unit(i, i, 3, s, i // 8, ""), Unit(i, i, act="")) if s > 1 else nn.Identity()
         self.act = nn.PReLU(i)
 
@@ -117,10 +123,10 @@ class IBN(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.part = channels // 2
-        self.one, self.two = nn.InstanceNorm2d(self.part, affine=True), nn.BatchNorm2d(channels - self.half)
+        self.one, self.two = nn.InstanceNorm2d(self.part, affine=True), nn.BatchNorm2d(channels - self.part)
 
     def forward(self, x: Tensor) -> Tensor:
-        first, second = torch.split(x, [self.part, x.shape[1] - self.half], 1)
+        first, second = torch.split(x, [self.part, x.shape[1] - self.part], 1)
         return torch.cat([self.one(first.contiguous()), self.two(second.contiguous())], 1)
 
 
@@ -129,9 +135,16 @@ class HighResolution(nn.Module):
 
     def __init__(self, mode: str):
         super().__init__()
-        self.stem, self.down = nn.Sequential(Unit(3, 16, 3, 2, act="relu"), Unit(16, 16, 3, 2, act="relu")), Unit(16, 32, 3, 2, act="relu")
+        self.stem, self.down = (
+            nn.Sequential(Unit(3, 16, 3, 2, act="relu"), Unit(16, 16, 3, 2, act="relu")),
+            Unit(16, 32, 3, 2, act="relu"),
+        )
         self.coarse, self.fine, self.up = Unit(32, 32, 3, act="relu"), Unit(16, 16, 3, act="relu"), Unit(32, 16, act="")
-        self.mode, self.last, self.embed = mode, nn.Sequential(Unit(16, 32, 3, 2, act="relu"), Unit(32, 48, 3, 2, act="relu")), Embed(48, 7, "gap")
+        self.mode, self.last, self.embed = (
+            mode,
+            nn.Sequential(Unit(16, 32, 3, 2, act="relu"), Unit(32, 48, 3, 2, act="relu")),
+            Embed(48, 7, "gap"),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -169,8 +182,15 @@ class OpenFace(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.lrn = nn.Sequential(Unit(3, 16, 7, 2, act="relu"), nn.MaxPool2d(3, 2, 1)), nn.LocalResponseNorm(5, 1e-4, 0.75)
-        self.one, self.three, self.after = Unit(16, 16, act="relu"), nn.Sequential(Unit(16, 8, act="relu"), Unit(8, 16, 3, act="relu")), Unit(16, 16, act="relu")
+        self.stem, self.lrn = (
+            nn.Sequential(Unit(3, 16, 7, 2, act="relu"), nn.MaxPool2d(3, 2, 1)),
+            nn.LocalResponseNorm(5, 1e-4, 0.75),
+        )
+        self.one, self.three, self.after = (
+            Unit(16, 16, act="relu"),
+            nn.Sequential(Unit(16, 8, act="relu"), Unit(8, 16, 3, act="relu")),
+            Unit(16, 16, act="relu"),
+        )
         self.embed = Embed(48, 1, "gap", unit="f")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,7 +202,14 @@ class OpenFace(nn.Module):
 class Dense(nn.Module):
     def __init__(self, i: int, more: int, layers: int):
         super().__init__()
-        self.layers = nn.ModuleList([nn.Sequential(nn.BatchNorm2d(i + n * more), nn.ReLU(), nn.Conv2d(i + n * more, more, 3, 1, 1, bias=False)) for n in range(layers)])
+        self.layers = nn.ModuleList(
+            [
+                nn.Sequential(
+                    nn.BatchNorm2d(i + n * more), nn.ReLU(), nn.Conv2d(i + n * more, more, 3, 1, 1, bias=False)
+                )
+                for n in range(layers)
+            ]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
@@ -191,11 +218,19 @@ class Dense(nn.Module):
 
 
 def with_attention(kind: type[nn.Module]) -> nn.Module:
-    return nn.Sequential(Unit(3, 16, 3, 2), IBlock(16, 24, 2), kind(24), IBlock(24, 32, 2), kind(32), IBlock(32, 48, 2), Embed(48, 7))
+    return nn.Sequential(
+        Unit(3, 16, 3, 2), IBlock(16, 24, 2), kind(24), IBlock(24, 32, 2), kind(32), IBlock(32, 48, 2), Embed(48, 7)
+    )
 
 
 def plain(act: str) -> nn.Module:
-    return nn.Sequential(Unit(3, 16, 3, 2, act=act), Unit(16, 24, 3, 2, act=act), Unit(24, 32, 3, 2, act=act), Unit(32, 48, 3, 2, act=act), Embed(48, 7, "gap"))
+    return nn.Sequential(
+        Unit(3, 16, 3, 2, act=act),
+        Unit(16, 24, 3, 2, act=act),
+        Unit(24, 32, 3, 2, act=act),
+        Unit(32, 48, 3, 2, act=act),
+        Embed(48, 7, "gap"),
+    )
 
 
 def vgg() -> nn.Module:
@@ -215,31 +250,75 @@ def group_normed() -> nn.Module:
 def families() -> dict[str, Made]:
     """Every convolutional family, by name."""
     nets: dict[str, nn.Module] = {
-        "mobilefacenet_prelu": c.mobilefacenet(), "mobilefacenet_relu6": c.mobilefacenet("relu6", "f"),
-        "mobilefacenet_leaky": c.mobilefacenet("leaky", "pow"), "mobilefacenet_4d": c.mobilefacenet(kind="4d"),
-        "iresnet": c.iresnet(), "iresnet_se": c.iresnet(se=True, pool=True), "resnet_relu": c.iresnet("relu", kind="gap"),
-        "adaface_two_outputs": TwoOutputs(), "ghostfacenet_v1": c.ghostfacenet(), "ghostfacenet_v2": c.ghostfacenet(True),
-        "mobilenetv1": c.mobilenetv1(), "mobilenetv2": c.mobilefacenet("relu6", kind="mean"), "mobilenetv3": c.mobilenetv3(),
-        "shufflenetv2": c.shufflenetv2(), "efficientnet": c.efficientnet(), "efficientnet_lite": c.efficientnet("relu6", False),
-        "mixfacenet": nn.Sequential(Unit(3, 16, 3, 2), MixBlock(16, 24, 2), MixBlock(24, 24, 1), MixBlock(24, 32, 2), MixBlock(32, 48, 2), Embed(48, 7)),
-        "pocketnet": nn.Sequential(Unit(3, 8, 3, 2), Cell(8, 8, 2), Cell(24, 8, 1), Cell(24, 12, 2), Cell(36, 16, 2), Embed(48, 7)),
-        "vargfacenet": nn.Sequential(Unit(3, 16, 3), VargBlock(16, 2), VargBlock(16, 2), VargBlock(16, 2), VargBlock(16, 2), Unit(16, 48), Embed(48, 7)),
-        "cbam": with_attention(CBAM), "eca": with_attention(ECA), "coordinate_attention": with_attention(CoordinateAttention),
-        "res2net": with_attention(Res2Block), "ibn": with_attention(IBN), "hrnet_nearest": HighResolution("nearest"),
-        "hrnet_bilinear": HighResolution("bilinear"), "densenet": nn.Sequential(Unit(3, 16, 3, 2, act="relu"), Dense(16, 8, 3), nn.AvgPool2d(2), Dense(40, 8, 3), nn.AvgPool2d(4), Embed(64, 7, "gap")),
-        "vggface": vgg(), "openface_lrn": OpenFace(), "groupnorm": group_normed(), "flipped_sum": Wrapped("flipped"),
-        "raw_swap": Wrapped("raw swap"), "seesaw_swish": c.efficientnet("silu", False),
-    }  # fmt: skip
+        "mobilefacenet_prelu": c.mobilefacenet(),
+        "mobilefacenet_relu6": c.mobilefacenet("relu6", "f"),
+        "mobilefacenet_leaky": c.mobilefacenet("leaky", "pow"),
+        "mobilefacenet_4d": c.mobilefacenet(kind="4d"),
+        "iresnet": c.iresnet(),
+        "iresnet_se": c.iresnet(se=True, pool=True),
+        "resnet_relu": c.iresnet("relu", kind="gap"),
+        "adaface_two_outputs": TwoOutputs(),
+        "ghostfacenet_v1": c.ghostfacenet(),
+        "ghostfacenet_v2": c.ghostfacenet(True),
+        "mobilenetv1": c.mobilenetv1(),
+        "mobilenetv2": c.mobilefacenet("relu6", kind="mean"),
+        "mobilenetv3": c.mobilenetv3(),
+        "shufflenetv2": c.shufflenetv2(),
+        "efficientnet": c.efficientnet(),
+        "efficientnet_lite": c.efficientnet("relu6", False),
+        "mixfacenet": nn.Sequential(
+            Unit(3, 16, 3, 2),
+            MixBlock(16, 24, 2),
+            MixBlock(24, 24, 1),
+            MixBlock(24, 32, 2),
+            MixBlock(32, 48, 2),
+            Embed(48, 7),
+        ),
+        "pocketnet": nn.Sequential(
+            Unit(3, 8, 3, 2), Cell(8, 8, 2), Cell(24, 8, 1), Cell(24, 12, 2), Cell(36, 16, 2), Embed(48, 7)
+        ),
+        "vargfacenet": nn.Sequential(
+            Unit(3, 16, 3),
+            VargBlock(16, 2),
+            VargBlock(16, 2),
+            VargBlock(16, 2),
+            VargBlock(16, 2),
+            Unit(16, 48),
+            Embed(48, 7),
+        ),
+        "cbam": with_attention(CBAM),
+        "eca": with_attention(ECA),
+        "coordinate_attention": with_attention(CoordinateAttention),
+        "res2net": with_attention(Res2Block),
+        "ibn": with_attention(IBN),
+        "hrnet_nearest": HighResolution("nearest"),
+        "hrnet_bilinear": HighResolution("bilinear"),
+        "densenet": nn.Sequential(
+            Unit(3, 16, 3, 2, act="relu"),
+            Dense(16, 8, 3),
+            nn.AvgPool2d(2),
+            Dense(40, 8, 3),
+            nn.AvgPool2d(4),
+            Embed(64, 7, "gap"),
+        ),
+        "vggface": vgg(),
+        "openface_lrn": OpenFace(),
+        "groupnorm": group_normed(),
+        "flipped_sum": Wrapped("flipped"),
+        "raw_swap": Wrapped("raw swap"),
+        "seesaw_swish": c.efficientnet("silu", False),
+    }
     nets |= {f"plain_{act}": plain(act) for act in ("mish", "elu", "selu", "gelu", "softplus", "celu", "tanh")}
     made = {name: (net, FACE) for name, net in nets.items()}
     made |= {
-        "lightcnn_grey": (c.LightCNN(), (1, 128, 128)), "facenet": (c.facenet(), (3, 160, 160)),
-        "dlib_pad": (c.dlib(), (3, 150, 150)), "dlib_concat": (c.dlib("cat"), (3, 150, 150)),
-        "sphereface": (c.sphereface(), (3, 112, 96)), "raw_resize": (Wrapped("raw resize"), (3, 160, 160)),
-        "nhwc_raw": (Wrapped("nhwc raw"), (112, 112, 3)), "nhwc_uint8": (Wrapped("nhwc uint8 raw"), (112, 112, 3)),
+        "lightcnn_grey": (older.LightCNN(), (1, 128, 128)),
+        "facenet": (older.facenet(), (3, 160, 160)),
+        "dlib_pad": (older.dlib(), (3, 150, 150)),
+        "dlib_concat": (older.dlib("cat"), (3, 150, 150)),
+        "sphereface": (older.sphereface(), (3, 112, 96)),
+        "raw_resize": (Wrapped("raw resize"), (3, 160, 160)),
+        "nhwc_raw": (Wrapped("nhwc raw"), (112, 112, 3)),
+        "nhwc_uint8": (Wrapped("nhwc uint8 raw"), (112, 112, 3)),
         "uint8_swap": (Wrapped("uint8 raw swap"), FACE),
-    }  # fmt: skip
+    }
     return made
-
-
-__all__ = ["Inverted", "activation", "families"]
