@@ -1,11 +1,13 @@
-"""The reading of exporters' files in `benchmarks/networks.py`, and its table."""
+"""The reading of exporters' files in `benchmarks/lib/onnx_files.py`, and its table."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper, save
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,25 +36,30 @@ def written(path: Path, slope: np.ndarray) -> Path:
 
 
 def test_slopes_of_mxnet_mean_one_for_each_channel(tmp_path: Path) -> None:
-    from networks import imported, measured, right
+    from lib.onnx_files import right
 
     slope = np.linspace(0, 0.5, 6, dtype=np.float32)
-    for folder in ("mxnet", "torch"):
-        (tmp_path / folder).mkdir()
-    mxnet = written(tmp_path / "mxnet" / "small.onnx", slope)
-    torch = written(tmp_path / "torch" / "small.onnx", slope[:, None, None])
+    mxnet, torch = written(tmp_path / "mxnet.onnx", slope), written(tmp_path / "torch.onnx", slope[:, None, None])
     assert np.array_equal(right(mxnet)[1]["embedding"], right(torch)[1]["embedding"])
-    row = measured(torch, {}, "", False)
-    assert row["equal"]
-    assert row["difference"] < 1e-5
-    row = {}
-    imported(mxnet, row)
-    assert row["equal"]
+
+
+def test_a_file_that_rounds_says_how_far_it_is_from_itself(tmp_path: Path) -> None:
+    from lib.onnx_files import right
+
+    path = written(tmp_path / "small.onnx", np.full((6, 1, 1), 0.25, np.float32))
+    assert right(path)[2] == 0
+    quantize_dynamic(path, tmp_path / "rounded.onnx", op_types_to_quantize=["Conv"], weight_type=QuantType.QUInt8)
+    assert 0 < right(tmp_path / "rounded.onnx")[2] < 0.05
 
 
 def test_a_row_is_equal_refused_different_or_no_onnx() -> None:
     from lib.network_tables import network_forms
 
-    rows = [{"equal": True}, {"reason": "no"}, {"equal": False, "difference": 1.0}, {"invalid": "no"}]
-    content = {"rows": [{"exporter": "torch legacy", **row} for row in rows]}
+    results: list[dict[str, Any]] = [
+        {"equal": True},
+        {"reason": "no"},
+        {"equal": False, "difference": 1.0},
+        {"invalid": ""},
+    ]
+    content = {"rows": [{"exporter": "torch legacy", **result} for result in results]}
     assert network_forms(content)[-1] == "| torch legacy | 4 | 1 | 1 | 1 | 1 |"
