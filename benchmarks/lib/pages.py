@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib import engine_tables, tables
+from lib import engine_tables, network_tables, tables
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 EVALUATION = ROOT / "docs" / "evaluation.md"
 ANALYSIS = ROOT / "docs" / "analysis.md"
 PLANS = ROOT / "docs" / "mixed-precision.md"
+NETWORKS = ROOT / "docs" / "networks.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
@@ -37,6 +38,10 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "proxies": (PLANS, "sensitivity", tables.proxies),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
     "reliability": (ROOT / "docs" / "reliability.md", "reliability", engine_tables.reliability),
+    "networks": (NETWORKS, "networks", network_tables.networks),
+    "network_packages": (NETWORKS, "networks", network_tables.network_packages),
+    "network_forms": (NETWORKS, "networks", network_tables.network_forms),
+    "network_refusals": (NETWORKS, "networks", network_tables.network_refusals),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
 

@@ -15,9 +15,12 @@ class OnnxForm:
             keep the layer before it from running in integers; False: as floats before it.
         sums_in_float: the reader leaves the rounding of a pair out where an addition alone reads it: below 8 bits it
             is written as arithmetic in float.
+        joins_held_apart: the reader moves the rounding of a pair through a concatenation into the layers before it, and
+            computes other numbers then; a LeakyReLU of slope 1, which does nothing, stands between and keeps it.
     """
 
     signed_activations: bool = True
     integer_prelu: bool = True
     integer_limits: bool = False
     sums_in_float: bool = True
+    joins_held_apart: bool = True

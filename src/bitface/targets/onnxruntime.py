@@ -12,7 +12,9 @@ from bitface.targets.onnx_file import content, emitter
 from bitface.targets.registry import TARGETS
 
 # Its fast kernels take uint8 activations only.
-FORM = OnnxForm(signed_activations=False, integer_prelu=False, integer_limits=True, sums_in_float=False)
+FORM = OnnxForm(
+    signed_activations=False, integer_prelu=False, integer_limits=True, sums_in_float=False, joins_held_apart=False
+)
 
 
 def start(source: Network | Path, settings: Settings) -> Run:

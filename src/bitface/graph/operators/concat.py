@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from bitface.graph.builder import shape_of
+from bitface.graph.integer import QuantizeDequantize
 from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer
@@ -76,7 +77,11 @@ def _write(writer: Writer, node: Node, module: Concat, inputs: list[str]) -> str
             sides = writer.constant(f"{name}.sides_{place}", np.array(list(shape_of(source)[1:])))
             shape = writer.op("Concat", [batch, sides], f"{name}_shape", axis=0)
             inputs[place] = writer.op("Expand", [inputs[place], shape], f"{name}_repeated")
-    return writer.op("Concat", inputs, name, axis=module.dim)
+    if not (
+        writer.form.joins_held_apart and any(isinstance(part, QuantizeDequantize) for part in writer.graph.modules())
+    ):
+        return writer.op("Concat", inputs, name, axis=module.dim)
+    return writer.op("LeakyRelu", [writer.op("Concat", inputs, f"{name}_joined", axis=module.dim)], name, alpha=1.0)
 
 
 register(
