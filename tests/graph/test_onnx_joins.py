@@ -1,4 +1,4 @@
-"""Concatenations in integer files: OpenVINO moves the rounding of a pair into the layers before one, and loses numbers."""
+"""Concatenations in integer files: OpenVINO moves the rounding of a pair before one into the layers, and errs."""
 
 import numpy as np
 import openvino

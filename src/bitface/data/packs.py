@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bitface.data.plain_pickle import Refused, Span, load
+from bitface.data.pickled_arrays import Array, NotAnArray, Span
+from bitface.data.plain_pickle import Refused, load
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of
 from bitface.store import Store
 
 SUFFIX = ".bin"
 LIST = "pairs.csv"
+_NO_PACK = "holds something else than a list of images and a list of flags; give an InsightFace .bin pack"
 FOLDS = 10
 
 _MAGIC = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"BM": ".bmp", b"GIF8": ".gif"}
@@ -39,7 +41,7 @@ def unpacked_pack(path: Path) -> tuple[Path, Path]:
 
     Raises:
         BitfaceError: the file can't be read, is no such pickle or a damaged one, asks for anything but lists, tuples,
-            bytes and numbers, or its parts don't fit each other.
+            bytes, numbers and numpy's arrays of them, or its parts don't fit each other.
     """
     path = Path(path)
 
@@ -47,7 +49,7 @@ def unpacked_pack(path: Path) -> tuple[Path, Path]:
         if path.stat().st_size == 0:
             raise Refused("is empty")
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            _write(data, *_parts(load(data)), temporary)
+            _write(data, *_parts(load(data), data), temporary)
 
     try:
         folder = Store().folder("packs", sha256_of(path)[:16], fill)
@@ -58,11 +60,15 @@ def unpacked_pack(path: Path) -> tuple[Path, Path]:
     return folder, folder / LIST
 
 
-def _parts(value: Any) -> tuple[list[Span], list[bool]]:
+def _parts(value: Any, data: mmap.mmap) -> tuple[list[Span], list[bool]]:
     """Images and flags, out of what the pickle built."""
-    if not isinstance(value, list | tuple) or len(value) != 2 or not all(isinstance(v, list | tuple) for v in value):
-        raise Refused("holds something else than a list of images and a list of flags; give an InsightFace .bin pack")
-    images, same = value
+    parts = _plain(value, data)
+    if not isinstance(parts, list | tuple) or len(parts) != 2:
+        raise Refused(_NO_PACK)
+    images, same = (_plain(part, data) for part in parts)
+    if not isinstance(images, list | tuple) or not isinstance(same, list | tuple):
+        raise Refused(_NO_PACK)
+    images = [_encoded(image) for image in images]
     for index, image in enumerate(images):
         if not isinstance(image, Span):
             raise Refused(f"image {index} is no string of bytes; pack the images as they are encoded in files")
@@ -74,6 +80,25 @@ def _parts(value: Any) -> tuple[list[Span], list[bool]]:
     return list(images), [bool(flag) for flag in same]
 
 
+def _plain(value: Any, data: mmap.mmap) -> Any:
+    """The list that an array stands for; anything else as it is. Raises Refused."""
+    if not isinstance(value, Array):
+        return value
+    if isinstance(value.content, list):
+        return value.content
+    try:
+        return value.numbers(data)
+    except NotAnArray as error:
+        raise Refused(f"holds an array that {error}; pack the images as they are encoded in files") from None
+
+
+def _encoded(image: Any) -> Any:
+    """An encoded image in an array of bytes as those; anything else as it is."""
+    if not isinstance(image, Array) or image.dtype is None or not isinstance(image.content, Span):
+        return image
+    return image.content if image.dtype.code == "u1" and len(image.shape) == 1 else image
+
+
 def _write(data: mmap.mmap, images: list[Span], same: list[bool], folder: Path) -> None:
     names: dict[Span, str] = {}
     files: dict[bytes, str] = {}
@@ -82,7 +107,10 @@ def _write(data: mmap.mmap, images: list[Span], same: list[bool], folder: Path) 
             continue
         # An image of several pairs is packed once for each of them, and becomes one file: embedded once, and never
         # taken for another image of its person. Only within a pair two equal ones stay two.
-        content = image.read(data)
+        try:
+            content = image.read(data)
+        except ValueError as error:
+            raise Refused(f"is damaged: the string at byte {image.start} can't be decoded ({error})") from None
         digest = hashlib.sha256(content).digest()
         beside = names.get(images[index - 1]) if index % 2 else None
         if digest not in files or files[digest] == beside:

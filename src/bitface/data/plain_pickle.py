@@ -1,28 +1,34 @@
-"""Pickles that hold nothing but lists, tuples, bytes and numbers, read without running anything.
+"""Pickles that hold nothing but lists, tuples, bytes, numbers and arrays of them, read without running anything.
 
 A pickle is a program for a machine with a stack, and Python's own reader runs all of it, calls of functions included.
 Here only those instructions are known that build data (protocols 0 to 5; see the standard library's `pickletools`); at
-any other one reading ends, before its arguments are read. Bytes stay where they are in the file, so that a file can
-ask for no more memory than it has instructions.
+any other one reading ends, before its arguments are read. Names of functions and classes are compared with those that
+numpy's arrays are made of (`pickled_arrays`), and none is looked up or called. Bytes stay where they are in the file,
+so that a file can ask for no more memory than it has instructions.
 """
 
-import codecs
 import mmap
 import pickle
 import pickletools
 import struct
-from dataclasses import dataclass
 from typing import Any
 
+from bitface.data.pickled_arrays import NotAnArray, Span, called, named, set_state
+
 _MAX_STEPS = 1_000_000
-_MAX_WORD = 32
+_MAX_WORD = 64
 _MARK = object()
+_WHY = (
+    ", which isn't read because a pickle can run anything; pack the images as bytes and the flags as plain true or "
+    "false"
+)
 
 # What follows the instruction, in the words of `struct`.
 _BYTES = {
     pickle.SHORT_BINBYTES: "<B", pickle.BINBYTES: "<I", pickle.BINBYTES8: "<Q",
-    pickle.SHORT_BINSTRING: "<B", pickle.BINSTRING: "<i",
+    pickle.SHORT_BINSTRING: "<B", pickle.BINSTRING: "<i", pickle.BYTEARRAY8: "<Q",
 }  # fmt: skip
+_TEXTS = {pickle.SHORT_BINUNICODE: "<B", pickle.BINUNICODE: "<I", pickle.BINUNICODE8: "<Q"}
 _NUMBERS = {pickle.BININT: "<i", pickle.BININT1: "<B", pickle.BININT2: "<H"}
 _PUTS = {pickle.BINPUT: "<B", pickle.LONG_BINPUT: "<I"}
 _GETS = {pickle.BINGET: "<B", pickle.LONG_BINGET: "<I"}
@@ -30,31 +36,13 @@ _SKIPPED = {pickle.PROTO: 1, pickle.FRAME: 8}
 _TUPLES = {pickle.TUPLE1: 1, pickle.TUPLE2: 2, pickle.TUPLE3: 3}
 
 
-@dataclass(frozen=True)
-class Span:
-    """Bytes of the file from `start` to before `end`; `quoted`: as protocol 0 writes them, with escapes in quotes."""
-
-    start: int
-    end: int
-    quoted: bool = False
-
-    def read(self, data: mmap.mmap) -> bytes:
-        """The bytes themselves. Raises Refused where an escape is damaged."""
-        content = data[self.start : self.end]
-        if not self.quoted:
-            return content
-        try:
-            return codecs.escape_decode(content)[0]
-        except ValueError as error:
-            raise Refused(f"is damaged: the string at byte {self.start} can't be decoded ({error})") from None
-
-
 class Refused(Exception):
     """Why the file isn't read on."""
 
 
 def load(data: mmap.mmap) -> Any:
-    """What a pickle builds: lists, tuples, whole numbers, flags, and `Span`s in the place of bytes.
+    """What a pickle builds: lists, tuples, whole numbers, flags, None, `Array`s, and `Span`s in the place of bytes and
+    text.
 
     Raises:
         Refused: it isn't whole, has more than a million instructions, or wants more than data.
@@ -79,7 +67,8 @@ class _Machine:
                 if self._stack:
                     raise Refused(f"is damaged: values are left over at byte {start}")
                 return value
-            if not (self._counts(code) or self._gathers(code, start) or self._remembers(code, start)):
+            known = self._counts(code) or self._gathers(code, start) or self._remembers(code, start)
+            if not (known or self._describes(code, start)):
                 raise Refused(_unknown(code, start))
         raise Refused(f"has more than {_MAX_STEPS:,} instructions; no verification set needs as many")
 
@@ -132,6 +121,14 @@ class _Machine:
         """Bytes, numbers, and what only frames them. False for another instruction."""
         if code in _BYTES:
             self._stack.append(self._span(self._number(_BYTES[code])))
+        elif code in _TEXTS:
+            span = self._span(self._number(_TEXTS[code]))
+            self._stack.append(Span(span.start, span.end, "utf-8"))
+        elif code == pickle.UNICODE:
+            line = self._line(len(self._data))
+            self._stack.append(Span(line.start, line.end, "raw-unicode-escape"))
+        elif code == pickle.NONE:
+            self._stack.append(None)
         elif code in (pickle.NEWTRUE, pickle.NEWFALSE):
             self._stack.append(code == pickle.NEWTRUE)
         elif code in _NUMBERS:
@@ -150,15 +147,11 @@ class _Machine:
 
     def _quoted(self) -> Span:
         """A string of Python 2, as protocol 0 writes it: a line in quotes."""
-        end = self._data.find(b"\n", self._at)
-        if end < 0:
-            raise Refused(f"is damaged: the string at byte {self._at} doesn't end")
-        line = self._span(end - self._at)
-        self._take(1)
+        line = self._line(len(self._data))
         quote = self._data[line.start : line.start + 1]
         if line.end - line.start < 2 or quote not in (b"'", b'"') or self._data[line.end - 1 : line.end] != quote:
             raise Refused(f"is damaged: no quotes around the string at byte {line.start}")
-        return Span(line.start + 1, line.end - 1, quoted=True)
+        return Span(line.start + 1, line.end - 1, "quoted")
 
     def _gathers(self, code: bytes, start: int) -> bool:
         """Lists and tuples. False for another instruction."""
@@ -199,12 +192,50 @@ class _Machine:
             return False
         return True
 
+    def _describes(self, code: bytes, start: int) -> bool:
+        """Names, and what is made of them by calls that nobody makes. False for another instruction."""
+        if code == pickle.GLOBAL:
+            module, name = self._line(_MAX_WORD), self._line(_MAX_WORD)
+            self._stack.append(self._named(module, name, start))
+        elif code == pickle.STACK_GLOBAL:
+            name, module = self._pop(start), self._pop(start)
+            self._stack.append(self._named(module, name, start))
+        elif code in (pickle.REDUCE, pickle.BUILD):
+            value = self._pop(start)
+            try:
+                if code == pickle.BUILD:
+                    set_state(self._top(start), value, self._data)
+                else:
+                    self._stack.append(called(self._pop(start), value, self._data))
+            except (NotAnArray, ValueError) as error:
+                raise Refused(
+                    f"holds more than encoded images and flags: an object at byte {start} {error}{_WHY}"
+                ) from None
+        else:
+            return False
+        return True
+
+    def _line(self, longest: int) -> Span:
+        end = self._data.find(b"\n", self._at, self._at + longest)
+        if end < 0:
+            raise Refused(f"is damaged: the string at byte {self._at} doesn't end")
+        line = self._span(end - self._at)
+        self._take(1)
+        return line
+
+    def _named(self, module: Any, name: Any, start: int) -> Any:
+        if not (isinstance(name, Span) and isinstance(module, Span)):
+            raise Refused(f"is damaged: the instruction at byte {start} lacks a name")
+        words = [word.read(self._data)[:_MAX_WORD].decode("ascii", "replace") for word in (module, name)]
+        known = named(*words)
+        if known is None:
+            text = "".join(letter if letter.isprintable() else " " for letter in ".".join(words))
+            raise Refused(f"holds more than encoded images and flags: it asks for {text} at byte {start}{_WHY}")
+        return known
+
 
 def _unknown(code: bytes, start: int) -> str:
     name = next((info.name for info in pickletools.opcodes if info.code.encode("latin-1") == code), None)
     if name is None:
         return f"is no pickle: byte {start} is {code!r}; give an InsightFace .bin pack"
-    return (
-        f"holds more than encoded images and flags, such as arrays, text or objects ({name} at byte {start}), which "
-        "isn't read because a pickle can run anything; pack the images as bytes and the flags as plain true or false"
-    )
+    return f"holds more than encoded images and flags, such as sets or objects ({name} at byte {start}){_WHY}"
