@@ -1,4 +1,4 @@
-"""Concatenations in integer files: OpenVINO moves the rounding of a pair into the layers before one, and loses numbers."""
+"""Concatenations in integer files: OpenVINO moves the rounding of a pair through one, and computes other numbers."""
 
 import numpy as np
 import openvino
