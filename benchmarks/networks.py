@@ -83,7 +83,7 @@ def integers(path: Path, before: dict[str, Any], program: str) -> dict[str, Any]
     """Mean cosines of w8a8 in both engines to the float network, and of embeddings less their mean; those of `before`
     where the network is the same.
     """
-    network = bf.load_network(path, PREPROCESS.get(path.stem, "rgb-raw" if raw(path) else "rgb-127.5-127.5"))
+    network = bf.load_network(path, PREPROCESS.get(path.stem, ordinary(path)))
     if before.get("fingerprint") == network.fingerprint():
         return before
     row: dict[str, Any] = {"fingerprint": network.fingerprint(), "program": program}
@@ -95,6 +95,12 @@ def integers(path: Path, before: dict[str, Any], program: str) -> dict[str, Any]
         row[engine] = cosine(given, expected)
         row[f"{engine} centred"] = cosine(given - expected.mean(0), expected - expected.mean(0))
     return row
+
+
+def ordinary(path: Path) -> str:
+    """The preprocessing of a network with random weights."""
+    colour = "grey" if onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1].dim_value == 1 else "rgb"
+    return f"{colour}-{'raw' if raw(path) else '127.5-127.5'}"
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Concatenations in integer files: OpenVINO moves the rounding of a pair before one into the layers, and errs."""
+"""Concatenations in integer files: OpenVINO moves the rounding of a pair through one, and computes other numbers."""
 
 import numpy as np
 import openvino
