@@ -51,7 +51,7 @@ def imported(path: Path, row: dict[str, Any]) -> None:
     try:
         x, outputs, own = right(path)
     except Exception as error:
-        row["invalid"] = str(error)[:300]
+        row["invalid"] = str(error).replace(str(path), path.name)[:300]
         return
     try:
         graph = from_onnx(path)[0]

@@ -13,10 +13,11 @@ from support.forms import FORMS
 
 
 class Branches(nn.Module):
-    """Two convolutions joined, read by a third."""
+    """Two convolutions joined, their channels perhaps shuffled, read by a third."""
 
-    def __init__(self, activation: nn.Module) -> None:
+    def __init__(self, activation: nn.Module, shuffled: bool) -> None:
         super().__init__()
+        self.shuffled = shuffled
         self.stem, self.activation = nn.Conv2d(3, 16, 3, 2, 1), activation
         self.a, self.b, self.c = nn.Conv2d(16, 16, 3, 1, 1), nn.Conv2d(16, 16, 3, 1, 1), nn.Conv2d(32, 16, 3, 2, 1)
         self.fc = nn.Linear(16 * 16, 32)
@@ -24,13 +25,16 @@ class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.activation(self.stem(x))
         x = torch.cat([self.activation(self.a(x)), self.activation(self.b(x))], 1)
+        if self.shuffled:
+            x = x.view(-1, 2, 16, 8, 8).transpose(1, 2).reshape(-1, 32, 8, 8)
         return self.fc(torch.flatten(self.c(x), 1))
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
 @pytest.mark.parametrize("activation", [nn.ReLU(), nn.PReLU(16), nn.Identity()])
-def test_openvino_computes_what_reads_a_join(activation: nn.Module) -> None:
+def test_openvino_computes_what_reads_a_join(activation: nn.Module, shuffled: bool) -> None:
     torch.manual_seed(0)
-    net = from_module(Branches(activation).eval(), "rgb-127.5-127.5", "branches", (16, 16))
+    net = from_module(Branches(activation, shuffled).eval(), "rgb-127.5-127.5", "branches", (16, 16))
     images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
     integer, _ = quantize(net, images[:16], BitPlan(), Calibration("minmax", bias_correction=False))
     assert net.preprocess is not None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
-from bitface.graph.builder import tidy
+from bitface.graph.builder import shape_of, tidy
 from bitface.quant.kernels import depthwise, depthwise_fits
 from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
@@ -152,10 +152,16 @@ def _activations(node: Node) -> list[Node]:
 
 
 def _origin(graph: GraphModule, node: Node) -> Node:
-    """The tensor before views: it is quantized where it is made. A view with several readers is a tensor itself."""
-    while isinstance(passes.module_of(graph, node), ops.Reshape) and len(node.users) == 1:
+    """The tensor before views: it is quantized where it is made. A view with several readers is a tensor itself, and so
+    is one that makes an image, as in a shuffle of channels, whose rounding OpenVINO would lose before the view.
+    """
+    while isinstance(passes.module_of(graph, node), ops.Reshape) and len(node.users) == 1 and not _is_image(node):
         node = node.all_input_nodes[0]
     return node
+
+
+def _is_image(node: Node) -> bool:
+    return len(shape_of(node)) == 4
 
 
 def _never_negative(graph: GraphModule, node: Node) -> bool:
@@ -203,7 +209,7 @@ def weight_quantizer(plan: BitPlan, bits: int, channels: int) -> UniformQuantize
 
 def _reads(graph: GraphModule, user: Node, readers: list[Node]) -> bool:
     """Whether a user of a tensor is one of the readers, or the view through which one reads."""
-    while isinstance(passes.module_of(graph, user), ops.Reshape) and len(user.users) == 1:
+    while isinstance(passes.module_of(graph, user), ops.Reshape) and len(user.users) == 1 and not _is_image(user):
         user = next(iter(user.users))
     return user in readers
 
