@@ -36,6 +36,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
     "front": (PLANS, "sensitivity", tables.front),
     "proxies": (PLANS, "sensitivity", tables.proxies),
+    "transformers": (ROOT / "docs" / "transformers.md", "transformers", tables.transformers),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
     "reliability": (ROOT / "docs" / "reliability.md", "reliability", engine_tables.reliability),
     "networks": (NETWORKS, "networks", network_tables.networks),

@@ -377,3 +377,15 @@ def smaller(content: dict[str, Any]) -> list[str]:
         "| TAR@FAR 1e-5 % |",
         lines,
     )
+
+
+def transformers(content: dict[str, Any]) -> list[str]:
+    head = "| network | numbers | cosine: OpenVINO, ONNX Runtime | LFW ± sd of folds | bytes |"
+    lines = []
+    for row in content["rows"]:
+        engines = [f"{row[key]:.4f}" for key in ("openvino", "onnxruntime", "torch") if key in row]
+        cosine = ", ".join(engines) + (" (simulated)" if "torch" in row else "")
+        name = f"{row['network']} (`{row['student']}`)" if row["how"] == "float" else row["network"]
+        size = f"{row['bytes']:,}" if "bytes" in row else ""
+        lines.append(f"| {name} | {row['how']} | {cosine} | {row.get('LFW %', '')} | {size} |")
+    return table(head, lines)

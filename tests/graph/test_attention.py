@@ -79,12 +79,30 @@ def tokens_first(m: Network, x: Tensor) -> Tensor:
     return (x + m.proj(functional.gelu(x))).transpose(0, 1)
 
 
+def windows(m: Network, x: Tensor) -> Tensor:
+    """Attention within three windows, each with scores of its own that are added."""
+    rows = x.reshape(-1, TOKENS // 3, WIDTH)
+    q, k, v = m.qkv(rows).reshape(-1, TOKENS // 3, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4).unbind(0)
+    scores = (q @ k.transpose(-2, -1)).view(x.shape[0], 3, HEADS, TOKENS // 3, TOKENS // 3)
+    added = m.heads.flatten()[: 3 * (TOKENS // 3) ** 2].view(3, 1, TOKENS // 3, TOKENS // 3)
+    weights = (scores + added).view(-1, HEADS, TOKENS // 3, TOKENS // 3).softmax(-1)
+    return x + (weights @ v).transpose(1, 2).reshape(x.shape[0], TOKENS, WIDTH)
+
+
+def rows_of_tokens(m: Network, x: Tensor) -> Tensor:
+    """As TensorFlow writes a layer on tokens: all of the batch's as rows of one matrix."""
+    q, k, v = split(m, functional.gelu(m.proj(x.reshape(-1, WIDTH))).reshape(-1, TOKENS, WIDTH))
+    return joined((q @ k.transpose(-2, -1)).softmax(-1) @ v)
+
+
 MIXES: dict[str, tuple[Mix, bool]] = {
     "products": (products, True),
     "scaled dot product": (scaled_dot_product, True),
     "named axes": (named_axes, True),
     "heads in the batch": (heads_in_the_batch, True),
     "module": (module, True),
+    "windows": (windows, True),
+    "rows of tokens": (rows_of_tokens, True),
     "tokens first": (tokens_first, False),
 }
 

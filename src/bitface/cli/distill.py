@@ -28,7 +28,8 @@ from bitface.cli.prune import show
 def distill(
     teacher: ModelArgument,
     student: Annotated[
-        str, typer.Option(help="mobilefacenet, iresnet18, …, with a width after a colon: mobilefacenet:0.5.")
+        str,
+        typer.Option(help="mobilefacenet, vit_t, …, with a width after a colon: mobilefacenet:0.5, vit_t:0.5,depth=4."),
     ],
     images: ImagesOption,
     out: OutOption,

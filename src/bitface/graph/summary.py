@@ -202,6 +202,12 @@ class _Table:
         after = [self._module(reader) for reader in self._readers(node) if reader.op == "call_module"]
         if traits.channel_affine and any(traits_of(layer).zero_padded for layer in after):
             return "BatchNorm before a zero-padded convolution can't be folded into it"
+        if (
+            traits.arithmetic
+            and not rounded
+            and all(traits_of(one).in_float or traits_of(one).arithmetic for one in after)
+        ):
+            return "what reads it computes in floating point"
         return "computes in floating point between roundings" if rounded else "reads what isn't rounded"
 
     def _fuses_into(self, node: Node) -> str | None:

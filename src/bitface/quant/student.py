@@ -1,8 +1,9 @@
 """The quantized student: the teacher's folded graph with a quantizer on every tensor that integers must carry.
 
 Quantizers sit on the image, on the input of every convolution and linear layer, and on both inputs of every addition
-and multiplication of two tensors. A tensor that several of them read is quantized once for each bit width; whatever
-else reads it (a BatchNorm before a convolution, say) reads the quantized tensor too, as memory holds no other.
+and multiplication of two tensors, but for sums that nothing reads in integers. A tensor that several of them read is
+quantized once for each bit width; whatever else reads it (a BatchNorm before a convolution, say) reads the quantized
+tensor too, as memory holds no other.
 """
 
 import copy
@@ -124,9 +125,27 @@ def _layers(graph: GraphModule) -> list[tuple[str, str, bool, bool]]:
         module = passes.module_of(graph, node)
         if isinstance(module, ops.LAYERS):
             result.append((str(node.target), ops.op_name(module) or "", node in before, node in after))
-        elif module is not None and ops.traits_of(module).arithmetic and len(_activations(node)) == 2:
+        elif module is not None and _computes_on_two(module, node) and not _read_in_float(graph, node):
             result.append((str(node.target), ops.op_name(module) or "", False, False))
     return result
+
+
+def _computes_on_two(module: nn.Module, node: Node) -> bool:
+    return ops.traits_of(module).arithmetic and len(_activations(node)) == 2
+
+
+def _read_in_float(graph: GraphModule, node: Node) -> bool:
+    """Whether a sum is read by nothing but what computes in floating point: LayerNorms, and further such sums.
+
+    Such is the residual stream of a transformer. Rounding it saves nothing, and costs most: few of its numbers are a
+    hundred times as large as the others (Sun et al., COLM 2024, massive activations).
+    """
+    readers = [(user, passes.module_of(graph, user)) for user in node.users]
+    return isinstance(passes.module_of(graph, node), ops.Add) and all(
+        (isinstance(module, ops.Add) and _read_in_float(graph, user))
+        or (bool(ops.traits_of(module).in_float) and not ops.traits_of(module).activation)
+        for user, module in readers
+    )
 
 
 def _reach(graph: GraphModule, forward: bool) -> set[Node]:

@@ -51,8 +51,13 @@ def units_of(graph: GraphModule, most: int = 3) -> list[Unit]:
 
 
 def _begins(graph: GraphModule, node: Node) -> bool:
-    """Whether a unit may begin here: with a quantizer or, where activations stay float, with a layer."""
-    return isinstance(passes.module_of(graph, node), Quantizer | nn.Conv2d | nn.Linear)
+    """Whether a unit may begin here: with a quantizer or, where activations stay float, with a layer, a LayerNorm or
+    a sum.
+    """
+    module = passes.module_of(graph, node)
+    if isinstance(module, ops.Add):
+        return not any(isinstance(passes.module_of(graph, source), Quantizer) for source in node.all_input_nodes)
+    return isinstance(module, Quantizer | nn.Conv2d | nn.Linear | nn.LayerNorm)
 
 
 def _joined(units: list[Unit], most: int) -> list[Unit]:

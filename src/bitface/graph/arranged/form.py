@@ -88,6 +88,25 @@ class Arranged:
         groups = tuple(tuple(place[axis] for axis in group) for group in self.groups)
         return Arranged(self.builder, self.name, self._add(Transpose(order), self.node), groups)
 
+    def merged(self) -> "Arranged":
+        """The same in order, with axes that only follow each other as one: what equal tensors have in common."""
+        ordered = self.in_order()
+        sides, tail = shape_of(ordered.node), list[int]()
+        groups: list[tuple[int, ...]] = []
+        for group in ordered.groups:
+            named: list[int] = []
+            for place, axis in enumerate(group):
+                if axis == 0:
+                    named.append(0)
+                elif place and group[place - 1] != 0:
+                    tail[-1] *= sides[axis]
+                else:
+                    tail.append(sides[axis])
+                    named.append(len(tail))
+            groups.append(tuple(named))
+        node = ordered.node if tuple(tail) == sides[1:] else self._add(Reshape(tuple(tail)), ordered.node)
+        return Arranged(self.builder, self.name, node, tuple(groups))
+
     def transpose(self, order: Sequence[int]) -> "Node | Arranged":
         groups = tuple(self.groups[axis] for axis in order)
         return Arranged(self.builder, self.name, self.node, groups).in_order().settled()
@@ -244,13 +263,16 @@ def arranged(builder: Builder, name: str, x: "Node | Arranged") -> Arranged:
 
 def binary(builder: Builder, name: str, module: nn.Module, a: Any, b: Any) -> "Node | Arranged":
     """Arithmetic on two tensors, number by number, of which one may be a constant."""
-    form = arranged(builder, name, a if isinstance(a, Node | Arranged) else b).in_order()
+    both = isinstance(a, Node | Arranged) and isinstance(b, Node | Arranged)
+    form = arranged(builder, name, a if isinstance(a, Node | Arranged) else b)
+    form = form.merged() if both else form.in_order()
     inputs = []
     for value in (a, b):
         if not isinstance(value, Node | Arranged):
             inputs.append(form.constant(value))
             continue
-        own = arranged(builder, name, value).in_order()
+        own = arranged(builder, name, value)
+        own = own.merged() if both else own.in_order()
         if own.groups != form.groups:
             raise ShapeError(f"{name}: computes on tensors with the batch at two places, which isn't supported")
         inputs.append(own.node)
@@ -268,7 +290,7 @@ def product(builder: Builder, name: str, a: Any, b: Any, linear: Callable[[Node,
         return form.with_node(linear(form.node, np.asarray(b))).settled()
     if not isinstance(a, Node | Arranged):
         raise ShapeError(f"{name}: multiplies a constant with a tensor in another form, which isn't supported")
-    left, right = (arranged(builder, name, value).last_alone(2) for value in (a, b))
+    left, right = (arranged(builder, name, value).merged().last_alone(2) for value in (a, b))
     if left.groups[:-2] != right.groups[:-2] or len(left.groups) != len(right.groups):
         raise ShapeError(f"{name}: multiplies tensors with the batch at two places, which isn't supported")
     return left.with_node(builder.add(name, MatMul(), left.node, right.node)).settled()

@@ -62,6 +62,8 @@ def call_module(context: TorchContext, module: nn.Module, x: Any, *args: Any, **
     """
     if isinstance(module, nn.MultiheadAttention):
         return context.module(module, x, *args, **options)
+    if isinstance(module, nn.Softmax) and module.dim is not None:
+        return _softmax(x, module.dim)
     last = isinstance(module, nn.Linear | nn.Dropout | nn.Identity) or traits_of(module).activation
     if not last and not (isinstance(module, nn.LayerNorm) and len(module.normalized_shape) == 1):
         raise BitfaceError(
@@ -119,6 +121,10 @@ def _same(form: Arranged, *_: Any, **__: Any) -> Any:
     return form
 
 
+def _activation(form: Arranged, module: nn.Module) -> Node:
+    return form.builder.add(form.name, module, form.node)
+
+
 def _softmax(form: Arranged, dim: int, dtype: Any = None) -> Any:
     return softmax(form.builder, form.name, form, dim % len(form.groups))
 
@@ -134,4 +140,6 @@ _CALLS: dict[str, Callable[..., Any]] = {
     "unsqueeze": lambda form, dim: form.insert(dim % (len(form.groups) + 1)),
     "size": lambda form, dim=None: form.shape if dim is None else form.shape[dim],
     **dict.fromkeys(("contiguous", "clone", "float", "dropout"), _same),
+    "gelu": lambda form, *args, **options: form.with_node(_activation(form, nn.GELU(*args, **options))),
+    "relu": lambda form: form.with_node(_activation(form, nn.ReLU())),
 }
