@@ -31,6 +31,7 @@ def constants() -> Model:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="reads in copies of a process")
+@pytest.mark.slow
 def test_damaged_files(tmp_path: Path) -> None:
     """In a process of its own, as one with threads can't be copied safely."""
     for name, model in (("small", small_network()), ("constants", constants())):
