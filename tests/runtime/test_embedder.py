@@ -158,6 +158,8 @@ def test_files_are_arrays(embedder: tuple[Embedder, Network], tmp_path: Path) ->
     np.testing.assert_array_equal(runner.embed([str(path) for path in paths]), expected)
     np.testing.assert_array_equal(runner.embed(paths[2]), runner.embed(images[2]))
     assert runner.embed([]).shape == (0, WIDTH)
+    np.testing.assert_array_equal(runner.embed(list(images)), expected)
+    np.testing.assert_array_equal(runner.embed(tuple(images)), expected)
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +204,15 @@ def test_one_row_for_every_file(runner: Embedder, tmp_path: Path) -> None:
 def test_arrays_of_another_form(runner: Embedder, images: np.ndarray) -> None:
     with pytest.raises(BitfaceError, match=r"faces must be uint8 RGB \[N, 32, 32, 3\], got"):
         runner.embed(images)
+
+
+def test_lists_of_something_else(runner: Embedder, tmp_path: Path) -> None:
+    square, wide = np.zeros((SIDE, SIDE, 3), np.uint8), np.zeros((SIDE, SIDE + 1, 3), np.uint8)
+    with pytest.raises(BitfaceError, match=r"images of one call have one size, not \(32, 32, 3\) and \(32, 33, 3\)"):
+        runner.embed([square, wide])
+    for wrong, kind in (([square, tmp_path], "ndarray"), ([3], "int"), ([b"a.png"], "bytes"), ([None], "NoneType")):
+        with pytest.raises(BitfaceError, match=rf"uint8 RGB arrays \[H, W, 3\], not {kind} among them"):
+            runner.embed(wrong)  # type: ignore[arg-type]
 
 
 def test_an_unknown_preprocessing(made: tuple[Path, Network, Network]) -> None:

@@ -21,7 +21,7 @@ from bitface.targets.registry import started
 
 Progress = Callable[[int, int], None]
 
-Images = np.ndarray | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Images = np.ndarray | Sequence[np.ndarray] | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 # Files that are decoded before their images are embedded together.
 _DECODED = 64
@@ -93,7 +93,7 @@ class Embedder:
         """The embeddings of aligned face crops, float32 `[N, D]`, not normalised.
 
         Args:
-            images: uint8 RGB `[N, H, W, 3]` (or one `[H, W, 3]`), or paths of image files.
+            images: uint8 RGB `[N, H, W, 3]`, one `[H, W, 3]` or a list of those, or paths of image files.
             flip: adds the mirrored image's embedding.
 
         Warns where most of the files aren't of the network's size and are resized.
@@ -104,7 +104,13 @@ class Embedder:
         if isinstance(images, np.ndarray):
             array = images[None] if images.ndim == 3 else images
             return self._array(array, flip)
-        paths = [images] if isinstance(images, str | os.PathLike) else list(images)
+        listed = [images] if isinstance(images, str | os.PathLike) else list(images)
+        if listed and all(isinstance(image, np.ndarray) for image in listed):
+            return self._array(_stacked([np.asarray(image) for image in listed]), flip)
+        paths = [image for image in listed if isinstance(image, str | os.PathLike)]
+        if len(paths) < len(listed):
+            kind = next(type(image).__name__ for image in listed if not isinstance(image, str | os.PathLike))
+            raise BitfaceError(f"embeds paths of image files or uint8 RGB arrays [H, W, 3], not {kind} among them")
         skipped: list[tuple[str, str]] = []
         files = [FaceFile(Path(path).parent, Path(path).name) for path in paths]
         for note in resizing(crop_sizes(files), self.preprocess.size):
@@ -207,3 +213,10 @@ def load(
     if reason := inexact(model, embedder.engine):
         warnings.warn(f"{path}: {reason}", stacklevel=2)
     return embedder
+
+
+def _stacked(images: list[np.ndarray]) -> np.ndarray:
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise BitfaceError(f"images of one call have one size, not {' and '.join(map(str, sorted(shapes)[:2]))}")
+    return np.stack(images)
