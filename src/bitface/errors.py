@@ -35,8 +35,8 @@ def option(name: str, value: object = None) -> str:
     """An option as the reader types it: `--max-images` or `--size 160`; in Python `max_images=` or `size=160`."""
     if _on_command_line:
         return f"--{name}" if value is None else f"--{name} {value}"
-    shown = "" if value is None else repr(value) if isinstance(value, str) else str(value)
-    return f"{name.replace('-', '_')}={shown}"
+    text = "" if value is None else repr(value) if isinstance(value, str) else str(value)
+    return f"{name.replace('-', '_')}={text}"
 
 
 def flag(name: str) -> str:

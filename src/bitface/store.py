@@ -145,8 +145,8 @@ class Store:
         if kind is not None and kind not in KINDS:
             raise UsageError(f"unknown kind '{kind}'{nearest(kind, KINDS)} (there are {', '.join(KINDS)})")
         kinds = [name for name in KINDS if kind in (None, name) and (self.root / name).is_dir()]
-        found = {name: _contents(self.root / name) for name in kinds}
-        return dict(sorted(found.items(), key=lambda item: -item[1].bytes))
+        contents = {name: _contents(self.root / name) for name in kinds}
+        return dict(sorted(contents.items(), key=lambda item: -item[1].bytes))
 
     def clear(self, kind: str | None = None) -> dict[str, Contents]:
         """Removes all entries of one of `KINDS`; None: of every kind. Whatever else lies in the folder stays.
@@ -158,13 +158,13 @@ class Store:
             UsageError: an unknown kind.
             BitfaceError: something can't be removed.
         """
-        removed = self.contents(kind)
-        for name in removed:
+        contents = self.contents(kind)
+        for name in contents:
             try:
                 shutil.rmtree(self.root / name)
             except OSError as error:
                 raise BitfaceError(f"{error.filename}: can't be removed ({error.strerror})") from error
-        return removed
+        return contents
 
 
 def _contents(folder: Path) -> Contents:

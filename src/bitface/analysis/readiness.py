@@ -128,9 +128,9 @@ def _of(student: Network, name: str) -> TargetReadiness:
         if not products:
             continue
         layers, whole = layers + 1, whole + products
-        known = isinstance(module, INTEGER_LAYERS) or traits_of(module).arithmetic
+        eligible = isinstance(module, INTEGER_LAYERS) or traits_of(module).arithmetic
         widths = [_width(graph, source) for source in node.all_input_nodes]
-        rounded = known and all(width and width <= target.holds.integer_bits for width in widths)
+        rounded = eligible and all(width and width <= target.holds.integer_bits for width in widths)
         if rounded and _kind(module) in target.holds.operators:
             in_integers, part = in_integers + 1, part + products
     obstacle = target.holds.obstacle(graph)

@@ -153,11 +153,11 @@ class SplitBlock(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         parts = image.chunk(len(self.convs) + 1, 1)
-        convolved, part = [], parts[0]
+        maps, part = [], parts[0]
         for index, conv in enumerate(self.convs):
             part = conv(part + parts[index] if index else part)
-            convolved.append(part)
-        x = torch.cat((*convolved, parts[-1]), 1)
+            maps.append(part)
+        x = torch.cat((*maps, parts[-1]), 1)
         if self.pos_embd is not None:
             x = x + self.pos_embd(image)
         x = x.flatten(2).permute(0, 2, 1)
@@ -294,9 +294,9 @@ def from_state(state: Mapping[str, Tensor]) -> EdgeFace | None:
             depths[number] += 1
         channels.append(len(state[f"stages.{number}.blocks.0.gamma"]))
     heads = len(state[f"stages.3.blocks.{depths[3] - 1}.xca.temperature"])
-    reduced = state.get("head.fc.linear1.weight")
+    factor = state.get("head.fc.linear1.weight")
     # A rank is a share of two decimals, rounded down.
-    ratio = None if reduced is None else ceil(reduced.shape[0] / min(channels[3], _size_of(state)) * 100 - 1e-6) / 100
+    ratio = None if factor is None else ceil(factor.shape[0] / min(channels[3], _size_of(state)) * 100 - 1e-6) / 100
     return EdgeFace(tuple(channels), tuple(depths), heads, _size_of(state), rank_ratio=ratio)
 
 

@@ -148,8 +148,8 @@ def _prefixes(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.
 
 def _part(key: str, prefix: str) -> str:
     """What a key beside the prefix is a part of: its words as long as they are the prefix's, and one more."""
-    words, known = key.split("."), prefix.split(".")
-    same = next((i for i, (a, b) in enumerate(zip(words, known, strict=False)) if a != b), 0)
+    words, prefix_words = key.split("."), prefix.split(".")
+    same = next((i for i, (a, b) in enumerate(zip(words, prefix_words, strict=False)) if a != b), 0)
     return ".".join(words[: same + 2 if len(words) > same + 1 and same else same + 1])
 
 
@@ -222,18 +222,18 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     )
 
 
-def _misfit(expected: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
+def _misfit(expected: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]) -> str | None:
     """The first reason why the given weights aren't exactly the expected ones."""
     for key, tensor in expected.items():
-        if key not in given:
+        if key not in tensors:
             return f"{key!r} is missing; check that the file is complete"
-        if given[key].shape != tensor.shape:
-            return f"{key!r} has shape {list(given[key].shape)} instead of {list(tensor.shape)}"
-        if tensor.is_floating_point() and not given[key].is_floating_point():
+        if tensors[key].shape != tensor.shape:
+            return f"{key!r} has shape {list(tensors[key].shape)} instead of {list(tensor.shape)}"
+        if tensor.is_floating_point() and not tensors[key].is_floating_point():
             return f"{key!r} holds integers, perhaps quantized weights without their scales; give those in float"
-        if not _is_plain(given[key]):
+        if not _is_plain(tensors[key]):
             return f"{key!r} isn't a plain, filled tensor of real numbers; save the weights dense and in float"
-        if not torch.isfinite(given[key]).all():
+        if not torch.isfinite(tensors[key]).all():
             return f"{key!r} has values that aren't finite; train or export it again"
-    extra = next((key for key in given if key not in expected), None)
+    extra = next((key for key in tensors if key not in expected), None)
     return None if extra is None else f"{extra!r} belongs to nothing in it; save the backbone's weights alone"

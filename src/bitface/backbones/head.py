@@ -61,9 +61,9 @@ def input_size_of(network: nn.Module) -> tuple[int, int]:
     """Height and width of the images that a network of this library is for: its own word, or by the feature map that
     its head covers.
     """
-    said: tuple[int, int] | None = getattr(network, "input_size", None)
-    if said:
-        return said
+    size: tuple[int, int] | None = getattr(network, "input_size", None)
+    if size:
+        return size
     height, width = network.spatial  # type: ignore[misc]
     return height * _STRIDE, width * _STRIDE
 

@@ -184,10 +184,10 @@ def _from_pickles(file: IO[bytes]) -> dict[str, Tensor]:
         _Unpickler(file).load()
     unpickler = _Unpickler(file)
     content = leaves(unpickler.load(), _Tensor)
-    needed, numbers = _keys(content), {}
+    storage_keys, numbers = _keys(content), {}
     for key in map(str, _Unpickler(file).load()):
         length = int.from_bytes(file.read(8), "little") * unpickler.storages[key].dtype.itemsize
-        if key in needed:
+        if key in storage_keys:
             numbers[key] = file.read(length)
         else:
             file.seek(length, io.SEEK_CUR)

@@ -74,7 +74,7 @@ def create(name: str, embedding_size: int | None = None, **options: Any) -> nn.M
     if base not in BACKBONES:
         raise UsageError(f"unknown network '{base}'{_suggestion(base, names())}")
     builder = BACKBONES[base].builder
-    known = [option for option in inspect.signature(builder).parameters if option != "embedding_size"]
+    option_names = [option for option in inspect.signature(builder).parameters if option != "embedding_size"]
     for word in words.split(",") if colon else ():
         option, _, number = word.rpartition("=")
         option = option or "width"
@@ -85,12 +85,12 @@ def create(name: str, embedding_size: int | None = None, **options: Any) -> nn.M
         except ValueError:
             raise UsageError(f"'{name}': the {option} must be a number, as in {base}:0.5") from None
     for option in options:
-        if option not in known:
-            raise UsageError(f"{base} has no option '{option}'{_suggestion(option, known)}")
+        if option not in option_names:
+            raise UsageError(f"{base} has no option '{option}'{_suggestion(option, option_names)}")
     if embedding_size is not None:
         options["embedding_size"] = embedding_size
     return builder(**options)
 
 
-def _suggestion(word: str, known: list[str]) -> str:
-    return f"{nearest(word, known, cutoff=0)} (there are {', '.join(known)})"
+def _suggestion(word: str, choices: list[str]) -> str:
+    return f"{nearest(word, choices, cutoff=0)} (there are {', '.join(choices)})"

@@ -22,9 +22,9 @@ def cache(
     store = Store()
     contents = store.clear(kind) if clear else store.contents(kind)
     table = Table("kind", "what it is", "entries", "MB", title="removed" if clear else None)
-    for name, held in contents.items():
-        table.add_row(name, KINDS[name], f"{held.entries:,}", f"{held.bytes / 1e6:,.1f}")
+    for name, content in contents.items():
+        table.add_row(name, KINDS[name], f"{content.entries:,}", f"{content.bytes / 1e6:,.1f}")
     if contents:
         output.print(table)
-    total = sum(held.bytes for held in contents.values())
+    total = sum(content.bytes for content in contents.values())
     output.print(f"{store.root}: {total / 1e6:,.1f} MB{' removed' if clear else ''}", markup=False, soft_wrap=True)

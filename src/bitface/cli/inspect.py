@@ -83,8 +83,8 @@ def _print_artifact(content: dict[str, Any]) -> None:
 
 def _print_targets(content: dict[str, Any]) -> None:
     what = content["plan"]["bits"] if "plan" in content else "w8a8"
-    tried = any(entry["agreement"] is not None or entry["failure"] for entry in content["targets"])
-    table = Table(f"in integers ({what})", "layers", "multiply-adds", *(["least cosine to the simulation"] * tried))
+    trials = any(entry["agreement"] is not None or entry["failure"] for entry in content["targets"])
+    table = Table(f"in integers ({what})", "layers", "multiply-adds", *(["least cosine to the simulation"] * trials))
     for entry in content["targets"]:
         if obstacle := entry["obstacle"] or entry["failure"]:
             output.print(f"{entry['title']}: {obstacle}", markup=False, soft_wrap=True)

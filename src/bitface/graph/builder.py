@@ -64,10 +64,10 @@ class Builder:
             ShapeError: the module doesn't accept inputs of these shapes, or mixes the images of a batch.
             BitfaceError: one of its attributes isn't finite.
         """
-        shapes, known = ", ".join(map(shape_text, inputs)), [shape_of(node) for node in inputs]
+        shapes, input_shapes = ", ".join(map(shape_text, inputs)), [shape_of(node) for node in inputs]
         spec = spec_of(module) or OpSpec(type(module).__name__)
         try:
-            spec.check(module, known)
+            spec.check(module, input_shapes)
             with torch.no_grad():
                 value = module.eval()(*(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit
@@ -75,7 +75,7 @@ class Builder:
                 f"{name}: {type(module).__name__} can't take inputs of {shapes}: {one_line(error)}"
             ) from error
         along_batch = getattr(module, "dim", None) in (0, -value.dim())
-        if value.shape[:1] != (0,) or along_batch or spec.mixes_images(module, known):
+        if value.shape[:1] != (0,) or along_batch or spec.mixes_images(module, input_shapes):
             raise ShapeError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
         if 0 in value.shape[1:]:
             raise ShapeError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
@@ -126,7 +126,7 @@ class Builder:
         holder = self._root
         for place, word in enumerate(words or ["node"]):
             last, free = place + 1 >= len(words), word
-            taken = ".".join((*path, word))
+            full_name = ".".join((*path, word))
             # Words that fx or Python reserve can't be names, nor can an operator be a folder of others.
             while (
                 keyword.iskeyword(free)
@@ -135,8 +135,8 @@ class Builder:
                 or (hasattr(holder, free) and (last or type(getattr(holder, free)) is not nn.Module))
             ):
                 # Counted on from the last of this name: as many nodes may have one.
-                self._names[taken] = self._names.get(taken, 0) + 1
-                free = f"{word}_{self._names[taken]}"
+                self._names[full_name] = self._names.get(full_name, 0) + 1
+                free = f"{word}_{self._names[full_name]}"
             path.append(free)
             if not last:
                 if not hasattr(holder, free):

@@ -30,12 +30,12 @@ class WantedSize:
     """What was asked for, and what is found once a file has said what it leaves free.
 
     Attributes:
-        asked: None: nobody asked.
+        size: None: nobody asked.
         choose: called only where a side is free and nobody asked.
         free: the size of a file that doesn't fix one, after `settle`.
     """
 
-    asked: Size | None = None
+    size: Size | None = None
     choose: ChooseSize = lambda: ASSUMED
     free: FreeSize | None = None
 
@@ -45,21 +45,21 @@ class WantedSize:
         Raises:
             BitfaceError: the file fixes another size than is asked for.
         """
-        if self.asked:
-            check_size(self.asked, height, width)
+        if self.size:
+            check_size(self.size, height, width)
         if height and width:
             return Size(height, width)
-        self.free = FreeSize(self.asked, "as asked for") if self.asked else self.choose()
+        self.free = FreeSize(self.size, "as asked for") if self.size else self.choose()
         if not _fits(self.free.size, height, width):
             self.free = FreeSize(Size(height or ASSUMED.size.height, width or ASSUMED.size.width), ASSUMED.whose)
         return self.free.size
 
 
-def check_size(asked: Size, height: int | None, width: int | None) -> None:
+def check_size(size: Size, height: int | None, width: int | None) -> None:
     """Raises BitfaceError where another size is asked for than that of a file, whose free sides are None."""
-    if not _fits(asked, height, width):
+    if not _fits(size, height, width):
         raise BitfaceError(
-            f"takes images of {height or 'any'}x{width or 'any'} (height x width) alone, so {option('size', asked)} "
+            f"takes images of {height or 'any'}x{width or 'any'} (height x width) alone, so {option('size', size)} "
             "can't be; "
             "leave it out"
         )

@@ -129,27 +129,27 @@ def load_network(
         raise BitfaceError(f"{path}: no such {'file, but a folder' if os.path.isdir(path) else 'file'}")
     metadata: dict[str, str] = {}
     left_out: str | None = None
-    wanted = WantedSize(size, choose)
+    image_size = WantedSize(size, choose)
     try:
         if path.suffix.lower() == ".onnx":
-            graph, metadata = from_onnx(path, wanted, output)
+            graph, metadata = from_onnx(path, image_size, output)
         elif is_weights_file(path):
             module, left_out = backbones.load_with_note(path)
             # A head covers images of several sizes: one that is asked for is tried.
             sides = (None, None) if size else input_size_of(module)
-            graph = torch_reader.from_module(module, wanted.settle(*sides))
+            graph = torch_reader.from_module(module, image_size.settle(*sides))
         else:
             raise BitfaceError(
                 f"{path}: unknown kind of model; use .onnx, or {', '.join(SUFFIXES)} of a known backbone"
             )
         network = _checked(graph, str(path), path.stem)
     except ShapeError as error:
-        if wanted.free is None:
+        if image_size.free is None:
             raise
         reason = str(error).removeprefix(f"{path}: ")
         raise BitfaceError(
-            f"{path}: doesn't work with images of {wanted.free.size}, {wanted.free.whose} ({reason}); name the size "
-            f"that it was trained with: {option('size')}"
+            f"{path}: doesn't work with images of {image_size.free.size}, {image_size.free.whose} ({reason}); name the "
+            f"size that it was trained with: {option('size')}"
         ) from error
     facts = file_facts(graph)
     before = facts.quantized if facts else None
@@ -161,11 +161,11 @@ def load_network(
         network,
         source_bytes=path.stat().st_size,
         metadata=metadata,
-        free=wanted.free,
+        free=image_size.free,
         notes=(
             *network.notes,
             *([f"{path}: {left_out}"] if left_out else []),
-            *([wanted.free.note] if wanted.free and not size else []),
+            *([image_size.free.note] if image_size.free and not size else []),
             *(f"{path}: {note}" for note in (facts.notes if facts else ())),
             *([f"{path}: {before.note}"] if before and not before.activations else []),
         ),
@@ -215,11 +215,11 @@ def _checked(graph: GraphModule, where: str, name: str) -> Network:
     """Refuses what isn't a face network, makes its output a vector, and flushes denormal weights."""
     shape = shape_of(_vector(graph))
     if len(shape) != 2 or shape[1] < 2:
-        found = " x ".join(["N", *map(str, shape[1:])])
-        raise ShapeError(f"{where}: no face network: it gives {found} per batch instead of one vector per image")
+        sides = " x ".join(["N", *map(str, shape[1:])])
+        raise ShapeError(f"{where}: no face network: it gives {sides} per batch instead of one vector per image")
     if not any(isinstance(module, ops.LAYERS) for module in graph.modules()):
         raise BitfaceError(f"{where}: has no convolution and no linear layer, so there is nothing to quantize")
-    flushed = 0
+    denormal_count = 0
     smallest = torch.finfo(torch.float32).tiny
     for key, value in graph.state_dict().items():
         if not value.is_floating_point():
@@ -229,7 +229,7 @@ def _checked(graph: GraphModule, where: str, name: str) -> Network:
         if key.endswith("running_var") and (value < 0).any():
             raise BitfaceError(f"{where}: '{key}' holds negative variances; export the network again")
         denormal = (value != 0) & (value.abs() < smallest)
-        flushed += int(denormal.sum())
+        denormal_count += int(denormal.sum())
         value[denormal] = 0  # they make CPU inference several times slower and change nothing
-    notes = (f"{flushed} denormal weights flushed to zero",) if flushed else ()
+    notes = (f"{denormal_count} denormal weights flushed to zero",) if denormal_count else ()
     return Network(graph, name, notes=notes)

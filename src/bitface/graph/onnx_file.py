@@ -48,8 +48,8 @@ def quantized_by(model: onnx.ModelProto) -> QuantizedBefore | None:
     constants = {tensor.name for tensor in model.graph.initializer}
     constants |= {name for node in model.graph.node if node.op_type == "Constant" for name in node.output}
     of_weights = all(one.op_type == "DequantizeLinear" or {*one.input[:1]} <= constants for one in nodes)
-    counted = Counter(one.op_type for one in nodes)
-    return QuantizedBefore(not of_weights, ", ".join(f"{count} {name}" for name, count in counted.items()))
+    counts = Counter(one.op_type for one in nodes)
+    return QuantizedBefore(not of_weights, ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -56,15 +56,15 @@ def allowance(model: onnx.ModelProto) -> int:
 
 def check_external(tensors: list[TensorProto], folder: Path) -> None:
     """Raises BitfaceError where tensors together would read far more than the files that they lie in."""
-    wanted, sizes = 0, {}
+    total, sizes = 0, {}
     for tensor in tensors:
         facts = external_data_helper.ExternalDataInfo(tensor)
         file = folder / facts.location
         sizes[facts.location] = file.stat().st_size if file.is_file() else 0
-        wanted += facts.length or max(sizes[facts.location] - (facts.offset or 0), 0)
+        total += facts.length or max(sizes[facts.location] - (facts.offset or 0), 0)
         if math.prod(tensor.dims) < 0:
             raise BitfaceError(f"weight '{tensor.name}' has sides below zero; the file is damaged")
-    if wanted > sum(sizes.values()) + _SHARED:
+    if total > sum(sizes.values()) + _SHARED:
         raise BitfaceError(
-            f"its weights would read {wanted:,} bytes from files of {sum(sizes.values()):,}; save the network again"
+            f"its weights would read {total:,} bytes from files of {sum(sizes.values()):,}; save the network again"
         )

@@ -26,9 +26,9 @@ def rounded(context: Context, x: Value, scale: Value) -> tuple[QuantizeDequantiz
     if clipping is None or division is None or np.size(scale) != 1:
         return None
     clip, (source, divisor) = clipping[0], division[1]
-    size, low, known = np.asarray(scale).item(), int(clip.low), build.value(divisor)
+    size, low, divisor_value = np.asarray(scale).item(), int(clip.low), build.value(divisor)
     bits = int(clip.high - clip.low + 1).bit_length() - 1
-    if known.numel() != 1 or known.item() != size or (clip.low, clip.high) != (low, low + 2**bits - 1):
+    if divisor_value.numel() != 1 or divisor_value.item() != size or (clip.low, clip.high) != (low, low + 2**bits - 1):
         return None
     return (QuantizeDequantize(size, -low, bits, False), source) if 2 <= bits <= 8 and -(2**bits) < low <= 0 else None
 

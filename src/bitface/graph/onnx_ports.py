@@ -74,9 +74,9 @@ def inputs_of(graph: onnx.GraphProto) -> Inputs:
         BitfaceError: none is, or several are, or it is no face image.
     """
     constants = {tensor.name for tensor in graph.initializer}
-    read = {name for node in graph.node for name in node.input}
+    operands = {name for node in graph.node for name in node.input}
     # Old exporters list weights as inputs, and tools that replace weights forget to take them off the list.
-    inputs = [value for value in graph.input if value.name in read and value.name not in constants]
+    inputs = [value for value in graph.input if value.name in operands and value.name not in constants]
     flags = [value for value in inputs if _is_flag(value)]
     others = [value for value in inputs if value not in flags]
     images = [value for value in others if _may_be_image(value)] or others
@@ -152,10 +152,10 @@ class Output:
         return f"'{self.name}' [{sides}]"
 
 
-def output_named(name: str, known: Collection[str]) -> str:
+def output_named(name: str, names: Collection[str]) -> str:
     """Raises UsageError where a file has no output of this name."""
-    if name not in known:
-        raise UsageError(f"has no output '{name}'{nearest(name, known)} (it has {', '.join(known)})")
+    if name not in names:
+        raise UsageError(f"has no output '{name}'{nearest(name, names)} (it has {', '.join(names)})")
     return name
 
 
@@ -170,8 +170,8 @@ def choose_output(outputs: Sequence[Output], depends: Callable[[str, str], bool]
     """
     vectors = [one for one in outputs if one.size and not one.probability]
     likely = [one for one in vectors if one.size in _SIZES] or vectors
-    named = [one for one in likely if _EMBEDDING.search(one.name)]
-    likely = named or [one for one in likely if not _HEAD.search(one.name)] or likely
+    embeddings = [one for one in likely if _EMBEDDING.search(one.name)]
+    likely = embeddings or [one for one in likely if not _HEAD.search(one.name)] or likely
     # What a vector as long, or a shorter one, is made of is on the way to it; a longer one may be a head on it.
     last = [
         one

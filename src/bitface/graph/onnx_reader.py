@@ -91,8 +91,8 @@ def _convert(model: onnx.ModelProto, size: WantedSize, output: str | None) -> Gr
     elif len(names) == 1:
         name = names[0]
     else:
-        chosen, note = choose_output([_examined(reading, one) for one in model.graph.output], reading.depends)
-        name, notes = chosen.name, [note, *notes]
+        choice, note = choose_output([_examined(reading, one) for one in model.graph.output], reading.depends)
+        name, notes = choice.name, [note, *notes]
     embedding = reading.value(name)
     if isinstance(embedding, Integers):
         raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
@@ -100,9 +100,9 @@ def _convert(model: onnx.ModelProto, size: WantedSize, output: str | None) -> Gr
         raise BitfaceError(OUTPUT_ARRANGED)
     if not isinstance(embedding, Node):
         raise BitfaceError("its output doesn't depend on the image; the file is damaged")
-    said = next(value for value in model.graph.output if value.name == name).type.tensor_type.shape.dim
-    if size.free and len(said) == 2 and said[1].dim_value not in (0, shape_of(embedding)[-1]):
-        raise ShapeError(f"it gives {shape_text(embedding)}, and by its file vectors of {said[1].dim_value} numbers")
+    dims = next(value for value in model.graph.output if value.name == name).type.tensor_type.shape.dim
+    if size.free and len(dims) == 2 and dims[1].dim_value not in (0, shape_of(embedding)[-1]):
+        raise ShapeError(f"it gives {shape_text(embedding)}, and by its file vectors of {dims[1].dim_value} numbers")
     graph = recognise(reading.builder.finish(embedding))
     graph.meta[_FILE] = FileFacts(quantized_by(model), reading.inputs, tuple(notes))
     return graph
@@ -171,14 +171,14 @@ class _Reading:
 
     def _before(self, name: str) -> set[int]:
         """The nodes that a tensor is computed by."""
-        found: set[int] = set()
+        indices: set[int] = set()
         names = [name]
         while names:
             index = self._by.get(names.pop())
-            if index is not None and index not in found:
-                found.add(index)
+            if index is not None and index not in indices:
+                indices.add(index)
                 names += self.model.graph.node[index].input
-        return found
+        return indices
 
     def _import(self, index: int) -> None:
         node = self.model.graph.node[index]
@@ -250,8 +250,8 @@ def _read(context: Context, operands: Sequence[Value]) -> list[Value]:
     }
     if not reader.moves_integers or len(meanings) > 1:
         context.refuse(STILL_INTEGERS)
-    moved = _read(context, [operand.numbers if isinstance(operand, Integers) else operand for operand in operands])
-    return [replace(integers, numbers=result) if isinstance(result, Node) else result for result in moved]
+    numbers = _read(context, [operand.numbers if isinstance(operand, Integers) else operand for operand in operands])
+    return [replace(integers, numbers=result) if isinstance(result, Node) else result for result in numbers]
 
 
 def _refuse_training(context: Context, operands: Sequence[Value]) -> None:

@@ -180,8 +180,8 @@ class Writer:
     def with_weights(self, node: Node, module: nn.Conv2d | nn.Linear, inputs: list[str]) -> list[str]:
         """The inputs of a layer in float, and its weights."""
         weights = {"weight": module.weight, "bias": module.bias}
-        named = [self.constant(f"{node.target}.{key}", value) for key, value in weights.items() if value is not None]
-        return [*inputs, *named]
+        names = [self.constant(f"{node.target}.{key}", value) for key, value in weights.items() if value is not None]
+        return [*inputs, *names]
 
     def matrix(self, name: str, module: nn.Module, inputs: list[str], rank: int = 2) -> str:
         """A convolution, or a linear layer of a value of this rank; inputs: the value, the weights, perhaps a bias."""

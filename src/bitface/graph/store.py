@@ -73,11 +73,11 @@ def _load(description: dict[str, Any], tensors: dict[str, Tensor]) -> GraphModul
     if set(expected) != set(tensors):
         raise ValueError(f"tensors missing or left over: {sorted(set(expected) ^ set(tensors))[:3]}")
     for key, value in expected.items():
-        found, wanted = tensors[key], (value.dtype, list(value.shape))
-        if (found.dtype, list(found.shape)) != wanted:
-            raise ValueError(f"tensor '{key}' is {found.dtype} {list(found.shape)} instead of {wanted}")
+        tensor, layout = tensors[key], (value.dtype, list(value.shape))
+        if (tensor.dtype, list(tensor.shape)) != layout:
+            raise ValueError(f"tensor '{key}' is {tensor.dtype} {list(tensor.shape)} instead of {layout}")
         with torch.no_grad():
-            value.copy_(found)
+            value.copy_(tensor)
     return graph
 
 

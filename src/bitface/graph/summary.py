@@ -263,12 +263,12 @@ class _Table:
 
     def _readers(self, node: Node) -> list[Node]:
         """What reads a tensor, seen through quantizers and views."""
-        found: list[Node] = []
+        readers: list[Node] = []
         for user in node.users:
             module = self._module(user)
             through = isinstance(module, QuantizeDequantize) or traits_of(module).moves
-            found += self._readers(user) if through else [user]
-        return found
+            readers += self._readers(user) if through else [user]
+        return readers
 
     def _of_image(self, node: Node) -> bool:
         """Whether a tensor is the image, or made from it by arithmetic ahead of any rounding or layer."""

@@ -71,12 +71,12 @@ class TorchContext:
         """A module of the vocabulary: a copy of its own for every call, so that layers which share weights can be
         folded one by one."""
         spec = spec_of(module)
-        accepted = spec.accept(copy.deepcopy(module)) if spec else None
-        if accepted is None:
+        replacement = spec.accept(copy.deepcopy(module)) if spec else None
+        if replacement is None:
             return None
-        if hasattr(accepted, "inplace"):
-            accepted.inplace = False  # type: ignore[assignment]
-        return self.add(accepted, x)
+        if hasattr(replacement, "inplace"):
+            replacement.inplace = False  # type: ignore[assignment]
+        return self.add(replacement, x)
 
 
 def one_image(function: Any, arguments: Any) -> Any:

@@ -29,13 +29,13 @@ def from_module(module: nn.Module, size: tuple[int, int] = (112, 112)) -> GraphM
     """
     try:
         root = copy.deepcopy(module).eval().float().cpu()
-        traced = _Tracer().trace(root)
+        trace = _Tracer().trace(root)
     except Exception as error:  # tracing runs the module's own code
         raise BitfaceError(
             f"{type(module).__name__} can't be traced ({one_line(error)}); "
             "write its forward without branches on tensors, or export it to ONNX"
         ) from error
-    return _Converter(root, traced, size).convert()
+    return _Converter(root, trace, size).convert()
 
 
 class _Tracer(fx.Tracer):
@@ -47,13 +47,13 @@ class _Tracer(fx.Tracer):
 
 
 class _Converter:
-    def __init__(self, root: nn.Module, traced: fx.Graph, size: tuple[int, int]) -> None:
-        self.root, self.traced = root, traced
+    def __init__(self, root: nn.Module, trace: fx.Graph, size: tuple[int, int]) -> None:
+        self.root, self.trace = root, trace
         self.builder = Builder((3, *size))
         self.values: dict[Node, Any] = {}
 
     def convert(self) -> GraphModule:
-        for index, node in enumerate(self.traced.nodes):
+        for index, node in enumerate(self.trace.nodes):
             if node.op == "placeholder":
                 if index and not node.args:
                     raise BitfaceError("the network takes more than one input; a face network takes one image batch")
@@ -81,10 +81,10 @@ class _Converter:
 
     def _call(self, node: Node) -> Any:
         args: Any = fx.node.map_arg(node.args, lambda source: self.values[source])
-        given = {key: value for key, value in node.kwargs.items() if value is not None}
-        kwargs: Any = fx.node.map_arg(given, lambda source: self.values[source])
-        called = _called(node)
-        context = TorchContext(self.builder, node.name, called.endswith("_") or called in ("iadd", "imul"))
+        keywords = {key: value for key, value in node.kwargs.items() if value is not None}
+        kwargs: Any = fx.node.map_arg(keywords, lambda source: self.values[source])
+        operation = _called(node)
+        context = TorchContext(self.builder, node.name, operation.endswith("_") or operation in ("iadd", "imul"))
         value = self._value(node, context, args, kwargs)
         if context.in_place and isinstance(value, Node):
             self.values[node.all_input_nodes[0]] = value

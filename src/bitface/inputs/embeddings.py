@@ -138,8 +138,8 @@ def embed_kept(
         valid, skipped = np.zeros(len(files), bool), []
         for begin in range(0, len(files), _KEPT_EVERY):
             end = min(begin + _KEPT_EVERY, len(files))
-            told = (lambda count, _, begin=begin: progress(begin + count, len(files))) if progress else None
-            compute = partial(_part, embedder, files[begin:end], flip, told)
+            part_progress = (lambda count, _, begin=begin: progress(begin + count, len(files))) if progress else None
+            compute = partial(_part, embedder, files[begin:end], flip, part_progress)
             values[begin:end], valid[begin:end], reasons = parts.value("parts", f"{begin}-{end}", _PART, compute)
             skipped += reasons
         values.flush()

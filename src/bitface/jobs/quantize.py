@@ -270,8 +270,8 @@ def _of_wide_activations(request: QuantizeRequest) -> list[str]:
     """What there is to say of activations of more than 8 bits, which few targets have."""
     if (widest := request.plan.widest_activation) <= 8:
         return []
-    missing = [] if request.targets else [TARGETS[name].title for name in written() if name not in _targets(request)]
-    notes = [f"not written for {', '.join(missing)}, which has no activations of {widest} bits"] if missing else []
+    titles = [] if request.targets else [TARGETS[name].title for name in written() if name not in _targets(request)]
+    notes = [f"not written for {', '.join(titles)}, which has no activations of {widest} bits"] if titles else []
     return [*notes, f"activations of {widest} bits are for NPUs: on CPUs the layers between them run in floating point"]
 
 

@@ -167,11 +167,11 @@ def _judge(opened: Opened, experiment: SweptNetwork, front: Front, seed: int, st
     def figures(label: str, network: Network) -> list[dict[str, Any]]:
         ready = prepare(Model.of(network), opened.files)
         options = EvaluateOptions(seed=seed, allow_skipped=True, anyway=True)
-        done = evaluate(opened, ready, options=options, steps=lambda step: steps(f"{label}: {step}"))
-        texts = [f"{opened.protocol.name}: {text}" for text in (*ready.notes, *done.notes)]
+        outcome = evaluate(opened, ready, options=options, steps=lambda step: steps(f"{label}: {step}"))
+        texts = [f"{opened.protocol.name}: {text}" for text in (*ready.notes, *outcome.notes)]
         experiment.notes.extend(text for text in texts if text not in experiment.notes)
-        experiment.warnings.extend(f"{label}: {text}" for text in done.warnings)
-        return [figure.to_json() for figure in done.evaluation.result.figures()]
+        experiment.warnings.extend(f"{label}: {text}" for text in outcome.warnings)
+        return [figure.to_json() for figure in outcome.evaluation.result.figures()]
 
     for row in front.rows:
         integer, _ = quantize(experiment.network, experiment.learning, front.plans[row["file"]])

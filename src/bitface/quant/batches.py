@@ -13,7 +13,7 @@ Batches = Callable[[], Iterator[Tensor]]
 
 def run_watched(
     graph: GraphModule,
-    watched: dict[str, nn.Module],
+    modules: dict[str, nn.Module],
     watch: Callable[[str, Tensor], None],
     batches: Batches,
     count: int,
@@ -22,16 +22,16 @@ def run_watched(
     """One run over all images; `watch` is shown the output of each watched module, by the module's name here."""
     handles = [
         module.register_forward_hook(lambda _, __, value, name=name: watch(name, value))
-        for name, module in watched.items()
+        for name, module in modules.items()
     ]
-    done = 0
+    position = 0
     try:
         with torch.no_grad():
             for batch in batches():
                 graph(batch)
-                done += len(batch)
+                position += len(batch)
                 if progress:
-                    progress(done, count)
+                    progress(position, count)
     finally:
         for handle in handles:
             handle.remove()

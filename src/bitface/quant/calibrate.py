@@ -55,25 +55,25 @@ def output_ranges(
     The ranges are those of the student as it is, quantizers and all. Arguments and errors as in `activation_ranges`.
     """
     outputs = {name: UniformQuantizer(8, False, False) for name in _unrounded(student)}
-    watched = {name: student.graph.get_submodule(name) for name in outputs}
+    modules = {name: student.graph.get_submodule(name) for name in outputs}
     if outputs:
-        _set_ranges(outputs, _observed(student, watched, batches, count, observer, progress))
+        _set_ranges(outputs, _observed(student, modules, batches, count, observer, progress))
     return outputs
 
 
 def _observed(
     student: Student,
-    watched: dict[str, nn.Module],
+    modules: dict[str, nn.Module],
     batches: Batches,
     count: int,
     observer: str,
     progress: Progress | None,
 ) -> dict[str, MinMax]:
-    observers = {name: OBSERVERS[observer]() for name in watched}
+    observers = {name: OBSERVERS[observer]() for name in modules}
     looks = max((o.looks for o in observers.values()), default=0)
     for look in range(looks):
         watch, advance = partial(_observe, observers, look), partial(_advance, progress, look, looks)
-        run_watched(student.graph, watched, watch, batches, count, advance)
+        run_watched(student.graph, modules, watch, batches, count, advance)
     return observers
 
 
@@ -102,13 +102,13 @@ def set_scales(quantizer: Quantizer, weight: Tensor, search: bool = True) -> Non
         return
     low, high = rows.amin(1), rows.amax(1)
     best = torch.full((quantizer.channels,), torch.inf)
-    kept = torch.ones(quantizer.channels)
+    best_fraction = torch.ones(quantizer.channels)
     for fraction in torch.linspace(1.0, 0.3, 71 if search else 1):
         quantizer.set_range(low * fraction, high * fraction)
         error = (quantizer(rows) - rows).square().sum(1)
-        kept = torch.where(error < best, fraction, kept)
+        best_fraction = torch.where(error < best, fraction, best_fraction)
         best = torch.minimum(error, best)
-    quantizer.set_range(low * kept, high * kept)
+    quantizer.set_range(low * best_fraction, high * best_fraction)
 
 
 def correct_biases(student: Student, images: Tensor, batch: int = 32) -> None:
@@ -206,6 +206,6 @@ def _observe(observers: dict[str, MinMax], look: int, name: str, value: Tensor) 
         raise BitfaceError(f"'{name}' is NaN or infinite on the calibration faces; check the preprocessing")
 
 
-def _advance(progress: Progress | None, look: int, looks: int, done: int, count: int) -> None:
+def _advance(progress: Progress | None, look: int, looks: int, position: int, count: int) -> None:
     if progress:
-        progress(look * count + done, looks * count)
+        progress(look * count + position, looks * count)

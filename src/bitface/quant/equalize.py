@@ -49,8 +49,8 @@ def equalize(graph: GraphModule, batches: Batches, count: int, progress: Progres
         peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
 
     if sites or norms:
-        watched = {name: graph.get_submodule(name) for name in (*sites, *norms)}
-        run_watched(graph, watched, watch, batches, count, progress)
+        modules = {name: graph.get_submodule(name) for name in (*sites, *norms)}
+        run_watched(graph, modules, watch, batches, count, progress)
     for name, node in norms.items():
         _smooth(graph.get_submodule(name), _linear_readers(graph, node), peaks[name])
     for name, node in sites.items():

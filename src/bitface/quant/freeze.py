@@ -72,10 +72,10 @@ def _fit_scale_to_bias(quantizer: UniformQuantizer, weight: Tensor, bias: Tensor
 
     Where all weights are 0, any scale will do, and the bias gets the finest.
     """
-    needed = (bias.abs().double() / (input_scale * _LARGEST_BIAS)).float()
-    needed = needed if quantizer.channels > 1 else needed.max().reshape(1)
-    silent = (weight.reshape(quantizer.channels, -1) == 0).all(1) & (needed > 0)
-    quantizer.scale = torch.where(silent, needed, torch.maximum(quantizer.scale, needed))
+    smallest_scale = (bias.abs().double() / (input_scale * _LARGEST_BIAS)).float()
+    smallest_scale = smallest_scale if quantizer.channels > 1 else smallest_scale.max().reshape(1)
+    silent = (weight.reshape(quantizer.channels, -1) == 0).all(1) & (smallest_scale > 0)
+    quantizer.scale = torch.where(silent, smallest_scale, torch.maximum(quantizer.scale, smallest_scale))
 
 
 def _input_quantizer(graph: GraphModule, node: Node) -> Quantizer | None:

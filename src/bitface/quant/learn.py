@@ -26,8 +26,8 @@ def check_plan(plan: BitPlan, weights: str) -> None:
     Raises:
         UsageError: weights of one bit, which have no level in between that a scale could be learned for.
     """
-    planned = [plan.bits, plan.first, plan.last, *(bits for _, bits in plan.layers)]
-    if not QUANTIZERS[weights].one_bit and any(bits and bits.weight == 1 for bits in planned):
+    layer_bits = [plan.bits, plan.first, plan.last, *(bits for _, bits in plan.layers)]
+    if not QUANTIZERS[weights].one_bit and any(bits and bits.weight == 1 for bits in layer_bits):
         raise UsageError(f"'{weights}' can't train weights of 1 bit; set 'weights: dorefa' in the recipe")
 
 
@@ -62,12 +62,12 @@ def settle(student: Student) -> None:
 
 
 def _like(quantizer: Quantizer, method: str, weights: bool) -> Quantizer:
-    made = QUANTIZERS[method](
+    result = QUANTIZERS[method](
         quantizer.bits, quantizer.signed, quantizer.symmetric, quantizer.channels, quantizer.narrow
     )
-    made.weights = weights
-    made.set_numbers(quantizer.scale, quantizer.zero_point)
-    return made
+    result.weights = weights
+    result.set_numbers(quantizer.scale, quantizer.zero_point)
+    return result
 
 
 def _put(student: Student, name: str, quantizer: Quantizer) -> None:

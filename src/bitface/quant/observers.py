@@ -90,10 +90,10 @@ class Percentile(Histogram):
         if total == 0:
             return super().range(bits, signed, symmetric)
         outside = self.outside / (2 if signed or not symmetric else 1)
-        cumulated = np.cumsum(self.counts) / total
+        shares = np.cumsum(self.counts) / total
         edges = np.linspace(self.low, self.high, _BINS + 1).tolist()
-        first = int(np.searchsorted(cumulated, outside, side="right"))
-        last = int(np.searchsorted(cumulated, 1 - outside))
+        first = int(np.searchsorted(shares, outside, side="right"))
+        last = int(np.searchsorted(shares, 1 - outside))
         low = edges[first] if signed or not symmetric else 0.0
         return min(low, 0.0), max(edges[min(last + 1, _BINS)], 0.0)
 
@@ -106,8 +106,8 @@ class Mse(Histogram):
         low, high = super().range(bits, signed, symmetric)
         if self.counts.sum() == 0:
             return low, high
-        used = self.counts > 0
-        centres, counts = self.centres()[used], self.counts[used].astype(np.float64)
+        nonzero = self.counts > 0
+        centres, counts = self.centres()[nonzero], self.counts[nonzero].astype(np.float64)
         lows, highs = [low * f for f in _FRACTIONS], [high * f for f in _FRACTIONS]
         if symmetric:  # one free number: both sides shrink together
             bound = max(high, -low) if signed else high

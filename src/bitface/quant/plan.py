@@ -85,8 +85,8 @@ class BitPlan:
     @property
     def widest_activation(self) -> int:
         """The most bits that integers of an activation get anywhere; 0: all are in floating point."""
-        named = [self.bits, self.first, self.last, *(bits for _, bits in self.layers)]
-        return max((bits.activation for bits in named if bits and bits.activation != FLOAT), default=0)
+        layer_bits = [self.bits, self.first, self.last, *(bits for _, bits in self.layers)]
+        return max((bits.activation for bits in layer_bits if bits and bits.activation != FLOAT), default=0)
 
     @staticmethod
     def parse(word: str | Path) -> "BitPlan":
@@ -107,8 +107,8 @@ class BitPlan:
             UsageError: unknown bits.
         """
 
-        def edge(word: str | None, kept: LayerBits | None) -> LayerBits | None:
-            return kept if word is None else None if word == "plan" else LayerBits.parse(word, True)
+        def edge(word: str | None, current: LayerBits | None) -> LayerBits | None:
+            return current if word is None else None if word == "plan" else LayerBits.parse(word, True)
 
         return replace(self, first=edge(first, self.first), last=edge(last, self.last))
 
@@ -206,6 +206,6 @@ def escaped(name: str) -> str:
 
 
 def _fits(pattern: str, name: str, number: int) -> bool:
-    if counted := _NUMBERS.fullmatch(pattern):
-        return int(counted[1]) <= number <= int(counted[2] or counted[1])
+    if numbers := _NUMBERS.fullmatch(pattern):
+        return int(numbers[1]) <= number <= int(numbers[2] or numbers[1])
     return fnmatch.fnmatchcase(name, pattern)

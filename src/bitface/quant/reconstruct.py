@@ -110,9 +110,14 @@ class _Work:
     """The units of one student, one after the other, and what flows between them."""
 
     def __init__(
-        self, student: Student, teacher: GraphModule, images: Tensor, settings: Reconstruction, told: Progress | None
+        self,
+        student: Student,
+        teacher: GraphModule,
+        images: Tensor,
+        settings: Reconstruction,
+        progress: Progress | None,
     ) -> None:
-        self.student, self.teacher, self.settings, self.told = student, teacher, settings, told
+        self.student, self.teacher, self.settings, self.progress = student, teacher, settings, progress
         self.units = units_of(student.graph, settings.layers)
         self.random = torch.Generator().manual_seed(settings.seed)
         # What bf16 rounds away is much beside 8 bits, and little beside fewer.
@@ -161,12 +166,12 @@ class _Work:
         pressure = settings.decided * self._share_of_error(run, roundings, error_of, quantized, target)
         with _dropping(run, coins):
             for step in range(settings.steps):
-                chosen = torch.randint(len(plain), (settings.batch,), generator=self.random)
-                x = quantized[chosen].float()
-                x = _mixed(x, plain[chosen].float(), coins) if coins else x
+                indices = torch.randint(len(plain), (settings.batch,), generator=self.random)
+                x = quantized[indices].float()
+                x = _mixed(x, plain[indices].float(), coins) if coins else x
                 with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
                     y = run(x)
-                error = error_of(y.float(), target[chosen].float())
+                error = error_of(y.float(), target[indices].float())
                 loss = error + pressure * self._undecided(roundings, step)
                 if not torch.isfinite(loss):
                     raise BitfaceError(f"the error of {', '.join(unit.layers)} is {float(loss)}; use more bits there")
@@ -213,11 +218,11 @@ class _Work:
         sides = [self.images, self.images.flip(3)]
         targets = [_outputs(self.teacher, side) for side in sides]
         for step in range(settings.tuning):
-            chosen = torch.randint(len(self.images), (settings.batch,), generator=self.random)
+            indices = torch.randint(len(self.images), (settings.batch,), generator=self.random)
             with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-                y = run(sides[step % 2][chosen])
+                y = run(sides[step % 2][indices])
             optimizer.zero_grad(set_to_none=True)
-            error_of(y.float(), targets[step % 2][chosen]).backward()
+            error_of(y.float(), targets[step % 2][indices]).backward()
             optimizer.step()
             schedule.step()
             self._advance()
@@ -237,8 +242,8 @@ class _Work:
 
     def _advance(self) -> None:
         self.done += 1
-        if self.told:
-            self.told(self.done, self.total)
+        if self.progress:
+            self.progress(self.done, self.total)
 
 
 class _Squares:
@@ -288,15 +293,15 @@ def _outputs(graph: GraphModule, inputs: Tensor) -> Tensor:
 
 def _values(graph: GraphModule, x: Tensor, names: list[str]) -> dict[str, Tensor]:
     """The values of named nodes, which gradients reach, and under "" the result."""
-    kept: dict[str, Tensor] = {}
+    values: dict[str, Tensor] = {}
     value = x.requires_grad_()
     source = next(iter(graph.graph.nodes)).name
     result = graph.graph.output_node().all_input_nodes[0].name
     for name in names:
-        value = kept[name] = part(graph, source, name)(value)
+        value = values[name] = part(graph, source, name)(value)
         source = name
-    kept[""] = part(graph, source, result)(value)
-    return kept
+    values[""] = part(graph, source, result)(value)
+    return values
 
 
 def _mixed(quantized: Tensor, plain: Tensor, random: np.random.Generator) -> Tensor:

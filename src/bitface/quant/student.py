@@ -101,13 +101,13 @@ def build(graph: GraphModule, plan: BitPlan, unsigned_image: bool = False) -> St
     layers = plan.resolve(_layers(graph))
     student = Student(graph, plan, layers)
     bits = {layer.name: layer.bits for layer in layers}
-    wanted: dict[Node, dict[int, list[Node]]] = {}
+    readers_by_tensor: dict[Node, dict[int, list[Node]]] = {}
     for node in graph.graph.nodes:
         width = bits[str(node.target)].activation if str(node.target) in bits else FLOAT
         if width != FLOAT:
             for source in _activations(node):
-                wanted.setdefault(_origin(graph, source), {}).setdefault(width, []).append(node)
-    for tensor, readers in wanted.items():
+                readers_by_tensor.setdefault(_origin(graph, source), {}).setdefault(width, []).append(node)
+    for tensor, readers in readers_by_tensor.items():
         positive = unsigned_image if tensor.op == "placeholder" else _never_negative(graph, tensor)
         _place(student, tensor, readers, positive)
     for name, module in list(graph.named_modules()):
@@ -151,18 +151,18 @@ def _read_in_float(graph: GraphModule, node: Node) -> bool:
 def _reach(graph: GraphModule, forward: bool) -> set[Node]:
     """The layers met first, going from the image forwards or from the embedding backwards."""
     start = next(iter(graph.graph.nodes)) if forward else graph.graph.output_node()
-    found, seen, front = set(), set(), [start]
+    layers, nodes, front = set(), set(), [start]
     while front:
         node = front.pop()
         for other in node.users if forward else node.all_input_nodes:
-            if other in seen:
+            if other in nodes:
                 continue
-            seen.add(other)
+            nodes.add(other)
             if isinstance(passes.module_of(graph, other), ops.LAYERS):
-                found.add(other)
+                layers.add(other)
             else:
                 front.append(other)
-    return found
+    return layers
 
 
 def _activations(node: Node) -> list[Node]:
@@ -195,18 +195,18 @@ def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], posit
     """Puts one quantizer for each bit width after a tensor and lets everything read a quantized copy."""
     graph, scheme = student.graph, student.plan.activations
     users = list(tensor.users)
-    made: dict[int, Node] = {}
+    quantizer_nodes: dict[int, Node] = {}
     for bits in sorted(readers, reverse=True):
         quantizer = activation_quantizer(scheme, bits, positive)
         stem = "image" if tensor.op == "placeholder" else str(tensor.target)
         name = f"{stem}_a{bits}"
-        made[bits] = passes.insert_after(graph, tensor, name, quantizer)
-        student.activation_quantizers[str(made[bits].target)] = quantizer
-    widest = made[max(made)]
+        quantizer_nodes[bits] = passes.insert_after(graph, tensor, name, quantizer)
+        student.activation_quantizers[str(quantizer_nodes[bits].target)] = quantizer
+    widest = quantizer_nodes[max(quantizer_nodes)]
     for user in users:
-        chosen = next((made[bits] for bits, nodes in readers.items() if _reads(graph, user, nodes)), widest)
+        source = next((quantizer_nodes[bits] for bits, nodes in readers.items() if _reads(graph, user, nodes)), widest)
         if user.op != "output":
-            user.replace_input_with(tensor, chosen)
+            user.replace_input_with(tensor, source)
 
 
 def activation_quantizer(scheme: str, bits: int, positive: bool) -> UniformQuantizer:

@@ -79,7 +79,7 @@ def blocks_of(graph: GraphModule) -> list[Unit]:
     """
     alone = units_of(graph, 1)
     kinds = "".join(_kind(graph, unit) for unit in alone)
-    return [_whole(alone[found.start() : found.end()]) for found in re.finditer("e?dp|.", kinds)]
+    return [_whole(alone[match.start() : match.end()]) for match in re.finditer("e?dp|.", kinds)]
 
 
 def _kind(graph: GraphModule, unit: Unit) -> str:
@@ -87,11 +87,11 @@ def _kind(graph: GraphModule, unit: Unit) -> str:
     layer = graph.get_submodule(unit.layers[0])
     if len(unit.layers) > 1 or not isinstance(layer, nn.Conv2d):
         return "-"
-    activated = next(str(node.target) for node in graph.graph.nodes if node.name == unit.result) != unit.layers[0]
+    has_activation = next(str(node.target) for node in graph.graph.nodes if node.name == unit.result) != unit.layers[0]
     if layer.groups == layer.in_channels > 1:
-        return "d" if activated else "-"
+        return "d" if has_activation else "-"
     pointwise = layer.groups == 1 and tuple(layer.kernel_size) == (1, 1)
-    return ("e" if activated else "p") if pointwise else "-"
+    return ("e" if has_activation else "p") if pointwise else "-"
 
 
 def _whole(units: list[Unit]) -> Unit:
@@ -101,18 +101,18 @@ def _whole(units: list[Unit]) -> Unit:
 def part(graph: GraphModule, source: str, result: str) -> GraphModule:
     """The stretch of a graph between two nodes, over the graph's own modules: reads `source`, gives `result`."""
     nodes = {node.name: node for node in graph.graph.nodes}
-    made, copies = Graph(), {}
-    copies[nodes[source]] = made.placeholder("x")
+    subgraph, copies = Graph(), {}
+    copies[nodes[source]] = subgraph.placeholder("x")
     copies[nodes[source]].meta = copy.copy(nodes[source].meta)
     inside = False
     for node in graph.graph.nodes:
         if node.op == "get_attr" or (inside and node.op != "output"):
-            copies[node] = made.node_copy(node, copies.__getitem__)
+            copies[node] = subgraph.node_copy(node, copies.__getitem__)
         inside = inside or node.name == source
         if node.name == result:
             break
-    made.output(copies[nodes[result]])
-    stretch = GraphModule(graph, made)
+    subgraph.output(copies[nodes[result]])
+    stretch = GraphModule(graph, subgraph)
     stretch.graph.eliminate_dead_code()
     stretch.recompile()
     return stretch

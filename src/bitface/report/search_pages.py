@@ -106,8 +106,8 @@ def judged_plans(result: SearchRecord) -> list[dict[str, Any]]:
     names = list(dict.fromkeys(figure.name for _, figures in rows for figure in figures))
     lines = []
     for label, figures in rows:
-        shown = {figure.name: percent(figure, intervals=True) for figure in figures}
-        lines.append([label, *(shown.get(name, "–") for name in names)])
+        percentages = {figure.name: percent(figure, intervals=True) for figure in figures}
+        lines.append([label, *(percentages.get(name, "–") for name in names)])
     return [{"title": f"Plans on {result.protocol}, % [95 % interval]", "columns": ["Plan", *names], "rows": lines}]
 
 

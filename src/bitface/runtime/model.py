@@ -192,9 +192,9 @@ def open_float(
         return model.network
     teacher = model.details.teacher if model.details else _teacher(model.network.metadata)
     name = teacher.get("name")
-    made = f" (made from {name!r})" if name else ""
+    origin = f" (made from {name!r})" if name else ""
     raise BitfaceError(
-        f"{model.path}: is a network that bitface has quantized{made}; a float network is wanted here: give the file "
+        f"{model.path}: is a network that bitface has quantized{origin}; a float network is wanted here: give the file "
         "that it was made from"
     )
 

@@ -90,21 +90,21 @@ class Arranged:
 
     def merged(self) -> "Arranged":
         """The same in order, with axes that only follow each other as one: what equal tensors have in common."""
-        ordered = self.in_order()
-        sides, tail = shape_of(ordered.node), list[int]()
+        form = self.in_order()
+        sides, tail = shape_of(form.node), list[int]()
         groups: list[tuple[int, ...]] = []
-        for group in ordered.groups:
-            named: list[int] = []
+        for group in form.groups:
+            axes: list[int] = []
             for place, axis in enumerate(group):
                 if axis == 0:
-                    named.append(0)
+                    axes.append(0)
                 elif place and group[place - 1] != 0:
                     tail[-1] *= sides[axis]
                 else:
                     tail.append(sides[axis])
-                    named.append(len(tail))
-            groups.append(tuple(named))
-        node = ordered.node if tuple(tail) == sides[1:] else self._add(Reshape(tuple(tail)), ordered.node)
+                    axes.append(len(tail))
+            groups.append(tuple(axes))
+        node = form.node if tuple(tail) == sides[1:] else self._add(Reshape(tuple(tail)), form.node)
         return Arranged(self.builder, self.name, node, tuple(groups))
 
     def transpose(self, order: Sequence[int]) -> "Node | Arranged":
@@ -113,24 +113,24 @@ class Arranged:
 
     def pick(self, axis: int, index: int) -> "Node | Arranged":
         """`x[…, index, …]`: without this axis."""
-        picked = self.slice(axis, range(index, index + 1)) if self.shape[axis] > 1 else self
-        return picked.drop(axis)
+        part = self.slice(axis, range(index, index + 1)) if self.shape[axis] > 1 else self
+        return part.drop(axis)
 
-    def slice(self, axis: int, picked: range) -> "Arranged":
+    def slice(self, axis: int, places: range) -> "Arranged":
         """Raises ShapeError where the axis is the batch, or made of several."""
         (own,) = self.groups[axis] if len(self.groups[axis]) == 1 else (0,)
         if own == 0:
             raise ShapeError(f"{self.name}: slices an axis that holds the batch, which isn't supported")
-        return self.with_node(take(self.builder, self.name, self.node, own, picked))
+        return self.with_node(take(self.builder, self.name, self.node, own, places))
 
     def drop(self, axis: int) -> "Node | Arranged":
         """Without an axis of length 1. Raises ShapeError where it is longer."""
         if self.shape[axis] != 1:
             raise ShapeError(f"{self.name}: leaves out an axis of {self.shape[axis]}")
-        gone = set(self.groups[axis])
-        kept = [own for own in range(len(shape_of(self.node))) if own not in gone]
-        place = {own: index for index, own in enumerate(kept)}
-        node = self._add(Reshape(tuple(shape_of(self.node)[own] for own in kept[1:])), self.node) if gone else self.node
+        axes = set(self.groups[axis])
+        rest = [own for own in range(len(shape_of(self.node))) if own not in axes]
+        place = {own: index for index, own in enumerate(rest)}
+        node = self._add(Reshape(tuple(shape_of(self.node)[own] for own in rest[1:])), self.node) if axes else self.node
         groups = tuple(tuple(place[own] for own in group) for at, group in enumerate(self.groups) if at != axis)
         return Arranged(self.builder, self.name, node, groups).settled()
 
@@ -144,15 +144,17 @@ class Arranged:
         Raises:
             ShapeError: the shape cuts through the batch.
         """
-        known = self.shape
-        wanted = [known[axis] if side == 0 and axis < len(known) else side for axis, side in enumerate(shape)]
+        old_shape = self.shape
+        new_shape = [
+            old_shape[axis] if side == 0 and axis < len(old_shape) else side for axis, side in enumerate(shape)
+        ]
         sides = list(shape_of(self.node))
         for first in (BATCH, batch):
             if first is None:
                 continue
             total = first * math.prod(sides[1:])
-            rest = math.prod(side for side in wanted if side != -1)
-            full = [total // max(rest, 1) if side == -1 else side for side in wanted]
+            rest = math.prod(side for side in new_shape if side != -1)
+            full = [total // max(rest, 1) if side == -1 else side for side in new_shape]
             if math.prod(full) == total and (result := self._regrouped(full, first)):
                 return result.settled()
         raise ShapeError(
@@ -182,11 +184,11 @@ class Arranged:
                     return None
                 axis, long = parts[at]
                 if side % length or (side // length) % long:
-                    needed = side // length
-                    if axis == 0 or side % length or long % needed:
+                    rest = side // length
+                    if axis == 0 or side % length or long % rest:
                         return None
-                    parts[at : at + 1] = [(axis, needed), (axis, long // needed)]
-                    long = needed
+                    parts[at : at + 1] = [(axis, rest), (axis, long // rest)]
+                    long = rest
                 group.append(at)
                 length, at = length * long, at + 1
             if length != side:
@@ -201,8 +203,8 @@ class Arranged:
         place = {part: index for index, part in enumerate(order)}
         tail = tuple(parts[part][1] for part in order[1:])
         node = self.node if shape_of(self.node)[1:] == tail else self._add(Reshape(tail), self.node)
-        named = tuple(tuple(place[part] for part in group) for group in groups)
-        return Arranged(self.builder, self.name, node, named)
+        new_groups = tuple(tuple(place[part] for part in group) for group in groups)
+        return Arranged(self.builder, self.name, node, new_groups)
 
     def last_alone(self, count: int = 1) -> "Arranged":
         """The same with each of the last axes made of one of the graph's, which are its last ones.

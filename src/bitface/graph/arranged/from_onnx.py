@@ -120,10 +120,10 @@ def _slice(
 
 
 def _squeeze(context: Context, form: Arranged, axes: Value = None) -> Any:
-    known = form.shape
-    dims = context.ints("axes", axes) or [axis for axis, side in enumerate(known) if side == 1]
+    shape = form.shape
+    dims = context.ints("axes", axes) or [axis for axis, side in enumerate(shape) if side == 1]
     result: Any = form
-    for axis in sorted((axis_of(axis, len(known)) for axis in dims), reverse=True):
+    for axis in sorted((axis_of(axis, len(shape)) for axis in dims), reverse=True):
         result = _form(context, result).drop(axis)
     return result
 

@@ -20,38 +20,38 @@ _ARITHMETIC = {
 }  # fmt: skip
 
 
-def takes(called: str, args: Any) -> bool:
+def takes(operation: str, args: Any) -> bool:
     """Whether a call is on such a tensor, or makes one of an ordinary one."""
     if any(isinstance(one, Arranged) for one in args):
         return True
-    if called in ("permute", "transpose") and args and isinstance(args[0], Node):
-        return _order(len(shape_of(args[0])), called, *args[1:])[0] != 0
+    if operation in ("permute", "transpose") and args and isinstance(args[0], Node):
+        return _order(len(shape_of(args[0])), operation, *args[1:])[0] != 0
     return False
 
 
-def call(context: TorchContext, called: str, x: Any, *args: Any, **options: Any) -> Any:
+def call(context: TorchContext, operation: str, x: Any, *args: Any, **options: Any) -> Any:
     """What a call gives.
 
     Raises:
         BitfaceError: one that isn't known on such tensors.
     """
-    if called in _ARITHMETIC and not options:
-        return binary(context.builder, context.name, _ARITHMETIC[called](), *map(_plain, (x, *args)))
-    if called in ("matmul", "bmm"):
+    if operation in _ARITHMETIC and not options:
+        return binary(context.builder, context.name, _ARITHMETIC[operation](), *map(_plain, (x, *args)))
+    if operation in ("matmul", "bmm"):
         other = _plain(args[0])
         return product(context.builder, context.name, x, other, lambda rows, weight: _linear(context, rows, weight))
-    if called in ("permute", "transpose"):
+    if operation in ("permute", "transpose"):
         rank = len(shape_of(x) if isinstance(x, Node) else x.groups)
-        order = _order(rank, called, *args, **options)
+        order = _order(rank, operation, *args, **options)
         if isinstance(x, Node):
             return transposed(context.builder, context.name, x, order)
         return x.transpose(order)
-    if called not in _CALLS or not isinstance(x, Arranged):
+    if operation not in _CALLS or not isinstance(x, Arranged):
         raise BitfaceError(
-            f"the network calls '{called}' (node '{context.name}') on a tensor whose first axis isn't the batch, which "
-            "bitface doesn't know; keep the batch in front, or export the network to ONNX"
+            f"the network calls '{operation}' (node '{context.name}') on a tensor whose first axis isn't the batch, "
+            "which bitface doesn't know; keep the batch in front, or export the network to ONNX"
         )
-    return _CALLS[called](arranged(context.builder, context.name, x), *args, **options)
+    return _CALLS[operation](arranged(context.builder, context.name, x), *args, **options)
 
 
 def call_module(context: TorchContext, module: nn.Module, x: Any, *args: Any, **options: Any) -> Any:
@@ -78,14 +78,14 @@ def _plain(value: Any) -> Any:
     return value.detach().numpy() if isinstance(value, Tensor) else value
 
 
-def _order(rank: int, called: str, *dims: Any) -> tuple[int, ...]:
-    if called == "transpose":
+def _order(rank: int, operation: str, *dims: Any) -> tuple[int, ...]:
+    if operation == "transpose":
         order = list(range(rank))
         first, second = (axis % rank for axis in dims)
         order[first], order[second] = order[second], order[first]
         return tuple(order)
-    given = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    return tuple(axis % rank for axis in given)
+    axes = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return tuple(axis % rank for axis in axes)
 
 
 def _linear(context: TorchContext, x: Node, weight: np.ndarray) -> Node:

@@ -86,13 +86,13 @@ def _call_multihead(context: TorchContext, module: nn.MultiheadAttention, *input
     plain = module.in_proj_weight is not None and module.bias_k is None and not module.add_zero_attn
     if not plain or any(masks) or options.get("is_causal"):
         return None
-    given = [options[name] for name in names[:3]]
+    sources = [options[name] for name in names[:3]]
     if not module.batch_first:
-        given = [arranged(context.builder, context.name, x).transpose((1, 0, 2)) for x in given]
-    if any(isinstance(x, Arranged) for x in given):
+        sources = [arranged(context.builder, context.name, x).transpose((1, 0, 2)) for x in sources]
+    if any(isinstance(x, Arranged) for x in sources):
         raise ShapeError(f"{context.name}: reads a tensor whose batch isn't where its `batch_first` says")
     biases = [None] * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
-    parts = zip(given, module.in_proj_weight.chunk(3), biases, ("_query", "_key", "_value"), strict=True)
+    parts = zip(sources, module.in_proj_weight.chunk(3), biases, ("_query", "_key", "_value"), strict=True)
     query, key, value = (
         _heads(context, _linear(context, x, weight, bias, name), module.num_heads) for x, weight, bias, name in parts
     )

@@ -99,10 +99,10 @@ def _register(
     Args:
         attributes: of the module → the ONNX attribute and what ONNX assumes where it is missing.
     """
-    known = attributes or {}
+    sources = attributes or {}
 
     def read(context: Context, x: Node) -> Node:
-        return context.add(module(**{key: context.attribute(*said) for key, said in known.items()}), x)
+        return context.add(module(**{key: context.attribute(*source) for key, source in sources.items()}), x)
 
     register(
         OpSpec(
@@ -110,7 +110,7 @@ def _register(
             module,
             onnx=options.pop("onnx", {name: OnnxReader(read)}),
             write=write
-            or one_node(name, lambda module: {said[0]: getattr(module, key) for key, said in known.items()}),
+            or one_node(name, lambda module: {source[0]: getattr(module, key) for key, source in sources.items()}),
             traits=traits,
             **options,
         )

@@ -23,11 +23,11 @@ _MOST_ONES = 1 << 24
 
 def expand(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_batch: int | None = None) -> Node:
     """`x` in another shape; -1 keeps an axis. Raises BitfaceError for one with more axes, or another batch."""
-    known = shape_of(x)
-    shape = (1,) * (len(known) - len(shape)) + tuple(shape)
-    if len(shape) > len(known) or shape[0] not in (1, -1, BATCH, fixed_batch):
+    old_shape = shape_of(x)
+    shape = (1,) * (len(old_shape) - len(shape)) + tuple(shape)
+    if len(shape) > len(old_shape) or shape[0] not in (1, -1, BATCH, fixed_batch):
         raise BitfaceError(f"{name}: expands {shape_text(x)} to {list(shape)}, which isn't supported")
-    ones = [max(new, 1) if old == 1 else 1 for new, old in zip(shape[1:], known[1:], strict=True)]
+    ones = [max(new, 1) if old == 1 else 1 for new, old in zip(shape[1:], old_shape[1:], strict=True)]
     if math.prod(ones) == 1:
         return x
     if math.prod(ones) > _MOST_ONES:
@@ -43,10 +43,10 @@ def tile(builder: Builder, name: str, x: Node, repeats: Sequence[int]) -> Node:
         raise BitfaceError(f"{name}: repeats {shape_text(x)} {repeats} times, which isn't supported")
     single = [times if side == 1 else 1 for times, side in zip(repeats, shape_of(x), strict=True)]
     x = expand(builder, name, x, (-1, *[side * times for side, times in zip(shape_of(x), single, strict=True)][1:]))
-    for axis, (times, known) in enumerate(zip(repeats, single, strict=True)):
-        if times > _MOST_PARTS and known == 1:
+    for axis, (times, expansion) in enumerate(zip(repeats, single, strict=True)):
+        if times > _MOST_PARTS and expansion == 1:
             raise BitfaceError(f"{name}: repeats {shape_text(x)} {repeats} times, which isn't supported")
-        if times > 1 and known == 1:
+        if times > 1 and expansion == 1:
             x = builder.add(name, Concat(axis), *[x] * times)
     return x
 
@@ -66,8 +66,8 @@ def _read(context: Context, x: Node, shape: Value) -> Node:
 
 
 def _call(context: TorchContext, x: Node, *sides: Any) -> Node:
-    wanted = shape_of(sides[0]) if isinstance(sides[0], Node) else sides
-    shape = tuple(wanted[0] if isinstance(wanted[0], tuple | list) else wanted)
+    size = shape_of(sides[0]) if isinstance(sides[0], Node) else sides
+    shape = tuple(size[0] if isinstance(size[0], tuple | list) else size)
     return expand(context.builder, context.name, x, shape)
 
 

@@ -146,8 +146,8 @@ def _write_group_norm(writer: Writer, node: Node, module: nn.GroupNorm, inputs: 
 
 
 def _read_local_response(context: Context, x: Node) -> Node:
-    given = {"alpha": 1e-4, "beta": 0.75, "k": 1.0}
-    values = {key: context.attribute("bias" if key == "k" else key, default) for key, default in given.items()}
+    defaults = {"alpha": 1e-4, "beta": 0.75, "k": 1.0}
+    values = {key: context.attribute("bias" if key == "k" else key, default) for key, default in defaults.items()}
     module = _accept_local_response(nn.LocalResponseNorm(context.attribute("size"), **values))
     if module is None:
         context.refuse("averages over an even number of channels")

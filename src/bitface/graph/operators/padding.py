@@ -64,10 +64,10 @@ def padded(context: Context, x: Node, kernel: Sequence[int], value: float = 0.0)
 
 def _read(context: Context, x: Node, pads: Value = None, value: Value = None, axes: Value = None) -> Node:
     rank = len(shape_of(x))
-    given = context.ints("pads", pads) or []
+    widths = context.ints("pads", pads) or []
     dims = context.ints("axes", axes, range(rank)) or []
     before, after = [0] * rank, [0] * rank
-    for dim, first, last in zip(dims, given[: len(dims)], given[len(dims) :], strict=True):
+    for dim, first, last in zip(dims, widths[: len(dims)], widths[len(dims) :], strict=True):
         before[axis_of(dim, rank)], after[axis_of(dim, rank)] = first, last
     if before[0] or after[0]:
         context.refuse("pads the batch")
@@ -101,8 +101,8 @@ def _pairs(numbers: Sequence[int]) -> list[tuple[int, int]]:
 
 def _write(writer: Writer, node: Node, module: Pad, inputs: list[str]) -> str:
     before, after = (list(side)[::-1] for side in zip(*_pairs(module.pads), strict=True))
-    unpadded = [0] * (len(shape_of(node)) - len(before))
-    pads = writer.constant(f"{node.target}.pads", np.array([*unpadded, *before, *unpadded, *after]))
+    zeros = [0] * (len(shape_of(node)) - len(before))
+    pads = writer.constant(f"{node.target}.pads", np.array([*zeros, *before, *zeros, *after]))
     number = [writer.number(module.value)] if module.mode == "constant" else []
     return writer.op("Pad", [*inputs, pads, *number], str(node.target), mode=module.mode)
 

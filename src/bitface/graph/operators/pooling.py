@@ -28,14 +28,14 @@ def _read_max(context: Context, x: Node) -> Node:
 
 def _read_average(context: Context, x: Node) -> Node:
     kernel = context.pair("kernel_shape", None)
-    counted = bool(context.attribute("count_include_pad", 0))
+    count_padding = bool(context.attribute("count_include_pad", 0))
     source, padding = padded(context, x, kernel)
-    if source is not x and not counted:
+    if source is not x and not count_padding:
         context.refuse("pads one side more than the other without counting the padding")
     if context.pair("dilations") != (1, 1):
         context.refuse("is dilated")
     ceil = bool(context.attribute("ceil_mode", 0))
-    return context.add(nn.AvgPool2d(kernel, context.pair("strides"), padding, ceil, counted), source)
+    return context.add(nn.AvgPool2d(kernel, context.pair("strides"), padding, ceil, count_padding), source)
 
 
 def _read_lp(context: Context, x: Node) -> Node:
@@ -72,15 +72,15 @@ def _lp_module(context: TorchContext, module: nn.LPPool2d, x: Node) -> Node | No
 def _adaptive(context: TorchContext, module: Any, x: Node) -> Node:
     have, size = shape_of(x)[2:], module.output_size
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    wanted = tuple(h if w is None else w for h, w in zip(have, sides, strict=True))
-    if any(h % w for h, w in zip(have, wanted, strict=True)):
-        raise ShapeError(f"'{context.name}' pools {have} to {wanted}, which windows of one size can't do")
-    height, width = (h // w for h, w in zip(have, wanted, strict=True))
+    output_size = tuple(h if w is None else w for h, w in zip(have, sides, strict=True))
+    if any(h % w for h, w in zip(have, output_size, strict=True)):
+        raise ShapeError(f"'{context.name}' pools {have} to {output_size}, which windows of one size can't do")
+    height, width = (h // w for h, w in zip(have, output_size, strict=True))
     if isinstance(module, nn.AdaptiveMaxPool2d):
         return context.add(nn.MaxPool2d((height, width)), x)
-    if wanted == (1, 1):
+    if output_size == (1, 1):
         return context.add(ReduceMean((2, 3)), x)
-    return x if wanted == have else context.add(nn.AvgPool2d((height, width)), x)
+    return x if output_size == have else context.add(nn.AvgPool2d((height, width)), x)
 
 
 def _pair(value: Any) -> list[int]:

@@ -23,8 +23,8 @@ _ACTIVATIONS = (np.int8, np.uint8, np.int16, np.uint16)
 
 def quantized(context: Context, x: Node, scale: Value, zero_point: Value = None) -> Integers:
     """What the node at hand rounds, as integers of this scale."""
-    named = context.attribute("output_dtype", 0) or TensorProto.UINT8
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(named) if zero_point is None else np.asarray(zero_point).dtype
+    element_type = context.attribute("output_dtype", 0) or TensorProto.UINT8
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(element_type) if zero_point is None else np.asarray(zero_point).dtype
     if isinstance(scale, Node) or np.size(scale) != 1 or dtype not in _ACTIVATIONS:
         context.refuse("quantizes an activation per channel, or to other integers than those of 8 and 16 bits")
     numbers = _scale_and_zero_point(scale, zero_point)

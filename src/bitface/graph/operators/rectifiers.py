@@ -38,11 +38,11 @@ class Clip(nn.Module):
 def _clip(context: Context, x: Node | Integers, low: Value = None, high: Value = None) -> Node | Integers:
     """Limits of integers are integers, those of floats are floats."""
     limits = (low, "min", -UNBOUNDED), (high, "max", UNBOUNDED)
-    given = [context.attribute(name) if operand is None else operand for operand, name, _ in limits]
+    values = [context.attribute(name) if operand is None else operand for operand, name, _ in limits]
     number = x.number if isinstance(x, Integers) else float
     low, high = (
         default if limit is None else number(np.asarray(limit).item())
-        for limit, (_, _, default) in zip(given, limits, strict=True)
+        for limit, (_, _, default) in zip(values, limits, strict=True)
     )
     module = nn.ReLU() if low == 0 and high >= UNBOUNDED else Clip(low, high)
     if isinstance(x, Integers):
@@ -101,24 +101,28 @@ def _read_prelu(context: Context, x: Node, slope: Value) -> Node:
     """One slope, or one per channel. A list `[C]` is meant per channel, though ONNX reads it as per column."""
     if isinstance(slope, Node):
         context.refuse("computes its slopes from the image")
-    known, given = shape_of(x), np.shape(slope)
+    shape, slope_shape = shape_of(x), np.shape(slope)
     flat = np.asarray(slope).reshape(-1)
-    if len(given) == 1:
-        by_channel = len(known) == 2 or known[-1] != flat.size
+    if len(slope_shape) == 1:
+        by_channel = len(shape) == 2 or shape[-1] != flat.size
     else:
-        by_channel = len(given) >= len(known) - 1 and given[1 - len(known)] == flat.size
-    if flat.size == 1 or (flat.size == known[1] and by_channel):
+        by_channel = len(slope_shape) >= len(shape) - 1 and slope_shape[1 - len(shape)] == flat.size
+    if flat.size == 1 or (flat.size == shape[1] and by_channel):
         return context.add(fill(nn.PReLU(flat.size), weight=flat), x)
-    return _prelu_by_place(context, x, context.one_row(slope, len(known)))
+    return _prelu_by_place(context, x, context.one_row(slope, len(shape)))
 
 
 def _prelu_by_place(context: Context, x: Node, slope: np.ndarray) -> Node:
     """With slopes of their own for every place, as Keras makes them: `max(x, 0) + slope · min(x, 0)`."""
-    known, given = shape_of(x), slope.shape
-    sides = ((1,) * (len(known) - len(given)) + given)[-len(known) :]
-    doubtful = len(given) == 1 and given[0] == known[1]
-    if doubtful or len(given) > len(known) or not all(a in (1, b) for a, b in zip(sides, (1, *known[1:]), strict=True)):
-        context.refuse(f"has slopes of shape {list(given)} for {known[1]} channels")
+    shape, slope_shape = shape_of(x), slope.shape
+    sides = ((1,) * (len(shape) - len(slope_shape)) + slope_shape)[-len(shape) :]
+    doubtful = len(slope_shape) == 1 and slope_shape[0] == shape[1]
+    if (
+        doubtful
+        or len(slope_shape) > len(shape)
+        or not all(a in (1, b) for a, b in zip(sides, (1, *shape[1:]), strict=True))
+    ):
+        context.refuse(f"has slopes of shape {list(slope_shape)} for {shape[1]} channels")
     negative = context.add(Clip(-UNBOUNDED, 0), x, suffix="_negative")
     scaled = context.add(Mul(), negative, context.node_of(slope), suffix="_scaled")
     return context.add(Add(), context.add(nn.ReLU(), x, suffix="_positive"), scaled)

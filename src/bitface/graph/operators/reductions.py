@@ -67,10 +67,10 @@ def _reader(kind: type[_Reduction]) -> OnnxReader:
         if not dims and context.attribute("noop_with_empty_axes", 0):
             return x
         rank = len(shape_of(x))
-        chosen = tuple(sorted(axis_of(axis, rank) for axis in dims or range(rank)))
-        if 0 in chosen:
+        positive_axes = tuple(sorted(axis_of(axis, rank) for axis in dims or range(rank)))
+        if 0 in positive_axes:
             context.refuse("reduces the batch")
-        return context.add(kind(chosen, bool(context.attribute("keepdims", 1))), x)
+        return context.add(kind(positive_axes, bool(context.attribute("keepdims", 1))), x)
 
     return OnnxReader(read)
 

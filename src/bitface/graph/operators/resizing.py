@@ -97,25 +97,25 @@ class Resize(nn.Module):
 def _read(context: Context, x: Node, *operands: Value) -> Node:
     """Opset 10 has only scales, newer ones a region of interest, scales and sizes."""
     scales, sizes = [*operands, None, None][1:3] if len(operands) > 1 else [*operands, None][:2]
-    known = shape_of(x)
-    whole = range(len(known))
-    dims = [axis_of(axis, len(known)) for axis in context.attribute("axes", whole)]
+    shape = shape_of(x)
+    whole = range(len(shape))
+    dims = [axis_of(axis, len(shape)) for axis in context.attribute("axes", whole)]
     if sizes is not None and np.size(sizes):
         new = dict(zip(dims, context.ints("sizes", sizes) or [], strict=True))
-        factors = {axis: size / known[axis] for axis, size in new.items() if axis}
+        factors = {axis: size / shape[axis] for axis, size in new.items() if axis}
     else:
         if isinstance(scales, Node):
             context.refuse("computes its scales from the image")
         values = context.attribute("scales") if scales is None else scales
         factors = dict(zip(dims, np.asarray(values, np.float32).reshape(-1).tolist(), strict=True))
-        new = {axis: int(np.floor(np.float32(known[axis]) * np.float32(scale))) for axis, scale in factors.items()}
-    if new.get(0, known[0]) not in (known[0], context.batch):
+        new = {axis: int(np.floor(np.float32(shape[axis]) * np.float32(scale))) for axis, scale in factors.items()}
+    if new.get(0, shape[0]) not in (shape[0], context.batch):
         context.refuse("resizes the batch")
-    return context.add(_resize(context, known[1:], new, factors), x)
+    return context.add(_resize(context, shape[1:], new, factors), x)
 
 
-def _resize(context: Context, known: Shape, new: dict[int, int], factors: dict[int, float]) -> Resize:
-    """The module of a node with these sizes and scales; `known`: the sides without the batch."""
+def _resize(context: Context, input_sides: Shape, new: dict[int, int], factors: dict[int, float]) -> Resize:
+    """The module of a node with these sizes and scales; `input_sides`: the sides without the batch."""
     # Before opset 11 there is no word of either, and pixels lie where their scaled places are rounded down.
     older = context.node.op_type == "Upsample" or context.opset < 11
     mode = context.attribute("mode", "nearest")
@@ -128,8 +128,8 @@ def _resize(context: Context, known: Shape, new: dict[int, int], factors: dict[i
         context.refuse(f"resizes by {mode}, {coordinates}, {rounding}")
     if policy != "stretch" or (context.attribute("antialias", 0) and any(scale < 1 for scale in factors.values())):
         context.refuse("keeps the aspect ratio or smooths what it makes smaller")
-    sides = tuple(new.get(axis, side) for axis, side in enumerate(known, start=1))
-    scales = tuple(factors.get(axis, 1.0) for axis in range(1, len(known) + 1))
+    sides = tuple(new.get(axis, side) for axis, side in enumerate(input_sides, start=1))
+    scales = tuple(factors.get(axis, 1.0) for axis in range(1, len(input_sides) + 1))
     return Resize(sides, scales, mode, coordinates, rounding)
 
 

@@ -77,10 +77,10 @@ def reshape(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_
     Raises:
         ShapeError: the batch would be mixed with other dimensions.
     """
-    known = shape_of(x)
+    old_shape = shape_of(x)
     # ONNX: 0 keeps the side
-    tail = [known[axis] if side == 0 and axis < len(known) else side for axis, side in enumerate(shape)][1:]
-    size = math.prod(known[1:])
+    tail = [old_shape[axis] if side == 0 and axis < len(old_shape) else side for axis, side in enumerate(shape)][1:]
+    size = math.prod(old_shape[1:])
     rest = math.prod(side for side in tail if side != -1)
     if tail.count(-1) == 1 and rest and size % rest == 0:
         tail[tail.index(-1)] = size // rest
@@ -89,19 +89,19 @@ def reshape(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_
             f"{name}: reshapes {shape_text(x)} to {list(shape)}, which mixes the batch with other "
             "dimensions; export the network so that the first dimension stays the batch"
         )
-    return x if tuple(tail) == known[1:] else builder.add(name, Reshape(tuple(tail)), x)
+    return x if tuple(tail) == old_shape[1:] else builder.add(name, Reshape(tuple(tail)), x)
 
 
-def take(builder: Builder, name: str, x: Node, dim: int, picked: range) -> Node:
+def take(builder: Builder, name: str, x: Node, dim: int, places: range) -> Node:
     """The places of a range along an axis other than the batch; the whole axis is no operation."""
     dim %= len(shape_of(x))
     side = shape_of(x)[dim]
-    if picked == range(side):
+    if places == range(side):
         return x
     if dim == 0:
         raise BitfaceError(f"{name}: slices the batch, which isn't supported")
-    end = picked.stop if 0 <= picked.stop < side else None
-    return builder.add(name, Slice(dim, picked.start, end, picked.step), x)
+    end = places.stop if 0 <= places.stop < side else None
+    return builder.add(name, Slice(dim, places.start, end, places.step), x)
 
 
 def pick(builder: Builder, name: str, x: Node, dim: int, places: Sequence[int]) -> Node:
@@ -131,12 +131,12 @@ def _read_reshape(context: Context, x: Node, shape: Value) -> Node:
 
 
 def _read_squeeze(context: Context, x: Node, axes: Value = None) -> Node:
-    known = shape_of(x)
+    shape = shape_of(x)
     dims = context.ints("axes", axes)
-    chosen = {axis_of(axis, len(known)) for axis in dims} if dims else {i for i, s in enumerate(known) if s == 1}
-    if any(known[axis] != 1 for axis in chosen):
+    single_axes = {axis_of(axis, len(shape)) for axis in dims} if dims else {i for i, s in enumerate(shape) if s == 1}
+    if any(shape[axis] != 1 for axis in single_axes):
         context.refuse("squeezes an axis longer than 1")
-    return reshape(context.builder, context.name, x, tuple(s for i, s in enumerate(known) if i not in chosen))
+    return reshape(context.builder, context.name, x, tuple(s for i, s in enumerate(shape) if i not in single_axes))
 
 
 def _read_unsqueeze(context: Context, x: Node, axes: Value = None) -> Node:
@@ -189,9 +189,9 @@ def _read_gather(context: Context, x: Value, indices: Value) -> Node:
     axis = axis_of(context.attribute("axis", 0), len(shape_of(x)))
     if axis == 0:
         context.refuse("picks from the batch")
-    picked = pick(context.builder, context.name, x, axis, np.reshape(indices, -1).tolist())
+    values = pick(context.builder, context.name, x, axis, np.reshape(indices, -1).tolist())
     sides = (*shape_of(x)[:axis], *np.shape(indices), *shape_of(x)[axis + 1 :])
-    return reshape(context.builder, context.name + "_picked", picked, sides)
+    return reshape(context.builder, context.name + "_picked", values, sides)
 
 
 def _call_reshape(context: TorchContext, x: Node, *shape: Any) -> Node:
@@ -207,8 +207,8 @@ def _call_flatten(context: TorchContext, x: Node, start_dim: int = 0, end_dim: i
 
 def _call_squeeze(context: TorchContext, x: Node, dim: int | None = None) -> Node:
     shape = shape_of(x)
-    chosen = {dim % len(shape)} if dim is not None else set(range(1, len(shape)))
-    sides = tuple(s for i, s in enumerate(shape) if s != 1 or i not in chosen)
+    axes = {dim % len(shape)} if dim is not None else set(range(1, len(shape)))
+    sides = tuple(s for i, s in enumerate(shape) if s != 1 or i not in axes)
     return reshape(context.builder, context.name, x, sides)
 
 
@@ -237,18 +237,18 @@ def _call_item(context: TorchContext, x: Any, item: Any) -> Any:
         gap = len(shape_of(x)) - len(picks) + 1
         place = picks.index(Ellipsis)
         picks = picks[:place] + (slice(None),) * gap + picks[place + 1 :]
-    dropped = []
+    axes = []
     for dim, index in enumerate(picks):
         if isinstance(index, int):
             x = pick(context.builder, context.name, x, dim, [index])
-            dropped.append(dim)
+            axes.append(dim)
         elif isinstance(index, slice):
             x = take(context.builder, context.name, x, dim, range(*index.indices(shape_of(x)[dim])))
         elif isinstance(index, list | Tensor) and np.ndim(index) == 1 and np.asarray(index).dtype.kind == "i":
             x = pick(context.builder, context.name, x, dim, np.asarray(index).tolist())
         else:
             raise BitfaceError(f"node '{context.name}' indexes a tensor by {index!r}, which bitface doesn't know")
-    sides = tuple(s for i, s in enumerate(shape_of(x)) if i not in dropped)
+    sides = tuple(s for i, s in enumerate(shape_of(x)) if i not in axes)
     return reshape(context.builder, context.name, x, sides)
 
 
@@ -276,8 +276,8 @@ def _call_split(context: TorchContext, x: Node, length: Any, dim: int = 0) -> li
     side, start = shape_of(x)[dim], 0
     parts: list[Node] = []
     for step in [length] * -(-side // length) if isinstance(length, int) else length:
-        picked = range(start, min(start + step, side))
-        parts.append(take(context.builder, f"{context.name}_{len(parts)}", x, dim, picked))
+        places = range(start, min(start + step, side))
+        parts.append(take(context.builder, f"{context.name}_{len(parts)}", x, dim, places))
         start += step
     return parts
 

@@ -58,10 +58,10 @@ def _is_one(slope: Tensor) -> bool:
     return bool((slope - 1).abs().max() < 1e-6)
 
 
-def _rectifier(written: nn.Module | None, below: Tensor) -> nn.Module:
+def _rectifier(original: nn.Module | None, below: Tensor) -> nn.Module:
     if not below.any():
         return nn.ReLU()
-    if below.numel() == 1 and isinstance(written, Max | Min | Where):
+    if below.numel() == 1 and isinstance(original, Max | Min | Where):
         return nn.LeakyReLU(below.item())
     return fill(nn.PReLU(below.numel()), weight=below)
 

@@ -54,23 +54,23 @@ def missing() -> str:
 def _loaded() -> tuple[ctypes.CDLL | None, str]:
     if os.environ.get("BITFACE_KERNELS") == "0":
         return None, "BITFACE_KERNELS=0 switches them off; leave it out"
-    found = compiler()
-    if not found:
+    executable = compiler()
+    if not executable:
         return None, f"there is no C++ compiler to make them with; {_INSTALL}"
     reason = ""
     # Threads of torch's own OpenMP; where the compiler has none, one thread does the work.
     for flags in (("-fopenmp",), ()):
         try:
-            return _built([found, *FLAGS, *flags]), ""
+            return _built([executable, *FLAGS, *flags]), ""
         except (OSError, BitfaceError, subprocess.SubprocessError) as error:
             reason = _reason(error)
-    return None, f"the C++ compiler {found} doesn't make them ({reason}); {_INSTALL}, or name another one in CXX"
+    return None, f"the C++ compiler {executable} doesn't make them ({reason}); {_INSTALL}, or name another one in CXX"
 
 
 def _reason(error: Exception) -> str:
     """The compiler's first complaint, else what the system says."""
-    said = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
-    lines = (said.decode(errors="replace") if isinstance(said, bytes) else said or "").strip().splitlines()
+    output = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
+    lines = (output.decode(errors="replace") if isinstance(output, bytes) else output or "").strip().splitlines()
     complaint = next((line for line in lines if "error" in line), lines[0] if lines else "")
     return " ".join((complaint or getattr(error, "strerror", None) or str(error)).split())[:200]
 

@@ -86,9 +86,9 @@ class Quantizer(nn.Module):
         """The fixed quantizer with these numbers; it quantizes `transform(x)` to what this one makes of `x`."""
         from bitface.quant.quantizers.uniform import UniformQuantizer
 
-        fixed = UniformQuantizer(self.bits, self.signed, self.symmetric, self.channels, self.narrow)
-        fixed.set_numbers(self.scale.detach().clone(), self.zero_point.detach().clone())
-        return fixed
+        quantizer = UniformQuantizer(self.bits, self.signed, self.symmetric, self.channels, self.narrow)
+        quantizer.set_numbers(self.scale.detach().clone(), self.zero_point.detach().clone())
+        return quantizer
 
     def beside(self, values: Tensor, x: Tensor) -> Tensor:
         """One value per channel, shaped so that it meets axis 0 of `x`."""
