@@ -47,7 +47,8 @@ def large(crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def free(large: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network whose embeddings of the crops lie around zero, as those of a trained one."""
     path = free_size_file(tmp_path_factory.mktemp("free") / "net.onnx")
-    embeddings = load(path, size=160, preprocess=WORD[1]).embed(sorted(str(one) for one in large.glob("*/*.png")))
+    crops = sorted(str(crop) for crop in large.glob("*/*.png"))
+    embeddings = load(path, size=160, preprocess=WORD[1]).embed(crops)
     return free_size_file(path, bias=-embeddings.mean(0))
 
 
