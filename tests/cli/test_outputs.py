@@ -166,6 +166,7 @@ def test_calibrate_waits_for_no_long_command(crops: Path, made: Path, monkeypatc
     assert content(made) == before
 
 
+@pytest.mark.slow
 def test_calibrated_folders_are_still_whole(crops: Path, pairs: Path, made: Path, tmp_path: Path, bitface: Run) -> None:
     link = tmp_path / "latest.bitface"
     link.symlink_to(made / "model.bitface")
@@ -203,6 +204,7 @@ def test_faces_and_evaluations_of_another_run(
     ends_in_one_line(bitface("report", made, "--out", tmp_path / "b.html"), 1, "faces.safetensors", "make it again")
 
 
+@pytest.mark.slow
 def test_json_alone_on_standard_output(
     crops: Path, pairs: Path, made: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base / "suite.yaml"
 
 
+@pytest.mark.slow
 def test_everything_is_asked_of_searches(
     bitface: Run, net: Path, quantized: Path, suite: Path, crops: Path, tmp_path: Path
 ) -> None:

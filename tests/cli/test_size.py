@@ -159,6 +159,7 @@ def test_a_size_that_a_file_fixes_can_be_said_but_not_changed(
     assert bitface("export", flat, "--size", "160x160", "--out", tmp_path / "x.onnx")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_teacher_has_the_size_of_its_student(
     free: Path, crops: Path, large: Path, made: Path, pairs: Path, tmp_path: Path, bitface: Run
 ) -> None:
@@ -203,6 +204,7 @@ def test_a_gallery_knows_the_size(free: Path, large: Path, crops: Path, tmp_path
     ends_in_one_line(bitface(*search, "--size", 112), 2, "the gallery was enrolled by model")
 
 
+@pytest.mark.slow
 def test_a_suite_and_a_comparison_name_sizes(
     free: Path, large: Path, crops: Path, pairs: Path, tmp_path: Path, bitface: Run
 ) -> None:

@@ -56,6 +56,7 @@ def site(tmp_path: Path) -> Path:
     return install(tmp_path / "site", code, project)
 
 
+@pytest.mark.slow
 def test_it_is_created_trained_and_exported(site: Path, tmp_path: Path) -> None:
     python("-c", TRAINED, tmp_path / "tiny.onnx", site=site)
 

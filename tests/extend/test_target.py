@@ -27,6 +27,7 @@ def out(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_quantize_writes_and_measures_it(out: Path) -> None:
     result = json.loads((out / "result.json").read_text())
     assert list(result["bytes"]) == ["model.bitface", "model.openvino.onnx", f"model.{NAME}.onnx"]
@@ -37,11 +38,13 @@ def test_quantize_writes_and_measures_it(out: Path) -> None:
     assert result["engine"] != NAME  # nobody named it to run
 
 
+@pytest.mark.slow
 def test_export_writes_the_same(installed: Path, out: Path, tmp_path: Path) -> None:
     bitface("export", out / "model.bitface", "--target", NAME, "--out", tmp_path / "x.onnx", site=installed)
     assert (tmp_path / "x.onnx").read_bytes() == (out / f"model.{NAME}.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_an_embedder_runs_it(installed: Path, out: Path) -> None:
     """From the artifact and from its own file, with the simulation's numbers, in several threads."""
     program = (
@@ -63,6 +66,7 @@ def test_an_embedder_runs_it(installed: Path, out: Path) -> None:
     assert cosines.min() > 0.99999  # it rounds as the standard says, and so does the simulation
 
 
+@pytest.mark.slow
 def test_without_the_package_its_name_is_unknown(out: Path) -> None:
     said = bitface("export", out / "model.bitface", "--target", NAME, "--out", "x", code=2)
     assert f"unknown target '{NAME}'" in said

@@ -264,6 +264,7 @@ def test_an_interrupted_search_measures_no_plan_twice(
         assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_protocol_judges_the_plans(net: Path, crops: Path, table: Path, tmp_path: Path, bitface: Run) -> None:
     """One without pairs of images, too; beside the plans stands the float network."""
     protocol, out = tmp_path / "people.yaml", tmp_path / "out"
