@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from bitface.graph.arranged.form import Arranged, arranged, transposed
-from bitface.graph.attributes import construct, fill
+from bitface.graph.attributes import construct, fill, tensor
 from bitface.graph.builder import ShapeError, shape_of
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import Value
@@ -136,7 +136,7 @@ def einsum(context: Context | TorchContext, equation: str, operands: Sequence[An
         if shared:
             raise ValueError(f"the product '{equation}' with a constant")
         order = [second.index(letter) for letter in (*own[1], *summed)]
-        weight = torch.from_numpy(np.transpose(np.asarray(tensors[1]), order).reshape(wide[2], wide[1]))
+        weight = tensor(np.transpose(np.asarray(tensors[1]), order).reshape(wide[2], wide[1]))
         rows = _form(
             context, tensors[0], first, [*own[0], *summed], [*(sides[one] for one in own[0][1:]), wide[1]], "_a"
         )
