@@ -29,7 +29,9 @@ def test_what_commands_do(made: Path, crops: Path, listed: Path, tmp_path: Path)
     float32, int8 = made / "net.onnx", made / "out" / "model.bitface"
     assert bf.inspect_model(float32, [crops])["embedding_size"] == 32
     assert bf.inspect_model(int8)["kind"] == "artifact"
-    thresholds = bf.calibrate_model(bf.CalibrateRequest(int8, images=(crops,), fars=(0.05,)))["thresholds"]
+    thresholds = bf.calibrate_model(bf.CalibrateRequest(int8, source=bf.FaceSource([crops]), fars=(0.05,)))[
+        "thresholds"
+    ]
     assert thresholds[0]["far"] == 0.05
     first, second = crops / "p00" / "0.png", crops / "p00" / "1.png"
     assert bf.verify_images(first, second, int8, far=0.05)["threshold"] == thresholds[0]["threshold"]

@@ -167,7 +167,7 @@ def test_wrong_uses_end_in_one_line(network: bf.Network, crops: Path, tmp_path: 
         lambda: bf.inspect_model(missing),  # type: ignore[arg-type]
         lambda: bf.quantize_model(bf.QuantizeRequest(missing, bf.FaceSource([crops]), str(tmp_path / "out"))),  # type: ignore[arg-type]
         lambda: bf.make_report(bf.ReportRequest(missing)),  # type: ignore[arg-type]
-        lambda: bf.calibrate_model(bf.CalibrateRequest(missing, images=str(crops))),  # type: ignore[arg-type]
+        lambda: bf.calibrate_model(bf.CalibrateRequest(missing, source=bf.FaceSource([crops]))),  # type: ignore[arg-type]
         lambda: bf.analyse_student(
             bf.AnalyseRequest(missing, missing, bf.FaceSource([crops]), str(tmp_path / "analysis"))  # type: ignore[arg-type]
         ),

@@ -27,7 +27,7 @@ def model(quantized: Path, crops: Path, tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.mktemp("engines") / "model.bitface"
     shutil.copy(quantized / "model.bitface", path)
     made = [
-        calibrate_model(CalibrateRequest(path, images=(crops,), fars=(0.05,), engine="openvino")),
+        calibrate_model(CalibrateRequest(path, source=FaceSource([crops]), fars=(0.05,), engine="openvino")),
         enroll(EnrollRequest(path, FaceSource([crops]), path.with_name("gallery.safetensors"), engine="openvino")),
     ]
     for result in made:

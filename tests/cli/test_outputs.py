@@ -139,7 +139,7 @@ def test_calibrate_writes_over_what_it_read_and_nothing_else(
     net: Path, crops: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = made / "model.bitface"
-    request = CalibrateRequest(model, images=(crops,), fars=(0.1,))
+    request = CalibrateRequest(model, source=FaceSource([crops]), fars=(0.1,))
     before = content(made)
     calibrate_model(request)
     assert len(read(model).thresholds) == 1
@@ -162,7 +162,7 @@ def test_calibrate_waits_for_no_long_command(crops: Path, made: Path, monkeypatc
     monkeypatch.setattr(calibrate, "_PATIENCE", 0.1)
     before = content(made)
     with holding(made, "quantize"), pytest.raises(BitfaceError, match="bitface quantize"):
-        calibrate_model(CalibrateRequest(made / "model.bitface", images=(crops,), fars=(0.1,)))
+        calibrate_model(CalibrateRequest(made / "model.bitface", source=FaceSource([crops]), fars=(0.1,)))
     assert content(made) == before
 
 

@@ -48,11 +48,13 @@ def calibrate(
 
     bitface calibrate out/model.bitface --protocol suite.yaml:IJB-C --far 1e-4
     """
+    from bitface.data.face_source import FaceSource
     from bitface.jobs.calibrate import DEFAULT_FARS, CalibrateRequest, calibrate_model
 
+    source = FaceSource(images or (), labels=labels, allow_skipped=allow_skipped)
     request = CalibrateRequest(
-        model, pairs, root, tuple(images or ()), labels, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess,
-        data, engine_of(engine), threads, flip, seed, allow_skipped, out, size, protocol, embedding,
+        model, pairs, root, source, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess, data,
+        engine_of(engine), threads, flip, seed, out, size, protocol, embedding,
     )  # fmt: skip
     with progress() as steps:
         result = calibrate_model(request, steps)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bitface import artifact
+from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile, find_images
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError, option
@@ -41,7 +42,8 @@ class CalibrateRequest:
     Attributes:
         model: the artifact.
         pairs, root: a list of pairs (see `evaluation.read_pairs`) and its images; or
-        images, labels: folders and who is on them (see `data.labels`): all pairs are formed.
+        source: folders of faces, and who is on them (by the folders where it doesn't say): all pairs are formed. Of a
+            list or a protocol only what it accepts counts.
         all_pairs: forms all pairs of a list's images too.
         teacher: the float network, to say what its thresholds would do here.
         data: how the faces are described in the artifact; None: by the list's or the folder's name.
@@ -54,8 +56,7 @@ class CalibrateRequest:
     model: Path
     pairs: Path | None = None
     root: Path | None = None
-    images: tuple[Path, ...] = ()
-    labels: str = "folder"
+    source: FaceSource = field(default_factory=FaceSource)
     all_pairs: bool = False
     fars: tuple[float, ...] = DEFAULT_FARS
     teacher: Path | None = None
@@ -65,7 +66,6 @@ class CalibrateRequest:
     threads: int | None = None
     flip: bool = False
     seed: int = 0
-    allow_skipped: bool = False
     out: Path | None = None
     size: Size | None = None
     protocol: str | Opened | None = None
@@ -147,7 +147,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         raise BitfaceError(f"{request.model}: no .bitface file; thresholds are kept in those")
     teacher = _teacher(request, faces, details.network.size)
     embeddings, skipped = embed(
-        ready.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding"),
+        ready.embedder, faces.files, request.flip, request.source.allow_skipped, steps("embedding"),
     )  # fmt: skip
     problems = degenerate(embeddings.values, embeddings.valid)
     if problems:
@@ -183,15 +183,16 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
 
 
 def _faces(request: CalibrateRequest) -> _Faces:
-    if bool(request.images) == bool(request.pairs or request.protocol):
+    folders = request.source.images
+    if bool(folders) == bool(request.pairs or request.protocol):
         raise UsageError(
             f"give either {option('pairs')} with {option('root')}, or {option('images')} with {option('labels')}, or "
             f"{option('protocol')}"
         )
-    if request.images:
-        files = find_images(request.images)
-        name = ", ".join(path.name for path in request.images)
-        return _Faces(files, name, people=identities(files, request.labels))
+    if folders:
+        files = find_images(list(folders), request.source.image_list)
+        name = ", ".join(path.name for path in folders)
+        return _Faces(files, name, people=identities(files, request.source.labels or "folder"))
     opened = asked_protocol(request.protocol, request.pairs, request.root, all_pairs=request.all_pairs)
     return _Faces(opened.files, request.pairs.name if request.pairs else opened.protocol.name, opened.protocol)
 
@@ -226,7 +227,7 @@ def _of_teacher(
 ) -> tuple[list[float], list[float]]:
     """The FARs and thresholds of the float network on the same faces."""
     expected, _ = embed(
-        teacher.embedder, faces.files, request.flip, request.allow_skipped, steps("embedding with the teacher")
+        teacher.embedder, faces.files, request.flip, request.source.allow_skipped, steps("embedding with the teacher")
     )
     points = [one for one in faces.summary(expected, request.fars, request.seed).tar if one.threshold is not None]
     return [point.far for point in points], [float(point.threshold or 0) for point in points]
