@@ -217,7 +217,7 @@ def test_what_a_recipe_says_and_the_command_does_not(net: Path, crops: Path, tmp
     assert (result["bits"], result["seed"], result["training"]["settings"]["training"]["seed"]) == ("w4a8", 7, 7)
     assert result["faces"]["calibration"] == 24
     # It is done: what would "going on" mean?
-    ends_in_one_line(bitface(*command, "--resume", "--out", out), 1, "done", "--resume")
+    ends_in_one_line(bitface(*command, "--resume", "--out", out), 1, "done", "--force")
     assert bitface(*command, "--bits", "w8a8", "--seed", "0", "--out", tmp_path / "other")[0] == 0
     result = json.loads((tmp_path / "other" / "result.json").read_text())
     assert (result["bits"], result["seed"]) == ("w8a8", 0)
