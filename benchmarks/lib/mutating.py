@@ -282,7 +282,7 @@ def read_in_child(path: Path) -> Outcome:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)
             text = _reading(path)
-            os.write(writer, text.encode(errors="replace")[-60_000:])
+            os.write(writer, text.encode(errors="replace")[:60_000])
             code = 0
         finally:
             os._exit(code)
@@ -299,6 +299,8 @@ def read_in_child(path: Path) -> Outcome:
         rest = f"signal {os.WTERMSIG(status)}"
     elif os.WEXITSTATUS(status):
         kind, rest = "crash", f"exit code {os.WEXITSTATUS(status)}"
+    elif kind not in ("read", "refused", "crash"):
+        kind, rest = "crash", f"an answer of its own: {kind[:200]}"
     elif memory > BYTES or any(word in rest for word in _ALLOCATION):
         kind = "memory"
     return Outcome(kind, rest, seconds, memory)

@@ -153,6 +153,14 @@ def test_an_unknown_operator_is_named(save: Save) -> None:
     refused(save(finished(model)), r"is a 'com.example.Shrink'")
 
 
+def test_a_refusal_is_short_whatever_the_file_says(save: Save) -> None:
+    model = Model()
+    model.add("Reshape", "image", model.ints(*[0] * 30_000))
+    with pytest.raises(BitfaceError, match=r"reshapes .* … .*mixes the batch") as caught:
+        load_network(save(finished(model)))
+    assert len(str(caught.value)) < 1500
+
+
 def test_the_long_name_of_the_standard_domain(save: Save) -> None:
     model = finished()
     expected = embedding(save(model))

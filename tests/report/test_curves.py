@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.integrate import trapezoid
 
 from bitface.evaluation import all_pairs
 from bitface.report import card, curves, render
@@ -61,7 +62,7 @@ def test_scores_are_shares_of_their_own_kind(summary: dict[str, Any]) -> None:
     for one in drawing.outlines:
         corners = np.array([list(map(float, corner.split(","))) for corner in one.points.split()])
         assert 0 <= corners.min() <= corners.max() <= 100
-        areas.append(np.trapezoid(100 - corners[:, 1], corners[:, 0]))
+        areas.append(trapezoid(100 - corners[:, 1], corners[:, 0]))
     assert areas == pytest.approx([areas[0]] * 4, rel=1e-2)
     assert f"{summary['counts']['impostor']:,} pairs" in drawing.outlines[2].figures
     empty = {**summary["bins"], "genuine": [0] * 256, "impostor": [0] * 256}

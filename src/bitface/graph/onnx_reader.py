@@ -28,6 +28,8 @@ from bitface.graph.operators.views import Transpose
 from bitface.graph.recognition import recognise
 
 _RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+# Letters of a message.
+_LONGEST = 1000
 # The key of a graph's `meta`.
 _FILE = "file"
 
@@ -75,8 +77,9 @@ def from_onnx(
         graph = _convert(model, size or WantedSize(), output)
         return graph, {entry.key: entry.value for entry in model.metadata_props}
     except BitfaceError as error:
-        # Names in the file may hold line breaks, or worse for a terminal.
+        # Names in the file may hold line breaks, or worse for a terminal, and be of any length.
         text = "".join(letter if letter.isprintable() else " " for letter in str(error))
+        text = text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
         raise type(error)(f"{path}: {text}") from error
     except Exception as error:  # a damaged file can make onnx and protobuf raise anything
         raise BitfaceError(f"{path}: damaged, or not as ONNX says ({one_line(error)})") from error
