@@ -140,6 +140,9 @@ def test_inspect(net: Path, quantized: Path, crops: Path, tmp_path: Path, bitfac
     assert code == 0, err
     assert "floating point" in out
     assert "none; bitface calibrate finds them" in out
+    code, out, err = bitface("inspect", quantized / "model.bitface", "--output", "feature")
+    assert code == 0, err
+    assert "has one output; --output counts for ONNX files only" in " ".join(err.split())
     assert min(entry["agreement"] for entry in json.loads(file.read_text())["targets"]) > 0.9
     assert bitface("inspect", quantized / "model.onnxruntime.onnx")[0] == 0
 

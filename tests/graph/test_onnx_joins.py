@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from bitface.graph import from_module, to_onnx
 from bitface.quant import BitPlan, Calibration, quantize
-from bitface.targets.exact import exact
 from support.forms import FORMS
+
+# Sums of such weights fit wherever two products are added in 16 bits: OpenVINO is exact on every CPU.
+SEVEN = BitPlan.from_json({"bits": "w7a8", "first": "w7a8", "last": "w7a8"})
 
 
 class Branches(nn.Module):
@@ -36,13 +38,12 @@ def test_openvino_computes_what_reads_a_join(activation: nn.Module, shuffled: bo
     torch.manual_seed(0)
     net = from_module(Branches(activation, shuffled).eval(), "rgb-127.5-127.5", "branches", (16, 16))
     images = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
-    integer, _ = quantize(net, images[:16], BitPlan(), Calibration("minmax", bias_correction=False))
+    integer, _ = quantize(net, images[:16], SEVEN, Calibration("minmax", bias_correction=False))
     assert net.preprocess is not None
     x = net.preprocess(images[16:])
     model = openvino.Core().read_model(to_onnx(integer.graph, FORMS["openvino"]).SerializeToString())
     compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     with torch.no_grad():
         expected = integer.graph(torch.from_numpy(x)).numpy()
-    # OpenVINO's sums saturate on some CPUs; with the rounding lost, the difference is as large as the largest number.
-    most = 0.05 if exact("openvino", 8) else 0.3
-    assert np.abs(compiled(x)[0] - expected).max() < most * np.abs(expected).max()
+    # With the rounding lost, the difference is as large as the largest number.
+    assert np.abs(compiled(x)[0] - expected).max() < 0.05 * np.abs(expected).max()

@@ -20,6 +20,8 @@ from bitface.targets.write import write
 from support.quantized import faces, network
 
 SIZE = 16
+# Sums of such weights fit wherever two products are added in 16 bits: OpenVINO is exact on every CPU.
+SEVEN = BitPlan.from_json({"bits": "w7a8", "first": "w7a8", "last": "w7a8"})
 
 
 def block(inputs: int, outputs: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -104,14 +106,15 @@ def test_the_whole_way(make: Callable[[], nn.Module], operators: dict[str, int],
     net = network(make(), SIZE)
     kinds = [ops.op_name(module) for module in net.graph.modules()]
     assert {name: kinds.count(name) for name in operators} == operators
-    student = quantize(net, faces(24, SIZE), BitPlan.from_json({"bits": "w8a8"}), Calibration("minmax"))[0]
     assert net.preprocess is not None
     images = net.preprocess(faces(6, SIZE, seed=1))
     with torch.no_grad():
         expected = net.graph(torch.from_numpy(images)).numpy()
-        stored = load(*dump(student.graph))(torch.from_numpy(images)).numpy()
-    assert cosines(stored, expected).min() > 0.995
-    for target in ("openvino", "onnxruntime"):
+    for target, plan in (("openvino", SEVEN), ("onnxruntime", BitPlan())):
+        student = quantize(net, faces(24, SIZE), plan, Calibration("minmax"))[0]
+        with torch.no_grad():
+            stored = load(*dump(student.graph))(torch.from_numpy(images)).numpy()
+        assert cosines(stored, expected).min() > 0.995
         path = tmp_path / f"{target}.onnx"
         write(target, student, {"bitface.profile": target}, path)
         assert cosines(start(target, path, Settings(batch=6, threads=1))(images), stored).min() > 0.998
@@ -121,7 +124,7 @@ def test_the_whole_way(make: Callable[[], nn.Module], operators: dict[str, int],
 def test_convolutions_run_in_integers_in_onnx_runtime(name: str, tmp_path: Path) -> None:
     """It wants a pair behind each, which a maximum or a curve, computed in float, leaves away."""
     net = network(NETWORKS[name][0](), SIZE)
-    student = quantize(net, faces(24, SIZE), BitPlan.from_json({"bits": "w8a8"}), Calibration("minmax"))[0]
+    student = quantize(net, faces(24, SIZE), BitPlan(), Calibration("minmax"))[0]
     path = tmp_path / "model.onnx"
     write("onnxruntime", student, {"bitface.profile": "onnxruntime"}, path)
     options = onnxruntime.SessionOptions()

@@ -167,6 +167,7 @@ def load_network(
             *([f"{path}: {left_out}"] if left_out else []),
             *([image_size.free.note] if image_size.free and not size else []),
             *(f"{path}: {note}" for note in (facts.notes if facts else ())),
+            *([one_output(path)] if output and facts is None else []),
             *([f"{path}: {before.note}"] if before and not before.activations else []),
         ),
         warnings=(f"{path}: {before.note}",) if before and before.activations else (),
@@ -209,6 +210,11 @@ def _vector(graph: GraphModule) -> Node:
     graph.graph.output_node().args = (vector,)
     graph.recompile()
     return vector
+
+
+def one_output(path: Path) -> str:
+    """What to say where an output is named of a file that can have one alone."""
+    return f"{path}: has one output; {option('output')} counts for ONNX files only"
 
 
 def _checked(graph: GraphModule, where: str, name: str) -> Network:

@@ -34,6 +34,12 @@ class QuantizedBefore:
                 f"its weights are stored in integers ({self.nodes}), and agreement is agreement with these rounded "
                 "weights; the float file, where there is one, may make a better teacher"
             )
+        if "DynamicQuantizeLinear" in self.nodes:
+            return (
+                f"was quantized before (weights and activations, by {self.nodes}); scales that it finds anew in each "
+                "batch can't be fixed, so its activations aren't rounded here and its own numbers differ a little: "
+                "give the float network that it was made from where you have it"
+            )
         return (
             f"was quantized before (weights and activations, by {self.nodes}); agreement with it is agreement with its "
             "rounded numbers, not with the float network that it was made from: give that one where you have it"

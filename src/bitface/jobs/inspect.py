@@ -14,6 +14,8 @@ from bitface.graph.summary import summarise, tensor_table
 from bitface.inputs.faces import open_for
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
+from bitface.runtime.exact import inexact
+from bitface.runtime.model import Model
 
 # Enough to tell presets apart.
 _FACES = 64
@@ -74,6 +76,8 @@ def inspect_model(
             for index, facts in enumerate(targets):
                 targets[index] = readiness.tried(student, facts)
                 advance(index + 1, len(targets))
+            model = Model.of(student)
+            warnings += [text for facts in targets if not facts.obstacle and (text := inexact(model, facts.target))]
         content |= {"targets": [facts.to_json() for facts in targets], "in_float": readiness.stays_float(student)}
     if files:
         faces = load_faces(files, network.size, steps("reading faces")).images

@@ -14,6 +14,7 @@ from bitface.errors import BitfaceError, option
 from bitface.graph import ASSUMED, ChooseSize, FreeSize, Network, load_network, passes
 from bitface.graph.image_size import check_size
 from bitface.graph.integer import INTEGER_LAYERS
+from bitface.graph.network import one_output
 from bitface.preprocess import Preprocess, Size, parse
 from bitface.targets.base import Run, Settings
 from bitface.targets.registry import TARGETS
@@ -141,7 +142,9 @@ def open_model(
             check_size(size or details.network.size, *details.network.size)
         except BitfaceError as error:
             raise BitfaceError(f"{path}: {error}") from error
-        return Model(path, "artifact", details.network, details=details)
+        network = details.network
+        network = replace(network, notes=(*network.notes, one_output(path))) if output else network
+        return Model(path, "artifact", network, details=details)
     network = load_network(path, None, size, choose, output)
     profile = network.metadata.get(PROFILE_KEY)
     if profile is None:
