@@ -1,6 +1,8 @@
 """Which target runs a model where nobody names one, and what there is to say of those that aren't exact on this CPU."""
 
 from bitface.errors import option
+from bitface.graph import ops
+from bitface.graph.integer import QuantizeDequantize
 from bitface.runtime.model import Model
 from bitface.targets.exact import FITTING_BITS, exact
 from bitface.targets.registry import DEFAULTS, TARGETS, runs_here, title_of
@@ -28,7 +30,15 @@ def is_exact(model: Model, engine: str) -> bool:
     """Whether an engine computes a model on this CPU as the simulation does, but for rounding."""
     if not model.integer:
         return True
-    return _holds(model, engine) and exact(engine, max(model.weight_bits, FITTING_BITS))
+    return _holds(model, engine) and exact(engine, max(_factor_bits(model), FITTING_BITS))
+
+
+def _factor_bits(model: Model) -> int:
+    """The widest numbers that activations are multiplied by: weights, or activations where two tensors are."""
+    modules = list(model.network.graph.modules())
+    widths = [module.bits for module in modules if isinstance(module, QuantizeDequantize)]
+    products = any(isinstance(module, ops.MatMul) for module in modules)
+    return max([model.weight_bits, *(min(8, width) for width in widths if products)])
 
 
 def _holds(model: Model, engine: str) -> bool:
