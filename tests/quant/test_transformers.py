@@ -24,7 +24,7 @@ from bitface.quant.post_training import begun, quantize
 from bitface.quant.reconstruct import Reconstruction
 from bitface.quant.units import units_of
 from bitface.runtime import Embedder, Model
-from bitface.runtime.exact import default_engine, is_exact
+from bitface.runtime.exact import default_engine, inexact, is_exact, passed_over
 from bitface.targets.registry import TARGETS
 from bitface.training import Method, Teacher, Training, TrainingFaces, train
 from support.quantized import faces, network
@@ -134,6 +134,8 @@ def test_products_of_activations_need_sums_of_8_bits(name: str, monkeypatch: pyt
     assert model.weight_bits == 7
     assert not is_exact(model, "openvino")
     assert default_engine(model) == "onnxruntime"
+    assert (inexact(model, "openvino") or "").endswith("use onnxruntime")
+    assert "w7a8" not in (passed_over(model, "onnxruntime") or "w7a8")
 
 
 class Outliers(nn.Module):

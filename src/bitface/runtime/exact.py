@@ -2,7 +2,6 @@
 
 from bitface.errors import option
 from bitface.graph import ops
-from bitface.graph.integer import QuantizeDequantize
 from bitface.runtime.model import Model
 from bitface.targets.exact import FITTING_BITS, exact
 from bitface.targets.registry import DEFAULTS, TARGETS, runs_here, title_of
@@ -35,10 +34,11 @@ def is_exact(model: Model, engine: str) -> bool:
 
 def _factor_bits(model: Model) -> int:
     """The widest numbers that activations are multiplied by: weights, or activations where two tensors are."""
-    modules = list(model.network.graph.modules())
-    widths = [module.bits for module in modules if isinstance(module, QuantizeDequantize)]
-    products = any(isinstance(module, ops.MatMul) for module in modules)
-    return max([model.weight_bits, *(min(8, width) for width in widths if products)])
+    return max(8, model.weight_bits) if _multiplies_activations(model) else model.weight_bits
+
+
+def _multiplies_activations(model: Model) -> bool:
+    return any(isinstance(module, ops.MatMul) for module in model.network.graph.modules())
 
 
 def _holds(model: Model, engine: str) -> bool:
@@ -50,6 +50,11 @@ def inexact(model: Model, engine: str) -> str | None:
     if is_exact(model, engine):
         return None
     other = None if model.profile else default_engine(model)
+    if _multiplies_activations(model):
+        return (
+            f"{title_of(engine)}'s sums of 8 bits saturate on this CPU, in products of activations, too, so its "
+            f"embeddings aren't the model's own; use {other or 'another engine, from the artifact'}"
+        )
     return (
         f"{title_of(engine)}'s sums of weights of 8 bits saturate on this CPU, so its embeddings aren't the model's "
         "own; "
@@ -63,6 +68,8 @@ def passed_over(model: Model, engine: str) -> str | None:
     names = [title_of(other) for other in faster if _holds(model, other) and not is_exact(model, other)]
     if not names:
         return None
+    if _multiplies_activations(model):
+        return f"{title_of(engine)} runs the integers here: {names[0]}'s sums of 8 bits saturate on this CPU"
     return (
         f"{title_of(engine)} runs the integers here: {names[0]} is faster, but its sums of weights of 8 bits saturate "
         f"on this CPU; {_suggestion()} makes a model that is exact in both"
