@@ -1,6 +1,6 @@
 """What does quantization cost transformers, and what would scales of each token give back?
 
-    python benchmarks/transformers.py [--networks vit,edgeface] [--faces 6000] [--epochs 20] [--out out/transformers]
+    python benchmarks/transformers.py [--networks vit,edgeface] [--faces 6000] [--epochs 40] [--out out/transformers]
 
 Two small students of SFace, a vision transformer and an EdgeFace, learn from synthetic faces what it answers
 (`bitface distill`), where their folders hold none yet; an hour each on two idle cores. Each is quantized with 300 other
@@ -33,7 +33,7 @@ from bitface.training import Training
 # Smaller than those of the papers: (what `bitface distill --student` takes, how the table names it).
 STUDENTS = {"vit": ("vit_t:0.25,depth=4", "ViT"), "edgeface": ("edgeface_xs:0.5", "EdgeFace")}
 LESSON = Training(
-    loss={"feature": {"form": "cosine"}}, batch=32, optimizer="adamw", rate=2e-3, weight_decay=0.02
+    loss={"feature": {"form": "cosine"}}, batch=32, optimizer="adamw", rate=1e-3, weight_decay=0.02
 )  # fmt: skip
 # Drawn with another seed than those that the students learn from.
 CALIBRATION = FaceSource((Path("synthetic:400"),), max_images=300)
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", default=",".join(STUDENTS))
     parser.add_argument("--faces", type=int, default=6000)
-    parser.add_argument("--epochs", type=float, default=20)
+    parser.add_argument("--epochs", type=float, default=40)
     parser.add_argument("--out", type=Path, default=Path("out/transformers"))
     options = parser.parse_args()
     path = HERE / "results" / "transformers.json"

@@ -22,8 +22,9 @@ _KERNELS = (3, 5, 7, 9)
 _SPLITS = (1, 2, 3, 4)
 _POSITIONS = (False, True, False, False)
 _FREQUENCIES = 32
-# The published trainings begin at 1e-6, which takes hundreds of epochs to grow.
-_LAYER_SCALE = 0.1
+# The published trainings begin at 1e-6, which takes hundreds of epochs to grow; with this one a first likeness to the
+# teacher comes after 300 steps of 32 faces, with 0.1 after 450.
+_LAYER_SCALE = 1.0
 
 # Makes a linear layer: (inputs, outputs) → module.
 LinearMaker = Callable[[int, int], nn.Module]
@@ -246,7 +247,8 @@ class EdgeFace(nn.Module):
         self.head = Head(channels[-1], embedding_size, linear)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                # By the inputs of each, as narrow layers would hardly pass anything on with one deviation for all.
+                nn.init.trunc_normal_(module.weight, std=module.weight[0].numel() ** -0.5)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

@@ -39,6 +39,10 @@ class Settings:
     streams: int = 1
 
 
+# The graph that computes in torch what a target computes of a graph, with its roundings.
+Simulate = Callable[["GraphModule"], "GraphModule"]
+# The lines of code that run what `emit` wrote, in Markdown; see `guide`.
+Usage = Callable[["Network"], str]
 # Loads a network, or what `emit` wrote, for calls of one size.
 Start = Callable[[Union["Network", Path], Settings], Run]
 # The mean milliseconds of each named layer on so many threads, and of everything else together.
@@ -55,6 +59,9 @@ class Holds:
         signed, unsigned: kinds of activations.
         zero_points: activations may have one other than 0.
         weight_zero_points: weights may have them.
+        fewer_bits: activations of 2 to 7 bits, which limit the integers of a wider type, too.
+        sums: rounds what additions, and other operators on two tensors, read; False: they read floats, and a plan for
+            this target leaves them so.
         operators: those that are computed in integers, by their names in the graph; others are in float.
         prelu: how a PReLU between integers is computed, for people.
     """
@@ -66,6 +73,8 @@ class Holds:
     unsigned: bool = True
     zero_points: bool = True
     weight_zero_points: bool = True
+    fewer_bits: bool = True
+    sums: bool = True
     operators: frozenset[str] = frozenset({"Conv", "Linear"})
     prelu: str = "in float"
 
@@ -78,6 +87,8 @@ class Holds:
                 kind = "signed" if module.signed else "unsigned"
                 if module.bits > self.activation_bits:
                     return f"'{name}' rounds to {module.bits} bits, the widest are {self.activation_bits}"
+                if module.bits not in (8, 16) and not self.fewer_bits:
+                    return f"'{name}' rounds to {module.bits} bits, it has activations of 8 alone; use a plan with a8"
                 if not (self.signed if module.signed else self.unsigned):
                     return f"'{name}' gives {kind} integers; a plan with other activations avoids them"
                 if module.zero_point and not self.zero_points:
@@ -88,6 +99,21 @@ class Holds:
                 if module.zero_point is not None and not self.weight_zero_points:
                     return f"'{name}' has weights with zero points; a plan with symmetric weights avoids them"
         return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a vendor asks of a file.
+
+    Attributes:
+        text: the rule in a sentence.
+        source: where the vendor says so: a page's address, or document and section.
+        broken: is called with the path of what was written; gives what breaks the rule, one line each.
+    """
+
+    text: str
+    source: str
+    broken: Callable[[Path], list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +132,14 @@ class Target:
         fixed_batch: the images of every call where the file fixes their number.
         images_at_once: images of a call that are the fastest where many are to be embedded.
         own_threads: a call must come from a thread that does nothing else, even where there is only one at once.
-        package: whose version decides how fast and how exact it is.
+        package: whose version decides how fast and how exact it is, by its name in the package index.
+        imports: the module of it that `start` imports, where it isn't installed with bitface itself.
+        extra: of bitface that installs it; None: the user installs it.
+        simulate: for what it rounds differently. It runs in the place of an engine that isn't here.
+        channels_last: the image that it takes is `[1, H, W, channels]`, not `[1, channels, H, W]`; for people, as
+            `start` takes the latter.
+        usage: how what was written runs where it is shipped.
+        rules: the vendor's, that what was written is held against.
     """
 
     title: str
@@ -121,3 +154,9 @@ class Target:
     images_at_once: int = 1
     own_threads: bool = False
     package: str | None = None
+    imports: str | None = None
+    extra: str | None = None
+    simulate: Simulate | None = None
+    channels_last: bool = False
+    usage: Usage | None = None
+    rules: tuple[Rule, ...] = ()
