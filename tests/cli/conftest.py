@@ -18,7 +18,7 @@ from bitface.graph import from_module, to_onnx
 Run = Callable[..., tuple[int, str, str]]
 # What `quantize` writes.
 MODELS = {"model.bitface", "model.openvino.onnx", "model.onnxruntime.onnx"}
-FILES = {*MODELS, "faces.safetensors", "result.json", "report.html"}
+FILES = {*MODELS, "faces.safetensors", "result.json", "report.html", "README.md"}
 
 
 @pytest.fixture(scope="session")

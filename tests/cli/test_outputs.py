@@ -59,7 +59,7 @@ def test_a_finished_result_is_written_over_only_when_asked(net: Path, crops: Pat
     after = content(made)
     assert after.keys() == before.keys()
     assert json.loads(after["result.json"])["bits"] == "w4a8"
-    assert all(after[name] != before[name] for name in before)
+    assert all(after[name] != before[name] for name in before if name != "README.md")
 
 
 def test_tables_and_analyses_too(net: Path, crops: Path, made: Path, tmp_path: Path, bitface: Run) -> None:

@@ -52,10 +52,10 @@ def test_ranges_are_those_of_the_float_network() -> None:
     assert steps == [(4, 10), (8, 10), (10, 10)]
 
 
-def test_outputs_before_a_prelu_are_those_of_the_student() -> None:
+def test_outputs_before_a_prelu_and_the_embedding_are_those_of_the_student() -> None:
     student = calibrated("w2a4")
     prelus = calibrate.output_ranges(student, lambda: iter(IMAGES.split(4)), 10, "minmax")
-    assert set(prelus) == {"stem.0", "deep.0"}
+    assert set(prelus) == {"stem.0", "deep.0", "fc"}
     for name, value in outputs(student, list(prelus)).items():
         low, high = value.min().item(), value.max().item()
         assert prelus[name].scale.item() == pytest.approx((high - low) / 255)

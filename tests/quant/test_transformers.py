@@ -120,7 +120,7 @@ def test_exported_files_compute_what_is_simulated(name: str, tmp_path: Path) -> 
         if not is_exact(model, target):
             continue  # on this CPU: never the default one there, and warned about
         found = Embedder(model, target).embed(faces(4, SIZE, 1))
-        assert functional.cosine_similarity(torch.from_numpy(found), torch.from_numpy(expected)).min() > 0.99
+        assert functional.cosine_similarity(torch.from_numpy(found), torch.from_numpy(expected)).min() > 0.98
     assert {"onnxruntime", "openvino"} <= set(TARGETS)
 
 

@@ -79,8 +79,8 @@ def test_a_format_of_several_files_that_does_not_run_here(register: Register, cr
         result = quantize_model(request)
         assert list(result["bytes"]) == ["model.bitface", "model.folder", "model.onnxruntime.onnx"]
         files = {file.name: file.stat().st_size for file in (out / "model.folder").iterdir()}
-        assert set(files) == {"graph.json", "numbers.npz"}
-        assert result["bytes"]["model.folder"] == sum(files.values())
+        assert set(files) == {"graph.json", "numbers.npz", "README.md"}
+        assert result["bytes"]["model.folder"] == files["graph.json"] + files["numbers.npz"]
         assert "folder" not in result["agreement"]
         assert result["engine"] in result["agreement"]
     check_files(out / "result.json", result)
@@ -116,9 +116,10 @@ def test_what_fails_to_be_written_leaves_nothing(register: Register, tmp_path: P
 @pytest.mark.parametrize(
     ("holds", "plan", "message"),
     [
-        (Holds(unsigned=False), {}, "gives unsigned integers"),
         (Holds(signed=False), {}, "gives signed integers"),
         (Holds(zero_points=False), {"activations": "asymmetric"}, "has a zero point"),
+        (Holds(unsigned=False, zero_points=False), {"activations": "asymmetric"}, "gives unsigned integers"),
+        (Holds(fewer_bits=False), {"bits": "w4a4"}, "rounds to 4 bits, it has activations of 8 alone"),
         (Holds(weight_zero_points=False), {"weights": {"symmetric": False}}, "weights with zero points"),
         (Holds(weight_bits=4), {}, "weights of 8 bits, the widest are 4"),
         (Holds(activation_bits=4), {}, "rounds to 8 bits, the widest are 4"),
@@ -128,7 +129,7 @@ def test_what_a_target_cannot_hold_is_refused(
     register: Register, tmp_path: Path, holds: Holds, plan: dict[str, Any], message: str
 ) -> None:
     register("less", Target(title="Less", holds=holds, emit=emit, start=simulate))
-    integer = student("w8a8", **plan)
+    integer = student(**{"bits": "w8a8", **plan})
     with pytest.raises(BitfaceError, match=f"can't be written for Less: '.*{message}"):
         write("less", integer, {}, tmp_path / "less")
     with pytest.raises(BitfaceError, match=f"less can't run it: '.*{message}"):

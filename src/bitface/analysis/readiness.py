@@ -23,8 +23,8 @@ from bitface.graph.passes import module_of
 from bitface.graph.summary import tensor_table
 from bitface.preprocess import parse, presets
 from bitface.quant import BitPlan, Calibration, quantize
-from bitface.targets import Settings, written
-from bitface.targets.registry import every
+from bitface.targets import DEFAULTS, Settings, written
+from bitface.targets.registry import every, runs_here
 from bitface.targets.start import start
 from bitface.targets.write import write
 
@@ -71,6 +71,23 @@ def as_integers(network: Network, images: np.ndarray | None = None, plan: BitPla
     return quantize(network.with_preprocess(preprocess), images[:_IMAGES], plan, calibration)[0]
 
 
+def check_writable(network: Network, plan: BitPlan, names: Sequence[str]) -> None:
+    """Writes a network for targets as if its numbers were found already, and throws the files away: what a target
+    lacks is said in seconds, not after hours.
+
+    Args:
+        names: of the targets; the default ones write whatever is read, and aren't tried.
+
+    Raises:
+        BitfaceError: a target can't be written; see `targets.write`.
+    """
+    if names := [name for name in names if name not in DEFAULTS]:
+        student = as_integers(network, plan=plan)
+        with TemporaryDirectory() as folder:
+            for name in names:
+                write(name, student, {}, Path(folder) / f"{name}{every()[name].suffix}")
+
+
 def readiness(student: Network, names: Sequence[str] = ()) -> list[TargetReadiness]:
     """What each target would make of an integer network; without names, those that are written by default."""
     return [_of(student, name) for name in names or written()]
@@ -79,7 +96,7 @@ def readiness(student: Network, names: Sequence[str] = ()) -> list[TargetReadine
 def tried(student: Network, facts: TargetReadiness) -> TargetReadiness:
     """The same, after it was written for the target and run here, as far as the target allows."""
     target = every()[facts.target]
-    if facts.obstacle or target.start is None:
+    if facts.obstacle or not runs_here(facts.target):
         return facts
     assert student.preprocess is not None
     images = np.random.default_rng(1).integers(0, 256, (2, *student.size, 3), dtype=np.uint8)

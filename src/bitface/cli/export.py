@@ -12,7 +12,7 @@ from bitface.targets.registry import FASTEST
 
 def export(
     model: Annotated[Path, typer.Argument(help="A .bitface artifact, or a float network.")],
-    out: Annotated[Path, typer.Option(callback=to_output, help="The file to write; for some targets a new folder.")],
+    out: Annotated[Path, typer.Option(callback=to_output, help="The file to write, or a new folder with a guide.")],
     target: Annotated[
         str,
         typer.Option("--target", "--engine", help="openvino, onnxruntime, …; --engine is the older name."),
@@ -22,7 +22,11 @@ def export(
 ) -> None:
     """Write an artifact for a target, an engine or a format; of a float network, its fastest float graph.
 
+    A new folder gets the target's files and a README.md that says how they are run.
+
     bitface export out/model.bitface --target onnxruntime --out net.onnx
+
+    bitface export out/model.bitface --target openvino --out for-openvino/
     """
     from bitface.jobs.export import export_model
 

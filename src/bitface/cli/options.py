@@ -84,14 +84,16 @@ PreprocessOption = Annotated[
 ]
 EngineOption = Annotated[
     str | None,
-    typer.Option(help="openvino, onnxruntime, torch, …; default: the fastest that is exact on this CPU."),
+    typer.Option(
+        "--engine", "--target", help="openvino, onnxruntime, torch, …; default: the fastest that is exact on this CPU."
+    ),
 ]
 TargetsOption = Annotated[
     str | None,
     typer.Option(
         "--target",
         metavar="NAME,…",
-        help="What is written beside the artifact (default: openvino,onnxruntime; docs/targets.md).",
+        help="What is written beside the artifact, and what the plan has to keep to (default: openvino,onnxruntime).",
     ),
 ]
 OutputOption = Annotated[

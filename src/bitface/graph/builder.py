@@ -12,7 +12,7 @@ from torch.fx import Graph, GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph.attributes import attributes
-from bitface.graph.op_spec import OpSpec, spec_of
+from bitface.graph.op_spec import OpSpec, spec_of, traits_of
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
@@ -174,6 +174,15 @@ def shape_of(node: Node) -> tuple[int, ...]:
     """The shape of a node's value, with `BATCH` as the free batch."""
     result: tuple[int, ...] = node.meta["shape"]
     return result
+
+
+def gives_embedding(graph: GraphModule, node: Node) -> bool:
+    """Whether a node's value is the embedding, perhaps in another shape, and nothing else reads it."""
+    user = next(iter(node.users), None)
+    if user is None or len(node.users) > 1 or user.op == "output":
+        return user is not None and user.op == "output"
+    moves = user.op == "call_module" and traits_of(graph.get_submodule(str(user.target))).moves
+    return moves and gives_embedding(graph, user)
 
 
 def shape_text(node: Node) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from bitface.graph.builder import shape_of
+from bitface.graph.builder import gives_embedding, shape_of
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, QuantizeDequantize
 from bitface.graph.onnx_writer import Writer
 
@@ -29,7 +29,7 @@ def emit_layer(writer: Writer, node: Node, module: IntegerConv2d | IntegerLinear
     if _joined(writer, node):
         return x
     output = writer.layer(str(node.target), module, x, rank=len(shape_of(node)))
-    if not module.output_scale:
+    if not module.output_scale or gives_embedding(writer.graph, node):
         return output
     name = f"{node.target}_rounded"
     return writer.quantize(output, name, module.output_scale, module.output_zero_point, _BYTE)

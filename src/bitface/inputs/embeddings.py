@@ -23,6 +23,7 @@ from bitface.runtime import Embedder, Model
 from bitface.runtime.engine_differences import FACES, engine_differences
 from bitface.runtime.exact import inexact, passed_over
 from bitface.store import Form, Store, key_of
+from bitface.targets.start import substitute
 
 Progress = Callable[[int, int], None]
 _RANKED = 48
@@ -79,14 +80,16 @@ def prepare(
 
 
 def about_engine(embedder: Embedder, explicit: bool = False) -> tuple[list[str], list[str]]:
-    """Notes and warnings: whether the engine is exact on this CPU, and that a faster one isn't.
+    """Notes and warnings: whether the engine is exact on this CPU, that a faster one isn't, and that a simulation runs
+    in its place.
 
     Args:
         explicit: somebody asked for this engine.
     """
     model, engine = embedder.model, embedder.engine
     notes = [] if explicit else [passed_over(model, engine)]
-    return [text for text in notes if text], [text for text in [inexact(model, engine)] if text]
+    said = [text for text in notes if text] + substitute(engine, model.network)
+    return said, [text for text in [inexact(model, engine)] if text]
 
 
 def differences(embedder: Embedder, files: Sequence[FaceFile]) -> dict[str, dict[str, Any]]:

@@ -19,11 +19,13 @@ def bench_models(
     size: Size | None = None,
     steps: Steps = silent,
     output: str | None = None,
+    engines: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Latency and throughput of models; see `runtime.bench.bench`.
 
     Args:
         preprocess, size, output: of float networks that don't say them.
+        engines: see `runtime.bench.bench`.
 
     Returns:
         `BenchResult.to_json()`, with the notes of the models before its own, and their `warnings`.
@@ -32,7 +34,7 @@ def bench_models(
         BitfaceError, UsageError: a model can't be opened, or `bench` refuses.
     """
     models = open_models([Path(path) for path in paths], preprocess, size, output)
-    content = bench.bench(models, batches, threads, progress=steps("measuring")).to_json()
+    content = bench.bench(models, batches, threads, engines, progress=steps("measuring")).to_json()
     notes = [f"{model.path}: {note}" for model in models for note in model.network.notes]
     warnings = [text for model in models for text in model.network.warnings]
     return BenchRecord.of({**content, "notes": [*notes, *content["notes"]], "warnings": warnings}).to_json()

@@ -6,7 +6,7 @@ from typing import Any
 from bitface.preprocess import Size
 from bitface.runtime import open_model
 from bitface.targets.registry import FASTEST
-from bitface.targets.write import check_place
+from bitface.targets.write import check_place, notes_of
 
 
 def export_model(
@@ -15,7 +15,7 @@ def export_model(
     """Writes what a target reads: of an artifact its integers, of a float network its fastest float graph.
 
     Args:
-        out: a file, or a new folder where the target is written as several files.
+        out: a file, where it ends in the target's suffix; else a new folder, with a guide to what is in it.
 
     Returns:
         `path` and `bytes` of what was written, and `notes`.
@@ -28,4 +28,5 @@ def export_model(
     out = Path(out)
     check_place(target, out)
     model = open_model(Path(path), size=size, output=output)
-    return {"path": str(out), "bytes": model.export(target, out), "notes": list(model.network.notes)}
+    notes = [*model.network.notes, *notes_of(target, model.network)]
+    return {"path": str(out), "bytes": model.export(target, out), "notes": notes}

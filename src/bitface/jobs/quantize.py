@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from bitface import artifact, report
+from bitface.analysis.readiness import check_writable
 from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
 from bitface.data.labels import identities
-from bitface.errors import UsageError
 from bitface.files import path_fields
 from bitface.graph import Network
 from bitface.inputs import faces as job_faces
@@ -31,7 +31,10 @@ from bitface.results.quantization import QuantizationRecord, describe_student, h
 from bitface.runtime import Model
 from bitface.runtime.quantized import artifact_of
 from bitface.runtime.teacher import teacher_of
-from bitface.targets.registry import TARGETS, emitted, written
+from bitface.targets.guide import guide
+from bitface.targets.plans import for_targets
+from bitface.targets.registry import TARGETS
+from bitface.targets.write import GUIDE
 from bitface.training import History, Method, Session, TrainingFaces, Watch, train
 from bitface.training.progress import training_line
 
@@ -53,7 +56,8 @@ class QuantizeRequest:
         resume: goes on from the checkpoint in `out`.
         output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
-        targets: what is written beside the artifact; none: the default ones (openvino and onnxruntime).
+        targets: what is written beside the artifact, and what the plan has to keep to; none: the default ones (openvino
+            and onnxruntime).
         force: writes over what `out` holds.
     """
 
@@ -86,8 +90,8 @@ def request_of(recipe: recipes.Recipe, resume: bool = False, force: bool = False
 
 
 def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
-    """Makes `model.bitface`, the files of each target (`model.openvino.onnx`, say), `faces.safetensors`, `result.json`
-    and `report.html` in `request.out`.
+    """Makes `model.bitface`, the files of each target (`model.openvino.onnx`, say), `README.md`, which says how they are
+    run, `faces.safetensors`, `result.json` and `report.html` in `request.out`.
 
     The files appear together, after everything has been computed and measured. A training keeps its state in
     `checkpoint.safetensors` beside them, which is `training.safetensors` when it is done.
@@ -99,17 +103,19 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
             `skipped.csv`, which lists images that can't be used, and a training's checkpoint.
     """
-    _targets(request)
+    plan, targets, notes = for_targets(request.plan, request.targets)
+    request = replace(request, plan=plan, targets=targets)
     with holding(request.out, "quantize"):
         check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
-        return _quantized(request, steps)
+        return _quantized(request, notes, steps)
 
 
-def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
+def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) -> dict[str, Any]:
     clock = Clock()
     network = job_faces.load_teacher(
         request.model, request.source, request.preprocess, request.size, output=request.output
     )
+    check_writable(network, request.plan, request.targets)
     clock.lap("import")
     faces = job_faces.gather(
         request.source.up_to(_enough(request)),
@@ -138,11 +144,11 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
     clock.lap("quantize")
     details = _artifact(request, network, student, learning, faces)
     engine, agreement, engine_notes, alarms = measure_agreement(
-        network, details, faces.held_out, _targets(request), steps("checking held-out faces")
+        network, details, faces.held_out, request.targets, steps("checking held-out faces")
     )
     clock.lap("agreement")
     with staging(request.out) as folder:
-        sizes = _write_models(folder, details, _targets(request))
+        sizes = _write_models(folder, details, request.targets)
         write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
         clock.lap("export")
         facts = {
@@ -152,7 +158,7 @@ def _quantized(request: QuantizeRequest, steps: Steps) -> dict[str, Any]:
             "notes": [
                 *network.notes,
                 *notes,
-                *_of_wide_activations(request),
+                *plan_notes,
                 *engine_notes,
                 *heavy_edges(layers, student),
             ],
@@ -250,37 +256,16 @@ def _enough(request: QuantizeRequest) -> int | None:
     return job_faces.DEFAULT_RECONSTRUCTION if request.calibration.reconstruction else job_faces.DEFAULT_CALIBRATION
 
 
-def _targets(request: QuantizeRequest) -> tuple[str, ...]:
-    """The targets that are written: those that are asked for, or the default ones that can express the plan.
-
-    Raises:
-        UsageError: one that is asked for can't, is unknown, or isn't written.
-    """
-    widest = request.plan.widest_activation
-    for name in request.targets:
-        if (most := emitted(name).holds.activation_bits) < widest:
-            raise UsageError(
-                f"the target '{name}' has no activations of {widest} bits, at most {most}; leave it out, or choose "
-                "another plan"
-            )
-    return request.targets or tuple(name for name in written() if TARGETS[name].holds.activation_bits >= widest)
-
-
-def _of_wide_activations(request: QuantizeRequest) -> list[str]:
-    """What there is to say of activations of more than 8 bits, which few targets have."""
-    if (widest := request.plan.widest_activation) <= 8:
-        return []
-    titles = [] if request.targets else [TARGETS[name].title for name in written() if name not in _targets(request)]
-    notes = [f"not written for {', '.join(titles)}, which has no activations of {widest} bits"] if titles else []
-    return [*notes, f"activations of {widest} bits are for NPUs: on CPUs the layers between them run in floating point"]
-
-
 def _write_models(folder: Path, details: artifact.Artifact, targets: Sequence[str]) -> dict[str, int]:
     """Artifact and exports; gives the bytes of each file (of a target's folder, those in it)."""
     path = folder / "model.bitface"
     sizes = {path.name: artifact.write(path, details)}
     model = Model(path, "artifact", details.network, details=details)
+    guides = []  # those of targets with a folder lie in it
     for name in targets:
         file = f"model.{name}{TARGETS[name].suffix}"
         sizes[file] = model.export(name, folder / file)
+        if TARGETS[name].suffix:
+            guides.append(guide(name, model.network, file))
+    (folder / GUIDE).write_text("\n".join(guides), encoding="utf-8")
     return sizes

@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph import ops, passes
-from bitface.graph.builder import shape_of
+from bitface.graph.builder import gives_embedding, shape_of
 from bitface.quant.batches import Batches, Progress, run_watched
 from bitface.quant.observers import OBSERVERS, MinMax
 from bitface.quant.plan import FLOAT
@@ -50,7 +50,7 @@ def output_ranges(
     student: Student, batches: Batches, count: int, observer: str = "mse", progress: Progress | None = None
 ) -> dict[str, UniformQuantizer]:
     """A uint8 quantizer for the output of each layer that nothing rounds, as a PReLU or another operator in float
-    follows: what an engine needs that can't fuse it.
+    follows, or as it is the embedding: what an engine needs that can't fuse it, or rounds every tensor.
 
     The ranges are those of the student as it is, quantizers and all. Arguments and errors as in `activation_ranges`.
     """
@@ -169,8 +169,8 @@ def _both(
 
 
 def _unrounded(student: Student) -> list[str]:
-    """The quantized layers with quantized inputs that a PReLU follows, and convolutions that other operators in float
-    follow, such as hard-swish or the maximum of two halves."""
+    """The quantized layers with quantized inputs that a PReLU follows, convolutions that other operators in float
+    follow, such as hard-swish or the maximum of two halves, and the layer that gives the embedding."""
     graph, layers = student.graph, student.quantized_layers()
     bits = {layer.name: layer.bits for layer in student.layers}
     names = []
@@ -181,7 +181,9 @@ def _unrounded(student: Student) -> list[str]:
         before_prelu = any(isinstance(passes.module_of(graph, user), nn.PReLU) for user in node.users)
         # What has more bits would lose them, and of a map of one place nothing is gained.
         worth = bits[name].activation <= 8 and prod(shape_of(node)[2:]) > 1
-        if before_prelu or (worth and isinstance(layers[name], nn.Conv2d) and _read_in_float(graph, node)):
+        in_float = worth and isinstance(layers[name], nn.Conv2d) and _read_in_float(graph, node)
+        embedding = bits[name].activation <= 8 and gives_embedding(graph, node)
+        if before_prelu or in_float or embedding:
             names.append(name)
     return names
 

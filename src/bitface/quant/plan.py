@@ -18,6 +18,7 @@ from bitface.files import read_yaml
 FLOAT = 32
 _NUMBERS = re.compile(r"#(\d{1,6})(?:-(\d{1,6}))?")
 _BITS = re.compile(r"w(\d{1,2})a(\d{1,2})")
+_WITH_WEIGHTS = ("Conv", "Linear")
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ class BitPlan:
             the network's order, with the additions behind them. The first that fits wins, before every other rule.
         weights_symmetric: no zero point in the weights.
         weights_per_channel: one scale for each output channel.
+        sums: of additions, and of other operators on two tensors; None: like the rest.
         activations: `symmetric`, `asymmetric`, or `auto`: symmetric from 8 bits (which engines run fastest),
-            asymmetric below (where no level can be spared), and unsigned without a zero point where a tensor can't be
-            negative.
+            asymmetric below (where no level can be spared). All of them are unsigned without a zero point where a
+            tensor can't be negative; with `signed` they are symmetric and signed even there.
     """
 
     bits: LayerBits = LayerBits(8, 8)
@@ -81,12 +83,18 @@ class BitPlan:
     weights_symmetric: bool = True
     weights_per_channel: bool = True
     activations: str = "auto"
+    sums: LayerBits | None = None
+
+    @property
+    def activation_widths(self) -> set[int]:
+        """The bits that integers of activations get anywhere."""
+        layer_bits = [self.bits, self.first, self.last, self.sums, *(bits for _, bits in self.layers)]
+        return {bits.activation for bits in layer_bits if bits and bits.activation != FLOAT}
 
     @property
     def widest_activation(self) -> int:
-        """The most bits that integers of an activation get anywhere; 0: all are in floating point."""
-        layer_bits = [self.bits, self.first, self.last, *(bits for _, bits in self.layers)]
-        return max((bits.activation for bits in layer_bits if bits and bits.activation != FLOAT), default=0)
+        """The most of them; 0: all activations are in floating point."""
+        return max(self.activation_widths, default=0)
 
     @staticmethod
     def parse(word: str | Path) -> "BitPlan":
@@ -122,7 +130,7 @@ class BitPlan:
             UsageError: a pattern fits no layer.
         """
         names = [name for name, *_ in layers]
-        numbers = list(accumulate(kind in ("Conv", "Linear") for _, kind, *_ in layers))
+        numbers = list(accumulate(kind in _WITH_WEIGHTS for _, kind, *_ in layers))
         for pattern, _ in self.layers:
             if not any(_fits(pattern, name, number) for name, number in zip(names, numbers, strict=True)):
                 near = difflib.get_close_matches(pattern, names, 1, 0.3)
@@ -138,6 +146,8 @@ class BitPlan:
             return PlannedLayer(name, kind, self.first, "first layer")
         if last and self.last:
             return PlannedLayer(name, kind, self.last, "last layer")
+        if self.sums and kind not in _WITH_WEIGHTS:
+            return PlannedLayer(name, kind, self.sums, "sums")
         return PlannedLayer(name, kind, self.bits, "plan")
 
     def to_json(self) -> dict[str, Any]:
@@ -149,6 +159,7 @@ class BitPlan:
             "layers": {pattern: str(bits) for pattern, bits in self.layers},
             "weights": {"symmetric": self.weights_symmetric, "per_channel": self.weights_per_channel},
             "activations": self.activations,
+            **({"sums": str(self.sums)} if self.sums else {}),
         }
 
     @staticmethod
@@ -165,6 +176,7 @@ class BitPlan:
             weights_symmetric=layout.symmetric,
             weights_per_channel=layout.per_channel,
             activations=plan.activations,
+            sums=plan.sums,
         )
 
 
@@ -188,7 +200,7 @@ class WeightLayout(File):
 
 
 class PlanFile(File):
-    """Bits for every layer: those of the whole network, those of its ends, and those of layers by pattern."""
+    """Bits for every layer: those of the whole network, of its ends, of its sums, and of layers by pattern."""
 
     bits: Bits = LayerBits(8, 8)
     first: OwnBits | None = None
@@ -197,7 +209,8 @@ class PlanFile(File):
         dict[Name, OwnBits] | None, BeforeValidator(_layers, json_schema_input_type=dict[str, OwnBits] | None)
     ] = None
     weights: WeightLayout | None = None
-    activations: Literal["auto", "symmetric", "asymmetric"] = "auto"
+    activations: Literal["auto", "symmetric", "asymmetric", "signed"] = "auto"
+    sums: OwnBits | None = None
 
 
 def escaped(name: str) -> str:

@@ -216,6 +216,8 @@ def activation_quantizer(scheme: str, bits: int, positive: bool) -> UniformQuant
         scheme: `BitPlan.activations`.
         positive: the tensor is never negative.
     """
+    if scheme == "signed":
+        return UniformQuantizer(bits, True, True)
     symmetric = scheme == "symmetric" or (scheme == "auto" and (bits >= 8 or positive))
     return UniformQuantizer(bits, not positive if symmetric else False, symmetric)
 

@@ -20,7 +20,8 @@ from bitface.results.sections import Files, Machine, PlannedBits, Seconds, Texts
 from bitface.runtime import Embedder, Model
 from bitface.runtime.exact import default_engine, is_exact, passed_over
 from bitface.runtime.machine import describe
-from bitface.targets.registry import runs_here
+from bitface.targets.registry import computes
+from bitface.targets.start import substitute
 
 Progress = Callable[[int, int], None]
 
@@ -175,7 +176,8 @@ def measure_agreement(
     """Cosines between the float teacher and the student on each engine, over faces that didn't calibrate.
 
     Args:
-        targets: that it is written for; on those that run here it is measured, and on what runs it by default.
+        targets: that it is written for; on those that run here, or are simulated, it is measured, and on what runs it
+            by default.
 
     Returns:
         The engine that runs the student by default here; engine → {"summary": `Agreement.to_json()`, "cosines": one
@@ -187,7 +189,7 @@ def measure_agreement(
     result: dict[str, dict[str, Any]] = {}
     default = default_engine(model)
     notes, warnings = [text for text in [passed_over(model, default)] if text], list[str]()
-    engines = [name for name in targets if runs_here(name)]
+    engines = [name for name in targets if computes(name)]
     engines += [default] if default not in engines else []
     for index, engine in enumerate(engines):
         embeddings = Embedder(model, engine).embed(faces)
@@ -195,6 +197,7 @@ def measure_agreement(
         unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
         cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
         result[engine] = {"summary": compared.to_json(), "cosines": cosines}
+        notes += substitute(engine, model.network)
         if progress:
             progress(index + 1, len(engines))
         if not is_exact(model, engine):

@@ -21,7 +21,7 @@ from bitface.runtime.exact import inexact
 from bitface.runtime.machine import describe, pinned
 from bitface.runtime.model import TEACHER_KEY, Model
 from bitface.targets.base import Settings
-from bitface.targets.registry import TARGETS, every, runs_here, written
+from bitface.targets.registry import TARGETS, every, runs_here, started, way_to_install, written
 
 Progress = Callable[[int, int], None]
 Key = TypeVar("Key", bound=Hashable)
@@ -273,6 +273,26 @@ def _contenders(models: Sequence[Model], engines: Sequence[str]) -> tuple[list[_
     if not contenders:
         raise BitfaceError(f"nothing to measure: no model runs on {' or '.join(engines)}")
     return contenders, list(dict.fromkeys(notes))
+
+
+def engines_of(names: str | None) -> list[str] | None:
+    """The engines of an option such as openvino,ncnn; `all`: each that runs here; None: the default ones.
+
+    Raises:
+        UsageError: an unknown one, or one that doesn't run here.
+    """
+    if names is None:
+        return None
+    measured = [name for name in every() if _measured(name)]
+    if names.strip() == "all":
+        return measured
+    result = list(dict.fromkeys(name.strip() for name in names.split(",")))
+    for name in result:
+        target = started(name)
+        if name not in measured:
+            install = f"; {way_to_install(target)} installs it" if target.start and target.emit else ""
+            raise UsageError(f"{name} doesn't run here, so there is nothing to measure{install}")
+    return result
 
 
 def _measured(engine: str) -> bool:

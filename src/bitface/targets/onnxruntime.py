@@ -3,6 +3,7 @@
 It has no integer PReLU, so PReLUs are written in operators that have integer kernels; see `graph.onnx_prelu`.
 """
 
+from math import prod
 from pathlib import Path
 
 from bitface.graph import Network
@@ -32,6 +33,34 @@ def start(source: Network | Path, settings: Settings) -> Run:
     return lambda images: session.run(None, {name: images})[0]
 
 
+_USAGE = """```python
+import onnxruntime as ort
+
+options = ort.SessionOptions()
+options.add_session_config_entry("session.x64quantprecision", "1")  # exact sums on x86 CPUs without VNNI
+session = ort.InferenceSession("model.onnx", options, providers=["CPUExecutionProvider"])
+embedding = session.run(None, {{"image": image}})[0]  # image: float32 {image}
+```
+
+```cpp
+Ort::Env env;
+Ort::SessionOptions options;
+options.AddConfigEntry("session.x64quantprecision", "1");
+Ort::Session session(env, ORT_TSTR("model.onnx"), options);
+const char *inputs[] = {{"image"}}, *outputs[] = {{"embedding"}};
+std::array<int64_t, 4> shape{{{shape}}};
+Ort::Value input = Ort::Value::CreateTensor<float>(
+    Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault), image, {count}, shape.data(), shape.size());
+auto result = session.Run(Ort::RunOptions{{}}, inputs, &input, 1, outputs, 1);
+const float *embedding = result[0].GetTensorData<float>();
+```"""
+
+
+def usage(network: Network) -> str:
+    shape = [1, network.channels, *network.size]
+    return _USAGE.format(image=shape, shape=", ".join(map(str, shape)), count=prod(shape))
+
+
 TARGETS.register("onnxruntime")(
     Target(
         title="ONNX Runtime",
@@ -47,5 +76,6 @@ TARGETS.register("onnxruntime")(
         emit=emitter(FORM),
         start=start,
         package="onnxruntime",
+        usage=usage,
     )
 )

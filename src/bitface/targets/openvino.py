@@ -143,6 +143,30 @@ def _value(facts: dict[str, Any], key: str) -> object:
     return getattr(fact, "value", fact)
 
 
+_USAGE = """```python
+import openvino as ov
+
+model = ov.Core().compile_model("model.onnx", "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
+embedding = model(image)[0]  # image: float32 {image}
+```
+
+```cpp
+ov::Core core;
+auto model = core.compile_model("model.onnx", "CPU", ov::hint::inference_precision(ov::element::f32));
+ov::InferRequest request = model.create_infer_request();
+request.set_input_tensor(ov::Tensor(ov::element::f32, {{{shape}}}, image));
+request.infer();
+const float *embedding = request.get_output_tensor().data<float>();
+```
+
+Without the precision, CPUs with AMX compute what is left in floating point in bfloat16."""
+
+
+def usage(network: Network) -> str:
+    shape = [1, network.channels, *network.size]
+    return _USAGE.format(image=shape, shape=", ".join(map(str, shape)))
+
+
 TARGETS.register("openvino")(
     Target(
         title="OpenVINO",
@@ -155,5 +179,6 @@ TARGETS.register("openvino")(
         layer_times=layer_times,
         precisions=("f32", "bf16"),
         package="openvino",
+        usage=usage,
     )
 )

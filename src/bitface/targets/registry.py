@@ -7,6 +7,7 @@ TARGETS.register("mine")(Target(title="Mine", suffix=".mine", emit=...))
 """
 
 import warnings
+from importlib.util import find_spec
 
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.registry import Registry
@@ -48,10 +49,14 @@ def emitted(name: str) -> Target:
 
 
 def started(name: str) -> Target:
-    """The target of a name, to run as an engine. Raises UsageError where there is none, or it doesn't run here."""
-    if name in TARGETS and (target := TARGETS[name]).start:
-        return target
-    engines = [other for other, one in every().items() if one.start]
+    """The target of a name, to compute here, in its simulation where its engine isn't installed.
+
+    Raises:
+        UsageError: there is none of the name, or it neither runs here nor has a simulation.
+    """
+    if name in TARGETS and (TARGETS[name].start or TARGETS[name].simulate):
+        return TARGETS[name]
+    engines = [other for other, one in every().items() if one.start or one.simulate]
     if name in TARGETS:
         raise UsageError(f"the target '{name}' doesn't run here; use one of {', '.join(engines)}")
     raise UsageError(f"unknown engine '{name}'{nearest(name, engines)} (there are {', '.join(engines)})")
@@ -68,9 +73,22 @@ def every() -> dict[str, Target]:
     return result
 
 
+def computes(name: str) -> bool:
+    """Whether a known target gives embeddings here: of its engine, or of its simulation."""
+    return runs_here(name) or TARGETS[name].simulate is not None
+
+
 def runs_here(name: str | None) -> bool:
-    """Whether a name, such as a file's, is that of a target that runs here."""
-    return name is not None and name in TARGETS and TARGETS[name].start is not None
+    """Whether a name, such as a file's, is that of a target whose engine is installed."""
+    if name is None or name not in TARGETS or TARGETS[name].start is None:
+        return False
+    module = TARGETS[name].imports
+    return module is None or find_spec(module) is not None
+
+
+def way_to_install(target: Target) -> str:
+    """The command that installs a target's engine."""
+    return f"pip install 'bitface[{target.extra}]'" if target.extra else f"installing {target.package or target.title}"
 
 
 def title_of(name: str) -> str:

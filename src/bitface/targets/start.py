@@ -1,15 +1,19 @@
-"""A network in the engine of a target, on this machine."""
+"""A network in the engine of a target, on this machine, or in the simulation of one that isn't here."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from bitface.errors import BitfaceError, UsageError
-from bitface.graph import Network
-from bitface.targets.base import Run, Settings
-from bitface.targets.registry import started
+from bitface.graph import Network, load_network
+from bitface.targets.base import Run, Settings, Target
+from bitface.targets.conform import coarser, conformed
+from bitface.targets.registry import TARGETS, runs_here, started, way_to_install
+
+SIMULATION = "torch"
 
 
 def start(name: str, source: Network | Path, settings: Settings = Settings(), file: Path | str | None = None) -> Run:
-    """Loads a network into a target's engine for batches of one size.
+    """Loads a network into a target's engine for batches of one size; see `substitute` for one that isn't here.
 
     Args:
         source: the graph of a network as it is, or what the target was written as.
@@ -17,18 +21,22 @@ def start(name: str, source: Network | Path, settings: Settings = Settings(), fi
 
     Raises:
         UsageError: an unknown target, one that doesn't run here, or a precision that it hasn't.
-        BitfaceError: the engine refuses the network.
+        BitfaceError: the engine refuses the network, or isn't installed and has no simulation.
     """
     target = started(name)
-    assert target.start is not None
     what = file or (source if isinstance(source, Path) else source.name)
     if settings.precision not in target.precisions:
         precisions = " or ".join(target.precisions)
         raise UsageError(f"{what}: {name} has no precision '{settings.precision}' for floats; use {precisions}")
     if target.fixed_batch not in (None, settings.batch):
         raise BitfaceError(f"{what}: {name} runs {target.fixed_batch} at once, not {settings.batch}")
-    if isinstance(source, Network) and (obstacle := target.holds.obstacle(source.graph)):
-        raise BitfaceError(f"{what}: {name} can't run it: {obstacle}")
+    if isinstance(source, Network):
+        source = conformed(source, target.holds)
+        if obstacle := target.holds.obstacle(source.graph):
+            raise BitfaceError(f"{what}: {name} can't run it: {obstacle}")
+    if not runs_here(name):
+        return _simulated(target, source, settings, what)
+    assert target.start is not None
     try:
         return target.start(source, settings)
     except BitfaceError:
@@ -36,3 +44,33 @@ def start(name: str, source: Network | Path, settings: Settings = Settings(), fi
     except Exception as error:  # engines raise RuntimeError and their own kinds
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise BitfaceError(f"{what}: {name} can't load it: {text[0]}") from error
+
+
+def substitute(name: str, network: Network) -> list[str]:
+    """What there is to say of a target that computes: that its simulation does, and what the network lost for it."""
+    target = TARGETS[name]
+    notes = []
+    if not runs_here(name):
+        install = f"; {way_to_install(target)} runs the engine itself" if target.start else ""
+        notes.append(f"{target.title} doesn't run here: its simulation in torch computed{install}")
+    if count := coarser(network.graph, target.holds):
+        notes.append(losing_levels(name, count))
+    return notes
+
+
+def losing_levels(name: str, count: int) -> str:
+    """What there is to say where unsigned activations become signed ones for a target."""
+    return (
+        f"{TARGETS[name].title} has signed activations alone, so {count} unsigned tensor{'s' * (count > 1)} lose one "
+        f"of their 8 bits; `bitface quantize … --target {name}` makes a model that loses none"
+    )
+
+
+def _simulated(target: Target, source: Network | Path, settings: Settings, what: Path | str) -> Run:
+    if target.simulate is None:
+        raise BitfaceError(f"{what}: {target.title} isn't installed; {way_to_install(target)} installs it")
+    run = TARGETS[SIMULATION].start
+    assert run is not None
+    if isinstance(source, Path):  # a file that says its roundings itself
+        return run(load_network(source), settings)
+    return run(replace(source, graph=target.simulate(source.graph)), settings)
