@@ -1,6 +1,5 @@
 """Plans as targets hold them, and what is refused before anything is computed."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,10 @@ def emit(network: object, facts: object, path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def targets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def targets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "torch" in TARGETS  # ours come first
     monkeypatch.setitem(TARGETS._things, "signed", Target(title="Signed", holds=WITHOUT_SUMS, emit=emit))
     monkeypatch.setitem(TARGETS._things, "level", Target(title="Level", holds=Holds(zero_points=False), emit=emit))
-    yield
 
 
 def test_without_targets_the_default_ones_change_nothing() -> None:

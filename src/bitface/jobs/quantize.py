@@ -90,8 +90,8 @@ def request_of(recipe: recipes.Recipe, resume: bool = False, force: bool = False
 
 
 def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
-    """Makes `model.bitface`, the files of each target (`model.openvino.onnx`, say), `README.md`, which says how they are
-    run, `faces.safetensors`, `result.json` and `report.html` in `request.out`.
+    """Makes `model.bitface`, the files of each target (`model.openvino.onnx`, say), `README.md`, which says how
+    they are run, `faces.safetensors`, `result.json` and `report.html` in `request.out`.
 
     The files appear together, after everything has been computed and measured. A training keeps its state in
     `checkpoint.safetensors` beside them, which is `training.safetensors` when it is done.
