@@ -18,6 +18,7 @@ from bitface.graph.builder import Builder
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, LayerIntegers, QuantizeDequantize, Window
 from bitface.preprocess import parse
 from bitface.targets import TARGETS, Settings
+from bitface.targets.exact import exact
 from bitface.targets.ncnn.emit import emit
 from bitface.targets.ncnn.layers import FUSED
 from bitface.targets.ncnn.simulation import simulate
@@ -144,6 +145,18 @@ def test_integers_between_convolutions(tmp_path: Path) -> None:
     result, simulated = run(graph, x), computed(simulate(graph), x)
     assert (result == simulated).mean() > 0.9
     np.testing.assert_allclose(result, simulated, atol=0.02 * np.abs(simulated).max())
+
+
+def test_sums_that_leave_int32_by_winograd(tmp_path: Path) -> None:
+    """They come in 576ths, so that the largest ones would come out with another sign."""
+    layer = conv(32, 32)
+    layer.weight.fill_(127)
+    graph = integers_of(rounded(), layer, channels=32)
+    assert lines(graph, tmp_path)[1][-1] == "31=64"
+    x = torch.full((1, 32, 8, 8), 9.0)
+    np.testing.assert_allclose(run(graph, x), computed(simulate(graph), x), rtol=1e-3)
+    assert exact("ncnn", 8)
+    assert lines(integers_of(rounded(), conv(8, 8)), tmp_path)[1][-1] == "8=2"
 
 
 def test_depthwise_layers(tmp_path: Path) -> None:

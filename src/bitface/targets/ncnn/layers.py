@@ -20,10 +20,16 @@ from bitface.targets.ncnn.writer import Writer
 Layer = nn.Conv2d | nn.Linear | IntegerConv2d | IntegerLinear
 IntegerLayer = IntegerConv2d | IntegerLinear
 
+# Of ncnn's int8; -128 is left out.
+LARGEST = 127
 # Keys of parameters.
-_ACTIVATION, _ACTIVATION_NUMBERS, _INTEGERS = 9, 10, 8
+_ACTIVATION, _ACTIVATION_NUMBERS, _INTEGERS, _FEATURES_LEFT_OUT = 9, 10, 8, 31
 # Of `_INTEGERS`: scales for each output channel, or for each group; and the output in int8, too.
 _PER_CHANNEL, _PER_GROUP, _INT8_OUTPUT = 2, 1, 100
+
+_WINOGRAD = 1 << 6
+# ncnn computes 3x3 convolutions by Winograd's F(4x4, 3x3), in int32 and in units of 1/576 (24², of its two transforms).
+_WINOGRAD_UNITS = 576
 
 # What may be computed in a layer's accumulator: ncnn's number of the activation, and its own numbers.
 FUSED: dict[type[nn.Module], Callable[[Any], tuple[int, list[float]]]] = {
@@ -76,11 +82,19 @@ def write_convolution(writer: Writer, node: Node, module: nn.Conv2d | IntegerCon
     if in_integers(module):
         scales = _PER_GROUP if groups > 1 else _PER_CHANNEL
         parameters[_INTEGERS] = scales + (_INT8_OUTPUT if output_scale else 0)
+        if not _fits_winograd(module):
+            parameters[_FEATURES_LEFT_OUT] = _WINOGRAD
     kind = "ConvolutionDepthWise" if groups > 1 else "Convolution"
     writer.layer(kind, node, [writer.read(node.args[0])], parameters | _activation(writer, node))
     _write_numbers(writer, module)
     if output_scale:
         writer.files.numbers(np.array([output_scale]))
+
+
+def _fits_winograd(layer: IntegerLayer) -> bool:
+    """Whether no sum of a layer can leave int32 where ncnn computes it by Winograd; it would come out wrong unseen."""
+    largest = int(layer.weight.flatten(1).int().abs().sum(1).max()) * LARGEST
+    return layer.weight.shape[2:] != (3, 3) or largest * _WINOGRAD_UNITS < 2**31
 
 
 def write_linear(writer: Writer, node: Node, module: nn.Linear | IntegerLinear) -> None:

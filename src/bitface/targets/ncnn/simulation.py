@@ -15,10 +15,7 @@ from torch.fx import GraphModule
 from bitface.graph.builder import tidy
 from bitface.graph.integer import IntegerConv2d, QuantizeDequantize
 from bitface.graph.passes import module_of, replace_module
-from bitface.targets.ncnn.layers import IntegerLayer, depthwise, in_integers, input_scale, weight_scales
-
-# Of ncnn's int8; -128 is left out.
-_LARGEST = 127
+from bitface.targets.ncnn.layers import LARGEST, IntegerLayer, depthwise, in_integers, input_scale, weight_scales
 
 
 class NcnnLayer(nn.Module):
@@ -39,7 +36,7 @@ class NcnnLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         scaled = x * self.scale
-        integers = torch.trunc(scaled + torch.copysign(torch.tensor(0.5), scaled)).clamp(-_LARGEST, _LARGEST)
+        integers = torch.trunc(scaled + torch.copysign(torch.tensor(0.5), scaled)).clamp(-LARGEST, LARGEST)
         layer, weight = self.layer, self.layer.weight.float()
         if isinstance(layer, IntegerConv2d):
             sums = nn.functional.conv2d(
