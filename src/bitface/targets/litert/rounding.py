@@ -1,0 +1,110 @@
+"""Where LiteRT rounds: a network as its file computes it.
+
+Its operators are in integers of 8 or of 16 bits from end to end, or in float. So a layer that a PReLU or another
+operator in float reads gives integers of its own, in the range that was measured of its output; without one it runs in
+float. Integers of 16 bits have no zero point.
+"""
+
+import copy
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+
+from bitface.graph import ops
+from bitface.graph.builder import shape_of, tidy
+from bitface.graph.integer import INTEGER_LAYERS, IntegerConv2d, IntegerLinear, QuantizeDequantize, limits
+from bitface.graph.passes import insert_after, module_of, replace_module
+
+# Multiplications per output up to which a layer before a PReLU runs once for each sign of its sums, so that nothing is
+# rounded twice (`graph.onnx_prelu`); measured as faster than the PReLU in float only for none, see `benchmarks`.
+SPLIT_UP_TO = 0
+
+# What gives numbers that it reads, or limits them: rounding before it is rounding behind it.
+_ROUNDS_ALIKE = frozenset({"Relu", "Clip", "MaxPool", "Reshape", "Transpose", "Slice", "Gather", "Concat"})
+
+
+def rounded(graph: GraphModule) -> GraphModule:
+    """A copy with every rounding of the file as a module, which computes in torch what LiteRT computes."""
+    graph = copy.deepcopy(graph)
+    for node in list(graph.graph.nodes):
+        module = module_of(graph, node)
+        if isinstance(module, QuantizeDequantize) and module.bits == 16:
+            replace_module(graph, node, _symmetric(module.scale, module.zero_point, module.signed))
+    for node in list(graph.graph.nodes):
+        module = module_of(graph, node)
+        if isinstance(module, INTEGER_LAYERS) and module.input_scale:
+            source = input_quantizer(graph, node)
+            assert source is not None
+            _take_scale(module, source.scale)
+            if (own := _own_output(graph, node, module, source)) is not None:
+                output = insert_after(graph, node, f"{node.target}_rounded", own)
+                node.replace_all_uses_with(output, delete_user_cb=lambda user, new=output: user is not new)
+    return tidy(graph)
+
+
+def input_quantizer(graph: GraphModule, node: Node) -> QuantizeDequantize | None:
+    """The quantizer whose integers a node reads, through views."""
+    source = node.all_input_nodes[0]
+    while isinstance(module_of(graph, source), ops.Reshape):
+        source = source.all_input_nodes[0]
+    module = module_of(graph, source)
+    return module if isinstance(module, QuantizeDequantize) else None
+
+
+def output_quantizer(graph: GraphModule, node: Node) -> QuantizeDequantize | None:
+    """The quantizer that rounds a node's value wherever it is read, perhaps behind views and limits."""
+    if len(node.users) != 1:
+        return None
+    reader = next(iter(node.users))
+    module = module_of(graph, reader)
+    if isinstance(module, QuantizeDequantize):
+        return module
+    alike = module is not None and ops.op_name(module) in _ROUNDS_ALIKE
+    return output_quantizer(graph, reader) if alike else None
+
+
+def runs_in_integers(graph: GraphModule, node: Node) -> bool:
+    """Whether a layer reads integers and gives some of the same type."""
+    source, output = input_quantizer(graph, node), output_quantizer(graph, node)
+    return source is not None and output is not None and (source.bits > 8) == (output.bits > 8)
+
+
+def split_prelu(graph: GraphModule, node: Node) -> Node | None:
+    """The PReLU that a layer is split for, where it is."""
+    reader = next(iter(node.users))
+    layer, module = module_of(graph, node), module_of(graph, reader)
+    if len(node.users) != 1 or not isinstance(module, nn.PReLU) or len(shape_of(node)) == 3:
+        return None
+    source, output = input_quantizer(graph, node), output_quantizer(graph, reader)
+    if source is None or output is None or max(source.bits, output.bits) > 8:
+        return None
+    assert isinstance(layer, INTEGER_LAYERS)
+    return reader if layer.weight[0].numel() <= SPLIT_UP_TO or not layer.output_scale else None
+
+
+def _own_output(
+    graph: GraphModule, node: Node, layer: IntegerConv2d | IntegerLinear, source: QuantizeDequantize
+) -> QuantizeDequantize | None:
+    """What rounds a layer's own output; None: what reads it does, or nothing that was measured."""
+    if not layer.output_scale or output_quantizer(graph, node) is not None or split_prelu(graph, node) is not None:
+        return None
+    if source.bits > 8:
+        # The range that was measured, in the levels of 16 bits.
+        return _symmetric(layer.output_scale / 256, layer.output_zero_point * 256, signed=False)
+    return QuantizeDequantize(layer.output_scale, layer.output_zero_point, 8, signed=False)
+
+
+def _symmetric(scale: float, zero_point: int, signed: bool) -> QuantizeDequantize:
+    """A quantizer of 16 bits without a zero point that holds what another one holds, with one bit less at most."""
+    low, high = (abs(bound - zero_point) for bound in limits(16, signed))
+    if signed and zero_point == 0:
+        return QuantizeDequantize(scale, 0, 16, True)
+    return QuantizeDequantize(float(torch.tensor(scale * max(low, high) / limits(16, True)[1])), 0, 16, True)
+
+
+def _take_scale(layer: IntegerConv2d | IntegerLinear, scale: float) -> None:
+    """The bias in the units of another input scale."""
+    if layer.bias is not None and layer.input_scale != scale:
+        layer.bias.copy_(torch.round(layer.bias.double() * layer.input_scale / scale))
+    layer.input_scale = scale
