@@ -9,12 +9,12 @@ import numpy as np
 
 from bitface.graph import Network
 from bitface.targets.base import Run, Settings
-from bitface.targets.litert.emit import content
+from bitface.targets.litert.emit import tflite
 
 
 def start(source: Network | Path, settings: Settings) -> Run:
     """Float images in the graph's order go in, `[B, channels, H, W]`."""
-    return Interpreters(source.read_bytes() if isinstance(source, Path) else content(source, {}), settings)
+    return Interpreters(source.read_bytes() if isinstance(source, Path) else tflite(source).content({}), settings)
 
 
 class Interpreters:

@@ -10,8 +10,8 @@ from torch.fx import Node
 from bitface.graph import ops
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
-from bitface.targets.litert.rounding import runs_in_integers, split_prelu
-from bitface.targets.litert.schema import SUM, Fused, Op, Padding, Type, convolution, fully_connected
+from bitface.targets.litert.rounding import runs_in_integers
+from bitface.targets.litert.schema import Fused, Op, Padding, Type, convolution, fully_connected
 from bitface.targets.litert.tflite_file import Scales
 from bitface.targets.litert.writer import Levels, Operand, Value, Write, Writer
 
@@ -25,12 +25,10 @@ def _quantize(writer: Writer, node: Node, module: QuantizeDequantize, inputs: li
 
 def _layer(writer: Writer, node: Node, module: Any, inputs: list[Operand]) -> Value:
     name, x = str(node.target), inputs[0]
-    if isinstance(module, INTEGER_LAYERS) and x.levels is not None:
-        if (prelu := split_prelu(writer.graph, node)) is not None:
-            return _split(writer, node, module, x, prelu)
-        if runs_in_integers(writer.graph, node):
-            levels = writer.levels_of(node)
-            return _Layer(writer, node, module, x).integers(name, levels, _fused(writer, node))
+    if isinstance(module, INTEGER_LAYERS) and runs_in_integers(writer.graph, node):
+        levels = writer.levels_of(node)
+        assert levels is not None
+        return _Layer(writer, node, module, x).integers(name, levels, _fused(writer, node))
     return _Layer(writer, node, module, writer.floats(x)).floats(name, _fused(writer, node))
 
 
@@ -47,33 +45,6 @@ def _fused(writer: Writer, node: Node) -> Fused:
     if fused:
         writer.fused.add(reader)
     return fused
-
-
-def _split(writer: Writer, node: Node, module: Any, x: Value, prelu: Node) -> Value:
-    """`max(x, 0) + a⁺·min(x, 0) + max(a⁻·x, 0)` as copies of a layer, see `graph.onnx_prelu`.
-
-    Integers whose zero point is the lowest hold nothing negative, those whose zero point is the highest nothing
-    positive.
-    """
-    levels, activation = writer.levels_of(prelu), writer.module_of(prelu)
-    assert levels is not None and isinstance(activation, nn.PReLU)
-    slope = activation.weight.detach().expand(len(module.weight))
-    parts = [("positive", torch.ones_like(slope), -128)]
-    parts += [("falling", slope.clamp(min=0), 127)] if (slope > 0).any() else []
-    parts += [("rising", slope.clamp(max=0), -128)] if (slope < 0).any() else []
-    layer, total = _Layer(writer, node, module, x), None
-    for word, factor, zero_point in parts:
-        name = f"{node.target}_{word}"
-        one_sign = writer.whole(Levels(levels.scale, zero_point, levels.type, 0, 0))
-        part = layer.integers(name, one_sign, Fused.NONE, factor)
-        if total is not None:
-            part = writer.op(Op.ADD, f"{name}_sum", [total, part], like=part, levels=writer.whole(levels), options=SUM)
-        total = part
-    assert total is not None
-    if len(parts) == 1:
-        total = writer.op(Op.QUANTIZE, f"{prelu.target}", [total], like=total, levels=writer.whole(levels))
-    writer.fused.add(prelu)
-    return writer.limited(total, levels)
 
 
 class _Layer:
@@ -97,25 +68,21 @@ class _Layer:
         weight, bias = (module.float_weight(), module.float_bias()) if integer else (module.weight, module.bias)
         shift = torch.zeros(len(weight)) if bias is None else bias.detach()
         numbers = self._arranged(weight.detach()).astype(np.float32)
-        constants = (self._constant(name + "_weight", numbers), self._constant(name + "_bias", shift.numpy()))
+        constants = (self._constant("weight", numbers), self._constant("bias", shift.numpy()))
         return self._written(name, None, fused, constants)
 
-    def integers(self, name: str, levels: Levels | None, fused: Fused, factor: Tensor | None = None) -> Value:
-        """With a result of these levels; `factor` multiplies the output channels by their scales and signs alone."""
+    def integers(self, name: str, levels: Levels, fused: Fused) -> Value:
+        """With a result of these levels."""
         module, source = self._module, self._x.levels
-        assert levels is not None and source is not None
+        assert source is not None
         weight, scale = module.weight, module.scale.expand(len(module.weight)).double()
         bias = torch.zeros(len(weight)) if module.bias is None else module.bias
-        if factor is not None:
-            sign = factor.sign().to(torch.int8)
-            weight, bias = weight * sign.view(-1, *[1] * (weight.dim() - 1)), bias * sign
-            scale = scale * torch.where(sign == 0, 1.0, factor.abs().double())
         wide = levels.type is Type.INT16
         scales = Scales(tuple(scale.float().tolist()), 0, 3 if self._depthwise else 0)
         products = Scales(tuple((scale * source.scale).float().tolist()))
         constants = (
-            self._constant(name + "_weight", self._arranged(weight), scales),
-            self._constant(name + "_bias", bias.numpy().astype(np.int64 if wide else np.int32), products),
+            self._constant("weight", self._arranged(weight), scales),
+            self._constant("bias", bias.numpy().astype(np.int64 if wide else np.int32), products),
         )
         return self._writer.limited(self._written(name, self._writer.whole(levels), fused, constants), levels)
 
@@ -196,12 +163,12 @@ def padded(writer: Writer, x: Value, pads: tuple[Pair, ...], border: float = 0.0
         numbers[x.axis(axis)] = pad
     inputs: list[Value | int] = [x, writer.file.constant("pads", numbers)]
     if border == 0:
-        return writer.op(Op.PAD, f"{x.tensor}_padded", inputs, like=like, levels=x.levels)
+        return writer.op(Op.PAD, "padded", inputs, like=like, levels=x.levels)
     number = np.array([border], np.float32)
     if x.levels is not None:
         number = np.array([x.levels.place(border)], x.levels.dtype)
     inputs.append(writer.file.constant("border", number, x.levels.scales if x.levels else None))
-    return writer.op(Op.PADV2, f"{x.tensor}_padded", inputs, like=like, levels=x.levels)
+    return writer.op(Op.PADV2, "padded", inputs, like=like, levels=x.levels)
 
 
 WRITERS: dict[str, Write] = {

@@ -11,7 +11,7 @@ from bitface.graph.builder import shape_of
 from bitface.graph.operators.resizing import Resize
 from bitface.targets.litert.layers import Pair, Window, padded
 from bitface.targets.litert.numbers import Floats
-from bitface.targets.litert.schema import Op, Padding, picks, pool
+from bitface.targets.litert.schema import Op, Padding, part, picks, pool
 from bitface.targets.litert.writer import Operand, Value, Write, Writer
 
 _LOWEST = float(np.finfo(np.float32).min)
@@ -97,11 +97,16 @@ def _picked(writer: Writer, name: str, x: Value, axis: int, places: Any) -> Valu
         return x
     x = writer.plain(x) if len(x.shape) == 2 else x
     like = _with_side(x, axis, len(places))
-    if np.array_equal(places, np.arange(places[0], places[0] + len(places))):
-        begin, size = np.zeros(len(x.shape), np.int32), np.array(like.sides, np.int32)
-        begin[x.axis(axis)], size[0] = places[0], -1  # the whole batch
-        ends = [writer.file.constant(word, numbers) for word, numbers in (("begin", begin), ("size", size))]
-        return writer.op(Op.SLICE, name, [x, *ends], like, x.levels)
+    step = int(places[1] - places[0]) if len(places) > 1 else 1
+    end = int(places[-1]) + 1
+    if step > 0 and np.array_equal(places, np.arange(places[0], end, step)):
+        place = x.axis(axis)
+        numbers = np.zeros((3, len(x.shape)), np.int32)
+        numbers[2] = 1
+        numbers[:, place] = places[0], end, step
+        bounds = [writer.file.constant(word, row) for word, row in zip(("begin", "end", "step"), numbers, strict=True)]
+        whole = (1 << len(x.shape)) - 1 - (1 << place)
+        return writer.op(Op.STRIDED_SLICE, name, [x, *bounds], like, x.levels, part(whole))
     indices = writer.file.constant("indices", places)
     return writer.op(Op.GATHER, name, [x, indices], like, x.levels, picks(x.axis(axis)))
 

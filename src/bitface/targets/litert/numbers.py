@@ -97,7 +97,7 @@ def _prelu(writer: Writer, node: Node, module: nn.PReLU, inputs: list[Operand]) 
         return writer.op(Op.LEAKY_RELU, name, [x], like=x, options=leaky(slope.item()))
     x = writer.channels_last(x) if len(x.shape) == 4 else writer.plain(x)
     row = slope.numpy() if x.image or len(x.shape) == 2 else slope.numpy().reshape(-1, *[1] * (len(x.shape) - 2))
-    slopes = writer.file.constant(name + "_slope", row.reshape(*[1] * (len(x.shape) - 1 - row.ndim), *row.shape))
+    slopes = writer.file.constant("slope", row.reshape(*[1] * (len(x.shape) - 1 - row.ndim), *row.shape))
     return writer.op(Op.PRELU, name, [x, slopes], like=x)
 
 

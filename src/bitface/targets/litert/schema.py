@@ -4,7 +4,7 @@ Source: `tensorflow/lite/schema/schema.fbs` of TensorFlow; the versions of opera
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 
@@ -32,6 +32,7 @@ class Op(IntEnum):
     MEAN = 40
     SUB = 41
     DIV = 42
+    STRIDED_SLICE = 45
     EXP = 47
     CAST = 53
     PRELU = 54
@@ -43,7 +44,6 @@ class Op(IntEnum):
     GREATER = 61
     GREATER_EQUAL = 62
     LESS_EQUAL = 63
-    SLICE = 65
     EQUAL = 71
     NOT_EQUAL = 72
     LOG = 73
@@ -105,7 +105,7 @@ VERSIONS: dict[Op, tuple[int, int, int]] = {
     Op.MUL: (1, 2, 4),
     Op.PAD: (1, 2, 3),
     Op.PADV2: (1, 2, 3),
-    Op.SLICE: (1, 2, 4),
+    Op.STRIDED_SLICE: (1, 2, 4),
     Op.SUB: (1, 2, 5),
     Op.TRANSPOSE: (1, 2, 4),
 }
@@ -129,8 +129,8 @@ class Number:
 class Options:
     """What an operator says of itself: the member of the union `BuiltinOptions`, and its fields by their places."""
 
-    union: int = 0
-    fields: Mapping[int, Number] = field(default_factory=dict)
+    union: int
+    fields: Mapping[int, Number]
 
 
 def byte(value: int) -> Number:
@@ -177,12 +177,6 @@ DIFFERENCE = Options(28, {0: byte(0), 1: truth(False)})
 PRODUCT = Options(21, {0: byte(0)})
 QUOTIENT = Options(29, {0: byte(0)})
 SOFTMAX = Options(9, {0: real(1.0)})
-# Tables without fields are there all the same.
-EMPTY = {
-    Op.DEQUANTIZE: 38, Op.EXP: 33, Op.PAD: 22, Op.PADV2: 43, Op.MAXIMUM: 39, Op.MINIMUM: 39, Op.SELECT_V2: 98,
-    Op.TRANSPOSE: 26, Op.SLICE: 48, Op.NEG: 42, Op.QUANTIZE: 89, Op.HARD_SWISH: 91, Op.POW: 56, Op.ABS: 78,
-    Op.RESHAPE: 17, Op.GREATER: 44,
-}  # fmt: skip
 
 
 def along(axis: int) -> Options:
@@ -193,6 +187,11 @@ def along(axis: int) -> Options:
 def picks(axis: int) -> Options:
     """Of GATHER."""
     return Options(23, {0: integer(axis)})
+
+
+def part(whole_axes: int) -> Options:
+    """Of STRIDED_SLICE; a bit for each axis that stays whole."""
+    return Options(32, {0: integer(whole_axes), 1: integer(whole_axes)})
 
 
 def reduction(keep_axes: bool) -> Options:

@@ -7,7 +7,7 @@ from typing import Any
 import flatbuffers
 import numpy as np
 
-from bitface.targets.litert.schema import EMPTY, Number, Op, Options, Type
+from bitface.targets.litert.schema import Number, Op, Options, Type
 
 _VERSION, _IDENTIFIER = 3, b"TFL3"
 # The engine reads weights where they lie in the file.
@@ -45,7 +45,7 @@ class _Operator:
     version: int
     inputs: tuple[int, ...]
     output: int
-    options: Options
+    options: Options | None
 
 
 class TfliteFile:
@@ -56,6 +56,7 @@ class TfliteFile:
         self._operators: list[_Operator] = []
         self._buffers: list[bytes] = [b""]  # the first is nobody's
         self._constants: dict[Any, int] = {}
+        self._embedding = 0
 
     def tensor(self, name: str, shape: Sequence[int], kind: Type, scales: Scales | None = None) -> int:
         self._tensors.append(_Tensor(name, tuple(int(side) for side in shape), kind, scales))
@@ -74,18 +75,22 @@ class TfliteFile:
 
     def operator(self, op: Op, version: int, inputs: Sequence[int], output: int, options: Options | None = None) -> int:
         """Appends an operator; gives its output."""
-        options = options or Options(EMPTY.get(op, 0))
         self._operators.append(_Operator(op, version, tuple(inputs), output, options))
         return output
 
-    def rename(self, tensor: int, name: str) -> None:
-        self._tensors[tensor].name = name
+    def finish(self, embedding: int) -> None:
+        """Says which tensor is the output; the input is the first."""
+        self._embedding = embedding
+        self._tensors[embedding].name = "embedding"
 
-    def content(self, image: int, embedding: int, facts: Mapping[str, str]) -> bytes:
+    @property
+    def kinds(self) -> list[Op]:
+        """The kinds of operators, each once."""
+        return sorted({one.op for one in self._operators})
+
+    def content(self, facts: Mapping[str, str]) -> bytes:
         """The file's bytes: one input, one output, and facts in its metadata."""
-        return _Serialization().model(
-            self._tensors, self._operators, self._buffers, [image], [embedding], facts
-        )  # fmt: skip
+        return _Serialization().model(self._tensors, self._operators, self._buffers, (0, self._embedding), facts)
 
 
 class _Serialization:
@@ -100,8 +105,7 @@ class _Serialization:
         tensors: Sequence[_Tensor],
         operators: Sequence[_Operator],
         buffers: Sequence[bytes],
-        inputs: Sequence[int],
-        outputs: Sequence[int],
+        ports: tuple[int, int],
         facts: Mapping[str, str],
     ) -> bytes:
         builder = self._builder
@@ -113,8 +117,8 @@ class _Serialization:
         graph = self._table(
             {
                 0: self._tables([self._tensor(one) for one in tensors]),
-                1: self._numbers(inputs),
-                2: self._numbers(outputs),
+                1: self._numbers(ports[:1]),
+                2: self._numbers(ports[1:]),
                 3: self._tables([self._operator(one, codes.index((one.op, one.version))) for one in operators]),
                 4: self._text("bitface"),
             }
@@ -156,7 +160,7 @@ class _Serialization:
             1: self._numbers(operator.inputs),
             2: self._numbers([operator.output]),
         }
-        if operator.options.union:
+        if operator.options is not None:
             fields |= {3: Number("Uint8", operator.options.union), 4: self._table(operator.options.fields)}
         return self._table(fields)
 
@@ -199,4 +203,4 @@ class _Serialization:
         return self._vectors[key]
 
     def _text(self, text: str) -> int:
-        return int(self._builder.CreateString(text))
+        return int(self._builder.CreateSharedString(text))

@@ -100,22 +100,19 @@ class Writer:
         # Activations that are part of the operator before them.
         self.fused: set[Node] = set()
 
-    def write(self, facts: Mapping[str, str], pixels: Preprocess | None = None) -> bytes:
-        """The file's content.
+    def write(self, pixels: Preprocess | None = None) -> TfliteFile:
+        """The whole file.
 
         Args:
-            facts: what it says of itself.
             pixels: the image is uint8 in RGB, and the file makes of it what the network reads.
 
         Raises:
             BitfaceError: an operator that LiteRT hasn't.
         """
         buffers = dict(self.graph.named_buffers())
-        image, embedding = -1, -1
         for node in self.graph.graph.nodes:
             if node.op == "placeholder":
-                value = self._image(shape_of(node), pixels)
-                image, self._values[node] = 0, value
+                self._values[node] = self._image(shape_of(node), pixels)
             elif node.op == "get_attr":
                 self._values[node] = buffers[str(node.target)].detach().numpy().astype(np.float32)
             elif node.op == "call_module":
@@ -123,9 +120,8 @@ class Writer:
                 self._values[node] = self._write(node, operands)
             else:
                 result = self.plain(self.floats(self._values[node.all_input_nodes[0]]))
-                embedding = result.tensor
-                self.file.rename(embedding, "embedding")
-        return self.file.content(image, embedding, facts)
+                self.file.finish(result.tensor)
+        return self.file
 
     def _image(self, shape: Shape, pixels: Preprocess | None) -> Value:
         channels, height, width = shape[1:]
@@ -301,4 +297,4 @@ class Writer:
         return self._forms[key]
 
     def _name(self, x: Value, what: str) -> str:
-        return f"{x.tensor}_{what}"
+        return what
