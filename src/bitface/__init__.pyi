@@ -4,7 +4,7 @@ from .api.embedding import load
 from .api.evaluation import Figures, evaluate, pairs, protocol
 from .api.faces import FaceSet, faces
 from .api.networks import load_network
-from .api.students import quantize, train
+from .api.students import plan_for, quantize, train
 from .data.face_source import FaceSource
 from .errors import BitfaceError, UsageError
 from .graph import Network
@@ -92,6 +92,7 @@ __all__ = [
     "make_report",
     "measure_sensitivity",
     "pairs",
+    "plan_for",
     "pretrain",
     "protocol",
     "prune_model",

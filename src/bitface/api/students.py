@@ -21,6 +21,8 @@ from bitface.losses import Loss
 from bitface.progress import Steps, shown
 from bitface.quant import BitPlan, Calibration
 from bitface.runtime.quantized import QuantizedNetwork, artifact_of
+from bitface.targets.plans import for_targets
+from bitface.targets.registry import listed
 from bitface.training import Method, Session, TrainingFaces
 
 
@@ -52,6 +54,25 @@ def quantize(
         student, layers, _ = learned(ready.network, ready.learning, ready.held_out, plan, calibration, steps=steps)
     content = artifact_of(ready.network, student, plan, ready.data, {"method": "ptq", "seed": faces.seed})
     return QuantizedNetwork(content, ready.network, tuple(layers), None, ready.notes, ready.warnings)
+
+
+def plan_for(targets: str, bits: str | BitPlan = "w8a8") -> BitPlan:
+    """The bit plan as targets can hold it, for `quantize` and `train`: `bf.quantize(net, faces, bf.plan_for("ncnn"))`.
+
+    Args:
+        targets: names such as `ncnn,openvino`; the strictest decides.
+        bits: see `quantize`.
+
+    Warns of what it changes.
+
+    Raises:
+        UsageError: a target is unknown, or can't hold what the plan says outright.
+    """
+    plan = bits if isinstance(bits, BitPlan) else BitPlan.parse(bits)
+    plan, _, notes = for_targets(plan, listed(targets))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return plan
 
 
 def train(
