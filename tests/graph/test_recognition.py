@@ -125,3 +125,33 @@ def test_residuals_are_left_alone() -> None:
     assert far < 1e-5
     assert kinds["LayerNorm"] == kinds["Add"] == 1
     assert ops.Add.__name__ in kinds
+
+
+def neighbours(x: Tensor, size: int, before: int) -> Tensor:
+    """Means over neighbouring channels, as a file pools them."""
+    rows = nn.functional.pad((x**2).flatten(2).unsqueeze(1), (0, 0, before, size - 1 - before))
+    return nn.functional.avg_pool2d(rows, (size, 1), (1, 1)).view(-1, 8, 6, 6)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_local_response_norms(size: int) -> None:
+    model, kinds, far = recognised(lambda m, x: x / (2 + 0.3 * neighbours(x, size, size // 2)) ** 0.75)
+    assert far < 1e-5
+    assert kinds == {"Conv2d": 1, "LocalResponseNorm": 1}
+    (norm,) = (one for one in from_module(model, (8, 8)).modules() if isinstance(one, nn.LocalResponseNorm))
+    assert (norm.size, norm.alpha, norm.beta, norm.k) == (size, pytest.approx(0.3), 0.75, pytest.approx(2))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda m, x: x / (2 + 0.3 * neighbours(x, 3, 0)) ** 0.75,  # of neighbours on one side
+        lambda m, x: x / (2 + 0.3 * neighbours(x, 4, 2)) ** 0.75,
+        lambda m, x: x / (m.weight[:, None, None] + 0.3 * neighbours(x, 3, 1)) ** 0.75,
+        lambda m, x: x / (2 + neighbours(x, 3, 1).abs()) ** 0.75,
+    ],
+)
+def test_what_is_near_a_local_response_norm_stays(write: Write) -> None:
+    _, kinds, far = recognised(write)
+    assert far < 1e-5
+    assert "LocalResponseNorm" not in kinds

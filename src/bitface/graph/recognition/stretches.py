@@ -18,14 +18,17 @@ from bitface.graph.operators.activations import HardSigmoid
 from bitface.graph.operators.arithmetic import Add, Div, Mul, Sub
 from bitface.graph.operators.elementwise import Erf, Exp, Log, Neg, Pow, Reciprocal, Sqrt
 from bitface.graph.operators.layer_norm import layer_norm
+from bitface.graph.operators.padding import Pad
 from bitface.graph.operators.rectifiers import Clip
 from bitface.graph.operators.reductions import ReduceMean
-from bitface.graph.operators.views import Transpose
+from bitface.graph.operators.views import Reshape, Transpose
 from bitface.graph.passes import insert_after, module_of
 
 _ARITHMETIC = (Add, Sub, Mul, Div)
 _CURVES = (Erf, Exp, Log, nn.Tanh, nn.Sigmoid, nn.Softplus, HardSigmoid, Clip, nn.ReLU)
 _PARTS = (*_ARITHMETIC, *_CURVES, Neg, Pow, Sqrt, Reciprocal, ReduceMean)
+# By which means over neighbouring channels are written.
+_WINDOWED = (Reshape, Pad, nn.AvgPool2d)
 _FUNCTIONS = (
     *(nn.GELU(), nn.GELU("tanh"), nn.Hardswish(), nn.SiLU(), nn.Mish()),
     *(nn.Sigmoid(), HardSigmoid(), HardSigmoid(0.2, 0.5)),
@@ -64,7 +67,7 @@ class _Stretch:
 
 
 def recognise_stretches(graph: GraphModule) -> None:
-    """Puts GELUs and other curves, and LayerNorms, where their parts are."""
+    """Puts GELUs and other curves, LayerNorms and LRNs where their parts are."""
     places = {node: place for place, node in enumerate(graph.graph.nodes)}
     for node in reversed(places):
         if node.users and isinstance(module_of(graph, node), (*_ARITHMETIC, Clip)):
@@ -78,9 +81,10 @@ def _stretches(graph: GraphModule, result: Node, places: dict[Node, int]) -> Ite
     """The stretches that end in a node, short ones first."""
     nodes: list[Node] = []
     open_ends = {result}
+    parts = (*_PARTS, *_WINDOWED) if isinstance(module_of(graph, result), Div) else _PARTS
     while open_ends and len(nodes) < _LARGEST:
         latest = max(open_ends, key=places.__getitem__)
-        if not isinstance(module_of(graph, latest), _PARTS):
+        if not isinstance(module_of(graph, latest), parts):
             return
         nodes.append(latest)
         open_ends |= {source for source in latest.all_input_nodes if source.op != "get_attr"}
@@ -95,6 +99,8 @@ def _meaning(stretch: _Stretch) -> list[nn.Module]:
     means = [module.dims for module in stretch.modules if isinstance(module, ReduceMean)]
     if shape_of(stretch.source) != shape_of(stretch.result):
         return []
+    if any(isinstance(module, _WINDOWED) for module in stretch.modules):
+        return _local_response(stretch)
     if means:
         return _layer_norm(stretch, means[0]) if len(means) > 1 and len(set(means)) == 1 else []
     return _function(stretch)
@@ -141,6 +147,25 @@ def _layer_norm(stretch: _Stretch, dims: tuple[int, ...]) -> list[nn.Module]:
             return []
     norm = layer_norm(sides, scale, shift, epsilon)
     return [norm] if last else [Transpose(to_end), norm, Transpose(back)]
+
+
+def _local_response(stretch: _Stretch) -> list[nn.Module]:
+    """`x / (k + alpha · mean(x²))^beta`, the means over an odd number of neighbouring channels."""
+    kernels = [module.kernel_size for module in stretch.modules if isinstance(module, nn.AvgPool2d)]
+    sizes = [kernel[0] for kernel in kernels if isinstance(kernel, tuple)]
+    powers = [module.exponent for module in stretch.modules if isinstance(module, Pow)]
+    shape = shape_of(stretch.source)
+    if len(sizes) != 1 or not sizes[0] % 2 or not powers or powers[-1] <= 0 or len(shape) != 4:
+        return []
+    x = torch.randn(1, *shape[1:], dtype=torch.float64, generator=torch.Generator())
+    means = x / nn.functional.local_response_norm(x, sizes[0], 1, 1, 0)
+    sums = (x / stretch.run(x)) ** (1 / powers[-1])
+    spread = means - means.mean()
+    slope = ((sums - sums.mean()) * spread).sum() / spread.square().sum()
+    alpha, k = (float(f"{number:.6g}") for number in (slope, sums.mean() - slope * means.mean()))
+    norm = nn.LocalResponseNorm(sizes[0], alpha, powers[-1], k)
+    alike = all(torch.allclose(stretch.run(x * large), norm(x * large), rtol=1e-5) for large in (1, 100))
+    return [norm] if alike else []
 
 
 def _replace(stretch: _Stretch, modules: list[nn.Module]) -> None:
