@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from bitface.graph import from_onnx
-from support import zoo_cases  # noqa: F401
+from support import (
+    window_cases,  # noqa: F401
+    zoo_cases,  # noqa: F401
+)
 from support.onnx_models import IMAGE, Model, relative_difference, run_onnx
 from support.operator_cases import CASES, Case
 

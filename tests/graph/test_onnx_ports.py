@@ -275,6 +275,29 @@ def test_channels_last_inside(save: Save) -> None:
     assert relative_difference(embedded(network, images), by_onnx(whole, images, output)) <= 1e-4
 
 
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda m, x: m.add("Where", m.add("Less", x, m.floats(4)), m.add("Neg", x), x),
+        lambda m, x: m.add("Where", m.add("Equal", x, x), x, m.floats(6, 4, 1)),
+        lambda m, x: m.add("Mul", x, m.add("Cast", m.add("GreaterOrEqual", x, m.floats(1, 1, 4)), to=FLOAT)),
+        lambda m, x: m.add("Log", m.add("Softplus", m.add("Softsign", m.add("ThresholdedRelu", x, alpha=0.1)))),
+        lambda m, x: m.add("Max", m.add("Identity", x), m.add("Dropout", x), m.floats(4)),
+    ],
+)
+def test_what_computes_number_by_number_is_between_no_transposes(
+    between: Callable[[Model, str], str], save: Save
+) -> None:
+    model = Model()
+    x = between(model, model.add("Transpose", model.add("Conv", "image", model.floats(4, 3, 3, 3)), perm=[0, 2, 3, 1]))
+    output = model.add("Flatten", model.add("Transpose", x, perm=[0, 3, 1, 2]))
+    whole = finished(model)
+    images = np.random.default_rng(1).standard_normal((2, 3, HEIGHT, WIDTH), np.float32)
+    network = load_network(save(whole))
+    assert not any(isinstance(module, Transpose) for module in network.graph.modules())
+    assert relative_difference(embedded(network, images), by_onnx(whole, images, output)) <= 1e-4
+
+
 def test_a_flag_of_training_is_false(save: Save) -> None:
     model = Model()
     flag = model.add("Not", "phase_train")

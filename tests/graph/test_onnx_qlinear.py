@@ -124,6 +124,36 @@ def product(chain: Chain) -> None:
     chain.next("QLinearMatMul", *chain.operands(), *chain.weights(96, 8), scale=1 / 4, zero_point=128, domain="")
 
 
+def line(chain: Chain) -> None:
+    """A convolution along one axis."""
+    chain.x = chain.m.add("Reshape", chain.x, chain.m.ints(0, 4, 24))
+    before = chain.operands()
+    weights = chain.weights(4, 1, 3)
+    chain.next("QLinearConv", *before, *weights, scale=1 / 16, zero_point=120, domain="", group=4, pads=[1, 1])
+
+
+def channels_in_front(chain: Chain) -> None:
+    """The batch elsewhere than in front, from one operator to the next. ONNX Runtime rounds ties to the even integer
+    with the zero point, the graph without it: zero points are even."""
+    chain.x = chain.m.add("Transpose", chain.x, perm=[1, 0, 2, 3])
+    chain.next("QLinearLeakyRelu", *chain.operands(), scale=1 / 16, zero_point=30, alpha=0.25)
+    picked = chain.m.add("Gather", chain.x, chain.m.ints(3, 0, 2, 1), axis=0)
+    chain.next("QLinearMul", *chain.operands(), picked, *chain.scales, scale=1 / 8, zero_point=10)
+    chain.next("QLinearMatMul", *chain.operands(), *chain.weights(4, 5), scale=1 / 8, zero_point=128, domain="")
+    chain.x = chain.m.add("Transpose", chain.x, perm=[1, 0, 2, 3])
+
+
+def choose(chain: Chain) -> None:
+    before, condition = chain.operands(), chain.m.constant(chain.m.random.integers(0, 2, (4, 6, 1)) == 0)
+    chain.next("QLinearSigmoid", *before, scale=1 / 256, zero_point=0)
+    chain.next("QLinearWhere", condition, *before, *chain.operands(), scale=1 / 16, zero_point=120)
+
+
+def pad(chain: Chain) -> None:
+    chain.x = chain.m.add("Pad", chain.x, chain.m.ints(0, 0, 1, 2, 0, 1, 0, 0), chain.m.constant(120, np.uint8))
+    chain.x = chain.m.add("Pad", chain.x, chain.m.ints(0, 0, 0, 0, 0, 0, 0, 3))
+
+
 STEPS: dict[str, Callable[[Chain], None]] = {
     "nothing": lambda chain: None,
     "Add": add,
@@ -134,6 +164,10 @@ STEPS: dict[str, Callable[[Chain], None]] = {
     "Gemm": lambda chain: gemm(chain, False),
     "Gemm of a transpose": lambda chain: gemm(chain, True),
     "MatMul": product,
+    "Conv along a line": line,
+    "channels in front": channels_in_front,
+    "Where": choose,
+    "Pad": pad,
 }
 
 
@@ -145,6 +179,30 @@ def test_the_operator_form(step: Callable[[Chain], None], per_channel: bool, sav
     # Where ONNX Runtime multiplies by a reciprocal, a tie may fall to the next level.
     network = imported_right(chain.finish(), save)
     assert "was quantized before (weights and activations" in network.warnings[0]
+
+
+@pytest.mark.parametrize("opset", [12, 13])
+def test_weights_of_attention_in_integers(opset: int, save: Save) -> None:
+    """Before opset 13 along all axes from one on."""
+    chain = Chain().conv()
+    chain.next("QLinearSoftmax", *chain.operands(), scale=1 / 256, zero_point=0, axis=2, opset=opset)
+    # ONNX Runtime has its exponentials from a table of integers: they may fall to the next level.
+    network = imported_right(chain.finish(), save, 1 / 128)
+    assert any(isinstance(module, torch.nn.Softmax) for module in network.graph.modules())
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+def test_products_of_integers_in_floats(per_channel: bool, bias: bool, save: Save) -> None:
+    """As ONNX Runtime's optimizer joins MatMulInteger and what scales its sums."""
+    chain = Chain()
+    x, scale, zero_point = chain.m.add("Flatten", chain.x), *chain.scales
+    weight, scales, zeros = chain.weights(144, 8, per_channel=8 if per_channel else None)
+    biases = [chain.m.floats(8)] if bias else []
+    x = chain.m.add("MatMulIntegerToFloat", x, weight, scale, scales, zero_point, zeros, *biases, domain=MICROSOFT)
+    weight, scales, zeros = chain.weights(8, 6)
+    x = chain.m.add("DynamicQuantizeMatMul", x, weight, scales, zeros, domain=MICROSOFT)
+    imported_right(finished(chain.m, x), save, 0.02)
 
 
 def test_integer_layers_of_pixels(save: Save) -> None:

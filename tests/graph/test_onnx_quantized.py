@@ -101,6 +101,9 @@ FLOAT_STEPS: dict[str, Step] = {
     "Reshape": lambda m, x: m.add("Reshape", m.add("Flatten", x), m.ints(0, *IMAGE)),
     "MaxPool": lambda m, x: m.add("MaxPool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1]),
     "AveragePool": lambda m, x: m.add("AveragePool", x, kernel_shape=[1, 2], pads=[0, 1, 0, 0], count_include_pad=1),
+    "Relu with the batch behind": lambda m, x: m.add(
+        "Transpose", m.add("Relu", m.add("Transpose", x, perm=[1, 0, 2, 3])), perm=[1, 0, 2, 3]
+    ),
     "Pad": lambda m, x: m.add("MaxPool", m.add("Pad", x, m.ints(0, 0, 1, 1, 0, 0, 1, 1)), kernel_shape=[3, 3]),
 }  # fmt: skip
 
@@ -138,7 +141,18 @@ def integer_steps(zero_point: np.int8 | np.uint8) -> dict[str, Step]:
         "Max": lambda m, x: m.add("Max", x, m.constant(low, dtype)),
         "Min": lambda m, x: m.add("Min", m.constant([high], dtype), x),
         "MaxPool": lambda m, x: m.add("MaxPool", x, kernel_shape=[3, 3], pads=[0, 1, 2, 1]),
+        "Pad": lambda m, x: m.add(
+            "MaxPool", m.add("Pad", x, m.ints(0, 0, 1, 0, 0, 0, 1, 2), m.constant(low, dtype)), kernel_shape=[3, 3]
+        ),
+        "Pad by zeros": lambda m, x: m.add(
+            "MaxPool", m.add("Pad", x, m.ints(0, 0, 1, 0, 0, 0, 1, 2)), kernel_shape=[3, 3]
+        ),
         "Transpose": lambda m, x: m.add("Transpose", m.add("Transpose", x, perm=[0, 2, 3, 1]), perm=[0, 3, 1, 2]),
+        "Transpose of the batch": lambda m, x: m.add(
+            "Transpose",
+            m.add("Clip", m.add("Transpose", x, perm=[2, 0, 3, 1]), m.constant(low, dtype)),
+            perm=[1, 3, 0, 2],
+        ),
         "Squeeze": lambda m, x: m.add("Squeeze", m.add("Unsqueeze", x, m.ints(4)), m.ints(4)),
         "Slice": lambda m, x: m.add(
             "Concat", *(m.add("Slice", x, m.ints(i), m.ints(j), m.ints(1)) for i, j in ((1, 3), (0, 1))), axis=1
@@ -176,7 +190,6 @@ def test_integers_named_by_an_attribute(save: Save) -> None:
         (lambda m, x: m.add("Cast", x, to=TensorProto.FLOAT), r"\(Cast\) computes with the integers"),
         (lambda m, x: m.add("Add", x, m.constant(3, np.int8)), r"\(Add\) computes with the integers"),
         (lambda m, x: m.add("Mul", x, x), r"\(Mul\) computes with the integers"),
-        (lambda m, x: m.add("Pad", x, m.ints(0, 0, 1, 1, 0, 0, 1, 1)), r"\(Pad\) computes with the integers"),
         (lambda m, x: m.add("Cast", m.add("Flatten", x), to=TensorProto.FLOAT), r"\(Cast\) computes with the integers"),
         (lambda m, x: m.add("Concat", x, m.add("QuantizeLinear", "image", m.floats(low=0.5), m.constant(-5, np.int8)),
                             axis=1), r"\(Concat\) computes with the integers"),

@@ -32,6 +32,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "interpolate factors": lambda x: F.interpolate(x, scale_factor=(1.7, 0.6), mode="bilinear", align_corners=False),
     "interpolate corners": lambda x: F.interpolate(x, size=13, mode="bilinear", align_corners=True),
     "interpolate exact": lambda x: F.interpolate(x, size=(5, 14), mode="nearest-exact"),
+    "interpolate cubic": lambda x: F.interpolate(x, size=(5, 11), mode="bicubic"),
+    "interpolate cubic corners": lambda x: F.interpolate(x, scale_factor=1.6, mode="bicubic", align_corners=True),
+    "rolled": lambda x: x.roll((3, -1), (2, 3)) + torch.roll(x, -4, 1) + torch.roll(x, shifts=2, dims=-1),
     "pixels": lambda x: F.pixel_unshuffle(F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), 2),
     "padded channels": lambda x: F.pad(x, (0, 1, 0, 0, 1, 2)) + F.pad(x, (1, 0, 0, 0, 2, 1), value=0.5),
     "reflected": lambda x: F.pad(x, (1, 2, 3, 0), mode="reflect") + F.pad(x, (2, 1, 1, 2), mode="replicate"),
@@ -62,6 +65,10 @@ MODULES: list[nn.Module] = [
     *(nn.GroupNorm(3, 3), nn.GroupNorm(1, 3, affine=False), nn.InstanceNorm2d(3), nn.InstanceNorm2d(3, affine=True)),
     nn.InstanceNorm2d(3, track_running_stats=True),
     *(nn.LocalResponseNorm(3, 0.2), nn.LPPool2d(2, 3, 2), nn.Upsample(scale_factor=2), nn.PixelUnshuffle(2)),
+    *(
+        nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 4, 5, 2, 3, bias=bias), nn.Conv1d(4, 4, 3, padding="same", groups=2))
+        for bias in (True, False)
+    ),
     *(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.ZeroPad2d(1)),
 ]
 
@@ -90,7 +97,10 @@ def test_the_graph_gives_what_torch_gives(function: Callable[[Tensor], Tensor]) 
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+        lambda x: F.interpolate(x, scale_factor=2, mode="area"),
+        lambda x: torch.roll(x, 1),
+        lambda x: torch.roll(x, 1, 0),
+        nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 4, 3, padding=1, padding_mode="circular")),
         lambda x: F.interpolate(x, size=4, mode="bilinear", antialias=True),
         lambda x: x ** x,
         lambda x: x.repeat(2, 1, 1, 1),

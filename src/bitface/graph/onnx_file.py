@@ -11,7 +11,7 @@ from onnx import external_data_helper
 
 from bitface.errors import BitfaceError
 from bitface.graph.builder import one_line
-from bitface.graph.onnx_limits import check_external, check_limits
+from bitface.graph.onnx_limits import check_external, check_limits, graphs
 
 _LARGEST = 2 << 30
 _OLDEST_OPSET = 7
@@ -81,10 +81,11 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise BitfaceError(f"not an ONNX file ({type(error).__name__})") from error
     if not model.graph.node or not model.opset_import:
         raise BitfaceError("not an ONNX file, or one without a network")
-    for entry in (*model.opset_import, *model.graph.node):
+    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    for entry in (*model.opset_import, *nodes):
         if entry.domain == "ai.onnx":  # the long name of the standard domain
             entry.domain = ""
-    for node in model.graph.node:
+    for node in nodes:
         if node.domain == "com.microsoft" and node.op_type in _PAIR:  # the standard's, before it had them of 16 bits
             node.domain = ""
     opset = opset_of(model)
@@ -94,10 +95,11 @@ def read_model(path: Path) -> onnx.ModelProto:
         )
     if model.functions:
         raise BitfaceError(f"has functions of its own ({model.functions[0].name}); export it with them inlined")
-    if model.graph.sparse_initializer:
+    if any(graph.sparse_initializer for graph in graphs(model.graph)):
         raise BitfaceError("sparse weights aren't supported; export the network with dense ones")
     check_limits(model)
-    outside = [tensor for tensor in _tensors(model.graph) if external_data_helper.uses_external_data(tensor)]
+    tensors = [tensor for graph in graphs(model.graph) for tensor in _tensors(graph)]
+    outside = [tensor for tensor in tensors if external_data_helper.uses_external_data(tensor)]
     check_external(outside, path.parent)
     for tensor in outside:
         _load_external(path, tensor)
@@ -105,7 +107,7 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor that may point to a file, `Constant` nodes among them."""
+    """Every tensor of a graph that may point to a file, `Constant` nodes among them."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:

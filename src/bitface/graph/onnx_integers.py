@@ -17,9 +17,10 @@ Value = Any
 
 @dataclass(frozen=True)
 class Integers:
-    """Integers `q` of an image, held as the numbers `(q - zero_point) · scale` that they stand for."""
+    """Integers `q` of an image, held as the numbers `(q - zero_point) · scale` that they stand for: a Node, or
+    `arranged` otherwise."""
 
-    numbers: Node
+    numbers: Any
     scale: float
     zero_point: int
     dtype: np.dtype[Any]

@@ -1,6 +1,7 @@
 """What an ONNX file may hold, so that a hostile one ends in a line and not in a full memory."""
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -21,36 +22,46 @@ MORE, FORMS = 4 << 20, 8
 _SHARED = 64 << 20
 
 
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and those of its branches and loops."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from graphs(inner)
+
+
 def check_limits(model: onnx.ModelProto) -> None:
     """Raises BitfaceError for more nodes, tensors, attributes or longer names than a face network has."""
-    graph = model.graph
-    if len(graph.node) > _NODES:
+    nodes = [node for graph in graphs(model.graph) for node in graph.node]
+    if len(nodes) > _NODES:
         raise BitfaceError(
-            f"has {len(graph.node):,} nodes, and face networks some hundreds; run it through onnxsim, or "
+            f"has {len(nodes):,} nodes, and face networks some hundreds; run it through onnxsim, or "
             "export the network without what unrolls its loops"
         )
-    if len(graph.initializer) > _TENSORS:
-        raise BitfaceError(f"has {len(graph.initializer):,} tensors, and face networks some hundreds; no face network")
+    tensors = sum(len(graph.initializer) for graph in graphs(model.graph))
+    if tensors > _TENSORS:
+        raise BitfaceError(f"has {tensors:,} tensors, and face networks some hundreds; no face network")
     entries = sum(
         len(node.input)
         + len(node.output)
         + sum(len(one.ints) + len(one.floats) + len(one.strings) for one in node.attribute)
-        for node in graph.node
+        for node in nodes
     )
     if entries > _ENTRIES:
         raise BitfaceError(f"its nodes list {entries:,} inputs, outputs and attributes; no face network")
-    names = (name for node in graph.node for name in (node.name, node.op_type, *node.input, *node.output))
+    names = (name for node in nodes for name in (node.name, node.op_type, *node.input, *node.output))
     if any(len(name) > _LONGEST_NAME for name in names):
         raise BitfaceError(f"has names of more than {_LONGEST_NAME:,} letters; export the network again")
 
 
 def allowance(model: onnx.ModelProto) -> int:
     """How many numbers the weights of all nodes together may have, as each holds its own: some times the file's."""
-    constants = (attribute.t for node in model.graph.node for attribute in node.attribute if attribute.HasField("t"))
+    tensors = [tensor for graph in graphs(model.graph) for tensor in graph.initializer]
+    nodes = (node for graph in graphs(model.graph) for node in graph.node)
+    tensors += (attribute.t for node in nodes for attribute in node.attribute if attribute.HasField("t"))
     # Sides are what a file says, bytes what it has; two integers of four bits lie in one.
-    sizes: list[int] = [
-        min(abs(math.prod(one.dims)), 2 * one.ByteSize()) for one in (*model.graph.initializer, *constants)
-    ]
+    sizes: list[int] = [min(abs(math.prod(one.dims)), 2 * one.ByteSize()) for one in tensors]
     return MORE + FORMS * sum(sizes)
 
 

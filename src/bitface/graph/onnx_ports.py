@@ -9,6 +9,7 @@ from onnx import TensorProto
 
 from bitface.errors import BitfaceError, UsageError, nearest, option
 from bitface.graph.onnx_context import FLOATS
+from bitface.graph.onnx_limits import graphs
 from bitface.preprocess import LARGEST_SIDE
 
 # Lengths of embeddings. Norms, qualities and landmarks have fewer numbers, a head has one for each person it was
@@ -74,7 +75,7 @@ def inputs_of(graph: onnx.GraphProto) -> Inputs:
         BitfaceError: none is, or several are, or it is no face image.
     """
     constants = {tensor.name for tensor in graph.initializer}
-    operands = {name for node in graph.node for name in node.input}
+    operands = {name for one in graphs(graph) for node in one.node for name in node.input}
     # Old exporters list weights as inputs, and tools that replace weights forget to take them off the list.
     inputs = [value for value in graph.input if value.name in operands and value.name not in constants]
     flags = [value for value in inputs if _is_flag(value)]
@@ -123,7 +124,7 @@ def _is_channels_last(sides: Sequence[int | None], name: str, graph: onnx.GraphP
     first, _, last = sides
     if (first in (1, 3)) != (last in (1, 3)):
         return last in (1, 3)
-    readers = [node for node in graph.node if name in node.input]
+    readers = [node for one in graphs(graph) for node in one.node if name in node.input]
     orders = [list(one.ints) for node in readers for one in node.attribute if one.name == "perm"]
     return [0, 3, 1, 2] in orders
 

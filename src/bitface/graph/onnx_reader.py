@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph.arranged import from_onnx as arranged_onnx
-from bitface.graph.arranged.channels_last import CHANNELS_LAST, channels_first, channels_last
+from bitface.graph.arranged.channels_last import CHANNELS_LAST
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
 from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
 from bitface.graph.image_size import WantedSize
@@ -144,6 +144,7 @@ class _Reading:
         if image.channels_last:
             entering = self.builder.add("channels_last", Transpose(CHANNELS_LAST), entering)
         self._values[image.name] = Integers(entering, 1.0, 0, np.dtype(np.uint8)) if image.integers else entering
+        self._nodes = list(graph.node)
         self._by = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
         self._done: set[int] = set()
 
@@ -153,9 +154,10 @@ class _Reading:
         Raises:
             BitfaceError: a node on the way to it can't be read.
         """
-        for index in sorted(self._before(name) - self._done):
-            self._import(index)
-            self._done.add(index)
+        for index in sorted(self._before(name)):
+            if index not in self._done:  # a branch asks for what it reads of the file around it
+                self._import(index)
+                self._done.add(index)
         return self._values.get(name)
 
     def depends(self, name: str, on: str) -> bool:
@@ -166,7 +168,7 @@ class _Reading:
         """The operators on the way back from a tensor along first inputs, without those that only move numbers."""
         last = len(self.model.graph.node)
         while last > (index := self._by.get(name, last)):
-            node, last = self.model.graph.node[index], index
+            node, last = self._nodes[index], index
             reader = onnx_reader(node.op_type)
             if not (reader and reader.moves_integers) and node.op_type != "Cast":
                 yield node.op_type
@@ -180,17 +182,17 @@ class _Reading:
             index = self._by.get(names.pop())
             if index is not None and index not in indices:
                 indices.add(index)
-                names += self.model.graph.node[index].input
+                names += self._nodes[index].input
         return indices
 
     def _import(self, index: int) -> None:
-        node = self.model.graph.node[index]
+        node = self._nodes[index]
         name = node.name or next(filter(None, node.output), f"{node.op_type}_{index}")
         for source in filter(None, node.input):
             if source in self.inputs.others:
                 raise BitfaceError(f"node '{name}' reads '{source}', an input beside the image: no face network")
             if source in self._by and source not in self._values and self._by[source] in self._done:
-                kind = self.model.graph.node[self._by[source]].op_type
+                kind = self._nodes[self._by[source]].op_type
                 raise BitfaceError(
                     f"'{source}' is a further output of a {kind}, which bitface doesn't compute, though "
                     "another node reads it; export the network without it"
@@ -199,8 +201,28 @@ class _Reading:
                 raise BitfaceError(f"node '{name}' reads '{source}', which nothing computes; the file is damaged")
         operands = [self._values[source] if source else None for source in node.input]
         context = Context(node, name, self.builder, self.inputs.image.batch, self._folding.opset)
-        results = _computed(context, operands, self._folding)
+        branch = _branch(context, operands)
+        results = _computed(context, operands, self._folding) if branch is None else self._inlined(context, branch)
         self._values.update((output, one) for output, one in zip(node.output, results, strict=False) if output)
+
+    def _inlined(self, context: Context, branch: onnx.GraphProto) -> list[Value]:
+        """What the nodes of a branch give, as nodes of the file."""
+        names = {tensor.name for tensor in branch.initializer} | {name for node in branch.node for name in node.output}
+        if names & (self._by.keys() | self._values.keys()) - {""}:
+            context.refuse("names a tensor of its branch as another one is named")
+        self._values |= {tensor.name: numpy_helper.to_array(tensor) for tensor in branch.initializer}
+        first = len(self._nodes)
+        self._nodes += branch.node
+        self._by |= {name: first + at for at, node in enumerate(branch.node) for name in node.output if name}
+        return [self.value(output.name) for output in branch.output]
+
+
+def _branch(context: Context, operands: Sequence[Value]) -> onnx.GraphProto | None:
+    """The branch that an If always takes; None: no If, or the image decides."""
+    if _kind(context.node) != "If" or not isinstance(operands[0], np.ndarray) or operands[0].size != 1:
+        return None
+    branch: onnx.GraphProto | None = context.attribute("then_branch" if operands[0].item() else "else_branch")
+    return branch
 
 
 def _computed(context: Context, operands: Sequence[Value], folding: Folding) -> list[Value]:
@@ -236,8 +258,6 @@ def _read(context: Context, operands: Sequence[Value]) -> list[Value]:
     Raises:
         BitfaceError: the node has a form that isn't supported.
     """
-    if (turned := channels_first(context, operands)) is not None:
-        return [channels_last(context, result) for result in _read(context, turned)]
     reader = onnx_reader(_kind(context.node))
     assert reader is not None
     integers = next((operand for operand in operands if isinstance(operand, Integers)), None)
@@ -254,7 +274,7 @@ def _read(context: Context, operands: Sequence[Value]) -> list[Value]:
     if not reader.moves_integers or len(meanings) > 1:
         context.refuse(STILL_INTEGERS)
     numbers = _read(context, [operand.numbers if isinstance(operand, Integers) else operand for operand in operands])
-    return [replace(integers, numbers=result) if isinstance(result, Node) else result for result in numbers]
+    return [replace(integers, numbers=result) if isinstance(result, Node | Arranged) else result for result in numbers]
 
 
 def _refuse_training(context: Context, operands: Sequence[Value]) -> None:

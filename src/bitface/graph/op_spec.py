@@ -71,12 +71,14 @@ class OnnxReader:
             image: a `Node`, `onnx_integers.Integers`, a numpy array or None each. Gives a value, or a list of them
             where the operator has several outputs.
         on_integers: takes the integers between a QuantizeLinear and its DequantizeLinear.
+        elementwise: computes number by number, of tensors that broadcast: how their axes are arranged is nothing to it.
         moves_integers: moves or picks such integers, which thereby does the same to the numbers they stand for.
         in_training: whether a node (of constants, too) does something else at every inference.
     """
 
     read: Callable[..., Any]
     on_integers: bool = False
+    elementwise: bool = False
     moves_integers: bool = False
     in_training: Callable[[Any, Sequence[Any]], bool] | None = None
 

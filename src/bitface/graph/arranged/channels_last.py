@@ -13,37 +13,17 @@ from torch.fx import Node
 
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import Integers, Value
+from bitface.graph.op_spec import OnnxReader
 from bitface.graph.operators.views import Transpose
 
 CHANNELS_LAST = (0, 2, 3, 1)
 _CHANNELS_FIRST = (0, 3, 1, 2)
-_POINTWISE = {
-    *(
-        "Add",
-        "Sub",
-        "Mul",
-        "Div",
-        "Sum",
-        "Max",
-        "Min",
-        "Pow",
-        "Exp",
-        "Sqrt",
-        "Neg",
-        "Abs",
-        "Reciprocal",
-        "Round",
-        "Erf",
-    ),
-    *("Relu", "LeakyRelu", "PRelu", "Clip", "Elu", "Selu", "Celu", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh"),
-    *("Gelu", "Mish", "Softplus", "QuantizeLinear"),
-}
 
 
-def channels_first(context: Context, operands: Sequence[Value]) -> list[Value] | None:
+def channels_first(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> list[Value] | None:
     """The operands of the node at hand as `[N, C, H, W]`; None where it isn't one on single numbers of images
     `[N, H, W, C]` alone."""
-    if context.node.op_type not in _POINTWISE:
+    if not reader.elementwise:
         return None
     result = []
     for operand in operands:
@@ -53,10 +33,12 @@ def channels_first(context: Context, operands: Sequence[Value]) -> list[Value] |
             sides = (1,) * (len(CHANNELS_LAST) - operand.ndim) + operand.shape
             operand = operand.reshape(sides).transpose(_CHANNELS_FIRST)
         elif isinstance(operand, Node | Integers):
-            transpose = context.builder.step(operand, Transpose)
+            numbers = operand.numbers if isinstance(operand, Integers) else operand
+            transpose = context.builder.step(numbers, Transpose)
             if transpose is None or transpose[0].dims != CHANNELS_LAST:
                 return None
-            (operand,) = transpose[1]
+            (numbers,) = transpose[1]
+            operand = replace(operand, numbers=numbers) if isinstance(operand, Integers) else numbers
         elif not (operand is None or isinstance(operand, np.ndarray | np.generic)):
             return None  # arranged otherwise
         result.append(operand)

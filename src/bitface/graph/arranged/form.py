@@ -17,33 +17,9 @@ from torch.fx import Node
 from bitface.graph.attributes import tensor
 from bitface.graph.builder import BATCH, Builder, ShapeError, shape_of
 from bitface.graph.operators.matmul import MatMul
-from bitface.graph.operators.views import Reshape, Transpose, take
+from bitface.graph.operators.views import Reshape, Transpose, pick, reshape, take
 
 Groups = tuple[tuple[int, ...], ...]
-# Operators of single numbers, which no axis concerns.
-POINTWISE = frozenset(
-    [
-        "Abs",
-        "Cast",
-        "Clip",
-        "Dropout",
-        "Elu",
-        "Erf",
-        "Exp",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "LeakyRelu",
-        "Neg",
-        "Pow",
-        "Reciprocal",
-        "Relu",
-        "Sigmoid",
-        "Sqrt",
-        "Tanh",
-    ]
-)
 OUTPUT_ARRANGED = (
     "its output mixes the batch with other dimensions; export the network so that the first dimension stays the batch"
 )
@@ -116,12 +92,35 @@ class Arranged:
         part = self.slice(axis, range(index, index + 1)) if self.shape[axis] > 1 else self
         return part.drop(axis)
 
+    def pick_several(self, axis: int, indices: np.ndarray) -> "Node | Arranged":
+        """`x[…, indices, …]`: with the axes of the indices in this one's place.
+
+        Raises:
+            ShapeError: the axis is the batch, or made of several.
+        """
+        own = self._own(axis)
+        form = self.with_node(pick(self.builder, self.name, self.node, own, indices.reshape(-1).tolist()))
+        if indices.ndim == 1:
+            return form.settled()
+        return form.reshape((*form.shape[:axis], *indices.shape, *form.shape[axis + 1 :]))
+
+    def pick_behind(self, axis: int, indices: np.ndarray, batch: int | None) -> "Node | Arranged | None":
+        """Of an axis along which the images lie one behind the other, the same places of each; None: it is another, or
+        they are others. `batch`: what the file's fixed batch is."""
+        group, images = self.groups[axis], len(indices)
+        if group[:1] != (0,) or len(self.groups) != 1 or images not in (BATCH, batch):
+            return None
+        size = math.prod(shape_of(self.node)[1:])
+        places = indices.reshape(images, -1)
+        if (places - places[:1] != size * np.arange(images)[:, None]).any() or places[0].min() < 0:
+            return None
+        flat = reshape(self.builder, self.name, self.in_order().node, (-1, size))
+        picked = pick(self.builder, self.name, flat, 1, places[0].tolist())
+        return reshape(self.builder, self.name, picked, (-1, *indices.shape[1:]))
+
     def slice(self, axis: int, places: range) -> "Arranged":
         """Raises ShapeError where the axis is the batch, or made of several."""
-        (own,) = self.groups[axis] if len(self.groups[axis]) == 1 else (0,)
-        if own == 0:
-            raise ShapeError(f"{self.name}: slices an axis that holds the batch, which isn't supported")
-        return self.with_node(take(self.builder, self.name, self.node, own, places))
+        return self.with_node(take(self.builder, self.name, self.node, self._own(axis), places))
 
     def drop(self, axis: int) -> "Node | Arranged":
         """Without an axis of length 1. Raises ShapeError where it is longer."""
@@ -241,6 +240,13 @@ class Arranged:
         axes = [axis for group in self.groups for axis in group]
         order = sorted(range(len(axes)), key=axes.__getitem__)
         return self.builder.constant(f"{self.name}_constant", tensor(array.reshape(split).transpose(order)))
+
+    def _own(self, axis: int) -> int:
+        """The graph's axis that one of the file's is. Raises ShapeError where that is the batch, or several."""
+        (own,) = self.groups[axis] if len(self.groups[axis]) == 1 else (0,)
+        if own == 0:
+            raise ShapeError(f"{self.name}: picks along an axis that holds the batch, which isn't supported")
+        return own
 
     def _add(self, module: nn.Module, *inputs: Node) -> Node:
         return self.builder.add(f"{self.name}_arranged", module, *inputs)

@@ -1,20 +1,20 @@
 """Reads the nodes of an ONNX file whose tensors have the batch elsewhere than in front (`arranged`)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from torch.fx import Node
 
-from bitface.graph.arranged.form import POINTWISE, Arranged, arranged, binary, product, softmax
+from bitface.graph.arranged.channels_last import channels_first, channels_last
+from bitface.graph.arranged.form import Arranged, arranged, binary, product, softmax
 from bitface.graph.builder import ShapeError
 from bitface.graph.onnx_context import Context, axis_of
-from bitface.graph.onnx_integers import Value
+from bitface.graph.onnx_integers import Integers, Value
 from bitface.graph.op_spec import OnnxReader
-from bitface.graph.operators.arithmetic import Add, Div, Mul, Sub
+from bitface.graph.operators.arithmetic import Add, Mul
 from bitface.graph.operators.linear import linear
-
-_ARITHMETIC = {"Add": Add, "Sub": Sub, "Mul": Mul, "Div": Div}
 
 
 def read(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> Any:
@@ -23,9 +23,11 @@ def read(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> Any
     Raises:
         BitfaceError: the node has a form that isn't supported.
     """
+    if (turned := channels_first(context, reader, operands)) is not None:
+        return channels_last(context, read(context, reader, turned))
     kind = context.node.op_type
     moves_batch = kind == "Transpose" and next(iter(context.attribute("perm", [1]))) != 0
-    if not moves_batch and not any(isinstance(operand, Arranged) for operand in operands):
+    if not moves_batch and not any(isinstance(_numbers(operand), Arranged) for operand in operands):
         try:
             return reader.read(context, *operands)
         except ShapeError:
@@ -36,21 +38,45 @@ def read(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> Any
             except ShapeError:
                 pass
             raise
-    if kind in _ARITHMETIC:
-        return binary(context.builder, context.name, _ARITHMETIC[kind](), *operands)
-    if kind in ("MatMul", "Gemm"):
-        return _product(context, *operands)
+    if reader.elementwise:
+        return _elementwise(context, reader, operands)
+    if reader.on_integers:
+        return reader.read(context, *operands)
+    if kind in _PRODUCTS:
+        return _PRODUCTS[kind](context, *operands)
     if not isinstance(operands[0], Node | Arranged):
         context.refuse("reads a tensor whose first axis isn't the batch")
     form = _form(context, operands[0])
     if kind in ("LayerNormalization", "ReduceMean") and _along_last(context, form, *operands[1:]):
         form = form.last_alone()
         return form.with_node(reader.read(context, form.node, *operands[1:]))
-    if kind in POINTWISE:
-        return form.with_node(reader.read(context, form.node, *operands[1:]))
     if kind not in _READERS:
         context.refuse("reads a tensor whose first axis isn't the batch")
     return _READERS[kind](context, form, *operands[1:])
+
+
+def _numbers(operand: Value) -> Value:
+    return operand.numbers if isinstance(operand, Integers) else operand
+
+
+def _elementwise(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> Any:
+    """What a node gives that computes number by number: the same on the graph's tensors, where all have one form."""
+    values = [_numbers(operand) for operand in operands]
+    forms = [_form(context, value) if isinstance(value, Node | Arranged) else None for value in values]
+    images = list(filter(None, forms))
+    forms = [form and (form.merged() if len(images) > 1 else form.in_order()) for form in forms]
+    form = next(filter(None, forms))
+    if any(other and other.groups != form.groups for other in forms):
+        raise ShapeError(f"{context.name}: computes on tensors with the batch at two places, which isn't supported")
+    own: list[Value] = []
+    for operand, other in zip(operands, forms, strict=True):
+        if other:
+            own.append(replace(operand, numbers=other.node) if isinstance(operand, Integers) else other.node)
+        else:
+            own.append(operand if operand is None or np.size(operand) == 1 else form.constant(operand))
+    result = reader.read(context, *own)
+    numbers = form.with_node(_numbers(result)).settled()
+    return replace(result, numbers=numbers) if isinstance(result, Integers) else numbers
 
 
 def _form(context: Context, x: Node | Arranged) -> Arranged:
@@ -64,20 +90,23 @@ def _along_last(context: Context, form: Arranged, axes: Value = None, *_: Value)
     return axis_of(context.attribute("axis", -1), len(form.groups)) == len(form.groups) - 1
 
 
-def _product(context: Context, a: Value, b: Value, bias: Value = None) -> Any:
-    if context.node.op_type == "Gemm":
-        weight = np.asarray(b).T if context.attribute("transB", 0) else np.asarray(b)
-        plain = context.attribute("alpha", 1.0) == context.attribute("beta", 1.0) == 1.0
-        if (
-            isinstance(b, Node | Arranged)
-            or isinstance(bias, Node | Arranged)
-            or context.attribute("transA", 0)
-            or not plain
-        ):
-            context.refuse("multiplies by something other than a constant matrix from the right")
-        bias = None if bias is None else np.asarray(bias).reshape(-1)
-        return product(context.builder, context.name, a, weight, lambda x, w: linear(context, x, w.T, bias))
+def _matmul(context: Context, a: Value, b: Value) -> Any:
     return product(context.builder, context.name, a, b, lambda x, w: linear(context, x, w.T, None))
+
+
+def _gemm(context: Context, a: Value, b: Value, bias: Value = None) -> Any:
+    """`alpha · a b + beta · bias`, where the images lie one behind the other in `a`."""
+    if isinstance(b, Node | Arranged) or not isinstance(a, Node | Arranged) or context.attribute("transA", 0):
+        context.refuse("multiplies by something other than a constant matrix from the right")
+    alpha, beta = (np.float32(context.attribute(name, 1.0)) for name in ("alpha", "beta"))
+    weight = alpha * (np.asarray(b).T if context.attribute("transB", 0) else np.asarray(b))
+    image = isinstance(bias, Node | Arranged)
+    if bias is not None and beta != 1:
+        bias = binary(context.builder, context.name + "_bias", Mul(), bias, beta) if image else beta * np.asarray(bias)
+    if image or (np.ndim(bias) == 2 and len(bias) != 1):
+        return binary(context.builder, context.name + "_sum", Add(), _matmul(context, a, weight), bias)
+    shift = None if bias is None else np.asarray(bias).reshape(-1)
+    return product(context.builder, context.name, a, weight, lambda x, w: linear(context, x, w.T, shift))
 
 
 def _transpose(context: Context, form: Arranged) -> Any:
@@ -90,10 +119,21 @@ def _reshape(context: Context, form: Arranged, shape: Value) -> Any:
 
 def _gather(context: Context, form: Arranged, indices: Value) -> Any:
     axis = axis_of(context.attribute("axis", 0), len(form.groups))
-    if isinstance(indices, Node | Arranged) or np.size(indices) != 1:
-        context.refuse("picks by computed indices, or several, from a tensor whose first axis isn't the batch")
-    index = axis_of(int(np.asarray(indices).item()), form.shape[axis])
-    return form.slice(axis, range(index, index + 1)).settled() if np.ndim(indices) else form.pick(axis, index)
+    if not isinstance(indices, np.ndarray | np.generic):
+        context.refuse("picks by computed indices")
+    if np.ndim(indices) == 0:
+        return form.pick(axis, axis_of(int(indices), form.shape[axis]))
+    result = form.pick_behind(axis, np.asarray(indices), context.batch)
+    return form.pick_several(axis, np.asarray(indices)) if result is None else result
+
+
+def _gather_nd(context: Context, form: Arranged, indices: Value) -> Any:
+    """Along the first axis alone, which isn't the batch, it is a Gather."""
+    if not isinstance(indices, np.ndarray):
+        context.refuse("picks by computed indices")
+    if context.attribute("batch_dims", 0) or indices.shape[-1] != 1:
+        context.refuse("picks along several axes from a tensor whose first axis isn't the batch")
+    return form.pick_several(0, indices[..., 0])
 
 
 def _split(context: Context, form: Arranged, sizes: Value = None) -> list[Any]:
@@ -148,10 +188,12 @@ def _softmax(context: Context, form: Arranged) -> Any:
     return softmax(context.builder, context.name, form, axis)
 
 
+_PRODUCTS: dict[str, Callable[..., Any]] = {"MatMul": _matmul, "Gemm": _gemm}
 _READERS: dict[str, Callable[..., Any]] = {
     "Transpose": _transpose,
     "Reshape": _reshape,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Split": _split,
     "Slice": _slice,
     "Squeeze": _squeeze,

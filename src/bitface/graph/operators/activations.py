@@ -23,7 +23,7 @@ register(
     OpSpec(
         "Sigmoid",
         nn.Sigmoid,
-        onnx={"Sigmoid": OnnxReader(lambda context, x: context.add(nn.Sigmoid(), x))},
+        onnx={"Sigmoid": OnnxReader(lambda context, x: context.add(nn.Sigmoid(), x), elementwise=True)},
         torch_calls=dict.fromkeys(("sigmoid", torch.sigmoid, nn.functional.sigmoid), call_module(nn.Sigmoid)),
         write=one_node("Sigmoid"),
         traits=Traits(never_negative=True, activation=True, channels="kept"),
@@ -33,7 +33,7 @@ register(
     OpSpec(
         "Tanh",
         nn.Tanh,
-        onnx={"Tanh": OnnxReader(lambda context, x: context.add(nn.Tanh(), x))},
+        onnx={"Tanh": OnnxReader(lambda context, x: context.add(nn.Tanh(), x), elementwise=True)},
         torch_calls=dict.fromkeys(("tanh", torch.tanh, nn.functional.tanh), call_module(nn.Tanh)),
         write=one_node("Tanh"),
         traits=Traits(activation=True, channels="kept"),
@@ -47,7 +47,8 @@ register(
             "HardSigmoid": OnnxReader(
                 lambda context, x: context.add(
                     HardSigmoid(context.attribute("alpha", 0.2), context.attribute("beta", 0.5)), x
-                )
+                ),
+                elementwise=True,
             )
         },
         torch_calls=dict.fromkeys(("hardsigmoid", nn.functional.hardsigmoid), call_module(nn.Hardsigmoid)),
@@ -60,7 +61,7 @@ register(
     OpSpec(
         "HardSwish",
         nn.Hardswish,
-        onnx={"HardSwish": OnnxReader(lambda context, x: context.add(nn.Hardswish(), x))},
+        onnx={"HardSwish": OnnxReader(lambda context, x: context.add(nn.Hardswish(), x), elementwise=True)},
         torch_calls=dict.fromkeys(("hardswish", nn.functional.hardswish), call_module(nn.Hardswish)),
         write=one_node("HardSwish"),
         traits=Traits(activation=True, channels="kept"),

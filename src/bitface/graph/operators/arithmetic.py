@@ -89,7 +89,7 @@ def _register_binary(
         OpSpec(
             name,
             module,
-            onnx={name: OnnxReader(read_binary(module)), **(onnx or {})},
+            onnx={name: OnnxReader(read_binary(module), elementwise=True), **(onnx or {})},
             torch_calls=dict.fromkeys((name.lower(), f"{name.lower()}_", *functions), call_binary(module)),
             write=one_node(name),
             traits=Traits(arithmetic=arithmetic, channels="kept"),
@@ -103,8 +103,8 @@ _register_binary(
     operator.iadd,
     torch.add,
     onnx={
-        "Sum": OnnxReader(lambda context, *operands: chain(context, Add, operands)),
-        "Mean": OnnxReader(_read_mean),
+        "Sum": OnnxReader(lambda context, *operands: chain(context, Add, operands), elementwise=True),
+        "Mean": OnnxReader(_read_mean, elementwise=True),
     },
 )
 _register_binary(Sub, operator.sub, torch.sub)
@@ -120,7 +120,7 @@ register(
     OpSpec(
         "Round",
         Round,
-        onnx={"Round": OnnxReader(lambda context, x: context.add(Round(), x))},
+        onnx={"Round": OnnxReader(lambda context, x: context.add(Round(), x), elementwise=True)},
         write=one_node("Round"),
         traits=Traits(channels="kept"),
     )

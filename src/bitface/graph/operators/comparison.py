@@ -75,7 +75,7 @@ register(
     OpSpec(
         "Compare",
         Compare,
-        onnx=dict.fromkeys(_RELATIONS, OnnxReader(_read_compare)),
+        onnx=dict.fromkeys(_RELATIONS, OnnxReader(_read_compare, elementwise=True)),
         torch_calls={
             key: _call_compare(relation)
             for relation, short in zip(_RELATIONS, ("eq", "gt", "ge", "lt", "le"), strict=True)
@@ -89,7 +89,7 @@ register(
     OpSpec(
         "Where",
         Where,
-        onnx={"Where": OnnxReader(_read_where)},
+        onnx={"Where": OnnxReader(_read_where, elementwise=True)},
         torch_calls={torch.where: _call_where},
         write=_write_where,
     )

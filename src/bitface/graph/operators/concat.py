@@ -14,6 +14,7 @@ from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
 from bitface.graph.operators.padding import Pad
+from bitface.graph.operators.views import take
 from bitface.graph.torch_context import TorchContext
 
 
@@ -45,6 +46,17 @@ def _call(context: TorchContext, tensors: Any, dim: int = 0) -> Node:
     rank = len(shape_of(next(part for part in tensors if isinstance(part, Node))))
     rows = [part if isinstance(part, Node) else context.one_row(part).detach().numpy() for part in tensors]
     return _joined(context, rows, dim % rank)
+
+
+def _call_roll(context: TorchContext, x: Node, shifts: Any, dims: Any = None) -> Node:
+    """Turned round along each axis: the end, joined to what was before it."""
+    turns = zip(*((one,) if isinstance(one, int) else one for one in (shifts, dims)), strict=True)
+    for shift, dim in turns:
+        side = shape_of(x)[dim]
+        ends = [range(side - shift % side, side), range(side - shift % side)]
+        parts = [take(context.builder, context.name + "_part", x, dim, part) for part in ends if part]
+        x = parts[0] if len(parts) == 1 else _joined(context, parts, dim % len(shape_of(x)))
+    return x
 
 
 def _joined(context: Context | TorchContext, parts: list[Any], axis: int) -> Node:
@@ -89,7 +101,10 @@ register(
         "Concat",
         Concat,
         onnx={"Concat": OnnxReader(_read, moves_integers=True)},
-        torch_calls=dict.fromkeys(("cat", torch.cat), _call),
+        torch_calls={
+            **dict.fromkeys(("cat", torch.cat), _call),
+            **dict.fromkeys(("roll", torch.roll), _call_roll),
+        },
         write=_write,
         traits=Traits(channels="kept"),
     )

@@ -1,4 +1,4 @@
-"""The convolution in two dimensions."""
+"""The convolution in two dimensions, and in one."""
 
 from collections.abc import Mapping, Sequence
 from math import prod
@@ -9,11 +9,14 @@ from torch import nn
 from torch.fx import Node
 
 from bitface.graph.attributes import construct, fill
+from bitface.graph.builder import shape_of
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer
 from bitface.graph.op_spec import OnnxReader, OpSpec, Shape, Traits, register
 from bitface.graph.operators.padding import padded
+from bitface.graph.operators.windows import along_line, line
+from bitface.graph.torch_context import TorchContext
 
 
 def multiply_adds(module: Any, inputs: Sequence[Shape], output: Shape) -> int:
@@ -34,8 +37,11 @@ def traits(module: Any) -> Traits:
 def _read(context: Context, x: Node, weight: Value, bias: Value = None) -> Node:
     if isinstance(weight, Node) or isinstance(bias, Node):
         context.refuse("has weights computed from the image")
-    if np.ndim(weight) != 4:
-        context.refuse(f"is a convolution in {np.ndim(weight) - 2} dimensions")
+    axes = np.ndim(weight) - 2
+    if axes not in (1, 2) or len(shape_of(x)) != axes + 2:
+        context.refuse(f"is a convolution in {axes} dimensions, of a tensor of {len(shape_of(x))} axes")
+    if axes == 1:
+        return along_line(context, x, lambda plane: _read(line(context), plane, weight[:, :, None], bias))
     x, padding = padded(context, x, weight.shape[2:])
     module = construct(
         nn.Conv2d,
@@ -63,6 +69,27 @@ def _accept(module: nn.Conv2d) -> nn.Conv2d | None:
     return module
 
 
+def _in_one_dimension(context: TorchContext, module: nn.Conv1d, x: Node) -> Node | None:
+    values = {"padding": module.padding if isinstance(module.padding, str) else (0, *module.padding)}
+    plane = construct(
+        nn.Conv2d,
+        in_channels=module.in_channels,
+        out_channels=module.out_channels,
+        kernel_size=(1, *module.kernel_size),
+        stride=(1, *module.stride),
+        dilation=(1, *module.dilation),
+        groups=module.groups,
+        bias=module.bias is not None,
+        padding_mode=module.padding_mode,
+        **values,
+    )
+    numbers = {key: value.detach() for key, value in module.named_parameters()}
+    replacement = _accept(fill(plane, **numbers))
+    if replacement is None:
+        return None
+    return along_line(context, x, lambda images: context.add(replacement, images))
+
+
 def _write(writer: Writer, node: Node, module: nn.Conv2d, inputs: list[str]) -> str:
     return writer.matrix(str(node.target), module, writer.with_weights(node, module, inputs))
 
@@ -72,6 +99,7 @@ register(
         "Conv",
         nn.Conv2d,
         onnx={"Conv": OnnxReader(_read)},
+        torch_modules={nn.Conv1d: _in_one_dimension},
         accept=_accept,
         write=_write,
         multiply_adds=multiply_adds,

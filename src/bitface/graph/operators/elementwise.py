@@ -108,7 +108,7 @@ def _register(
         OpSpec(
             name,
             module,
-            onnx=options.pop("onnx", {name: OnnxReader(read)}),
+            onnx=options.pop("onnx", {name: OnnxReader(read, elementwise=True)}),
             write=write
             or one_node(name, lambda module: {source[0]: getattr(module, key) for key, source in sources.items()}),
             traits=traits,
@@ -195,7 +195,7 @@ _register(
     "Pow",
     Pow,
     _traits_of_pow,
-    onnx={"Pow": OnnxReader(_read_pow)},
+    onnx={"Pow": OnnxReader(_read_pow, elementwise=True)},
     torch_calls={
         **dict.fromkeys(("pow", operator.pow, torch.pow), _call_pow),
         **_calls(lambda: Pow(2), "square", torch.square),
@@ -254,7 +254,7 @@ _register(
     "Silu",
     nn.SiLU,
     _CURVE,
-    onnx={"Swish": OnnxReader(_read_swish)},
+    onnx={"Swish": OnnxReader(_read_swish, elementwise=True)},
     torch_calls={nn.functional.silu: call_module(nn.SiLU)},
     write=_write_silu,
 )

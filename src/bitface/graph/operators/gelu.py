@@ -40,7 +40,7 @@ register(
     OpSpec(
         "Gelu",
         nn.GELU,
-        onnx={"Gelu": OnnxReader(_read)},
+        onnx={"Gelu": OnnxReader(_read, elementwise=True)},
         torch_calls={nn.functional.gelu: call_module(nn.GELU)},
         write=_write,
         traits=Traits(activation=True, in_float="a curve, for which engines have no integer kernel", channels="kept"),

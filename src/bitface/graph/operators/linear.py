@@ -14,6 +14,7 @@ from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer
 from bitface.graph.op_spec import OnnxReader, OpSpec, Shape, Traits, register
+from bitface.graph.operators.arithmetic import Add, Mul
 
 
 def linear(context: Context, x: Value, weight: np.ndarray, bias: np.ndarray | None) -> Node:
@@ -34,15 +35,16 @@ def weight_shape(values: Mapping[str, Any]) -> tuple[str, list[int]]:
 
 
 def _read_gemm(context: Context, x: Value, weight: Value, bias: Value = None) -> Node:
-    if isinstance(weight, Node) or isinstance(bias, Node) or context.attribute("transA", 0):
+    if isinstance(weight, Node) or not isinstance(x, Node) or context.attribute("transA", 0):
         context.refuse("multiplies by something other than a constant matrix from the right")
+    weight = weight if context.attribute("transB", 0) else weight.T
+    weight, beta = weight * np.float32(context.attribute("alpha", 1.0)), np.float32(context.attribute("beta", 1.0))
+    if isinstance(bias, Node):  # what another layer gives, or of the image itself
+        scaled = bias if beta == 1 else context.add(Mul(), bias, context.node_of(beta), suffix="_bias")
+        return context.add(Add(), linear(context, x, weight, None), scaled, suffix="_sum")
     if np.ndim(bias) == 2 and np.shape(bias)[0] != 1:
         context.refuse("adds another bias to every image")
-    weight = weight if context.attribute("transB", 0) else weight.T
-    weight = weight * np.float32(context.attribute("alpha", 1.0))
-    if bias is not None:
-        bias = np.asarray(bias).reshape(-1) * np.float32(context.attribute("beta", 1.0))
-    return linear(context, x, weight, bias)
+    return linear(context, x, weight, None if bias is None else np.asarray(bias).reshape(-1) * beta)
 
 
 def _write(writer: Writer, node: Node, module: nn.Linear, inputs: list[str]) -> str:

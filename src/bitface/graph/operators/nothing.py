@@ -82,9 +82,9 @@ register(
     OpSpec(
         "Identity",
         onnx={
-            "Identity": OnnxReader(lambda context, x: x, moves_integers=True),
-            "Dropout": OnnxReader(lambda context, x, *_: x, in_training=_dropout_in_training),
-            "Cast": OnnxReader(_read_cast, on_integers=True),
+            "Identity": OnnxReader(lambda context, x: x, elementwise=True, moves_integers=True),
+            "Dropout": OnnxReader(lambda context, x, *_: x, elementwise=True, in_training=_dropout_in_training),
+            "Cast": OnnxReader(_read_cast, on_integers=True, elementwise=True),
         },
         torch_calls=dict.fromkeys(
             (

@@ -1,6 +1,7 @@
 """Padding, as an operator and as what a window begins with."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch.fx import Node
 from bitface.graph.attributes import UNBOUNDED
 from bitface.graph.builder import shape_of
 from bitface.graph.onnx_context import Context, axis_of
-from bitface.graph.onnx_integers import Value
+from bitface.graph.onnx_integers import Integers, Value
 from bitface.graph.onnx_writer import Writer
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
 from bitface.graph.torch_context import TorchContext
@@ -62,7 +63,13 @@ def padded(context: Context, x: Node, kernel: Sequence[int], value: float = 0.0)
     return context.add(Pad((left, right, top, bottom), value), x, suffix="_pad"), (0, 0)
 
 
-def _read(context: Context, x: Node, pads: Value = None, value: Value = None, axes: Value = None) -> Node:
+def _read(
+    context: Context, x: Node | Integers, pads: Value = None, value: Value = None, axes: Value = None
+) -> Node | Integers:
+    """Integers are padded by an integer."""
+    if isinstance(x, Integers):
+        constant = x.number(int(np.asarray(0 if value is None else value).item()))
+        return replace(x, numbers=_read(context, x.numbers, pads, np.float32(constant), axes))
     rank = len(shape_of(x))
     widths = context.ints("pads", pads) or []
     dims = context.ints("axes", axes, range(rank)) or []
@@ -121,7 +128,7 @@ register(
     OpSpec(
         "Pad",
         Pad,
-        onnx={"Pad": OnnxReader(_read)},
+        onnx={"Pad": OnnxReader(_read, on_integers=True)},
         torch_calls=dict.fromkeys(("pad", nn.functional.pad), _call),
         torch_modules={
             nn.ConstantPad2d: lambda context, module, x: _call(context, x, module.padding, value=module.value),

@@ -1,8 +1,9 @@
-"""Pooling by windows; the mean of a whole map is a `ReduceMean`."""
+"""Pooling by windows, along one to three axes; the mean of a whole map is a `ReduceMean`."""
 
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torch.fx import Node
 
@@ -13,8 +14,9 @@ from bitface.graph.onnx_writer import one_node
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
 from bitface.graph.operators.arithmetic import Mul
 from bitface.graph.operators.elementwise import Abs, Pow, Sqrt
-from bitface.graph.operators.padding import padded
+from bitface.graph.operators.padding import Pad, padded
 from bitface.graph.operators.reductions import ReduceL1, ReduceL2, ReduceMean, ReduceSum
+from bitface.graph.operators.windows import separable
 from bitface.graph.torch_context import TorchContext, call_module
 
 
@@ -30,12 +32,17 @@ def _read_average(context: Context, x: Node) -> Node:
     kernel = context.pair("kernel_shape", None)
     count_padding = bool(context.attribute("count_include_pad", 0))
     source, padding = padded(context, x, kernel)
-    if source is not x and not count_padding:
-        context.refuse("pads one side more than the other without counting the padding")
     if context.pair("dilations") != (1, 1):
         context.refuse("is dilated")
     ceil = bool(context.attribute("ceil_mode", 0))
-    return context.add(nn.AvgPool2d(kernel, context.pair("strides"), padding, ceil, count_padding), source)
+    window = nn.AvgPool2d(kernel, context.pair("strides"), padding, ceil, count_padding)
+    if source is x or count_padding:
+        return context.add(window, source)
+    pad, _ = context.builder.step(source, Pad) or (nn.Identity(), None)
+    # Of each window, what lies inside: the same for every image.
+    shares = window(pad(torch.ones(1, 1, *shape_of(x)[2:])))
+    means = context.add(window, source, suffix="_padded")
+    return context.add(Mul(), means, context.node_of(shares.reciprocal().numpy()))
 
 
 def _read_lp(context: Context, x: Node) -> Node:
@@ -101,7 +108,7 @@ register(
         "MaxPool",
         nn.MaxPool2d,
         onnx={
-            "MaxPool": OnnxReader(_read_max, moves_integers=True),
+            "MaxPool": OnnxReader(separable(_read_max), moves_integers=True),
             "GlobalMaxPool": OnnxReader(lambda context, x: context.add(nn.MaxPool2d(shape_of(x)[2:]), x)),
         },
         torch_calls={
@@ -121,7 +128,7 @@ register(
         "AveragePool",
         nn.AvgPool2d,
         onnx={
-            "AveragePool": OnnxReader(_read_average),
+            "AveragePool": OnnxReader(separable(_read_average)),
             "LpPool": OnnxReader(_read_lp),
             "GlobalLpPool": OnnxReader(_read_global_lp),
         },

@@ -5,25 +5,37 @@ file rounds activations by scales that it finds anew in each batch (DynamicQuant
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
 from torch.fx import Node
 
+from bitface.graph.arranged import from_onnx as arranged_onnx
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import Integers, Value
 from bitface.graph.op_spec import OnnxReader, OpSpec, onnx_reader, register
 from bitface.graph.operators.arithmetic import Add, Mul
-from bitface.graph.operators.quantized import dequantized, quantized
+from bitface.graph.operators.quantized import dequantized
 
 _MICROSOFT = "com.microsoft."
 
 
-def _float_operator(context: Context, kind: str, *operands: Value) -> Any:
-    """What the node at hand gives as an operator on floats, whose attributes it has."""
+def _float_operator(context: Context, kind: str, *operands: Value, suffix: str = "") -> Any:
+    """What the node at hand gives as another operator, whose attributes it has."""
     reader = onnx_reader(kind)
     assert reader is not None
-    return reader.read(context, *operands)
+    node = onnx.NodeProto()
+    node.CopyFrom(context.node)
+    node.op_type, node.domain = kind, ""
+    return arranged_onnx.read(replace(context, node=node, name=context.name + suffix), reader, operands)
+
+
+def _quantized(context: Context, x: Any, scale: Value, zero_point: Value = None) -> Integers:
+    """What the node at hand rounds, as integers: behind the operator that has its name."""
+    result: Integers = _float_operator(context, "QuantizeLinear", x, scale, zero_point, suffix="_quantized")
+    return result
 
 
 def _numbers(context: Context, operand: Sequence[Value], axis: int = 0) -> Value:
@@ -55,7 +67,7 @@ def _read_conv(context: Context, *operands: Value) -> Integers:
     x, weight, y, bias = operands[:3], operands[3:6], operands[6:8], operands[8:]
     shift = _shift(bias[0], x[1], weight[1]) if bias else None
     sums = _float_operator(context, "Conv", _numbers(context, x), _numbers(context, weight), shift)
-    return quantized(context, sums, *y)
+    return _quantized(context, sums, *y)
 
 
 def _read_gemm(context: Context, *operands: Value) -> Node | Integers:
@@ -64,18 +76,18 @@ def _read_gemm(context: Context, *operands: Value) -> Node | Integers:
     shift = _shift(operands[6], x[1], weight[1], context.attribute("alpha", 1.0)) if operands[6:] else None
     weights = _numbers(context, weight, 0 if context.attribute("transB", 0) else 1)
     sums: Node = _float_operator(context, "Gemm", _numbers(context, x), weights, shift)
-    return quantized(context, sums, *y) if y else sums
+    return _quantized(context, sums, *y) if y else sums
 
 
 def _read_matmul(context: Context, *operands: Value) -> Integers:
     sums = _float_operator(context, "MatMul", _numbers(context, operands[:3]), _numbers(context, operands[3:6], 1))
-    return quantized(context, sums, *operands[6:])
+    return _quantized(context, sums, *operands[6:])
 
 
 def _binary(kind: str) -> OnnxReader:
     def read(context: Context, *operands: Value) -> Integers:
         result = _float_operator(context, kind, _numbers(context, operands[:3]), _numbers(context, operands[3:6]))
-        return quantized(context, result, *operands[6:])
+        return _quantized(context, result, *operands[6:])
 
     return OnnxReader(read, on_integers=True)
 
@@ -87,14 +99,43 @@ def _unary(kind: str) -> OnnxReader:
         if context.attribute("channels_last", 0):
             context.refuse("computes on images with the channels last")
         result = _float_operator(context, kind, _numbers(context, (x, x_scale, x_zero)))
-        return quantized(context, result, y_scale, y_zero)
+        return _quantized(context, result, y_scale, y_zero)
 
     return OnnxReader(read, on_integers=True)
 
 
 def _read_concat(context: Context, y_scale: Value, y_zero: Value, *parts: Value) -> Integers:
     operands = [_numbers(context, parts[place : place + 3]) for place in range(0, len(parts), 3)]
-    return quantized(context, _float_operator(context, "Concat", *operands), y_scale, y_zero)
+    return _quantized(context, _float_operator(context, "Concat", *operands), y_scale, y_zero)
+
+
+def _read_softmax(context: Context, *operands: Value) -> Integers:
+    """The newer or the older Softmax, as an attribute says."""
+    context = replace(context, opset=context.attribute("opset", context.opset))
+    return _quantized(context, _float_operator(context, "Softmax", _numbers(context, operands[:3])), *operands[3:])
+
+
+def _read_where(context: Context, condition: Value, *operands: Value) -> Integers:
+    choices = _numbers(context, operands[:3]), _numbers(context, operands[3:6])
+    return _quantized(context, _float_operator(context, "Where", condition, *choices), *operands[6:])
+
+
+def _read_matmul_to_float(
+    context: Context, x: Value, weight: Value, x_scale: Value, scale: Value, x_zero: Value = None, zero: Value = None,
+    bias: Value = None,
+) -> Any:  # fmt: skip
+    numbers = _numbers(context, (x, x_scale, x_zero)), _numbers(context, (weight, scale, zero), 1)
+    return _with_bias(context, _float_operator(context, "MatMul", *numbers), bias)
+
+
+def _read_dynamic_matmul(
+    context: Context, x: Node, weight: Value, scale: Value, zero: Value = None, bias: Value = None
+) -> Any:
+    return _with_bias(context, _float_operator(context, "MatMul", x, _numbers(context, (weight, scale, zero), 1)), bias)
+
+
+def _with_bias(context: Context, x: Any, bias: Value) -> Any:
+    return x if bias is None else _float_operator(context, "Add", x, bias, suffix="_shifted")
 
 
 def _read_dynamic(context: Context, x: Node) -> list[Value]:
@@ -132,6 +173,10 @@ register(
                 for kind in ("LeakyRelu", "Sigmoid", "GlobalAveragePool", "AveragePool", "ReduceMean")
             },
             _MICROSOFT + "QLinearConcat": _on_integers(_read_concat),
+            _MICROSOFT + "QLinearSoftmax": _on_integers(_read_softmax),
+            _MICROSOFT + "QLinearWhere": _on_integers(_read_where),
+            _MICROSOFT + "MatMulIntegerToFloat": _on_integers(_read_matmul_to_float),
+            _MICROSOFT + "DynamicQuantizeMatMul": OnnxReader(_read_dynamic_matmul),
             "DynamicQuantizeLinear": OnnxReader(_read_dynamic),
             "ConvInteger": _integer_layer("Conv", 0),
             "MatMulInteger": _integer_layer("MatMul", 1),

@@ -29,7 +29,7 @@ def quantized(context: Context, x: Node, scale: Value, zero_point: Value = None)
         context.refuse("quantizes an activation per channel, or to other integers than those of 8 and 16 bits")
     numbers = _scale_and_zero_point(scale, zero_point)
     quantizer = QuantizeDequantize(*numbers, 8 * dtype.itemsize, bool(np.issubdtype(dtype, np.signedinteger)))
-    return Integers(context.add(quantizer, x, suffix=_suffix(context)), *numbers, dtype)
+    return Integers(context.add(quantizer, x), *numbers, dtype)
 
 
 def dequantized(context: Context, x: Node | Integers, scale: Value, zero_point: Value = None) -> Node:
@@ -37,19 +37,14 @@ def dequantized(context: Context, x: Node | Integers, scale: Value, zero_point: 
     if not isinstance(x, Integers) or np.size(scale) != 1:
         context.refuse("doesn't give back what was quantized just before")
     factor, shift = _scale_and_zero_point(scale, zero_point)
+    numbers: Node = x.numbers
     if (x.scale, x.zero_point) == (factor, shift):
-        return x.numbers
+        return numbers
     if not x.plain:
         context.refuse("doesn't give back what was quantized just before")
-    numbers = x.numbers
     if shift:
         numbers = context.add(Sub(), numbers, context.node_of(np.float32(shift)), suffix="_from_zero")
     return context.add(Mul(), numbers, context.node_of(np.float32(factor)), suffix="_scaled")
-
-
-def _suffix(context: Context) -> str:
-    """A quantizer has its node's name, or stands behind the operator that has it."""
-    return "" if context.node.op_type == "QuantizeLinear" else "_quantized"
 
 
 def _scale_and_zero_point(scale: Value, zero_point: Value) -> tuple[float, int]:
@@ -94,8 +89,8 @@ register(
         "QuantizeDequantize",
         QuantizeDequantize,
         onnx={
-            "QuantizeLinear": OnnxReader(quantized),
-            "DequantizeLinear": OnnxReader(dequantized, on_integers=True),
+            "QuantizeLinear": OnnxReader(quantized, elementwise=True),
+            "DequantizeLinear": OnnxReader(dequantized, on_integers=True, elementwise=True),
         },
         write=_write_quantizer,
         traits=Traits(channels="kept"),

@@ -143,7 +143,7 @@ register(
     OpSpec(
         "Relu",
         nn.ReLU,
-        onnx={"Relu": OnnxReader(lambda context, x: _clip(context, x, 0), on_integers=True)},
+        onnx={"Relu": OnnxReader(lambda context, x: _clip(context, x, 0), on_integers=True, elementwise=True)},
         torch_calls=dict.fromkeys(("relu", "relu_", torch.relu, nn.functional.relu), call_module(nn.ReLU)),
         write=one_node("Relu"),
         traits=Traits(
@@ -160,7 +160,7 @@ register(
     OpSpec(
         "PRelu",
         nn.PReLU,
-        onnx={"PRelu": OnnxReader(_read_prelu)},
+        onnx={"PRelu": OnnxReader(_read_prelu, elementwise=True)},
         torch_calls=dict.fromkeys(("prelu", torch.prelu, nn.functional.prelu), _call_prelu),
         write=_write_prelu,
         largest_tensor=lambda values: ("weight", [values.get("num_parameters", 1)]),
@@ -174,7 +174,9 @@ register(
         "LeakyRelu",
         nn.LeakyReLU,
         onnx={
-            "LeakyRelu": OnnxReader(lambda context, x: context.add(nn.LeakyReLU(context.attribute("alpha", 0.01)), x))
+            "LeakyRelu": OnnxReader(
+                lambda context, x: context.add(nn.LeakyReLU(context.attribute("alpha", 0.01)), x), elementwise=True
+            )
         },
         torch_calls=dict.fromkeys(("leaky_relu", nn.functional.leaky_relu), call_module(nn.LeakyReLU)),
         write=one_node("LeakyRelu", lambda module: {"alpha": module.negative_slope}),
@@ -190,8 +192,8 @@ register(
         "Clip",
         Clip,
         onnx={
-            "Clip": OnnxReader(_clip, on_integers=True),
-            **dict.fromkeys(("Max", "Min"), OnnxReader(_max_min, on_integers=True)),
+            "Clip": OnnxReader(_clip, on_integers=True, elementwise=True),
+            **dict.fromkeys(("Max", "Min"), OnnxReader(_max_min, on_integers=True, elementwise=True)),
         },
         torch_calls={
             **dict.fromkeys(("clamp", torch.clamp), _call_clamp),

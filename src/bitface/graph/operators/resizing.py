@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Node
 
+from bitface.graph.attributes import construct, fill
 from bitface.graph.builder import shape_of
 from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Value
@@ -18,6 +19,9 @@ from bitface.graph.operators.views import Reshape, Transpose
 from bitface.graph.torch_context import TorchContext
 
 _MODES = ("nearest", "linear")
+_CUBIC = "cubic"
+# What ONNX and torch take where nothing else is said.
+_COEFFICIENT = -0.75
 _COORDINATES = (
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
 )  # fmt: skip
@@ -61,7 +65,7 @@ class Resize(nn.Module):
 
     def _along(self, x: Tensor, axis: int, size: int, scale: float) -> Tensor:
         last = x.shape[axis] - 1
-        place = self._places(size, scale, last + 1)
+        place = self.places(size, scale, last + 1)
         if self.mode == "nearest":
             return x.index_select(axis, self._rounded(place).long().clamp(0, last))
         place = place.clamp(0, last)
@@ -70,7 +74,7 @@ class Resize(nn.Module):
         above = x.index_select(axis, (lower + 1).clamp(max=last))
         return x.index_select(axis, lower) * (1 - share) + above * share
 
-    def _places(self, size: int, scale: float, side: int) -> Tensor:
+    def places(self, size: int, scale: float, side: int) -> Tensor:
         """The coordinates of the new pixels in the old ones, float32 as in ONNX Runtime."""
         new, factor = torch.arange(size, dtype=torch.float32), torch.tensor(scale, dtype=torch.float32)
         if self.coordinates == "asymmetric":
@@ -94,6 +98,36 @@ class Resize(nn.Module):
         return (place - 0.5).ceil() if self.rounding == "round_prefer_floor" else (place + 0.5).floor()
 
 
+def _cubic(
+    context: AnyContext, x: Node, resize: Resize, coefficient: float = _COEFFICIENT, exclude_outside: bool = False
+) -> Node:
+    """To the same places by cubic interpolation (Keys, 1981), as a product with a matrix along each axis."""
+    rank = len(shape_of(x))
+    for axis, (size, scale) in enumerate(zip(resize.sizes, resize.scales, strict=True), start=1):
+        if scale == 1:
+            continue
+        side = shape_of(x)[axis]
+        matrix = _cubic_matrix(resize.places(size, scale, side), side, coefficient, exclude_outside)
+        layer = fill(construct(nn.Linear, in_features=side, out_features=size, bias=False), weight=matrix.numpy())
+        order = [*range(axis), rank - 1, *range(axis + 1, rank - 1), axis] if axis < rank - 1 else None
+        for module in (Transpose(tuple(order)), layer, Transpose(tuple(order))) if order else (layer,):
+            x = context.add(module, x, suffix=f"_axis_{axis}")
+    return x
+
+
+def _cubic_matrix(places: Tensor, side: int, a: float, exclude_outside: bool) -> Tensor:
+    """Of `[new, old]` pixels, each new one a sum of the four around its place; beyond the border its last pixel counts,
+    or none."""
+    neighbours = places.floor().long()[:, None] + torch.arange(-1, 3)
+    far = (places[:, None] - neighbours).abs()
+    near = ((a + 2) * far - (a + 3)) * far**2 + 1
+    weights = torch.where(far <= 1, near, ((far - 5) * far + 8) * far * a - 4 * a)
+    if exclude_outside:
+        weights = weights * ((neighbours >= 0) & (neighbours < side))
+        weights = weights / weights.sum(1, keepdim=True)
+    return torch.zeros(len(places), side).scatter_add_(1, neighbours.clamp(0, side - 1), weights)
+
+
 def _read(context: Context, x: Node, *operands: Value) -> Node:
     """Opset 10 has only scales, newer ones a region of interest, scales and sizes."""
     scales, sizes = [*operands, None, None][1:3] if len(operands) > 1 else [*operands, None][:2]
@@ -111,7 +145,11 @@ def _read(context: Context, x: Node, *operands: Value) -> Node:
         new = {axis: int(np.floor(np.float32(shape[axis]) * np.float32(scale))) for axis, scale in factors.items()}
     if new.get(0, shape[0]) not in (shape[0], context.batch):
         context.refuse("resizes the batch")
-    return context.add(_resize(context, shape[1:], new, factors), x)
+    resize = _resize(context, shape[1:], new, factors)
+    if context.attribute("mode", "nearest") != _CUBIC:
+        return context.add(resize, x)
+    excluded = bool(context.attribute("exclude_outside", 0))
+    return _cubic(context, x, resize, context.attribute("cubic_coeff_a", _COEFFICIENT), excluded)
 
 
 def _resize(context: Context, input_sides: Shape, new: dict[int, int], factors: dict[int, float]) -> Resize:
@@ -122,7 +160,7 @@ def _resize(context: Context, input_sides: Shape, new: dict[int, int], factors: 
     coordinates = context.attribute("coordinate_transformation_mode", "asymmetric" if older else "half_pixel")
     rounding = context.attribute("nearest_mode", "floor" if older else "round_prefer_floor")
     policy = context.attribute("keep_aspect_ratio_policy", "stretch")
-    if mode == "bilinear":  # of opset 7
+    if mode in ("bilinear", _CUBIC):  # of opset 7; cubic interpolation begins with the same places
         mode = "linear"
     if mode not in _MODES or coordinates not in _COORDINATES or rounding not in _ROUNDINGS:
         context.refuse(f"resizes by {mode}, {coordinates}, {rounding}")
@@ -151,6 +189,7 @@ def _interpolate(
             ("linear", "bilinear"),
             ("linear", "align_corners" if align_corners else "pytorch_half_pixel", "round_prefer_floor"),
         ),
+        "bicubic": ("linear", "align_corners" if align_corners else "half_pixel", "round_prefer_floor"),
     }
     if mode not in words or antialias:
         raise ValueError(f"resizes by {mode}" + (", smoothed" if antialias else ""))
@@ -159,7 +198,8 @@ def _interpolate(
     new = [int(v) for v in values] if size is not None else [int(s * v) for s, v in zip(sides, values, strict=True)]
     exact = size is None and not recompute_scale_factor
     scales = values if exact else [n / s for n, s in zip(new, sides, strict=True)]
-    return context.add(Resize((channels, *new), (1.0, *map(float, scales)), *words[mode]), x)
+    resize = Resize((channels, *new), (1.0, *map(float, scales)), *words[mode])
+    return _cubic(context, x, resize) if mode == "bicubic" else context.add(resize, x)
 
 
 def _call_upsample(context: TorchContext, module: nn.Upsample, x: Node) -> Node:

@@ -194,6 +194,21 @@ def _read_gather(context: Context, x: Value, indices: Value) -> Node:
     return reshape(context.builder, context.name + "_picked", values, sides)
 
 
+def _read_gather_nd(context: Context, x: Value, indices: Value) -> Node:
+    """The same places of every image: along the axes behind the batch, taken together."""
+    if isinstance(indices, Node) or not isinstance(x, Node):
+        context.refuse("picks by computed indices")
+    rows, depth = context.one_row(indices, np.ndim(indices)), np.shape(indices)[-1]
+    if context.attribute("batch_dims", 0) != 1 or len(rows) != 1:
+        context.refuse("picks from the batch, or other places of every image")
+    _, *sides = shape_of(x)
+    ends = sides[:depth]
+    places = [[*map(axis_of, place, ends)] for place in rows.reshape(-1, depth).tolist()]
+    flat = reshape(context.builder, context.name + "_flat", x, (-1, math.prod(ends), *sides[depth:]))
+    picked = pick(context.builder, context.name, flat, 1, np.ravel_multi_index(np.transpose(places), ends))
+    return reshape(context.builder, context.name + "_picked", picked, (-1, *rows.shape[1:-1], *sides[depth:]))
+
+
 def _call_reshape(context: TorchContext, x: Node, *shape: Any) -> Node:
     sides = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list | torch.Size) else shape
     return reshape(context.builder, context.name, x, tuple(sides))
@@ -361,7 +376,10 @@ register(
     OpSpec(
         "Gather",
         Gather,
-        onnx={"Gather": OnnxReader(_read_gather, moves_integers=True)},
+        onnx={
+            "Gather": OnnxReader(_read_gather, moves_integers=True),
+            "GatherND": OnnxReader(_read_gather_nd, moves_integers=True),
+        },
         torch_calls=dict.fromkeys(("index_select", torch.index_select), _call_index_select),
         write=_write_gather,
         traits=Traits(keeps_sign=True, keeps_levels=True, moves=True),
