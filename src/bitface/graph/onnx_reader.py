@@ -1,6 +1,6 @@
 """Reads an ONNX file into a graph: constants folded, the batch freed, and only what the embedding is computed from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -154,7 +154,7 @@ class _Reading:
         Raises:
             BitfaceError: a node on the way to it can't be read.
         """
-        for index in sorted(self._before(name)):
+        for index in sorted(self._before(name, self._values)):
             if index not in self._done:  # a branch asks for what it reads of the file around it
                 self._import(index)
                 self._done.add(index)
@@ -174,12 +174,13 @@ class _Reading:
                 yield node.op_type
             name = next(iter(node.input), "")
 
-    def _before(self, name: str) -> set[int]:
-        """The nodes that a tensor is computed by."""
+    def _before(self, name: str, known: Container[str] = ()) -> set[int]:
+        """The nodes that a tensor is computed by, or only those behind what is known."""
         indices: set[int] = set()
         names = [name]
         while names:
-            index = self._by.get(names.pop())
+            name = names.pop()
+            index = None if name in known else self._by.get(name)
             if index is not None and index not in indices:
                 indices.add(index)
                 names += self._nodes[index].input

@@ -41,6 +41,8 @@ def _read_average(context: Context, x: Node) -> Node:
     pad, _ = context.builder.step(source, Pad) or (nn.Identity(), None)
     # Of each window, what lies inside: the same for every image.
     shares = window(pad(torch.ones(1, 1, *shape_of(x)[2:])))
+    if not shares.all():
+        context.refuse("has windows of padding alone")
     means = context.add(window, source, suffix="_padded")
     return context.add(Mul(), means, context.node_of(shares.reciprocal().numpy()))
 
