@@ -87,6 +87,9 @@ def channels_in_front(m: Model) -> str:
 each("channels in front", {
     "GatherND": lambda m: m.add("Transpose", m.add(
         "GatherND", channels_in_front(m), m.constant([[2], [1], [-3]], np.int64)), perm=[1, 0, 2, 3]),
+    "GatherND of rows and columns": lambda m: m.add("Transpose", m.add(
+        "GatherND", m.add("Transpose", "image", perm=[2, 3, 0, 1]),
+        m.constant([[[0, 5], [-1, 2]], [[3, 3], [7, -6]], [[1, 0], [2, 4]]], np.int64)), perm=[2, 3, 0, 1]),
     "Gather": lambda m: m.add(
         "Transpose", m.add("Gather", channels_in_front(m), m.constant([[0, 2], [1, 1]], np.int64)),
         perm=[2, 0, 3, 1, 4]),

@@ -1,5 +1,6 @@
 """Reads the nodes of an ONNX file whose tensors have the batch elsewhere than in front (`arranged`)."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from bitface.graph.onnx_integers import Integers, Value
 from bitface.graph.op_spec import OnnxReader
 from bitface.graph.operators.arithmetic import Add, Mul
 from bitface.graph.operators.linear import linear
+from bitface.graph.operators.views import places_of
 
 
 def read(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> Any:
@@ -128,12 +130,15 @@ def _gather(context: Context, form: Arranged, indices: Value) -> Any:
 
 
 def _gather_nd(context: Context, form: Arranged, indices: Value) -> Any:
-    """Along the first axis alone, which isn't the batch, it is a Gather."""
+    """Along axes that aren't the batch, taken together."""
     if not isinstance(indices, np.ndarray):
         context.refuse("picks by computed indices")
-    if context.attribute("batch_dims", 0) or indices.shape[-1] != 1:
-        context.refuse("picks along several axes from a tensor whose first axis isn't the batch")
-    return form.pick_several(0, indices[..., 0])
+    if context.attribute("batch_dims", 0):
+        context.refuse("picks other places for every index of a first axis that isn't the batch")
+    depth = indices.shape[-1]
+    ends, rest = form.shape[:depth], form.shape[depth:]
+    flat = _form(context, form.reshape((math.prod(ends), *rest))).merged()
+    return flat.pick_several(0, places_of(indices, ends))
 
 
 def _split(context: Context, form: Arranged, sizes: Value = None) -> list[Any]:

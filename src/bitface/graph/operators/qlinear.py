@@ -56,11 +56,11 @@ def _along(numbers: Value, x: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _shift(bias: Value, x_scale: Value, scale: Value, factor: float = 1.0) -> Value:
-    """The floats of a bias in integers, whose scale is that of the products."""
+    """The numbers of a bias in integers, whose scale is that of the products."""
     if bias is None:
         return None
     scales = np.asarray(x_scale, np.float64).item() * _along(scale, bias, bias.ndim - 1)
-    return (bias * factor * scales).astype(np.float32)
+    return bias * factor * scales
 
 
 def _read_conv(context: Context, *operands: Value) -> Integers:

@@ -194,18 +194,23 @@ def _read_gather(context: Context, x: Value, indices: Value) -> Node:
     return reshape(context.builder, context.name + "_picked", values, sides)
 
 
+def places_of(indices: np.ndarray, sides: Sequence[int]) -> np.ndarray:
+    """Indices `[…, axes]` along several axes as places along all of them, one behind the other."""
+    rows = [[*map(axis_of, row, sides)] for row in indices.reshape(-1, len(sides)).tolist()]
+    places = np.ravel_multi_index(tuple(zip(*rows, strict=True)), tuple(sides))
+    return np.asarray(places).reshape(indices.shape[:-1])
+
+
 def _read_gather_nd(context: Context, x: Value, indices: Value) -> Node:
     """The same places of every image: along the axes behind the batch, taken together."""
     if isinstance(indices, Node) or not isinstance(x, Node):
         context.refuse("picks by computed indices")
     rows, depth = context.one_row(indices, np.ndim(indices)), np.shape(indices)[-1]
+    _, *sides = shape_of(x)
     if context.attribute("batch_dims", 0) != 1 or len(rows) != 1:
         context.refuse("picks from the batch, or other places of every image")
-    _, *sides = shape_of(x)
-    ends = sides[:depth]
-    places = [[*map(axis_of, place, ends)] for place in rows.reshape(-1, depth).tolist()]
-    flat = reshape(context.builder, context.name + "_flat", x, (-1, math.prod(ends), *sides[depth:]))
-    picked = pick(context.builder, context.name, flat, 1, np.ravel_multi_index(np.transpose(places), ends))
+    flat = reshape(context.builder, context.name + "_flat", x, (-1, math.prod(sides[:depth]), *sides[depth:]))
+    picked = pick(context.builder, context.name, flat, 1, places_of(rows, sides[:depth]).reshape(-1).tolist())
     return reshape(context.builder, context.name + "_picked", picked, (-1, *rows.shape[1:-1], *sides[depth:]))
 
 
