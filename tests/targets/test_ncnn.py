@@ -160,7 +160,7 @@ def test_sums_that_leave_int32_by_winograd(tmp_path: Path) -> None:
 
 
 def test_depthwise_layers(tmp_path: Path) -> None:
-    """Also the global one. On x86 CPUs their scales are right to 12 bits."""
+    """Also the global one; not with ncnn's packing on x86 CPUs, whose scales are right to 12 bits."""
     layers = [rounded(), conv(8, 8, groups=8), nn.PReLU(8), rounded(), conv(8, 8, groups=8, stride=(2, 2)), rounded()]
     whole = filled(IntegerConv2d(8, 8, (4, 4), Window(groups=8), LayerIntegers(input_scale=0.05)))
     graph = integers_of(*layers, whole)
@@ -168,7 +168,8 @@ def test_depthwise_layers(tmp_path: Path) -> None:
     assert kinds.count("ConvolutionDepthWise") == 3
     x = images()
     result, simulated = run(graph, x), computed(simulate(graph), x)
-    np.testing.assert_allclose(result, simulated, atol=0.03 * np.abs(simulated).max())
+    assert (result == simulated).mean() > 0.9
+    np.testing.assert_allclose(result, simulated, atol=0.02 * np.abs(simulated).max())
 
 
 def test_groups_are_computed_in_float(tmp_path: Path) -> None:

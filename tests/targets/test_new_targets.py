@@ -160,5 +160,5 @@ def test_a_file_is_measured_on_its_own_target(register: Register, tmp_path: Path
     models = [Model(Path("net.onnx"), "float", net), Model(path, "exported", integer, "one")]
     result = bench(models, rounds=1, seconds=0.01)
     assert [row.engine for row in result.rows if row.model == "model.onnx"] == ["one"]
-    with pytest.raises(UsageError, match="bench needs models, engines of onnxruntime, openvino, one, and"):
+    with pytest.raises(UsageError, match=r"bench needs models, engines of .*openvino.*, and"):
         bench(models, engines=["torch"])

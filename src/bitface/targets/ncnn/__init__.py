@@ -15,8 +15,7 @@ TARGETS.register("ncnn")(
         title="ncnn",
         holds=Holds(unsigned=False, zero_points=False, weight_zero_points=False, fewer_bits=False, sums=False),
         rounds="A layer rounds its input itself, half away from zero and to ±127; additions and all other operators "
-        "read floats, and so do convolutions of groups of several channels. On x86 CPUs the scales of its depthwise "
-        "layers are right to 12 bits only.",
+        "read floats, and so do convolutions of groups of several channels.",
         emit=emit,
         start=start,
         package="ncnn",

@@ -1,6 +1,7 @@
 """ncnn on this machine's CPU, by its own wheel."""
 
 import os
+import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import Network
 from bitface.targets.base import Run, Settings
 from bitface.targets.ncnn.emit import emit
+from bitface.targets.ncnn.layers import INTEGERS
 from bitface.targets.ncnn.model_files import BIN, EMBEDDING, IMAGE, PARAM
 
 # Floats are float32, as in the simulation; ncnn itself would take what is fastest on a CPU.
@@ -69,6 +71,7 @@ def _loaded(folder: Path, threads: int | None) -> Any:
     net = ncnn.Net()
     for option in _FLOAT32:
         setattr(net.opt, option, False)
+    net.opt.use_packing_layout = not _packing_is_inexact(folder)
     if threads:
         net.opt.num_threads = threads
     if net.load_param(str(folder / PARAM)) or net.load_model(str(folder / BIN)):
@@ -76,3 +79,12 @@ def _loaded(folder: Path, threads: int | None) -> Any:
     if IMAGE not in net.input_names() or EMBEDDING not in net.output_names():
         raise BitfaceError(f"{folder}: this ncnn model doesn't go from a blob '{IMAGE}' to '{EMBEDDING}'")
     return net
+
+
+def _packing_is_inexact(folder: Path) -> bool:
+    """On x86 CPUs integer depthwise layers whose channels are packed multiply by a reciprocal that is right to 12 bits
+    only. Without packing they compute what they do on ARM, if more slowly.
+    """
+    layers = (folder / PARAM).read_text(encoding="utf-8", errors="replace").splitlines()
+    depthwise = any(line.startswith("ConvolutionDepthWise") and f" {INTEGERS}=" in line for line in layers)
+    return depthwise and platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")

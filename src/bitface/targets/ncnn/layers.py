@@ -23,8 +23,8 @@ IntegerLayer = IntegerConv2d | IntegerLinear
 # Of ncnn's int8; -128 is left out.
 LARGEST = 127
 # Keys of parameters.
-_ACTIVATION, _ACTIVATION_NUMBERS, _INTEGERS, _FEATURES_LEFT_OUT = 9, 10, 8, 31
-# Of `_INTEGERS`: scales for each output channel, or for each group; and the output in int8, too.
+INTEGERS, _ACTIVATION, _ACTIVATION_NUMBERS, _FEATURES_LEFT_OUT = 8, 9, 10, 31
+# Of the integers: scales for each output channel, or for each group; and the output in int8, too.
 _PER_CHANNEL, _PER_GROUP, _INT8_OUTPUT = 2, 1, 100
 
 _WINOGRAD = 1 << 6
@@ -81,7 +81,7 @@ def write_convolution(writer: Writer, node: Node, module: nn.Conv2d | IntegerCon
         parameters[7] = groups
     if in_integers(module):
         scales = _PER_GROUP if groups > 1 else _PER_CHANNEL
-        parameters[_INTEGERS] = scales + (_INT8_OUTPUT if output_scale else 0)
+        parameters[INTEGERS] = scales + (_INT8_OUTPUT if output_scale else 0)
         if not _fits_winograd(module):
             parameters[_FEATURES_LEFT_OUT] = _WINOGRAD
     kind = "ConvolutionDepthWise" if groups > 1 else "Convolution"
@@ -105,7 +105,7 @@ def write_linear(writer: Writer, node: Node, module: nn.Linear | IntegerLinear) 
         2: module.weight.numel(),
     }
     if in_integers(module):
-        parameters[_INTEGERS] = _PER_CHANNEL
+        parameters[INTEGERS] = _PER_CHANNEL
     parameters |= _activation(writer, node)
     x, shape = writer.read(node.args[0]), shape_of(node)[1:]
     if len(shape) <= 2:

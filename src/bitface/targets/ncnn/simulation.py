@@ -2,33 +2,35 @@
 
 An integer layer rounds what it reads, by a multiplication with the reciprocal of the scale, half away from zero, to
 ±127; its sums are exact, and their scale and bias are applied in float32. Every other operator reads floats. An output
-in int8 is the rounding of the layer that reads it, so that it needs nothing of its own. What is left to kernels is the
-last bit of a float, and, on x86 CPUs, the scale of a depthwise layer: a reciprocal that is right to 12 bits.
+in int8 is the rounding of the layer that reads it, so that it needs nothing of its own. The last bit of a float is the
+kernels' (scale and bias are applied with one rounding, or with two), and decides where a value lies between two levels.
 """
 
 import copy
 
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from bitface.graph.builder import tidy
 from bitface.graph.integer import IntegerConv2d, QuantizeDequantize
 from bitface.graph.passes import module_of, replace_module
-from bitface.targets.ncnn.layers import LARGEST, IntegerLayer, depthwise, in_integers, input_scale, weight_scales
+from bitface.targets.ncnn.layers import FUSED, LARGEST, IntegerLayer, depthwise, in_integers, input_scale, weight_scales
 
 
 class NcnnLayer(nn.Module):
-    """An integer convolution or linear layer as ncnn computes it."""
+    """An integer convolution or linear layer as ncnn computes it.
 
-    def __init__(self, layer: IntegerLayer) -> None:
+    Args:
+        once: scale and bias are applied with one rounding.
+    """
+
+    def __init__(self, layer: IntegerLayer, once: bool) -> None:
         super().__init__()
         scale = input_scale(layer)
         factors = 1 / (scale * weight_scales(layer))
         convolution = isinstance(layer, IntegerConv2d)
-        self.layer, self.scale = layer, torch.tensor(scale)
-        # Whether scale and bias are applied with one rounding.
-        self.fused = convolution and not depthwise(layer)
+        self.layer, self.once, self.scale = layer, once, torch.tensor(scale)
         shape = (-1, 1, 1) if convolution else (-1,)
         bias = layer.float_bias()
         self.factors = torch.from_numpy(factors).double().view(shape)
@@ -44,7 +46,7 @@ class NcnnLayer(nn.Module):
             )
         else:
             sums = nn.functional.linear(integers, weight)
-        if self.fused:
+        if self.once:
             return (sums.double() * self.factors + self.bias).float()
         return sums * self.factors.float() + self.bias.float()
 
@@ -58,5 +60,14 @@ def simulate(graph: GraphModule) -> GraphModule:
             node.replace_all_uses_with(node.all_input_nodes[0])
             graph.graph.erase_node(node)
         elif in_integers(module):
-            replace_module(graph, node, NcnnLayer(module))
+            replace_module(graph, node, NcnnLayer(module, _once(graph, node, module)))
     return tidy(graph)
+
+
+def _once(graph: GraphModule, node: Node, layer: IntegerLayer) -> bool:
+    """ncnn has kernels of their own for depthwise layers of 3x3, with no activation within or a ReLU."""
+    if not isinstance(layer, IntegerConv2d) or not depthwise(layer):
+        return isinstance(layer, IntegerConv2d)
+    reader = module_of(graph, next(iter(node.users))) if len(node.users) == 1 else None
+    plain = type(reader) not in FUSED or isinstance(reader, nn.ReLU)
+    return plain and layer.kernel_size == (3, 3) and layer.dilation == (1, 1) and layer.stride in ((1, 1), (2, 2))
