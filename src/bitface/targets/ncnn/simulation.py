@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.graph.builder import tidy
 from bitface.graph.integer import IntegerConv2d, QuantizeDequantize
+from bitface.graph.ops import ChannelAffine
 from bitface.graph.passes import module_of, replace_module
 from bitface.targets.ncnn.layers import FUSED, LARGEST, IntegerLayer, depthwise, in_integers, input_scale, weight_scales
 
@@ -51,6 +52,17 @@ class NcnnLayer(nn.Module):
         return sums * self.factors.float() + self.bias.float()
 
 
+class NcnnAffine(nn.Module):
+    """A number and a shift per channel, applied with one rounding."""
+
+    def __init__(self, affine: ChannelAffine) -> None:
+        super().__init__()
+        self.affine = copy.deepcopy(affine).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.affine(x.double()).float()  # type: ignore[no-any-return]
+
+
 def simulate(graph: GraphModule) -> GraphModule:
     """`graph` itself is left as it was."""
     graph = copy.deepcopy(graph)
@@ -61,6 +73,8 @@ def simulate(graph: GraphModule) -> GraphModule:
             graph.graph.erase_node(node)
         elif in_integers(module):
             replace_module(graph, node, NcnnLayer(module, _once(graph, node, module)))
+        elif isinstance(module, ChannelAffine):
+            replace_module(graph, node, NcnnAffine(module))
     return tidy(graph)
 
 
