@@ -14,12 +14,12 @@ _HOLDS = Holds(
     activation_bits=16,
     integer_bits=16,
     weight_zero_points=False,
-    operators=frozenset({"Conv", "Linear", "Add", "Mul", "Sub", "Concat", "LeakyRelu", "MaxPool"}),
+    operators=frozenset({"Conv", "Linear", "Add", "Mul", "Sub", "Concat", "MaxPool"}),
     prelu="in float, between integers",
 )
 _ROUNDS = (
-    "The output of a layer before a PReLU or another operator in float, and the embedding, is rounded once more, in the "
-    "range that was measured of it; activations of 16 bits have no zero point."
+    "The output of a layer before a PReLU or another operator in float, and the embedding, is rounded once more, in "
+    "the range that was measured of it; activations of 16 bits have no zero point."
 )
 TARGETS.register("litert")(
     Target(

@@ -6,12 +6,12 @@ from pathlib import Path
 from bitface.errors import BitfaceError, option
 from bitface.files import write_bytes
 from bitface.graph import Network
-from bitface.targets.litert import layers, maps, numbers, sums
+from bitface.targets.litert import elementwise, layers, maps, reductions
 from bitface.targets.litert.rounding import rounded
 from bitface.targets.litert.tflite_file import TfliteFile
 from bitface.targets.litert.writer import Writer
 
-_WRITERS = {**layers.WRITERS, **numbers.WRITERS, **maps.WRITERS, **sums.WRITERS}
+_WRITERS = {**layers.WRITERS, **elementwise.WRITERS, **maps.WRITERS, **reductions.WRITERS}
 
 
 def tflite(network: Network, pixels: bool = False) -> TfliteFile:

@@ -77,7 +77,7 @@ class _Layer:
         assert source is not None
         weight, scale = module.weight, module.scale.expand(len(module.weight)).double()
         bias = torch.zeros(len(weight)) if module.bias is None else module.bias
-        wide = levels.type is Type.INT16
+        wide = levels.element is Type.INT16
         scales = Scales(tuple(scale.float().tolist()), 0, 3 if self._depthwise else 0)
         products = Scales(tuple((scale * source.scale).float().tolist()))
         constants = (
@@ -131,9 +131,7 @@ class Window:
                 like.shape[2:], self._stride, self._dilation, self._kernel, strict=True
             )
         ]
-        after = [
-            max(0, total - side - pad) for total, side, pad in zip(reach, x.shape[2:], self._padding, strict=True)
-        ]
+        after = [max(0, total - side - pad) for total, side, pad in zip(reach, x.shape[2:], self._padding, strict=True)]
         top, left = self._padding
         pads = ((0, 0), (top, after[0]), (left, after[1]))
         return padded(writer, x, pads, border), Padding.VALID

@@ -9,8 +9,8 @@ from torch.fx import Node
 
 from bitface.graph.builder import shape_of
 from bitface.graph.operators.resizing import Resize
+from bitface.targets.litert.elementwise import Floats
 from bitface.targets.litert.layers import Pair, Window, padded
-from bitface.targets.litert.numbers import Floats
 from bitface.targets.litert.schema import Op, Padding, part, picks, pool
 from bitface.targets.litert.writer import Operand, Value, Write, Writer
 
@@ -159,7 +159,7 @@ def _transpose(writer: Writer, node: Node, module: Any, inputs: list[Operand]) -
 
 def _resize(writer: Writer, node: Node, module: Resize, inputs: list[Operand]) -> Value:
     """Axis by axis: of each new pixel the two old ones that it lies between, and their shares."""
-    x = inputs[0]
+    x: Value = inputs[0]
     for axis, (size, scale) in enumerate(zip(module.sizes, module.scales, strict=True), start=1):
         if scale == 1:
             continue

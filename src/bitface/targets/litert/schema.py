@@ -98,7 +98,6 @@ VERSIONS: dict[Op, tuple[int, int, int]] = {
     Op.DEQUANTIZE: (1, 2, 3),
     Op.FULLY_CONNECTED: (1, 4, 7),
     Op.GATHER: (1, 2, 4),
-    Op.LEAKY_RELU: (1, 2, 2),
     Op.MAX_POOL_2D: (1, 2, 3),
     Op.MAXIMUM: (1, 2, 4),
     Op.MINIMUM: (1, 2, 4),

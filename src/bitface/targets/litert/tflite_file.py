@@ -34,7 +34,7 @@ class Scales:
 class _Tensor:
     name: str
     shape: tuple[int, ...]
-    type: Type
+    element: Type
     scales: Scales | None
     buffer: int = 0
 
@@ -137,9 +137,9 @@ class _Serialization:
         return bytes(builder.Output())
 
     def _tensor(self, tensor: _Tensor) -> int:
-        fields = {
+        fields: dict[int, Number | int] = {
             0: self._numbers(tensor.shape),
-            1: Number("Int8", tensor.type),
+            1: Number("Int8", tensor.element),
             2: Number("Uint32", tensor.buffer),
             3: self._text(tensor.name),
         }
@@ -155,7 +155,7 @@ class _Serialization:
         return self._table(fields)
 
     def _operator(self, operator: _Operator, code: int) -> int:
-        fields = {
+        fields: dict[int, Number | int] = {
             0: Number("Uint32", code),
             1: self._numbers(operator.inputs),
             2: self._numbers([operator.output]),
@@ -196,7 +196,7 @@ class _Serialization:
         return int(self._builder.EndVector())
 
     def _numbers(self, values: Any, dtype: type = np.int32) -> int:
-        array = np.asarray(values, dtype)
+        array: np.ndarray = np.asarray(values, dtype)
         key = (dtype, array.tobytes())
         if key not in self._vectors:
             self._vectors[key] = int(self._builder.CreateNumpyVector(array))

@@ -22,14 +22,15 @@ def pixel_usage(network: Network) -> str:
 def _usage(network: Network, pixels: bool) -> str:
     file = tflite(network, pixels)
     height, width = network.size
-    kind, kotlin, element = ("uint8", "ByteArray", 1) if pixels else ("float32", "FloatArray", 4)
+    kind, kotlin = ("uint8", "writeInt8") if pixels else ("float32", "writeFloat")
+    colours = " of pixels, RGB whatever the network's own order is" if pixels and network.channels == 3 else ""
     shape = f"[1, {height}, {width}, {network.channels}]"
     content = file.content({})
     arena = arena_bytes(content)
     needs = f"an arena of {arena:,} bytes" if arena else "an arena whose size `interpreter.arena_used_bytes()` tells"
     adds = "\n".join(f"resolver.Add{_micro_name(op)}();" for op in file.kinds)
     return f"""\
-The image is {kind} `{shape}`, the embedding float32 `[1, {network.embedding_size}]`.
+The image is {kind} `{shape}`{colours}, the embedding float32 `[1, {network.embedding_size}]`.
 
 Python, `pip install ai-edge-litert`:
 
@@ -46,10 +47,12 @@ embedding = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 Android, in Kotlin, with `com.google.ai.edge.litert:litert` (not run here):
 
 ```kotlin
-val interpreter = Interpreter(model)  // a MappedByteBuffer of model.tflite
-val image = ByteBuffer.allocateDirect({element} * {height} * {width} * {network.channels}).order(ByteOrder.nativeOrder())
-val embedding = Array(1) {{ FloatArray({network.embedding_size}) }}
-interpreter.run(image, embedding)  // of the pixels' {kotlin}, row by row
+val model = CompiledModel.create(context.assets, "model.tflite", CompiledModel.Options(Accelerator.CPU))
+val inputs = model.createInputBuffers()
+val outputs = model.createOutputBuffers()
+inputs[0].{kotlin}(image)
+model.run(inputs, outputs)
+val embedding = outputs[0].readFloat()
 ```
 
 Microcontrollers, in C++, with tflite-micro; it takes {len(content):,} bytes of flash and {needs}:

@@ -30,7 +30,7 @@ class Levels:
 
     scale: float
     zero_point: int
-    type: Type
+    element: Type
     low: int
     high: int
 
@@ -48,11 +48,11 @@ class Levels:
 
     @property
     def dtype(self) -> type:
-        return np.int8 if self.type is Type.INT8 else np.int16
+        return np.int8 if self.element is Type.INT8 else np.int16
 
     def place(self, number: float) -> int:
         """The integer of a number."""
-        return int(np.clip(np.rint(np.float32(number) / np.float32(self.scale)) + self.zero_point, self.low, self.high))
+        return int(np.clip(np.rint(number / self.scale) + self.zero_point, self.low, self.high))
 
 
 @dataclass(frozen=True)
@@ -190,10 +190,10 @@ class Writer:
         """
         first = inputs[0]
         kind = levels or (first.levels if isinstance(first, Value) else None)
-        scales, element = (levels.scales, levels.type) if levels else (None, Type.FLOAT32)
+        scales, element = (levels.scales, levels.element) if levels else (None, Type.FLOAT32)
         output = self.file.tensor(name, like.sides, element, scales)
         tensors = [one.tensor if isinstance(one, Value) else one for one in inputs]
-        self.file.operator(op, version(op, kind.type if kind else Type.FLOAT32), tensors, output, options)
+        self.file.operator(op, version(op, kind.element if kind else Type.FLOAT32), tensors, output, options)
         return Value(output, like.shape, like.image, levels)
 
     def floats(self, x: Value) -> Value:
@@ -209,7 +209,7 @@ class Writer:
 
     def whole(self, levels: Levels) -> Levels:
         """Levels without limits other than their type's."""
-        low, high = limits(8 if levels.type is Type.INT8 else 16, True)
+        low, high = limits(8 if levels.element is Type.INT8 else 16, True)
         return replace(levels, low=low, high=high)
 
     def limited(self, x: Value, levels: Levels) -> Value:

@@ -12,7 +12,6 @@ from torch.fx import Node
 from bitface.graph import ops
 from bitface.graph.builder import shape_of
 from bitface.targets.litert.schema import DIFFERENCE, PRODUCT, QUOTIENT, SUM, Op, Options, Type, cast, gelu, leaky
-from bitface.targets.litert.tflite_file import Scales
 from bitface.targets.litert.writer import Levels, Operand, Value, Write, Writer
 
 _OPTIONS = {Op.ADD: SUM, Op.SUB: DIFFERENCE, Op.MUL: PRODUCT, Op.DIV: QUOTIENT}
@@ -47,8 +46,8 @@ def binary(op: Op) -> Write:
 
     def write(writer: Writer, node: Node, module: nn.Module, inputs: list[Operand]) -> Value:
         levels = writer.levels_of(node)
-        kinds = {one.levels.type if isinstance(one, Value) and one.levels else None for one in inputs}
-        if op in _INTEGER_KERNELS and levels is not None and kinds == {levels.type}:
+        kinds = {one.levels.element if isinstance(one, Value) and one.levels else None for one in inputs}
+        if op in _INTEGER_KERNELS and levels is not None and kinds == {levels.element}:
             a, b = writer.alike(*inputs)
             shape = (1, *shape_of(node)[1:])
             image = (shape[1], shape[2], shape[3]) if a.image and len(shape) == 4 else a.image
@@ -80,7 +79,7 @@ def _limit(writer: Writer, node: Node, module: Any, inputs: list[Operand]) -> Va
     low, high = (0.0, math.inf) if isinstance(module, nn.ReLU) else (module.low, module.high)
     if x.levels is not None and (isinstance(module, nn.ReLU) or writer.levels_of(node) == x.levels):
         bounds = [int(x.levels.place(bound)) for bound in (low, min(high, float(np.finfo(np.float32).max)))]
-        limits = Levels(x.levels.scale, x.levels.zero_point, x.levels.type, bounds[0], bounds[1])
+        limits = Levels(x.levels.scale, x.levels.zero_point, x.levels.element, bounds[0], bounds[1])
         limited = writer.limited(Value(x.tensor, x.shape, x.image, writer.whole(limits)), limits)
         return Value(limited.tensor, x.shape, x.image, x.levels)
     step, x = Floats(writer, name), writer.floats(x)
@@ -99,15 +98,6 @@ def _prelu(writer: Writer, node: Node, module: nn.PReLU, inputs: list[Operand]) 
     row = slope.numpy() if x.image or len(x.shape) == 2 else slope.numpy().reshape(-1, *[1] * (len(x.shape) - 2))
     slopes = writer.file.constant("slope", row.reshape(*[1] * (len(x.shape) - 1 - row.ndim), *row.shape))
     return writer.op(Op.PRELU, name, [x, slopes], like=x)
-
-
-def _leaky(writer: Writer, node: Node, module: nn.LeakyReLU, inputs: list[Operand]) -> Value:
-    """In integers between quantizers of 8 bits: it has such a kernel, which PReLU has for many slopes only slowly."""
-    x, levels, options = inputs[0], writer.levels_of(node), leaky(module.negative_slope)
-    if x.levels is not None and levels is not None and x.levels.type is levels.type is Type.INT8:
-        whole = writer.whole(levels)
-        return writer.limited(writer.op(Op.LEAKY_RELU, str(node.target), [x], x, whole, options), levels)
-    return writer.op(Op.LEAKY_RELU, str(node.target), [writer.floats(x)], like=x, options=options)
 
 
 def _affine(writer: Writer, node: Node, module: Any, inputs: list[Operand]) -> Value:
@@ -206,7 +196,8 @@ WRITERS: dict[str, Write] = {
     "Relu": _limit,
     "Clip": _limit,
     "PRelu": _prelu,
-    "LeakyRelu": _leaky,
+    # Its integer kernels round twice.
+    "LeakyRelu": in_floats(lambda step, module, x: step.one(Op.LEAKY_RELU, x, leaky(module.negative_slope))),
     **dict.fromkeys(("BatchNorm", "BatchNorm1d", "ChannelAffine"), _affine),
     "Sigmoid": unary(Op.LOGISTIC),
     "Tanh": unary(Op.TANH),

@@ -7,7 +7,7 @@ from torch import nn
 from torch.fx import Node
 
 from bitface.graph.builder import shape_of
-from bitface.targets.litert.numbers import Floats
+from bitface.targets.litert.elementwise import Floats
 from bitface.targets.litert.schema import SOFTMAX, Op, local_response, reduction
 from bitface.targets.litert.writer import Operand, Value, Write, Writer
 
