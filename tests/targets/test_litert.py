@@ -17,10 +17,12 @@ from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 from bitface.graph.operators.elementwise import Erf
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.targets import Settings
-from bitface.targets.litert import emit, emit_for_pixels, pixel_usage, rounded, start, usage
-from bitface.targets.litert.emit import tflite
+from bitface.targets.litert.emit import emit, emit_for_pixels, tflite
+from bitface.targets.litert.engine import start
 from bitface.targets.litert.micro import arena_bytes
+from bitface.targets.litert.rounding import rounded
 from bitface.targets.litert.schema import Op
+from bitface.targets.litert.usage import pixel_usage, usage
 from support.operator_modules import EXAMPLES, chain, graph_of
 from support.quantized import Mixed, PreActivation, faces, network
 

@@ -44,7 +44,6 @@ TARGETS.register("litert-uint8")(
         rounds=_ROUNDS,
         suffix=".tflite",
         emit=emit_for_pixels,
-        simulate=rounded,
         channels_last=True,
         usage=pixel_usage,
     )
