@@ -1,5 +1,6 @@
 """LiteRT: what the file computes, in float and in integers, beside torch; and tflite-micro beside it."""
 
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,12 +18,12 @@ from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 from bitface.graph.operators.elementwise import Erf
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.targets import Settings
+from bitface.targets.guide import guide
 from bitface.targets.litert.emit import emit, emit_for_pixels, tflite
 from bitface.targets.litert.engine import start
 from bitface.targets.litert.micro import arena_bytes
 from bitface.targets.litert.rounding import rounded
 from bitface.targets.litert.schema import Op
-from bitface.targets.litert.usage import pixel_usage, usage
 from support.operator_modules import EXAMPLES, chain, graph_of
 from support.quantized import Mixed, PreActivation, faces, network
 
@@ -248,10 +249,20 @@ def test_tflite_micro_runs_the_same_file(bits: str, tmp_path: Path) -> None:
     assert arena_bytes(b"no model") is None
 
 
-def test_how_it_is_run() -> None:
-    net = student_of(network(Whole(nn.Identity()), 12), "w8a8")
-    text = usage(net)
-    assert "float32 `[1, 12, 12, 3]`, the embedding float32 `[1, 16]`" in text
-    for line in ("MicroMutableOpResolver<7> resolver;", "AddDepthwiseConv2D();", "writeFloat(image)"):
+def test_how_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = student_of(network(Whole(nn.Identity()), 12, "bgr-127.5-128"), "w8a8")
+    text = guide("litert", net)
+    for line in (
+        "float32 `[1, 12, 12, 3]` (channels last)",
+        "MicroMutableOpResolver<7> resolver;",
+        "writeFloat(image)",
+    ):
         assert line in text
-    assert "uint8 `[1, 12, 12, 3]` of pixels, RGB" in pixel_usage(net)
+    pixels = guide("litert-uint8", net)
+    for line in ("uint8 `[1, 12, 12, 3]`", "Channels: red, green, blue, as they are", "writeInt8(image)"):
+        assert line in pixels
+    emit(net, {}, tmp_path / "model.tflite")
+    monkeypatch.chdir(tmp_path)
+    names = {"image": np.ascontiguousarray(images(net, 1).transpose(0, 2, 3, 1))}
+    exec(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0], names)
+    np.testing.assert_array_equal(names["embedding"], start(net, ONE)(images(net, 1)))

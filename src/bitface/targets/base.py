@@ -138,6 +138,8 @@ class Target:
         simulate: for what it rounds differently. It runs in the place of an engine that isn't here.
         channels_last: the image that it takes is `[1, H, W, channels]`, not `[1, channels, H, W]`; for people, as
             `start` takes the latter.
+        pixels: the image that it takes is uint8 in RGB, or grey, whatever the network's own order: the file
+            preprocesses it itself; for people, as `start` takes floats.
         usage: how what was written runs where it is shipped.
         rules: the vendor's, that what was written is held against.
     """
@@ -158,5 +160,6 @@ class Target:
     extra: str | None = None
     simulate: Simulate | None = None
     channels_last: bool = False
+    pixels: bool = False
     usage: Usage | None = None
     rules: tuple[Rule, ...] = ()

@@ -27,9 +27,9 @@ def guide(name: str, network: Network, file: str | None = None) -> str:
     lines = [
         f"# {network.name} for {target.title}",
         "## What goes in",
-        f"One aligned face of {height} x {width} pixels as float32 `{shape}` "
+        f"One aligned face of {height} x {width} pixels as {'uint8' if target.pixels else 'float32'} `{shape}` "
         f"({'channels last' if target.channels_last else 'channels first'}).",
-        *_numbers(network.preprocess),
+        *(_pixels(network.channels) if target.pixels else _numbers(network.preprocess)),
         "## What comes out",
         f"An embedding of {network.embedding_size} numbers, float32, not normalised. Two faces are compared by the "
         "cosine of their embeddings, with a threshold that was found for this network: `bitface calibrate` finds it, "
@@ -52,6 +52,11 @@ def _numbers(preprocess: Preprocess | None) -> list[str]:
         f"Channels: {_COLOURS[preprocess.color]}. Of every pixel (0 to 255): `(pixel - mean) / std` with mean "
         f"{_listed(mean)} and std {_listed(std)}; as a factor, {_listed(factor)}."
     ]
+
+
+def _pixels(channels: int) -> list[str]:
+    """Of a file that preprocesses its image itself."""
+    return [f"Channels: {_COLOURS['grey' if channels == 1 else 'rgb']}, as they are, from 0 to 255."]
 
 
 def _listed(values: tuple[float, ...]) -> str:

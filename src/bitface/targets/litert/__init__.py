@@ -45,6 +45,7 @@ TARGETS.register("litert-uint8")(
         suffix=".tflite",
         emit=emit_for_pixels,
         channels_last=True,
+        pixels=True,
         usage=pixel_usage,
     )
 )

@@ -18,7 +18,7 @@ def start(source: Network | Path, settings: Settings) -> Run:
 
 
 class Interpreters:
-    """Interpreters of one file, as many as calls meet: one computes a call at a time.
+    """Interpreters of one file, as many as calls meet: one computes a call at a time, image after image.
 
     Their threads don't live on in a forked process, which makes its own.
     """
@@ -38,10 +38,12 @@ class Interpreters:
             image, embedding = (
                 details[0]["index"] for details in (interpreter.get_input_details(), interpreter.get_output_details())
             )
-            interpreter.set_tensor(image, np.ascontiguousarray(images.transpose(0, 2, 3, 1)))
-            interpreter.invoke()
-            result: np.ndarray = interpreter.get_tensor(embedding)  # a copy
-            return result
+            rows = []
+            for row in np.ascontiguousarray(images.transpose(0, 2, 3, 1)):
+                interpreter.set_tensor(image, row[None])
+                interpreter.invoke()
+                rows.append(interpreter.get_tensor(embedding))  # a copy
+            return np.concatenate(rows)
         finally:
             idle.append(interpreter)
 
@@ -54,8 +56,5 @@ class Interpreters:
         settings = self._settings
         threads = max(1, (settings.threads or os.cpu_count() or 1) // settings.streams)
         interpreter = Interpreter(model_content=self._model, num_threads=threads)
-        details = interpreter.get_input_details()[0]
-        if details["shape"][0] != settings.batch:
-            interpreter.resize_tensor_input(details["index"], [settings.batch, *details["shape"][1:]])
         interpreter.allocate_tensors()
         return interpreter

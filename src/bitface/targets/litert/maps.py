@@ -63,31 +63,27 @@ class _Beyond(Window):
 
 
 def _pad(writer: Writer, node: Node, module: Any, inputs: list[Operand]) -> Value:
-    x = inputs[0]
+    x: Value = inputs[0]
     pairs = [(module.pads[place], module.pads[place + 1]) for place in range(0, len(module.pads), 2)][::-1]
     pads = [(0, 0)] * (len(x.shape) - 1 - len(pairs)) + pairs[max(0, len(pairs) - len(x.shape) + 1) :]
     if len(x.shape) == 2:
         x = writer.plain(x)
-    if module.mode != "constant" or min(min(pairs)) < 0:
-        return _picked_border(writer, node, module, x, pads)
-    if module.value:
-        x = writer.floats(x)
-    return padded(writer, x, tuple(pads), max(module.value, _LOWEST))
-
-
-def _picked_border(writer: Writer, node: Node, module: Any, x: Value, pads: list[Pair]) -> Value:
-    """Padding by what lies at the border, and such that takes away, as places that are picked."""
-    if module.mode == "constant" and max(max(pads)) > 0:
-        raise writer.obstacle(node, "which takes away at one side and sets around at another")
     for axis, (before, after) in enumerate(pads, start=1):
-        side = x.shape[axis]
-        places = np.arange(-before, side + after)
-        if module.mode == "edge":
-            places = places.clip(0, side - 1)
-        elif module.mode == "reflect":
-            places = (side - 1) - np.abs((side - 1) - np.abs(places))
+        places = np.arange(max(-before, 0), x.shape[axis] + min(after, 0))  # padding below zero takes away
+        if module.mode != "constant":
+            places = _mirrored(np.arange(-before, x.shape[axis] + after), x.shape[axis], module.mode)
         x = _picked(writer, f"{node.target}_{axis}", x, axis, places)
-    return x
+    if module.mode != "constant":
+        return x
+    around = tuple((max(before, 0), max(after, 0)) for before, after in pads)
+    return padded(writer, writer.floats(x) if module.value else x, around, max(module.value, _LOWEST))
+
+
+def _mirrored(places: np.ndarray, side: int, mode: str) -> np.ndarray:
+    """The places inside a map that stand for those around it."""
+    last = side - 1
+    result: np.ndarray = places.clip(0, last) if mode == "edge" else last - np.abs(last - np.abs(places))
+    return result
 
 
 def _picked(writer: Writer, name: str, x: Value, axis: int, places: Any) -> Value:

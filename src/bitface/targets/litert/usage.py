@@ -21,17 +21,12 @@ def pixel_usage(network: Network) -> str:
 
 def _usage(network: Network, pixels: bool) -> str:
     file = tflite(network, pixels)
-    height, width = network.size
-    kind, kotlin = ("uint8", "writeInt8") if pixels else ("float32", "writeFloat")
-    colours = " of pixels, RGB whatever the network's own order is" if pixels and network.channels == 3 else ""
-    shape = f"[1, {height}, {width}, {network.channels}]"
+    kotlin = "writeInt8" if pixels else "writeFloat"
     content = file.content({})
     arena = arena_bytes(content)
     needs = f"an arena of {arena:,} bytes" if arena else "an arena whose size `interpreter.arena_used_bytes()` tells"
     adds = "\n".join(f"resolver.Add{_micro_name(op)}();" for op in file.kinds)
     return f"""\
-The image is {kind} `{shape}`{colours}, the embedding float32 `[1, {network.embedding_size}]`.
-
 Python, `pip install ai-edge-litert`:
 
 ```python
