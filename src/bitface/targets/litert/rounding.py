@@ -22,6 +22,8 @@ from bitface.graph.passes import insert_after, module_of, replace_module
 # What gives numbers that it reads, or limits them: rounding before it is rounding behind it.
 _ROUNDS_ALIKE = frozenset({"Relu", "Clip", "MaxPool", "Reshape", "Transpose", "Slice", "Gather", "Concat"})
 
+_ROOM = 4
+
 
 def rounded(graph: GraphModule) -> GraphModule:
     """A copy with every rounding of the file as a module, which computes in torch what LiteRT computes."""
@@ -67,7 +69,9 @@ def output_quantizer(graph: GraphModule, node: Node) -> QuantizeDequantize | Non
 def runs_in_integers(graph: GraphModule, node: Node) -> bool:
     """Whether a layer reads integers and gives some of the same type."""
     source, output = input_quantizer(graph, node), output_quantizer(graph, node)
-    return source is not None and output is not None and (source.bits > 8) == (output.bits > 8)
+    if source is None or output is None or not getattr(module_of(graph, node), "input_scale", 0.0):
+        return False
+    return (source.bits > 8) == (output.bits > 8)
 
 
 def _own_output(
@@ -77,8 +81,8 @@ def _own_output(
     if not layer.output_scale or output_quantizer(graph, node) is not None:
         return None
     if source.bits > 8:
-        # The range that was measured, in the levels of 16 bits.
-        return _symmetric(layer.output_scale / 256, layer.output_zero_point * 256, signed=False)
+        # The range that was measured may have been cut for 8 bits, and 16 have levels to spare.
+        return _symmetric(_ROOM * layer.output_scale / 256, layer.output_zero_point * 256, signed=False)
     return QuantizeDequantize(layer.output_scale, layer.output_zero_point, 8, signed=False)
 
 
