@@ -1,0 +1,17 @@
+"""What `make arm` says where it can't run."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def test_it_is_skipped_with_the_reason(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "benchmarks"), *sys.path])
+    monkeypatch.setattr(sys, "argv", ["arm.py"])
+    monkeypatch.setenv("PATH", "")
+    import arm
+
+    arm.main()
+    expected = "skipped: qemu-aarch64-static isn't here (Debian's package qemu-user-static)\n"
+    assert capsys.readouterr().out == expected
