@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # takes it; else torch stays at the pinned one while everything else is as old as may be.
 OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-slow test-all test-oldest browser lint bench clean
+.PHONY: demo test test-slow test-all test-oldest browser arm lint bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -40,6 +40,10 @@ test-oldest:
 browser: $(READY)
 	$(BIN)/pip install --quiet playwright axe-playwright-python
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/browser
+
+# ncnn's aarch64 build under qemu beside x86's, where qemu-user-static is there (apt-get install qemu-user-static).
+arm: $(READY)
+	$(BIN)/python benchmarks/arm.py $(ARM)
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

@@ -43,3 +43,18 @@ def threads(content: dict[str, Any]) -> list[str]:
             for row in content["rows"]
         ],
     )
+
+
+def arm(content: dict[str, Any]) -> list[str]:
+    """Embeddings on ARM beside those on x86 and of the simulation."""
+    return table(
+        "| network | core | cosine to x86, mean and lowest | equal numbers | to the simulation | equal numbers |",
+        [
+            f"| {row['network']} | {row['processor']} | {_alike(row['x86'])} | {_alike(row['simulation'])} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def _alike(figures: dict[str, float]) -> str:
+    return f"{figures['mean']:.5f}, {figures['min']:.5f} | {figures['equal']:.1%}"

@@ -43,6 +43,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "network_packages": (NETWORKS, "networks", network_tables.network_packages),
     "network_forms": (NETWORKS, "networks", network_tables.network_forms),
     "network_refusals": (NETWORKS, "networks", network_tables.network_refusals),
+    "arm": (ROOT / "docs" / "targets.md", "arm", engine_tables.arm),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
 
