@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bitface import backbones
 from bitface.errors import BitfaceError
-from bitface.graph import Network
+from bitface.graph import Network, from_module
 from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 from bitface.graph.operators.elementwise import Erf
 from bitface.quant import BitPlan, Calibration, quantize
@@ -247,6 +248,19 @@ def test_tflite_micro_runs_the_same_file(bits: str, tmp_path: Path) -> None:
     assert arena is not None
     assert 2000 < arena < 60000
     assert arena_bytes(b"no model") is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("bits", "least"), [("w8a8", 0.97), ("w8a16", 0.99999)])
+def test_tflite_micro_runs_a_mobilefacenet(bits: str, least: float, tmp_path: Path) -> None:
+    """With 8 bits a level here and there rounds otherwise, and fifty layers with random weights multiply it."""
+    torch.manual_seed(0)
+    net = student_of(from_module(backbones.create("mobilefacenet").eval(), "rgb-127.5-128"), bits)
+    emit(net, {}, tmp_path / "model.tflite")
+    batch = images(net, 1)
+    embedding = on_a_microcontroller(tmp_path / "model.tflite", np.ascontiguousarray(batch.transpose(0, 2, 3, 1)))
+    assert cosines(embedding, start(net, ONE)(batch)).min() > least
+    assert (arena_bytes((tmp_path / "model.tflite").read_bytes()) or 0) < 8 << 20
 
 
 def test_how_it_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
