@@ -233,8 +233,8 @@ def test_an_exported_file_runs_on_its_engine_only(made: tuple[Path, Network, Net
     with pytest.raises(BitfaceError, match=f"was exported for {name}, not for {engine}"):
         load(path, engine)
     assert load(path).engine == name
-    with pytest.raises(UsageError, match="unknown engine 'tensorrt'"):
-        load(path, "tensorrt")
+    with pytest.raises(UsageError, match="unknown engine 'abacus'"):
+        load(path, "abacus")
 
 
 def test_the_default_engine_and_what_a_file_is(made: tuple[Path, Network, Network]) -> None:

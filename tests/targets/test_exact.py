@@ -156,5 +156,5 @@ def test_an_engine_that_is_not_there(tmp_path: Path) -> None:
     details = made(BitPlan.from_json(SEVEN)).details
     assert details is not None
     write_artifact(tmp_path / "model.bitface", details)
-    with pytest.raises(BitfaceError, match="unknown engine 'tensorrt'"):
-        load(tmp_path / "model.bitface", "tensorrt")
+    with pytest.raises(BitfaceError, match="unknown engine 'abacus'"):
+        load(tmp_path / "model.bitface", "abacus")

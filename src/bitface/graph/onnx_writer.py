@@ -29,7 +29,7 @@ def to_onnx(
     input_name: str = "image",
     output_name: str = "embedding",
 ) -> onnx.ModelProto:
-    """The ONNX model of a graph: one float input `[batch, channels, H, W]`, one float output `[batch, D]`, batch free.
+    """The ONNX model of a graph: one float input `[batch, channels, H, W]`, one float output `[batch, D]`.
 
     Args:
         graph: in float, or with the modules of `integer`.
@@ -40,12 +40,13 @@ def to_onnx(
     nodes = writer.write(input_name, output_name)
     image = shape_of(next(iter(graph.graph.nodes)))
     embedding = shape_of(graph.graph.output_node().all_input_nodes[0])
+    batch = form.batch or "batch"
     model = helper.make_model(
         helper.make_graph(
             nodes,
             "bitface",
-            [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, ["batch", *image[1:]])],
-            [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, ["batch", *embedding[1:]])],
+            [helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [batch, *image[1:]])],
+            [helper.make_tensor_value_info(output_name, TensorProto.FLOAT, [batch, *embedding[1:]])],
             writer.initializers,
         ),
         opset_imports=[helper.make_opsetid("", writer.opset)],
@@ -160,11 +161,12 @@ class Writer:
             zero_point = None if zero_point is None else zero_point * sign
             scale = scale * torch.where(sign == 0, torch.ones_like(factor), factor.abs())
         inputs = [x, self._dequantized(name + ".weight", weight, scale, zero_point)]
-        if bias is not None and module.input_scale:
+        if bias is not None and module.input_scale and self.form.integer_bias:
             bias_scale = (scale * module.input_scale).expand(bias.numel())
             inputs.append(self._dequantized(name + ".bias", bias, bias_scale, None))
         elif bias is not None:
-            inputs.append(self.constant(name + ".bias", bias))
+            numbers = bias.double() * (scale * module.input_scale).double() if module.input_scale else bias
+            inputs.append(self.constant(name + ".bias", numbers.float()))
         return self.matrix(name, module, inputs, rank)
 
     def _dequantized(self, name: str, integers: Tensor, scale: Tensor, zero_point: Tensor | None) -> str:

@@ -6,14 +6,18 @@ from pathlib import Path
 from bitface.files import write_bytes
 from bitface.graph import Network, to_onnx
 from bitface.graph.onnx_form import OnnxForm
-from bitface.targets.base import Emit
+from bitface.targets.base import Emit, Simulate
 
 
-def emitter(form: OnnxForm) -> Emit:
-    """Writes the ONNX file of a form."""
+def emitter(form: OnnxForm, rewrite: Simulate = lambda graph: graph) -> Emit:
+    """Writes the ONNX file of a form.
+
+    Args:
+        rewrite: gives the graph that is written.
+    """
 
     def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
-        write_bytes(path, to_onnx(network.graph, form, dict(facts)).SerializeToString())
+        write_bytes(path, to_onnx(rewrite(network.graph), form, dict(facts)).SerializeToString())
 
     return emit
 

@@ -12,7 +12,7 @@ from torch.fx import Node
 from bitface.graph import onnx_prelu
 from bitface.graph.attributes import UNBOUNDED, fill
 from bitface.graph.builder import shape_of
-from bitface.graph.integer import limits
+from bitface.graph.integer import QuantizeDequantize, limits
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_integers import IMAGE_VALUES, Integers, Value
 from bitface.graph.onnx_writer import Writer, one_node, per_channel
@@ -135,8 +135,26 @@ def _call_prelu(context: TorchContext, x: Node, slope: Tensor) -> Node:
 def _write_prelu(writer: Writer, node: Node, module: nn.PReLU, inputs: list[str]) -> str:
     if not writer.form.integer_prelu:
         return onnx_prelu.emit_prelu(writer, node, module, inputs[0])
-    slope = writer.constant(f"{node.target}.slope", per_channel(module.weight, node))
-    return writer.op("PRelu", [inputs[0], slope], str(node.target))
+    name, slope = f"{node.target}.slope", per_channel(module.weight.detach(), node)
+    quantizer = writer.module_of(node.all_input_nodes[0]) if writer.form.integer_slopes else None
+    if not isinstance(quantizer, QuantizeDequantize):
+        return writer.op("PRelu", [inputs[0], writer.constant(name, slope)], str(node.target))
+    slopes = slope_quantizer(module, quantizer.bits)
+    dtype = np.dtype(f"uint{slopes.bits}").type
+    integers = writer.constant(f"{name}_integers", slopes.integers(slope).numpy().astype(dtype))
+    parts = [integers, writer.number(slopes.scale), writer.number(slopes.zero_point, dtype)]
+    return writer.op("PRelu", [inputs[0], writer.op("DequantizeLinear", parts, name)], str(node.target))
+
+
+def slope_quantizer(module: nn.PReLU, bits: int) -> QuantizeDequantize:
+    """Unsigned integers of 8 or 16 bits for the slopes of a PReLU, 0 among them.
+
+    Slopes that are such integers already keep their values.
+    """
+    width = 16 if bits > 8 else 8
+    low, high = module.weight.min().clamp(max=0).item(), module.weight.max().clamp(min=0).item()
+    scale = float(np.float32(max((high - low) / ((1 << width) - 1), 1e-30)))
+    return QuantizeDequantize(scale, round(-low / scale), width, False)
 
 
 register(
