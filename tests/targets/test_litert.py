@@ -17,14 +17,16 @@ from bitface.errors import BitfaceError
 from bitface.graph import Network, from_module
 from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
 from bitface.graph.operators.elementwise import Erf
+from bitface.graph.passes import module_of
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.targets import Settings
 from bitface.targets.guide import guide
 from bitface.targets.litert.emit import emit, emit_for_pixels, tflite
 from bitface.targets.litert.engine import start
 from bitface.targets.litert.micro import arena_bytes
-from bitface.targets.litert.rounding import rounded
+from bitface.targets.litert.rounding import rounded, runs_in_integers
 from bitface.targets.litert.schema import Op
+from bitface.targets.plans import for_targets
 from support.operator_modules import EXAMPLES, chain, graph_of
 from support.quantized import Mixed, PreActivation, faces, network
 
@@ -157,6 +159,14 @@ def test_layers_between_quantizers_are_in_integers() -> None:
     assert kinds == sorted(
         [Op.CONV_2D, Op.DEPTHWISE_CONV_2D, Op.FULLY_CONNECTED, Op.RESHAPE, Op.PAD, Op.QUANTIZE, Op.DEQUANTIZE]
     )
+
+
+def test_layers_before_sums_in_float_are_in_integers() -> None:
+    plan, _, _ = for_targets(BitPlan.parse("w8a8"), ["ncnn", "litert"])
+    net = network(Mixed(), 16)
+    graph = rounded(quantize(net, faces(8, 16), plan, QUICK)[0].graph)
+    layers = [node for node in graph.graph.nodes if isinstance(module_of(graph, node), INTEGER_LAYERS)]
+    assert [runs_in_integers(graph, node) for node in layers] == [True] * 5
 
 
 def test_an_embedding_whose_range_is_known_is_rounded() -> None:

@@ -170,7 +170,8 @@ def _both(
 
 def _unrounded(student: Student) -> list[str]:
     """The quantized layers with quantized inputs that a PReLU follows, convolutions that other operators in float
-    follow, such as hard-swish or the maximum of two halves, and the layer that gives the embedding."""
+    follow, such as hard-swish, the maximum of two halves or a sum that the plan leaves in float, and the layer that
+    gives the embedding."""
     graph, layers = student.graph, student.quantized_layers()
     bits = {layer.name: layer.bits for layer in student.layers}
     names = []
@@ -196,7 +197,7 @@ def _read_in_float(graph: GraphModule, node: Node) -> bool:
     return any(
         _read_in_float(graph, user)
         if isinstance(module, ops.Reshape | ops.Transpose | nn.MaxPool2d)
-        else not (isinstance(module, Quantizer) or ops.traits_of(module).arithmetic)
+        else not isinstance(module, Quantizer)
         for user, module in readers
     )
 
