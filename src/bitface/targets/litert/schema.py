@@ -96,7 +96,8 @@ VERSIONS: dict[Op, tuple[int, int, int]] = {
     Op.CONV_2D: (1, 3, 4),
     Op.DEPTHWISE_CONV_2D: (1, 3, 5),
     Op.DEQUANTIZE: (1, 2, 3),
-    Op.FULLY_CONNECTED: (1, 4, 7),
+    # With a scale for each output; runtimes that know less would take them for none, and give zeros.
+    Op.FULLY_CONNECTED: (1, 12, 12),
     Op.GATHER: (1, 2, 4),
     Op.MAX_POOL_2D: (1, 2, 3),
     Op.MAXIMUM: (1, 2, 4),
