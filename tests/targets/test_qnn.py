@@ -123,6 +123,6 @@ def test_what_breaks_a_rule_is_named(change: Change, rule: str, line: str, path:
 
 
 def test_each_rule_has_a_source_and_the_usage_its_numbers(net: Network) -> None:
-    assert all(rule.source and rule.text.endswith(".") for rule in QNN.rules)
+    assert all(rule.source and not rule.text.endswith(".") for rule in QNN.rules)
     assert QNN.usage is not None
     assert "[1, 3, 16, 16]" in QNN.usage(net)

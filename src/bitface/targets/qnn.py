@@ -1,7 +1,6 @@
 """QNN, for Qualcomm's NPUs by ONNX Runtime: unsigned integers of 8 or 16 bits on both sides of every operator.
 
-The package `onnxruntime-qnn` has the NPU's compiler and a simulator of it for x86-64 Linux, which runs here where it is
-installed; on a device the NPU itself runs.
+The package `onnxruntime-qnn` has the NPU's compiler and, for x86-64 Linux, a simulator: see `benchmarks/npus.py`.
 """
 
 from torch.fx import GraphModule
@@ -26,6 +25,7 @@ FORM = OnnxForm(
 
 _PAGE = "https://github.com/onnxruntime/onnxruntime-qnn/blob/main/docs/execution_providers/QNN-ExecutionProvider.md"
 _CODE = "https://github.com/onnxruntime/onnxruntime-qnn/tree/main/onnxruntime/core/providers/qnn"
+_GROUPS = f"{_CODE}/qnn_ep_utils.cc"
 _KNOWN = (
     "Abs Add And ArgMax ArgMin Asin Atan AveragePool BatchNormalization Cast CastLike Ceil Clip Concat Conv "
     "ConvTranspose Cos CumSum DepthToSpace DequantizeLinear Div Einsum Elu Equal Erf Exp Expand Flatten Floor "
@@ -39,40 +39,40 @@ _KNOWN = (
 )
 
 RULES = (
-    Rule("Shapes are fixed, the batch too.", f"{_PAGE}#model-requirements", checked(onnx_rules.fixed_shapes)),
+    Rule("Shapes are fixed, the batch too", f"{_PAGE}#model-requirements", checked(onnx_rules.fixed_shapes)),
     Rule(
-        "Activations are uint8 or uint16.",
+        "Activations are uint8 or uint16",
         f"{_PAGE}#generating-a-quantized-model-x64-only",
         checked(onnx_rules.activation_types("uint8", "uint16")),
     ),
     Rule(
-        "Weights are int8 without zero points.",
-        f"{_CODE}/builder/opbuilder/conv_op_builder.cc",
+        "Weights are int8 without zero points",
+        "not checked against the vendor's pages",
         checked(onnx_rules.weights_signed),
     ),
     Rule(
-        "Weights have one scale, or one for each output channel along axis 0.",
+        "Weights have one scale, or one for each output channel along axis 0",
         f"{_CODE}/builder/opbuilder/conv_op_builder.cc",
         checked(onnx_rules.weights_per_output),
     ),
     Rule(
-        "Activations have one scale each.",
+        "Activations have one scale each",
         f"{_CODE}/builder/opbuilder/simple_op_builder.cc",
         checked(onnx_rules.activations_per_tensor),
     ),
-    Rule("Biases are int32.", f"{_CODE}/builder/opbuilder/conv_op_builder.cc", checked(onnx_rules.bias_in_integers)),
+    Rule("Biases are int32", f"{_GROUPS} (OrtConvNodeGroupSelector)", checked(onnx_rules.bias_in_integers)),
     Rule(
-        "What an operator reads and gives has one integer type, the slopes of a PReLU included.",
-        f"{_CODE}/qnn_ep_utils.cc (node group selectors)",
+        "What an operator reads and gives has one integer type, the slopes of a PReLU included",
+        f"{_GROUPS} (OrtConvNodeGroupSelector, OrtBinaryNodeGroupSelector)",
         checked(onnx_rules.one_type),
     ),
     Rule(
-        "A pair stands between a layer and its PReLU, as every operator of a quantized model reads and gives integers.",
-        f"{_CODE}/qnn_ep_utils.cc (node group selectors)",
+        "A pair stands between a layer and its PReLU, as every operator of a quantized model reads and gives integers",
+        f"{_GROUPS} (OrtConvNodeGroupSelector, OrtBinaryNodeGroupSelector)",
         checked(onnx_rules.no_layer_before("PRelu")),
     ),
     Rule(
-        "Every operator is in the provider's list.",
+        "Every operator is in the provider's list",
         f"{_PAGE}#supported-onnx-operators",
         checked(onnx_rules.operators_of(_KNOWN)),
     ),
@@ -119,8 +119,7 @@ options.AppendExecutionProvider("QNN", {{{{"backend_path", "libQnnHtp.so"}}}});
 Ort::Session session(env, "model.onnx", options);
 ```
 
-The option `session.disable_cpu_ep_fallback` set to `1` turns a part that the NPU doesn't take into an error.
-"""
+The option `session.disable_cpu_ep_fallback` set to `1` turns a part that the NPU doesn't take into an error."""
 
 
 TARGETS.register("qnn")(
@@ -134,8 +133,8 @@ TARGETS.register("qnn")(
             operators=frozenset({"Conv", "Linear", "Add", "MaxPool", "PRelu"}),
             prelu="in integers, its slopes too; the layer before it is rounded",
         ),
-        rounds="The output of a layer before a PReLU, and the slopes of the PReLU, are rounded to the bits of the "
-        "layer.",
+        rounds="The output of a layer before a PReLU, the slopes of the PReLU and the embedding are rounded, too, to "
+        "the bits of the layer.",
         suffix=".onnx",
         emit=_emit,
         package="onnxruntime-qnn",

@@ -17,12 +17,14 @@ from bitface.targets.onnx_file import emitter
 from bitface.targets.onnx_rules import checked
 from bitface.targets.registry import TARGETS
 
-FORM = OnnxForm(sums_in_float=False, joins_held_apart=False, batch=1)
+# Biases as floats are converted to the same integers, and a third of their bytes.
+FORM = OnnxForm(sums_in_float=False, joins_held_apart=False, integer_bias=False, batch=1)
 MODEL, SCRIPT = "model.onnx", "convert.py"
 
 _CHANGES = "https://github.com/airockchip/rknn-toolkit2/blob/master/CHANGELOG.md"
 _LIST = "https://github.com/airockchip/rknn-toolkit2/blob/master/doc/RKNNToolKit2_OP_Support-v2.1.0.md"
 _TRIED = "tried with rknn-toolkit2 2.5.0"
+_UNCHECKED = "not checked against the vendor's pages"
 _KNOWN = (
     "Add And ArgMax ArgMin AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv "
     "ConvTranspose Cos DepthToSpace DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather "
@@ -72,23 +74,27 @@ if __name__ == "__main__":
 '''
 
 RULES = (
-    Rule("The opset is 12 to 19.", f"{_CHANGES} (v1.6.0)", checked(onnx_rules.opset_within(12, 19))),
+    Rule("The opset is 12 to 19", f"{_CHANGES} (v1.6.0)", checked(onnx_rules.opset_within(12, 19))),
     Rule(
-        "The IR version is 10 at most.",
+        "The IR version is 10 at most",
         "the toolkit's package asks for onnx 1.16 to 1.18",
         checked(onnx_rules.ir_up_to(10)),
     ),
-    Rule("Shapes are fixed, the batch too.", _TRIED, checked(onnx_rules.fixed_shapes)),
-    Rule("A pair stands between a layer and its PReLU.", _TRIED, checked(onnx_rules.no_layer_before("PRelu"))),
-    Rule("Activations have 8 bits.", _TRIED, checked(onnx_rules.activation_types("int8", "uint8"))),
-    Rule("Activations have one scale each.", _TRIED, checked(onnx_rules.activations_per_tensor)),
-    Rule("Weights are int8 without zero points.", _TRIED, checked(onnx_rules.weights_signed)),
+    Rule("Shapes are fixed, the batch too", _TRIED, checked(onnx_rules.fixed_shapes)),
+    Rule("A pair stands between a layer and its PReLU", _TRIED, checked(onnx_rules.no_layer_before("PRelu"))),
     Rule(
-        "Weights have one scale, or one for each output channel along axis 0.",
+        "Activations have 8 bits, as in w8a8",
+        "the toolkit's help of RKNN.config (quantized_dtype)",
+        checked(onnx_rules.activation_types("int8", "uint8")),
+    ),
+    Rule("Activations have one scale each", _UNCHECKED, checked(onnx_rules.activations_per_tensor)),
+    Rule("Weights are int8 without zero points", _UNCHECKED, checked(onnx_rules.weights_signed)),
+    Rule(
+        "Weights have one scale, or one for each output channel along axis 0",
         f"{_CHANGES} (v1.0)",
         checked(onnx_rules.weights_per_output),
     ),
-    Rule("Every operator is in the toolkit's list.", _LIST, checked(onnx_rules.operators_of(_KNOWN))),
+    Rule("Every operator is in the toolkit's list", _LIST, checked(onnx_rules.operators_of(_KNOWN))),
 )
 
 _write_model = emitter(FORM, every_tensor_rounded)
@@ -110,8 +116,11 @@ def emit(network: Network, facts: Mapping[str, str], folder: Path) -> None:
 def usage(network: Network) -> str:
     height, width, channels = network.size.height, network.size.width, network.channels
     return f"""\
-On a PC, with `pip install rknn-toolkit2` in an environment of its own, as it needs older packages. The script hands
-mean and scale to the NPU, so the board takes the pixels as they are:
+The numbers above are those of `model.onnx`. The script hands mean and std to the NPU: `model.rknn` takes the pixels of
+the face as they are, uint8 `[1, {height}, {width}, {channels}]`, in the same order of channels.
+
+On a PC, with `pip install rknn-toolkit2` in an environment of its own, as it needs older packages (its list lacks one:
+setuptools below 80):
 
 ```sh
 python convert.py --platform rk3588
@@ -141,8 +150,7 @@ rknn_run(context, nullptr);
 rknn_output output = {{}};
 output.want_float = 1;
 rknn_outputs_get(context, 1, &output, nullptr);  // {network.embedding_size} floats at output.buf
-```
-"""
+```"""
 
 
 TARGETS.register("rknn")(
@@ -154,7 +162,8 @@ TARGETS.register("rknn")(
             operators=frozenset({"Conv", "Linear", "Add", "MaxPool", "PRelu"}),
             prelu="fused into the layer before it",
         ),
-        rounds="The compiler's own arithmetic: what is left in float has half precision.",
+        rounds="The embedding is rounded, what is left in float has half precision, and the compiler's kernels have an "
+        "arithmetic of their own.",
         emit=emit,
         package="rknn-toolkit2",
         simulate=lambda graph: graph,

@@ -31,26 +31,26 @@ _KNOWN = (
 
 RULES = (
     Rule(
-        "Activations are int8: the scheme is symmetric, and uint8 isn't quantized.",
+        "Activations are int8: the scheme is symmetric, and uint8 isn't quantized",
         _TYPES,
         checked(onnx_rules.activation_types("int8")),
     ),
-    Rule("Zero points are 0.", _OPERATORS, checked(onnx_rules.zero_points_zero)),
-    Rule("Weights are int8 without zero points.", _OPERATORS, checked(onnx_rules.weights_signed)),
+    Rule("Zero points are 0", _OPERATORS, checked(onnx_rules.zero_points_zero)),
+    Rule("Weights are int8 without zero points", _OPERATORS, checked(onnx_rules.weights_signed)),
     Rule(
-        "Weights have one scale, or one for each output channel along axis 0.",
+        "Weights have one scale, or one for each output channel along axis 0",
         _PARSER,
         checked(onnx_rules.weights_per_output),
     ),
-    Rule("Activations have one scale each.", _PARSER, checked(onnx_rules.activations_per_tensor)),
-    Rule("Scales are constants above 0.", _PARSER, checked(onnx_rules.scales_positive)),
+    Rule("Activations have one scale each", _PARSER, checked(onnx_rules.activations_per_tensor)),
+    Rule("Scales are constants above 0", _PARSER, checked(onnx_rules.scales_positive)),
     Rule(
-        "Biases are floats: int32 isn't dequantized.",
+        "Biases are floats: int32 isn't dequantized",
         "https://github.com/onnx/onnx-tensorrt/issues/850",
         checked(onnx_rules.bias_in_float),
     ),
-    Rule("The opset is 9 to 20.", _OPERATORS, checked(onnx_rules.opset_within(9, 20))),
-    Rule("Every operator is in the parser's list.", _OPERATORS, checked(onnx_rules.operators_of(_KNOWN))),
+    Rule("The opset is 9 to 20", _OPERATORS, checked(onnx_rules.opset_within(9, 20))),
+    Rule("Every operator is in the parser's list", _OPERATORS, checked(onnx_rules.operators_of(_KNOWN))),
 )
 
 
@@ -86,8 +86,7 @@ context->setInputShape("image", nvinfer1::Dims4(1, {size.replace("x", ", ")}));
 context->setTensorAddress("image", deviceImage);
 context->setTensorAddress("embedding", deviceEmbedding);
 context->enqueueV3(stream);
-```
-"""
+```"""
 
 
 TARGETS.register("tensorrt")(
@@ -99,8 +98,7 @@ TARGETS.register("tensorrt")(
             weight_zero_points=False,
             operators=frozenset({"Conv", "Linear", "Add", "MaxPool"}),
         ),
-        rounds="Nothing in the file; its kernels round a sum once it has left the accumulator, and keep half precision "
-        "where the build allows it.",
+        rounds="Nothing in the file. What its kernels round themselves isn't measured: nothing was run on a GPU.",
         suffix=".onnx",
         emit=emitter(FORM),
         package="tensorrt",
