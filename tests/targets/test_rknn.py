@@ -80,6 +80,10 @@ def a_new_version(model: onnx.ModelProto) -> None:
     model.ir_version = 12
 
 
+def a_layer_of_a_sequence(model: onnx.ModelProto) -> None:
+    first(model, "Gemm").op_type = "MatMul"
+
+
 def an_unknown_operator(model: onnx.ModelProto) -> None:
     first(model, "MaxPool").op_type = "Einsum"
 
@@ -91,6 +95,7 @@ def an_unknown_operator(model: onnx.ModelProto) -> None:
         (a_free_batch, "Shapes are fixed", "'image' has the shape"),
         (an_old_opset, "The opset is 12 to 19", "opset 11"),
         (a_new_version, "IR version", "IR version 12"),
+        (a_layer_of_a_sequence, "Linear layers of sequences", "'fc' is a linear layer of a sequence"),
         (an_unknown_operator, "in the toolkit's list", "is a Einsum"),
     ],
 )

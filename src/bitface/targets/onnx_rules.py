@@ -109,6 +109,13 @@ def weights_per_output(file: QdqFile) -> Iterator[str]:
             yield f"'{layer.name}' has {count} scales along axis {axis}"
 
 
+def no_weights_of_sequences(file: QdqFile) -> Iterator[str]:
+    """No linear layer with integer weights reads a sequence of vectors, which is a MatMul."""
+    for layer, _ in file.weights():
+        if layer.op_type == "MatMul":
+            yield f"'{layer.name}' is a linear layer of a sequence, with integer weights"
+
+
 def activations_per_tensor(file: QdqFile) -> Iterator[str]:
     """Activations have one scale each."""
     for node in file.activations():
@@ -136,8 +143,9 @@ def one_type(file: QdqFile) -> Iterator[str]:
         if node.op_type not in _PAIR:
             names = node.input[:1] if node.op_type in _LAYERS else node.input
             kinds = {file.integers(name) for name in names} | file.rounded_to(node.output[0])
-            if len(kinds - {""}) > 1:
-                yield f"'{node.name}' computes with {' and '.join(sorted(kinds - {''}))}"
+            kinds -= {"", "int32"}  # floats, and the bias of a product
+            if len(kinds) > 1:
+                yield f"'{node.name}' computes with {' and '.join(sorted(kinds))}"
 
 
 def no_layer_before(*operators: str) -> Check:

@@ -94,6 +94,11 @@ RULES = (
         f"{_CHANGES} (v1.0)",
         checked(onnx_rules.weights_per_output),
     ),
+    Rule(
+        "Linear layers of sequences have float weights",
+        f"{_TRIED}, whose builder stops",
+        checked(onnx_rules.no_weights_of_sequences),
+    ),
     Rule("Every operator is in the toolkit's list", _LIST, checked(onnx_rules.operators_of(_KNOWN))),
 )
 
