@@ -17,16 +17,19 @@ from bitface.graph import Network, ops
 from bitface.graph.builder import Builder
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, LayerIntegers, QuantizeDequantize, Window
 from bitface.preprocess import parse
+from bitface.quant import BitPlan, Calibration, quantize
 from bitface.targets import TARGETS, Settings
 from bitface.targets.exact import exact
 from bitface.targets.ncnn.emit import emit
 from bitface.targets.ncnn.layers import FUSED
 from bitface.targets.ncnn.simulation import simulate
 from bitface.targets.ncnn.usage import usage
+from bitface.targets.plans import for_targets
 from bitface.targets.start import start
 from bitface.targets.write import write
 from support.operator_modules import EXAMPLES, chain, graph_of
-from support.quantized import Mixed, network
+from support.quantized import Mixed, faces, network
+from targets.test_zoo_networks import NETWORKS
 
 pytest.importorskip("ncnn")
 
@@ -202,6 +205,16 @@ def test_sums_are_in_float(tmp_path: Path) -> None:
     x = images()
     result, expected = run(graph, x), computed(simulated, x)
     assert_alike(result, expected)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "depth to space"])
+def test_networks_of_zoos(name: str) -> None:
+    net = network(NETWORKS[name][0](), 16)
+    plan = for_targets(BitPlan(), ["ncnn"])[0]
+    student = quantize(net, faces(24, 16), plan, Calibration("minmax"))[0]
+    assert net.preprocess is not None
+    x = torch.from_numpy(net.preprocess(faces(6, 16, seed=1)))
+    assert_alike(run(student.graph, x), computed(simulate(student.graph), x))
 
 
 def test_rows_of_several_axes() -> None:
