@@ -97,6 +97,8 @@ class TestEveryTarget:
             with pytest.raises(UsageError, match=f"'{name}' isn't written as a file; use one of .*openvino"):
                 emitted(name)
             return
+        if name == "executorch" and not runs_here(name):
+            pytest.skip("only its package writes it")
         path = tmp_path / f"model.{name}{target.suffix}"
         size = write(name, student, {"bitface.profile": name}, path)
         assert path.is_file() == bool(target.suffix)
