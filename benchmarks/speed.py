@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from lib.common import networks, save
+from lib.common import iresnet, networks, save
 
-from bitface import artifact, backbones
-from bitface.graph import Network, from_module, load_network, passes, to_onnx
+from bitface import artifact
+from bitface.graph import Network, load_network, passes, to_onnx
 from bitface.quant import BitPlan, quantize
 from bitface.runtime import Model
 from bitface.runtime.bench import bench, race
@@ -25,15 +25,6 @@ from bitface.targets import Settings
 from bitface.targets.openvino import OpenVINO, start
 
 FACES = np.random.default_rng(0).integers(0, 256, (32, 112, 112, 3), dtype=np.uint8)
-
-
-def iresnet(depth: int) -> Network:
-    """An IResNet whose BatchNorms have seen noise, so that activations have sensible ranges."""
-    torch.manual_seed(0)
-    module = backbones.create(f"iresnet{depth}").train()
-    with torch.no_grad():
-        module(torch.randn(8, 3, 112, 112))
-    return from_module(module.eval(), "rgb-127.5-127.5", f"IResNet-{depth}")
 
 
 def contenders(name: str) -> Network:

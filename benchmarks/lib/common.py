@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from bitface import backbones
 from bitface.data.assets import fetch
 from bitface.data.face_source import FaceSource
 from bitface.files import write_json
+from bitface.graph import Network, from_module
 from bitface.jobs import EvaluateRequest, QuantizeRequest, evaluate_model, quantize_model
 from bitface.quant import BitPlan
 from bitface.runtime.machine import describe
@@ -26,6 +30,15 @@ def networks() -> dict[str, tuple[Path, str | None]]:
         "MobileFaceNet PReLU": (DATA / "models" / "prelu_mobilefacenet.onnx", None),
         "SFace": (fetch("sface"), None),
     }
+
+
+def iresnet(depth: int) -> Network:
+    """An IResNet whose BatchNorms have seen noise, so that activations have sensible ranges."""
+    torch.manual_seed(0)
+    module = backbones.create(f"iresnet{depth}").train()
+    with torch.no_grad():
+        module(torch.randn(8, 3, 112, 112))
+    return from_module(module.eval(), "rgb-127.5-127.5", f"IResNet-{depth}")
 
 
 def cores() -> int:

@@ -58,3 +58,26 @@ def arm(content: dict[str, Any]) -> list[str]:
 
 def _alike(figures: dict[str, float]) -> str:
     return f"{figures['mean']:.5f}, {figures['min']:.5f} | {figures['equal']:.1%}"
+
+
+def targets(content: dict[str, Any]) -> list[str]:
+    """What each engine makes of a network in 8 bits, below the float network."""
+    return table(
+        "| network | target | cosine to its simulation: mean, min | to the float network: mean, min | LFW | bytes "
+        "| times its own float32 |",
+        [
+            f"| {row['network']} | {row['target']} | {_likeness(row.get('simulation'))} "
+            f"| {_likeness(row.get('float'))} | {row.get('LFW %', '')} | {row['bytes']:,} | {_times(row)} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def _likeness(cosines: dict[str, float] | None) -> str:
+    return f"{cosines['mean']:.4f}, {cosines['minimum']:.4f}" if cosines else ""
+
+
+def _times(row: dict[str, Any]) -> str:
+    if row.get("ratio"):
+        return f"{row['ratio']:.2f}"
+    return "times spread too far" if row.get("note") else ""
