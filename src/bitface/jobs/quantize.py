@@ -261,11 +261,11 @@ def _write_models(folder: Path, details: artifact.Artifact, targets: Sequence[st
     path = folder / "model.bitface"
     sizes = {path.name: artifact.write(path, details)}
     model = Model(path, "artifact", details.network, details=details)
-    guides = []  # those of targets with a folder lie in it
+    guides = []
     for name in targets:
         file = f"model.{name}{TARGETS[name].suffix}"
         sizes[file] = model.export(name, folder / file)
-        if TARGETS[name].suffix:
-            guides.append(guide(name, model.network, file))
+        own = f"# {model.network.name} for {TARGETS[name].title}\n\nSee `{file}/{GUIDE}`.\n"
+        guides.append(guide(name, model.network, file) if TARGETS[name].suffix else own)
     (folder / GUIDE).write_text("\n".join(guides), encoding="utf-8")
     return sizes
