@@ -7,6 +7,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ import yaml
 from bitface.errors import BitfaceError, UsageError
 
 T = TypeVar("T")
+
+STDOUT, STDERR = 1, 2
+_TURN_OFF = threading.RLock()
 
 
 @contextmanager
@@ -200,3 +204,21 @@ def _holds_paths(annotation: Any) -> bool:
     """Whether a type is a path, or several, or one of these or None; whatever else a field may be stays as it is."""
     parts = [part for part in (get_args(annotation) or (annotation,)) if part not in (type(None), Ellipsis)]
     return parts == [Path]
+
+
+@contextmanager
+def muted(descriptor: int = STDERR) -> Iterator[None]:
+    """Turns the process's standard error, or output, off: only there can the messages of C libraries be stopped."""
+    with _TURN_OFF:
+        try:
+            saved = os.dup(descriptor)
+        except OSError:  # closed, as in some services: nothing to turn off
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), descriptor)
+            yield
+        finally:
+            os.dup2(saved, descriptor)
+            os.close(saved)

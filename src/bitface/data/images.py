@@ -3,7 +3,6 @@
 import logging
 import os
 import stat
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from bitface.errors import BitfaceError
+from bitface.files import muted
 from bitface.preprocess import Size
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
@@ -32,7 +32,6 @@ _UPRIGHT = {
 # By these, height and width change places.
 _TURNED = (5, 6, 7, 8)
 
-_STDERR = threading.Lock()
 
 # Without any handler Python prints the library's remarks on damaged files; whoever wants them can log them.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -114,28 +113,10 @@ def _decode(path: Path) -> np.ndarray:
         if width * height == 0:
             raise ImageSkipped(f"no pixels ({width}x{height})")
         # libtiff writes its complaints about damaged data to the terminal by itself.
-        with _silent() if any(tile[0] == "libtiff" for tile in image.tile) else nullcontext():
+        with muted() if any(tile[0] == "libtiff" for tile in image.tile) else nullcontext():
             image.load()
         turn = _UPRIGHT.get(_orientation(image))
         return _to_rgb(image if turn is None else image.transpose(turn))
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Turns the process's standard error off: only there can the messages of C libraries be stopped."""
-    with _STDERR:
-        try:
-            saved = os.dup(2)
-        except OSError:  # closed, as in some services: nothing to turn off
-            yield
-            return
-        try:
-            with open(os.devnull, "wb") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,14 +6,14 @@ the optimum. Costs don't quite add up, so that plans near the answer, one layer 
 measured as wholes.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
+
+from bitface.files import STDOUT, muted
 
 Choice = tuple[int, ...]
 # What a budget may be missed by, relatively: sums of floats.
@@ -75,7 +75,8 @@ class Problem:
         prices = self.prices.ravel()[None] / max(budget, 1e-12)
         for margin in _MARGINS:
             limits = [LinearConstraint(one_each, 1, 1), LinearConstraint(prices, ub=1 - margin)]
-            with _unheard():
+            sys.stdout.flush()
+            with muted(STDOUT):  # what the solver prints for its own developers
                 answer = milp(
                     costs,
                     integrality=np.ones(layers * widths),
@@ -112,20 +113,6 @@ class Problem:
                         costs[swapped] = self.cost(swapped)
                         break
         yield from sorted(costs, key=lambda near: costs[near])
-
-
-@contextmanager
-def _unheard() -> Iterator[None]:
-    """Keeps what the solver prints for its own developers out of the program's output."""
-    sys.stdout.flush()
-    stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
-        os.close(nowhere)
 
 
 def refine(

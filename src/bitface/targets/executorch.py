@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
-from bitface.files import write_bytes
+from bitface.files import muted, write_bytes
 from bitface.graph import Network, ops, passes
 from bitface.graph.attributes import defaults
 from bitface.graph.builder import shape_of, tidy
@@ -257,19 +257,6 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Turns off the standard error of the whole process, where the engine's own lines go."""
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
-
-
 # The engine has one pool of threads in a process, and what is loaded keeps the pool that it was loaded with. So calls
 # take turns, and after another number of threads everything is loaded anew before it runs again.
 _TURN = threading.Lock()
@@ -294,7 +281,7 @@ class _Method:
             return torch.cat(rows).numpy()
 
     def _load(self) -> None:
-        with _quiet(), _silent():
+        with _quiet(), muted():
             from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
             from executorch.runtime import Runtime
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bitface.files import muted
 from bitface.graph import Network
 from bitface.targets.base import Run, Settings
 from bitface.targets.litert.emit import tflite
@@ -55,6 +56,7 @@ class Interpreters:
 
         settings = self._settings
         threads = max(1, (settings.threads or os.cpu_count() or 1) // settings.streams)
-        interpreter = Interpreter(model_content=self._model, num_threads=threads)
-        interpreter.allocate_tensors()
+        with muted():  # it says what kernels it takes
+            interpreter = Interpreter(model_content=self._model, num_threads=threads)
+            interpreter.allocate_tensors()
         return interpreter
