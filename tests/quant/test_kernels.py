@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bitface.quant.kernels import Grid, compiled, depthwise, depthwise_fits, fake_quantize, native
+from bitface.quant.kernels.shared_library import cpp_compiler
 
 needs_compiler = pytest.mark.skipif(not compiled(), reason="no C++ compiler")
 
@@ -114,7 +115,7 @@ def test_empty() -> None:
 
 @needs_compiler
 def test_compiles_without_openmp(tmp_path: Path) -> None:
-    compiler = native.compiler()
+    compiler = cpp_compiler()
     assert compiler
     subprocess.run([compiler, *native.FLAGS, *map(str, native.SOURCES), "-o", str(tmp_path / "k.so")], check=True)
 

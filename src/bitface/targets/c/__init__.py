@@ -1,0 +1,30 @@
+"""A network as C: one file for any machine, with the same bits on all of them.
+
+In: a network with its integers, or in float; out: a C99 file that needs no library but libm, or embeddings that it
+computed here. `docs/artifact.md` says the arithmetic. `kernels/` is written by hand and of no network; `writer` walks a
+graph and gives calls of these kernels and tables of numbers; `memory` shares the scratch; `source` is the text.
+"""
+
+from bitface.targets.base import Holds, Target
+from bitface.targets.c.emit import emit
+from bitface.targets.c.engine import start
+from bitface.targets.c.usage import usage
+from bitface.targets.registry import TARGETS
+
+TARGETS.register("c")(
+    Target(
+        title="C",
+        holds=Holds(
+            weight_zero_points=False,
+            operators=frozenset({"Conv", "Linear", "MaxPool"}),
+            prelu="fused into the layer before it, on its sums",
+        ),
+        rounds="A layer multiplies its sums once, by its scales divided by the next one, where the simulation adds "
+        "float32 products and divides; what is left is the order of float32 roundings.",
+        emit=emit,
+        start=start,
+        pixels=True,
+        channels_last=True,
+        usage=usage,
+    )
+)

@@ -1,0 +1,76 @@
+"""Writes a network as C."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from bitface.errors import BitfaceError, UsageError, option
+from bitface.graph import Network
+from bitface.targets.c import layers, operators
+from bitface.targets.c.source import Source, source
+from bitface.targets.c.writer import Writer
+
+# Of `facts`: what functions and files begin with.
+NAME = "bitface.name"
+_DEFAULT = "face_net"
+_WRITERS = {**layers.WRITERS, **operators.WRITERS}
+
+_EXAMPLE = """/* Prints the embedding of a crop, a file of {height} x {width} pixels of 3 bytes (red, green, blue). */
+#include <stdio.h>
+
+#include "{name}.h"
+
+static uint8_t crop[{word}_HEIGHT * {word}_WIDTH * 3];
+/* Some bytes more, for an address that 64 divides. */
+static uint8_t scratch[{word}_SCRATCH + 63];
+
+int main(int count, char **arguments)
+{{
+    float embedding[{word}_EMBEDDING];
+    FILE *file = count == 2 ? fopen(arguments[1], "rb") : NULL;
+    if (file == NULL || fread(crop, 1, sizeof crop, file) != sizeof crop) {{
+        fprintf(stderr, "usage: %s FILE, of %u bytes\\n", arguments[0], (unsigned)sizeof crop);
+        return 1;
+    }}
+    fclose(file);
+    {name}_embed(crop, scratch + (64 - (uintptr_t)scratch % 64) % 64, embedding);
+    for (int i = 0; i < {word}_EMBEDDING; i++)
+        printf("%.9g\\n", (double)embedding[i]);
+    return 0;
+}}
+"""
+
+
+def c_source(network: Network, name: str = _DEFAULT) -> Source:
+    """The C of a network; without its function of pixels where nobody has said how it wants them.
+
+    Raises:
+        BitfaceError: the network has an operator that there is no kernel for.
+    """
+    try:
+        program = Writer(network.graph, _WRITERS).write()
+    except BitfaceError as error:
+        raise BitfaceError(f"{network.name}: can't be written as C: {error}") from error
+    return source(program, network.preprocess, name)
+
+
+def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
+    """Writes `NAME.c`, `NAME.h` and an example into a folder.
+
+    Raises:
+        BitfaceError: the network has an operator that there is no kernel for, or its preprocessing isn't known.
+        UsageError: the name is none of C.
+    """
+    name = facts.get(NAME, _DEFAULT)
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,50}", name):
+        raise UsageError(f"'{name}' is no name for a C function here: use a-z, 0-9 and _, as in {_DEFAULT}")
+    if network.preprocess is None:
+        raise BitfaceError(
+            f"{network.name}: its preprocessing isn't known, so it can't be part of the C; say it with "
+            f"{option('preprocess')}"
+        )
+    text = c_source(network, name)
+    height, width = network.size
+    example = _EXAMPLE.format(name=name, word=name.upper(), height=height, width=width)
+    for file, content in ((f"{name}.c", text.code), (f"{name}.h", text.header), ("example.c", example)):
+        (path / file).write_text(content, encoding="ascii")

@@ -1,0 +1,86 @@
+/*: base */
+#include <float.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Every float is a float32 that is rounded after each operation, so that all machines give the same bits. */
+#if defined(__FAST_MATH__)
+#error "-ffast-math changes results; leave it out"
+#endif
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "floats must be computed as float32; on 32-bit x86 use -msse2 -mfpmath=sse"
+#endif
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
+/* The kernels in this file: 0 plain C, 1 AVX2, 2 AVX-512 VNNI. The CPU at hand has the last word. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define X86 1
+#include <immintrin.h>
+#ifndef FACE_NET_KERNELS
+#define FACE_NET_KERNELS 2
+#endif
+#define AVX2 __attribute__((target("avx2")))
+#define VNNI __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+#define INLINE static inline __attribute__((always_inline, unused))
+#else
+#define INLINE static inline
+#endif
+
+static int kernels(void)
+{
+#if defined(X86) && FACE_NET_KERNELS > 0
+    __builtin_cpu_init();
+    if (FACE_NET_KERNELS > 1 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        return 2;
+    return __builtin_cpu_supports("avx2") ? 1 : 0;
+#else
+    return 0;
+#endif
+}
+
+/* A loop over numbers, compiled once for each instruction set. */
+#if defined(X86)
+#define EVERYWHERE(name, parameters, arguments)                                                                        \
+    VNNI static void name##_vnni parameters { name##_loop arguments; }                                                 \
+    AVX2 static void name##_avx2 parameters { name##_loop arguments; }                                                 \
+    static void name##_plain parameters { name##_loop arguments; }                                                     \
+    static void name parameters                                                                                        \
+    {                                                                                                                  \
+        const int level = kernels();                                                                                   \
+        if (level == 2)                                                                                                \
+            name##_vnni arguments;                                                                                     \
+        else if (level == 1)                                                                                           \
+            name##_avx2 arguments;                                                                                     \
+        else                                                                                                           \
+            name##_plain arguments;                                                                                    \
+    }
+#else
+#define EVERYWHERE(name, parameters, arguments)                                                                        \
+    static void name parameters { name##_loop arguments; }
+#endif
+
+/* Half to even. After limiting, |t| is below 2^22, where adding 1.5 * 2^23 leaves no room for a fraction. */
+INLINE float nearest(float t)
+{
+    const float room = 12582912.0f;
+    return (t + room) - room;
+}
+
+INLINE float limited(float t, float low, float high)
+{
+    t = t > low ? t : low;
+    return t < high ? t : high;
+}
+
+/* A byte of memory: the integer, of signed ones shifted by 128, as `zero` is. */
+INLINE uint8_t level_of(float t, float low, float high, int32_t zero)
+{
+    return (uint8_t)((int32_t)nearest(limited(t, low, high)) + zero);
+}

@@ -1,0 +1,336 @@
+/*: conv : layer unpack */
+/* Outputs of one row of pixels: `blocks` blocks of 16 from number `first` of a group that has `count` outputs left. */
+typedef struct {
+    const layer *l;
+    const uint8_t *const *rows;
+    ptrdiff_t offset; /* of the group's inputs in a pixel */
+    const int8_t *weights;
+    ptrdiff_t blocks, first, count, place;
+    uint8_t *bytes; /* of the row */
+    float *floats;
+} strip;
+
+static void strip_plain(const strip *s)
+{
+    const layer *l = s->l;
+    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l), block = block_bytes(l);
+    const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
+    for (ptrdiff_t x = 0; x < l->out_width; x++)
+        for (ptrdiff_t b = 0; b < s->blocks; b++) {
+            int32_t sums[16];
+            const int8_t *w = s->weights + b * block;
+            const ptrdiff_t index = s->first + b * 16, left = s->count - b * 16;
+            memcpy(sums, l->bias + index, sizeof sums);
+            for (ptrdiff_t i = 0; i < l->kernel_height; i++)
+                for (ptrdiff_t j = 0; j < parts; j++) {
+                    const uint8_t *from = s->rows[i] + x * l->stride_width * l->channels + j * step + s->offset;
+                    for (ptrdiff_t k = 0; k < bytes; k += 4, w += 64)
+                        for (ptrdiff_t o = 0; o < 16; o++)
+                            sums[o] += from[k] * w[4 * o] + from[k + 1] * w[4 * o + 1] + from[k + 2] * w[4 * o + 2] +
+                                       from[k + 3] * w[4 * o + 3];
+                }
+            for (ptrdiff_t o = 0; o < 16 && o < left; o++)
+                finish(l, sums[o], index + o, x * l->outputs + s->place + b * 16 + o, s->bytes, s->floats);
+        }
+}
+
+#if defined(X86)
+VNNI INLINE __m512i four_bytes_vnni(const uint8_t *from)
+{
+    int32_t word;
+    memcpy(&word, from, 4);
+    return _mm512_set1_epi32(word);
+}
+
+VNNI INLINE void tile_vnni(const strip *s, ptrdiff_t x, const int pixels, ptrdiff_t b, const int blocks)
+{
+    const layer *l = s->l;
+    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l), block = block_bytes(l);
+    const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
+    const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
+    const int8_t *w = s->weights + b * block;
+    __m512i sums[6][4];
+    for (int n = 0; n < blocks; n++)
+        for (int p = 0; p < pixels; p++)
+            sums[p][n] = _mm512_loadu_si512(l->bias + s->first + (b + n) * 16);
+    for (ptrdiff_t i = 0; i < l->kernel_height; i++)
+        for (ptrdiff_t j = 0; j < parts; j++) {
+            const uint8_t *from = s->rows[i] + x * pixel + j * step + s->offset;
+            for (ptrdiff_t k = 0; k < bytes; k += 4, w += 64) {
+                __m512i weights[4];
+                for (int n = 0; n < blocks; n++)
+                    weights[n] = _mm512_loadu_si512(w + n * block);
+                for (int p = 0; p < pixels; p++) {
+                    const __m512i inputs = four_bytes_vnni(from + p * pixel + k);
+                    for (int n = 0; n < blocks; n++)
+                        sums[p][n] = _mm512_dpbusd_epi32(sums[p][n], inputs, weights[n]);
+                }
+            }
+        }
+    for (int n = 0; n < blocks; n++) {
+        const ptrdiff_t left = s->count - (b + n) * 16;
+        const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : (1 << left) - 1);
+        for (int p = 0; p < pixels; p++) {
+            const ptrdiff_t place = (x + p) * l->outputs + s->place + (b + n) * 16;
+            finish_vnni(l, sums[p][n], s->first + (b + n) * 16, mask, l->floats ? NULL : s->bytes + place,
+                        l->floats ? s->floats + place : NULL);
+        }
+    }
+}
+
+VNNI INLINE void pixels_vnni(const strip *s, ptrdiff_t b, const int blocks)
+{
+    ptrdiff_t x = 0;
+    for (; x + 6 <= s->l->out_width; x += 6)
+        tile_vnni(s, x, 6, b, blocks);
+    for (; x + 2 <= s->l->out_width; x += 2)
+        tile_vnni(s, x, 2, b, blocks);
+    for (; x < s->l->out_width; x++)
+        tile_vnni(s, x, 1, b, blocks);
+}
+
+VNNI static void strip_vnni(const strip *s)
+{
+    ptrdiff_t b = 0;
+    for (; b + 4 <= s->blocks; b += 4)
+        pixels_vnni(s, b, 4);
+    for (; b + 2 <= s->blocks; b += 2)
+        pixels_vnni(s, b, 2);
+    for (; b < s->blocks; b++)
+        pixels_vnni(s, b, 1);
+}
+
+AVX2 INLINE void tile_avx2(const strip *s, ptrdiff_t x, const int pixels, ptrdiff_t b)
+{
+    const layer *l = s->l;
+    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l);
+    const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
+    const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
+    const int8_t *w = s->weights + b * block_bytes(l);
+    __m256i sums[3][4]; /* of 4 outputs each, in two parts */
+    for (int p = 0; p < pixels; p++)
+        for (int n = 0; n < 4; n++)
+            sums[p][n] = _mm256_setzero_si256();
+    for (ptrdiff_t i = 0; i < l->kernel_height; i++)
+        for (ptrdiff_t j = 0; j < parts; j++) {
+            const uint8_t *from = s->rows[i] + x * pixel + j * step + s->offset;
+            for (ptrdiff_t k = 0; k < bytes; k += 4, w += 64) {
+                __m256i inputs[3];
+                for (int p = 0; p < pixels; p++) {
+                    int32_t word;
+                    memcpy(&word, from + p * pixel + k, 4);
+                    inputs[p] = _mm256_cvtepu8_epi16(_mm_set1_epi32(word));
+                }
+                for (int n = 0; n < 4; n++) {
+                    const __m256i weights =
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(w + 16 * n)));
+                    for (int p = 0; p < pixels; p++)
+                        sums[p][n] = _mm256_add_epi32(sums[p][n], _mm256_madd_epi16(inputs[p], weights));
+                }
+            }
+        }
+    const ptrdiff_t index = s->first + b * 16, left = s->count - b * 16;
+    for (int p = 0; p < pixels; p++) {
+        const ptrdiff_t place = (x + p) * l->outputs + s->place + b * 16;
+        for (int n = 0; n < 2 && left > 8 * n; n++) {
+            __m256i eight = _mm256_hadd_epi32(sums[p][2 * n], sums[p][2 * n + 1]);
+            eight = _mm256_permute4x64_epi64(eight, 0xd8);
+            eight = _mm256_add_epi32(eight, _mm256_loadu_si256((const __m256i *)(const void *)(l->bias + index + 8 * n)));
+            finish_avx2(l, eight, index + 8 * n, left - 8 * n, l->floats ? NULL : s->bytes + place + 8 * n,
+                        l->floats ? s->floats + place + 8 * n : NULL);
+        }
+    }
+}
+
+AVX2 static void strip_avx2(const strip *s)
+{
+    for (ptrdiff_t b = 0; b < s->blocks; b++) {
+        ptrdiff_t x = 0;
+        for (; x + 3 <= s->l->out_width; x += 3)
+            tile_avx2(s, x, 3, b);
+        for (; x < s->l->out_width; x++)
+            tile_avx2(s, x, 1, b);
+    }
+}
+#endif
+
+/* A convolution, or a linear layer as one of 1x1; `work` is for rows with borders, and for unpacked weights. */
+static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work)
+{
+    const ptrdiff_t of_group = l->outputs / l->groups, blocks = rounded_up(of_group, 16) / 16;
+    const ptrdiff_t block = block_bytes(l), size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
+    const int level = kernels();
+    int8_t *unpacked = (int8_t *)work;
+    window w;
+    if (l->bits < 8)
+        work += l->blocks_at_once * block;
+    for (ptrdiff_t group = 0; group < l->groups; group++)
+        for (ptrdiff_t first = 0; first < blocks; first += l->blocks_at_once) {
+            strip s;
+            const ptrdiff_t number = group * blocks + first;
+            s.l = l;
+            s.rows = w.rows;
+            s.offset = group * inputs_of_group(l);
+            s.blocks = blocks - first < l->blocks_at_once ? blocks - first : l->blocks_at_once;
+            s.first = number * 16;
+            s.count = of_group - first * 16;
+            s.place = group * of_group + first * 16;
+            if (l->bits < 8)
+                unpack(l->weights + number * block * l->bits / 8, unpacked, s.blocks * block, l->bits);
+            s.weights = l->bits < 8 ? unpacked : (const int8_t *)l->weights + number * block;
+            open_window(&w, l, map, work);
+            for (ptrdiff_t y = 0; y < l->out_height; y++) {
+                uint8_t *row = (uint8_t *)result + y * l->out_width * l->outputs * size;
+                move_window(&w, y);
+                s.bytes = row;
+                s.floats = (float *)(void *)row;
+#if defined(X86)
+                if (level == 2)
+                    strip_vnni(&s);
+                else if (level == 1)
+                    strip_avx2(&s);
+                else
+#endif
+                    strip_plain(&s);
+            }
+        }
+    (void)level;
+}
+/*: depthwise : layer unpack */
+INLINE void depthwise_pixels(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t x,
+                             ptrdiff_t c, uint8_t *bytes, float *floats)
+{
+    for (; c < l->channels; c++) {
+        int32_t sum = l->bias[c];
+        for (ptrdiff_t i = 0; i < l->kernel_height; i++)
+            for (ptrdiff_t j = 0; j < l->kernel_width; j++)
+                sum += rows[i][(x * l->stride_width + j * l->dilation_width) * l->channels + c] *
+                       weights[(i * l->kernel_width + j) * l->channels + c];
+        finish(l, sum, c, x * l->channels + c, bytes, floats);
+    }
+}
+
+static void depthwise_plain(const layer *l, const uint8_t *const *rows, const int8_t *weights, uint8_t *bytes,
+                            float *floats)
+{
+    for (ptrdiff_t x = 0; x < l->out_width; x++)
+        depthwise_pixels(l, rows, weights, x, 0, bytes, floats);
+}
+
+#if defined(X86)
+VNNI INLINE __m512i sixteen_vnni(const uint8_t *from)
+{
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)from));
+}
+
+/* Bytes in words whose other half is 0: the product of two halves is that of the bytes. */
+VNNI INLINE void depthwise_tile_vnni(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t x,
+                                     const int pixels, ptrdiff_t c, uint8_t *bytes, float *floats)
+{
+    const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
+    __m512i sums[8];
+    for (int p = 0; p < pixels; p++)
+        sums[p] = _mm512_loadu_si512(l->bias + c);
+    for (ptrdiff_t i = 0; i < l->kernel_height; i++) {
+        const uint8_t *from = rows[i] + x * pixel + c;
+        const int8_t *w = weights + i * l->kernel_width * l->channels + c;
+        for (ptrdiff_t j = 0; j < l->kernel_width; j++, w += l->channels) {
+            const __m512i weight = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)w));
+            for (int p = 0; p < pixels; p++)
+                sums[p] = _mm512_dpwssd_epi32(sums[p], sixteen_vnni(from + p * pixel), weight);
+            from += (ptrdiff_t)l->dilation_width * l->channels;
+        }
+    }
+    for (int p = 0; p < pixels; p++) {
+        const ptrdiff_t place = (x + p) * l->channels + c;
+        finish_vnni(l, sums[p], c, 0xffff, l->floats ? NULL : bytes + place, l->floats ? floats + place : NULL);
+    }
+}
+
+VNNI static void depthwise_vnni(const layer *l, const uint8_t *const *rows, const int8_t *weights, uint8_t *bytes,
+                                float *floats)
+{
+    ptrdiff_t c = 0;
+    for (; c + 16 <= l->channels; c += 16) {
+        ptrdiff_t x = 0;
+        for (; x + 7 <= l->out_width; x += 7)
+            depthwise_tile_vnni(l, rows, weights, x, 7, c, bytes, floats);
+        for (; x < l->out_width; x++)
+            depthwise_tile_vnni(l, rows, weights, x, 1, c, bytes, floats);
+    }
+    if (c < l->channels)
+        for (ptrdiff_t x = 0; x < l->out_width; x++)
+            depthwise_pixels(l, rows, weights, x, c, bytes, floats);
+}
+
+AVX2 INLINE void depthwise_tile_avx2(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t x,
+                                     const int pixels, ptrdiff_t c, uint8_t *bytes, float *floats)
+{
+    const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
+    __m256i sums[8];
+    for (int p = 0; p < pixels; p++)
+        sums[p] = _mm256_loadu_si256((const __m256i *)(const void *)(l->bias + c));
+    for (ptrdiff_t i = 0; i < l->kernel_height; i++) {
+        const uint8_t *from = rows[i] + x * pixel + c;
+        const int8_t *w = weights + i * l->kernel_width * l->channels + c;
+        for (ptrdiff_t j = 0; j < l->kernel_width; j++, w += l->channels) {
+            const __m256i weight = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)w));
+            for (int p = 0; p < pixels; p++) {
+                const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(from + p * pixel));
+                sums[p] = _mm256_add_epi32(sums[p], _mm256_madd_epi16(_mm256_cvtepu8_epi32(eight), weight));
+            }
+            from += (ptrdiff_t)l->dilation_width * l->channels;
+        }
+    }
+    for (int p = 0; p < pixels; p++) {
+        const ptrdiff_t place = (x + p) * l->channels + c;
+        finish_avx2(l, sums[p], c, 8, l->floats ? NULL : bytes + place, l->floats ? floats + place : NULL);
+    }
+}
+
+AVX2 static void depthwise_avx2(const layer *l, const uint8_t *const *rows, const int8_t *weights, uint8_t *bytes,
+                                float *floats)
+{
+    ptrdiff_t c = 0;
+    for (; c + 8 <= l->channels; c += 8) {
+        ptrdiff_t x = 0;
+        for (; x + 7 <= l->out_width; x += 7)
+            depthwise_tile_avx2(l, rows, weights, x, 7, c, bytes, floats);
+        for (; x < l->out_width; x++)
+            depthwise_tile_avx2(l, rows, weights, x, 1, c, bytes, floats);
+    }
+    if (c < l->channels)
+        for (ptrdiff_t x = 0; x < l->out_width; x++)
+            depthwise_pixels(l, rows, weights, x, c, bytes, floats);
+}
+#endif
+
+/* A convolution of each channel by itself. */
+static void depthwise(const layer *l, const uint8_t *map, void *result, uint8_t *work)
+{
+    const ptrdiff_t count = rounded_up((ptrdiff_t)l->kernel_height * l->kernel_width * l->channels, 8);
+    const ptrdiff_t size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
+    const int8_t *weights = (const int8_t *)l->weights;
+    const int level = kernels();
+    window w;
+    if (l->bits < 8) {
+        unpack(l->weights, (int8_t *)work, count, l->bits);
+        weights = (const int8_t *)work;
+        work += count;
+    }
+    open_window(&w, l, map, work);
+    for (ptrdiff_t y = 0; y < l->out_height; y++) {
+        uint8_t *row = (uint8_t *)result + y * l->out_width * l->outputs * size;
+        float *floats = (float *)(void *)row;
+        move_window(&w, y);
+#if defined(X86)
+        if (level == 2)
+            depthwise_vnni(l, w.rows, weights, row, floats);
+        else if (level == 1)
+            depthwise_avx2(l, w.rows, weights, row, floats);
+        else
+#endif
+            depthwise_plain(l, w.rows, weights, row, floats);
+    }
+    (void)level;
+}

@@ -1,0 +1,174 @@
+/*: layer : base */
+/*
+ * A layer in integers. Maps lie as [height][width][channels] bytes. Weights lie in blocks of 16 outputs, of each the
+ * groups of 4 bytes that one output multiplies, `[block][kernel row][segment][4 inputs][16 outputs][4]`; those of
+ * depthwise layers as `[tap][channel]`. Widths below 8 bits are one stream of bits, the lowest first.
+ */
+typedef struct {
+    int32_t height, width, channels, out_height, out_width, outputs;
+    int32_t kernel_height, kernel_width, stride_height, stride_width, pad_height, pad_width;
+    int32_t dilation_height, dilation_width, groups;
+    int32_t bits, blocks_at_once, input_zero;
+    const uint8_t *weights;
+    const int32_t *bias;
+    const float *scale; /* of a sum: in units of the next scale, or where floats are wanted, of the sum's own */
+    const float *slope; /* below zero; NULL: no PReLU */
+    float low, high;    /* of the output less its zero point */
+    int32_t zero;       /* of the output */
+    int32_t floats;     /* whether it gives floats */
+} layer;
+
+#define LARGEST_KERNEL 64
+
+INLINE ptrdiff_t rounded_up(ptrdiff_t value, ptrdiff_t to) { return (value + to - 1) / to * to; }
+
+INLINE ptrdiff_t inputs_of_group(const layer *l) { return l->channels / l->groups; }
+
+/* Inputs that lie side by side: those of a kernel's row, or of one tap where it is dilated or has groups. */
+INLINE ptrdiff_t segments(const layer *l)
+{
+    return l->dilation_width == 1 && l->groups == 1 ? 1 : l->kernel_width;
+}
+
+INLINE ptrdiff_t segment_bytes(const layer *l)
+{
+    return rounded_up(inputs_of_group(l) * l->kernel_width / segments(l), 4);
+}
+
+/* The weights of a block of 16 outputs. */
+INLINE ptrdiff_t block_bytes(const layer *l) { return l->kernel_height * segments(l) * segment_bytes(l) * 16; }
+
+/* The output number `place` of one pixel, `index` of the layer's numbers. */
+INLINE void finish(const layer *l, int32_t sum, ptrdiff_t index, ptrdiff_t place, uint8_t *bytes, float *floats)
+{
+    float t = (float)sum * l->scale[index];
+    if (l->floats) {
+        floats[place] = t;
+        return;
+    }
+    if (l->slope != NULL && t < 0.0f)
+        t = t * l->slope[index];
+    bytes[place] = level_of(t, l->low, l->high, l->zero);
+}
+
+#if defined(X86)
+VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, __mmask16 mask, uint8_t *bytes,
+                             float *floats)
+{
+    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(l->scale + index));
+    if (l->floats) {
+        _mm512_mask_storeu_ps(floats, mask, t);
+        return;
+    }
+    if (l->slope != NULL)
+        t = _mm512_mask_mul_ps(t, _mm512_cmp_ps_mask(t, _mm512_setzero_ps(), _CMP_LT_OQ), t,
+                               _mm512_loadu_ps(l->slope + index));
+    t = _mm512_min_ps(_mm512_max_ps(t, _mm512_set1_ps(l->low)), _mm512_set1_ps(l->high));
+    const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(t), _mm512_set1_epi32(l->zero));
+    _mm512_mask_cvtepi32_storeu_epi8(bytes, mask, q);
+}
+
+AVX2 INLINE void finish_avx2(const layer *l, __m256i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
+                             float *floats)
+{
+    __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(l->scale + index));
+    if (l->floats) {
+        if (left >= 8) {
+            _mm256_storeu_ps(floats, t);
+        } else {
+            float numbers[8];
+            _mm256_storeu_ps(numbers, t);
+            memcpy(floats, numbers, (size_t)left * sizeof(float));
+        }
+        return;
+    }
+    if (l->slope != NULL)
+        t = _mm256_blendv_ps(t, _mm256_mul_ps(t, _mm256_loadu_ps(l->slope + index)),
+                             _mm256_cmp_ps(t, _mm256_setzero_ps(), _CMP_LT_OQ));
+    t = _mm256_min_ps(_mm256_max_ps(t, _mm256_set1_ps(l->low)), _mm256_set1_ps(l->high));
+    const __m256i q = _mm256_add_epi32(_mm256_cvtps_epi32(t), _mm256_set1_epi32(l->zero));
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
+    const long long eight = _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+    memcpy(bytes, &eight, left >= 8 ? 8 : (size_t)left);
+}
+#endif
+
+/* The rows of a map that a kernel sees, with what is set around them. */
+typedef struct {
+    const layer *l;
+    const uint8_t *map;
+    uint8_t *ring; /* `reach` rows with their borders, and one of zero points; NULL: the map has no border */
+    ptrdiff_t reach, bytes, next;
+    const uint8_t *rows[LARGEST_KERNEL];
+} window;
+
+static void open_window(window *w, const layer *l, const uint8_t *map, uint8_t *work)
+{
+    w->l = l;
+    w->map = map;
+    w->ring = l->pad_height > 0 || l->pad_width > 0 ? work : NULL;
+    w->reach = (ptrdiff_t)(l->kernel_height - 1) * l->dilation_height + 1;
+    w->bytes = (ptrdiff_t)(l->width + 2 * l->pad_width) * l->channels;
+    w->next = 0;
+    if (w->ring != NULL)
+        memset(w->ring, l->input_zero, (size_t)((w->reach + 1) * w->bytes));
+}
+
+/* Finds the rows of an output row; rows are asked for from top to bottom. */
+static void move_window(window *w, ptrdiff_t row)
+{
+    const layer *l = w->l;
+    const ptrdiff_t top = row * l->stride_height - l->pad_height, bytes = (ptrdiff_t)l->width * l->channels;
+    if (w->ring != NULL)
+        for (; w->next < top + w->reach && w->next < l->height; w->next++)
+            memcpy(w->ring + w->next % w->reach * w->bytes + (ptrdiff_t)l->pad_width * l->channels,
+                   w->map + w->next * bytes, (size_t)bytes);
+    for (ptrdiff_t i = 0; i < l->kernel_height; i++) {
+        const ptrdiff_t y = top + i * l->dilation_height;
+        if (w->ring == NULL)
+            w->rows[i] = w->map + y * bytes;
+        else
+            w->rows[i] = w->ring + (y < 0 || y >= l->height ? w->reach : y % w->reach) * w->bytes;
+    }
+}
+/*: unpack : layer */
+/* `count` integers, a multiple of 8, of a stream of 2 to 7 bits each. */
+INLINE void unpack_plain(const uint8_t *from, int8_t *to, ptrdiff_t count, int32_t bits)
+{
+    const int32_t sign = 1 << (bits - 1);
+    for (ptrdiff_t i = 0; i < count; i += 8, from += bits) {
+        uint64_t word = 0;
+        for (int32_t b = 0; b < bits; b++)
+            word |= (uint64_t)from[b] << (8 * b);
+        for (int32_t j = 0; j < 8; j++, word >>= bits)
+            to[i + j] = (int8_t)(((int32_t)(word & ((1u << bits) - 1u)) ^ sign) - sign);
+    }
+}
+
+#if defined(X86)
+__attribute__((target("avx2,bmi2"))) static void unpack_bmi2(const uint8_t *from, int8_t *to, ptrdiff_t count,
+                                                             int32_t bits)
+{
+    const uint64_t ones = 0x0101010101010101u, mask = ones * ((1u << bits) - 1u), sign = ones << (bits - 1);
+    ptrdiff_t i = 0;
+    for (; (count - i) * bits >= 64; i += 8, from += bits) { /* 8 bytes are left to read */
+        uint64_t word;
+        memcpy(&word, from, 8);
+        word = _pdep_u64(word, mask) ^ sign;
+        _mm_storel_epi64((__m128i *)(void *)(to + i),
+                         _mm_sub_epi8(_mm_cvtsi64_si128((long long)word), _mm_cvtsi64_si128((long long)sign)));
+    }
+    unpack_plain(from, to + i, count - i, bits);
+}
+#endif
+
+static void unpack(const uint8_t *from, int8_t *to, ptrdiff_t count, int32_t bits)
+{
+#if defined(X86)
+    if (kernels() > 0 && __builtin_cpu_supports("bmi2")) {
+        unpack_bmi2(from, to, count, bits);
+        return;
+    }
+#endif
+    unpack_plain(from, to, count, bits);
+}

@@ -1,0 +1,83 @@
+/*: quantize : base */
+INLINE void quantize_loop(const float *x, uint8_t *y, ptrdiff_t count, float scale, float low, float high,
+                          int32_t zero)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        y[i] = level_of(x[i] / scale, low, high, zero);
+}
+EVERYWHERE(quantize,
+           (const float *x, uint8_t *y, ptrdiff_t count, float scale, float low, float high, int32_t zero),
+           (x, y, count, scale, low, high, zero))
+/*: dequantize : base */
+INLINE void dequantize_loop(const uint8_t *x, float *y, ptrdiff_t count, int32_t zero, float scale)
+{
+    for (ptrdiff_t i = 0; i < count; i++)
+        y[i] = (float)((int32_t)x[i] - zero) * scale;
+}
+EVERYWHERE(dequantize, (const uint8_t *x, float *y, ptrdiff_t count, int32_t zero, float scale),
+           (x, y, count, zero, scale))
+/*: add_levels : base */
+/* The sum of two tensors in integers, rounded again. */
+typedef struct {
+    int32_t zero_a;
+    float scale_a;
+    int32_t zero_b;
+    float scale_b, scale, low, high;
+    int32_t zero;
+} addition;
+
+INLINE void add_levels_loop(const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of)
+{
+    for (ptrdiff_t i = 0; i < count; i++) {
+        const float first = (float)((int32_t)a[i] - of.zero_a) * of.scale_a;
+        const float second = (float)((int32_t)b[i] - of.zero_b) * of.scale_b;
+        y[i] = level_of((first + second) / of.scale, of.low, of.high, of.zero);
+    }
+}
+EVERYWHERE(add_levels, (const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of),
+           (a, b, y, count, of))
+/*: affine_levels : base */
+/* A scale and a shift for each channel of a tensor in integers, rounded again. */
+typedef struct {
+    int32_t zero_x;
+    float scale_x;
+    const float *factors, *shifts;
+    float scale, low, high;
+    int32_t zero;
+} channel_affine;
+
+INLINE void affine_levels_loop(const uint8_t *x, uint8_t *y, ptrdiff_t pixels, ptrdiff_t channels, channel_affine of)
+{
+    for (ptrdiff_t p = 0; p < pixels; p++, x += channels, y += channels)
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            const float value = (float)((int32_t)x[c] - of.zero_x) * of.scale_x;
+            y[c] = level_of((value * of.factors[c] + of.shifts[c]) / of.scale, of.low, of.high, of.zero);
+        }
+}
+EVERYWHERE(affine_levels, (const uint8_t *x, uint8_t *y, ptrdiff_t pixels, ptrdiff_t channels, channel_affine of),
+           (x, y, pixels, channels, of))
+/*: pooling : base */
+/* How a window goes over a map. */
+typedef struct {
+    int32_t height, width, channels, out_height, out_width;
+    int32_t kernel_height, kernel_width, stride_height, stride_width, pad_height, pad_width;
+    int32_t dilation_height, dilation_width;
+} pooling;
+/*: max_pool_levels : pooling */
+static void max_pool_levels(const pooling *of, const uint8_t *x, uint8_t *y)
+{
+    for (ptrdiff_t i = 0; i < of->out_height; i++)
+        for (ptrdiff_t j = 0; j < of->out_width; j++, y += of->channels) {
+            memset(y, 0, (size_t)of->channels);
+            for (ptrdiff_t k = 0; k < of->kernel_height; k++)
+                for (ptrdiff_t l = 0; l < of->kernel_width; l++) {
+                    const ptrdiff_t row = i * of->stride_height - of->pad_height + k * of->dilation_height;
+                    const ptrdiff_t column = j * of->stride_width - of->pad_width + l * of->dilation_width;
+                    if (row < 0 || row >= of->height || column < 0 || column >= of->width)
+                        continue;
+                    const uint8_t *from = x + (row * of->width + column) * of->channels;
+                    for (ptrdiff_t c = 0; c < of->channels; c++)
+                        y[c] = y[c] > from[c] ? y[c] : from[c];
+                }
+        }
+}

@@ -1,0 +1,192 @@
+"""Convolutions and linear layers: their weights in the kernels' order, and what follows their sums."""
+
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.fx import Node
+
+from bitface.artifact.packing import pack
+from bitface.graph.builder import shape_of
+from bitface.graph.integer import INTEGER_LAYERS, IntegerConv2d, IntegerLinear
+from bitface.targets.c.program import Levels, Ref, Struct, Table, Value
+from bitface.targets.c.writer import Write, Writer
+
+Layer = nn.Conv2d | nn.Linear | IntegerConv2d | IntegerLinear
+Fields = dict[str, Any]
+
+# Of the rows of a kernel, as in kernels/layer.c.
+_LARGEST_KERNEL = 64
+# Outputs that a kernel computes at once.
+_BLOCK = 16
+_BLOCKS_AT_ONCE = 4
+# Of weights that are unpacked at once, where more than one block is.
+_MOST_UNPACKED = 1 << 15
+
+
+def write_layer(writer: Writer, node: Node, module: Any, operands: list[Value]) -> Value:
+    value = operands[0]
+    if len(value.shape) not in (1, 3) or (len(value.shape) == 3) != isinstance(module, nn.Conv2d | IntegerConv2d):
+        raise writer.refusal(node, f"reads {list(value.shape)}")
+    if isinstance(module, INTEGER_LAYERS) and module.input_scale:
+        return _write_integers(writer, node, module, value)
+    return _write_floats(writer, node, module, writer.floats(value))
+
+
+def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerLinear, value: Value) -> Value:
+    if value.levels is None:
+        raise writer.refusal(node, "reads integers that nothing has rounded")
+    fields, weight = _geometry(module, value), _weight(module, value)
+    if weight.shape[2] > _LARGEST_KERNEL:
+        raise writer.refusal(node, f"has a kernel of {weight.shape[2]} rows, the highest are {_LARGEST_KERNEL}")
+    rounded = writer.rounded(node, slopes=True)
+    slope, levels, nodes = rounded or (None, None, [])
+    depthwise = 1 < module_groups(module) == weight.shape[0] == value.channels
+    bits = max(module.bits, 2)
+    values, blocks = (_taps(weight), 1) if depthwise else _blocks(weight, fields)
+    block = values.size // blocks
+    at_once = _BLOCKS_AT_ONCE if bits == 8 else min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
+    order = _order(fields, depthwise)
+    result = writer.program.tensor(shape_of(node)[1:], levels)
+    work = writer.program.buffer(_work(fields, (values.size if depthwise else at_once * block) if bits < 8 else 0))
+    low, high, zero = levels.arguments() if levels else (np.float32(0), np.float32(0), 0)
+    try:
+        bias = bias_of(module, value.levels.zero)
+    except ValueError:
+        raise writer.refusal(node, f"adds {weight[0].size} products, more than 32 bits hold") from None
+    fields |= {
+        "bits": bits, "blocks_at_once": at_once, "input_zero": value.levels.zero,
+        "weights": Table(pack(values, bits)), "bias": Table(order(bias)),
+        "scale": Table(order(multipliers(module, levels))),
+        "slope": None if slope is None else Table(order(np.broadcast_to(slope, (len(weight),)))),
+        "low": low, "high": high, "zero": zero, "floats": int(levels is None),
+    }  # fmt: skip
+    layer = Struct("layer", tuple(fields.items()))
+    writer.call("depthwise" if depthwise else "conv", layer, Ref(value.buffer), Ref(result.buffer), Ref(work))
+    return writer.give(nodes, result)
+
+
+def module_groups(module: Layer) -> int:
+    return 1 if isinstance(module, nn.Linear | IntegerLinear) else int(module.groups)
+
+
+def multipliers(module: IntegerConv2d | IntegerLinear, levels: Levels | None) -> np.ndarray:
+    """Of a sum, float32 for each output: in units of the next scale, or where floats are wanted, of the sum's own."""
+    scale: np.ndarray = module.scale.detach().numpy().astype(np.float64) * float(np.float32(module.input_scale))
+    scale = (scale / levels.scale if levels else scale).astype(np.float32)
+    return np.repeat(scale, len(module.weight) // len(scale))
+
+
+def bias_of(module: IntegerConv2d | IntegerLinear, zero: int) -> np.ndarray:
+    """int32, less what the zero point of the input adds to every sum.
+
+    A bias that is too large for 32 bits on the way is limited; it belongs to a channel without weights to speak of.
+
+    Raises:
+        ValueError: the products alone are too large.
+    """
+    weight = module.weight.numpy().reshape(len(module.weight), -1).astype(np.int64)
+    bias = np.zeros(len(weight), np.int64) if module.bias is None else module.bias.numpy().astype(np.int64)
+    room = 2**31 - 1 - 2 * 255 * np.abs(weight).sum(1)
+    if room.min() < 0:
+        raise ValueError
+    result: np.ndarray = (np.clip(bias, -room, room) - zero * weight.sum(1)).astype(np.int32)
+    return result
+
+
+def _weight(module: IntegerConv2d | IntegerLinear, value: Value) -> np.ndarray:
+    """int8 `[outputs, inputs of a group, height, width]`, the inputs in their order in memory."""
+    weight: np.ndarray = module.weight.numpy()
+    return weight if weight.ndim == 4 else _as_listed(weight, value)[:, :, None, None]
+
+
+def _as_listed(weight: np.ndarray, value: Value) -> np.ndarray:
+    """The columns of a linear layer in the order of what it reads."""
+    if value.map is None:
+        return weight
+    return weight.reshape(-1, *value.map).transpose(0, 2, 3, 1).reshape(weight.shape)
+
+
+def _geometry(module: Layer, value: Value) -> Fields:
+    """How the window goes over the map; a map that is read pixel by pixel is one row."""
+    names = ("kernel", "stride", "pad", "dilation")
+    if isinstance(module, nn.Linear | IntegerLinear):
+        channels, height, width, out_height, out_width = value.count, 1, 1, 1, 1
+        window: tuple[Any, ...] = ((1, 1), (1, 1), (0, 0), (1, 1))
+    else:
+        channels, height, width = value.shape
+        window = (module.kernel_size, module.stride, module.padding, module.dilation)
+        sides: Any = zip((height, width), *window, strict=True)
+        out_height, out_width = ((s + 2 * p - (k - 1) * d - 1) // t + 1 for s, k, t, p, d in sides)
+        if window[:3] == ((1, 1), (1, 1), (0, 0)):
+            height, width = 1, height * width
+            out_height, out_width = height, width
+    return {
+        "height": height, "width": width, "channels": channels,
+        "out_height": out_height, "out_width": out_width, "outputs": len(module.weight),
+        **{f"{name}_{side}": pair[i] for name, pair in zip(names, window, strict=True)
+           for i, side in enumerate(("height", "width"))},
+        "groups": module_groups(module),
+    }  # fmt: skip
+
+
+def _taps(weight: np.ndarray) -> np.ndarray:
+    """Of a depthwise layer: `[row, column, channel]`, filled up to a multiple of 8."""
+    taps = weight[:, 0].transpose(1, 2, 0).reshape(-1)
+    return np.pad(taps, (0, -taps.size % 8))
+
+
+def _blocks(weight: np.ndarray, fields: Fields) -> tuple[np.ndarray, int]:
+    """`[block, row, segment, 4 inputs, 16 outputs, 4]`, filled up with zeros; and how many blocks they are."""
+    groups = fields["groups"]
+    outputs, inputs, height, width = weight.shape
+    joined = fields["dilation_width"] == 1 and groups == 1
+    parts, length = (1, width * inputs) if joined else (width, inputs)
+    rows = weight.transpose(0, 2, 3, 1).reshape(groups, outputs // groups, height, parts, length)
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _BLOCK), (0, 0), (0, 0), (0, -length % 4)))
+    blocks = rows.reshape(-1, _BLOCK, height, parts, rows.shape[-1] // 4, 4).transpose(0, 2, 3, 4, 1, 5)
+    return blocks.reshape(-1), len(blocks)
+
+
+def _order(fields: Fields, depthwise: bool) -> Any:
+    """Numbers of each output in the order of the blocks."""
+    groups = fields["groups"]
+
+    def order(numbers: np.ndarray) -> np.ndarray:
+        if depthwise:
+            return np.ascontiguousarray(numbers)
+        rows = numbers.reshape(groups, -1)
+        return np.pad(rows, ((0, 0), (0, -rows.shape[1] % _BLOCK))).reshape(-1)
+
+    return order
+
+
+def _work(fields: Fields, unpacked: int) -> int:
+    """The bytes that a layer works in: unpacked weights, and rows with what is set around them."""
+    if not (fields["pad_height"] or fields["pad_width"]):
+        return unpacked
+    reach = (fields["kernel_height"] - 1) * fields["dilation_height"] + 1
+    return int(unpacked + (reach + 1) * (fields["width"] + 2 * fields["pad_width"]) * fields["channels"])
+
+
+def _write_floats(writer: Writer, node: Node, module: Layer, value: Value) -> Value:
+    if isinstance(module, INTEGER_LAYERS):
+        weights, bias = module.float_weight(), module.float_bias()
+    else:
+        weights, bias = module.weight, module.bias
+    weight = weights.detach().numpy()
+    numbers = np.zeros(len(weight)) if bias is None else bias.detach().numpy()
+    if weight.ndim == 2:
+        weight = _as_listed(weight, value)[:, :, None, None]
+    elif not isinstance(module.padding, tuple):
+        raise writer.refusal(node, f"pads by '{module.padding}'")
+    fields = _geometry(module, value) | {
+        "weights": Table(np.ascontiguousarray(weight.transpose(0, 2, 3, 1), np.float32).reshape(-1)),
+        "bias": Table(numbers.astype(np.float32)),
+    }
+    result = writer.program.tensor(shape_of(node)[1:])
+    writer.call("conv_floats", Struct("float_layer", tuple(fields.items())), writer.read(value), writer.read(result))
+    return result
+
+
+WRITERS: dict[str, Write] = dict.fromkeys(("Conv", "Linear", "IntegerConv", "IntegerLinear"), write_layer)

@@ -1,0 +1,257 @@
+"""The C of a network, held bit for bit against the arithmetic that is written down (`support.c_oracle`)."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.fx import Node
+
+from bitface.errors import BitfaceError, UsageError
+from bitface.graph import Network, ops
+from bitface.graph.builder import Builder
+from bitface.graph.integer import IntegerConv2d, IntegerLinear, LayerIntegers, QuantizeDequantize, Window
+from bitface.preprocess import Preprocess, parse
+from bitface.quant import BitPlan, Calibration, quantize
+from bitface.targets import TARGETS, Settings
+from bitface.targets.c.emit import c_source, emit
+from bitface.targets.c.engine import FLAGS, Compiled
+from bitface.targets.c.memory import Buffer, place
+from bitface.targets.start import start
+from bitface.targets.write import write
+from support.c_oracle import run as oracle
+from support.quantized import Mixed, PreActivation, faces, network
+
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
+COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
+
+
+class Integers:
+    """A graph in the making: layers with odd shapes, of all widths in turn."""
+
+    def __init__(self, channels: int = 3, height: int = 11, width: int = 9) -> None:
+        torch.manual_seed(0)
+        self.builder = Builder((channels, height, width))
+        self._bits, self._names = count(), count()
+
+    def add(self, module: nn.Module, *inputs: Node) -> Node:
+        return self.builder.add(f"n{next(self._names)}", module, *inputs)
+
+    def rounded(self, x: Node, scale: float = 0.05, bits: int = 8, signed: bool = True, zero: int = 0) -> Node:
+        return self.add(QuantizeDequantize(scale, zero, bits, signed), x)
+
+    def listed(self, x: Node) -> Node:
+        return self.add(ops.Reshape((prod(x.meta["shape"][1:]),)), x)
+
+    def layer(self, x: Node, outputs: int, kernel: tuple[int, int] | None = None, **window: Any) -> Node:
+        """A convolution, or without a kernel a linear layer, with the bits that are next."""
+        shape, bits = x.meta["shape"], (8, 6, 4, 2, 5, 8, 3, 7, 1)[next(self._bits) % 9]
+        integers = LayerIntegers(input_scale=0.05, bits=bits)
+        layer: IntegerConv2d | IntegerLinear
+        if kernel is None:
+            layer = IntegerLinear(shape[1], outputs, integers)
+        else:
+            layer = IntegerConv2d(shape[1], outputs, kernel, Window(**window), integers)
+        largest = max(2 ** (bits - 1) - 1, 1)
+        layer.weight.random_(-largest, largest + 1)
+        if bits == 1:
+            layer.weight.copy_(torch.where(layer.weight < 0, -1, 1))
+        layer.scale.uniform_(0.5, 1.5).mul_(1 / (0.6 * largest * layer.weight[0].numel() ** 0.5))
+        assert layer.bias is not None
+        layer.bias.random_(-500, 500)
+        return self.add(layer, x)
+
+    def network(self, output: Node) -> Network:
+        graph = self.builder.finish(output)
+        shape = self.builder.input.meta["shape"]
+        return Network(graph, "net", parse("rgb-127.5-128", shape[2:]) if shape[1] == 3 else None)
+
+
+def everything() -> Network:
+    """Every kernel of integers: pointwise, padded, strided, dilated, in groups, depthwise, linear."""
+    net = Integers()
+    x = net.rounded(net.builder.input, 0.01)
+    x = net.rounded(net.add(prelu(19), net.layer(x, 19, (3, 3), padding=(1, 1), stride=(2, 1))))
+    y = net.rounded(net.layer(x, 19, (3, 3), padding=(1, 1), groups=19))
+    y = net.rounded(net.add(nn.ReLU(), net.layer(y, 70, (1, 1))), signed=False)
+    y = net.rounded(net.layer(y, 19, (1, 1)), bits=4, zero=-3)
+    x = net.rounded(net.add(ops.Add(), x, y))
+    x = net.rounded(net.add(ops.Clip(-0.5, 2.0), net.layer(x, 21, (2, 3), padding=(2, 1), dilation=(2, 2))), bits=6)
+    x = net.rounded(net.layer(x, 14, (3, 1), groups=7, stride=(1, 2)), signed=False, zero=130)
+    x = net.rounded(net.add(nn.LeakyReLU(0.1), net.layer(x, 33, (1, 1), stride=(2, 2))))
+    x = net.rounded(net.layer(x, 33, (2, 2), groups=33))
+    return net.network(net.layer(net.listed(x), 17))
+
+
+def mixed_floats() -> Network:
+    """Tensors that floats read, and what is computed in float between integers."""
+    net = Integers(2, 8, 6)
+    x = net.rounded(net.builder.input, 0.05)
+    sums = net.layer(x, 20, (3, 3), padding=(1, 1))  # read twice
+    a = net.rounded(net.add(nn.Hardswish(), sums))
+    b = net.add(ops.Mul(), a, net.add(ops.HardSigmoid(), net.add(ops.ReduceMean((2, 3)), sums)))
+    affine = ops.ChannelAffine(20)
+    affine.scale.data.uniform_(0.5, 2)
+    affine.shift.data.uniform_(-1, 1)
+    c = net.add(affine, net.rounded(b))
+    d = net.add(prelu(20), net.add(ops.Add(), c, a))
+    pooled = net.add(nn.MaxPool2d(3, 2, 1), net.rounded(net.add(nn.ReLU(), net.rounded(d))))
+    e = net.add(ops.Concat(1), pooled, net.add(nn.AvgPool2d(2), net.rounded(c)))
+    f = net.layer(net.rounded(e), 8, (2, 2), stride=(2, 1))
+    flat = net.add(ops.Normalize(1), net.listed(net.add(ops.Sub(), f, net.add(nn.Hardswish(), f))))
+    return net.network(net.add(ops.Concat(1), flat, net.add(ops.ReduceMean((2, 3), False), c)))
+
+
+def prelu(channels: int) -> nn.Module:
+    module = nn.PReLU(channels)
+    module.weight.data.uniform_(-0.5, 1.2)
+    return module
+
+
+def images(net: Network, number: int = 3) -> np.ndarray:
+    shape = (number, net.channels, *net.size)
+    return np.random.default_rng(1).uniform(-2, 2, shape).astype(np.float32)
+
+
+def assert_same_bits(rows: np.ndarray, others: np.ndarray) -> None:
+    np.testing.assert_array_equal(rows.view(np.int32), others.view(np.int32))
+
+
+NETWORKS = {"everything": everything, "mixed_floats": mixed_floats}
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("level", ["-O0", "-O3"])
+@pytest.mark.parametrize("kernels", [0, 1, 2])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_kernel_gives_the_same_bits(
+    name: str, kernels: int, level: str, compiler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strictly compiled, and where the compiler may fuse multiplications and additions."""
+    monkeypatch.setenv("CC", compiler)
+    net = NETWORKS[name]()
+    text, x = c_source(net), images(net)
+    flags = [flag for flag in FLAGS if not flag.startswith("-O") and flag != "-ffp-contract=off"]
+    strict = Compiled(text.code, text.header, (*flags, *STRICT, level, f"-DFACE_NET_KERNELS={kernels}"))
+    assert_same_bits(strict(x), oracle(net.graph, x))
+
+
+@pytest.mark.skipif("fma" not in Path("/proc/cpuinfo").read_text(), reason="a CPU without fused operations")
+def test_no_operations_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = mixed_floats()
+    text, x = c_source(net), images(net)
+    fusing = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", *FLAGS[2:4], FLAGS[-1])
+    for kernels in (0, 2):
+        run = Compiled(text.code, text.header, (*fusing, f"-DFACE_NET_KERNELS={kernels}"))
+        assert_same_bits(run(x), oracle(net.graph, x))
+
+
+@pytest.mark.parametrize("bits", ["w8a8", "w6a6", "w4a8", "w4a4"])
+def test_quantized_networks(bits: str) -> None:
+    for module, size in ((Mixed(), 16), (PreActivation(), 8)):
+        net = network(module, size)
+        plan = BitPlan.parse(bits)
+        student = quantize(net, faces(8, size), plan, Calibration("minmax", bias_correction=False))[0]
+        x = images(student)
+        rows = start("c", student)(x)
+        assert_same_bits(rows, oracle(student.graph, x))
+        with torch.no_grad():
+            simulated = student.graph(torch.from_numpy(x)).numpy()
+        cosines = (rows * simulated).sum(1) / np.linalg.norm(rows, axis=1) / np.linalg.norm(simulated, axis=1)
+        assert cosines.min() > (0.999 if "a8" in bits else 0.95)
+
+
+@pytest.mark.parametrize("word", ["rgb-127.5-128", "bgr-104,117,123-1.7", "grey-0-255"])
+def test_the_folder_is_a_program(word: str, tmp_path: Path) -> None:
+    """Built as its guide says, it computes what the engine computes of preprocessed images, on any name."""
+    net = Integers(1 if word.startswith("grey") else 3, 10, 7)
+    x = net.rounded(net.builder.input, 0.5)
+    flat = net.add(ops.Reshape((5 * 10 * 7,)), net.rounded(net.layer(x, 5, (3, 3), padding=(1, 1))))
+    preprocess: Preprocess = parse(word, (10, 7))
+    written = Network(net.builder.finish(net.layer(flat, 6)), "net", preprocess)
+    emit(written, {"bitface.name": "lock_net"}, tmp_path)
+    command = ["cc", *STRICT, "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "example.c"]
+    subprocess.run([*command, "lock_net.c", "-lm", "-o", "example"], cwd=tmp_path, check=True)
+    crops = np.random.default_rng(0).integers(0, 256, (2, 10, 7, 3), dtype=np.uint8)
+    for crop in crops:
+        (tmp_path / "crop").write_bytes(crop.tobytes())
+        environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+        output = subprocess.run(["./example", "crop"], cwd=tmp_path, check=True, capture_output=True, env=environment)
+        rows = np.array([output.stdout.split()], np.float64).astype(np.float32)
+        assert_same_bits(rows, oracle(written.graph, preprocess(crop[None])))
+
+
+@pytest.mark.parametrize("kernels", [0, 1, 2])
+def test_sanitizers_find_nothing(kernels: int, tmp_path: Path) -> None:
+    net = everything()
+    emit(net, {}, tmp_path)
+    command = ["cc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "example.c"]
+    complete = [*command, f"-DFACE_NET_KERNELS={kernels}", "face_net.c", "-lm", "-o", "example"]
+    subprocess.run(complete, cwd=tmp_path, check=True)
+    (tmp_path / "crop").write_bytes(faces(1, 11)[:, :, :9].tobytes())
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+    subprocess.run(["./example", "crop"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, env=environment)
+
+
+def test_threads_have_a_scratch_of_their_own() -> None:
+    net = everything()
+    run, x = start("c", net, Settings(threads=1)), images(net, 40)
+    expected = run(x)
+    with ThreadPoolExecutor(4) as pool:
+        for rows in pool.map(lambda _: run(x), range(20)):
+            assert_same_bits(rows, expected)
+
+
+def test_integers_of_the_largest_sums() -> None:
+    """A bias that leaves no room for the products is limited, as the arithmetic says."""
+    net = Integers()
+    sums = net.layer(net.rounded(net.builder.input, 0.001), 4, (1, 1))
+    graph = net.builder.finish(net.add(ops.Reshape((4,)), net.add(ops.ReduceMean((2, 3)), sums)))
+    layer: Any = graph.get_submodule(str(sums.target))
+    layer.bias.copy_(torch.tensor([2**31 - 1, -(2**31), 5, 0]))
+    whole = Network(graph, "net")
+    assert_same_bits(start("c", whole)(images(whole)), oracle(graph, images(whole)))
+
+
+def test_memory_is_shared() -> None:
+    buffers = [Buffer(100, 0, 1), Buffer(300, 1, 2), Buffer(50, 2, 3), Buffer(200, 3, 4)]
+    assert place(buffers) == 448
+    for one in buffers:
+        for other in buffers:
+            if one is not other and one.first <= other.last and other.first <= one.last:
+                assert one.end <= other.offset or other.end <= one.offset
+    assert all(one.offset % 64 == 0 for one in buffers)
+
+
+def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = Integers()
+    softmax = net.network(net.add(ops.Reshape((297,)), net.add(nn.Softmax(1), net.builder.input)))
+    with pytest.raises(BitfaceError, match="'n0' is a Softmax, which there is no C for; export for another"):
+        write("c", softmax, {}, tmp_path / "net")
+    net = Integers(2)
+    unknown = net.network(net.add(ops.Reshape((198,)), net.builder.input))
+    with pytest.raises(BitfaceError, match="preprocessing isn't known"):
+        write("c", unknown, {}, tmp_path / "net")
+    with pytest.raises(UsageError, match="'2nets' is no name for a C function"):
+        write("c", everything(), {"bitface.name": "2nets"}, tmp_path / "net")
+    with pytest.raises(BitfaceError, match="is no folder with the C of a network"):
+        start("c", tmp_path)
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(BitfaceError, match="the C compiler no-such-compiler doesn't make it"):
+        start("c", unknown)
+
+
+def test_its_import_is_light() -> None:
+    assert TARGETS["c"].emit
+    program = "import sys; from bitface.targets.registry import DEFAULTS; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
