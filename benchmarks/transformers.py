@@ -3,9 +3,9 @@
     python benchmarks/transformers.py [--networks vit,edgeface] [--faces 6000] [--epochs N] [--out out/transformers]
 
 Two small students of SFace, a vision transformer and an EdgeFace, learn from synthetic faces what it answers
-(`bitface distill`), where their folders hold none yet; a quarter of an hour each on two idle cores. Each is quantized with 300 other
-synthetic faces, and compared with its float self: by cosines on the held-out ones, and on LFW. Scales of each token are
-simulated: they would be computed from the tensor while it is there, which no exported file can hold.
+(`bitface distill`), where their folders hold none yet; a quarter of an hour each on two idle cores. Each is quantized
+with 300 other synthetic faces, and compared with its float self: by cosines on the held-out ones, and on LFW. Scales of
+each token are simulated: they would be computed from the tensor while it is there, which no exported file can hold.
 """
 
 import argparse
