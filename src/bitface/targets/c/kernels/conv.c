@@ -67,15 +67,27 @@ VNNI INLINE void tile_vnni(const strip *s, ptrdiff_t x, const int pixels, ptrdif
                 }
             }
         }
-    for (int n = 0; n < blocks; n++) {
-        const ptrdiff_t left = s->count - (b + n) * 16;
-        const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : (1 << left) - 1);
+    if (blocks == 4 && !l->floats && s->count - b * 16 >= 64) {
+        const ptrdiff_t index = s->first + b * 16;
+        const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+        for (int p = 0; p < pixels; p++) {
+            __m512i levels[4];
+            for (int n = 0; n < 4; n++)
+                levels[n] = levels_vnni(l, sums[p][n], _mm512_loadu_ps(l->scale + index + n * 16),
+                                        l->slope != NULL ? _mm512_loadu_ps(l->slope + index + n * 16)
+                                                         : _mm512_setzero_ps());
+            _mm512_storeu_si512(
+                s->bytes + (x + p) * l->outputs + s->place + b * 16,
+                _mm512_permutexvar_epi32(order, bytes_vnni(levels[0], levels[1], levels[2], levels[3])));
+        }
+        return;
+    }
+    for (int n = 0; n < blocks; n++)
         for (int p = 0; p < pixels; p++) {
             const ptrdiff_t place = (x + p) * l->outputs + s->place + (b + n) * 16;
-            finish_vnni(l, sums[p][n], s->first + (b + n) * 16, mask, l->floats ? NULL : s->bytes + place,
-                        l->floats ? s->floats + place : NULL);
+            finish_vnni(l, sums[p][n], s->first + (b + n) * 16, s->count - (b + n) * 16,
+                        l->floats ? NULL : s->bytes + place, l->floats ? s->floats + place : NULL);
         }
-    }
 }
 
 VNNI INLINE void pixels_vnni(const strip *s, ptrdiff_t b, const int blocks)
@@ -243,7 +255,65 @@ VNNI INLINE void depthwise_tile_vnni(const layer *l, const uint8_t *const *rows,
     }
     for (int p = 0; p < pixels; p++) {
         const ptrdiff_t place = (x + p) * l->channels + c;
-        finish_vnni(l, sums[p], c, 0xffff, l->floats ? NULL : bytes + place, l->floats ? floats + place : NULL);
+        finish_vnni(l, sums[p], c, 16, l->floats ? NULL : bytes + place, l->floats ? floats + place : NULL);
+    }
+}
+
+/* 4 vectors of 64 bytes as 4 of 16 channels, of each one byte of each; lanes hold channels 0 to 3, 16 to 19, ... */
+VNNI INLINE void four_taps_vnni(const __m512i taps[4], __m512i channels[4])
+{
+    const __m512i a = _mm512_unpacklo_epi8(taps[0], taps[1]), b = _mm512_unpackhi_epi8(taps[0], taps[1]);
+    const __m512i c = _mm512_unpacklo_epi8(taps[2], taps[3]), d = _mm512_unpackhi_epi8(taps[2], taps[3]);
+    channels[0] = _mm512_unpacklo_epi16(a, c);
+    channels[1] = _mm512_unpackhi_epi16(a, c);
+    channels[2] = _mm512_unpacklo_epi16(b, d);
+    channels[3] = _mm512_unpackhi_epi16(b, d);
+}
+
+/* Numbers of 64 channels in the order of `four_taps_vnni`. */
+VNNI INLINE void sixty_four_vnni(const void *from, __m512i numbers[4])
+{
+    const __m128i *const four = (const __m128i *)from;
+    for (int n = 0; n < 4; n++) {
+        numbers[n] = _mm512_castsi128_si512(_mm_loadu_si128(four + n));
+        numbers[n] = _mm512_inserti32x4(numbers[n], _mm_loadu_si128(four + 4 + n), 1);
+        numbers[n] = _mm512_inserti32x4(numbers[n], _mm_loadu_si128(four + 8 + n), 2);
+        numbers[n] = _mm512_inserti32x4(numbers[n], _mm_loadu_si128(four + 12 + n), 3);
+    }
+}
+
+#define MOST_TAPS 64
+
+/* A row of 64 channels, 4 taps at once; taps that are missing have weights of 0. */
+VNNI static void depthwise_row_vnni(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t c,
+                                    uint8_t *bytes)
+{
+    const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
+    const int count = l->kernel_height * l->kernel_width, fours = (count + 3) / 4;
+    const uint8_t *from[MOST_TAPS];
+    __m512i taps[4], inputs[4], by[MOST_TAPS], bias[4], scale[4], slope[4];
+    for (int t = 0; t < fours * 4; t++) {
+        const int i = t < count ? t : 0;
+        from[t] = rows[i / l->kernel_width] + (ptrdiff_t)(i % l->kernel_width) * l->dilation_width * l->channels + c;
+        taps[t % 4] = t < count ? _mm512_loadu_si512(weights + (ptrdiff_t)t * l->channels + c) : _mm512_setzero_si512();
+        if (t % 4 == 3)
+            four_taps_vnni(taps, by + t - 3);
+    }
+    sixty_four_vnni(l->bias + c, bias);
+    sixty_four_vnni(l->scale + c, scale);
+    sixty_four_vnni(l->slope != NULL ? l->slope + c : l->scale + c, slope);
+    for (ptrdiff_t x = 0; x < l->out_width; x++) {
+        __m512i sums[4] = {bias[0], bias[1], bias[2], bias[3]};
+        for (int t = 0; t < fours; t++) {
+            for (int k = 0; k < 4; k++)
+                taps[k] = _mm512_loadu_si512(from[t * 4 + k] + x * pixel);
+            four_taps_vnni(taps, inputs);
+            for (int n = 0; n < 4; n++)
+                sums[n] = _mm512_dpbusd_epi32(sums[n], inputs[n], by[t * 4 + n]);
+        }
+        for (int n = 0; n < 4; n++)
+            sums[n] = levels_vnni(l, sums[n], _mm512_castsi512_ps(scale[n]), _mm512_castsi512_ps(slope[n]));
+        _mm512_storeu_si512(bytes + x * l->channels + c, bytes_vnni(sums[0], sums[1], sums[2], sums[3]));
     }
 }
 
@@ -251,6 +321,9 @@ VNNI static void depthwise_vnni(const layer *l, const uint8_t *const *rows, cons
                                 float *floats)
 {
     ptrdiff_t c = 0;
+    if (l->kernel_height * l->kernel_width <= MOST_TAPS && !l->floats)
+        for (; c + 64 <= l->channels; c += 64)
+            depthwise_row_vnni(l, rows, weights, c, bytes);
     for (; c + 16 <= l->channels; c += 16) {
         ptrdiff_t x = 0;
         for (; x + 7 <= l->out_width; x += 7)

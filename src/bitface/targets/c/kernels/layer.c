@@ -52,20 +52,33 @@ INLINE void finish(const layer *l, int32_t sum, ptrdiff_t index, ptrdiff_t place
 }
 
 #if defined(X86)
-VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, __mmask16 mask, uint8_t *bytes,
+/* 16 sums with what follows them: integers, 32 bits each. */
+VNNI INLINE __m512i levels_vnni(const layer *l, __m512i sums, __m512 scale, __m512 slope)
+{
+    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale);
+    if (l->slope != NULL)
+        t = _mm512_mask_mul_ps(t, _mm512_cmp_ps_mask(t, _mm512_setzero_ps(), _CMP_LT_OQ), t, slope);
+    t = _mm512_min_ps(_mm512_max_ps(t, _mm512_set1_ps(l->low)), _mm512_set1_ps(l->high));
+    return _mm512_add_epi32(_mm512_cvtps_epi32(t), _mm512_set1_epi32(l->zero));
+}
+
+/* 4 times 16 integers as bytes, each lane of 16 bytes from the same lanes. */
+VNNI INLINE __m512i bytes_vnni(__m512i a, __m512i b, __m512i c, __m512i d)
+{
+    return _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+}
+
+VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
                              float *floats)
 {
-    __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(l->scale + index));
+    const __mmask16 mask = (__mmask16)(left >= 16 ? 0xffff : (1 << left) - 1);
+    const __m512 scale = _mm512_loadu_ps(l->scale + index);
     if (l->floats) {
-        _mm512_mask_storeu_ps(floats, mask, t);
+        _mm512_mask_storeu_ps(floats, mask, _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale));
         return;
     }
-    if (l->slope != NULL)
-        t = _mm512_mask_mul_ps(t, _mm512_cmp_ps_mask(t, _mm512_setzero_ps(), _CMP_LT_OQ), t,
-                               _mm512_loadu_ps(l->slope + index));
-    t = _mm512_min_ps(_mm512_max_ps(t, _mm512_set1_ps(l->low)), _mm512_set1_ps(l->high));
-    const __m512i q = _mm512_add_epi32(_mm512_cvtps_epi32(t), _mm512_set1_epi32(l->zero));
-    _mm512_mask_cvtepi32_storeu_epi8(bytes, mask, q);
+    const __m512 slope = l->slope != NULL ? _mm512_loadu_ps(l->slope + index) : _mm512_setzero_ps();
+    _mm_mask_storeu_epi8(bytes, mask, _mm512_cvtepi32_epi8(levels_vnni(l, sums, scale, slope)));
 }
 
 AVX2 INLINE void finish_avx2(const layer *l, __m256i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
