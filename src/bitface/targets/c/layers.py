@@ -48,7 +48,8 @@ def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerL
     at_once = _BLOCKS_AT_ONCE if bits == 8 else min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
     order = _order(fields, depthwise)
     result = writer.program.tensor(shape_of(node)[1:], levels)
-    work = writer.program.buffer(_work(fields, (values.size if depthwise else at_once * block) if bits < 8 else 0))
+    unpacked = (values.size if depthwise else at_once * block) if bits < 8 else 0
+    work = writer.program.buffer(_work(fields, unpacked + (0 if depthwise else 2 * (block + block // _BLOCK))))
     low, high, zero = levels.arguments() if levels else (np.float32(0), np.float32(0), 0)
     try:
         bias = bias_of(module, value.levels.zero)
@@ -161,12 +162,12 @@ def _order(fields: Fields, depthwise: bool) -> Any:
     return order
 
 
-def _work(fields: Fields, unpacked: int) -> int:
-    """The bytes that a layer works in: unpacked weights, and rows with what is set around them."""
+def _work(fields: Fields, weights: int) -> int:
+    """The bytes that a layer works in: unpacked and widened weights, and rows with what is set around them."""
     if not (fields["pad_height"] or fields["pad_width"]):
-        return unpacked
+        return weights
     reach = (fields["kernel_height"] - 1) * fields["dilation_height"] + 1
-    return int(unpacked + (reach + 1) * (fields["width"] + 2 * fields["pad_width"]) * fields["channels"])
+    return int(weights + (reach + 1) * (fields["width"] + 2 * fields["pad_width"]) * fields["channels"])
 
 
 def _write_floats(writer: Writer, node: Node, module: Layer, value: Value) -> Value:

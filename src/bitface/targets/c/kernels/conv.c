@@ -10,28 +10,49 @@ typedef struct {
     float *floats;
 } strip;
 
-static void strip_plain(const strip *s)
+/* 4 sums of products of 16 bits: loops that compilers vectorise. */
+static void dots(const int16_t *x, const int16_t *w, ptrdiff_t count, int32_t *sums)
+{
+    int32_t a = 0, b = 0, c = 0, d = 0;
+    for (ptrdiff_t k = 0; k < count; k++) {
+        a += (int32_t)x[k] * (int32_t)w[k];
+        b += (int32_t)x[k] * (int32_t)w[count + k];
+        c += (int32_t)x[k] * (int32_t)w[2 * count + k];
+        d += (int32_t)x[k] * (int32_t)w[3 * count + k];
+    }
+    sums[0] += a;
+    sums[1] += b;
+    sums[2] += c;
+    sums[3] += d;
+}
+
+static void strip_plain(const strip *s, int16_t *wide)
 {
     const layer *l = s->l;
-    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l), block = block_bytes(l);
+    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l), block = block_bytes(l), count = block / 16;
     const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
-    for (ptrdiff_t x = 0; x < l->out_width; x++)
-        for (ptrdiff_t b = 0; b < s->blocks; b++) {
+    int16_t *inputs = wide + block;
+    for (ptrdiff_t b = 0; b < s->blocks; b++) {
+        const ptrdiff_t index = s->first + b * 16, left = s->count - b * 16;
+        for (ptrdiff_t k = 0; k < count; k++)
+            for (ptrdiff_t o = 0; o < 16; o++)
+                wide[o * count + k] = s->weights[b * block + k / 4 * 64 + o * 4 + k % 4];
+        for (ptrdiff_t x = 0; x < l->out_width; x++) {
             int32_t sums[16];
-            const int8_t *w = s->weights + b * block;
-            const ptrdiff_t index = s->first + b * 16, left = s->count - b * 16;
-            memcpy(sums, l->bias + index, sizeof sums);
+            int16_t *to = inputs;
             for (ptrdiff_t i = 0; i < l->kernel_height; i++)
-                for (ptrdiff_t j = 0; j < parts; j++) {
+                for (ptrdiff_t j = 0; j < parts; j++, to += bytes) {
                     const uint8_t *from = s->rows[i] + x * l->stride_width * l->channels + j * step + s->offset;
-                    for (ptrdiff_t k = 0; k < bytes; k += 4, w += 64)
-                        for (ptrdiff_t o = 0; o < 16; o++)
-                            sums[o] += from[k] * w[4 * o] + from[k + 1] * w[4 * o + 1] + from[k + 2] * w[4 * o + 2] +
-                                       from[k + 3] * w[4 * o + 3];
+                    for (ptrdiff_t k = 0; k < bytes; k++)
+                        to[k] = from[k];
                 }
+            memcpy(sums, l->bias + index, sizeof sums);
+            for (ptrdiff_t o = 0; o < 16 && o < left; o += 4)
+                dots(inputs, wide + o * count, count, sums + o);
             for (ptrdiff_t o = 0; o < 16 && o < left; o++)
                 finish(l, sums[o], index + o, x * l->outputs + s->place + b * 16 + o, s->bytes, s->floats);
         }
+    }
 }
 
 #if defined(X86)
@@ -166,16 +187,17 @@ AVX2 static void strip_avx2(const strip *s)
 }
 #endif
 
-/* A convolution, or a linear layer as one of 1x1; `work` is for rows with borders, and for unpacked weights. */
+/* A convolution, or a linear layer as one of 1x1; `work` is for integers as 16 bits, unpacked weights, and rows. */
 static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work)
 {
     const ptrdiff_t of_group = l->outputs / l->groups, blocks = rounded_up(of_group, 16) / 16;
     const ptrdiff_t block = block_bytes(l), size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
     const int level = kernels();
-    int8_t *unpacked = (int8_t *)work;
+    int16_t *wide = (int16_t *)(void *)work;
+    const ptrdiff_t widened = 2 * (block + block / 16);
+    int8_t *unpacked = (int8_t *)(work + widened);
     window w;
-    if (l->bits < 8)
-        work += l->blocks_at_once * block;
+    work += widened + (l->bits < 8 ? l->blocks_at_once * block : 0);
     for (ptrdiff_t group = 0; group < l->groups; group++)
         for (ptrdiff_t first = 0; first < blocks; first += l->blocks_at_once) {
             strip s;
@@ -203,22 +225,33 @@ static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work
                     strip_avx2(&s);
                 else
 #endif
-                    strip_plain(&s);
+                    strip_plain(&s, wide);
             }
         }
     (void)level;
+    (void)wide;
 }
 /*: depthwise : layer unpack */
 INLINE void depthwise_pixels(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t x,
                              ptrdiff_t c, uint8_t *bytes, float *floats)
 {
-    for (; c < l->channels; c++) {
-        int32_t sum = l->bias[c];
+    int32_t sums[16];
+    for (; c < l->channels; c += 16) {
+        const ptrdiff_t count = l->channels - c < 16 ? l->channels - c : 16;
+        memcpy(sums, l->bias + c, (size_t)count * sizeof(int32_t));
         for (ptrdiff_t i = 0; i < l->kernel_height; i++)
-            for (ptrdiff_t j = 0; j < l->kernel_width; j++)
-                sum += rows[i][(x * l->stride_width + j * l->dilation_width) * l->channels + c] *
-                       weights[(i * l->kernel_width + j) * l->channels + c];
-        finish(l, sum, c, x * l->channels + c, bytes, floats);
+            for (ptrdiff_t j = 0; j < l->kernel_width; j++) {
+                const uint8_t *from = rows[i] + (x * l->stride_width + j * l->dilation_width) * l->channels + c;
+                const int8_t *w = weights + (i * l->kernel_width + j) * l->channels + c;
+                if (count == 16)
+                    for (int k = 0; k < 16; k++)
+                        sums[k] += (int32_t)((int16_t)from[k] * (int16_t)w[k]);
+                else
+                    for (ptrdiff_t k = 0; k < count; k++)
+                        sums[k] += from[k] * w[k];
+            }
+        for (ptrdiff_t k = 0; k < count; k++)
+            finish(l, sums[k], c + k, x * l->channels + c + k, bytes, floats);
     }
 }
 
