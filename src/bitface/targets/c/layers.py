@@ -39,12 +39,13 @@ def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerL
     fields, weight = _geometry(module, value), _weight(module, value)
     if weight.shape[2] > _LARGEST_KERNEL:
         raise writer.refusal(node, f"has a kernel of {weight.shape[2]} rows, the highest are {_LARGEST_KERNEL}")
+    fields |= _segments(fields)
     rounded = writer.rounded(node, slopes=True)
     slope, levels, nodes = rounded or (None, None, [])
     depthwise = 1 < module_groups(module) == weight.shape[0] == value.channels
     bits = max(module.bits, 2)
-    values, blocks = (_taps(weight), 1) if depthwise else _blocks(weight, fields)
-    block = values.size // blocks
+    values = _taps(weight) if depthwise else _blocks(weight, fields)
+    block = fields["block_bytes"]
     at_once = _BLOCKS_AT_ONCE if bits == 8 else min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
     order = _order(fields, depthwise)
     result = writer.program.tensor(shape_of(node)[1:], levels)
@@ -131,22 +132,32 @@ def _geometry(module: Layer, value: Value) -> Fields:
     }  # fmt: skip
 
 
+def _segments(fields: Fields) -> Fields:
+    """How many segments a kernel's row is read in, and the weights of each, and of 16 outputs."""
+    width, inputs = fields["kernel_width"], fields["channels"] // fields["groups"]
+    parts = 1 if fields["dilation_width"] == fields["groups"] == 1 else width
+    length = -(-inputs * width // parts // 4) * 4
+    return {
+        "segments": parts,
+        "segment_bytes": length,
+        "block_bytes": fields["kernel_height"] * parts * length * _BLOCK,
+    }
+
+
 def _taps(weight: np.ndarray) -> np.ndarray:
     """Of a depthwise layer: `[row, column, channel]`, filled up to a multiple of 8."""
     taps = weight[:, 0].transpose(1, 2, 0).reshape(-1)
     return np.pad(taps, (0, -taps.size % 8))
 
 
-def _blocks(weight: np.ndarray, fields: Fields) -> tuple[np.ndarray, int]:
-    """`[block, row, segment, 4 inputs, 16 outputs, 4]`, filled up with zeros; and how many blocks they are."""
-    groups = fields["groups"]
+def _blocks(weight: np.ndarray, fields: Fields) -> np.ndarray:
+    """`[block, row, segment, 4 inputs, 16 outputs, 4]`, filled up with zeros."""
+    groups, parts, length = fields["groups"], fields["segments"], fields["segment_bytes"]
     outputs, inputs, height, width = weight.shape
-    joined = fields["dilation_width"] == 1 and groups == 1
-    parts, length = (1, width * inputs) if joined else (width, inputs)
-    rows = weight.transpose(0, 2, 3, 1).reshape(groups, outputs // groups, height, parts, length)
-    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _BLOCK), (0, 0), (0, 0), (0, -length % 4)))
-    blocks = rows.reshape(-1, _BLOCK, height, parts, rows.shape[-1] // 4, 4).transpose(0, 2, 3, 4, 1, 5)
-    return blocks.reshape(-1), len(blocks)
+    rows = weight.transpose(0, 2, 3, 1).reshape(groups, outputs // groups, height, parts, width * inputs // parts)
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _BLOCK), (0, 0), (0, 0), (0, length - rows.shape[-1])))
+    blocks = rows.reshape(-1, _BLOCK, height, parts, length // 4, 4).transpose(0, 2, 3, 4, 1, 5)
+    return np.ascontiguousarray(blocks).reshape(-1)
 
 
 def _order(fields: Fields, depthwise: bool) -> Any:

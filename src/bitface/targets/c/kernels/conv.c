@@ -29,7 +29,7 @@ static void dots(const int16_t *x, const int16_t *w, ptrdiff_t count, int32_t *s
 static void strip_plain(const strip *s, int16_t *wide)
 {
     const layer *l = s->l;
-    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l), block = block_bytes(l), count = block / 16;
+    const ptrdiff_t parts = l->segments, bytes = l->segment_bytes, block = l->block_bytes, count = block / 16;
     const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
     int16_t *inputs = wide + block;
     for (ptrdiff_t b = 0; b < s->blocks; b++) {
@@ -66,7 +66,7 @@ VNNI INLINE __m512i four_bytes_vnni(const uint8_t *from)
 VNNI INLINE void tile_vnni(const strip *s, ptrdiff_t x, const int pixels, ptrdiff_t b, const int blocks)
 {
     const layer *l = s->l;
-    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l), block = block_bytes(l);
+    const ptrdiff_t parts = l->segments, bytes = l->segment_bytes, block = l->block_bytes;
     const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
     const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
     const int8_t *w = s->weights + b * block;
@@ -133,56 +133,61 @@ VNNI static void strip_vnni(const strip *s)
         pixels_vnni(s, b, 1);
 }
 
-AVX2 INLINE void tile_avx2(const strip *s, ptrdiff_t x, const int pixels, ptrdiff_t b)
+/* `wide`: the weights of a block as 16 bits, in the same order. */
+AVX2 INLINE void tile_avx2(const strip *s, const int16_t *wide, ptrdiff_t x, const int pixels, ptrdiff_t b)
 {
     const layer *l = s->l;
-    const ptrdiff_t parts = segments(l), bytes = segment_bytes(l);
+    const ptrdiff_t parts = l->segments, bytes = l->segment_bytes;
     const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
     const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
-    const int8_t *w = s->weights + b * block_bytes(l);
-    __m256i sums[3][4]; /* of 4 outputs each, in two parts */
+    const __m256i *w = (const __m256i *)(const void *)wide;
+    __m256i sums[2][4]; /* of 4 outputs each, in two parts */
     for (int p = 0; p < pixels; p++)
         for (int n = 0; n < 4; n++)
             sums[p][n] = _mm256_setzero_si256();
     for (ptrdiff_t i = 0; i < l->kernel_height; i++)
         for (ptrdiff_t j = 0; j < parts; j++) {
             const uint8_t *from = s->rows[i] + x * pixel + j * step + s->offset;
-            for (ptrdiff_t k = 0; k < bytes; k += 4, w += 64) {
-                __m256i inputs[3];
-                for (int p = 0; p < pixels; p++) {
-                    int32_t word;
-                    memcpy(&word, from + p * pixel + k, 4);
-                    inputs[p] = _mm256_cvtepu8_epi16(_mm_set1_epi32(word));
-                }
+            for (ptrdiff_t k = 0; k < bytes; k += 4, w += 4) {
+                __m256i inputs[2];
+                for (int p = 0; p < pixels; p++)
+                    inputs[p] = _mm256_cvtepu8_epi16(_mm_castps_si128(
+                        _mm_broadcast_ss((const float *)(const void *)(from + p * pixel + k))));
                 for (int n = 0; n < 4; n++) {
-                    const __m256i weights =
-                        _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(w + 16 * n)));
+                    const __m256i weights = _mm256_loadu_si256(w + n);
                     for (int p = 0; p < pixels; p++)
                         sums[p][n] = _mm256_add_epi32(sums[p][n], _mm256_madd_epi16(inputs[p], weights));
                 }
             }
         }
+    /* In memory from here on, but not before: compilers keep what small loops read in registers. */
+    __m256i eights[2][2];
+    for (int p = 0; p < pixels; p++)
+        for (int n = 0; n < 2; n++)
+            eights[p][n] =
+                _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[p][2 * n], sums[p][2 * n + 1]), 0xd8);
     const ptrdiff_t index = s->first + b * 16, left = s->count - b * 16;
-    for (int p = 0; p < pixels; p++) {
-        const ptrdiff_t place = (x + p) * l->outputs + s->place + b * 16;
+    for (int p = 0; p < pixels; p++)
         for (int n = 0; n < 2 && left > 8 * n; n++) {
-            __m256i eight = _mm256_hadd_epi32(sums[p][2 * n], sums[p][2 * n + 1]);
-            eight = _mm256_permute4x64_epi64(eight, 0xd8);
-            eight = _mm256_add_epi32(eight, _mm256_loadu_si256((const __m256i *)(const void *)(l->bias + index + 8 * n)));
-            finish_avx2(l, eight, index + 8 * n, left - 8 * n, l->floats ? NULL : s->bytes + place + 8 * n,
-                        l->floats ? s->floats + place + 8 * n : NULL);
+            const __m256i *const bias = (const __m256i *)(const void *)(l->bias + index + 8 * n);
+            const ptrdiff_t place = (x + p) * l->outputs + s->place + b * 16 + 8 * n;
+            finish_avx2(l, _mm256_add_epi32(eights[p][n], _mm256_loadu_si256(bias)), index + 8 * n, left - 8 * n,
+                        l->floats ? NULL : s->bytes + place, l->floats ? s->floats + place : NULL);
         }
-    }
 }
 
-AVX2 static void strip_avx2(const strip *s)
+AVX2 static void strip_avx2(const strip *s, int16_t *wide)
 {
+    const ptrdiff_t block = s->l->block_bytes;
     for (ptrdiff_t b = 0; b < s->blocks; b++) {
+        const __m128i *const from = (const __m128i *)(const void *)(s->weights + b * block);
         ptrdiff_t x = 0;
-        for (; x + 3 <= s->l->out_width; x += 3)
-            tile_avx2(s, x, 3, b);
+        for (ptrdiff_t k = 0; k < block / 16; k++)
+            _mm256_storeu_si256((__m256i *)(void *)wide + k, _mm256_cvtepi8_epi16(_mm_loadu_si128(from + k)));
+        for (; x + 2 <= s->l->out_width; x += 2)
+            tile_avx2(s, wide, x, 2, b);
         for (; x < s->l->out_width; x++)
-            tile_avx2(s, x, 1, b);
+            tile_avx2(s, wide, x, 1, b);
     }
 }
 #endif
@@ -191,7 +196,7 @@ AVX2 static void strip_avx2(const strip *s)
 static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work)
 {
     const ptrdiff_t of_group = l->outputs / l->groups, blocks = rounded_up(of_group, 16) / 16;
-    const ptrdiff_t block = block_bytes(l), size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
+    const ptrdiff_t block = l->block_bytes, size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
     const int level = kernels();
     int16_t *wide = (int16_t *)(void *)work;
     const ptrdiff_t widened = 2 * (block + block / 16);
@@ -204,7 +209,7 @@ static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work
             const ptrdiff_t number = group * blocks + first;
             s.l = l;
             s.rows = w.rows;
-            s.offset = group * inputs_of_group(l);
+            s.offset = group * (l->channels / l->groups);
             s.blocks = blocks - first < l->blocks_at_once ? blocks - first : l->blocks_at_once;
             s.first = number * 16;
             s.count = of_group - first * 16;
@@ -222,7 +227,7 @@ static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work
                 if (level == 2)
                     strip_vnni(&s);
                 else if (level == 1)
-                    strip_avx2(&s);
+                    strip_avx2(&s, wide);
                 else
 #endif
                     strip_plain(&s, wide);
@@ -369,28 +374,41 @@ VNNI static void depthwise_vnni(const layer *l, const uint8_t *const *rows, cons
             depthwise_pixels(l, rows, weights, x, c, bytes, floats);
 }
 
-AVX2 INLINE void depthwise_tile_avx2(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t x,
-                                     const int pixels, ptrdiff_t c, uint8_t *bytes, float *floats)
+/* A row of 16 channels, 2 taps at once; the one that may be missing has weights of 0. */
+AVX2 static void depthwise_row_avx2(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t c,
+                                    uint8_t *bytes, float *floats)
 {
     const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
-    __m256i sums[8];
-    for (int p = 0; p < pixels; p++)
-        sums[p] = _mm256_loadu_si256((const __m256i *)(const void *)(l->bias + c));
-    for (ptrdiff_t i = 0; i < l->kernel_height; i++) {
-        const uint8_t *from = rows[i] + x * pixel + c;
-        const int8_t *w = weights + i * l->kernel_width * l->channels + c;
-        for (ptrdiff_t j = 0; j < l->kernel_width; j++, w += l->channels) {
-            const __m256i weight = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)w));
-            for (int p = 0; p < pixels; p++) {
-                const __m128i eight = _mm_loadl_epi64((const __m128i *)(const void *)(from + p * pixel));
-                sums[p] = _mm256_add_epi32(sums[p], _mm256_madd_epi16(_mm256_cvtepu8_epi32(eight), weight));
-            }
-            from += (ptrdiff_t)l->dilation_width * l->channels;
-        }
+    const int count = l->kernel_height * l->kernel_width, pairs = (count + 1) / 2;
+    const __m256i *const bias = (const __m256i *)(const void *)(l->bias + c);
+    const uint8_t *from[MOST_TAPS];
+    __m256i by[MOST_TAPS];
+    for (int t = 0; t < pairs * 2; t++) {
+        const int i = t < count ? t : 0;
+        from[t] = rows[i / l->kernel_width] + (ptrdiff_t)(i % l->kernel_width) * l->dilation_width * l->channels + c;
     }
-    for (int p = 0; p < pixels; p++) {
-        const ptrdiff_t place = (x + p) * l->channels + c;
-        finish_avx2(l, sums[p], c, 8, l->floats ? NULL : bytes + place, l->floats ? floats + place : NULL);
+    for (int t = 0; t < pairs; t++) {
+        const int8_t *w = weights + (ptrdiff_t)t * 2 * l->channels + c;
+        const __m128i first = _mm_loadu_si128((const __m128i *)(const void *)w);
+        const __m128i second = t * 2 + 1 < count ? _mm_loadu_si128((const __m128i *)(const void *)(w + l->channels))
+                                                 : _mm_setzero_si128();
+        by[2 * t] = _mm256_cvtepi8_epi16(_mm_unpacklo_epi8(first, second));
+        by[2 * t + 1] = _mm256_cvtepi8_epi16(_mm_unpackhi_epi8(first, second));
+    }
+    for (ptrdiff_t x = 0; x < l->out_width; x++) {
+        const ptrdiff_t place = x * l->channels + c;
+        __m256i sums[2] = {_mm256_loadu_si256(bias), _mm256_loadu_si256(bias + 1)};
+        for (int t = 0; t < pairs; t++) {
+            const __m128i first = _mm_loadu_si128((const __m128i *)(const void *)(from[2 * t] + x * pixel));
+            const __m128i second = _mm_loadu_si128((const __m128i *)(const void *)(from[2 * t + 1] + x * pixel));
+            const __m256i low = _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(first, second));
+            const __m256i high = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(first, second));
+            sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, by[2 * t]));
+            sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, by[2 * t + 1]));
+        }
+        for (int n = 0; n < 2; n++)
+            finish_avx2(l, sums[n], c + 8 * n, 8, l->floats ? NULL : bytes + place + 8 * n,
+                        l->floats ? floats + place + 8 * n : NULL);
     }
 }
 
@@ -398,13 +416,9 @@ AVX2 static void depthwise_avx2(const layer *l, const uint8_t *const *rows, cons
                                 float *floats)
 {
     ptrdiff_t c = 0;
-    for (; c + 8 <= l->channels; c += 8) {
-        ptrdiff_t x = 0;
-        for (; x + 7 <= l->out_width; x += 7)
-            depthwise_tile_avx2(l, rows, weights, x, 7, c, bytes, floats);
-        for (; x < l->out_width; x++)
-            depthwise_tile_avx2(l, rows, weights, x, 1, c, bytes, floats);
-    }
+    if (l->kernel_height * l->kernel_width <= MOST_TAPS)
+        for (; c + 16 <= l->channels; c += 16)
+            depthwise_row_avx2(l, rows, weights, c, bytes, floats);
     if (c < l->channels)
         for (ptrdiff_t x = 0; x < l->out_width; x++)
             depthwise_pixels(l, rows, weights, x, c, bytes, floats);

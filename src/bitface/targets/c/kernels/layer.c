@@ -8,6 +8,8 @@ typedef struct {
     int32_t height, width, channels, out_height, out_width, outputs;
     int32_t kernel_height, kernel_width, stride_height, stride_width, pad_height, pad_width;
     int32_t dilation_height, dilation_width, groups;
+    /* A segment: inputs that lie side by side, of a kernel's row, or of one tap where it is dilated or has groups. */
+    int32_t segments, segment_bytes, block_bytes;
     int32_t bits, blocks_at_once, input_zero;
     const uint8_t *weights;
     const int32_t *bias;
@@ -21,22 +23,6 @@ typedef struct {
 #define LARGEST_KERNEL 64
 
 INLINE ptrdiff_t rounded_up(ptrdiff_t value, ptrdiff_t to) { return (value + to - 1) / to * to; }
-
-INLINE ptrdiff_t inputs_of_group(const layer *l) { return l->channels / l->groups; }
-
-/* Inputs that lie side by side: those of a kernel's row, or of one tap where it is dilated or has groups. */
-INLINE ptrdiff_t segments(const layer *l)
-{
-    return l->dilation_width == 1 && l->groups == 1 ? 1 : l->kernel_width;
-}
-
-INLINE ptrdiff_t segment_bytes(const layer *l)
-{
-    return rounded_up(inputs_of_group(l) * l->kernel_width / segments(l), 4);
-}
-
-/* The weights of a block of 16 outputs. */
-INLINE ptrdiff_t block_bytes(const layer *l) { return l->kernel_height * segments(l) * segment_bytes(l) * 16; }
 
 /* The output number `place` of one pixel, `index` of the layer's numbers. */
 INLINE void finish(const layer *l, int32_t sum, ptrdiff_t index, ptrdiff_t place, uint8_t *bytes, float *floats)

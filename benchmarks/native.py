@@ -1,0 +1,155 @@
+"""Is a network as C the same everywhere, how fast is it beside OpenVINO, and how large?
+
+    python benchmarks/native.py [--faces 200] [--emulated 10] [--rounds 200] [out/model.bitface ...]
+
+Of each artifact (by default the networks of the other benchmarks at w8a8, w6a6, w4a8 and w4a4): whether the embeddings
+of faces are equal bit for bit between the kernels of this CPU (plain C, AVX2, AVX-512 VNNI) and compilers, and what it
+gives on other machines, cross-compiled and run under qemu-user with Debian's gcc-aarch64-linux-gnu,
+gcc-arm-linux-gnueabihf and gcc-riscv64-linux-gnu; what is missing is said. Then milliseconds for one face on one thread,
+alternating with OpenVINO's in one run, and bytes. Writes `benchmarks/results/native.json`.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from lib.common import HERE, LFW, artifact, networks, save
+
+from bitface.data.faces import choose, find_images, load_faces
+from bitface.graph import Network, passes
+from bitface.runtime import open_model
+from bitface.targets import Run, Settings
+from bitface.targets.c.emit import c_source, emit
+from bitface.targets.c.engine import FLAGS, Compiled
+from bitface.targets.start import start
+
+PLANS = ("w8a8", "w6a6", "w4a8", "w4a4")
+KERNELS = {"C": 0, "AVX2": 1, "AVX-512 VNNI": 2}
+MACHINES = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "riscv64": "riscv64-linux-gnu"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("artifacts", nargs="*", type=Path)
+    parser.add_argument("--faces", type=int, default=200)
+    parser.add_argument("--emulated", type=int, default=10, help="faces on other machines")
+    parser.add_argument("--rounds", type=int, default=200, help="of times")
+    options = parser.parse_args()
+    paths = options.artifacts or [artifact(name, bits, HERE / "artifacts") for name in networks() for bits in PLANS]
+    missing = [word for word in MACHINES.values() if not shutil.which(f"{word}-gcc")]
+    missing += [f"qemu-{name}-static" for name in MACHINES if not shutil.which(f"qemu-{name}-static")]
+    if missing:
+        print(f"not here: {', '.join(missing)}")
+    rows = [row(path, options) for path in paths]
+    save("native", rows, faces=options.faces, emulated=options.emulated, rounds=options.rounds)
+
+
+def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
+    network = open_model(path).network
+    assert network.preprocess is not None
+    files = choose(find_images([LFW / "images"], LFW / "not_in_pairs.txt"), options.faces, 0)
+    crops = load_faces(files, network.size).images
+    images = network.preprocess(crops)
+    text = c_source(network)
+    runs = {name: Compiled(text.code, text.header, (*FLAGS, f"-DFACE_NET_KERNELS={level}"))
+            for name, level in KERNELS.items()}  # fmt: skip
+    embeddings = runs["C"](images)
+    equal = {name: same_bits(run(images), embeddings) for name, run in runs.items()}
+    if shutil.which("clang"):
+        os.environ["CC"] = "clang"
+        equal["clang"] = same_bits(Compiled(text.code, text.header)(images), embeddings)
+        del os.environ["CC"]
+    equal |= other_machines(network, crops[: options.emulated], embeddings)
+    simulated = start("torch", network)(images)
+    cosines = (embeddings * simulated).sum(1) / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(simulated, axis=1)
+    result = {
+        "artifact": "/".join(path.parts[-3:-1]), "same bits": equal,
+        "cosine to the simulation": {"mean": float(cosines.mean()), "lowest": float(cosines.min())},
+        "ms": speeds(path, network, runs, images[:1], options.rounds), **sizes(path, network),
+    }  # fmt: skip
+    print(result, flush=True)
+    return result
+
+
+def same_bits(rows: np.ndarray, others: np.ndarray) -> bool:
+    return rows.tobytes() == others.tobytes()
+
+
+def other_machines(network: Network, crops: np.ndarray, embeddings: np.ndarray) -> dict[str, bool]:
+    """Whether the example gives the same on each machine that can be emulated here."""
+    equal = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        emit(network, {}, folder)
+        for machine, word in MACHINES.items():
+            compiler, emulator = shutil.which(f"{word}-gcc"), shutil.which(f"qemu-{machine}-static")
+            if not (compiler and emulator):
+                continue
+            command = [compiler, *os.environ.get(f"{machine.upper()}_CFLAGS", "").split(), "-static", "-std=c99", "-O3"]
+            subprocess.run([*command, "example.c", "face_net.c", "-lm", "-o", "example"], cwd=folder, check=True)
+            rows = []
+            for crop in crops:
+                (folder / "crop").write_bytes(crop.tobytes())
+                output = subprocess.run([emulator, "./example", "crop"], cwd=folder, check=True, capture_output=True)
+                rows.append(np.array(output.stdout.split(), np.float64).astype(np.float32))
+            equal[machine] = same_bits(np.stack(rows), embeddings[: len(rows)])
+    return equal
+
+
+def speeds(
+    path: Path, network: Network, runs: Mapping[str, Run], image: np.ndarray, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of one face on one thread, in turns; and how many times as fast as OpenVINO in integers."""
+    one = Settings(threads=1)
+    engines = {"OpenVINO int8": start("openvino", network, one)}
+    if path.parent.parent.name in {file.stem for file, _ in networks().values()}:
+        file, preprocess = next(known for known in networks().values() if known[0].stem == path.parent.parent.name)
+        teacher = open_model(file, preprocess).network
+        teacher = Network(passes.fold(teacher.graph), teacher.name)
+        engines |= {f"OpenVINO {word}": start("openvino", teacher, Settings(threads=1, precision=word))
+                    for word in ("f32", "bf16")}  # fmt: skip
+    engines |= {name: run for name, run in runs.items() if name != "C"}
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for _ in range(rounds):
+        for name, run in engines.items():
+            began = time.perf_counter()
+            run(image)
+            times[name].append(time.perf_counter() - began)
+    began = time.perf_counter()
+    runs["C"](image)
+    times["C"] = [time.perf_counter() - began]
+    base = median(times["OpenVINO int8"])
+    return {
+        name: {"median": median(values) * 1e3, "times as fast": base / median(values)} for name, values in times.items()
+    }
+
+
+def sizes(path: Path, network: Network) -> dict[str, int]:
+    """Bytes of the artifact, and of code and constants of an optimised file; of the scratch."""
+    text = c_source(network)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        emit(network, {}, folder)
+        subprocess.run(["cc", "-std=c99", "-O3", "-c", "face_net.c"], cwd=folder, check=True)
+        output = subprocess.run(["size", "-A", "face_net.o"], cwd=folder, check=True, capture_output=True, text=True)
+        small = ["cc", "-std=c99", "-Os", "-DFACE_NET_KERNELS=0", "-c", "face_net.c", "-o", "small.o"]
+        subprocess.run(small, cwd=folder, check=True)
+        plain = subprocess.run(["size", "-A", "small.o"], cwd=folder, check=True, capture_output=True, text=True)
+    sections = re.findall(r"^\.(rodata|text)\S*\s+(\d+)", output.stdout, re.MULTILINE)
+    rodata, code = (sum(int(size) for name, size in sections if name == one) for one in ("rodata", "text"))
+    least = sum(int(size) for size in re.findall(r"^\.text\S*\s+(\d+)", plain.stdout, re.MULTILINE))
+    return {"artifact bytes": path.stat().st_size, "constants": rodata, "code": code, "code of plain C, -Os": least,
+            "scratch": text.scratch}  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
