@@ -25,7 +25,7 @@ KINDS = {
     "assets": "the default network, face detector and face generator",
     "embeddings": "what teachers say of faces that students learn from",
     "faces": "made faces: synthetic:N, generator:FILE:N, none:N",
-    "kernels": "compiled kernels of trainings",
+    "kernels": "compiled kernels of trainings, and networks as C",
     "packs": "the images of verification sets (.bin)",
     "shards": "the images of .tar and .zip files",
 }

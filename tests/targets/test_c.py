@@ -127,7 +127,19 @@ def assert_same_bits(rows: np.ndarray, others: np.ndarray) -> None:
     np.testing.assert_array_equal(rows.view(np.int32), others.view(np.int32))
 
 
-NETWORKS = {"everything": everything, "mixed_floats": mixed_floats}
+def wide() -> Network:
+    """Channels that fill whole vectors: 64, 80 and 144 of them."""
+    net = Integers(3, 9, 8)
+    x = net.rounded(net.layer(net.rounded(net.builder.input, 0.01), 80, (3, 3), padding=(1, 1)))
+    x = net.rounded(net.add(prelu(80), net.layer(x, 80, (3, 3), padding=(1, 1), groups=80)))
+    x = net.rounded(net.add(nn.ReLU(), net.layer(x, 144, (1, 1))), signed=False)
+    x = net.rounded(net.layer(x, 144, (3, 3), padding=(1, 1), groups=144, stride=(2, 2)), bits=6, zero=5)
+    x = net.rounded(net.layer(x, 144, (2, 3), padding=(0, 1), groups=144))
+    x = net.rounded(net.add(ops.Clip(-1, 1), net.layer(x, 64, (3, 3), padding=(1, 1), groups=2)))
+    return net.network(net.listed(net.layer(x, 64, (4, 4), groups=64)))
+
+
+NETWORKS = {"everything": everything, "mixed_floats": mixed_floats, "wide": wide}
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
@@ -191,14 +203,16 @@ def test_the_folder_is_a_program(word: str, tmp_path: Path) -> None:
         assert_same_bits(rows, oracle(written.graph, preprocess(crop[None])))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", [0, 1, 2])
-def test_sanitizers_find_nothing(kernels: int, tmp_path: Path) -> None:
-    net = everything()
+@pytest.mark.parametrize("name", ["everything", "wide"])
+def test_sanitizers_find_nothing(name: str, kernels: int, tmp_path: Path) -> None:
+    net = NETWORKS[name]()
     emit(net, {}, tmp_path)
     command = ["cc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "example.c"]
     complete = [*command, f"-DFACE_NET_KERNELS={kernels}", "face_net.c", "-lm", "-o", "example"]
     subprocess.run(complete, cwd=tmp_path, check=True)
-    (tmp_path / "crop").write_bytes(faces(1, 11)[:, :, :9].tobytes())
+    (tmp_path / "crop").write_bytes(bytes(range(256))[: net.size.height * net.size.width] * 3)
     environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
     subprocess.run(["./example", "crop"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, env=environment)
 
@@ -255,3 +269,13 @@ def test_its_import_is_light() -> None:
     assert TARGETS["c"].emit
     program = "import sys; from bitface.targets.registry import DEFAULTS; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
+
+
+@pytest.mark.slow
+def test_ten_thousand_images() -> None:
+    net = everything()
+    text, x = c_source(net), images(net, 10_000)
+    expected = np.concatenate([oracle(net.graph, part) for part in np.array_split(x, 20)])
+    for kernels in (0, 1, 2):
+        run = Compiled(text.code, text.header, (*FLAGS, f"-DFACE_NET_KERNELS={kernels}"))
+        assert_same_bits(run(x), expected)

@@ -61,7 +61,7 @@ def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerL
         "weights": Table(pack(values, bits)), "bias": Table(order(bias)),
         "scale": Table(order(multipliers(module, levels))),
         "slope": None if slope is None else Table(order(np.broadcast_to(slope, (len(weight),)))),
-        "low": low, "high": high, "zero": zero, "floats": int(levels is None),
+        "low": low, "high": high, "zero": zero, "lowest": levels.low if levels else 0, "floats": int(levels is None),
     }  # fmt: skip
     layer = Struct("layer", tuple(fields.items()))
     writer.call("depthwise" if depthwise else "conv", layer, Ref(value.buffer), Ref(result.buffer), Ref(work))

@@ -99,7 +99,7 @@ VNNI INLINE void tile_vnni(const strip *s, ptrdiff_t x, const int pixels, ptrdif
                                                          : _mm512_setzero_ps());
             _mm512_storeu_si512(
                 s->bytes + (x + p) * l->outputs + s->place + b * 16,
-                _mm512_permutexvar_epi32(order, bytes_vnni(levels[0], levels[1], levels[2], levels[3])));
+                _mm512_permutexvar_epi32(order, bytes_vnni(l, levels)));
         }
         return;
     }
@@ -351,17 +351,70 @@ VNNI static void depthwise_row_vnni(const layer *l, const uint8_t *const *rows, 
         }
         for (int n = 0; n < 4; n++)
             sums[n] = levels_vnni(l, sums[n], _mm512_castsi512_ps(scale[n]), _mm512_castsi512_ps(slope[n]));
-        _mm512_storeu_si512(bytes + x * l->channels + c, bytes_vnni(sums[0], sums[1], sums[2], sums[3]));
+        _mm512_storeu_si512(bytes + x * l->channels + c, bytes_vnni(l, sums));
     }
+}
+
+/* A row of 64 channels with kernels of 3x3: of each column of the map, its 3 rows; the next pixel reads two again. */
+VNNI INLINE void depthwise_columns_vnni(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t c,
+                                        uint8_t *bytes, const int stride)
+{
+    __m512i taps[4], by[3][4], columns[3][4], bias[4], scale[4], slope[4];
+    for (int j = 0; j < 3; j++) {
+        for (int i = 0; i < 3; i++)
+            taps[i] = _mm512_loadu_si512(weights + (ptrdiff_t)(i * 3 + j) * l->channels + c);
+        taps[3] = _mm512_setzero_si512();
+        four_taps_vnni(taps, by[j]);
+    }
+    sixty_four_vnni(l->bias + c, bias);
+    sixty_four_vnni(l->scale + c, scale);
+    sixty_four_vnni(l->slope != NULL ? l->slope + c : l->scale + c, slope);
+    taps[3] = _mm512_setzero_si512();
+    for (int j = 0; j < 3 - stride; j++) { /* as if a pixel before the first one had read them */
+        for (int i = 0; i < 3; i++)
+            taps[i] = _mm512_loadu_si512(rows[i] + j * l->channels + c);
+        four_taps_vnni(taps, columns[j + stride]);
+    }
+    for (ptrdiff_t x = 0; x < l->out_width; x++) {
+        __m512i sums[4] = {bias[0], bias[1], bias[2], bias[3]};
+        for (int j = 0; j < 3 - stride; j++)
+            for (int n = 0; n < 4; n++)
+                columns[j][n] = columns[j + stride][n];
+        for (int j = 3 - stride; j < 3; j++) {
+            for (int i = 0; i < 3; i++)
+                taps[i] = _mm512_loadu_si512(rows[i] + (x * stride + j) * l->channels + c);
+            four_taps_vnni(taps, columns[j]);
+        }
+        for (int j = 0; j < 3; j++)
+            for (int n = 0; n < 4; n++)
+                sums[n] = _mm512_dpbusd_epi32(sums[n], columns[j][n], by[j][n]);
+        for (int n = 0; n < 4; n++)
+            sums[n] = levels_vnni(l, sums[n], _mm512_castsi512_ps(scale[n]), _mm512_castsi512_ps(slope[n]));
+        _mm512_storeu_si512(bytes + x * l->channels + c, bytes_vnni(l, sums));
+    }
+}
+
+VNNI static void depthwise_3x3_vnni(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t c,
+                                    uint8_t *bytes)
+{
+    if (l->stride_width == 1)
+        depthwise_columns_vnni(l, rows, weights, c, bytes, 1);
+    else
+        depthwise_columns_vnni(l, rows, weights, c, bytes, 2);
 }
 
 VNNI static void depthwise_vnni(const layer *l, const uint8_t *const *rows, const int8_t *weights, uint8_t *bytes,
                                 float *floats)
 {
     ptrdiff_t c = 0;
+    const int columns = l->kernel_height == 3 && l->kernel_width == 3 && l->dilation_width == 1 && l->stride_width < 3;
     if (l->kernel_height * l->kernel_width <= MOST_TAPS && !l->floats)
-        for (; c + 64 <= l->channels; c += 64)
-            depthwise_row_vnni(l, rows, weights, c, bytes);
+        for (; c + 64 <= l->channels; c += 64) {
+            if (columns)
+                depthwise_3x3_vnni(l, rows, weights, c, bytes);
+            else
+                depthwise_row_vnni(l, rows, weights, c, bytes);
+        }
     for (; c + 16 <= l->channels; c += 16) {
         ptrdiff_t x = 0;
         for (; x + 7 <= l->out_width; x += 7)

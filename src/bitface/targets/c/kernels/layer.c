@@ -17,6 +17,7 @@ typedef struct {
     const float *slope; /* below zero; NULL: no PReLU */
     float low, high;    /* of the output less its zero point */
     int32_t zero;       /* of the output */
+    int32_t lowest;     /* byte of the output */
     int32_t floats;     /* whether it gives floats */
 } layer;
 
@@ -38,20 +39,22 @@ INLINE void finish(const layer *l, int32_t sum, ptrdiff_t index, ptrdiff_t place
 }
 
 #if defined(X86)
-/* 16 sums with what follows them: integers, 32 bits each. */
+/* 16 sums with what follows them, rounded; less the zero point, and not yet limited from below. */
 VNNI INLINE __m512i levels_vnni(const layer *l, __m512i sums, __m512 scale, __m512 slope)
 {
     __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale);
     if (l->slope != NULL)
         t = _mm512_mask_mul_ps(t, _mm512_cmp_ps_mask(t, _mm512_setzero_ps(), _CMP_LT_OQ), t, slope);
-    t = _mm512_min_ps(_mm512_max_ps(t, _mm512_set1_ps(l->low)), _mm512_set1_ps(l->high));
-    return _mm512_add_epi32(_mm512_cvtps_epi32(t), _mm512_set1_epi32(l->zero));
+    return _mm512_cvtps_epi32(_mm512_min_ps(t, _mm512_set1_ps(l->high)));
 }
 
-/* 4 times 16 integers as bytes, each lane of 16 bytes from the same lanes. */
-VNNI INLINE __m512i bytes_vnni(__m512i a, __m512i b, __m512i c, __m512i d)
+/* 4 times 16 of them as bytes, each lane of 16 bytes from the same lanes. What is below a type's range saturates. */
+VNNI INLINE __m512i bytes_vnni(const layer *l, const __m512i levels[4])
 {
-    return _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+    const __m512i zero = _mm512_set1_epi16((short)l->zero);
+    const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(levels[0], levels[1]), zero);
+    const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(levels[2], levels[3]), zero);
+    return _mm512_max_epu8(_mm512_packus_epi16(first, second), _mm512_set1_epi8((char)(l->lowest)));
 }
 
 VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
@@ -64,7 +67,8 @@ VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, ptrd
         return;
     }
     const __m512 slope = l->slope != NULL ? _mm512_loadu_ps(l->slope + index) : _mm512_setzero_ps();
-    _mm_mask_storeu_epi8(bytes, mask, _mm512_cvtepi32_epi8(levels_vnni(l, sums, scale, slope)));
+    const __m512i above = _mm512_max_epi32(levels_vnni(l, sums, scale, slope), _mm512_set1_epi32(l->lowest - l->zero));
+    _mm_mask_storeu_epi8(bytes, mask, _mm512_cvtepi32_epi8(_mm512_add_epi32(above, _mm512_set1_epi32(l->zero))));
 }
 
 AVX2 INLINE void finish_avx2(const layer *l, __m256i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
