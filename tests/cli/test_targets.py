@@ -69,6 +69,25 @@ def test_an_artifact_for_others_loses_a_bit_and_that_is_said(tmp_path: Path, bit
     assert names == ["README.md", "model.ncnn.bin", "model.ncnn.param"]
 
 
+def test_code_has_the_name_that_is_chosen(for_npus: Path, tmp_path: Path, bitface: Run) -> None:
+    model = for_npus / "model.bitface"
+    code, _, err = bitface("export", model, "--target", "c", "--name", "lock_net", "--out", tmp_path / "lock")
+    assert code == 0, err
+    names = sorted(path.name for path in (tmp_path / "lock").iterdir())
+    assert names == ["README.md", "example.c", "lock_net.c", "lock_net.h"]
+    for file in (tmp_path / "lock").iterdir():
+        text = file.read_text()
+        assert "lock_net_embed(" in text
+        assert "face_net" not in text.lower()
+    code, _, err = bitface("export", model, "--target", "c", "--name", "lock-net", "--out", tmp_path / "other")
+    assert code == 2
+    assert "'lock-net' is no name for a C function here" in err
+    code, _, err = bitface("export", model, "--target", "rknn", "--name", "lock", "--out", tmp_path / "other")
+    assert code == 2
+    assert "--name is for code, and RKNN isn't" in err
+    assert not (tmp_path / "other").exists()
+
+
 def test_what_a_target_cannot_hold_is_refused_before_anything(
     net: Path, crops: Path, tmp_path: Path, bitface: Run
 ) -> None:

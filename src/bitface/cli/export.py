@@ -17,6 +17,7 @@ def export(
         str,
         typer.Option("--target", "--engine", help="openvino, onnxruntime, …; --engine is the older name."),
     ] = FASTEST,
+    name: Annotated[str | None, typer.Option(help="Of the functions, where code is written (face_net).")] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
 ) -> None:
@@ -26,10 +27,10 @@ def export(
 
     bitface export out/model.bitface --target onnxruntime --out net.onnx
 
-    bitface export out/model.bitface --target openvino --out for-openvino/
+    bitface export out/model.bitface --target c --name lock_net --out lock/
     """
     from bitface.jobs.export import export_model
 
-    exported = export_model(model, out, target, size, embedding)
+    exported = export_model(model, out, target, size, embedding, name)
     remarks(exported["notes"], [])
     output.print(f"{out}: {exported['bytes']:,} bytes", markup=False, soft_wrap=True)

@@ -10,12 +10,18 @@ from bitface.targets.write import check_place, notes_of
 
 
 def export_model(
-    path: Path, out: Path, target: str = FASTEST, size: Size | None = None, output: str | None = None
+    path: Path,
+    out: Path,
+    target: str = FASTEST,
+    size: Size | None = None,
+    output: str | None = None,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Writes what a target reads: of an artifact its integers, of a float network its fastest float graph.
 
     Args:
         out: a file, where it ends in the target's suffix; else a new folder, with a guide to what is in it.
+        name: of the functions in it, for targets that are code.
 
     Returns:
         `path` and `bytes` of what was written, and `notes`.
@@ -29,4 +35,4 @@ def export_model(
     check_place(target, out)
     model = open_model(Path(path), size=size, output=output)
     notes = [*model.network.notes, *notes_of(target, model.network)]
-    return {"path": str(out), "bytes": model.export(target, out), "notes": notes}
+    return {"path": str(out), "bytes": model.export(target, out, name), "notes": notes}

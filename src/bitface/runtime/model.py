@@ -10,13 +10,13 @@ import onnx
 from onnx.numpy_helper import to_array
 
 from bitface import artifact
-from bitface.errors import BitfaceError, option
+from bitface.errors import BitfaceError, UsageError, option
 from bitface.graph import ASSUMED, ChooseSize, FreeSize, Network, load_network, passes
 from bitface.graph.image_size import check_size
 from bitface.graph.integer import INTEGER_LAYERS
 from bitface.graph.network import one_output
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.targets.base import Run, Settings
+from bitface.targets.base import NAME_KEY, Run, Settings
 from bitface.targets.registry import TARGETS
 from bitface.targets.start import start
 from bitface.targets.write import write
@@ -87,11 +87,14 @@ class Model:
             source = self._as_written() if TARGETS[engine].emit else self.network
         return start(engine, source, settings, self.path)
 
-    def export(self, target: str, path: Path) -> int:
+    def export(self, target: str, path: Path, name: str | None = None) -> int:
         """Writes the model as a target's file (or folder), with everything it needs to be run again; gives its bytes.
 
+        Args:
+            name: of what is called in it; see `Target.named`.
+
         Raises:
-            UsageError: an unknown target, or one that isn't written.
+            UsageError: an unknown target, or one that isn't written, or in which nothing has such a name.
             BitfaceError: it is an exported file already, or can't be written; see `targets.write`.
         """
         if self.kind == "exported":
@@ -99,6 +102,10 @@ class Model:
         facts = {PREPROCESS_KEY: self.preprocess.name} if self.preprocess else {}
         if self.details is not None:
             facts |= {PROFILE_KEY: target, TEACHER_KEY: json.dumps(self.details.teacher)}
+        if name is not None:
+            if not TARGETS[target].named:
+                raise UsageError(f"{option('name')} is for code, and {TARGETS[target].title} isn't; leave it out")
+            facts[NAME_KEY] = name
         return write(target, self._as_written(), facts, path)
 
     def _as_written(self) -> Network:

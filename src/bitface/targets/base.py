@@ -43,6 +43,8 @@ class Settings:
 Simulate = Callable[["GraphModule"], "GraphModule"]
 # The lines of code that run what `emit` wrote, in Markdown; see `guide`.
 Usage = Callable[["Network"], str]
+# Under which `emit` finds, among what the file says of itself, the name that was chosen; see `Target.named`.
+NAME_KEY = "bitface.name"
 # Loads a network, or what `emit` wrote, for calls of one size.
 Start = Callable[[Union["Network", Path], Settings], Run]
 # The mean milliseconds of each named layer on so many threads, and of everything else together.
@@ -140,6 +142,8 @@ class Target:
             `start` takes the latter.
         pixels: the image that it takes is uint8 in RGB, or grey, whatever the network's own order: the file
             preprocesses it itself; for people, as `start` takes floats.
+        named: what functions and files are called in what is written, where somebody may choose another name; empty:
+            nothing is.
         usage: how what was written runs where it is shipped.
         rules: the vendor's, that what was written is held against.
     """
@@ -161,5 +165,6 @@ class Target:
     simulate: Simulate | None = None
     channels_last: bool = False
     pixels: bool = False
+    named: str = ""
     usage: Usage | None = None
     rules: tuple[Rule, ...] = ()

@@ -11,16 +11,19 @@ _COLOURS = {
 }
 
 
-def guide(name: str, network: Network, file: str | None = None) -> str:
+def guide(name: str, network: Network, file: str | None = None, called: str | None = None) -> str:
     """The README of what was written of a network for a target.
 
     Args:
         file: the name of the target's one file; None: as in a folder of its own.
+        called: what functions are called, where somebody has chosen it.
     """
     target = TARGETS[name]
     usage = target.usage(network) if target.usage else "See the documentation of the target."
     if file is not None:
         usage = usage.replace(f"model{target.suffix}", file)
+    if called is not None:
+        usage = usage.replace(target.named, called).replace(target.named.upper(), called.upper())
     height, width = network.size
     shape = [1, height, width, network.channels] if target.channels_last else [1, network.channels, height, width]
     rounds = target.rounds or "Nothing: it computes what the simulation computes."

@@ -6,7 +6,7 @@ from pathlib import Path
 from bitface.errors import BitfaceError
 from bitface.files import atomic_path, check_destination, filled_once
 from bitface.graph import Network
-from bitface.targets.base import Target
+from bitface.targets.base import NAME_KEY, Target
 from bitface.targets.conform import coarser, conformed
 from bitface.targets.guide import guide
 from bitface.targets.registry import emitted
@@ -68,7 +68,7 @@ def write(name: str, network: Network, facts: Mapping[str, str], path: Path) -> 
         model = folder / f"model{target.suffix}" if target.suffix else folder
         emit(network, facts, model)
         _check_rules(target, network, model)
-        (folder / GUIDE).write_text(guide(name, network), encoding="utf-8")
+        (folder / GUIDE).write_text(guide(name, network, called=facts.get(NAME_KEY)), encoding="utf-8")
 
     try:
         filled_once(path, fill)

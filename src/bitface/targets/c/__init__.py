@@ -6,7 +6,7 @@ graph and gives calls of these kernels and tables of numbers; `memory` shares th
 """
 
 from bitface.targets.base import Holds, Target
-from bitface.targets.c.emit import emit
+from bitface.targets.c.emit import DEFAULT_NAME, emit
 from bitface.targets.c.engine import start
 from bitface.targets.c.usage import usage
 from bitface.targets.registry import TARGETS
@@ -25,6 +25,7 @@ TARGETS.register("c")(
         start=start,
         pixels=True,
         channels_last=True,
+        named=DEFAULT_NAME,
         usage=usage,
     )
 )

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.graph import Network
+from bitface.targets.base import NAME_KEY
 from bitface.targets.c import layers, operators
 from bitface.targets.c.source import Source, source
 from bitface.targets.c.writer import Writer
 
-# Of `facts`: what functions and files begin with.
-NAME = "bitface.name"
-_DEFAULT = "face_net"
+DEFAULT_NAME = "face_net"
 _WRITERS = {**layers.WRITERS, **operators.WRITERS}
 
 _EXAMPLE = """/* Prints the embedding of a crop, a file of {height} x {width} pixels of 3 bytes (red, green, blue). */
@@ -41,7 +40,7 @@ int main(int count, char **arguments)
 """
 
 
-def c_source(network: Network, name: str = _DEFAULT) -> Source:
+def c_source(network: Network, name: str = DEFAULT_NAME) -> Source:
     """The C of a network; without its function of pixels where nobody has said how it wants them.
 
     Raises:
@@ -61,9 +60,9 @@ def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
         BitfaceError: the network has an operator that there is no kernel for, or its preprocessing isn't known.
         UsageError: the name is none of C.
     """
-    name = facts.get(NAME, _DEFAULT)
+    name = facts.get(NAME_KEY, DEFAULT_NAME)
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,50}", name):
-        raise UsageError(f"'{name}' is no name for a C function here: use a-z, 0-9 and _, as in {_DEFAULT}")
+        raise UsageError(f"'{name}' is no name for a C function here: use a-z, 0-9 and _, as in {DEFAULT_NAME}")
     if network.preprocess is None:
         raise BitfaceError(
             f"{network.name}: its preprocessing isn't known, so it can't be part of the C; say it with "
