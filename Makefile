@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # takes it; else torch stays at the pinned one while everything else is as old as may be.
 OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-slow test-all test-oldest browser arm lint bench clean
+.PHONY: demo test test-slow test-all test-oldest browser arm native lint bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -44,6 +44,10 @@ browser: $(READY)
 # ncnn's aarch64 build under qemu beside x86's, where qemu-user-static is there (apt-get install qemu-user-static).
 arm: $(READY)
 	$(BIN)/python benchmarks/arm.py $(ARM)
+
+# Networks as C on this CPU and, where Debian's cross compilers and qemu-user-static are there, on ARM and RISC-V.
+native: $(READY)
+	$(BIN)/python benchmarks/native.py $(NATIVE)
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks
