@@ -28,6 +28,14 @@
 #define AVX2 __attribute__((target("avx2")))
 #define VNNI __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #define INLINE static inline __attribute__((always_inline, unused))
+/* Before a short loop over vectors, which otherwise are kept in memory. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("unroll")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+/* Parts what comes before from what comes after: where gcc mixes both it runs out of registers. */
+#define IN_REGISTER(vector) __asm__("" : "+v"(vector))
 #else
 #define INLINE static inline
 #endif

@@ -63,6 +63,22 @@ VNNI INLINE __m512i four_bytes_vnni(const uint8_t *from)
     return _mm512_set1_epi32(word);
 }
 
+/* The bytes of a tile of 64 outputs. */
+VNNI INLINE void tile_levels_vnni(const layer *of, __m512i (*sums)[4], const int pixels, ptrdiff_t index, uint8_t *bytes)
+{
+    const layer copy = *of, *l = &copy; /* read once: no byte that is written is part of it */
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    UNROLLED
+    for (int p = 0; p < pixels; p++) {
+        __m512i levels[4];
+        for (int n = 0; n < 4; n++)
+            levels[n] = levels_vnni(l, sums[p][n], _mm512_loadu_ps(l->scale + index + n * 16),
+                                    l->slope != NULL ? _mm512_loadu_ps(l->slope + index + n * 16)
+                                                     : _mm512_setzero_ps());
+        _mm512_storeu_si512(bytes + p * l->outputs, _mm512_permutexvar_epi32(order, bytes_vnni(l, levels)));
+    }
+}
+
 VNNI INLINE void tile_vnni(const strip *s, ptrdiff_t x, const int pixels, ptrdiff_t b, const int blocks)
 {
     const layer *l = s->l;
@@ -88,26 +104,24 @@ VNNI INLINE void tile_vnni(const strip *s, ptrdiff_t x, const int pixels, ptrdif
                 }
             }
         }
-    if (blocks == 4 && !l->floats && s->count - b * 16 >= 64) {
-        const ptrdiff_t index = s->first + b * 16;
-        const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
-        for (int p = 0; p < pixels; p++) {
-            __m512i levels[4];
-            for (int n = 0; n < 4; n++)
-                levels[n] = levels_vnni(l, sums[p][n], _mm512_loadu_ps(l->scale + index + n * 16),
-                                        l->slope != NULL ? _mm512_loadu_ps(l->slope + index + n * 16)
-                                                         : _mm512_setzero_ps());
-            _mm512_storeu_si512(
-                s->bytes + (x + p) * l->outputs + s->place + b * 16,
-                _mm512_permutexvar_epi32(order, bytes_vnni(l, levels)));
-        }
+    for (int n = 0; n < blocks; n++)
+        for (int p = 0; p < pixels; p++)
+            IN_REGISTER(sums[p][n]);
+    const ptrdiff_t index = s->first + b * 16, left = s->count - b * 16, place = x * l->outputs + s->place + b * 16;
+    if (blocks == 4 && !l->floats && left >= 64) {
+        tile_levels_vnni(l, sums, pixels, index, s->bytes + place);
         return;
     }
-    for (int n = 0; n < blocks; n++)
-        for (int p = 0; p < pixels; p++) {
-            const ptrdiff_t place = (x + p) * l->outputs + s->place + (b + n) * 16;
-            finish_vnni(l, sums[p][n], s->first + (b + n) * 16, s->count - (b + n) * 16,
-                        l->floats ? NULL : s->bytes + place, l->floats ? s->floats + place : NULL);
+    __m512i rest[6][4];
+    UNROLLED
+    for (int p = 0; p < pixels; p++)
+        for (int n = 0; n < blocks; n++)
+            rest[p][n] = sums[p][n];
+    for (int p = 0; p < pixels; p++)
+        for (int n = 0; n < blocks; n++) {
+            const ptrdiff_t put = place + p * l->outputs + n * 16;
+            finish_vnni(l, rest[p][n], index + n * 16, left - n * 16, l->floats ? NULL : s->bytes + put,
+                        l->floats ? s->floats + put : NULL);
         }
 }
 
