@@ -5,8 +5,8 @@
 Of each artifact (by default the networks of the other benchmarks at w8a8, w6a6, w4a8 and w4a4): whether embeddings
 of faces are equal bit for bit between the kernels of this CPU (plain C, AVX2, AVX-512 VNNI) and compilers, and what it
 gives on other machines, cross-compiled and run under qemu-user with Debian's gcc-aarch64-linux-gnu,
-gcc-arm-linux-gnueabihf and gcc-riscv64-linux-gnu; what is missing is said. Then milliseconds for one face on one
-thread, alternating with OpenVINO's in one run, and bytes. Writes `benchmarks/results/native.json`.
+gcc-arm-linux-gnueabihf and gcc-riscv64-linux-gnu; what is missing is said. Then milliseconds for a face on one thread,
+alternating with OpenVINO's in one run, and bytes. Writes `benchmarks/results/native.json`.
 """
 
 import argparse

@@ -217,6 +217,23 @@ def test_sanitizers_find_nothing(name: str, kernels: int, tmp_path: Path) -> Non
     subprocess.run(["./example", "crop"], cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, env=environment)
 
 
+def test_lists_keep_their_order() -> None:
+    """Maps lie with their channels last, the lists that they become too, until something reads them otherwise."""
+    net = Integers(3, 4, 5)
+    x = net.layer(net.rounded(net.builder.input), 6, (3, 3))
+    flat = net.listed(net.add(prelu(6), x))
+    y = net.add(ops.Reshape((36, 1, 1)), net.add(ops.Mul(), flat, net.add(nn.Hardswish(), flat)))
+    z = net.add(ops.ReduceMean((2, 3), False), y)
+    whole = net.network(net.add(ops.Concat(1), z, net.add(ops.Reshape((36,)), y)))
+    assert_same_bits(start("c", whole)(images(whole)), oracle(whole.graph, images(whole)))
+    mixed = Integers(3, 4, 5)
+    x = mixed.layer(mixed.rounded(mixed.builder.input), 6, (3, 3))
+    linear = mixed.add(nn.Linear(36, 36), mixed.listed(x))
+    joined = mixed.network(mixed.add(ops.Add(), mixed.listed(x), linear))
+    with pytest.raises(BitfaceError, match=r"joins \[36\] to \[36\]"):
+        c_source(joined)
+
+
 def test_threads_have_a_scratch_of_their_own() -> None:
     net = everything()
     run, x = start("c", net, Settings(threads=1)), images(net, 40)

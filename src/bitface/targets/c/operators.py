@@ -100,7 +100,8 @@ def _write_sum(writer: Writer, node: Node, module: nn.Module, operands: list[Ope
 
 def _write_binary(writer: Writer, node: Node, module: nn.Module, operands: list[Operand]) -> Value:
     shape = shape_of(node)[1:]
-    result = writer.program.tensor(shape, None, next((o.map for o in operands if isinstance(o, Value)), None))
+    maps = [one.map for one in operands if isinstance(one, Value) and one.shape == shape]
+    result = writer.program.tensor(shape, None, maps[0] if maps else None)
     arguments: list[object] = []
     steps: list[int] = []
     for operand in operands:
@@ -120,7 +121,7 @@ def _of_tensor(writer: Writer, node: Node, value: Any, result: Value) -> tuple[R
     one_pixel = (result.shape[0], *[1] * (len(result.shape) - 1))
     if value.shape == result.shape and value.map == result.map:
         steps = result.channels, 1
-    elif value.shape == one_pixel:
+    elif value.shape == one_pixel and value.map is None and result.map is None:
         steps = 0, 1
     elif value.shape == (1, *result.shape[1:]) and result.map is None:
         steps = 1, 0
@@ -209,6 +210,8 @@ def _write_mean(writer: Writer, node: Node, module: Any, operands: list[Value]) 
 def _write_reshape(writer: Writer, node: Node, module: ops.Reshape, operands: list[Value]) -> Value:
     """A map becomes a list, or what has one number for each channel another form of that."""
     value, shape = operands[0], shape_of(node)[1:]
+    if len(shape) > 1:
+        value = value if value.map is None else writer.listed(value)
     if value.count == value.channels and shape[0] == value.count:
         return Value(value.buffer, shape, value.levels, value.map if len(shape) == 1 else None)
     if shape == value.shape:
