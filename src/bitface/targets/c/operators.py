@@ -92,10 +92,25 @@ def _write_sum(writer: Writer, node: Node, module: nn.Module, operands: list[Ope
     fields = {
         "zero_a": a.levels.zero, "scale_a": np.float32(a.levels.scale),
         "zero_b": b.levels.zero, "scale_b": np.float32(b.levels.scale), **_rounding(levels),
+        "inverse": _inverse(a.levels, b.levels, levels),
     }  # fmt: skip
     addition = Struct("addition", tuple(fields.items()), passed=True)
     writer.call("add_levels", writer.read(a), writer.read(b), writer.read(result), a.count, addition)
     return writer.give(nodes, result)
+
+
+def _inverse(a: Levels, b: Levels, levels: Levels) -> np.float32:
+    """What sums may be multiplied by instead of divided, as all pairs of integers show; 0: nothing."""
+    first, second = ((np.arange(256) - one.zero).astype(np.float32) * np.float32(one.scale) for one in (a, b))
+    low, high, _ = levels.arguments()
+    scale, sums = np.float32(levels.scale), first[:, None] + second
+    expected = np.rint(np.clip(sums / scale, low, high))
+    with np.errstate(over="ignore", under="ignore"):
+        inverse = np.float32(1) / scale
+        for factor in (inverse, np.nextafter(inverse, np.float32(np.inf)), np.nextafter(inverse, np.float32(0))):
+            if np.array_equal(np.rint(np.clip(sums * factor, low, high)), expected):
+                return factor
+    return np.float32(0)
 
 
 def _write_binary(writer: Writer, node: Node, module: nn.Module, operands: list[Operand]) -> Value:

@@ -57,6 +57,9 @@ static int kernels(void)
 #if defined(X86)
 #define EVERYWHERE(name, parameters, arguments)                                                                        \
     VNNI static void name##_vnni parameters { name##_loop arguments; }                                                 \
+    EVERYWHERE_ELSE(name, parameters, arguments)
+/* The same, where the first one is written by hand. */
+#define EVERYWHERE_ELSE(name, parameters, arguments)                                                                   \
     AVX2 static void name##_avx2 parameters { name##_loop arguments; }                                                 \
     static void name##_plain parameters { name##_loop arguments; }                                                     \
     static void name parameters                                                                                        \
@@ -72,6 +75,7 @@ static int kernels(void)
 #else
 #define EVERYWHERE(name, parameters, arguments)                                                                        \
     static void name parameters { name##_loop arguments; }
+#define EVERYWHERE_ELSE EVERYWHERE
 #endif
 
 /* Half to even. After limiting, |t| is below 2^22, where adding 1.5 * 2^23 leaves no room for a fraction. */
@@ -92,3 +96,24 @@ INLINE uint8_t level_of(float t, float low, float high, int32_t zero)
 {
     return (uint8_t)((int32_t)nearest(limited(t, low, high)) + zero);
 }
+
+#if defined(X86)
+/*
+ * 4 times 16 integers as bytes from `lowest`, of each vector 4 in every lane. What is below a type's range saturates,
+ * what is above has been limited.
+ */
+VNNI INLINE __m512i packed_vnni(const __m512i levels[4], int32_t zero, int32_t lowest)
+{
+    const __m512i shift = _mm512_set1_epi16((short)zero);
+    const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(levels[0], levels[1]), shift);
+    const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(levels[2], levels[3]), shift);
+    return _mm512_max_epu8(_mm512_packus_epi16(first, second), _mm512_set1_epi8((char)lowest));
+}
+
+/* In the order of the vectors. */
+VNNI INLINE __m512i in_order_vnni(__m512i packed)
+{
+    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    return _mm512_permutexvar_epi32(order, packed);
+}
+#endif

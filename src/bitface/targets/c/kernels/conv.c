@@ -67,7 +67,6 @@ VNNI INLINE __m512i four_bytes_vnni(const uint8_t *from)
 VNNI INLINE void tile_levels_vnni(const layer *of, __m512i (*sums)[4], const int pixels, ptrdiff_t index, uint8_t *bytes)
 {
     const layer copy = *of, *l = &copy; /* read once: no byte that is written is part of it */
-    const __m512i order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
     UNROLLED
     for (int p = 0; p < pixels; p++) {
         __m512i levels[4];
@@ -75,7 +74,7 @@ VNNI INLINE void tile_levels_vnni(const layer *of, __m512i (*sums)[4], const int
             levels[n] = levels_vnni(l, sums[p][n], _mm512_loadu_ps(l->scale + index + n * 16),
                                     l->slope != NULL ? _mm512_loadu_ps(l->slope + index + n * 16)
                                                      : _mm512_setzero_ps());
-        _mm512_storeu_si512(bytes + p * l->outputs, _mm512_permutexvar_epi32(order, bytes_vnni(l, levels)));
+        _mm512_storeu_si512(bytes + p * l->outputs, in_order_vnni(packed_vnni(levels, l->zero, l->lowest)));
     }
 }
 
@@ -365,7 +364,7 @@ VNNI static void depthwise_row_vnni(const layer *l, const uint8_t *const *rows, 
         }
         for (int n = 0; n < 4; n++)
             sums[n] = levels_vnni(l, sums[n], _mm512_castsi512_ps(scale[n]), _mm512_castsi512_ps(slope[n]));
-        _mm512_storeu_si512(bytes + x * l->channels + c, bytes_vnni(l, sums));
+        _mm512_storeu_si512(bytes + x * l->channels + c, packed_vnni(sums, l->zero, l->lowest));
     }
 }
 
@@ -404,7 +403,7 @@ VNNI INLINE void depthwise_columns_vnni(const layer *l, const uint8_t *const *ro
                 sums[n] = _mm512_dpbusd_epi32(sums[n], columns[j][n], by[j][n]);
         for (int n = 0; n < 4; n++)
             sums[n] = levels_vnni(l, sums[n], _mm512_castsi512_ps(scale[n]), _mm512_castsi512_ps(slope[n]));
-        _mm512_storeu_si512(bytes + x * l->channels + c, bytes_vnni(l, sums));
+        _mm512_storeu_si512(bytes + x * l->channels + c, packed_vnni(sums, l->zero, l->lowest));
     }
 }
 

@@ -48,15 +48,6 @@ VNNI INLINE __m512i levels_vnni(const layer *l, __m512i sums, __m512 scale, __m5
     return _mm512_cvtps_epi32(_mm512_min_ps(t, _mm512_set1_ps(l->high)));
 }
 
-/* 4 times 16 of them as bytes, each lane of 16 bytes from the same lanes. What is below a type's range saturates. */
-VNNI INLINE __m512i bytes_vnni(const layer *l, const __m512i levels[4])
-{
-    const __m512i zero = _mm512_set1_epi16((short)l->zero);
-    const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(levels[0], levels[1]), zero);
-    const __m512i second = _mm512_adds_epi16(_mm512_packs_epi32(levels[2], levels[3]), zero);
-    return _mm512_max_epu8(_mm512_packus_epi16(first, second), _mm512_set1_epi8((char)(l->lowest)));
-}
-
 VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
                              float *floats)
 {

@@ -24,6 +24,7 @@ typedef struct {
     int32_t zero_b;
     float scale_b, scale, low, high;
     int32_t zero;
+    float inverse; /* of the scale, where multiplying gives what dividing gives, for all integers; or else 0 */
 } addition;
 
 INLINE void add_levels_loop(const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of)
@@ -31,10 +32,35 @@ INLINE void add_levels_loop(const uint8_t *a, const uint8_t *b, uint8_t *y, ptrd
     for (ptrdiff_t i = 0; i < count; i++) {
         const float first = (float)((int32_t)a[i] - of.zero_a) * of.scale_a;
         const float second = (float)((int32_t)b[i] - of.zero_b) * of.scale_b;
-        y[i] = level_of((first + second) / of.scale, of.low, of.high, of.zero);
+        const float sum = first + second;
+        y[i] = level_of(of.inverse != 0.0f ? sum * of.inverse : sum / of.scale, of.low, of.high, of.zero);
     }
 }
-EVERYWHERE(add_levels, (const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of),
+#if defined(X86)
+VNNI INLINE __m512 real_vnni(const uint8_t *levels, int32_t zero, float scale)
+{
+    const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)levels));
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(q, _mm512_set1_epi32(zero))), _mm512_set1_ps(scale));
+}
+
+VNNI static void add_levels_vnni(const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of)
+{
+    ptrdiff_t i = 0;
+    for (; i + 64 <= count; i += 64) {
+        __m512i q[4];
+        for (int n = 0; n < 4; n++) {
+            const __m512 sum = _mm512_add_ps(real_vnni(a + i + 16 * n, of.zero_a, of.scale_a),
+                                             real_vnni(b + i + 16 * n, of.zero_b, of.scale_b));
+            const __m512 t = of.inverse != 0.0f ? _mm512_mul_ps(sum, _mm512_set1_ps(of.inverse))
+                                                : _mm512_div_ps(sum, _mm512_set1_ps(of.scale));
+            q[n] = _mm512_cvtps_epi32(_mm512_min_ps(t, _mm512_set1_ps(of.high)));
+        }
+        _mm512_storeu_si512(y + i, in_order_vnni(packed_vnni(q, of.zero, (int32_t)of.low + of.zero)));
+    }
+    add_levels_loop(a + i, b + i, y + i, count - i, of);
+}
+#endif
+EVERYWHERE_ELSE(add_levels, (const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of),
            (a, b, y, count, of))
 /*: affine_levels : base */
 /* A scale and a shift for each channel of a tensor in integers, rounded again. */
