@@ -34,6 +34,12 @@
 #else
 #define UNROLLED _Pragma("GCC unroll 16")
 #endif
+/* Of functions that gcc otherwise copies for each length that they are called with. */
+#if defined(__clang__)
+#define ONE_COPY __attribute__((noinline))
+#else
+#define ONE_COPY __attribute__((noinline, noclone))
+#endif
 /* Parts what comes before from what comes after: where gcc mixes both it runs out of registers. */
 #define IN_REGISTER(vector) __asm__("" : "+v"(vector))
 #else
@@ -60,8 +66,8 @@ static int kernels(void)
     EVERYWHERE_ELSE(name, parameters, arguments)
 /* The same, where the first one is written by hand. */
 #define EVERYWHERE_ELSE(name, parameters, arguments)                                                                   \
-    AVX2 static void name##_avx2 parameters { name##_loop arguments; }                                                 \
-    static void name##_plain parameters { name##_loop arguments; }                                                     \
+    ONE_COPY AVX2 static void name##_avx2 parameters { name##_loop arguments; }                                        \
+    ONE_COPY static void name##_plain parameters { name##_loop arguments; }                                            \
     static void name parameters                                                                                        \
     {                                                                                                                  \
         const int level = kernels();                                                                                   \

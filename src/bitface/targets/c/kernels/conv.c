@@ -64,7 +64,8 @@ VNNI INLINE __m512i four_bytes_vnni(const uint8_t *from)
 }
 
 /* The bytes of a tile of 64 outputs. */
-VNNI INLINE void tile_levels_vnni(const layer *of, __m512i (*sums)[4], const int pixels, ptrdiff_t index, uint8_t *bytes)
+VNNI INLINE void tile_levels_vnni(const layer *of, __m512i (*sums)[4], const int pixels, ptrdiff_t index,
+                                  uint8_t *bytes)
 {
     const layer copy = *of, *l = &copy; /* read once: no byte that is written is part of it */
     UNROLLED
@@ -149,7 +150,7 @@ VNNI static void strip_vnni(const strip *s)
 /* `wide`: the weights of a block as 16 bits, in the same order. */
 AVX2 INLINE void tile_avx2(const strip *s, const int16_t *wide, ptrdiff_t x, const int pixels, ptrdiff_t b)
 {
-    const layer *l = s->l;
+    const layer copy = *s->l, *l = &copy; /* read once: no byte that is written is part of it */
     const ptrdiff_t parts = l->segments, bytes = l->segment_bytes;
     const ptrdiff_t step = (ptrdiff_t)l->dilation_width * l->channels;
     const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
@@ -180,6 +181,16 @@ AVX2 INLINE void tile_avx2(const strip *s, const int16_t *wide, ptrdiff_t x, con
             eights[p][n] =
                 _mm256_permute4x64_epi64(_mm256_hadd_epi32(sums[p][2 * n], sums[p][2 * n + 1]), 0xd8);
     const ptrdiff_t index = s->first + b * 16, left = s->count - b * 16;
+    if (!l->floats && left >= 16) {
+        const __m256i *const bias = (const __m256i *)(const void *)(l->bias + index);
+        for (int p = 0; p < pixels; p++) {
+            for (int n = 0; n < 2; n++)
+                eights[p][n] = _mm256_add_epi32(eights[p][n], _mm256_loadu_si256(bias + n));
+            _mm_storeu_si128((__m128i *)(void *)(s->bytes + (x + p) * l->outputs + s->place + b * 16),
+                             levels_avx2(l, eights[p], index));
+        }
+        return;
+    }
     for (int p = 0; p < pixels; p++)
         for (int n = 0; n < 2 && left > 8 * n; n++) {
             const __m256i *const bias = (const __m256i *)(const void *)(l->bias + index + 8 * n);
@@ -441,9 +452,10 @@ VNNI static void depthwise_vnni(const layer *l, const uint8_t *const *rows, cons
 }
 
 /* A row of 16 channels, 2 taps at once; the one that may be missing has weights of 0. */
-AVX2 static void depthwise_row_avx2(const layer *l, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t c,
+AVX2 static void depthwise_row_avx2(const layer *of, const uint8_t *const *rows, const int8_t *weights, ptrdiff_t c,
                                     uint8_t *bytes, float *floats)
 {
+    const layer copy = *of, *l = &copy; /* read once: no byte that is written is part of it */
     const ptrdiff_t pixel = (ptrdiff_t)l->stride_width * l->channels;
     const int count = l->kernel_height * l->kernel_width, pairs = (count + 1) / 2;
     const __m256i *const bias = (const __m256i *)(const void *)(l->bias + c);
@@ -471,6 +483,10 @@ AVX2 static void depthwise_row_avx2(const layer *l, const uint8_t *const *rows, 
             const __m256i high = _mm256_cvtepu8_epi16(_mm_unpackhi_epi8(first, second));
             sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(low, by[2 * t]));
             sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(high, by[2 * t + 1]));
+        }
+        if (!l->floats) {
+            _mm_storeu_si128((__m128i *)(void *)(bytes + place), levels_avx2(l, sums, c));
+            continue;
         }
         for (int n = 0; n < 2; n++)
             finish_avx2(l, sums[n], c + 8 * n, 8, l->floats ? NULL : bytes + place + 8 * n,

@@ -62,6 +62,23 @@ VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, ptrd
     _mm_mask_storeu_epi8(bytes, mask, _mm512_cvtepi32_epi8(_mm512_add_epi32(above, _mm512_set1_epi32(l->zero))));
 }
 
+/* 16 sums as bytes; see `packed_vnni`. */
+AVX2 INLINE __m128i levels_avx2(const layer *l, const __m256i sums[2], ptrdiff_t index)
+{
+    __m256i q[2];
+    for (int n = 0; n < 2; n++) {
+        __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[n]), _mm256_loadu_ps(l->scale + index + 8 * n));
+        if (l->slope != NULL)
+            t = _mm256_blendv_ps(t, _mm256_mul_ps(t, _mm256_loadu_ps(l->slope + index + 8 * n)),
+                                 _mm256_cmp_ps(t, _mm256_setzero_ps(), _CMP_LT_OQ));
+        q[n] = _mm256_cvtps_epi32(_mm256_min_ps(t, _mm256_set1_ps(l->high)));
+    }
+    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_set1_epi16((short)l->zero));
+    const __m256i bytes = _mm256_packus_epi16(words, words); /* of each vector 4 in either half */
+    const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
+    return _mm_max_epu8(both, _mm_set1_epi8((char)l->lowest));
+}
+
 AVX2 INLINE void finish_avx2(const layer *l, __m256i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
                              float *floats)
 {
