@@ -60,6 +60,36 @@ def _alike(figures: dict[str, float]) -> str:
     return f"{figures['mean']:.5f}, {figures['min']:.5f} | {figures['equal']:.1%}"
 
 
+# Of the columns of times, in a network as C and in OpenVINO.
+_NATIVE = ("AVX-512 VNNI", "OpenVINO int8", "OpenVINO bf16", "OpenVINO f32", "AVX2", "C")
+
+
+def native(content: dict[str, Any]) -> list[str]:
+    """A network as C: milliseconds beside OpenVINO's, where its bits are the same, and bytes."""
+    return table(
+        "| artifact | same bits | ms: C with AVX-512 VNNI | OpenVINO int8 | OpenVINO bf16 | OpenVINO f32 | C with AVX2 "
+        "| plain C | constants, code, scratch |",
+        [
+            f"| {row['artifact']} | {_same_bits(row['same bits'])} "
+            + "".join(f"| {_milliseconds(row['ms'], name)} " for name in _NATIVE)
+            + f"| {row['constants']:,}, {row['code']:,}, {row['scratch']:,} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def _same_bits(equal: dict[str, bool]) -> str:
+    return ", ".join(name if same else f"**not {name}**" for name, same in equal.items())
+
+
+def _milliseconds(times: dict[str, dict[str, float]], name: str) -> str:
+    """The median; of C with AVX-512, how many times as fast as OpenVINO in integers, too."""
+    if name not in times:
+        return ""
+    ratio = f" ({times[name]['times as fast']:.2f}x)" if name == _NATIVE[0] else ""
+    return f"{times[name]['median']:.2f}{ratio}"
+
+
 def targets(content: dict[str, Any]) -> list[str]:
     """What each engine makes of a network in 8 bits, below the float network."""
     return table(

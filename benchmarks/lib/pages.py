@@ -44,6 +44,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "network_forms": (NETWORKS, "networks", network_tables.network_forms),
     "network_refusals": (NETWORKS, "networks", network_tables.network_refusals),
     "arm": (ROOT / "docs" / "targets.md", "arm", engine_tables.arm),
+    "native": (ROOT / "docs" / "targets.md", "native", engine_tables.native),
     "targets": (ROOT / "docs" / "targets.md", "targets", engine_tables.targets),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
