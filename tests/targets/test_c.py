@@ -26,7 +26,7 @@ from bitface.targets import TARGETS, Settings
 from bitface.targets.c.emit import c_source, emit
 from bitface.targets.c.engine import FLAGS, Compiled
 from bitface.targets.c.memory import Buffer, place
-from bitface.targets.start import start
+from bitface.targets.start import start, substitute
 from bitface.targets.write import write
 from support.c_oracle import run as oracle
 from support.quantized import Mixed, PreActivation, faces, network
@@ -296,3 +296,16 @@ def test_ten_thousand_images() -> None:
     for kernels in (0, 1, 2):
         run = Compiled(text.code, text.header, (*FLAGS, f"-DFACE_NET_KERNELS={kernels}"))
         assert_same_bits(run(x), expected)
+
+
+def test_without_a_compiler_the_simulation_computes_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network(Mixed(), 16)
+    student = quantize(net, faces(8, 16), BitPlan(), Calibration("minmax", bias_correction=False))[0]
+    assert net.preprocess is not None
+    image = net.preprocess(faces(1, 16))
+    expected = start("torch", student)(image)
+    monkeypatch.setattr("bitface.targets.c.c_compiler", lambda: None)
+    np.testing.assert_array_equal(start("c", student)(image), expected)
+    assert substitute("c", student) == [
+        "C doesn't run here: its simulation in torch computed; the engine itself runs after installing what C needs"
+    ]

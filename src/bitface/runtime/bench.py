@@ -290,7 +290,7 @@ def engines_of(names: str | None) -> list[str] | None:
     for name in result:
         target = started(name)
         if name not in measured:
-            install = f"; {way_to_install(target)} installs it" if target.start and target.emit else ""
+            install = f"; get it by {way_to_install(target)}" if target.start and target.emit else ""
             raise UsageError(f"{name} doesn't run here, so there is nothing to measure{install}")
     return result
 

@@ -136,6 +136,7 @@ class Target:
         own_threads: a call must come from a thread that does nothing else, even where there is only one at once.
         package: whose version decides how fast and how exact it is, by its name in the package index.
         imports: the module of it that `start` imports, where it isn't installed with bitface itself.
+        available: whether what else `start` needs is here, such as a compiler; None: nothing else.
         extra: of bitface that installs it; None: the user installs it.
         simulate: for what it rounds differently. It runs in the place of an engine that isn't here.
         channels_last: the image that it takes is `[1, H, W, channels]`, not `[1, channels, H, W]`; for people, as
@@ -161,6 +162,7 @@ class Target:
     own_threads: bool = False
     package: str | None = None
     imports: str | None = None
+    available: Callable[[], bool] | None = None
     extra: str | None = None
     simulate: Simulate | None = None
     channels_last: bool = False

@@ -82,13 +82,13 @@ def runs_here(name: str | None) -> bool:
     """Whether a name, such as a file's, is that of a target whose engine is installed."""
     if name is None or name not in TARGETS or TARGETS[name].start is None:
         return False
-    module = TARGETS[name].imports
-    return module is None or find_spec(module) is not None
+    module, available = TARGETS[name].imports, TARGETS[name].available
+    return (module is None or find_spec(module) is not None) and (available is None or available())
 
 
 def way_to_install(target: Target) -> str:
     """The command that installs a target's engine."""
-    return f"pip install 'bitface[{target.extra}]'" if target.extra else f"installing {target.package or target.title}"
+    return f"pip install 'bitface[{target.extra}]'" if target.extra else f"installing what {target.title} needs"
 
 
 def title_of(name: str) -> str:

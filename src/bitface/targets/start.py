@@ -51,7 +51,7 @@ def substitute(name: str, network: Network) -> list[str]:
     target = TARGETS[name]
     notes = []
     if not runs_here(name):
-        install = f"; {way_to_install(target)} runs the engine itself" if target.start else ""
+        install = f"; the engine itself runs after {way_to_install(target)}" if target.start else ""
         notes.append(f"{target.title} doesn't run here: its simulation in torch computed{install}")
     if count := coarser(network.graph, target.holds):
         notes.append(losing_levels(name, count))
@@ -68,7 +68,7 @@ def losing_levels(name: str, count: int) -> str:
 
 def _simulated(target: Target, source: Network | Path, settings: Settings, what: Path | str) -> Run:
     if target.simulate is None:
-        raise BitfaceError(f"{what}: {target.title} isn't installed; {way_to_install(target)} installs it")
+        raise BitfaceError(f"{what}: {target.title} isn't installed; get it by {way_to_install(target)}")
     run = TARGETS[SIMULATION].start
     assert run is not None
     if isinstance(source, Path):  # a file that says its roundings itself

@@ -5,6 +5,7 @@ computed here. `docs/artifact.md` says the arithmetic. `kernels/` is written by 
 graph and gives calls of these kernels and tables of numbers; `memory` shares the scratch; `source` is the text.
 """
 
+from bitface.quant.kernels.shared_library import c_compiler
 from bitface.targets.base import Holds, Target
 from bitface.targets.c.emit import DEFAULT_NAME, emit
 from bitface.targets.c.engine import start
@@ -23,6 +24,8 @@ TARGETS.register("c")(
         "float32 products and divides; what is left is the order of float32 roundings.",
         emit=emit,
         start=start,
+        available=lambda: c_compiler() is not None,
+        simulate=lambda graph: graph,
         pixels=True,
         channels_last=True,
         named=DEFAULT_NAME,
