@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 STDOUT, STDERR = 1, 2
 _TURN_OFF = threading.RLock()
+if hasattr(os, "register_at_fork"):  # a process that is forked meanwhile would stay silent, and wait for ever
+    os.register_at_fork(before=_TURN_OFF.acquire, after_in_parent=_TURN_OFF.release, after_in_child=_TURN_OFF.release)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bitface import artifact
+from bitface import artifact, load
 from bitface.data.face_source import FaceSource
+from bitface.evaluation.gallery import read_gallery
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.runtime.quantized import artifact_of
@@ -32,7 +33,7 @@ def test_the_plan_is_made_for_them_and_that_is_said(for_npus: Path) -> None:
     result = json.loads((for_npus / "result.json").read_text())
     assert result["plan"]["activations"] == "signed"
     assert "activations are symmetric and signed, as TensorRT has no others" in result["notes"]
-    assert {*result["agreement"]} >= {"tensorrt", "rknn"}
+    assert {*result["agreement"]} >= {"tensorrt-simulated", "rknn-simulated"}
     assert "TensorRT doesn't run here: its simulation in torch computed" in result["notes"]
     assert sorted(path.name for path in for_npus.iterdir() if path.name.startswith("model.")) == [
         "model.bitface",
@@ -52,6 +53,13 @@ def test_a_simulation_evaluates_and_says_so(for_npus: Path, crops: Path, tmp_pat
     )
     assert code == 0, err
     assert "its simulation in torch computed" in err
+    # Whatever is kept says it: an engine that is installed later must not be taken for what made it.
+    assert read_gallery(gallery).engine == "rknn-simulated"
+    probe = next(iter(sorted(crops.rglob("*.png"))))
+    _, out, err = bitface("identify", probe, "--gallery", gallery, "--model", for_npus / "model.bitface")
+    assert "the gallery comes from the simulation of RKNN" in out + err
+    with pytest.warns(UserWarning, match="RKNN doesn't run here: its simulation in torch computed"):
+        assert load(for_npus / "model.bitface", engine="rknn").engine == "rknn-simulated"
     code, _, err = bitface("bench", for_npus / "model.bitface", "--target", "tensorrt")
     assert code == 2
     assert "tensorrt doesn't run here, so there is nothing to measure" in err

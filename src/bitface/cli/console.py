@@ -51,9 +51,9 @@ def engine_of(word: str | None) -> str | None:
 
 def engine_line(engine: str) -> str:
     """What computed a result, for the terminal."""
-    from bitface.targets.registry import runs_here, title_of
+    from bitface.targets.registry import title_of
 
-    return f"computed in {'' if runs_here(engine) else 'the simulation of '}{title_of(engine)}"
+    return f"computed in {title_of(engine)}"
 
 
 def remarks(notes: list[str], warnings: list[str]) -> None:

@@ -36,6 +36,14 @@ def module_of(graph: GraphModule, node: Node) -> nn.Module | None:
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
+def input_module(graph: GraphModule, node: Node) -> nn.Module | None:
+    """What gives the tensor that a layer reads, seen through views: its quantizer, where it has one."""
+    source = node.all_input_nodes[0]
+    while isinstance(module_of(graph, source), Reshape):
+        source = source.all_input_nodes[0]
+    return module_of(graph, source)
+
+
 def insert_after(graph: GraphModule, node: Node, name: str, module: nn.Module, *inputs: Node) -> Node:
     """A new node after `node` (reading it unless told otherwise), with the shape of its value."""
     holder = graph.get_submodule(name.rpartition(".")[0])

@@ -86,7 +86,7 @@ def about_engine(embedder: Embedder, explicit: bool = False) -> tuple[list[str],
     Args:
         explicit: somebody asked for this engine.
     """
-    model, engine = embedder.model, embedder.engine
+    model, engine = embedder.model, embedder.target
     notes = [] if explicit else [passed_over(model, engine)]
     said = [text for text in notes if text] + substitute(engine, model.network)
     return said, [text for text in [inexact(model, engine)] if text]

@@ -27,9 +27,9 @@ def freeze(student: Student, outputs: dict[str, UniformQuantizer] | None = None)
     for node in list(graph.graph.nodes):
         module = passes.module_of(graph, node)
         if isinstance(module, QuantizedConv2d | QuantizedLinear):
-            source = _input_quantizer(graph, node)
-            output = (outputs or {}).get(str(node.target))
-            _set(graph, node, integer_layer(module, source.scale.item() if source else 0.0, output))
+            source = passes.input_module(graph, node)
+            input_scale = source.scale.item() if isinstance(source, Quantizer) else 0.0
+            _set(graph, node, integer_layer(module, input_scale, (outputs or {}).get(str(node.target))))
     for node in list(graph.graph.nodes):
         module = passes.module_of(graph, node)
         if isinstance(module, Quantizer):
@@ -76,14 +76,6 @@ def _fit_scale_to_bias(quantizer: UniformQuantizer, weight: Tensor, bias: Tensor
     smallest_scale = smallest_scale if quantizer.channels > 1 else smallest_scale.max().reshape(1)
     silent = (weight.reshape(quantizer.channels, -1) == 0).all(1) & (smallest_scale > 0)
     quantizer.scale = torch.where(silent, smallest_scale, torch.maximum(quantizer.scale, smallest_scale))
-
-
-def _input_quantizer(graph: GraphModule, node: Node) -> Quantizer | None:
-    source = node.all_input_nodes[0]
-    while isinstance(passes.module_of(graph, source), ops.Reshape):
-        source = source.all_input_nodes[0]
-    module = passes.module_of(graph, source)
-    return module if isinstance(module, Quantizer) else None
 
 
 def _set(graph: GraphModule, node: Node, module: nn.Module) -> None:

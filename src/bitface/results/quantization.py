@@ -20,7 +20,7 @@ from bitface.results.sections import Files, Machine, PlannedBits, Seconds, Texts
 from bitface.runtime import Embedder, Model
 from bitface.runtime.exact import default_engine, is_exact, passed_over
 from bitface.runtime.machine import describe
-from bitface.targets.registry import computes
+from bitface.targets.registry import computes, engine_name
 from bitface.targets.start import substitute
 
 Progress = Callable[[int, int], None]
@@ -196,7 +196,7 @@ def measure_agreement(
         compared = agreement(reference, embeddings)
         unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
         cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
-        result[engine] = {"summary": compared.to_json(), "cosines": cosines}
+        result[engine_name(engine)] = {"summary": compared.to_json(), "cosines": cosines}
         notes += substitute(engine, model.network)
         if progress:
             progress(index + 1, len(engines))

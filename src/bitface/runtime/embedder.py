@@ -17,7 +17,8 @@ from bitface.runtime.exact import default_engine, inexact
 from bitface.runtime.machine import cores
 from bitface.runtime.model import Model, open_model
 from bitface.targets.base import Settings
-from bitface.targets.registry import started
+from bitface.targets.registry import engine_name, started
+from bitface.targets.start import substitute
 
 Progress = Callable[[int, int], None]
 
@@ -37,7 +38,8 @@ class Embedder:
         preprocess: how pixels become the network's input.
         embedding_size: the length of a vector.
         fingerprint: identifies the model that made the embeddings; see `Network.fingerprint`.
-        engine: what runs it.
+        target: what was asked for, or is the default.
+        engine: what computes, the target or its simulation, as whatever is kept of the embeddings says it.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class Embedder:
                 f"{model.path}: doesn't say how its input is normalised; name it with {option('preprocess')}, "
                 "and let `bitface inspect --images` find it"
             )
-        self.engine = default_engine(model) if engine is None else engine
-        target = started(self.engine)
+        self.target = default_engine(model) if engine is None else engine
+        target = started(self.target)
+        self.engine = engine_name(self.target)
         self.model = model
         self.preprocess: Preprocess = model.preprocess
         self.embedding_size = model.network.embedding_size
@@ -78,12 +81,12 @@ class Embedder:
         threads = threads or len(cores())
         self._own_threads, self._batch = target.own_threads, target.images_at_once
         self._streams = streams or threads
-        self._run = model.start(self.engine, Settings(self._batch, threads, precision, self._streams))
+        self._run = model.start(self.target, Settings(self._batch, threads, precision, self._streams))
         self._workers: tuple[int, ThreadPoolExecutor] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         threads, precision, streams = self._settings
-        return Embedder, (self.model, self.engine, threads, precision, streams)
+        return Embedder, (self.model, self.target, threads, precision, streams)
 
     @property
     def fingerprint(self) -> str:
@@ -193,7 +196,8 @@ def load(
         size: of the image, for networks that leave it free: 160, or (height, width).
         output: of an ONNX file that has several: the name of the embedding.
 
-    Warns where a size is assumed, and where the engine that is named, or an exported file's, isn't exact on this CPU.
+    Warns where a size is assumed, where the engine that is named, or an exported file's, isn't exact on this CPU, and
+    where a simulation computes in its place.
 
     Raises:
         BitfaceError: no model, a damaged one, one without a known preprocessing, or for images of another size.
@@ -210,8 +214,9 @@ def load(
     if size is None and model.network.free:
         warnings.warn(f"{path}: {model.network.free.note}", stacklevel=2)
     embedder = Embedder(model, engine, threads, streams=streams)
-    if reason := inexact(model, embedder.engine):
-        warnings.warn(f"{path}: {reason}", stacklevel=2)
+    for reason in (inexact(model, embedder.target), *substitute(embedder.target, model.network)):
+        if reason:
+            warnings.warn(f"{path}: {reason}", stacklevel=2)
     return embedder
 
 

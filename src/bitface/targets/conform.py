@@ -9,13 +9,13 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
+from bitface.errors import BitfaceError
 from bitface.graph import Network
 from bitface.graph.builder import tidy
 from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize, limits
-from bitface.graph.op_spec import traits_of
-from bitface.graph.passes import module_of, replace_module
+from bitface.graph.passes import input_module, module_of, replace_module
 from bitface.targets.base import Holds
 
 
@@ -23,6 +23,9 @@ def conformed(network: Network, holds: Holds) -> Network:
     """The network with the activations that a target holds; the same one where it holds all of them.
 
     What remains that it can't hold, `Holds.obstacle` names.
+
+    Raises:
+        BitfaceError: a layer of integers reads none (of a damaged artifact).
     """
     if not coarser(network.graph, holds):
         return network
@@ -34,7 +37,10 @@ def conformed(network: Network, holds: Holds) -> Network:
             ratio = limits(module.bits, False)[1] / limits(module.bits, True)[1]
             replace_module(graph, node, QuantizeDequantize(module.scale * ratio, 0, module.bits, True))
         elif isinstance(module, INTEGER_LAYERS) and module.input_scale:
-            _adapt(module, _input_scale(graph, node))
+            source = input_module(graph, node)
+            if not isinstance(source, QuantizeDequantize):
+                raise BitfaceError(f"'{node.target}' has a scale of its input, which nothing rounds")
+            _adapt(module, source.scale)
     return replace(network, graph=tidy(graph))
 
 
@@ -53,14 +59,3 @@ def _adapt(layer: nn.Module, scale: float) -> None:
     if layer.bias is not None:
         layer.bias.copy_(torch.round(layer.bias.double() * (layer.input_scale / scale)))
     layer.input_scale = scale
-
-
-def _input_scale(graph: GraphModule, node: Node) -> float:
-    """Of the quantizer that a layer reads, through what only moves numbers."""
-    source = node.all_input_nodes[0]
-    module = module_of(graph, source)
-    while not isinstance(module, QuantizeDequantize):
-        assert traits_of(module).moves or traits_of(module).keeps_levels
-        source = source.all_input_nodes[0]
-        module = module_of(graph, source)
-    return module.scale

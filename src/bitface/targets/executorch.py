@@ -66,16 +66,8 @@ def _is_not(one: Node, other: Node) -> bool:
 def _takes_integers(graph: GraphModule, node: Node) -> bool:
     """Whether a node is a layer of integers that reads integers."""
     layer = passes.module_of(graph, node)
-    return isinstance(layer, INTEGER_LAYERS) and bool(layer.input_scale) and _quantizer(graph, node) is not None
-
-
-def _quantizer(graph: GraphModule, node: Node) -> QuantizeDequantize | None:
-    """What rounds a layer's input, perhaps before a view."""
-    source = node.all_input_nodes[0]
-    while isinstance(passes.module_of(graph, source), ops.Reshape):
-        source = source.all_input_nodes[0]
-    module = passes.module_of(graph, source)
-    return module if isinstance(module, QuantizeDequantize) else None
+    reads = passes.input_module(graph, node)
+    return isinstance(layer, INTEGER_LAYERS) and bool(layer.input_scale) and isinstance(reads, QuantizeDequantize)
 
 
 def _rounded(graph: GraphModule, node: Node) -> bool:
@@ -123,9 +115,9 @@ def _write_in_float(graph: GraphModule, node: Node) -> None:
 
 def _write_layer(graph: GraphModule, node: Node) -> None:
     layer, source = passes.module_of(graph, node), node.all_input_nodes[0]
+    quantizer = passes.input_module(graph, node)
     assert isinstance(layer, INTEGER_LAYERS)
-    quantizer = _quantizer(graph, node)
-    assert quantizer is not None
+    assert isinstance(quantizer, QuantizeDequantize)
     if not isinstance(passes.module_of(graph, source), QuantizeDequantize):
         # Integers must be what the layer itself reads; once more on the same levels changes nothing.
         source = passes.insert_after(graph, source, f"{node.target}_input", copy.copy(quantizer), source)

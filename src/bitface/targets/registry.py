@@ -18,6 +18,8 @@ TARGETS: Registry[Target] = Registry("target", "bitface.targets", package="bitfa
 # them that are files too are written and compared where nobody names others.
 DEFAULTS = ("openvino", "onnxruntime", "torch")
 FASTEST = DEFAULTS[0]
+# Ends the name of what computed in the place of an engine.
+_SIMULATED = "-simulated"
 
 
 def written() -> tuple[str, ...]:
@@ -86,11 +88,23 @@ def runs_here(name: str | None) -> bool:
     return (module is None or find_spec(module) is not None) and (available is None or available())
 
 
+def engine_name(name: str) -> str:
+    """What computes where a target is asked for, as results, thresholds, galleries and kept embeddings say it: the
+    target's name, or that of its simulation, whose numbers must never pass for the engine's.
+    """
+    return name if runs_here(name) else name + _SIMULATED
+
+
 def way_to_install(target: Target) -> str:
     """The command that installs a target's engine."""
     return f"pip install 'bitface[{target.extra}]'" if target.extra else f"installing what {target.title} needs"
 
 
 def title_of(name: str) -> str:
-    """The title of a target; of one that isn't known here, which an older or newer file names, that name."""
-    return TARGETS[name].title if name in TARGETS else name
+    """The title of a target, or of its simulation; of one that isn't known here, which an older or newer file names,
+    that name.
+    """
+    target = name.removesuffix(_SIMULATED)
+    if target not in TARGETS:
+        return name
+    return TARGETS[target].title if target == name else f"the simulation of {TARGETS[target].title}"

@@ -17,7 +17,7 @@ from torch.fx import GraphModule, Node
 from bitface.graph import ops
 from bitface.graph.builder import tidy
 from bitface.graph.integer import INTEGER_LAYERS, IntegerConv2d, IntegerLinear, QuantizeDequantize, limits
-from bitface.graph.passes import insert_after, module_of, replace_module
+from bitface.graph.passes import input_module, insert_after, module_of, replace_module
 
 # What gives numbers that it reads, or limits them: rounding before it is rounding behind it.
 _ROUNDS_ALIKE = frozenset({"Relu", "Clip", "MaxPool", "Reshape", "Transpose", "Slice", "Gather", "Concat"})
@@ -35,23 +35,14 @@ def rounded(graph: GraphModule) -> GraphModule:
     for node in list(graph.graph.nodes):
         module = module_of(graph, node)
         if isinstance(module, INTEGER_LAYERS) and module.input_scale:
-            source = input_quantizer(graph, node)
-            if source is None:
+            source = input_module(graph, node)
+            if not isinstance(source, QuantizeDequantize):
                 continue
             _take_scale(module, source.scale)
             if (own := _own_output(graph, node, module, source)) is not None:
                 output = insert_after(graph, node, f"{node.target}_rounded", own)
                 node.replace_all_uses_with(output, delete_user_cb=lambda user, new=output: user is not new)
     return tidy(graph)
-
-
-def input_quantizer(graph: GraphModule, node: Node) -> QuantizeDequantize | None:
-    """The quantizer whose integers a node reads, through views."""
-    source = node.all_input_nodes[0]
-    while isinstance(module_of(graph, source), ops.Reshape):
-        source = source.all_input_nodes[0]
-    module = module_of(graph, source)
-    return module if isinstance(module, QuantizeDequantize) else None
 
 
 def output_quantizer(graph: GraphModule, node: Node) -> QuantizeDequantize | None:
@@ -68,8 +59,12 @@ def output_quantizer(graph: GraphModule, node: Node) -> QuantizeDequantize | Non
 
 def runs_in_integers(graph: GraphModule, node: Node) -> bool:
     """Whether a layer reads integers and gives some of the same type."""
-    source, output = input_quantizer(graph, node), output_quantizer(graph, node)
-    if source is None or output is None or not getattr(module_of(graph, node), "input_scale", 0.0):
+    source, output = input_module(graph, node), output_quantizer(graph, node)
+    if (
+        not isinstance(source, QuantizeDequantize)
+        or output is None
+        or not getattr(module_of(graph, node), "input_scale", 0.0)
+    ):
         return False
     return (source.bits > 8) == (output.bits > 8)
 

@@ -134,25 +134,8 @@ static void conv_floats(const float_layer *l, const float *x, float *y)
                 *y++ = sum + l->bias[o];
             }
 }
-/*: max_pool : pooling */
-static void max_pool(const pooling *of, const float *x, float *y)
-{
-    for (ptrdiff_t i = 0; i < of->out_height; i++)
-        for (ptrdiff_t j = 0; j < of->out_width; j++, y += of->channels) {
-            for (ptrdiff_t c = 0; c < of->channels; c++)
-                y[c] = -FLT_MAX;
-            for (ptrdiff_t k = 0; k < of->kernel_height; k++)
-                for (ptrdiff_t l = 0; l < of->kernel_width; l++) {
-                    const ptrdiff_t row = i * of->stride_height - of->pad_height + k * of->dilation_height;
-                    const ptrdiff_t column = j * of->stride_width - of->pad_width + l * of->dilation_width;
-                    if (row < 0 || row >= of->height || column < 0 || column >= of->width)
-                        continue;
-                    const float *from = x + (row * of->width + column) * of->channels;
-                    for (ptrdiff_t c = 0; c < of->channels; c++)
-                        y[c] = y[c] > from[c] ? y[c] : from[c];
-                }
-        }
-}
+/*: max_pool : largest_in_window */
+LARGEST_IN_WINDOW(max_pool, float, -FLT_MAX)
 /*: average_pool : pooling */
 /* Windows lie inside the map; their numbers are added row by row. */
 static void average_pool(const pooling *of, const float *x, float *y)

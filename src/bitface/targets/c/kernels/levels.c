@@ -89,21 +89,26 @@ typedef struct {
     int32_t kernel_height, kernel_width, stride_height, stride_width, pad_height, pad_width;
     int32_t dilation_height, dilation_width;
 } pooling;
-/*: max_pool_levels : pooling */
-static void max_pool_levels(const pooling *of, const uint8_t *x, uint8_t *y)
-{
-    for (ptrdiff_t i = 0; i < of->out_height; i++)
-        for (ptrdiff_t j = 0; j < of->out_width; j++, y += of->channels) {
-            memset(y, 0, (size_t)of->channels);
-            for (ptrdiff_t k = 0; k < of->kernel_height; k++)
-                for (ptrdiff_t l = 0; l < of->kernel_width; l++) {
-                    const ptrdiff_t row = i * of->stride_height - of->pad_height + k * of->dilation_height;
-                    const ptrdiff_t column = j * of->stride_width - of->pad_width + l * of->dilation_width;
-                    if (row < 0 || row >= of->height || column < 0 || column >= of->width)
-                        continue;
-                    const uint8_t *from = x + (row * of->width + column) * of->channels;
-                    for (ptrdiff_t c = 0; c < of->channels; c++)
-                        y[c] = y[c] > from[c] ? y[c] : from[c];
-                }
-        }
-}
+/*: largest_in_window : pooling */
+/* The largest number of each window, of floats or of levels; windows reach over the border, where there is nothing. */
+#define LARGEST_IN_WINDOW(name, type, least)                                                                     \
+    static void name(const pooling *of, const type *x, type *y)                                                  \
+    {                                                                                                            \
+        for (ptrdiff_t i = 0; i < of->out_height; i++)                                                           \
+            for (ptrdiff_t j = 0; j < of->out_width; j++, y += of->channels) {                                   \
+                for (ptrdiff_t c = 0; c < of->channels; c++)                                                     \
+                    y[c] = least;                                                                                \
+                for (ptrdiff_t k = 0; k < of->kernel_height; k++)                                                \
+                    for (ptrdiff_t l = 0; l < of->kernel_width; l++) {                                           \
+                        const ptrdiff_t row = i * of->stride_height - of->pad_height + k * of->dilation_height;  \
+                        const ptrdiff_t column = j * of->stride_width - of->pad_width + l * of->dilation_width;  \
+                        if (row < 0 || row >= of->height || column < 0 || column >= of->width)                   \
+                            continue;                                                                            \
+                        const type *from = x + (row * of->width + column) * of->channels;                        \
+                        for (ptrdiff_t c = 0; c < of->channels; c++)                                             \
+                            y[c] = y[c] > from[c] ? y[c] : from[c];                                              \
+                    }                                                                                            \
+            }                                                                                                    \
+    }
+/*: max_pool_levels : largest_in_window */
+LARGEST_IN_WINDOW(max_pool_levels, uint8_t, 0)
