@@ -40,6 +40,8 @@
 #else
 #define ONE_COPY __attribute__((noinline, noclone))
 #endif
+/* What this architecture has of a kernel; it says whether there was something faster than plain C. */
+#define FAST(name) name##_x86
 /* Parts what comes before from what comes after: where gcc mixes both it runs out of registers. */
 #define IN_REGISTER(vector) __asm__("" : "+v"(vector))
 #else
