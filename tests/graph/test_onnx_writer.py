@@ -336,8 +336,9 @@ def test_a_prelu_is_split_exactly(kind: str, slopes: str, plan: str) -> None:
     quantizer.register_forward_hook(lambda _, x, __: seen.append(quantizer.integers(x[0])))
     simulate(integer, images)
     model = to_onnx(integer.graph, FORMS["onnxruntime"])
-    name = next(node.output[0] for node in model.graph.node if node.output[0].startswith("act_a") and
-                node.op_type == "DequantizeLinear")  # fmt: skip
+    integers = {node.output[0] for node in model.graph.node if node.op_type in ("QuantizeLinear", "Clip")}
+    pairs = [node for node in model.graph.node if node.op_type == "DequantizeLinear" and node.input[0] in integers]
+    name = pairs[-1].output[0]  # what the last layer reads
     model.graph.output.insert(0, onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     levels = np.rint(run_onnx(model, images, False) / quantizer.scale) + quantizer.zero_point
     differences = np.abs(levels - seen[0].numpy())

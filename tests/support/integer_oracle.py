@@ -2,8 +2,9 @@
 
 It knows the arithmetic that ONNX Runtime's kernels document or show: sums of products in integers, one float32
 multiplier `input_scale · weight_scale / output_scale` per channel, rounding half to even, saturation; additions in
-float32 with fused multiply-add. Whatever a pair of Dequantize and Quantize makes of a layer is decided when the
-Quantize is met, so a layer's result is kept until then as its accumulators (`Pending`).
+float32 with fused multiply-add. A bias in float is rounded to the unit of the sums. Whatever a pair of Dequantize and
+Quantize makes of a layer is decided when the Quantize is met, so a layer's result is kept until then as its
+accumulators (`Pending`).
 """
 
 from collections.abc import Callable
@@ -82,7 +83,7 @@ def _accumulators(sums: Array, scale: Array) -> Pending:
 def _conv(
     x: Integers,
     weight: Integers,
-    bias: Integers | None = None,
+    bias: Integers | Array | None = None,
     *,
     kernel_shape: list[int],
     strides: list[int],
@@ -99,14 +100,20 @@ def _conv(
     kernels = weight.centred().reshape(group, -1, weight.values.shape[1], *kernel)
     parts = windows.reshape(batch, group, -1, height, width, *kernel)
     sums = np.einsum("ngihwkl,goikl->ngohw", parts, kernels, optimize=True).reshape(batch, -1, height, width)
-    if bias is not None:
-        sums = sums + bias.values.reshape(-1, 1, 1)
+    sums = sums + _bias(bias, x.scale * weight.scale).reshape(-1, 1, 1)
     return _accumulators(sums, x.scale * weight.scale)
 
 
-def _gemm(x: Integers, weight: Integers, bias: Integers | None = None, *, transB: int) -> Pending:
-    sums = x.centred() @ weight.centred().T
-    return _accumulators(sums if bias is None else sums + bias.values, x.scale * weight.scale)
+def _gemm(x: Integers, weight: Integers, bias: Integers | Array | None = None, *, transB: int) -> Pending:
+    scale = x.scale * weight.scale
+    return _accumulators(x.centred() @ weight.centred().T + _bias(bias, scale), scale)
+
+
+def _bias(bias: Integers | Array | None, scale: Array) -> Array:
+    """In units of the sums."""
+    if bias is None:
+        return np.zeros(1)
+    return bias.values if isinstance(bias, Integers) else np.rint(bias / scale).astype(np.float64)
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -163,7 +170,8 @@ def _reshape(x: Any, shape: Array) -> Any:
 
 _OPERATORS: dict[str, Callable[..., Any]] = {
     "QuantizeLinear": _quantize,
-    "DequantizeLinear": lambda values, scale, zero, axis=0: Integers(values, scale, zero),
+    "DequantizeLinear": lambda values, scale, zero=np.zeros((), np.int32), axis=0: Integers(values, scale, zero),
+    "Neg": lambda values: -values,
     "Conv": _conv,
     "Gemm": _gemm,
     "Add": _add,

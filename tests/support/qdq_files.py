@@ -42,6 +42,10 @@ def first(model: onnx.ModelProto, kind: str, place: int = 0) -> NodeProto:
     return [node for node in model.graph.node if node.op_type == kind][place]
 
 
+def maker(model: onnx.ModelProto, name: str) -> NodeProto:
+    return next(node for node in model.graph.node if name in node.output)
+
+
 def set_constant(model: onnx.ModelProto, name: str, value: np.ndarray) -> None:
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     tensors[name].CopyFrom(numpy_helper.from_array(value, name))

@@ -59,8 +59,16 @@ def test_the_layers_hold_the_same_integers(net: Network) -> None:
         for model in (openvino, ort)
     ]
     shared = set(weights[0]) & set(weights[1])
-    assert "fc.weight_integers" in shared
+    assert "fc.weight" in shared
     assert all(weights[0][name] == weights[1][name] for name in shared)
+
+
+def test_layers_that_run_again_lie_in_the_file_once(net: Network) -> None:
+    sizes = [
+        sum(len(one.raw_data) for one in model.graph.initializer if one.data_type == TensorProto.INT8 and one.dims[1:])
+        for model in files(net, "w8a8").values()
+    ]
+    assert sizes[0] == sizes[1] > 0
 
 
 def test_a_float_network_differs_in_its_prelus(net: Network) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 from bitface.graph import Network
 from bitface.targets import TARGETS
 from bitface.targets.write import write
-from support.qdq_files import Change, broken, changed, embeddings, first, set_constant, student
+from support.qdq_files import Change, broken, changed, embeddings, first, maker, set_constant, student
 from support.quantized import Mixed, PreActivation, faces
 
 QNN = TARGETS["qnn"]
@@ -67,28 +67,29 @@ def a_signed_activation(model: onnx.ModelProto) -> None:
 
 
 def shifted_weights(model: onnx.ModelProto) -> None:
-    name = first(model, "Conv").input[1] + "_zero_point"
+    name = maker(model, first(model, "Conv").input[1]).input[2]
     size = next(tensor.dims[0] for tensor in model.graph.initializer if tensor.name == name)
     set_constant(model, name, np.ones(size, np.int8))
 
 
 def scales_along_another_axis(model: onnx.ModelProto) -> None:
     weight = first(model, "Conv").input[1]
-    node = next(node for node in model.graph.node if node.output[0] == weight)
+    node = maker(model, weight)
     del node.attribute[:]
     node.attribute.append(helper.make_attribute("axis", 1))
 
 
 def a_float_bias(model: onnx.ModelProto) -> None:
     node = first(model, "Conv")
-    size = next(tensor.dims[0] for tensor in model.graph.initializer if tensor.name == node.input[2] + "_integers")
+    name = maker(model, node.input[2]).input[0]
+    size = next(tensor.dims[0] for tensor in model.graph.initializer if tensor.name == name)
     model.graph.initializer.append(helper.make_tensor("bias", TensorProto.FLOAT, [size], [0.0] * size))
     node.input[2] = "bias"
 
 
 def float_slopes_of_another_type(model: onnx.ModelProto) -> None:
     name = first(model, "PRelu").input[1]
-    node = next(node for node in model.graph.node if node.output[0] == name)
+    node = maker(model, name)
     model.graph.initializer.append(helper.make_tensor("signed", TensorProto.INT8, [], [0]))
     set_constant(model, node.input[0], np.zeros((8, 1, 1), np.int8))
     node.input[2] = "signed"

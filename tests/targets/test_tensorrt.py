@@ -12,7 +12,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import Network
 from bitface.targets import TARGETS
 from bitface.targets.write import write
-from support.qdq_files import Change, broken, changed, embeddings, first, set_constant, student
+from support.qdq_files import Change, broken, changed, embeddings, first, maker, set_constant, student
 from support.quantized import PreActivation, faces, network
 
 TENSORRT = TARGETS["tensorrt"]
@@ -66,12 +66,11 @@ def a_zero_point(model: onnx.ModelProto) -> None:
 
 
 def shifted_weights(model: onnx.ModelProto) -> None:
-    set_constant(model, first(model, "Conv").input[1] + "_zero_point", np.ones(8, np.int8))
+    set_constant(model, maker(model, first(model, "Conv").input[1]).input[2], np.ones(8, np.int8))
 
 
 def too_few_scales(model: onnx.ModelProto) -> None:
-    name = first(model, "Conv").input[1]
-    set_constant(model, name + "_scale", np.ones(3, np.float32))
+    set_constant(model, maker(model, first(model, "Conv").input[1]).input[1], np.ones(3, np.float32))
 
 
 def scales_of_an_activation(model: onnx.ModelProto) -> None:

@@ -17,7 +17,8 @@ class OnnxForm:
             is written as arithmetic in float.
         joins_held_apart: the reader moves the rounding of a pair through a concatenation into the layers before it, and
             computes other numbers then; a LeakyReLU of slope 1, which does nothing, stands between and keeps it.
-        integer_bias: biases of integer layers are int32 with a scale; False: floats, which mean the same.
+        integer_bias: the kinds of ONNX nodes whose biases have to be int32 with a scale; those of other integer layers
+            are floats, which mean the same in half the bytes.
         integer_slopes: slopes of a PReLU that reads integers are integers of the same type, with one scale.
         batch: the images of every call, for readers of fixed shapes; None: any number.
     """
@@ -27,6 +28,6 @@ class OnnxForm:
     integer_limits: bool = False
     sums_in_float: bool = True
     joins_held_apart: bool = True
-    integer_bias: bool = True
+    integer_bias: tuple[str, ...] = ()
     integer_slopes: bool = False
     batch: int | None = None

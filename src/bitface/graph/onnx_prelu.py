@@ -9,8 +9,7 @@ Before a reader of 16 bits it runs in float as it is.
 """
 
 import numpy as np
-import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import Node
 
 from bitface.graph.builder import gives_embedding, shape_of
@@ -22,6 +21,8 @@ from bitface.graph.onnx_writer import Writer
 SPLIT_UP_TO = 128
 
 _BYTE = np.dtype(np.uint8)
+# What sums of channels that a part has nothing of are multiplied by: no sum of 32 bits reaches an integer.
+_NEXT_TO_NOTHING = 1e-20
 
 
 def emit_layer(writer: Writer, node: Node, module: IntegerConv2d | IntegerLinear, x: str) -> str:
@@ -69,14 +70,16 @@ def _split(
 ) -> str:
     name, source = str(node.target), str(node.all_input_nodes[0].target)
     slope = module.weight.detach().expand(layer.weight.shape[0])
-    parts = [(f"{source}.positive", torch.ones_like(slope), 0)]
+    first = f"{source}.positive"
+    parts: list[tuple[str, Tensor | None, int]] = [(first, None, 0)]
     if (slope > 0).any():
-        parts.append((f"{source}.falling", slope.clamp(min=0), 255))
+        parts.append((f"{source}.falling", slope.clamp(min=_NEXT_TO_NOTHING), 255))
     if (slope < 0).any():
-        parts.append((f"{source}.rising", slope.clamp(max=0), 0))
+        parts.append((f"{source}.rising", slope.clamp(max=-_NEXT_TO_NOTHING), 0))
     total = ""
     for part, factor, zero_point in parts:
-        value = writer.quantize(writer.layer(part, layer, x, factor), part + "_q", quantizer.scale, zero_point, _BYTE)
+        output = writer.layer(part, layer, x, copy=None if factor is None else (first, factor))
+        value = writer.quantize(output, part + "_q", quantizer.scale, zero_point, _BYTE)
         if total:
             value = writer.op("Add", [total, value], name if part == parts[-1][0] else part + "_sum")
             if part != parts[-1][0]:

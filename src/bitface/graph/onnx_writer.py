@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def to_onnx(
     """
     writer = Writer(graph, form)
     nodes = writer.write(input_name, output_name)
+    _shorten(nodes, writer.initializers, (input_name, output_name))
     image = shape_of(next(iter(graph.graph.nodes)))
     embedding = shape_of(graph.graph.output_node().all_input_nodes[0])
     batch = form.batch or "batch"
@@ -58,6 +60,26 @@ def to_onnx(
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     onnx.checker.check_model(model)
     return model
+
+
+def _shorten(nodes: list[onnx.NodeProto], initializers: list[TensorProto], ends: tuple[str, str]) -> None:
+    """Numbers instead of names for what pairs read and give, but for weights: they would take a tenth of a file."""
+    constants = {tensor.name for tensor in initializers}
+    taken = {name for node in nodes for name in (*node.input, *node.output)}
+    free = (str(number) for number in count() if str(number) not in taken)
+    names = {name: name for name in ends}
+    for node in nodes:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            node.name = ""
+            integers = node.input[:1] if node.input[0] in constants else []
+            for name in (*node.input, *node.output):
+                if name not in names and name not in integers:
+                    names[name] = next(free)
+    for node in nodes:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
+    for tensor in initializers:
+        tensor.name = names.get(tensor.name, tensor.name)
 
 
 class Writer:
@@ -143,41 +165,48 @@ class Writer:
         name: str,
         module: IntegerConv2d | IntegerLinear,
         x: str,
-        factor: Tensor | None = None,
         rank: int = 2,
+        copy: tuple[str, Tensor] | None = None,
     ) -> str:
         """A convolution or linear layer on dequantized integers.
 
         Args:
-            factor: multiplies the output channels, by the scales and the signs of the integers alone; a channel of
-                factor 0 gets integers 0. Weights of 8 bits are never -128, so that the sign can always turn.
             rank: of the value, where a linear layer's may be other than 2.
+            copy: the name of the layer as it was written, and what each of its output channels is multiplied by, all
+                by numbers of one sign. The copy has integers that are computed from that layer's, which takes no bytes.
         """
-        weight, scale, bias, zero_point = module.weight, module.scale, module.bias, module.zero_point
-        if factor is not None:
-            sign = factor.sign().to(torch.int8)
-            weight = weight * sign.view(-1, *[1] * (weight.dim() - 1))
-            bias = None if bias is None else bias * sign
-            zero_point = None if zero_point is None else zero_point * sign
-            scale = scale * torch.where(sign == 0, torch.ones_like(factor), factor.abs())
-        inputs = [x, self._dequantized(name + ".weight", weight, scale, zero_point)]
-        if bias is not None and module.input_scale and self.form.integer_bias:
-            bias_scale = (scale * module.input_scale).expand(bias.numel())
-            inputs.append(self._dequantized(name + ".bias", bias, bias_scale, None))
+        scale, bias, zero_point = module.scale, module.bias, module.zero_point
+        if copy is None:
+            integers = self.constant(name + ".weight", module.weight)
+        else:
+            original, factor = copy
+            turns = bool((factor < 0).any())
+            integers, scale = original + ".weight", scale * factor.abs()
+            # ONNX Runtime doesn't let two layers read one initialiser, but one that it computes when it loads the file.
+            # Weights of 8 bits are never -128, so that the sign can always turn.
+            for _ in range(1 if turns else 2):
+                integers = self.op("Neg", [integers], name + ".weight_turned")
+            if turns:
+                bias, zero_point = (None if one is None else -one for one in (bias, zero_point))
+        zeros = torch.zeros(1, dtype=module.weight.dtype) if zero_point is None else zero_point
+        inputs = [x, self._dequantized(name + ".weight", integers, scale, zeros.expand(scale.numel()))]
+        kind = "Conv" if isinstance(module, IntegerConv2d) else "Gemm" if rank == 2 else "MatMul"
+        if bias is not None and module.input_scale and kind in self.form.integer_bias:
+            integers = self.constant(name + ".bias", bias)
+            inputs.append(
+                self._dequantized(name + ".bias", integers, (scale * module.input_scale).expand(bias.numel()))
+            )
         elif bias is not None:
             numbers = bias.double() * (scale * module.input_scale).double() if module.input_scale else bias
             inputs.append(self.constant(name + ".bias", numbers.float()))
         return self.matrix(name, module, inputs, rank)
 
-    def _dequantized(self, name: str, integers: Tensor, scale: Tensor, zero_point: Tensor | None) -> str:
-        per_channel = scale.numel() > 1
-        zeros = torch.zeros(scale.numel(), dtype=integers.dtype) if zero_point is None else zero_point
-        parts = [
-            self.constant(name + "_integers", integers),
-            self.constant(name + "_scale", scale if per_channel else scale.reshape(())),
-            self.constant(name + "_zero_point", zeros if per_channel else zeros.reshape(())),
-        ]
-        return self.op("DequantizeLinear", parts, name, **({"axis": 0} if per_channel else {}))
+    def _dequantized(self, name: str, integers: str, scale: Tensor, zero_point: Tensor | None = None) -> str:
+        """The numbers of constant integers; readers want zero points of weights even where they are 0."""
+        axis = {"axis": 0} if scale.numel() > 1 else {}
+        parts = {"scale": scale} if zero_point is None else {"scale": scale, "zero_point": zero_point}
+        names = [self.constant(f"{name}_{key}", one if axis else one.reshape(())) for key, one in parts.items()]
+        return self.op("DequantizeLinear", [integers, *names], name, **axis)
 
     def with_weights(self, node: Node, module: nn.Conv2d | nn.Linear, inputs: list[str]) -> list[str]:
         """The inputs of a layer in float, and its weights."""

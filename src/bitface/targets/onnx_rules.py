@@ -37,16 +37,27 @@ class QdqFile:
         """Whether a DequantizeLinear reads integers that are in the file, such as weights."""
         return node.input[0] in self.constants
 
+    def title(self, node: NodeProto) -> str:
+        """The name of an operator; of a half of a pair without one, that of the operator around it."""
+        names = (one.name for name in node.output for one in self.readers.get(name, []) if one.name)
+        before = (self.makers[name].name for name in node.input if name in self.makers)
+        return node.name or next(names, "") or next(before, "") or node.output[0]
+
+    def kind(self, node: NodeProto) -> str:
+        """The integers of a half of a pair, such as uint8: those of its zero point, or of the constant it reads."""
+        return str(self.constants[node.input[2 if len(node.input) > 2 else 0]].dtype)
+
+    def zeros(self, node: NodeProto) -> np.ndarray:
+        """The zero points of a half of a pair."""
+        return self.constants[node.input[2]] if len(node.input) > 2 else np.zeros(1, np.int32)
+
     def integers(self, name: str) -> str:
         """The type of the integers that a tensor stands for, such as uint8; empty where it is in float."""
-        return str(self.constants[self.makers[name].input[2]].dtype) if self.maker(name) == _PAIR[1] else ""
+        return self.kind(self.makers[name]) if self.maker(name) == _PAIR[1] else ""
 
     def rounded_to(self, name: str) -> set[str]:
         """The types that the readers of a tensor round it to; empty for those that read it in float."""
-        return {
-            str(self.constants[reader.input[2]].dtype) if reader.op_type == _PAIR[0] else ""
-            for reader in self.readers.get(name, [])
-        }
+        return {self.kind(one) if one.op_type == _PAIR[0] else "" for one in self.readers.get(name, [])}
 
     def activations(self) -> Iterator[NodeProto]:
         return (node for node in self.nodes if node.op_type == _PAIR[0])
@@ -71,8 +82,8 @@ def activation_types(*kinds: str) -> Check:
 
     def check(file: QdqFile) -> Iterator[str]:
         for node in file.activations():
-            if (kind := str(file.constants[node.input[2]].dtype)) not in kinds:
-                yield f"'{node.name}' rounds to {kind}"
+            if (kind := file.kind(node)) not in kinds:
+                yield f"'{file.title(node)}' rounds to {kind}"
 
     return check
 
@@ -80,8 +91,8 @@ def activation_types(*kinds: str) -> Check:
 def zero_points_zero(file: QdqFile) -> Iterator[str]:
     """No pair has a zero point."""
     for node in file.nodes:
-        if node.op_type in _PAIR and file.constants[node.input[2]].any():
-            yield f"'{node.name}' has the zero point {file.constants[node.input[2]].flat[0]}"
+        if node.op_type in _PAIR and (zeros := file.zeros(node)).any():
+            yield f"'{file.title(node)}' has the zero point {zeros.flat[0]}"
 
 
 def scales_positive(file: QdqFile) -> Iterator[str]:
@@ -90,15 +101,15 @@ def scales_positive(file: QdqFile) -> Iterator[str]:
         if node.op_type in _PAIR and not (
             node.input[1] in file.constants and (file.constants[node.input[1]] > 0).all()
         ):
-            yield f"'{node.name}' has a scale that isn't a positive constant"
+            yield f"'{file.title(node)}' has a scale that isn't a positive constant"
 
 
 def weights_signed(file: QdqFile) -> Iterator[str]:
     """Weights are int8 without zero points."""
     for layer, source in file.weights():
-        zeros = file.constants[source.input[2]]
-        if zeros.dtype != np.int8 or zeros.any():
-            yield f"'{layer.name}' has weights of {zeros.dtype}" + (" with zero points" if zeros.any() else "")
+        kind, zeros = file.kind(source), file.zeros(source)
+        if kind != "int8" or zeros.any():
+            yield f"'{layer.name}' has weights of {kind}" + (" with zero points" if zeros.any() else "")
 
 
 def weights_per_output(file: QdqFile) -> Iterator[str]:
@@ -120,14 +131,14 @@ def activations_per_tensor(file: QdqFile) -> Iterator[str]:
     """Activations have one scale each."""
     for node in file.activations():
         if (count := file.constants[node.input[1]].size) > 1:
-            yield f"'{node.name}' has {count} scales"
+            yield f"'{file.title(node)}' has {count} scales"
 
 
 def bias_in_float(file: QdqFile) -> Iterator[str]:
     """Nothing dequantizes int32, as which biases are stored elsewhere."""
     for node in file.nodes:
-        if node.op_type == _PAIR[1] and file.of_constant(node) and file.constants[node.input[0]].dtype == np.int32:
-            yield f"'{node.name}' dequantizes int32"
+        if node.op_type == _PAIR[1] and file.of_constant(node) and file.kind(node) == "int32":
+            yield f"'{file.title(node)}' dequantizes int32"
 
 
 def bias_in_integers(file: QdqFile) -> Iterator[str]:

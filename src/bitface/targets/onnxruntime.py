@@ -12,9 +12,14 @@ from bitface.targets.base import Holds, Run, Settings, Target
 from bitface.targets.onnx_file import content, emitter
 from bitface.targets.registry import TARGETS
 
-# Its fast kernels take uint8 activations only.
+# Its fast kernels take uint8 activations only. It rounds biases of convolutions by itself, but none of linear layers.
 FORM = OnnxForm(
-    signed_activations=False, integer_prelu=False, integer_limits=True, sums_in_float=False, joins_held_apart=False
+    signed_activations=False,
+    integer_prelu=False,
+    integer_limits=True,
+    sums_in_float=False,
+    joins_held_apart=False,
+    integer_bias=("Gemm",),
 )
 
 

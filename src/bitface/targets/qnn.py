@@ -20,6 +20,7 @@ FORM = OnnxForm(
     sums_in_float=False,
     joins_held_apart=False,
     integer_slopes=True,
+    integer_bias=("Conv", "Gemm"),
     batch=1,
 )
 

@@ -18,7 +18,7 @@ from bitface.targets.onnx_rules import checked
 from bitface.targets.registry import TARGETS
 
 # Biases as floats are converted to the same integers, and a third of their bytes.
-FORM = OnnxForm(sums_in_float=False, joins_held_apart=False, integer_bias=False, batch=1)
+FORM = OnnxForm(sums_in_float=False, joins_held_apart=False, batch=1)
 MODEL, SCRIPT = "model.onnx", "convert.py"
 
 _CHANGES = "https://github.com/airockchip/rknn-toolkit2/blob/master/CHANGELOG.md"

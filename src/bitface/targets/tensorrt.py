@@ -8,7 +8,7 @@ from bitface.targets.onnx_file import emitter
 from bitface.targets.onnx_rules import checked
 from bitface.targets.registry import TARGETS
 
-FORM = OnnxForm(sums_in_float=False, joins_held_apart=False, integer_bias=False)
+FORM = OnnxForm(sums_in_float=False, joins_held_apart=False)
 
 _TYPES = "https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html"
 _OPSETS = "https://docs.nvidia.com/deeplearning/tensorrt/latest/reference/onnx-opset-guide.html"
