@@ -1,25 +1,29 @@
 """What the compilers of NPUs make of our files: their simulators on the same faces, beside our simulation.
 
-    python benchmarks/npus.py rknn PYTHON [--faces 200] [--out out/npus]
+    python benchmarks/npus.py rknn PYTHON [--faces 200] [--lfw] [--networks NAMES] [--out out/npus]
     python benchmarks/npus.py qnn PYTHON [--faces 50]
 
 PYTHON is the interpreter of an environment with rknn-toolkit2 (2.5.0: `pip install --no-deps rknn-toolkit2`, then numpy
 1.26.4, onnx 1.18, a torch for the CPU, setuptools below 80 and what else it imports) or with onnxruntime-qnn, whose
 packages are not ours. Of the three measured networks in w8a8: the cosines of the simulator to the float network and to
-our simulation, and the file's bytes. QNN's simulator takes seconds for a face.
+our simulation, and the file's bytes; with --lfw also the accuracy of all 6,000 pairs, half an hour for a network in
+RKNN's simulator. QNN's takes seconds for a face, hours for them. Rows of other networks stay in the results.
 """
 
 import argparse
+import json
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import LFW, artifact, networks, save
+from lib.common import HERE, LFW, artifact, networks, save
 
 from bitface.data.images import read_image
-from bitface.graph import load_network
+from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.pairs import listed_pairs
+from bitface.graph import Network, load_network
 from bitface.runtime import open_model
 from bitface.targets import TARGETS, Settings
 from bitface.targets.start import start
@@ -55,11 +59,10 @@ def cosines(rows: np.ndarray, others: np.ndarray) -> dict[str, float]:
     return {"mean": round(float(values.mean()), 4), "minimum": round(float(values.min()), 4)}
 
 
-def measured(target: str, python: str, name: str, images: np.ndarray, folder: Path) -> dict[str, Any]:
-    network = open_model(artifact(name, "w8a8", folder)).network
+def embedded(target: str, python: str, network: Network, images: np.ndarray) -> tuple[np.ndarray, int]:
+    """The embeddings of the NPU's simulator, and the bytes of the file that it was given."""
     preprocess = network.preprocess
     assert preprocess is not None
-    inputs = preprocess(images)
     pixels = images[..., ::-1] if preprocess.color == "bgr" else images
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"model{TARGETS[target].suffix}"
@@ -70,7 +73,24 @@ def measured(target: str, python: str, name: str, images: np.ndarray, folder: Pa
         numbers = [str(list(values)) for values in (preprocess.mean, preprocess.std)]
         run = [python, "-c", PROGRAMS[target], str(model), f"{scratch}/faces.npy", *numbers, str(out)]
         subprocess.run(run, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        rows = np.load(out)
+        return np.load(out), size
+
+
+def accuracy(target: str, python: str, network: Network) -> dict[str, Any]:
+    """Of the 6,000 pairs of LFW."""
+    protocol, root = listed_pairs(LFW / "pairs.csv", LFW / "images")
+    images = np.stack([read_image(root / path) for path in protocol.paths])
+    rows, _ = embedded(target, python, network, images)
+    result = protocol.score(Embeddings(rows))
+    return {"LFW %": f"{result.accuracy.mean:.2%}", "accuracy": result.accuracy.mean}
+
+
+def measured(name: str, images: np.ndarray, options: argparse.Namespace) -> dict[str, Any]:
+    target = options.target
+    network = open_model(artifact(name, "w8a8", options.out)).network
+    assert network.preprocess is not None
+    inputs = network.preprocess(images)
+    rows, size = embedded(target, options.python, network, images)
     teacher = load_network(networks()[name][0])
     batches = np.array_split(inputs, max(1, len(inputs) // 20))
     floats, simulated = (
@@ -83,6 +103,7 @@ def measured(target: str, python: str, name: str, images: np.ndarray, folder: Pa
         "to the float network": cosines(rows, floats),
         "to our simulation": cosines(rows, simulated),
         "our simulation to the float network": cosines(simulated, floats),
+        **(accuracy(target, options.python, network) if options.lfw else {}),
     }
 
 
@@ -92,11 +113,17 @@ def main() -> None:
     parser.add_argument("python", help="the interpreter of the simulator's environment")
     parser.add_argument("--faces", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("out/npus"))
-    arguments = parser.parse_args()
-    names = (LFW / "not_in_pairs.txt").read_text().split()[1000 : 1000 + arguments.faces]
-    images = np.stack([read_image(LFW / "images" / name) for name in names])
-    rows = [measured(arguments.target, arguments.python, name, images, arguments.out) for name in networks()]
-    save(f"npus-{arguments.target}", rows, faces=len(images))
+    parser.add_argument("--lfw", action="store_true", help="the accuracy, too")
+    parser.add_argument("--networks", help="default: all three")
+    options = parser.parse_args()
+    names, path = list(networks()), HERE / "results" / f"npus-{options.target}.json"
+    faces = (LFW / "not_in_pairs.txt").read_text().split()[1000 : 1000 + options.faces]
+    images = np.stack([read_image(LFW / "images" / name) for name in faces])
+    for name in options.networks.split(",") if options.networks else names:
+        row = measured(name, images, options)
+        others = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+        rows = {one["network"]: one for one in [*others, row]}
+        save(path.stem, [rows[one] for one in names if one in rows], faces=len(images))
 
 
 if __name__ == "__main__":
