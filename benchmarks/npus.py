@@ -123,7 +123,9 @@ def main() -> None:
         row = measured(name, images, options)
         others = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
         rows = {one["network"]: one for one in [*others, row]}
-        save(path.stem, [rows[one] for one in names if one in rows], faces=len(images))
+        lfw = " --lfw" if any("accuracy" in one for one in rows.values()) else ""
+        command = f"python benchmarks/npus.py {options.target} PYTHON --faces {len(images)}{lfw}"
+        save(path.stem, [rows[one] for one in names if one in rows], faces=len(images), command=command)
 
 
 if __name__ == "__main__":

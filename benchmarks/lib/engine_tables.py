@@ -103,6 +103,19 @@ def targets(content: dict[str, Any]) -> list[str]:
     )
 
 
+def npus(content: dict[str, Any]) -> list[str]:
+    """What an NPU's simulator makes of a network in 8 bits."""
+    sides = ("to the float network", "to our simulation", "our simulation to the float network")
+    return table(
+        f"| network | {' | '.join(sides)} | LFW | bytes of the file |",
+        [
+            f"| {row['network']} | {' | '.join(_likeness(row[side]) for side in sides)} "
+            f"| {row.get('LFW %', '')} | {row['bytes']:,} |"
+            for row in content["rows"]
+        ],
+    )
+
+
 def _likeness(cosines: dict[str, float] | None) -> str:
     return f"{cosines['mean']:.4f}, {cosines['minimum']:.4f}" if cosines else ""
 

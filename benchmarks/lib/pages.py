@@ -45,6 +45,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "network_refusals": (NETWORKS, "networks", network_tables.network_refusals),
     "arm": (ROOT / "docs" / "targets.md", "arm", engine_tables.arm),
     "native": (ROOT / "docs" / "targets.md", "native", engine_tables.native),
+    "rknn": (ROOT / "docs" / "targets.md", "npus-rknn", engine_tables.npus),
+    "qnn": (ROOT / "docs" / "targets.md", "npus-qnn", engine_tables.npus),
     "targets": (ROOT / "docs" / "targets.md", "targets", engine_tables.targets),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
