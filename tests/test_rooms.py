@@ -8,7 +8,19 @@ from pathlib import Path
 import bitface
 
 SOURCE = Path(bitface.__file__).parent
-OUTSIDE = {"config", "errors", "files", "cpu", "preprocess", "progress", "registry", "store", "__init__", "__main__"}
+OUTSIDE = {
+    "compiler",
+    "config",
+    "errors",
+    "files",
+    "cpu",
+    "preprocess",
+    "progress",
+    "registry",
+    "store",
+    "__init__",
+    "__main__",
+}
 
 
 def rooms() -> list[str]:

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
 from bitface.errors import BitfaceError, UsageError
 
 T = TypeVar("T")
@@ -132,26 +130,27 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice, where YAML would keep the last one without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in keys:
-                raise yaml.YAMLError(f"the key '{key.value}' stands twice, again in line {key.start_mark.line + 1}")
-            keys.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path, what: str) -> Any:
     """The content of a YAML file; `what` says what it should be.
 
     Raises:
         UsageError: it can't be read, or a key stands twice.
     """
+    import yaml  # twenty milliseconds, which whoever has no YAML doesn't wait for
+
+    class Loader(yaml.SafeLoader):
+        """Refuses a key that stands twice, where YAML would keep the last one without a word."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys: set[str] = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in keys:
+                    raise yaml.YAMLError(f"the key '{key.value}' stands twice, again in line {key.start_mark.line + 1}")
+                keys.add(str(key.value))
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: no readable {what} ({str(error).splitlines()[0]})") from error
 

@@ -8,11 +8,13 @@ three separated by commas. `rgb-raw` is `rgb-0-1`, `rgb-imagenet` has ImageNet's
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
+from math import isfinite
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bitface.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -61,12 +63,14 @@ class Preprocess:
     mean: Triple = (127.5, 127.5, 127.5)
     std: Triple = (127.5, 127.5, 127.5)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: "np.ndarray") -> "np.ndarray":
         """uint8 RGB `[N, H, W, 3]` → float32 `[N, channels, H, W]`, contiguous.
 
         Raises:
             ValueError: the array isn't uint8 `[N, H, W, 3]` of this size.
         """
+        import numpy as np  # whoever only names a size or a preprocessing doesn't wait for it
+
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (*self.size, 3):
             raise ValueError(
                 f"faces must be uint8 RGB [N, {self.size[0]}, {self.size[1]}, 3], "
@@ -106,7 +110,7 @@ class Preprocess:
         """Raises ValueError, KeyError or TypeError on anything but `to_json`'s form."""
         mean, std = _triple(value["mean"]), _triple(value["std"])
         height, width = (int(side) for side in value["size"])
-        if value["color"] not in COLORS or not all(np.isfinite(mean + std)) or 0 in std:
+        if value["color"] not in COLORS or not all(map(isfinite, mean + std)) or 0 in std:
             raise ValueError(f"not a preprocessing: {value}")
         if value["color"] == "grey" and (len(set(mean)), len(set(std))) != (1, 1):
             raise ValueError(f"grey has one mean and one deviation: {value}")
@@ -129,8 +133,10 @@ def presets(channels: int) -> tuple[str, ...]:
     return GREY_PRESETS if channels == 1 else PRESETS
 
 
-def luma(images: np.ndarray) -> np.ndarray:
+def luma(images: "np.ndarray") -> "np.ndarray":
     """uint8 RGB `[..., 3]` → grey `[..., 1]`: ITU-R BT.601 in the 16-bit fixed point and rounding of Pillow's `L`."""
+    import numpy as np
+
     weights = np.array([19595, 38470, 7471], np.uint32)  # 0.299, 0.587, 0.114 times 2 ** 16
     return ((images.astype(np.uint32) @ weights + 0x8000) >> 16).astype(np.uint8)[..., None]
 

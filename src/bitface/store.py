@@ -8,7 +8,9 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,7 +27,8 @@ KINDS = {
     "assets": "the default network, face detector and face generator",
     "embeddings": "what teachers say of faces that students learn from",
     "faces": "made faces: synthetic:N, generator:FILE:N, none:N",
-    "kernels": "compiled kernels of trainings, and networks as C",
+    "kernels": "compiled kernels of trainings, and compiled networks",
+    "models": "what artifacts are, and which engine runs them",
     "packs": "the images of verification sets (.bin)",
     "shards": "the images of .tar and .zip files",
 }
@@ -73,6 +76,14 @@ def key_of(facts: object, *contents: bytes | np.ndarray) -> str:
     for content in contents:
         digest.update(content if isinstance(content, bytes) else np.ascontiguousarray(content).data)
     return digest.hexdigest()[:32]
+
+
+@cache
+def written_by(*rooms: str) -> str:
+    """A fact of what these folders of the package compute: their text, so that another version computes it again."""
+    package = Path(__file__).parent
+    files = sorted(path for room in rooms for path in (package / room).rglob("*") if path.suffix in (".py", ".c"))
+    return key_of([str(path.relative_to(package)) for path in files], *(path.read_bytes() for path in files))
 
 
 class Store:
@@ -165,6 +176,22 @@ class Store:
             except OSError as error:
                 raise BitfaceError(f"{error.filename}: can't be removed ({error.strerror})") from error
         return contents
+
+
+def remembered(kind: str, key: str, form: Form[T], compute: Callable[[], T]) -> T:
+    """As `Store.value` of the cache, for what is quickly computed again: where nothing can be written, nothing is."""
+    try:
+        path = Store().path(kind, key, form.suffix)
+    except BitfaceError:
+        return compute()
+    try:
+        return form.read(path)
+    except _UNREADABLE:
+        pass  # not there, or damaged
+    value = compute()
+    with suppress(BitfaceError), atomic_path(path) as temporary:
+        form.write(value, temporary)
+    return value
 
 
 def _contents(folder: Path) -> Contents:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bitface.compiler import cpp_compiler
 from bitface.quant.kernels import Grid, compiled, depthwise, depthwise_fits, fake_quantize, native
-from bitface.quant.kernels.shared_library import cpp_compiler
 
 needs_compiler = pytest.mark.skipif(not compiled(), reason="no C++ compiler")
 

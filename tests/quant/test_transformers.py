@@ -127,7 +127,7 @@ def test_exported_files_compute_what_is_simulated(name: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_products_of_activations_need_sums_of_8_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of 7 bits help nothing where two activations of 8 are multiplied."""
-    monkeypatch.setattr("bitface.runtime.exact.exact", lambda engine, bits: engine != "openvino" or bits < 8)
+    monkeypatch.setattr("bitface.targets.exact.exact", lambda engine, bits: engine != "openvino" or bits < 8)
     plan = BitPlan.from_json({"bits": "w7a8", "first": "w7a8", "last": "w7a8"})
     student = quantize(net(name), faces(16, SIZE), plan, Calibration("minmax"))[0]
     model = Model(Path("net"), "artifact", student)

@@ -64,7 +64,7 @@ def test_versions_and_cores() -> None:
     assert all(isinstance(value, str) and value for value in facts.values())
     assert {"bitface", "torch", "onnx", "onnxruntime", "openvino", "numpy", "python", "system"} <= set(facts)
     assert facts["openvino"][:4].isdigit()
-    assert int(facts["cores"]) == len(machine.cores())
+    assert int(facts["cores"]) == len(cpu.cores())
 
 
 def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,16 +75,16 @@ def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_of_each_physical_core_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for core, siblings in enumerate(("0-1", "0-1", "2-3", "2-3")):
         (tmp_path / str(core)).write_text(siblings)
-    monkeypatch.setattr(machine, "_SIBLINGS", f"{tmp_path}/{{}}")
+    monkeypatch.setattr(cpu, "_SIBLINGS", f"{tmp_path}/{{}}")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    assert machine.cores() == [0, 2, 1, 3]
+    assert cpu.cores() == [0, 2, 1, 3]
     monkeypatch.delattr(os, "sched_getaffinity")
-    assert machine.cores() == list(range(os.cpu_count() or 1))
+    assert cpu.cores() == list(range(os.cpu_count() or 1))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no threads")
 def test_pins_and_gives_back() -> None:
-    before, first = os.sched_getaffinity(0), machine.cores()[:1]
+    before, first = os.sched_getaffinity(0), cpu.cores()[:1]
     with machine.pinned(1) as pin:
         assert os.sched_getaffinity(0) == before
         assert pin() == first

@@ -306,6 +306,6 @@ def test_without_a_compiler_the_simulation_computes_and_says_so(monkeypatch: pyt
     expected = start("torch", student)(image)
     monkeypatch.setattr("bitface.targets.c.c_compiler", lambda: None)
     np.testing.assert_array_equal(start("c", student)(image), expected)
-    assert substitute("c", student) == [
+    assert substitute("c", lambda: student) == [
         "C doesn't run here: its simulation in torch computed; the engine itself runs after installing what C needs"
     ]

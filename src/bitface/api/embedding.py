@@ -1,18 +1,21 @@
 """Embedders: of a file, of a network in memory, or of a quantized one."""
 
 import os
+from typing import TYPE_CHECKING, Union
 
-from torch import nn
+from bitface.runtime.embedder import Embedder
+from bitface.runtime.embedder import load as loaded
+from bitface.runtime.model import Model
 
-from bitface.api.networks import load_network
-from bitface.graph import Network
-from bitface.runtime import Embedder, Model
-from bitface.runtime import load as loaded
-from bitface.runtime.quantized import QuantizedNetwork
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bitface.graph import Network
+    from bitface.runtime.quantized import QuantizedNetwork
 
 
 def load(
-    model: str | os.PathLike[str] | nn.Module | Network | Model | QuantizedNetwork,
+    model: Union[str, os.PathLike[str], "nn.Module", "Network", Model, "QuantizedNetwork"],
     engine: str | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
@@ -35,6 +38,13 @@ def load(
     Raises:
         BitfaceError, UsageError: no model, a damaged one, one without a known preprocessing, or an unknown engine.
     """
+    if isinstance(model, str | os.PathLike | Model):
+        return loaded(model, engine, threads, preprocess, streams, size, output)
+    from torch import nn  # who has a network in memory has imported it
+
+    from bitface.api.networks import load_network
+    from bitface.runtime.quantized import QuantizedNetwork
+
     if isinstance(model, nn.Module):
         model = load_network(model, preprocess, size)
     source = model.model if isinstance(model, QuantizedNetwork) else model

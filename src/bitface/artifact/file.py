@@ -78,11 +78,14 @@ def write(path: Path, artifact: Artifact) -> int:
     return len(data)
 
 
-def read(path: Path) -> Artifact:
+def read(path: Path, sha256: str | None = None) -> Artifact:
     """The artifact of a file. Nothing in the file is executed.
 
+    Args:
+        sha256: of the file as somebody knows it.
+
     Raises:
-        BitfaceError: no such file, another format or version, or damage (each in one line).
+        BitfaceError: no such file, another one than is known, another format or version, or damage (each in one line).
     """
     path = Path(path)
     try:
@@ -91,6 +94,8 @@ def read(path: Path) -> Artifact:
         data = path.read_bytes()
     except OSError as error:
         raise BitfaceError(f"{path}: can't be read ({error.strerror})") from error
+    if sha256 not in (None, hashlib.sha256(data).hexdigest()):
+        raise BitfaceError(f"{path}: has changed since it was opened; open it again")
     try:
         return _parse(data)
     except Exception as error:  # whatever json, safetensors and torch make of a file that was tampered with

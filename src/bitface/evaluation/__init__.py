@@ -8,46 +8,6 @@ models. Every protocol has the interface of `protocol.FaceProtocol`. Everything 
 that is counted from them, have the same bits on every machine. Nothing here knows of pixels or networks.
 """
 
-from bitface.evaluation.figures.curve import Roc, auc, eer, roc
-from bitface.evaluation.figures.folds import FoldAccuracy, fold_accuracy
-from bitface.evaluation.figures.health import diagnose
-from bitface.evaluation.figures.intervals import Interval, wilson
-from bitface.evaluation.figures.operating import FARS, ErrorRates, OperatingPoint, rates_at, tar_at_far
-from bitface.evaluation.figures.paired import Agreement, McNemar, agreement, mcnemar
-from bitface.evaluation.figures.results import Counts, ScoreSummary, VerificationResult
-from bitface.evaluation.lists.pairs import PairList, identity_of, read_pairs
-from bitface.evaluation.protocols.all_pairs import all_pairs, evaluate_all_pairs
-from bitface.evaluation.protocols.verification import verify
-from bitface.evaluation.scores.similarity import row_scores, unit_rows
+import lazy_loader
 
-__all__ = [
-    "FARS",
-    "Agreement",
-    "Counts",
-    "ErrorRates",
-    "FoldAccuracy",
-    "Interval",
-    "McNemar",
-    "OperatingPoint",
-    "PairList",
-    "Roc",
-    "ScoreSummary",
-    "VerificationResult",
-    "agreement",
-    "all_pairs",
-    "auc",
-    "diagnose",
-    "eer",
-    "evaluate_all_pairs",
-    "fold_accuracy",
-    "identity_of",
-    "mcnemar",
-    "rates_at",
-    "read_pairs",
-    "roc",
-    "row_scores",
-    "tar_at_far",
-    "unit_rows",
-    "verify",
-    "wilson",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

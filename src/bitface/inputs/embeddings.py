@@ -20,10 +20,9 @@ from bitface.graph import FreeSize
 from bitface.inputs.faces import open_for, settle_preprocess
 from bitface.preprocess import Size
 from bitface.runtime import Embedder, Model
+from bitface.runtime.embedder import about_engine
 from bitface.runtime.engine_differences import FACES, engine_differences
-from bitface.runtime.exact import inexact, passed_over
 from bitface.store import Form, Store, key_of
-from bitface.targets.start import substitute
 
 Progress = Callable[[int, int], None]
 _RANKED = 48
@@ -42,8 +41,8 @@ class Prepared:
     @property
     def thresholds(self) -> list[tuple[float, float]]:
         """Those in the artifact, as (the FAR that each is for, threshold)."""
-        details = self.embedder.model.details
-        return [(float(one["far"]), float(one["threshold"])) for one in details.thresholds] if details else []
+        stored = self.embedder.model.thresholds or []
+        return [(float(one["far"]), float(one["threshold"])) for one in stored]
 
 
 def prepare(
@@ -77,19 +76,6 @@ def prepare(
     embedder = Embedder(model, engine, threads)
     more, engine_warnings = about_engine(embedder, explicit=engine is not None)
     return Prepared(embedder, (*notes, *more), (*warnings, *engine_warnings))
-
-
-def about_engine(embedder: Embedder, explicit: bool = False) -> tuple[list[str], list[str]]:
-    """Notes and warnings: whether the engine is exact on this CPU, that a faster one isn't, and that a simulation runs
-    in its place.
-
-    Args:
-        explicit: somebody asked for this engine.
-    """
-    model, engine = embedder.model, embedder.target
-    notes = [] if explicit else [passed_over(model, engine)]
-    said = [text for text in notes if text] + substitute(engine, model.network)
-    return said, [text for text in [inexact(model, engine)] if text]
 
 
 def differences(embedder: Embedder, files: Sequence[FaceFile]) -> dict[str, dict[str, Any]]:

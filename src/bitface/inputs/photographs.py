@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitface.data.align import FaceAligner
-from bitface.data.assets import fetch
 from bitface.data.images import ImageSkipped, read_image
 from bitface.errors import BitfaceError
+
+if TYPE_CHECKING:
+    from bitface.data.align import FaceAligner
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def face_crops(paths: list[Path], size: tuple[int, int]) -> tuple[np.ndarray, li
         except ImageSkipped as error:
             raise BitfaceError(f"{path}: {error.reason}") from error
         if image.shape[:2] != size:
-            aligner = aligner or FaceAligner(fetch("yunet"))
+            aligner = aligner or _aligner()
             face = aligner.align(image)
             if face is None:
                 raise BitfaceError(f"{path}: no face is found; give a photograph of one, or an aligned crop of it")
@@ -65,3 +66,10 @@ def face_crops(paths: list[Path], size: tuple[int, int]) -> tuple[np.ndarray, li
             )
         crops.append(image)
     return np.stack(crops), aligned
+
+
+def _aligner() -> "FaceAligner":
+    from bitface.data.align import FaceAligner  # crops need none
+    from bitface.data.assets import fetch
+
+    return FaceAligner(fetch("yunet"))

@@ -4,8 +4,6 @@ There is a file for each command, named as the command. `float_student` is what 
 `candidates` makes requests of the steps of `compare`; `suite` is `evaluate --suite`.
 """
 
-from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
-from bitface.jobs.pretrain import PretrainRequest, pretrain
-from bitface.jobs.quantize import QuantizeRequest, quantize_model
+import lazy_loader
 
-__all__ = ["EvaluateRequest", "PretrainRequest", "QuantizeRequest", "evaluate_model", "pretrain", "quantize_model"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -35,6 +35,6 @@ def bench_models(
     """
     models = open_models([Path(path) for path in paths], preprocess, size, output)
     content = bench.bench(models, batches, threads, engines, progress=steps("measuring")).to_json()
-    notes = [f"{model.path}: {note}" for model in models for note in model.network.notes]
-    warnings = [text for model in models for text in model.network.warnings]
+    notes = [f"{model.path}: {note}" for model in models for note in model.known.notes]
+    warnings = [text for model in models for text in model.known.warnings]
     return BenchRecord.of({**content, "notes": [*notes, *content["notes"]], "warnings": warnings}).to_json()

@@ -64,7 +64,7 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
             request.flip,
             ready.embedder.engine,
             differences(ready.embedder, files),
-            ready.embedder.model.network.size,
+            ready.embedder.model.known.size,
         ),
         int8=request.int8,
     )

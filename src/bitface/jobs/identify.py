@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,13 +10,15 @@ from bitface.errors import BitfaceError, flag
 from bitface.evaluation.figures.thresholds import nearest_threshold
 from bitface.evaluation.gallery import Gallery, read_gallery
 from bitface.evaluation.scores.nearest import nearest
-from bitface.graph import ASSUMED, FreeSize
-from bitface.inputs.embeddings import about_engine
 from bitface.inputs.photographs import face_crops
 from bitface.preprocess import Size
 from bitface.runtime import Embedder, Model, ModelFile, open_model
+from bitface.runtime.embedder import about_engine
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import trusted
+
+if TYPE_CHECKING:
+    from bitface.graph import FreeSize
 
 
 def identify_images(
@@ -50,13 +52,12 @@ def identify_images(
             threshold for `far`.
     """
     gallery = read_gallery(gallery_path)
-    like = FreeSize(gallery.image_size, "the size of the gallery") if gallery.image_size else ASSUMED
-    model = open_model(model_path, preprocess, size, lambda: like)
-    gallery.check_model(model.network.fingerprint(), allow_mixed)
-    stored = model.details.thresholds if model.details else []
+    model = open_model(model_path, preprocess, size, lambda: _size_of(gallery))
+    gallery.check_model(model.fingerprint, allow_mixed)
+    stored = model.thresholds or []
     applied = None if far is None else nearest_threshold(stored, far)
     least = float(applied["threshold"]) if applied else -1.0
-    crops, aligned = face_crops(list(probes), model.network.size)
+    crops, aligned = face_crops(list(probes), model.known.size)
     embedder = Embedder(model, trusted(model, gallery.engine))
     engine_notes, warnings = about_engine(embedder)
     origins = [other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")]
@@ -66,7 +67,7 @@ def identify_images(
         )
     embeddings = embedder.embed(crops, gallery.flip)
     faces = {one.path: one for one in aligned}
-    common = [*model.network.notes, *filter(None, origins), *engine_notes]
+    common = [*model.known.notes, *filter(None, origins), *engine_notes]
     common += [] if applied else [_unjudged(probes, gallery_path, model, stored)]
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
         words = ("without", "with") if gallery.flip else ("with", "without")
@@ -101,6 +102,12 @@ def identify_images(
     return answers
 
 
+def _size_of(gallery: Gallery) -> "FreeSize":
+    from bitface.graph import ASSUMED, FreeSize
+
+    return FreeSize(gallery.image_size, "the size of the gallery") if gallery.image_size else ASSUMED
+
+
 def _facts(threshold: dict[str, Any]) -> dict[str, float]:
     return {key: float(threshold[key]) for key in ("far", "threshold")}
 
@@ -111,7 +118,7 @@ def _unjudged(probes: Sequence[Path], gallery: Path, model: Model, stored: Seque
     again = f"bitface identify {probes[0]}{more} --gallery {gallery} --model {model.path} --far"
     if stored:
         way = f"name nobody below one: {again} {stored[0]['far']:g}"
-    elif model.details:
+    elif model.thresholds is not None:
         way = f"find one (bitface calibrate {model.path} --images people/ --far 1e-4), then: {again} 1e-4"
     else:
         way = "only a .bitface file keeps some: make one with bitface quantize, then bitface calibrate"

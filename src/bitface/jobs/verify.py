@@ -8,9 +8,9 @@ import numpy as np
 from bitface.errors import BitfaceError
 from bitface.evaluation import row_scores, unit_rows
 from bitface.evaluation.figures.thresholds import nearest_threshold
-from bitface.inputs.embeddings import about_engine
 from bitface.inputs.photographs import face_crops
 from bitface.runtime import Embedder, open_model
+from bitface.runtime.embedder import about_engine
 from bitface.runtime.engine_differences import other_engine
 from bitface.runtime.exact import trusted
 
@@ -30,10 +30,10 @@ def verify_images(first: Path, second: Path, model_path: Path, far: float) -> di
         BitfaceError: the model holds no threshold for this FAR, an image can't be read, or shows no face.
     """
     model = open_model(model_path)
-    if model.details is None:
+    if model.thresholds is None:
         raise BitfaceError(f"{model_path}: no .bitface file; thresholds are kept in those (see bitface calibrate)")
-    stored = nearest_threshold(model.details.thresholds, far)
-    crops, aligned = face_crops([first, second], model.network.size)
+    stored = nearest_threshold(model.thresholds, far)
+    crops, aligned = face_crops([first, second], model.known.size)
     embedder = Embedder(model, trusted(model, stored.get("engine")))
     notes, warnings = about_engine(embedder)
     origin = other_engine(stored.get("engine"), embedder.engine, stored.get("engines", {}), "the threshold")

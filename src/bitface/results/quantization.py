@@ -197,7 +197,7 @@ def measure_agreement(
         unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) for rows in (reference, embeddings)]
         cosines = [round(float(value), 5) for value in (unit[0] * unit[1]).sum(1)]
         result[engine_name(engine)] = {"summary": compared.to_json(), "cosines": cosines}
-        notes += substitute(engine, model.network)
+        notes += substitute(engine, lambda: model.network)
         if progress:
             progress(index + 1, len(engines))
         if not is_exact(model, engine):

@@ -1,6 +1,5 @@
 """Runs networks: images in, embeddings out, on any target that runs here; and measures how long it takes."""
 
-from bitface.runtime.embedder import Embedder, load
-from bitface.runtime.model import Model, ModelFile, open_float, open_model
+import lazy_loader
 
-__all__ = ["Embedder", "Model", "ModelFile", "load", "open_float", "open_model"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,7 +4,6 @@ Absolute milliseconds of a shared machine mean little; ratios of medians of the 
 the spread of either side is too large, none is given.
 """
 
-import json
 import random
 import time
 from collections import Counter
@@ -17,9 +16,9 @@ import numpy as np
 
 from bitface.cpu import has_bf16
 from bitface.errors import BitfaceError, UsageError
-from bitface.runtime.exact import inexact
+from bitface.runtime.exact import default_engine, inexact
 from bitface.runtime.machine import describe, pinned
-from bitface.runtime.model import TEACHER_KEY, Model
+from bitface.runtime.model import Model
 from bitface.targets.base import Settings
 from bitface.targets.registry import TARGETS, every, runs_here, started, way_to_install, written
 
@@ -85,7 +84,7 @@ class BenchResult:
         """`machine` in a line, `versions` in detail (`machine.describe`), `notes`, and `rows`."""
         facts = self.machine
         line = f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}"
-        for name in dict.fromkeys([*written(), *(row.engine for row in self.rows)]):
+        for name in dict.fromkeys(row.engine for row in self.rows):
             if package := TARGETS[name].package:
                 line += f", {TARGETS[name].title} {facts[package]}"
         rows = [asdict(row) for row in self.rows]
@@ -118,7 +117,8 @@ def bench(
     An exported file runs on its own engine only.
 
     Args:
-        engines: targets that run here; None: the default ones, and those of exported files.
+        engines: targets that run here; None: those that are written by default, what runs each artifact by default, and
+            those of exported files.
         rounds, seconds: see `race`; every batch size with every number of threads is a race of its own.
         progress: called with (turns taken, turns in all).
 
@@ -127,8 +127,8 @@ def bench(
         BitfaceError: no model runs on these engines, or an engine refuses one.
     """
     if engines is None:
-        own = [model.profile for model in models if model.profile and runs_here(model.profile)]
-        engines = list(dict.fromkeys([*written(), *own]))
+        own = [default_engine(model) for model in models if model.integer]
+        engines = list(dict.fromkeys([*written(), *filter(runs_here, own)]))
     numbers = (len(models), len(batches), len(threads), *batches, *threads, rounds)
     if min(numbers) < 1 or not all(map(_measured, engines)):
         names = ", ".join(name for name in every() if _measured(name))
@@ -147,7 +147,7 @@ def bench(
         where = f"cores {', '.join(map(str, cores))}" if cores else "no cores: this system can't, or has too few"
         notes.append(f"batch {batch}, {count} thread{'s' * (count > 1)}: pinned to {where}")
         rows += compare(times, batch, count, rounds)
-    return BenchResult(tuple(rows), tuple(notes), describe())
+    return BenchResult(tuple(rows), tuple(notes), describe(engines))
 
 
 def _started(
@@ -283,13 +283,12 @@ def engines_of(names: str | None) -> list[str] | None:
     """
     if names is None:
         return None
-    measured = [name for name in every() if _measured(name)]
     if names.strip() == "all":
-        return measured
+        return [name for name in every() if _measured(name)]
     result = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for name in result:
         target = started(name)
-        if name not in measured:
+        if not _measured(name):
             install = f"; get it by {way_to_install(target)}" if target.start and target.emit else ""
             raise UsageError(f"{name} doesn't run here, so there is nothing to measure{install}")
     return result
@@ -303,17 +302,15 @@ def _measured(engine: str) -> bool:
 def _family(model: Model, floats: Sequence[Model]) -> tuple[str, str | None]:
     """The fingerprint of the float network that a model is or was made from, and a remark where that is a guess."""
     if not model.integer:
-        return model.network.fingerprint(), None
-    stored = model.network.metadata.get(TEACHER_KEY, "{}")
-    teacher = model.details.teacher if model.details else json.loads(stored)
-    fingerprint = teacher.get("fingerprint")
+        return model.fingerprint, None
+    fingerprint = model.teacher.get("fingerprint")
     for other in floats:
         # A float file that doesn't say its preprocessing is the same network all the same.
         variant = other.with_preprocess(model.preprocess) if model.preprocess else other
-        if fingerprint in (other.network.fingerprint(), variant.network.fingerprint()):
-            return other.network.fingerprint(), None
+        if fingerprint in (other.fingerprint, variant.fingerprint):
+            return other.fingerprint, None
     if len(floats) == 1:
-        return floats[0].network.fingerprint(), "compared with the only float network here, which it wasn't made from"
+        return floats[0].fingerprint, "compared with the only float network here, which it wasn't made from"
     return str(fingerprint), None
 
 
@@ -331,12 +328,12 @@ def labels(paths: Sequence[Path]) -> list[str]:
 
 def runner(model: Model, engine: str, batch: int, threads: int, precision: str = "f32") -> Callable[[], Any]:
     """One run on normalised random images."""
-    network = model.network
+    known = model.known
     generator = np.random.default_rng(_SEED)
-    if network.preprocess is not None:
-        images = network.preprocess(generator.integers(0, 256, (batch, *network.size, 3), dtype=np.uint8))
+    if known.preprocess is not None:
+        images = known.preprocess(generator.integers(0, 256, (batch, *known.size, 3), dtype=np.uint8))
     else:
-        images = generator.standard_normal((batch, network.channels, *network.size), dtype=np.float32)
+        images = generator.standard_normal((batch, known.channels, *known.size), dtype=np.float32)
     run = model.start(engine, Settings(batch, threads, precision))
     return lambda: run(images)
 

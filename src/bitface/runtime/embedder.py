@@ -3,22 +3,25 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
-from bitface.data.faces import FaceFile, batches, crop_sizes, resizing
+from bitface.cpu import cores
 from bitface.errors import BitfaceError, option
-from bitface.graph import Network
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.runtime.exact import default_engine, inexact
-from bitface.runtime.machine import cores
+from bitface.runtime.exact import default_engine, inexact, passed_over
 from bitface.runtime.model import Model, open_model
 from bitface.targets.base import Settings
 from bitface.targets.registry import engine_name, started
 from bitface.targets.start import substitute
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from bitface.data.faces import FaceFile
+    from bitface.graph import Network
 
 Progress = Callable[[int, int], None]
 
@@ -44,7 +47,7 @@ class Embedder:
 
     def __init__(
         self,
-        model: Model | Network,
+        model: "Model | Network",
         engine: str | None = None,
         threads: int | None = None,
         precision: str = "f32",
@@ -64,7 +67,7 @@ class Embedder:
             UsageError: an unknown engine, or one that doesn't run here.
             BitfaceError: unknown preprocessing, or a file exported for another engine.
         """
-        if isinstance(model, Network):
+        if not isinstance(model, Model):
             model = Model.of(model)
         if model.preprocess is None:
             raise BitfaceError(
@@ -76,7 +79,7 @@ class Embedder:
         self.engine = engine_name(self.target)
         self.model = model
         self.preprocess: Preprocess = model.preprocess
-        self.embedding_size = model.network.embedding_size
+        self.embedding_size = model.known.embedding_size
         self._settings = (threads, precision, streams)
         threads = threads or len(cores())
         self._own_threads, self._batch = target.own_threads, target.images_at_once
@@ -90,7 +93,7 @@ class Embedder:
 
     @property
     def fingerprint(self) -> str:
-        return self.model.network.fingerprint()
+        return self.model.fingerprint
 
     def embed(self, images: Images, flip: bool = False) -> np.ndarray:
         """The embeddings of aligned face crops, float32 `[N, D]`, not normalised.
@@ -114,6 +117,8 @@ class Embedder:
         if len(paths) < len(listed):
             kind = next(type(image).__name__ for image in listed if not isinstance(image, str | os.PathLike))
             raise BitfaceError(f"embeds paths of image files or uint8 RGB arrays [H, W, 3], not {kind} among them")
+        from bitface.data.faces import FaceFile, crop_sizes, resizing  # images in memory need none of it
+
         skipped: list[tuple[str, str]] = []
         files = [FaceFile(Path(path).parent, Path(path).name) for path in paths]
         for note in resizing(crop_sizes(files), self.preprocess.size):
@@ -125,7 +130,7 @@ class Embedder:
 
     def embed_files(
         self,
-        files: Sequence[FaceFile],
+        files: "Sequence[FaceFile]",
         flip: bool = False,
         skipped: list[tuple[str, str]] | None = None,
         progress: Progress | None = None,
@@ -137,6 +142,8 @@ class Embedder:
             skipped: collects (path, reason) of failed files.
             watch: is shown the images of every file in their order, uint8 RGB `[n, H, W, 3]`, black where they failed.
         """
+        from bitface.data.faces import batches
+
         rows: list[np.ndarray] = [np.zeros((0, self.embedding_size), np.float32)]
         valid: list[np.ndarray] = [np.zeros(0, bool)]
         source: Iterable[tuple[np.ndarray, np.ndarray]]
@@ -168,15 +175,17 @@ class Embedder:
         rows = list(self._pool().map(self._run, parts) if several else map(self._run, parts))
         return np.concatenate([np.zeros((0, self.embedding_size), np.float32), *rows])
 
-    def _pool(self) -> ThreadPoolExecutor:
+    def _pool(self) -> "ThreadPoolExecutor":
         """The threads that wait for the streams; a forked process has none of its parent's and starts its own."""
+        from concurrent.futures import ThreadPoolExecutor  # fifteen milliseconds
+
         if self._workers is None or self._workers[0] != os.getpid():
             self._workers = os.getpid(), ThreadPoolExecutor(self._streams, "bitface")
         return self._workers[1]
 
 
 def load(
-    source: str | os.PathLike[str] | Network | Model,
+    source: Union[str, os.PathLike[str], "Network", Model],
     engine: str | None = None,
     threads: int | None = None,
     preprocess: str | None = None,
@@ -202,22 +211,33 @@ def load(
     Raises:
         BitfaceError: no model, a damaged one, one without a known preprocessing, or for images of another size.
     """
-    if isinstance(source, Network):
-        model = Model.of(source)
-    elif isinstance(source, Model):
-        model = source
-    else:
+    if isinstance(source, str | os.PathLike):
         model = open_model(Path(source), preprocess, None if size is None else Size.parse(size), output=output)
+    else:
+        model = source if isinstance(source, Model) else Model.of(source)
     if preprocess and not isinstance(source, str | os.PathLike):
-        model = model.with_preprocess(parse(preprocess, model.network.size))
+        model = model.with_preprocess(parse(preprocess, model.known.size))
     path = model.path
-    if size is None and model.network.free:
-        warnings.warn(f"{path}: {model.network.free.note}", stacklevel=2)
+    if size is None and model.known.free:
+        warnings.warn(f"{path}: {model.known.free.note}", stacklevel=2)
     embedder = Embedder(model, engine, threads, streams=streams)
-    for reason in (inexact(model, embedder.target), *substitute(embedder.target, model.network)):
+    for reason in (inexact(model, embedder.target), *substitute(embedder.target, lambda: model.network)):
         if reason:
             warnings.warn(f"{path}: {reason}", stacklevel=2)
     return embedder
+
+
+def about_engine(embedder: Embedder, explicit: bool = False) -> tuple[list[str], list[str]]:
+    """Notes and warnings: whether the engine is exact on this CPU, that a faster one isn't, and that a simulation runs
+    in its place.
+
+    Args:
+        explicit: somebody asked for this engine.
+    """
+    model, engine = embedder.model, embedder.target
+    notes = [] if explicit else [passed_over(model, engine)]
+    said = [text for text in notes if text] + substitute(engine, lambda: model.network)
+    return said, [text for text in [inexact(model, engine)] if text]
 
 
 def _stacked(images: list[np.ndarray]) -> np.ndarray:

@@ -1,44 +1,117 @@
-"""Which target runs a model where nobody names one, and what there is to say of those that aren't exact on this CPU."""
+"""Which target runs a model where nobody names one, and what there is to say of those that aren't exact on this CPU.
 
-from bitface.errors import option
-from bitface.graph import ops
+An artifact that C can hold runs in C where that is faster here than the fastest other engine that is exact on this CPU,
+which a trial of some milliseconds finds. What it finds is kept for the network, the CPU, the compiler and the versions.
+"""
+
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from bitface import cpu
+from bitface.compiler import CompilerError, c_compiler, identity
+from bitface.errors import BitfaceError, option
 from bitface.runtime.model import Model
-from bitface.targets.exact import FITTING_BITS, exact
-from bitface.targets.registry import DEFAULTS, TARGETS, runs_here, title_of
+from bitface.store import Form, key_of, remembered, written_by
+from bitface.targets.base import Settings
+from bitface.targets.registry import DEFAULTS, NATIVE, TARGETS, runs_here, title_of
 
-
-def _suggestion() -> str:
-    return " ".join(option(name, "w7a8") for name in ("bits", "first", "last"))
+_SIMULATION = "torch"
+_WARM_UP, _ROUNDS, _SECONDS = 3, 15, 1.0
 
 
 def default_engine(model: Model) -> str:
     """The fastest engine that computes a model exactly on this CPU; of an exported file the one it was written for."""
     if model.profile:
         return model.profile
-    return next(engine for engine in DEFAULTS if is_exact(model, engine))
+    if not model.integer:
+        return DEFAULTS[0]
+    facts = ("engine", model.fingerprint, written_by("graph", "targets"), sorted(cpu.flags()), *_versions())
+    return remembered("models", key_of(facts), _NAME, lambda: _fastest(model))
+
+
+def _read_name(path: Path) -> str:
+    name = path.read_text(encoding="ascii")
+    if name != NATIVE and name not in DEFAULTS:
+        raise ValueError(name)
+    return name
+
+
+_NAME: Form[str] = Form(".txt", _read_name, lambda name, path: path.write_text(name, encoding="ascii"))
+
+
+def _versions() -> list[object]:
+    """Of what may run a model here: the compiler, and the engines as they are installed."""
+    facts: list[object] = []
+    try:
+        compiler = c_compiler()
+        facts.append(compiler and identity(compiler))
+    except CompilerError:
+        facts.append(None)
+    for name in DEFAULTS:
+        spec = find_spec(name)  # without importing it
+        facts.append(spec and spec.origin and (spec.origin, Path(spec.origin).stat().st_mtime_ns))
+    return facts
+
+
+def _fastest(model: Model) -> str:
+    if find_spec(_SIMULATION) is None:
+        return NATIVE
+    other = next(engine for engine in DEFAULTS if is_exact(model, engine))
+    if not runs_here(NATIVE) or not _holds(model, NATIVE):
+        return other
+    try:
+        return min(_seconds(model, (other, NATIVE)).items(), key=lambda item: item[1])[0]
+    except BitfaceError:  # it has no kernel for an operator, or the compiler doesn't make it
+        return other
+
+
+def _seconds(model: Model, engines: tuple[str, ...]) -> dict[str, float]:
+    """How long engines take for one image on one thread, in turns, the fastest of each."""
+    known = model.known
+    image = np.zeros((1, known.channels, *known.size), np.float32)
+    runs = {engine: model.start(engine, Settings(threads=1)) for engine in engines}
+    fastest, until = dict.fromkeys(engines, float("inf")), time.perf_counter() + _SECONDS
+    for turn in range(_WARM_UP + _ROUNDS):
+        for engine, run in runs.items():
+            began = time.perf_counter()
+            run(image)
+            fastest[engine] = min(fastest[engine], time.perf_counter() - began)
+        if turn >= _WARM_UP and time.perf_counter() > until:
+            break
+    return fastest
 
 
 def trusted(model: Model, engine: str | None) -> str:
     """The engine that made a threshold or a gallery, where it is exact on this CPU too; else the default one."""
-    if engine is not None and not model.profile and runs_here(engine) and is_exact(model, engine):
-        return engine
-    return default_engine(model)
+    default = default_engine(model)
+    if engine in (None, default) or model.profile:
+        return default
+    return engine if runs_here(engine) and is_exact(model, engine) else default
 
 
 def is_exact(model: Model, engine: str) -> bool:
     """Whether an engine computes a model on this CPU as the simulation does, but for rounding."""
     if not model.integer:
         return True
-    return _holds(model, engine) and exact(engine, max(_factor_bits(model), FITTING_BITS))
+    if not _holds(model, engine):
+        return False
+    if engine == NATIVE:
+        return runs_here(NATIVE)
+    from bitface.targets.exact import FITTING_BITS, exact
+
+    return exact(engine, max(_factor_bits(model), FITTING_BITS))
+
+
+def _suggestion() -> str:
+    return " ".join(option(name, "w7a8") for name in ("bits", "first", "last"))
 
 
 def _factor_bits(model: Model) -> int:
     """The widest numbers that activations are multiplied by: weights, or activations where two tensors are."""
-    return max(8, model.weight_bits) if _multiplies_activations(model) else model.weight_bits
-
-
-def _multiplies_activations(model: Model) -> bool:
-    return any(isinstance(module, ops.MatMul) for module in model.network.graph.modules())
+    return max(8, model.weight_bits) if model.multiplies_activations else model.weight_bits
 
 
 def _holds(model: Model, engine: str) -> bool:
@@ -47,10 +120,10 @@ def _holds(model: Model, engine: str) -> bool:
 
 def inexact(model: Model, engine: str) -> str | None:
     """Why an engine's embeddings of a model aren't exact on this CPU, and what to do; None where they are."""
-    if is_exact(model, engine):
+    if engine == NATIVE or is_exact(model, engine):
         return None
     other = None if model.profile else default_engine(model)
-    if _multiplies_activations(model):
+    if model.multiplies_activations:
         return (
             f"{title_of(engine)}'s sums of 8 bits saturate on this CPU, in products of activations, too, so its "
             f"embeddings aren't the model's own; use {other or 'another engine, from the artifact'}"
@@ -68,7 +141,7 @@ def passed_over(model: Model, engine: str) -> str | None:
     names = [title_of(other) for other in faster if _holds(model, other) and not is_exact(model, other)]
     if not names:
         return None
-    if _multiplies_activations(model):
+    if model.multiplies_activations:
         return f"{title_of(engine)} runs the integers here: {names[0]}'s sums of 8 bits saturate on this CPU"
     return (
         f"{title_of(engine)} runs the integers here: {names[0]} is faster, but its sums of weights of 8 bits saturate "

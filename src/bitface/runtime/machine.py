@@ -2,27 +2,32 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bitface import cpu
-from bitface.targets.registry import every
+from bitface.cpu import cores
+from bitface.targets.registry import TARGETS, every
 
 # What decides how fast a network runs, as Linux names it: on x86, and on Arm.
 _X86 = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _ARM = ("asimddp", "i8mm", "bf16", "sve")
 # Beside the targets' own.
 _PACKAGES = ("bitface", "torch", "onnx")
-_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 _UNKNOWN = "unknown"
 
 
-def describe() -> dict[str, str]:
-    """CPU, instruction sets, cores, system, Python and the versions of what computes; `unknown` what no one says."""
+def describe(engines: Iterable[str] | None = None) -> dict[str, str]:
+    """CPU, instruction sets, cores, system, Python and the versions of what computes; `unknown` what no one says.
+
+    Args:
+        engines: that computed; None: any target may have.
+    """
     flags = cpu.flags()
-    packages = [*_PACKAGES, *sorted(target.package for target in every().values() if target.package), "numpy"]
+    targets = every().values() if engines is None else [TARGETS[name] for name in engines]
+    packages = [*_PACKAGES, *sorted(target.package for target in targets if target.package), "numpy"]
     return {
         "cpu": cpu.field("model name") or platform.processor() or platform.machine() or _UNKNOWN,
         "isa": " ".join(name for name in _X86 + _ARM if name in flags) or _UNKNOWN,
@@ -31,23 +36,6 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         **{name: _version(name) for name in packages},
     }
-
-
-def cores() -> list[int]:
-    """The logical cores that this process may run on: one of each physical core first, then their siblings."""
-    if not hasattr(os, "sched_getaffinity"):
-        return list(range(os.cpu_count() or 1))
-    physical: set[str] = set()
-    first: list[int] = []
-    second: list[int] = []
-    for core in sorted(os.sched_getaffinity(0)):
-        try:
-            siblings = Path(_SIBLINGS.format(core)).read_text()
-        except OSError:
-            siblings = str(core)
-        (second if siblings in physical else first).append(core)
-        physical.add(siblings)
-    return first + second
 
 
 @contextmanager

@@ -3,50 +3,58 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import onnx
-from onnx.numpy_helper import to_array
-
-from bitface import artifact
 from bitface.errors import BitfaceError, UsageError, option
-from bitface.graph import ASSUMED, ChooseSize, FreeSize, Network, load_network, passes
-from bitface.graph.image_size import check_size
-from bitface.graph.integer import INTEGER_LAYERS
-from bitface.graph.network import one_output
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.targets.base import NAME_KEY, Run, Settings
+from bitface.runtime.facts import Facts, facts_of
+from bitface.targets.base import NAME_KEY, Run, Settings, Unread
 from bitface.targets.registry import TARGETS
 from bitface.targets.start import start
-from bitface.targets.write import write
+
+if TYPE_CHECKING:
+    from bitface.artifact import Artifact
+    from bitface.graph import ChooseSize, Network
 
 PROFILE_KEY = "bitface.profile"
 TEACHER_KEY = "bitface.teacher"
 PREPROCESS_KEY = "bitface.preprocess"
 
 
-@dataclass(frozen=True)
 class Model:
     """A model file.
 
     Attributes:
         path: where it lies.
         kind: `float`, `artifact` (.bitface) or `exported` (an ONNX file written by bitface).
-        network: its graph; of an exported file the simulation that its QDQ pairs describe.
         profile: the target that an exported file was written for.
-        details: the artifact, where it is one.
     """
 
-    path: Path
-    kind: str
-    network: Network
-    profile: str | None = None
-    details: artifact.Artifact | None = None
+    def __init__(
+        self,
+        path: Path,
+        kind: str,
+        network: "Network | None" = None,
+        profile: str | None = None,
+        details: "Artifact | None" = None,
+        facts: Facts | None = None,
+    ) -> None:
+        """Args:
+        network: its graph; of an exported file the simulation that its QDQ pairs describe. None: it is read from the
+            file when somebody asks for it.
+        details: the artifact, where it is one.
+        facts: of an artifact's file, whose network needn't be read then.
+        """
+        self.path, self.kind, self.profile = path, kind, profile
+        self._network, self._details, self._facts = network, details, facts
 
     @staticmethod
-    def of(network: Network) -> "Model":
+    def of(network: "Network") -> "Model":
         """A network in memory, with or without integers, as if it had been read from a file of its name."""
+        from bitface.graph.integer import INTEGER_LAYERS
+
         integer = any(isinstance(layer, INTEGER_LAYERS) for layer in network.graph.modules())
         return Model(Path(network.name), "artifact" if integer else "float", network)
 
@@ -55,23 +63,85 @@ class Model:
         return self.kind != "float"
 
     @property
+    def known(self) -> "Network | Facts":
+        """What is known of the network without its graph being read: its name, size, preprocessing, fingerprint, …"""
+        return self._facts or self.network
+
+    @property
+    def network(self) -> "Network":
+        """Raises BitfaceError where the file can't be read any more, or is another one since it was opened."""
+        return self._network or self._artifact.network
+
+    @property
+    def details(self) -> "Artifact | None":
+        """The artifact, where it is one. Raises BitfaceError as `network`."""
+        return self._artifact if self._facts else self._details
+
+    @cached_property
+    def _artifact(self) -> "Artifact":
+        from bitface import artifact
+
+        assert self._facts is not None
+        content = self._details or artifact.read(self.path, self._facts.sha256)
+        return replace(content, network=replace(content.network, notes=self._facts.notes))
+
+    @property
+    def thresholds(self) -> list[dict[str, Any]] | None:
+        """Those of an artifact; None: it is none."""
+        described = self._facts or self._details
+        return described.thresholds if described else None
+
+    @property
+    def teacher(self) -> dict[str, Any]:
+        """Name, fingerprint and embedding size of the float network that a quantized one was made from."""
+        if described := self._facts or self._details:
+            return described.teacher
+        try:
+            teacher = json.loads(self.network.metadata.get(TEACHER_KEY, ""))
+        except ValueError:
+            return {}
+        return teacher if isinstance(teacher, dict) else {}
+
+    @property
     def preprocess(self) -> Preprocess | None:
-        return self.network.preprocess
+        return self.known.preprocess
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """See `Network.fingerprint`."""
+        return self.known.fingerprint()
 
     @property
     def weight_bits(self) -> int:
         """The width of the widest integer weights, of an exported file by their values; 0 where all are floats."""
+        if self._facts:
+            return self._facts.weight_bits
         if self.profile is None:
+            from bitface.graph.integer import INTEGER_LAYERS
+
             layers = (layer for layer in self.network.graph.modules() if isinstance(layer, INTEGER_LAYERS))
             return max((layer.bits for layer in layers), default=0)
+        import onnx
+        from onnx.numpy_helper import to_array
+
         tensors = onnx.load(self.path).graph.initializer
         weights = [to_array(one) for one in tensors if one.data_type == onnx.TensorProto.INT8 and len(one.dims) > 1]
         # In two's complement: -64 has 7 bits as 63 has.
         largest = max((max(int(weight.max()), -1 - int(weight.min())) for weight in weights), default=None)
         return 0 if largest is None else largest.bit_length() + 1
 
+    @property
+    def multiplies_activations(self) -> bool:
+        """Whether two tensors are multiplied by each other."""
+        if self._facts:
+            return self._facts.multiplies_activations
+        from bitface.graph import ops
+
+        return any(isinstance(module, ops.MatMul) for module in self.network.graph.modules())
+
     def with_preprocess(self, preprocess: Preprocess) -> "Model":
-        return replace(self, network=self.network.with_preprocess(preprocess))
+        network = self.network.with_preprocess(preprocess)
+        return Model(self.path, self.kind, network, self.profile, self.details)
 
     def start(self, engine: str, settings: Settings = Settings()) -> Run:
         """Loads the model into the engine of a target; see `targets.start`.
@@ -82,8 +152,10 @@ class Model:
         """
         if self.profile is not None and self.profile != engine and TARGETS[engine].emit:
             raise BitfaceError(f"{self.path}: was exported for {self.profile}, not for {engine}; run the .bitface file")
-        source: Network | Path = self.path
-        if self.profile != engine:  # what isn't written runs the graph as it is
+        source: Path | Unread | Network = self.path
+        if self.kind == "artifact" and TARGETS[engine].start_unread:
+            source = Unread(self.known.name, self.fingerprint, lambda: self.network)
+        elif self.profile != engine:  # what isn't written runs the graph as it is
             source = self._as_written() if TARGETS[engine].emit else self.network
         return start(engine, source, settings, self.path)
 
@@ -97,6 +169,8 @@ class Model:
             UsageError: an unknown target, or one that isn't written, or in which nothing has such a name.
             BitfaceError: it is an exported file already, or can't be written; see `targets.write`.
         """
+        from bitface.targets.write import write
+
         if self.kind == "exported":
             raise BitfaceError(f"{self.path}: is an exported file already; export the .bitface file")
         facts = {PREPROCESS_KEY: self.preprocess.name} if self.preprocess else {}
@@ -108,9 +182,13 @@ class Model:
             facts[NAME_KEY] = name
         return write(target, self._as_written(), facts, path)
 
-    def _as_written(self) -> Network:
+    def _as_written(self) -> "Network":
         """With its integers; of a float network, with its fastest float graph."""
-        return self.network if self.integer else replace(self.network, graph=passes.fold(self.network.graph))
+        if self.integer:
+            return self.network
+        from bitface.graph import passes
+
+        return replace(self.network, graph=passes.fold(self.network.graph))
 
 
 @dataclass(frozen=True)
@@ -127,7 +205,7 @@ def open_model(
     path: Path | ModelFile,
     preprocess: str | None = None,
     size: Size | None = None,
-    choose: ChooseSize = lambda: ASSUMED,
+    choose: "ChooseSize | None" = None,
     output: str | None = None,
 ) -> Model:
     """Opens a network file, an artifact or an exported file.
@@ -143,16 +221,10 @@ def open_model(
         return open_model(path.path, path.preprocess, path.size, choose, path.output)
     path = Path(path)
     if path.suffix.lower() == ".bitface":
-        details = artifact.read(path)
-        _same(path, preprocess, details.network)
-        try:
-            check_size(size or details.network.size, *details.network.size)
-        except BitfaceError as error:
-            raise BitfaceError(f"{path}: {error}") from error
-        network = details.network
-        network = replace(network, notes=(*network.notes, one_output(path))) if output else network
-        return Model(path, "artifact", network, details=details)
-    network = load_network(path, None, size, choose, output)
+        return _open_artifact(path, preprocess, size, output)
+    from bitface.graph import ASSUMED, load_network
+
+    network = load_network(path, None, size, choose or (lambda: ASSUMED), output)
     profile = network.metadata.get(PROFILE_KEY)
     if profile is None:
         network = network.with_preprocess(parse(preprocess, network.size)) if preprocess else network
@@ -161,6 +233,31 @@ def open_model(
         raise BitfaceError(f"{path}: was exported for '{profile}', an engine this bitface doesn't know")
     _same(path, preprocess, network)
     return Model(path, "exported", network, profile=profile)
+
+
+def _open_artifact(path: Path, preprocess: str | None, size: Size | None, output: str | None) -> Model:
+    contents: list[Artifact] = []
+
+    def read(sha256: str) -> "Artifact":
+        from bitface import artifact
+
+        contents.append(artifact.read(path, sha256))
+        return contents[0]
+
+    facts = facts_of(path, read)
+    _same(path, preprocess, facts)
+    if size and size != facts.size:
+        from bitface.graph.image_size import check_size
+
+        try:
+            check_size(size, *facts.size)
+        except BitfaceError as error:
+            raise BitfaceError(f"{path}: {error}") from error
+    if output:
+        from bitface.graph.network import one_output
+
+        facts = facts.with_notes(one_output(path))
+    return Model(path, "artifact", details=contents[0] if contents else None, facts=facts)
 
 
 def open_models(
@@ -175,7 +272,11 @@ def open_models(
         BitfaceError: as `open_model`.
     """
     artifacts = {path: open_model(path, None, size) for path in paths if path.suffix.lower() == ".bitface"}
-    sizes = {model.network.size for model in artifacts.values()}
+    if len(artifacts) == len(set(paths)):
+        return [artifacts[path] for path in paths]
+    from bitface.graph import ASSUMED, FreeSize
+
+    sizes = {model.known.size for model in artifacts.values()}
     free_size = FreeSize(sizes.pop(), "the size of the artifact") if len(sizes) == 1 else ASSUMED
     return [artifacts.get(path) or open_model(path, preprocess, size, lambda: free_size, output) for path in paths]
 
@@ -184,9 +285,9 @@ def open_float(
     path: Path | ModelFile,
     preprocess: str | None = None,
     size: Size | None = None,
-    choose: ChooseSize = lambda: ASSUMED,
+    choose: "ChooseSize | None" = None,
     output: str | None = None,
-) -> Network:
+) -> "Network":
     """Opens a network to be quantized, changed, or learned from: whatever bitface quantized itself is refused.
 
     A file that another program quantized is taken, as its float network may be lost; `Network.warnings` say so.
@@ -200,8 +301,7 @@ def open_float(
     model = open_model(path, preprocess, size, choose, output)
     if not model.integer:
         return model.network
-    teacher = model.details.teacher if model.details else _teacher(model.network.metadata)
-    name = teacher.get("name")
+    name = model.teacher.get("name")
     origin = f" (made from {name!r})" if name else ""
     raise BitfaceError(
         f"{model.path}: is a network that bitface has quantized{origin}; a float network is wanted here: give the file "
@@ -209,16 +309,7 @@ def open_float(
     )
 
 
-def _teacher(metadata: dict[str, str]) -> dict[str, Any]:
-    """What an exported file says of its teacher."""
-    try:
-        teacher = json.loads(metadata.get(TEACHER_KEY, ""))
-    except ValueError:
-        return {}
-    return teacher if isinstance(teacher, dict) else {}
-
-
-def _same(path: Path, word: str | None, network: Network) -> None:
+def _same(path: Path, word: str | None, network: "Network | Facts") -> None:
     if word and network.preprocess and parse(word, network.size) != network.preprocess:
         raise BitfaceError(
             f"{path}: was made with the preprocessing {network.preprocess.name}, so '{word}' would be wrong; leave "

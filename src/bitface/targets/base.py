@@ -45,6 +45,22 @@ Simulate = Callable[["GraphModule"], "GraphModule"]
 Usage = Callable[["Network"], str]
 # Under which `emit` finds, among what the file says of itself, the name that was chosen; see `Target.named`.
 NAME_KEY = "bitface.name"
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A network that is read when somebody needs it: what an engine keeps of its fingerprint may do.
+
+    Attributes:
+        name: what messages call it.
+        read: gives it as the target holds it.
+    """
+
+    name: str
+    fingerprint: str
+    read: Callable[[], "Network"]
+
+
 # Loads a network, or what `emit` wrote, for calls of one size.
 Start = Callable[[Union["Network", Path], Settings], Run]
 # The mean milliseconds of each named layer on so many threads, and of everything else together.
@@ -129,6 +145,7 @@ class Target:
         suffix: of the file that it is written as; empty: it is a folder of several files.
         emit: writes it.
         start: runs it here, on this machine's CPU.
+        start_unread: runs a network that nobody has read yet, as it may have kept what it made of it.
         layer_times: measures each layer, by the engine's own counters.
         precisions: of what is left in floating point; the first is the default.
         fixed_batch: the images of every call where the file fixes their number.
@@ -155,6 +172,7 @@ class Target:
     suffix: str = ""
     emit: Emit | None = None
     start: Start | None = None
+    start_unread: Callable[[Unread, Settings], Run] | None = None
     layer_times: LayerTimes | None = None
     precisions: tuple[str, ...] = ("f32",)
     fixed_batch: int | None = None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from bitface.compiler import cpp_compiler, shared_library
 from bitface.errors import BitfaceError
-from bitface.quant.kernels.shared_library import complaint, cpp_compiler, shared_library
 
 SOURCES = [Path(__file__).with_name(name) for name in ("fake_quantize.cpp", "depthwise.cpp")]
 _HEADER = Path(__file__).with_name("bf16.h")
@@ -54,8 +54,8 @@ def _loaded() -> tuple[ctypes.CDLL | None, str]:
         try:
             texts = {path.name: path.read_text(encoding="utf-8") for path in (*SOURCES, _HEADER)}
             return shared_library([executable, *FLAGS, *flags], texts), ""
-        except (OSError, BitfaceError) as error:
-            reason = complaint(error)
+        except BitfaceError as error:
+            reason = str(error)
     return None, f"the C++ compiler {executable} doesn't make them ({reason}); {_INSTALL}, or name another one in CXX"
 
 

@@ -9,9 +9,9 @@ from bitface.graph import Network
 from bitface.targets.base import NAME_KEY
 from bitface.targets.c import layers, operators
 from bitface.targets.c.source import Source, source
+from bitface.targets.c.usage import DEFAULT_NAME
 from bitface.targets.c.writer import Writer
 
-DEFAULT_NAME = "face_net"
 _WRITERS = {**layers.WRITERS, **operators.WRITERS}
 
 _EXAMPLE = """/* Prints the embedding of a crop, a file of {height} x {width} pixels of 3 bytes (red, green, blue). */
@@ -40,8 +40,11 @@ int main(int count, char **arguments)
 """
 
 
-def c_source(network: Network, name: str = DEFAULT_NAME) -> Source:
+def c_source(network: Network, name: str = DEFAULT_NAME, numbers: bytearray | None = None) -> Source:
     """The C of a network; without its function of pixels where nobody has said how it wants them.
+
+    Args:
+        numbers: see `source`.
 
     Raises:
         BitfaceError: the network has an operator that there is no kernel for.
@@ -50,7 +53,7 @@ def c_source(network: Network, name: str = DEFAULT_NAME) -> Source:
         program = Writer(network.graph, _WRITERS).write()
     except BitfaceError as error:
         raise BitfaceError(f"{network.name}: can't be written as C: {error}") from error
-    return source(program, network.preprocess, name)
+    return source(program, network.preprocess, name, numbers)
 
 
 def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:

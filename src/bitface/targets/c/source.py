@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bitface.preprocess import Preprocess
+from bitface.targets.c.engine import ENGINE, NUMBERS
 from bitface.targets.c.memory import ALIGNMENT, place
 from bitface.targets.c.program import Program, Ref, Struct, Table
 
@@ -15,8 +16,6 @@ _KERNELS = Path(__file__).with_name("kernels")
 # The word that a network's own name takes the place of.
 _NAME = "face_net"
 _LINE = 110
-# What bitface itself calls, of float images: for a processor that compiled the file with this word.
-ENGINE = "BITFACE_ENGINE"
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,13 @@ def needed(names: Iterable[str]) -> list[str]:
 
 @dataclass
 class _Tables:
-    """The constants of a file, equal ones once."""
+    """The constants of a file, equal ones once.
 
+    Attributes:
+        numbers: where the numbers lie, for a compiler that reads them from `NUMBERS`; None: they are text.
+    """
+
+    numbers: bytearray | None = None
     lines: list[str] = field(default_factory=list)
     names: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
@@ -65,6 +69,10 @@ class _Tables:
         key = kind, values.tobytes()
         if key not in self.names:
             self.names[key] = name = f"table_{len(self.names)}"
+            if self.numbers is not None:
+                self.lines += _beside(name, kind, values, len(self.numbers))
+                self.numbers += values.tobytes()
+                return name
             numbers = map(_float, values) if kind == "float" else map(str, values.tolist())
             self.lines += [f"static const {kind} {name}[{values.size}] = {{", *_wrapped(numbers), "};"]
         return self.names[key]
@@ -86,6 +94,15 @@ class _Tables:
         return str(value)
 
 
+def _beside(name: str, kind: str, values: np.ndarray, offset: int) -> list[str]:
+    """An array whose numbers a compiler needn't read: they are most of its time, and of its memory."""
+    return [
+        f'extern const {kind} {name}[{values.size}] __attribute__((visibility("hidden")));',
+        f'__asm__(".pushsection .rodata\\n.balign 64\\n{name}:\\n"',
+        f'        ".incbin \\"{NUMBERS}\\", {offset}, {values.nbytes}\\n.popsection");',
+    ]
+
+
 def _float(value: np.floating) -> str:
     """Exactly, as a hexadecimal number."""
     return f"{float(value).hex()}f"
@@ -104,18 +121,22 @@ def _wrapped(numbers: Iterable[str]) -> Iterable[str]:
         yield "    " + ",".join(line)
 
 
-def source(program: Program, preprocess: Preprocess | None, name: str = _NAME) -> Source:
+def source(
+    program: Program, preprocess: Preprocess | None, name: str = _NAME, numbers: bytearray | None = None
+) -> Source:
     """The file of a program.
 
     Args:
         preprocess: None: the function of pixels is left out.
         name: what functions and files begin with.
+        numbers: what the tables of a file are put into that is compiled beside it, as `NUMBERS`; None: the file holds
+            them, as any compiler can read it.
     """
     channels, height, width = program.image.shape
     embedding = program.embedding.count
     program.buffers[program.embedding.buffer].last = len(program.calls)
     scratch = place(program.buffers)
-    tables = _Tables()
+    tables = _Tables(numbers)
     calls = [
         f"{call.function}({', '.join(_argument(program, tables, one) for one in call.arguments)});"
         for call in program.calls

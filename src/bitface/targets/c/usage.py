@@ -1,9 +1,14 @@
 """How the C of a network is built and called."""
 
-from bitface.graph import Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bitface.graph import Network
+
+DEFAULT_NAME = "face_net"
 
 
-def usage(network: Network) -> str:
+def usage(network: "Network") -> str:
     return """\
 ```sh
 cc -std=c99 -O3 example.c face_net.c -lm -o example && ./example crop.rgb

@@ -1,0 +1,107 @@
+"""What is known of an artifact without its graph, kept for the file's content so that nothing has to build it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitface.errors import BitfaceError
+from bitface.files import sha256_of
+from bitface.preprocess import Preprocess, Size
+from bitface.store import Form, key_of, remembered, written_by
+
+if TYPE_CHECKING:
+    from bitface.artifact import Artifact
+
+# What decides between the content of a file and these facts.
+_ROOMS = ("artifact", "graph")
+# What is larger is no artifact, and `read` says so.
+_LARGEST_FILE = 2 << 30
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of an artifact; what it shares with `Network` has the same name.
+
+    Attributes:
+        sha256: of the file.
+        weight_bits: the width of the widest integer weights.
+        multiplies_activations: whether two tensors are multiplied by each other.
+        thresholds, teacher: see `artifact.Artifact`.
+    """
+
+    sha256: str
+    name: str
+    preprocess: Preprocess
+    embedding_size: int
+    identity: str
+    weight_bits: int
+    multiplies_activations: bool
+    thresholds: list[dict[str, Any]]
+    teacher: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    free = None
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the image."""
+        return Size(*self.preprocess.size)
+
+    @property
+    def channels(self) -> int:
+        """Of the image: 3, or 1 of grey."""
+        return self.preprocess.channels
+
+    def fingerprint(self) -> str:
+        """See `Network.fingerprint`."""
+        return self.identity
+
+    @staticmethod
+    def of(artifact: "Artifact", sha256: str) -> "Facts":
+        from bitface.graph import ops
+        from bitface.graph.integer import INTEGER_LAYERS
+
+        network, modules = artifact.network, list(artifact.network.graph.modules())
+        assert network.preprocess is not None
+        return Facts(
+            sha256,
+            network.name,
+            network.preprocess,
+            network.embedding_size,
+            network.fingerprint(),
+            max((one.bits for one in modules if isinstance(one, INTEGER_LAYERS)), default=0),
+            any(isinstance(one, ops.MatMul) for one in modules),
+            artifact.thresholds,
+            artifact.teacher,
+        )
+
+    def with_notes(self, *notes: str) -> "Facts":
+        return replace(self, notes=(*self.notes, *notes))
+
+
+def _read(path: Path) -> Facts:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Facts(**{**content, "preprocess": Preprocess.from_json(content["preprocess"]), "notes": (), "warnings": ()})
+
+
+def _write(facts: Facts, path: Path) -> None:
+    path.write_text(json.dumps({**asdict(facts), "preprocess": facts.preprocess.to_json()}), encoding="utf-8")
+
+
+_FORM: Form[Facts] = Form(".json", _read, _write)
+
+
+def facts_of(path: Path, read: Callable[[str], "Artifact"]) -> Facts:
+    """The facts of a file, which `read` reads, by its SHA-256, where nothing is known of this content.
+
+    Raises:
+        BitfaceError: the file can't be read; and whatever `read` raises.
+    """
+    try:
+        sha256 = sha256_of(path) if path.stat().st_size <= _LARGEST_FILE else ""
+    except OSError as error:
+        raise BitfaceError(f"{path}: can't be read ({error.strerror})") from error
+    key = key_of(("facts", sha256, written_by(*_ROOMS)))
+    return remembered("models", key, _FORM, lambda: Facts.of(read(sha256), sha256))
