@@ -81,7 +81,11 @@ class Preprocess:
         if self.color == "grey":
             images = luma(images)
         mean, std = (np.array(values[: self.channels], np.float32) for values in (self.mean, self.std))
-        return np.ascontiguousarray(((images.astype(np.float32) - mean) / std).transpose(0, 3, 1, 2))
+        inputs = np.empty((len(images), self.channels, *self.size), np.float32)
+        for channel in range(self.channels):  # in planes, which is many times as fast as pixel by pixel
+            np.subtract(images[..., channel], mean[channel], out=inputs[:, channel], dtype=np.float32)
+        inputs /= std[:, None, None]
+        return inputs
 
     @property
     def channels(self) -> int:

@@ -95,18 +95,23 @@ class Embedder:
     def fingerprint(self) -> str:
         return self.model.fingerprint
 
-    def embed(self, images: Images, flip: bool = False) -> np.ndarray:
-        """The embeddings of aligned face crops, float32 `[N, D]`, not normalised.
+    def embed(self, images: Images, flip: bool = False, normalize: bool = False) -> np.ndarray:
+        """The embeddings of aligned face crops, float32 `[N, D]`, as the network gives them.
 
         Args:
             images: uint8 RGB `[N, H, W, 3]`, one `[H, W, 3]` or a list of those, or paths of image files.
             flip: adds the mirrored image's embedding.
+            normalize: gives unit vectors, whose products are cosines; one of zeros alone stays as it is.
 
         Warns where most of the files aren't of the network's size and are resized.
 
         Raises:
             BitfaceError: a file that can't be decoded (named), or crops of another size.
         """
+        rows = self._embedded(images, flip)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) if normalize else rows
+
+    def _embedded(self, images: Images, flip: bool) -> np.ndarray:
         if isinstance(images, np.ndarray):
             array = images[None] if images.ndim == 3 else images
             return self._array(array, flip)
@@ -122,7 +127,7 @@ class Embedder:
         skipped: list[tuple[str, str]] = []
         files = [FaceFile(Path(path).parent, Path(path).name) for path in paths]
         for note in resizing(crop_sizes(files), self.preprocess.size):
-            warnings.warn(note, stacklevel=2)
+            warnings.warn(note, stacklevel=3)
         embeddings, _ = self.embed_files(files, flip, skipped)
         if skipped:
             raise BitfaceError(f"{skipped[0][0]}: {skipped[0][1]}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from bitface.runtime.embedder import Embedder
 from bitface.runtime.exact import is_exact
-from bitface.targets.registry import title_of, written
+from bitface.targets.registry import NATIVE, title_of, written
 
 FACES = 64
 
@@ -23,11 +23,10 @@ def engine_differences(embedder: Embedder, faces: np.ndarray) -> dict[str, dict[
         pair's similarity. Nothing where there are fewer than two faces.
     """
     model = embedder.model
-    others = [
-        engine for engine in written() if engine != embedder.engine and not model.profile and is_exact(model, engine)
-    ]
-    if len(faces) < 2:
+    if len(faces) < 2 or model.profile:
         return {}
+    names = (NATIVE, *written()) if model.integer else written()
+    others = [name for name in names if name != embedder.engine and is_exact(model, name)]
     own = _unit(embedder.embed(faces))
     return {engine: _difference(own, _unit(Embedder(model, engine).embed(faces))) for engine in others}
 

@@ -60,12 +60,10 @@ def _fastest(model: Model) -> str:
     if find_spec(_SIMULATION) is None:
         return NATIVE
     other = next(engine for engine in DEFAULTS if is_exact(model, engine))
-    if not runs_here(NATIVE) or not _holds(model, NATIVE):
+    if not is_exact(model, NATIVE):
         return other
-    try:
-        return min(_seconds(model, (other, NATIVE)).items(), key=lambda item: item[1])[0]
-    except BitfaceError:  # it has no kernel for an operator, or the compiler doesn't make it
-        return other
+    seconds = _seconds(model, (other, NATIVE))
+    return min(seconds, key=lambda engine: seconds[engine])
 
 
 def _seconds(model: Model, engines: tuple[str, ...]) -> dict[str, float]:
@@ -99,10 +97,18 @@ def is_exact(model: Model, engine: str) -> bool:
     if not _holds(model, engine):
         return False
     if engine == NATIVE:
-        return runs_here(NATIVE)
+        return _starts_native(model)
     from bitface.targets.exact import FITTING_BITS, exact
 
     return exact(engine, max(_factor_bits(model), FITTING_BITS))
+
+
+def _starts_native(model: Model) -> bool:
+    """Whether C has a kernel for every operator, and there is a compiler that makes it."""
+    try:
+        return runs_here(NATIVE) and bool(model.start(NATIVE))
+    except BitfaceError:
+        return False
 
 
 def _suggestion() -> str:

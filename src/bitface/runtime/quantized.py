@@ -71,9 +71,9 @@ class QuantizedNetwork:
         """On the fastest engine that computes it exactly on this CPU; `bf.load` takes another one."""
         return Embedder(self.model)
 
-    def embed(self, images: Images, flip: bool = False) -> np.ndarray:
+    def embed(self, images: Images, flip: bool = False, normalize: bool = False) -> np.ndarray:
         """Embeddings, float32 `[N, D]`; see `Embedder.embed`."""
-        return self.embedder.embed(images, flip)
+        return self.embedder.embed(images, flip, normalize)
 
     def save(self, path: str | os.PathLike[str]) -> int:
         """Writes the `.bitface` file; gives its bytes. Raises BitfaceError where it can't be written."""
