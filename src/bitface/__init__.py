@@ -16,4 +16,15 @@ import lazy_loader
 
 __version__ = "0.2.0.dev0"
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_import, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        return _import(name)
+    except ModuleNotFoundError as error:
+        from bitface.errors import missing
+
+        if reason := missing(error):
+            raise reason from error
+        raise

@@ -44,6 +44,20 @@ def flag(name: str) -> str:
     return f"--{name}" if _on_command_line else option(name, True)
 
 
+# What only the extra `quantize` installs.
+_QUANTIZE = {"torch", "onnx", "onnxruntime", "openvino", "scipy", "sklearn", "jinja2", "filelock", "flatbuffers"}
+
+
+def missing(error: ModuleNotFoundError) -> BitfaceError | None:
+    """What to say where a package isn't there that only making networks needs, not running them; None: it is another
+    one.
+    """
+    package = (error.name or "").partition(".")[0]
+    if package not in _QUANTIZE:
+        return None
+    return BitfaceError(f"this needs {package}, which isn't installed: pip install 'bitface[quantize]'")
+
+
 def nearest(word: object, words: Iterable[str], cutoff: float = 0.6) -> str:
     """The end of a message about an unknown word: the known one that looks most like it, or nothing."""
     near = difflib.get_close_matches(str(word), list(words), 1, cutoff)

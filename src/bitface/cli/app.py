@@ -31,7 +31,7 @@ from bitface.cli import (
     verify,
 )
 from bitface.cli.console import output
-from bitface.errors import BitfaceError, on_command_line
+from bitface.errors import BitfaceError, missing, on_command_line
 from bitface.progress import errors
 
 # Of a disk, or of a user's share of it.
@@ -104,6 +104,10 @@ def main() -> None:
             f"{error.filename or 'standard output'} can't be written ({error.strerror}); make room, or write elsewhere",
             1,
         )
+    except ModuleNotFoundError as error:
+        if reason := missing(error):
+            _fail(str(reason), 1)
+        _unexpected(error)
     except Exception as error:
         _unexpected(error)
 

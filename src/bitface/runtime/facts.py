@@ -10,6 +10,7 @@ from bitface.errors import BitfaceError
 from bitface.files import sha256_of
 from bitface.preprocess import Preprocess, Size
 from bitface.store import Form, key_of, remembered, written_by
+from bitface.targets.base import FACTS_FILE
 
 if TYPE_CHECKING:
     from bitface.artifact import Artifact
@@ -59,7 +60,7 @@ class Facts:
         return self.identity
 
     @staticmethod
-    def of(artifact: "Artifact", sha256: str) -> "Facts":
+    def of(artifact: "Artifact", sha256: str = "") -> "Facts":
         from bitface.graph import ops
         from bitface.graph.integer import INTEGER_LAYERS
 
@@ -80,17 +81,24 @@ class Facts:
     def with_notes(self, *notes: str) -> "Facts":
         return replace(self, notes=(*self.notes, *notes))
 
+    @property
+    def text(self) -> str:
+        """JSON, which `parse` reads."""
+        return json.dumps({**asdict(self), "preprocess": self.preprocess.to_json()}, indent=1)
 
-def _read(path: Path) -> Facts:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return Facts(**{**content, "preprocess": Preprocess.from_json(content["preprocess"]), "notes": (), "warnings": ()})
+    @staticmethod
+    def parse(text: str) -> "Facts":
+        """Raises ValueError, KeyError or TypeError on anything but `text`."""
+        content = json.loads(text)
+        fields = {**content, "preprocess": Preprocess.from_json(content["preprocess"]), "notes": (), "warnings": ()}
+        return Facts(**fields)
 
 
-def _write(facts: Facts, path: Path) -> None:
-    path.write_text(json.dumps({**asdict(facts), "preprocess": facts.preprocess.to_json()}), encoding="utf-8")
-
-
-_FORM: Form[Facts] = Form(".json", _read, _write)
+_FORM: Form[Facts] = Form(
+    ".json",
+    lambda path: Facts.parse(path.read_text(encoding="utf-8")),
+    lambda facts, path: path.write_text(facts.text, encoding="utf-8"),
+)
 
 
 def facts_of(path: Path, read: Callable[[str], "Artifact"]) -> Facts:
@@ -105,3 +113,18 @@ def facts_of(path: Path, read: Callable[[str], "Artifact"]) -> Facts:
         raise BitfaceError(f"{path}: can't be read ({error.strerror})") from error
     key = key_of(("facts", sha256, written_by(*_ROOMS)))
     return remembered("models", key, _FORM, lambda: Facts.of(read(sha256), sha256))
+
+
+def exported_facts(folder: Path) -> Facts | None:
+    """What lies beside the C of an artifact; None: it is no folder of that.
+
+    Raises:
+        BitfaceError: it can't be read.
+    """
+    file = folder / FACTS_FILE
+    if not file.is_file():
+        return None
+    try:
+        return Facts.parse(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BitfaceError(f"{file}: damaged ({error}); export the .bitface file again") from error

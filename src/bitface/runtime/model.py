@@ -7,11 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitface.errors import BitfaceError, UsageError, option
+from bitface.errors import BitfaceError, UsageError, missing, option
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.runtime.facts import Facts, facts_of
-from bitface.targets.base import NAME_KEY, Run, Settings, Unread
-from bitface.targets.registry import TARGETS
+from bitface.runtime.facts import Facts, exported_facts, facts_of
+from bitface.targets.base import FACTS_KEY, NAME_KEY, Run, Settings, Unread
+from bitface.targets.registry import NATIVE, TARGETS
 from bitface.targets.start import start
 
 if TYPE_CHECKING:
@@ -79,10 +79,10 @@ class Model:
 
     @cached_property
     def _artifact(self) -> "Artifact":
-        from bitface import artifact
-
         assert self._facts is not None
-        content = self._details or artifact.read(self.path, self._facts.sha256)
+        if self.kind == "exported":
+            raise BitfaceError(f"{self.path}: can only be run as it is; for this, give the .bitface file")
+        content = self._details or _read(self.path, self._facts.sha256)
         return replace(content, network=replace(content.network, notes=self._facts.notes))
 
     @property
@@ -180,6 +180,8 @@ class Model:
             if not TARGETS[target].named:
                 raise UsageError(f"{option('name')} is for code, and {TARGETS[target].title} isn't; leave it out")
             facts[NAME_KEY] = name
+        if self.details is not None and target == NATIVE:
+            facts[FACTS_KEY] = Facts.of(self.details).text
         return write(target, self._as_written(), facts, path)
 
     def _as_written(self) -> "Network":
@@ -222,6 +224,9 @@ def open_model(
     path = Path(path)
     if path.suffix.lower() == ".bitface":
         return _open_artifact(path, preprocess, size, output)
+    if facts := exported_facts(path):
+        _same(path, preprocess, facts)
+        return Model(path, "exported", profile=NATIVE, facts=facts)
     from bitface.graph import ASSUMED, load_network
 
     network = load_network(path, None, size, choose or (lambda: ASSUMED), output)
@@ -239,9 +244,7 @@ def _open_artifact(path: Path, preprocess: str | None, size: Size | None, output
     contents: list[Artifact] = []
 
     def read(sha256: str) -> "Artifact":
-        from bitface import artifact
-
-        contents.append(artifact.read(path, sha256))
+        contents.append(_read(path, sha256))
         return contents[0]
 
     facts = facts_of(path, read)
@@ -258,6 +261,19 @@ def _open_artifact(path: Path, preprocess: str | None, size: Size | None, output
 
         facts = facts.with_notes(one_output(path))
     return Model(path, "artifact", details=contents[0] if contents else None, facts=facts)
+
+
+def _read(path: Path, sha256: str) -> "Artifact":
+    try:
+        from bitface import artifact
+    except ModuleNotFoundError as error:
+        if missing(error) is None:
+            raise
+        raise BitfaceError(
+            f"{path}: was never run on this machine, and its first run needs torch: pip install 'bitface[quantize]'; "
+            "or run the folder that `bitface export --target c` writes where torch is"
+        ) from error
+    return artifact.read(path, sha256)
 
 
 def open_models(

@@ -45,6 +45,8 @@ Simulate = Callable[["GraphModule"], "GraphModule"]
 Usage = Callable[["Network"], str]
 # Under which `emit` finds, among what the file says of itself, the name that was chosen; see `Target.named`.
 NAME_KEY = "bitface.name"
+# What bitface itself has to know of a file that doesn't say it, for a file beside it.
+FACTS_KEY, FACTS_FILE = "bitface.facts", "model.json"
 
 
 @dataclass(frozen=True)

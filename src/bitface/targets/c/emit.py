@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.graph import Network
-from bitface.targets.base import NAME_KEY
+from bitface.targets.base import FACTS_FILE, FACTS_KEY, NAME_KEY
 from bitface.targets.c import layers, operators
 from bitface.targets.c.source import Source, source
 from bitface.targets.c.usage import DEFAULT_NAME
@@ -57,7 +57,7 @@ def c_source(network: Network, name: str = DEFAULT_NAME, numbers: bytearray | No
 
 
 def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
-    """Writes `NAME.c`, `NAME.h` and an example into a folder.
+    """Writes `NAME.c`, `NAME.h` and an example into a folder, and of an artifact what bitface needs to run them.
 
     Raises:
         BitfaceError: the network has an operator that there is no kernel for, or its preprocessing isn't known.
@@ -76,3 +76,5 @@ def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
     example = _EXAMPLE.format(name=name, word=name.upper(), height=height, width=width)
     for file, content in ((f"{name}.c", text.code), (f"{name}.h", text.header), ("example.c", example)):
         (path / file).write_text(content, encoding="ascii")
+    if FACTS_KEY in facts:
+        (path / FACTS_FILE).write_text(facts[FACTS_KEY], encoding="utf-8")
