@@ -270,8 +270,8 @@ def _read(path: Path, sha256: str) -> "Artifact":
         if missing(error) is None:
             raise
         raise BitfaceError(
-            f"{path}: was never run on this machine, and its first run needs torch: pip install 'bitface[quantize]'; "
-            "or run the folder that `bitface export --target c` writes where torch is"
+            f"{path}: isn't compiled on this machine yet, which needs torch: pip install 'bitface[quantize]'; or run "
+            "the folder that `bitface export --target c` writes where torch is"
         ) from error
     return artifact.read(path, sha256)
 
@@ -287,7 +287,8 @@ def open_models(
     Raises:
         BitfaceError: as `open_model`.
     """
-    artifacts = {path: open_model(path, None, size) for path in paths if path.suffix.lower() == ".bitface"}
+    fixed = [path for path in paths if path.suffix.lower() == ".bitface" or path.is_dir()]
+    artifacts = {path: open_model(path, None, size) for path in fixed}
     if len(artifacts) == len(set(paths)):
         return [artifacts[path] for path in paths]
     from bitface.graph import ASSUMED, FreeSize

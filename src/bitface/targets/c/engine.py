@@ -73,10 +73,10 @@ class Compiled:
         """A network that is read where none of its fingerprint has been compiled before."""
 
         def texts() -> Texts:
+            network, numbers = source.read(), bytearray()
             from bitface.targets.c.emit import c_source
 
-            numbers = bytearray()
-            text = c_source(source.read(), numbers=numbers)
+            text = c_source(network, numbers=numbers)
             return {"network.c": _one_file(text.code, text.header), NUMBERS: bytes(numbers)}
 
         network = cls.__new__(cls)
