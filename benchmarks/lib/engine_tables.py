@@ -61,6 +61,8 @@ def _alike(figures: dict[str, float]) -> str:
 
 
 # Of the columns of times, in a network as C and in OpenVINO.
+_STARTED = {"c": "C", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "torch (simulation)"}
+_FIRST = "first time, cpu seconds"
 _NATIVE = ("AVX-512 VNNI", "OpenVINO int8", "OpenVINO bf16", "OpenVINO f32", "AVX2", "C")
 
 
@@ -73,6 +75,18 @@ def native(content: dict[str, Any]) -> list[str]:
             f"| {row['artifact']} | {_same_bits(row['same bits'])} "
             + "".join(f"| {_milliseconds(row['ms'], name)} " for name in _NATIVE)
             + f"| {row['constants']:,}, {row['code']:,}, {row['scratch']:,} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def start(content: dict[str, Any]) -> list[str]:
+    """From the beginning of a process to its first embedding."""
+    return table(
+        "| | CPU s | s, the least | MB | CPU s, the first time on a machine |",
+        [
+            f"| {_STARTED.get(row['name'], row['name'])} | {row['cpu seconds']:.2f} | {row['least']:.2f} "
+            f"| {row['MB']:.0f} | {format(row.get(_FIRST), '.1f') if _FIRST in row else ''} |"
             for row in content["rows"]
         ],
     )

@@ -44,6 +44,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "network_forms": (NETWORKS, "networks", network_tables.network_forms),
     "network_refusals": (NETWORKS, "networks", network_tables.network_refusals),
     "arm": (ROOT / "docs" / "targets.md", "arm", engine_tables.arm),
+    "start": (ROOT / "docs" / "targets.md", "start", engine_tables.start),
     "native": (ROOT / "docs" / "targets.md", "native", engine_tables.native),
     "rknn": (ROOT / "docs" / "targets.md", "npus-rknn", engine_tables.npus),
     "qnn": (ROOT / "docs" / "targets.md", "npus-qnn", engine_tables.npus),

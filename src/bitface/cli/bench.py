@@ -25,7 +25,7 @@ def bench(
             "--target",
             "--engine",
             metavar="NAME,…",
-            help="What runs them (default: openvino,onnxruntime; all: each that runs here).",
+            help="What runs them (default: openvino,onnxruntime, and an artifact's default; all: each that runs here).",
         ),
     ] = None,
     embedding: OutputOption = None,

@@ -126,11 +126,8 @@ def bench(
         UsageError: no model, an unknown engine, or batches, threads or rounds below 1.
         BitfaceError: no model runs on these engines, or an engine refuses one.
     """
-    if engines is None:
-        own = [default_engine(model) for model in models if model.integer]
-        engines = list(dict.fromkeys([*written(), *filter(runs_here, own)]))
     numbers = (len(models), len(batches), len(threads), *batches, *threads, rounds)
-    if min(numbers) < 1 or not all(map(_measured, engines)):
+    if min(numbers) < 1 or not all(map(_measured, engines or ())):
         names = ", ".join(name for name in every() if _measured(name))
         raise UsageError(f"bench needs models, engines of {names}, and whole numbers from 1")
     contenders, notes = _contenders(models, engines)
@@ -147,7 +144,7 @@ def bench(
         where = f"cores {', '.join(map(str, cores))}" if cores else "no cores: this system can't, or has too few"
         notes.append(f"batch {batch}, {count} thread{'s' * (count > 1)}: pinned to {where}")
         rows += compare(times, batch, count, rounds)
-    return BenchResult(tuple(rows), tuple(notes), describe(engines))
+    return BenchResult(tuple(rows), tuple(notes), describe({row.engine for row in rows}))
 
 
 def _started(
@@ -228,7 +225,8 @@ def compare(times: Mapping[_Contender, Sequence[float]], batch: int, threads: in
                 row = replace(row, baseline=f"{base.label} f32", ratio=ratio, ratio_interval=interval)
                 notes += [why] if why else []
         if contender.precision != "f32" and row.baseline is None:
-            notes.append("no ratio: its float network isn't in this run")
+            elsewhere = any(base.family == contender.family and base.precision == "f32" for base in times)
+            notes.append(f"no ratio: its float network isn't in this run{' on this engine' if elsewhere else ''}")
         rows.append(replace(row, note="; ".join(notes) or None))
     return rows
 
@@ -254,12 +252,18 @@ def ratio_of(
     return float(np.median(base) / np.median(times)), (float(lowest), float(highest)), None
 
 
-def _contenders(models: Sequence[Model], engines: Sequence[str]) -> tuple[list[_Contender], list[str]]:
+def _default_engines(model: Model) -> list[str]:
+    """The default ones, and what runs a model of integers where nobody names one, if its times mean anything."""
+    own = [default_engine(model)] if model.integer else []
+    return list(dict.fromkeys([*written(), *filter(_measured, own)]))
+
+
+def _contenders(models: Sequence[Model], engines: Sequence[str] | None) -> tuple[list[_Contender], list[str]]:
     floats = [model for model in models if not model.integer]
     contenders, notes = [], []
     for model, label in zip(models, labels([model.path for model in models]), strict=True):
         family, note = _family(model, floats)
-        for engine in engines:
+        for engine in _default_engines(model) if engines is None else engines:
             if model.profile not in (None, engine):
                 continue
             precisions = ["int8"] if model.integer else ["f32"]
@@ -271,7 +275,7 @@ def _contenders(models: Sequence[Model], engines: Sequence[str]) -> tuple[list[_
             remarks = "; ".join(text for text in (note, inexact(model, engine)) if text) or None
             contenders += [_Contender(model, label, family, engine, precision, remarks) for precision in precisions]
     if not contenders:
-        raise BitfaceError(f"nothing to measure: no model runs on {' or '.join(engines)}")
+        raise BitfaceError(f"nothing to measure: no model runs on {' or '.join(engines or written())}")
     return contenders, list(dict.fromkeys(notes))
 
 
