@@ -4,7 +4,10 @@ import ctypes
 import json
 import multiprocessing
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from typer.testing import CliRunner
 
 from bitface.cli.app import app
 from bitface.errors import BitfaceError, UsageError
-from bitface.store import JSON, Contents, Store, array, key_of
+from bitface.store import JSON, Contents, Store, array, key_of, remembered, written_by
 
 
 def test_a_key_changes_with_every_fact() -> None:
@@ -41,6 +44,34 @@ def test_a_value_is_computed_once_and_again_where_it_is_damaged(tmp_path: Path) 
         count = store.value("kind", "key", JSON, compute)["count"]
         assert count == len(calls)
         assert json.loads(store.path("kind", "key", ".json").read_bytes()) == {"count": count}
+
+
+def test_who_is_first_decides_for_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path / "cache"))
+    numbers, together = count(), Barrier(8)
+
+    def compute() -> dict[str, int]:
+        together.wait()
+        return {"number": next(numbers)}
+
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(lambda _: remembered("models", "key", JSON, compute), range(8)))
+    assert len({value["number"] for value in values}) == 1
+    (file,) = (tmp_path / "cache" / "models").iterdir()
+    file.write_bytes(b"{")
+    assert remembered("models", "key", JSON, lambda: {"number": 9}) == {"number": 9}
+    assert json.loads(file.read_bytes()) == {"number": 9}
+    assert list(file.parent.iterdir()) == [file]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path / "file"))
+    assert [remembered("models", "key", JSON, lambda n=n: {"number": n}) for n in (1, 2)] == [
+        {"number": 1},
+        {"number": 2},
+    ]
+
+
+def test_what_is_written_by_other_text_is_another_fact() -> None:
+    assert written_by("graph") == written_by("graph") != written_by("graph", "artifact")
 
 
 def test_arrays(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ isn't there, or can't be read any more, is made again. Two processes may make th
 
 import hashlib
 import json
+import os
+import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -179,7 +181,10 @@ class Store:
 
 
 def remembered(kind: str, key: str, form: Form[T], compute: Callable[[], T]) -> T:
-    """As `Store.value` of the cache, for what is quickly computed again: where nothing can be written, nothing is."""
+    """As `Store.value` of the cache, for what is quickly computed again: where nothing can be written, nothing is.
+
+    Of several that compute it at once, who is first decides for all.
+    """
     try:
         path = Store().path(kind, key, form.suffix)
     except BitfaceError:
@@ -189,8 +194,21 @@ def remembered(kind: str, key: str, form: Form[T], compute: Callable[[], T]) -> 
     except _UNREADABLE:
         pass  # not there, or damaged
     value = compute()
-    with suppress(BitfaceError), atomic_path(path) as temporary:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         form.write(value, temporary)
+        os.link(temporary, path)
+    except FileExistsError:
+        with suppress(*_UNREADABLE):
+            return form.read(path)
+        with suppress(OSError):
+            temporary.replace(path)  # it is damaged
+    except OSError:
+        pass
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return value
 
 

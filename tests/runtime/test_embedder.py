@@ -21,6 +21,7 @@ from bitface.runtime.exact import default_engine
 from bitface.runtime.model import open_model, open_models
 from bitface.targets import DEFAULTS
 from bitface.targets.exact import exact as sums_are_exact
+from bitface.targets.registry import NATIVE
 from support.free_size import free_size_file
 
 SIDE, WIDTH = 32, 7
@@ -104,7 +105,7 @@ def agreement(a: np.ndarray, b: np.ndarray) -> float:
 
 
 KINDS = [
-    *(("model.bitface", engine) for engine in DEFAULTS),
+    *(("model.bitface", engine) for engine in (NATIVE, *DEFAULTS)),
     *(("float.onnx", engine) for engine in DEFAULTS),
     ("openvino.onnx", "openvino"),
     ("openvino.onnx", "torch"),

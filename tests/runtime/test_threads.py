@@ -16,10 +16,12 @@ from bitface.artifact import Artifact, write
 from bitface.graph import from_module
 from bitface.quant import BitPlan, quantize
 from bitface.runtime import Embedder, Model, load
-from bitface.targets import DEFAULTS
+from bitface.targets import DEFAULTS, runs_here
+from bitface.targets.registry import NATIVE
 
 from .test_embedder import SIDE, Small, faces
 
+ENGINES = [name for name in (NATIVE, *DEFAULTS) if runs_here(name)]
 THREADS, CALLS = 8, 40
 SECONDS = 60  # after which a process that waits for ever is ended
 
@@ -37,7 +39,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("count", [1, 5])
 @pytest.mark.parametrize("streams", [None, 1])
-@pytest.mark.parametrize("engine", DEFAULTS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_threads_share_an_embedder(artifact: Path, engine: str, streams: int | None, count: int) -> None:
     """Images one by one, and several in a call."""
     embedder = load(artifact, engine, threads=2, streams=streams)
@@ -92,7 +94,7 @@ print([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
-@pytest.mark.parametrize("engine", DEFAULTS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_forked_process_goes_on(artifact: Path, engine: str) -> None:
     """In a program of its own, as a fork of the tests' process would copy whatever they have running."""
     arguments = [sys.executable, "-c", FORKING, str(artifact), engine, str(SECONDS)]
@@ -105,7 +107,7 @@ def embed(embedder: Embedder, images: np.ndarray) -> bytes:
     return embedder.embed(images).tobytes()
 
 
-@pytest.mark.parametrize("engine", DEFAULTS)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_spawned_process_starts_again(artifact: Path, engine: str) -> None:
     embedder, images = load(artifact, engine, threads=2), faces(5, seed=8)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
