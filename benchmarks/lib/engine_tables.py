@@ -83,9 +83,9 @@ def native(content: dict[str, Any]) -> list[str]:
 def start(content: dict[str, Any]) -> list[str]:
     """From the beginning of a process to its first embedding."""
     return table(
-        "| | CPU s | s, the least | MB | CPU s, the first time on a machine |",
+        "| process | CPU s | MB | CPU s, the first time on a machine |",
         [
-            f"| {_STARTED.get(row['name'], row['name'])} | {row['cpu seconds']:.2f} | {row['least']:.2f} "
+            f"| {_STARTED.get(row['name'], row['name'])} | {row['cpu seconds']:.2f} "
             f"| {row['MB']:.0f} | {format(row.get(_FIRST), '.1f') if _FIRST in row else ''} |"
             for row in content["rows"]
         ],
