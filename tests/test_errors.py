@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import bitface as bf
 from bitface.cli.app import app
-from bitface.errors import flag, on_command_line, option
+from bitface.errors import flag, missing, on_command_line, option
 
 
 def test_options_are_called_as_the_reader_types_them() -> None:
@@ -25,3 +25,11 @@ def test_one_refusal_in_both_words(tmp_path: Path) -> None:
     assert "a list of pairs needs --root, the folder" in str(result.exception)
     with pytest.raises(bf.UsageError, match="a list of pairs needs root=, the folder"):
         bf.pairs(tmp_path / "pairs.csv")
+
+
+def test_what_making_networks_needs_is_said_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = ModuleNotFoundError("No module named 'torch'", name="torch.fx")
+    assert missing(absent) is None
+    monkeypatch.setattr("bitface.errors.find_spec", lambda _: None)
+    assert str(missing(absent)) == "this needs torch, which isn't installed: pip install 'bitface[quantize]'"
+    assert missing(ModuleNotFoundError("No module named 'bitface.none'", name="bitface.none")) is None

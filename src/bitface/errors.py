@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 
 class BitfaceError(Exception):
@@ -44,16 +45,12 @@ def flag(name: str) -> str:
     return f"--{name}" if _on_command_line else option(name, True)
 
 
-# What only the extra `quantize` installs.
-_QUANTIZE = {"torch", "onnx", "onnxruntime", "openvino", "scipy", "sklearn", "jinja2", "filelock", "flatbuffers"}
-
-
 def missing(error: ModuleNotFoundError) -> BitfaceError | None:
     """What to say where a package isn't there that only making networks needs, not running them; None: it is another
     one.
     """
     package = (error.name or "").partition(".")[0]
-    if package not in _QUANTIZE:
+    if package == __package__ or find_spec("torch") is not None:  # it is what all of them come with
         return None
     return BitfaceError(f"this needs {package}, which isn't installed: pip install 'bitface[quantize]'")
 
