@@ -70,6 +70,7 @@ def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
         del os.environ["CC"]
     equal |= other_machines(network, crops[: options.emulated], embeddings)
     simulated = start("torch", network)(images)
+    equal["simulation"] = same_bits(simulated, embeddings)
     cosines = (embeddings * simulated).sum(1) / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(simulated, axis=1)
     result = {
         "artifact": "/".join(path.parts[-3:-1]), "same bits": equal,
@@ -137,13 +138,13 @@ def speeds(
     }  # fmt: skip
 
 
-def sizes(path: Path, network: Network) -> dict[str, int]:
+def sizes(path: Path, network: Network) -> dict[str, float]:
     """Bytes of the artifact, and of code and constants of an optimised file; of the scratch."""
     text = c_source(network)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         emit(network, {}, folder)
-        subprocess.run(["cc", "-std=c99", "-O3", "-c", "face_net.c"], cwd=folder, check=True)
+        subprocess.run(["cc", "-std=c99", "-O3", "-fno-pie", "-c", "face_net.c"], cwd=folder, check=True)
         output = subprocess.run(["size", "-A", "face_net.o"], cwd=folder, check=True, capture_output=True, text=True)
         small = ["cc", "-std=c99", "-Os", "-DFACE_NET_KERNELS=0", "-c", "face_net.c", "-o", "small.o"]
         subprocess.run(small, cwd=folder, check=True)
@@ -152,7 +153,7 @@ def sizes(path: Path, network: Network) -> dict[str, int]:
     rodata, code = (sum(int(size) for name, size in sections if name == one) for one in ("rodata", "text"))
     least = sum(int(size) for size in re.findall(r"^\.text\S*\s+(\d+)", plain.stdout, re.MULTILINE))
     return {"artifact bytes": path.stat().st_size, "constants": rodata, "code": code, "code of plain C, -Os": least,
-            "scratch": text.scratch}  # fmt: skip
+            "constants of the artifact": rodata / path.stat().st_size, "scratch": text.scratch}  # fmt: skip
 
 
 if __name__ == "__main__":

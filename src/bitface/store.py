@@ -81,10 +81,13 @@ def key_of(facts: object, *contents: bytes | np.ndarray) -> str:
 
 
 @cache
-def written_by(*rooms: str) -> str:
-    """A fact of what these folders of the package compute: their text, so that another version computes it again."""
+def written_by(*places: str) -> str:
+    """A fact of what these folders and files of the package compute: their text, so that another version computes it
+    again.
+    """
     package = Path(__file__).parent
-    files = sorted(path for room in rooms for path in (package / room).rglob("*") if path.suffix in (".py", ".c"))
+    paths = [path for place in places for path in (package / place, *(package / place).rglob("*"))]
+    files = sorted(path for path in paths if path.suffix in (".py", ".c"))
     return key_of([str(path.relative_to(package)) for path in files], *(path.read_bytes() for path in files))
 
 

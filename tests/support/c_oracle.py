@@ -182,6 +182,25 @@ def _affine(scale: Array, shift: Array, x: Any) -> Array:
     return x * _channels(scale, x) + _channels(shift, x)
 
 
+def exponential(x: Array) -> Array:
+    within = _limited(x, -87, 88)
+    power = np.rint(within * F(1.44269502))
+    r = (within - power * F(0.693359375)) - power * -F(float.fromhex("0x1.bd0106p-13"))
+    p = np.full_like(x, 0.001395170227624476)
+    for coefficient in (0.008369592018425465, 0.0416661873459816, 0.16666513681411743, 0.5):
+        p = p * r + F(coefficient)
+    return (((p * r) * r + r) + F(1)) * np.exp2(power).astype(F)
+
+
+def _tanh(x: Array) -> Array:
+    z = x * x
+    p = np.full_like(x, -0.005717036779969931)
+    for coefficient in (0.020650578662753105, -0.05374349653720856, 0.13331490755081177, -0.3333328366279602):
+        p = p * z + F(coefficient)
+    large = F(1) - F(2) / (exponential(_limited(np.abs(x), 0, 10) * F(2)) + F(1))
+    return np.where(np.abs(x) < F(0.625), (p * z) * x + x, np.where(x < 0, -large, large))
+
+
 def _pair(value: Any) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else tuple(value)
 
@@ -239,6 +258,9 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
     "Div": lambda module, a, b: _real(a) / _real(b),
     "Max": lambda module, a, b: np.maximum(_real(a), _real(b)),
     "Min": lambda module, a, b: np.minimum(_real(a), _real(b)),
+    "Sigmoid": lambda module, x: F(1) / (F(1) + exponential(-_real(x))),
+    "Tanh": lambda module, x: _tanh(_real(x)),
+    "Silu": lambda module, x: _real(x) / (F(1) + exponential(-_real(x))),
     "HardSwish": lambda module, x: _real(x) * _limited(_real(x) + F(3), 0, 6) / F(6),
     "HardSigmoid": lambda module, x: _limited(_real(x) * F(module.alpha) + F(module.beta), 0, 1),
     "MaxPool": _max_pool,

@@ -18,6 +18,7 @@ def export(
         typer.Option("--target", "--engine", help="openvino, onnxruntime, …; --engine is the older name."),
     ] = FASTEST,
     name: Annotated[str | None, typer.Option(help="Of the functions, where code is written (face_net).")] = None,
+    scratch: Annotated[str | None, typer.Option(help="The most memory that code may work in, such as 300KB.")] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
 ) -> None:
@@ -27,10 +28,10 @@ def export(
 
     bitface export out/model.bitface --target onnxruntime --out net.onnx
 
-    bitface export out/model.bitface --target c --name lock_net --out lock/
+    bitface export out/model.bitface --target c --name lock_net --scratch 300KB --out lock/
     """
     from bitface.jobs.export import export_model
 
-    exported = export_model(model, out, target, size, embedding, name)
+    exported = export_model(model, out, target, size, embedding, name, scratch)
     remarks(exported["notes"], [])
     output.print(f"{out}: {exported['bytes']:,} bytes", markup=False, soft_wrap=True)

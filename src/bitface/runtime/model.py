@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bitface.errors import BitfaceError, UsageError, missing, option
 from bitface.preprocess import Preprocess, Size, parse
 from bitface.runtime.facts import Facts, exported_facts, facts_of
-from bitface.targets.base import FACTS_KEY, NAME_KEY, Run, Settings, Unread
+from bitface.targets.base import FACTS_KEY, NAME_KEY, SCRATCH_KEY, Run, Settings, Unread
 from bitface.targets.registry import NATIVE, TARGETS
 from bitface.targets.start import start
 
@@ -159,14 +159,15 @@ class Model:
             source = self._as_written() if TARGETS[engine].emit else self.network
         return start(engine, source, settings, self.path)
 
-    def export(self, target: str, path: Path, name: str | None = None) -> int:
+    def export(self, target: str, path: Path, name: str | None = None, scratch: int | None = None) -> int:
         """Writes the model as a target's file (or folder), with everything it needs to be run again; gives its bytes.
 
         Args:
             name: of what is called in it; see `Target.named`.
+            scratch: the most bytes that what is called may work in.
 
         Raises:
-            UsageError: an unknown target, or one that isn't written, or in which nothing has such a name.
+            UsageError: an unknown target, or one that isn't written, or isn't code, which has a name and a scratch.
             BitfaceError: it is an exported file already, or can't be written; see `targets.write`.
         """
         from bitface.targets.write import write
@@ -176,10 +177,11 @@ class Model:
         facts = {PREPROCESS_KEY: self.preprocess.name} if self.preprocess else {}
         if self.details is not None:
             facts |= {PROFILE_KEY: target, TEACHER_KEY: json.dumps(self.details.teacher)}
-        if name is not None:
-            if not TARGETS[target].named:
-                raise UsageError(f"{option('name')} is for code, and {TARGETS[target].title} isn't; leave it out")
-            facts[NAME_KEY] = name
+        for word, key, value in (("name", NAME_KEY, name), ("scratch", SCRATCH_KEY, scratch)):
+            if value is not None:
+                if not TARGETS[target].named:
+                    raise UsageError(f"{option(word)} is for code, and {TARGETS[target].title} isn't; leave it out")
+                facts[key] = str(value)
         if self.details is not None and target == NATIVE:
             facts[FACTS_KEY] = Facts.of(self.details).text
         return write(target, self._as_written(), facts, path)

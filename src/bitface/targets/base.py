@@ -47,6 +47,8 @@ Usage = Callable[["Network"], str]
 NAME_KEY = "bitface.name"
 # What bitface itself has to know of a file that doesn't say it, for a file beside it.
 FACTS_KEY, FACTS_FILE = "bitface.facts", "model.json"
+# Likewise the most bytes that it may work in, in digits.
+SCRATCH_KEY = "bitface.scratch"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""torch: the graph itself, in float or as the simulation of the integers, which every engine is held against."""
+"""torch: the graph itself in float, or its integers with exact sums, which every engine is held against."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from bitface.graph import Network, load_network
+from bitface.targets.arithmetic import exact
 from bitface.targets.base import Holds, Run, Settings, Target
 from bitface.targets.registry import TARGETS
 
@@ -14,7 +15,7 @@ def start(source: Network | Path, settings: Settings) -> Run:
     """A call computes on the thread that it comes from: torch's last digits depend on the number of threads, and a
     forked process has none of OpenMP's.
     """
-    graph = (source if isinstance(source, Network) else load_network(source)).graph
+    graph = exact((source if isinstance(source, Network) else load_network(source)).graph)
 
     def run(images: np.ndarray) -> np.ndarray:
         before = torch.get_num_threads()

@@ -16,6 +16,8 @@ from bitface.targets.c.usage import DEFAULT_NAME, usage
 from bitface.targets.registry import TARGETS
 
 if TYPE_CHECKING:
+    from torch.fx import GraphModule
+
     from bitface.graph import Network
 
 
@@ -23,6 +25,12 @@ def _emit(network: "Network", facts: Mapping[str, str], path: Path) -> None:
     from bitface.targets.c.emit import emit  # what writes C isn't needed to run it
 
     emit(network, facts, path)
+
+
+def _simulate(graph: "GraphModule") -> "GraphModule":
+    from bitface.targets.arithmetic import exact
+
+    return exact(graph)
 
 
 TARGETS.register("c")(
@@ -33,13 +41,13 @@ TARGETS.register("c")(
             operators=frozenset({"Conv", "Linear", "MaxPool"}),
             prelu="fused into the layer before it, on its sums",
         ),
-        rounds="A layer multiplies its sums once, by its scales divided by the next one, where the simulation adds "
-        "float32 products and divides; what is left is the order of float32 roundings.",
+        rounds="Nothing where all layers have integers; a layer that is left in float adds its products in another "
+        "order.",
         emit=_emit,
         start=start,
         start_unread=start_unread,
         available=lambda: c_compiler() is not None,
-        simulate=lambda graph: graph,
+        simulate=_simulate,
         pixels=True,
         channels_last=True,
         named=DEFAULT_NAME,

@@ -32,7 +32,7 @@ ENGINE = "BITFACE_ENGINE"
 NUMBERS = "numbers.bin"
 FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared", "-ffp-contract=off", f"-D{ENGINE}")
 # What decides between a network's fingerprint and its C.
-_ROOMS = ("graph", "targets/c")
+_PLACES = ("graph", "targets/arithmetic.py", "targets/c")
 
 
 def start(source: "Network | Path", settings: Settings) -> Run:
@@ -80,7 +80,7 @@ class Compiled:
             return {"network.c": _one_file(text.code, text.header), NUMBERS: bytes(numbers)}
 
         network = cls.__new__(cls)
-        network._load(f"{source.fingerprint} {written_by(*_ROOMS)}", texts, FLAGS)
+        network._load(f"{source.fingerprint} {written_by(*_PLACES)}", texts, FLAGS)
         return network
 
     def _load(self, facts: str, texts: Callable[[], Texts], flags: tuple[str, ...]) -> None:

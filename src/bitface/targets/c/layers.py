@@ -9,7 +9,8 @@ from torch.fx import Node
 from bitface.artifact.packing import pack
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import INTEGER_LAYERS, IntegerConv2d, IntegerLinear
-from bitface.targets.c.program import Levels, Ref, Struct, Table, Value
+from bitface.targets.arithmetic import bias_of, multipliers
+from bitface.targets.c.program import Ref, Rows, Span, Struct, Table, Value
 from bitface.targets.c.writer import Write, Writer
 
 Layer = nn.Conv2d | nn.Linear | IntegerConv2d | IntegerLinear
@@ -41,59 +42,47 @@ def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerL
         raise writer.refusal(node, f"has a kernel of {weight.shape[2]} rows, the highest are {_LARGEST_KERNEL}")
     fields |= _segments(fields)
     rounded = writer.rounded(node, slopes=True)
-    slope, levels, nodes = rounded or (None, None, [])
+    after, levels = rounded or (None, None)
+    slope = after.slopes if after else None
     depthwise = 1 < module_groups(module) == weight.shape[0] == value.channels
-    bits = max(module.bits, 2)
-    values = _taps(weight) if depthwise else _blocks(weight, fields)
+    bits, values = module.bits, _taps(weight) if depthwise else _blocks(weight, fields)
+    if bits == 1 and (depthwise or weight[0].size * _BLOCK == fields["block_bytes"]):
+        values = np.where(values == 0, 1, values)  # of outputs that there aren't
+    else:  # Bytes of other pixels are multiplied by 0, which is none of the integers of a single bit.
+        bits = max(bits, 2)
     block = fields["block_bytes"]
-    at_once = _BLOCKS_AT_ONCE if bits == 8 else min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
+    most = _BLOCKS_AT_ONCE if bits == 8 else min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
     order = _order(fields, depthwise)
     result = writer.program.tensor(shape_of(node)[1:], levels)
-    unpacked = (values.size if depthwise else at_once * block) if bits < 8 else 0
+    unpacked = (values.size if depthwise else most * block) if bits < 8 else 0
     work = writer.program.buffer(_work(fields, unpacked + (0 if depthwise else 2 * (block + block // _BLOCK))))
     low, high, zero = levels.arguments() if levels else (np.float32(0), np.float32(0), 0)
     try:
-        bias = bias_of(module, value.levels.zero)
+        # Less what the zero point of the input adds to every sum.
+        bias = bias_of(module) - value.levels.zero * weight.reshape(len(weight), -1).astype(np.int64).sum(1)
     except ValueError:
         raise writer.refusal(node, f"adds {weight[0].size} products, more than 32 bits hold") from None
     fields |= {
-        "bits": bits, "blocks_at_once": at_once, "input_zero": value.levels.zero,
-        "weights": Table(pack(values, bits)), "bias": Table(order(bias)),
-        "scale": Table(order(multipliers(module, levels))),
+        "bits": bits, "blocks_at_once": most, "input_zero": value.levels.zero,
+        "weights": Table(pack(values, bits)), "bias": Table(order(bias.astype(np.int32))),
+        "scale": Table(order(multipliers(module, levels.scale if levels else None))),
         "slope": None if slope is None else Table(order(np.broadcast_to(slope, (len(weight),)))),
         "low": low, "high": high, "zero": zero, "lowest": levels.low if levels else 0, "floats": int(levels is None),
     }  # fmt: skip
-    layer = Struct("layer", tuple(fields.items()))
-    writer.call("depthwise" if depthwise else "conv", layer, Ref(value.buffer), Ref(result.buffer), Ref(work))
-    return writer.give(nodes, result)
+    by_rows, at_once = Struct("layer", tuple(fields.items())), _at_once(fields)
+    reach = (fields["kernel_height"] - 1) * fields["dilation_height"] + 1
+    rows = Rows(
+        (value.buffer,), result.buffer, fields["height"], fields["out_height"],
+        fields["stride_height"], fields["pad_height"], reach, by_rows,
+    )  # fmt: skip
+    maps = Ref(value.buffer), Ref(result.buffer), Ref(work)
+    function = "depthwise" if depthwise else "conv"
+    writer.call(function, Struct("layer", tuple(at_once.items())), *maps, Span(at_once["out_height"]), rows=rows)
+    return writer.give(after.nodes if after else (), result)
 
 
 def module_groups(module: Layer) -> int:
     return 1 if isinstance(module, nn.Linear | IntegerLinear) else int(module.groups)
-
-
-def multipliers(module: IntegerConv2d | IntegerLinear, levels: Levels | None) -> np.ndarray:
-    """Of a sum, float32 for each output: in units of the next scale, or where floats are wanted, of the sum's own."""
-    scale: np.ndarray = module.scale.detach().numpy().astype(np.float64) * float(np.float32(module.input_scale))
-    scale = (scale / levels.scale if levels else scale).astype(np.float32)
-    return np.repeat(scale, len(module.weight) // len(scale))
-
-
-def bias_of(module: IntegerConv2d | IntegerLinear, zero: int) -> np.ndarray:
-    """int32, less what the zero point of the input adds to every sum.
-
-    A bias that is too large for 32 bits on the way is limited; it belongs to a channel without weights to speak of.
-
-    Raises:
-        ValueError: the products alone are too large.
-    """
-    weight = module.weight.numpy().reshape(len(module.weight), -1).astype(np.int64)
-    bias = np.zeros(len(weight), np.int64) if module.bias is None else module.bias.numpy().astype(np.int64)
-    room = 2**31 - 1 - 2 * 255 * np.abs(weight).sum(1)
-    if room.min() < 0:
-        raise ValueError
-    result: np.ndarray = (np.clip(bias, -room, room) - zero * weight.sum(1)).astype(np.int32)
-    return result
 
 
 def _weight(module: IntegerConv2d | IntegerLinear, value: Value) -> np.ndarray:
@@ -110,7 +99,7 @@ def _as_listed(weight: np.ndarray, value: Value) -> np.ndarray:
 
 
 def _geometry(module: Layer, value: Value) -> Fields:
-    """How the window goes over the map; a map that is read pixel by pixel is one row."""
+    """How the window goes over the map."""
     names = ("kernel", "stride", "pad", "dilation")
     if isinstance(module, nn.Linear | IntegerLinear):
         channels, height, width, out_height, out_width = value.count, 1, 1, 1, 1
@@ -120,9 +109,6 @@ def _geometry(module: Layer, value: Value) -> Fields:
         window = (module.kernel_size, module.stride, module.padding, module.dilation)
         sides: Any = zip((height, width), *window, strict=True)
         out_height, out_width = ((s + 2 * p - (k - 1) * d - 1) // t + 1 for s, k, t, p, d in sides)
-        if window[:3] == ((1, 1), (1, 1), (0, 0)):
-            height, width = 1, height * width
-            out_height, out_width = height, width
     return {
         "height": height, "width": width, "channels": channels,
         "out_height": out_height, "out_width": out_width, "outputs": len(module.weight),
@@ -130,6 +116,15 @@ def _geometry(module: Layer, value: Value) -> Fields:
            for i, side in enumerate(("height", "width"))},
         "groups": module_groups(module),
     }  # fmt: skip
+
+
+def _at_once(fields: Fields) -> Fields:
+    """Of a layer that is computed at once; a map that is read pixel by pixel is one row."""
+    sides = "kernel", "stride", "pad"
+    if [fields[f"{name}_{side}"] for name in sides for side in ("height", "width")] == [1, 1, 1, 1, 0, 0]:
+        pixels = fields["height"] * fields["width"]
+        fields = fields | {"height": 1, "out_height": 1, "width": pixels, "out_width": pixels}
+    return fields | {"map_rows": fields["height"], "result_rows": fields["out_height"]}
 
 
 def _segments(fields: Fields) -> Fields:

@@ -9,21 +9,21 @@ from torch.fx import Node
 from bitface.graph import ops
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import QuantizeDequantize
+from bitface.targets.arithmetic import affine_of, limits_of, slopes_of
 from bitface.targets.c.program import Levels, Ref, Struct, Table, Value
-from bitface.targets.c.writer import Operand, Write, Writer, limits_of, name_of, slopes_of
+from bitface.targets.c.writer import Operand, Write, Writer, name_of
 
 _BINARY = {
     "Add": "add", "Sub": "subtract", "Mul": "multiply", "Div": "divide", "Max": "maximum", "Min": "minimum",
 }  # fmt: skip
-# They call libm.
 _UNARY = {"Sigmoid": "sigmoid", "Tanh": "hyperbolic_tangent", "HardSwish": "hard_swish", "Silu": "swish"}
 
 
 def _write_quantizer(writer: Writer, node: Node, module: QuantizeDequantize, operands: list[Value]) -> Value:
     value, levels = writer.floats(operands[0]), Levels.of(module)
     result = writer.like(value, levels)
-    scale = np.float32(levels.scale)
-    writer.call("quantize", writer.read(value), writer.read(result), value.count, scale, *levels.arguments())
+    numbers = value.per_row(value.count), np.float32(levels.scale), *levels.arguments()
+    writer.call("quantize", writer.read(value), writer.read(result), *numbers)
     return result
 
 
@@ -31,14 +31,14 @@ def _write_limits(writer: Writer, node: Node, module: nn.Module, operands: list[
     value = writer.floats(operands[0])
     result = writer.like(value)
     low, high = (np.float32(limit) for limit in limits_of(module))
-    writer.call("clip", writer.read(value), writer.read(result), value.count, low, high)
+    writer.call("clip", writer.read(value), writer.read(result), value.per_row(value.count), low, high)
     return result
 
 
 def _write_prelu(writer: Writer, node: Node, module: nn.Module, operands: list[Value]) -> Value:
     value = writer.floats(operands[0])
     result, slopes = writer.like(value), writer.per_channel(value, slopes_of(module))
-    writer.call("prelu", writer.read(value), writer.read(result), value.pixels, value.channels, slopes)
+    writer.call("prelu", writer.read(value), writer.read(result), value.per_row(value.pixels), value.channels, slopes)
     return result
 
 
@@ -50,28 +50,20 @@ def _write_affine(writer: Writer, node: Node, module: Any, operands: list[Value]
     if rounded is None:
         value = writer.floats(value)
         result = writer.like(value)
-        sides = value.pixels, value.channels
+        sides = value.per_row(value.pixels), value.channels
         writer.call("affine", writer.read(value), writer.read(result), *sides, factors, shifts)
         return result
     assert value.levels
-    _, levels, nodes = rounded
+    after, levels = rounded
     result = writer.like(value, levels)
     fields = {
         "zero_x": value.levels.zero, "scale_x": np.float32(value.levels.scale), "factors": factors, "shifts": shifts,
         **_rounding(levels),
     }  # fmt: skip
     affine = Struct("channel_affine", tuple(fields.items()), passed=True)
-    writer.call("affine_levels", writer.read(value), writer.read(result), value.pixels, value.channels, affine)
-    return writer.give(nodes, result)
-
-
-def affine_of(module: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Factors and shifts of each channel; of a BatchNorm, computed in double precision."""
-    if isinstance(module, ops.ChannelAffine):
-        return module.scale.detach().numpy(), module.shift.detach().numpy()
-    factors = module.weight.double() / (module.running_var.double() + module.eps).sqrt()
-    shifts = module.bias.double() - module.running_mean.double() * factors
-    return factors.detach().float().numpy(), shifts.detach().float().numpy()
+    sides = value.per_row(value.pixels), value.channels
+    writer.call("affine_levels", writer.read(value), writer.read(result), *sides, affine)
+    return writer.give(after.nodes, result)
 
 
 def _rounding(levels: Levels) -> dict[str, object]:
@@ -86,7 +78,7 @@ def _write_sum(writer: Writer, node: Node, module: nn.Module, operands: list[Ope
     rounded = writer.rounded(node, slopes=False) if alike else None
     if rounded is None:
         return _write_binary(writer, node, module, operands)
-    _, levels, nodes = rounded
+    after, levels = rounded
     a, b = operands
     result = writer.like(a, levels)
     fields = {
@@ -95,8 +87,8 @@ def _write_sum(writer: Writer, node: Node, module: nn.Module, operands: list[Ope
         "inverse": _inverse(a.levels, b.levels, levels),
     }  # fmt: skip
     addition = Struct("addition", tuple(fields.items()), passed=True)
-    writer.call("add_levels", writer.read(a), writer.read(b), writer.read(result), a.count, addition)
-    return writer.give(nodes, result)
+    writer.call("add_levels", writer.read(a), writer.read(b), writer.read(result), a.per_row(a.count), addition)
+    return writer.give(after.nodes, result)
 
 
 def _inverse(a: Levels, b: Levels, levels: Levels) -> np.float32:
@@ -157,7 +149,7 @@ def _of_constant(writer: Writer, node: Node, value: Any, result: Value) -> tuple
 def _write_unary(writer: Writer, node: Node, module: nn.Module, operands: list[Value]) -> Value:
     value = writer.floats(operands[0])
     result = writer.like(value)
-    writer.call(_UNARY[name_of(module)], writer.read(value), writer.read(result), value.count)
+    writer.call(_UNARY[name_of(module)], writer.read(value), writer.read(result), value.per_row(value.count))
     return result
 
 
@@ -165,7 +157,7 @@ def _write_hard_sigmoid(writer: Writer, node: Node, module: Any, operands: list[
     value = writer.floats(operands[0])
     result = writer.like(value)
     numbers = np.float32(module.alpha), np.float32(module.beta)
-    writer.call("hard_sigmoid", writer.read(value), writer.read(result), value.count, *numbers)
+    writer.call("hard_sigmoid", writer.read(value), writer.read(result), value.per_row(value.count), *numbers)
     return result
 
 

@@ -25,21 +25,37 @@ class Levels:
     high: int
 
     @staticmethod
-    def of(quantizer: QuantizeDequantize) -> "Levels":
+    def of(quantizer: QuantizeDequantize, ends: tuple[int, int] | None = None) -> "Levels":
+        """Args: ends: the smallest and the largest that there are; None: all of the quantizer."""
         shift = SHIFT if quantizer.signed else 0
-        low, high = limits(quantizer.bits, quantizer.signed)
+        low, high = ends or limits(quantizer.bits, quantizer.signed)
         return Levels(float(np.float32(quantizer.scale)), quantizer.zero_point + shift, low + shift, high + shift)
-
-    def limited(self, low: float, high: float) -> "Levels":
-        """Without the integers that lie below or above these numbers."""
-        # Beyond all integers, but no infinity.
-        ends = (np.rint(np.float32(min(max(end / self.scale, -1e9), 1e9))) + self.zero for end in (low, high))
-        lowest, highest = (int(min(max(end, self.low), self.high)) for end in ends)
-        return Levels(self.scale, self.zero, *(min(max(end, lowest), highest) for end in (self.low, self.high)))
 
     def arguments(self) -> tuple[np.float32, np.float32, int]:
         """The limits less the zero point, and it."""
         return np.float32(self.low - self.zero), np.float32(self.high - self.zero), self.zero
+
+
+@dataclass(frozen=True)
+class PerRow:
+    """A number of a whole map as an argument; of a row where the map is computed row by row."""
+
+    whole: int
+    height: int
+
+
+@dataclass(frozen=True)
+class FirstPixel:
+    """The number of a row's first pixel as an argument; 0 where the map is computed at once."""
+
+    width: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """The first row and the one behind the last as two arguments."""
+
+    height: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,10 @@ class Value:
     def pixels(self) -> int:
         return self.count // self.channels
 
+    def per_row(self, whole: int) -> PerRow:
+        """A number of this tensor, as an argument of what computes it number by number."""
+        return PerRow(whole, self.shape[1] if len(self.shape) == 3 else 1)
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -89,6 +109,21 @@ class Struct:
     fields: tuple[tuple[str, object], ...]
     passed: bool = False
 
+    def with_fields(self, *fields: tuple[str, object]) -> "Struct":
+        """With more fields, of the structure within it if there is one."""
+        for index, (name, value) in enumerate(self.fields):
+            if isinstance(value, Struct):
+                inner = name, value.with_fields(*fields)
+                return Struct(self.kind, (*self.fields[:index], inner, *self.fields[index + 1 :]), self.passed)
+        return Struct(self.kind, self.fields + fields, self.passed)
+
+
+@dataclass(frozen=True)
+class Name:
+    """Of a parameter of the function that the calls are in."""
+
+    name: str
+
 
 @dataclass(frozen=True)
 class Table:
@@ -101,9 +136,41 @@ Argument = object
 
 
 @dataclass(frozen=True)
+class Rows:
+    """How a call goes over maps from top to bottom: a row of its result needs those that a window covers.
+
+    Attributes:
+        reads, writes: the buffers of its maps and of its result.
+        height, out_height: of them.
+        reach: rows of the window.
+        layer: its structure, where one at once isn't the same as row by row.
+    """
+
+    reads: tuple[int, ...]
+    writes: int
+    height: int
+    out_height: int
+    stride: int = 1
+    pad: int = 0
+    reach: int = 1
+    layer: Struct | None = None
+
+    def needed(self, end: int) -> int:
+        """The end of the rows that are read for those before `end`; neither lies within its map in every case."""
+        return (end - 1) * self.stride - self.pad + self.reach
+
+    def first(self, start: int) -> int:
+        """The first row that is read for those from `start` on."""
+        return max(0, start * self.stride - self.pad)
+
+
+@dataclass(frozen=True)
 class Call:
+    """Attributes: rows: None: it is computed at once."""
+
     function: str
     arguments: tuple[Argument, ...]
+    rows: Rows | None = None
 
 
 @dataclass
@@ -124,11 +191,19 @@ class Program:
         self.buffers.append(Buffer(size + SLACK, len(self.calls), len(self.calls)))
         return len(self.buffers) - 1
 
+    def row_bytes(self, buffer: int, height: int) -> int:
+        """Of a map of so many rows."""
+        return (self.buffers[buffer].size - SLACK) // height
+
     def tensor(self, shape: tuple[int, ...], levels: Levels | None = None, map: tuple[int, ...] | None = None) -> Value:
         return Value(self.buffer(prod(shape) * (1 if levels else 4)), shape, levels, map)
 
-    def call(self, function: str, arguments: Sequence[Argument]) -> None:
-        for argument in arguments:
-            if isinstance(argument, Ref):
-                self.buffers[argument.buffer].last = len(self.calls)
-        self.calls.append(Call(function, tuple(arguments)))
+    def call(self, function: str, arguments: Sequence[Argument], rows: Rows | None = None) -> None:
+        """One with a number per row goes over its maps row by row, of which the last is the one that it writes."""
+        buffers = [argument.buffer for argument in arguments if isinstance(argument, Ref)]
+        for buffer in buffers:
+            self.buffers[buffer].last = len(self.calls)
+        heights = [argument.height for argument in arguments if isinstance(argument, PerRow)]
+        if heights and heights[0] > 1:
+            rows = Rows(tuple(buffers[:-1]), buffers[-1], heights[0], heights[0])
+        self.calls.append(Call(function, tuple(arguments), rows))

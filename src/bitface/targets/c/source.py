@@ -1,21 +1,23 @@
 """The text of a program in C: the kernels that it uses, its tables, and one function after the other."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from bitface.preprocess import Preprocess
-from bitface.targets.c.engine import ENGINE, NUMBERS
-from bitface.targets.c.memory import ALIGNMENT, place
-from bitface.targets.c.program import Program, Ref, Struct, Table
+from bitface.targets.c.calls import Calls
+from bitface.targets.c.engine import ENGINE
+from bitface.targets.c.memory import ALIGNMENT
+from bitface.targets.c.program import Program, Ref
+from bitface.targets.c.schedule import Schedule, schedule
+from bitface.targets.c.tables import Tables
 
 _KERNELS = Path(__file__).with_name("kernels")
 # The word that a network's own name takes the place of.
 _NAME = "face_net"
-_LINE = 110
 
 
 @dataclass(frozen=True)
@@ -51,155 +53,116 @@ def needed(names: Iterable[str]) -> list[str]:
     return list(result)
 
 
-@dataclass
-class _Tables:
-    """The constants of a file, equal ones once.
-
-    Attributes:
-        numbers: where the numbers lie, for a compiler that reads them from `NUMBERS`; None: they are text.
-    """
-
-    numbers: bytearray | None = None
-    lines: list[str] = field(default_factory=list)
-    names: dict[tuple[str, bytes], str] = field(default_factory=dict)
-
-    def of(self, values: np.ndarray) -> str:
-        """The name of an array."""
-        kind = {"f": "float", "i": "int32_t", "u": "uint8_t"}[values.dtype.kind]
-        key = kind, values.tobytes()
-        if key not in self.names:
-            self.names[key] = name = f"table_{len(self.names)}"
-            if self.numbers is not None:
-                self.lines += _beside(name, kind, values, len(self.numbers))
-                self.numbers += values.tobytes()
-                return name
-            numbers = map(_float, values) if kind == "float" else map(str, values.tolist())
-            self.lines += [f"static const {kind} {name}[{values.size}] = {{", *_wrapped(numbers), "};"]
-        return self.names[key]
-
-    def struct(self, struct: Struct) -> str:
-        """The name of a constant structure."""
-        fields = ", ".join(f".{name} = {self.argument(value)}" for name, value in struct.fields)
-        name = f"{struct.kind}_{len(self.lines)}"
-        self.lines.append(f"static const {struct.kind} {name} = {{{fields}}};")
-        return name if struct.passed else f"&{name}"
-
-    def argument(self, value: object) -> str:
-        if value is None:
-            return "NULL"
-        if isinstance(value, Table):
-            return self.of(value.values)
-        if isinstance(value, np.floating):
-            return _float(value)
-        return str(value)
-
-
-def _beside(name: str, kind: str, values: np.ndarray, offset: int) -> list[str]:
-    """An array whose numbers a compiler needn't read: they are most of its time, and of its memory."""
-    return [
-        f'extern const {kind} {name}[{values.size}] __attribute__((visibility("hidden")));',
-        f'__asm__(".pushsection .rodata\\n.balign 64\\n{name}:\\n"',
-        f'        ".incbin \\"{NUMBERS}\\", {offset}, {values.nbytes}\\n.popsection");',
-    ]
-
-
-def _float(value: np.floating) -> str:
-    """Exactly, as a hexadecimal number."""
-    return f"{float(value).hex()}f"
-
-
-def _wrapped(numbers: Iterable[str]) -> Iterable[str]:
-    line: list[str] = []
-    length = 0
-    for number in numbers:
-        line.append(number)
-        length += len(number) + 1
-        if length > _LINE:
-            yield "    " + ",".join(line) + ","
-            line, length = [], 0
-    if line:
-        yield "    " + ",".join(line)
-
-
 def source(
-    program: Program, preprocess: Preprocess | None, name: str = _NAME, numbers: bytearray | None = None
+    program: Program,
+    preprocess: Preprocess | None,
+    name: str = _NAME,
+    most: int | None = None,
+    numbers: bytearray | None = None,
 ) -> Source:
     """The file of a program.
 
     Args:
         preprocess: None: the function of pixels is left out.
         name: what functions and files begin with.
+        most: bytes of scratch; None: as many as are fastest.
         numbers: what the tables of a file are put into that is compiled beside it, as `NUMBERS`; None: the file holds
             them, as any compiler can read it.
+
+    Raises:
+        BitfaceError: no schedule has so little scratch.
     """
-    channels, height, width = program.image.shape
-    embedding = program.embedding.count
     program.buffers[program.embedding.buffer].last = len(program.calls)
-    scratch = place(program.buffers)
-    tables = _Tables(numbers)
-    calls = [
-        f"{call.function}({', '.join(_argument(program, tables, one) for one in call.arguments)});"
-        for call in program.calls
-    ]
-    image = _argument(program, tables, Ref(program.image.buffer, True))
-    result = _argument(program, tables, Ref(program.embedding.buffer, True))
-    used = [call.function for call in program.calls]
-    size = f"{height * width}"
-    entries = [
-        f"#ifdef {ENGINE}",
-        *(kernels()["interleave"][0].rstrip().splitlines()),
-        f"const int32_t bitface_sizes[5] = {{{channels}, {height}, {width}, {embedding}, {scratch}}};",
-        "void bitface_embed(const float *image, void *scratch, float *embedding);",
-        "void bitface_embed(const float *image, void *scratch, float *embedding)",
-        "{",
-        "    uint8_t *memory = (uint8_t *)scratch;",
-        f"    interleave(image, {image}, {size}, {channels});",
-        "    run(memory);",
-        f"    memcpy(embedding, {result}, {embedding} * sizeof(float));",
-        "}",
-        "#endif",
-    ]
+    plan, tables = schedule(program, most), Tables(numbers)
+    calls = Calls(program, plan, tables)
+    run, reader = calls.lines(), _image_reader(program, preprocess, tables)
+    functions = {call.function for call in program.calls if call.function in kernels()}
+    text = [f"/* A face network; see {name}.h. Written by bitface. */", f'#include "{name}.h"', ""]
+    text += [kernels()[one][0] for one in needed([*sorted(functions), *(["pixels"] if preprocess else [])])]
+    text += [*tables.lines, "", *reader, ""]
+    text += ["static void run(const uint8_t *crop, const float *floats, uint8_t *memory)", "{"]
+    text += [*(f"    {line}" for line in run), "}", ""]
+    text += _entries(calls, name, preprocess is not None)
+    code = "\n".join(text) + "\n"
+    header = _header(name, program, plan, preprocess is not None)
+    return Source(code.replace(_NAME.upper(), name.upper()), header, plan.scratch)
+
+
+def _image_reader(program: Program, preprocess: Preprocess | None, tables: Tables) -> list[str]:
+    """The function that reads `count` pixels from number `first` on, of a crop or, in bitface itself, of planes."""
+    channels, height, width = program.image.shape
+    pixels = "    (void)crop;"
     if preprocess is not None:
-        used.append("pixels")
         mean, std = (np.array(values[:channels], np.float32) for values in (preprocess.mean, preprocess.std))
         order = {"rgb": 3, "bgr": -3, "grey": 1}[preprocess.color]
-        entries += [
-            f"void {name}_embed(const uint8_t *crop, void *scratch, float *embedding)",
+        pixels = f"    pixels(crop + first * 3, image, count, {order}, {tables.of(mean)}, {tables.of(std)});"
+    return [
+        f"#ifdef {ENGINE}",
+        *(kernels()["interleave"][0].rstrip().splitlines()),
+        "#endif",
+        "static void read_image(const uint8_t *crop, const float *floats, float *image, ptrdiff_t first,",
+        "                       ptrdiff_t count)",
+        "{",
+        f"#ifdef {ENGINE}",
+        "    if (floats != NULL) {",
+        f"        interleave(floats + first, image, count, {channels}, {height * width});",
+        "        return;",
+        "    }",
+        "#else",
+        "    (void)floats;",
+        "#endif",
+        pixels,
+        "}",
+    ]
+
+
+def _entries(calls: Calls, name: str, pixels: bool) -> list[str]:
+    """What is called from outside."""
+    program = calls.program
+    channels, height, width = program.image.shape
+    embedding = program.embedding.count
+    result = calls.place(Ref(program.embedding.buffer, True))
+
+    def body(source: str) -> list[str]:
+        return [
             "{",
             "    uint8_t *memory = (uint8_t *)scratch;",
-            f"    pixels(crop, {image}, {size}, {order}, {tables.of(mean)}, {tables.of(std)});",
-            "    run(memory);",
+            f"    run({source}, memory);",
             f"    memcpy(embedding, {result}, {embedding} * sizeof(float));",
             "}",
         ]
-    text = [f"/* A face network; see {name}.h. Written by bitface. */", f'#include "{name}.h"', ""]
-    text += [kernels()[one][0] for one in needed(used)]
-    text += [*tables.lines, "", "static void run(uint8_t *memory)", "{", *(f"    {call}" for call in calls), "}", ""]
-    text += entries
-    code = "\n".join(text) + "\n"
-    header = _header(name, (height, width), embedding, scratch, preprocess is not None)
-    return Source(code.replace(_NAME.upper(), name.upper()), header, scratch)
+
+    sizes = f"{{{channels}, {height}, {width}, {embedding}, {calls.plan.scratch}}}"
+    entries = [
+        f"#ifdef {ENGINE}",
+        f"const int32_t bitface_sizes[5] = {sizes};",
+        "void bitface_embed(const float *image, void *scratch, float *embedding);",
+        "void bitface_embed(const float *image, void *scratch, float *embedding)",
+        *body("NULL, image"),
+        "#endif",
+    ]
+    if pixels:
+        declaration = f"void {name}_embed(const uint8_t *crop, void *scratch, float *embedding)"
+        entries += [declaration, *body("crop, NULL")]
+    return entries
 
 
-def _argument(program: Program, tables: _Tables, value: object) -> str:
-    if isinstance(value, Ref):
-        offset = program.buffers[value.buffer].offset + value.first * (4 if value.floats else 1)
-        place = f"memory + {offset}"
-        return f"(float *)(void *)({place})" if value.floats else place
-    if isinstance(value, Struct):
-        return tables.struct(value)
-    return tables.argument(value)
-
-
-def _header(name: str, size: tuple[int, int], embedding: int, scratch: int, pixels: bool) -> str:
-    height, width = size
+def _header(name: str, program: Program, plan: Schedule, pixels: bool) -> str:
+    _, height, width = program.image.shape
+    embedding = program.embedding.count
     word = name.upper()
+    chain = (
+        f"\n *\n * {plan.chain} of the {len(program.calls)} operations are computed row by row, in {len(plan.ends)} "
+        "steps: no product twice, but their\n * weights are read in each step."
+        if plan.ends
+        else ""
+    )
     declaration = f"""
 /*
  * The embedding of a face: {embedding} float32, not normalised; two are compared by their cosine.
  *
  * crop: uint8 RGB [{word}_HEIGHT][{word}_WIDTH][3], an aligned face as it is; the file preprocesses it.
- * scratch: {word}_SCRATCH bytes at an address that {ALIGNMENT} divides, for each thread its own.
+ * scratch: {word}_SCRATCH bytes at an address that {ALIGNMENT} divides, for each thread its own.{chain}
  */
 void {name}_embed(const uint8_t *crop, void *scratch, float *embedding);
 """
@@ -211,7 +174,7 @@ void {name}_embed(const uint8_t *crop, void *scratch, float *embedding);
 #define {word}_HEIGHT {height}
 #define {word}_WIDTH {width}
 #define {word}_EMBEDDING {embedding}
-#define {word}_SCRATCH {scratch}
+#define {word}_SCRATCH {plan.scratch}
 
 #ifdef __cplusplus
 extern "C" {{

@@ -1,6 +1,6 @@
 """Walks a graph and writes the program that computes it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,9 +10,9 @@ from torch.fx import GraphModule, Node
 from bitface.errors import BitfaceError
 from bitface.graph import ops
 from bitface.graph.builder import shape_of
-from bitface.graph.integer import QuantizeDequantize
 from bitface.graph.passes import module_of
-from bitface.targets.c.program import Levels, Program, Ref, Table, Value
+from bitface.targets.arithmetic import Rounding, rounding
+from bitface.targets.c.program import FirstPixel, Levels, Name, PerRow, Program, Ref, Rows, Table, Value
 
 # A tensor of the image, or a constant.
 Operand = Any
@@ -36,6 +36,7 @@ class Writer:
                 continue
             if node.op == "placeholder":
                 self.program.image = self._values[node] = self.program.tensor(shape_of(node)[1:])
+                self._read_image(self.program.image)
             elif node.op == "get_attr":
                 self._values[node] = buffers[str(node.target)].detach().numpy().astype(np.float32)
             elif node.op == "call_module":
@@ -49,14 +50,19 @@ class Writer:
                 self._finish(self._values[node.all_input_nodes[0]])
         return self.program
 
+    def _read_image(self, image: Value) -> None:
+        _, height, width = image.shape
+        pixels = FirstPixel(width), PerRow(height * width, height)
+        self.call("read_image", Name("crop"), Name("floats"), self.read(image), *pixels)
+
     def _finish(self, value: Value) -> None:
         value = self.listed(value)
         result = self.program.tensor(value.shape)
         self.call("copy", self.read(value), self.read(result), value.count)
         self.program.embedding = result
 
-    def call(self, function: str, *arguments: object) -> None:
-        self.program.call(function, arguments)
+    def call(self, function: str, *arguments: object, rows: Rows | None = None) -> None:
+        self.program.call(function, arguments, rows)
 
     def read(self, value: Value) -> Ref:
         return Ref(value.buffer, value.levels is None)
@@ -68,7 +74,7 @@ class Writer:
         if value.buffer not in self._floats:
             result = self.program.tensor(value.shape, None, value.map)
             zero, scale = value.levels.zero, np.float32(value.levels.scale)
-            self.call("dequantize", self.read(value), self.read(result), value.count, zero, scale)
+            self.call("dequantize", self.read(value), self.read(result), value.per_row(value.count), zero, scale)
             self._floats[value.buffer] = result
         return self._floats[value.buffer]
 
@@ -85,43 +91,12 @@ class Writer:
         """A new tensor of the same form."""
         return self.program.tensor(value.shape, levels, value.map)
 
-    def following(self, node: Node, *kinds: type[nn.Module]) -> tuple[Node, nn.Module] | None:
-        """The only reader of a node, if it is one of these operators."""
-        readers = list(node.users)
-        if len(readers) != 1:
-            return None
-        module = module_of(self.graph, readers[0])
-        return (readers[0], module) if isinstance(module, kinds) else None
+    def rounded(self, node: Node, slopes: bool) -> tuple[Rounding, Levels] | None:
+        """What rounds the output of a node that nothing else reads; see `rounding`."""
+        result = rounding(self.graph, node, slopes)
+        return None if result is None else (result, Levels.of(result.quantizer, result.integers()))
 
-    def rounded(self, node: Node, slopes: bool) -> tuple[np.ndarray | None, Levels, list[Node]] | None:
-        """What rounds the output of a node that nothing else reads, with the activations on the way.
-
-        Args:
-            slopes: whether a PReLU or a leaky ReLU may come first.
-
-        Returns:
-            Its slopes, the integers within all limits, and the nodes whose values they are.
-        """
-        slope, limiting, nodes = None, [], []
-        if slopes and (after := self.following(node, nn.PReLU, nn.LeakyReLU)):
-            node, module = after
-            slope = slopes_of(module)
-            nodes.append(node)
-        while after := self.following(node, nn.ReLU, ops.Clip):
-            node, module = after
-            limiting.append(limits_of(module))
-            nodes.append(node)
-        last = self.following(node, QuantizeDequantize)
-        if last is None:
-            return None
-        node, quantizer = last
-        assert isinstance(quantizer, QuantizeDequantize)
-        levels = Levels.of(quantizer)
-        for low, high in limiting:
-            levels = levels.limited(low, high)
-        return slope, levels, [*nodes, node]
-
-    def give(self, nodes: list[Node], value: Value) -> Value:
+    def give(self, nodes: Sequence[Node], value: Value) -> Value:
         """Notes the value of nodes that are computed with the one at hand."""
         self._values |= dict.fromkeys(nodes, value)
         return value
@@ -145,18 +120,3 @@ def name_of(module: nn.Module | None) -> str:
     """Of an operator, as artifacts call it."""
     assert module is not None
     return ops.op_name(module) or type(module).__name__
-
-
-def slopes_of(module: nn.Module) -> np.ndarray:
-    """Below zero: one for all channels, or one for each."""
-    if isinstance(module, nn.LeakyReLU):
-        return np.array([module.negative_slope], np.float32)
-    assert isinstance(module, nn.PReLU)
-    return module.weight.detach().numpy().astype(np.float32)
-
-
-def limits_of(module: nn.Module) -> tuple[float, float]:
-    if isinstance(module, nn.ReLU):
-        return 0.0, ops.UNBOUNDED
-    assert isinstance(module, ops.Clip)
-    return module.low, module.high

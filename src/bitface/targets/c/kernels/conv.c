@@ -1,6 +1,9 @@
 /*: conv : conv_plain conv_x86 */
-/* A convolution, or a linear layer as one of 1x1; `work` is for integers as 16 bits, unpacked weights, and rows. */
-static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work)
+/*
+ * The rows `from` to `to` of a convolution, or a linear layer as one of 1x1; `work` is for integers as 16 bits, unpacked
+ * weights, and rows.
+ */
+static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work, ptrdiff_t from, ptrdiff_t to)
 {
     const ptrdiff_t of_group = l->outputs / l->groups, blocks = rounded_up(of_group, 16) / 16;
     const ptrdiff_t block = l->block_bytes, size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
@@ -23,9 +26,9 @@ static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work
             if (l->bits < 8)
                 unpack(l->weights + number * block * l->bits / 8, unpacked, s.blocks * block, l->bits);
             s.weights = l->bits < 8 ? unpacked : (const int8_t *)l->weights + number * block;
-            open_window(&w, l, map, work);
-            for (ptrdiff_t y = 0; y < l->out_height; y++) {
-                uint8_t *row = (uint8_t *)result + y * l->out_width * l->outputs * size;
+            open_window(&w, l, map, work, from);
+            for (ptrdiff_t y = from; y < to; y++) {
+                uint8_t *row = (uint8_t *)result + y % l->result_rows * l->out_width * l->outputs * size;
                 move_window(&w, y);
                 s.bytes = row;
                 s.floats = (float *)(void *)row;

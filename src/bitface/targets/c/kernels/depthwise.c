@@ -1,6 +1,6 @@
 /*: depthwise : depthwise_plain depthwise_x86 */
-/* A convolution of each channel by itself. */
-static void depthwise(const layer *l, const uint8_t *map, void *result, uint8_t *work)
+/* The rows `from` to `to` of a convolution of each channel by itself. */
+static void depthwise(const layer *l, const uint8_t *map, void *result, uint8_t *work, ptrdiff_t from, ptrdiff_t to)
 {
     const ptrdiff_t count = rounded_up((ptrdiff_t)l->kernel_height * l->kernel_width * l->channels, 8);
     const ptrdiff_t size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
@@ -11,9 +11,9 @@ static void depthwise(const layer *l, const uint8_t *map, void *result, uint8_t 
         weights = (const int8_t *)work;
         work += count;
     }
-    open_window(&w, l, map, work);
-    for (ptrdiff_t y = 0; y < l->out_height; y++) {
-        uint8_t *row = (uint8_t *)result + y * l->out_width * l->outputs * size;
+    open_window(&w, l, map, work, from);
+    for (ptrdiff_t y = from; y < to; y++) {
+        uint8_t *row = (uint8_t *)result + y % l->result_rows * l->out_width * l->outputs * size;
         float *floats = (float *)(void *)row;
         move_window(&w, y);
 #if defined(FAST)

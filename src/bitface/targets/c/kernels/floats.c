@@ -14,11 +14,12 @@ static void pixels(const uint8_t *crop, float *image, ptrdiff_t count, int32_t c
     }
 }
 /*: interleave : base */
-static void interleave(const float *planes, float *map, ptrdiff_t count, ptrdiff_t channels)
+/* `count` pixels of planes that lie `plane` numbers apart. */
+static void interleave(const float *planes, float *map, ptrdiff_t count, ptrdiff_t channels, ptrdiff_t plane)
 {
     for (ptrdiff_t i = 0; i < count; i++)
         for (ptrdiff_t c = 0; c < channels; c++)
-            *map++ = planes[c * count + i];
+            *map++ = planes[c * plane + i];
 }
 /*: planes : base */
 static void planes(const float *map, float *result, ptrdiff_t count, ptrdiff_t channels)
@@ -90,14 +91,44 @@ BINARY(minimum, a < b ? a : b)
             y[i] = expression;                                                                                         \
         }                                                                                                              \
     }
-/*: sigmoid : unary */
-UNARY(sigmoid, 1.0f / (1.0f + expf(-x)))
-/*: hyperbolic_tangent : unary */
-UNARY(hyperbolic_tangent, tanhf(x))
+/*: exponential : base */
+/* e^x to 1.1 units of the last digit, of -87 to 88; libraries differ in theirs. A power of 2, times a polynomial. */
+INLINE float exponential(float x)
+{
+    const float within = limited(x, -87.0f, 88.0f), power = nearest(within * 1.44269502f);
+    const float r = (within - power * 0.693359375f) - power * -0x1.bd0106p-13f;
+    const uint32_t bits = (uint32_t)((int32_t)power + 127) << 23;
+    float p = 0.001395170227624476f, scale;
+    memcpy(&scale, &bits, sizeof scale);
+    p = p * r + 0.008369592018425465f;
+    p = p * r + 0.0416661873459816f;
+    p = p * r + 0.16666513681411743f;
+    p = p * r + 0.5f;
+    return (((p * r) * r + r) + 1.0f) * scale;
+}
+/*: sigmoid : unary exponential */
+UNARY(sigmoid, 1.0f / (1.0f + exponential(-x)))
+/*: hyperbolic_tangent : unary exponential */
+/* To 1.3 units of the last digit. */
+INLINE float hyperbolic_tangent_of(float x)
+{
+    const float size = x < 0.0f ? -x : x, z = x * x;
+    if (size < 0.625f) {
+        float p = -0.005717036779969931f;
+        p = p * z + 0.020650578662753105f;
+        p = p * z + -0.05374349653720856f;
+        p = p * z + 0.13331490755081177f;
+        p = p * z + -0.3333328366279602f;
+        return (p * z) * x + x;
+    }
+    const float large = 1.0f - 2.0f / (exponential(limited(size, 0.0f, 10.0f) * 2.0f) + 1.0f);
+    return x < 0.0f ? -large : large;
+}
+UNARY(hyperbolic_tangent, hyperbolic_tangent_of(x))
 /*: hard_swish : unary */
 UNARY(hard_swish, x *limited(x + 3.0f, 0.0f, 6.0f) / 6.0f)
-/*: swish : unary */
-UNARY(swish, x / (1.0f + expf(-x)))
+/*: swish : unary exponential */
+UNARY(swish, x / (1.0f + exponential(-x)))
 /*: hard_sigmoid : base */
 static void hard_sigmoid(const float *x, float *y, ptrdiff_t count, float factor, float shift)
 {

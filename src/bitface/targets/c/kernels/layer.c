@@ -8,6 +8,8 @@ typedef struct {
     int32_t height, width, channels, out_height, out_width, outputs;
     int32_t kernel_height, kernel_width, stride_height, stride_width, pad_height, pad_width;
     int32_t dilation_height, dilation_width, groups;
+    /* Rows that the map and the result hold at a time: row y lies in the place of y % rows. */
+    int32_t map_rows, result_rows;
     /* A segment: inputs that lie side by side, of a kernel's row, or of one tap where it is dilated or has groups. */
     int32_t segments, segment_bytes, block_bytes;
     int32_t bits, blocks_at_once, input_zero;
@@ -113,14 +115,16 @@ typedef struct {
     const uint8_t *rows[LARGEST_KERNEL];
 } window;
 
-static void open_window(window *w, const layer *l, const uint8_t *map, uint8_t *work)
+/* `from`: the first output row. */
+static void open_window(window *w, const layer *l, const uint8_t *map, uint8_t *work, ptrdiff_t from)
 {
+    const ptrdiff_t top = from * l->stride_height - l->pad_height;
     w->l = l;
     w->map = map;
     w->ring = l->pad_height > 0 || l->pad_width > 0 ? work : NULL;
     w->reach = (ptrdiff_t)(l->kernel_height - 1) * l->dilation_height + 1;
     w->bytes = (ptrdiff_t)(l->width + 2 * l->pad_width) * l->channels;
-    w->next = 0;
+    w->next = top > 0 ? top : 0;
     if (w->ring != NULL)
         memset(w->ring, l->input_zero, (size_t)((w->reach + 1) * w->bytes));
 }
@@ -133,26 +137,26 @@ static void move_window(window *w, ptrdiff_t row)
     if (w->ring != NULL)
         for (; w->next < top + w->reach && w->next < l->height; w->next++)
             memcpy(w->ring + w->next % w->reach * w->bytes + (ptrdiff_t)l->pad_width * l->channels,
-                   w->map + w->next * bytes, (size_t)bytes);
+                   w->map + w->next % l->map_rows * bytes, (size_t)bytes);
     for (ptrdiff_t i = 0; i < l->kernel_height; i++) {
         const ptrdiff_t y = top + i * l->dilation_height;
         if (w->ring == NULL)
-            w->rows[i] = w->map + y * bytes;
+            w->rows[i] = w->map + y % l->map_rows * bytes;
         else
             w->rows[i] = w->ring + (y < 0 || y >= l->height ? w->reach : y % w->reach) * w->bytes;
     }
 }
 /*: unpack : layer */
-/* `count` integers, a multiple of 8, of a stream of 2 to 7 bits each. */
+/* `count` integers, a multiple of 8, of a stream of 1 to 7 bits each; a single bit stands for 1, or where set for -1. */
 INLINE void unpack_plain(const uint8_t *from, int8_t *to, ptrdiff_t count, int32_t bits)
 {
-    const int32_t sign = 1 << (bits - 1);
+    const int32_t sign = 1 << (bits - 1), factor = bits == 1 ? 2 : 1;
     for (ptrdiff_t i = 0; i < count; i += 8, from += bits) {
         uint64_t word = 0;
         for (int32_t b = 0; b < bits; b++)
             word |= (uint64_t)from[b] << (8 * b);
         for (int32_t j = 0; j < 8; j++, word >>= bits)
-            to[i + j] = (int8_t)(((int32_t)(word & ((1u << bits) - 1u)) ^ sign) - sign);
+            to[i + j] = (int8_t)((((int32_t)(word & ((1u << bits) - 1u)) ^ sign) - sign) * factor + factor - 1);
     }
 }
 
@@ -161,13 +165,14 @@ __attribute__((target("avx2,bmi2"))) static void unpack_bmi2(const uint8_t *from
                                                              int32_t bits)
 {
     const uint64_t ones = 0x0101010101010101u, mask = ones * ((1u << bits) - 1u), sign = ones << (bits - 1);
+    const __m128i single = _mm_set1_epi8(bits == 1 ? -1 : 0);
     ptrdiff_t i = 0;
     for (; (count - i) * bits >= 64; i += 8, from += bits) { /* 8 bytes are left to read */
         uint64_t word;
         memcpy(&word, from, 8);
         word = _pdep_u64(word, mask) ^ sign;
-        _mm_storel_epi64((__m128i *)(void *)(to + i),
-                         _mm_sub_epi8(_mm_cvtsi64_si128((long long)word), _mm_cvtsi64_si128((long long)sign)));
+        const __m128i v = _mm_sub_epi8(_mm_cvtsi64_si128((long long)word), _mm_cvtsi64_si128((long long)sign));
+        _mm_storel_epi64((__m128i *)(void *)(to + i), _mm_sub_epi8(_mm_add_epi8(v, _mm_and_si128(v, single)), single));
     }
     unpack_plain(from, to + i, count - i, bits);
 }

@@ -1,0 +1,93 @@
+"""The constants of a C file."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bitface.targets.c.engine import NUMBERS
+from bitface.targets.c.program import Struct, Table
+
+_LINE = 110
+
+
+@dataclass
+class Tables:
+    """The constants of a file, equal ones once.
+
+    Attributes:
+        numbers: where the numbers lie, for a compiler that reads them from `NUMBERS`; None: they are text.
+    """
+
+    numbers: bytearray | None = None
+    lines: list[str] = field(default_factory=list)
+    names: dict[tuple[str, bytes], str] = field(default_factory=dict)
+
+    def of(self, values: np.ndarray) -> str:
+        """The name of an array."""
+        kind = {"f": "float", "i": "int32_t", "u": "uint8_t"}[values.dtype.kind]
+        key = kind, values.tobytes()
+        if key not in self.names:
+            self.names[key] = name = f"table_{len(self.names)}"
+            if self.numbers is not None:
+                self.lines += _beside(name, kind, values, len(self.numbers))
+                self.numbers += values.tobytes()
+                return name
+            numbers = map(_float, values) if kind == "float" else map(str, values.tolist())
+            self.lines += [f"static const {kind} {name}[{values.size}] = {{", *_wrapped(numbers), "};"]
+        return self.names[key]
+
+    def short(self, numbers: Sequence[int]) -> str:
+        """The name of an array of numbers of 16 bits."""
+        self.lines += [f"static const int16_t steps[{len(numbers)}] = {{", *_wrapped(map(str, numbers)), "};"]
+        return "steps"
+
+    def struct(self, struct: Struct) -> str:
+        """The name of a constant structure."""
+        fields = self._fields(struct)
+        name = f"{struct.kind}_{len(self.lines)}"
+        self.lines.append(f"static const {struct.kind} {name} = {fields};")
+        return name if struct.passed else f"&{name}"
+
+    def _fields(self, struct: Struct) -> str:
+        values = (
+            f".{name} = {self._fields(value) if isinstance(value, Struct) else self.argument(value)}"
+            for name, value in struct.fields
+        )
+        return f"{{{', '.join(values)}}}"
+
+    def argument(self, value: object) -> str:
+        if value is None:
+            return "NULL"
+        if isinstance(value, Table):
+            return self.of(value.values)
+        if isinstance(value, np.floating):
+            return _float(value)
+        return str(value)
+
+
+def _beside(name: str, kind: str, values: np.ndarray, offset: int) -> list[str]:
+    """An array whose numbers a compiler needn't read: they are most of its time, and of its memory."""
+    return [
+        f'extern const {kind} {name}[{values.size}] __attribute__((visibility("hidden")));',
+        f'__asm__(".pushsection .rodata\\n.balign 64\\n{name}:\\n"',
+        f'        ".incbin \\"{NUMBERS}\\", {offset}, {values.nbytes}\\n.popsection");',
+    ]
+
+
+def _float(value: np.floating) -> str:
+    """Exactly, as a hexadecimal number."""
+    return f"{float(value).hex()}f"
+
+
+def _wrapped(numbers: Iterable[str]) -> Iterable[str]:
+    line: list[str] = []
+    length = 0
+    for number in numbers:
+        line.append(number)
+        length += len(number) + 1
+        if length > _LINE:
+            yield "    " + ",".join(line) + ","
+            line, length = [], 0
+    if line:
+        yield "    " + ",".join(line)
