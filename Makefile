@@ -48,6 +48,7 @@ arm: $(READY)
 # Networks as C on this CPU and, where Debian's cross compilers and qemu-user-static are there, on ARM and RISC-V.
 native: $(READY)
 	$(BIN)/python benchmarks/native.py $(NATIVE)
+	$(BIN)/python benchmarks/roofline.py
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

@@ -3,8 +3,8 @@
     python benchmarks/native.py [--faces 200] [--emulated 10] [--rounds 200] [out/model.bitface ...]
 
 Of each artifact (by default the networks of the other benchmarks at w8a8, w6a6, w4a8 and w4a4): whether embeddings
-of faces are equal bit for bit between the kernels of this CPU (plain C, AVX2, AVX-512 VNNI) and compilers, and what it
-gives on other machines, cross-compiled and run under qemu-user with Debian's gcc-aarch64-linux-gnu,
+of faces are equal bit for bit between the kernels of this CPU (plain C, AVX2, AVX-VNNI, AVX-512 VNNI), compilers, and
+what it gives on other machines, cross-compiled and run under qemu-user with Debian's gcc-aarch64-linux-gnu,
 gcc-arm-linux-gnueabihf and gcc-riscv64-linux-gnu; what is missing is said. Then milliseconds for a face on one thread,
 alternating with OpenVINO's in one run, and bytes. Writes `benchmarks/results/native.json`.
 """
@@ -15,25 +15,23 @@ import re
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 from lib.common import HERE, LFW, artifact, networks, save
+from lib.native_times import KERNELS, Times, beside, compiled, floats, in_turns, with_avx2_alone
 
 from bitface.data.faces import choose, find_images, load_faces
-from bitface.graph import Network, passes
+from bitface.graph import Network
 from bitface.runtime import open_model
 from bitface.targets import Run, Settings
 from bitface.targets.c.emit import c_source, emit
-from bitface.targets.c.engine import FLAGS, Compiled
+from bitface.targets.c.engine import Compiled
 from bitface.targets.start import start
 
 PLANS = ("w8a8", "w6a6", "w4a8", "w4a4")
-KERNELS = {"C": 0, "AVX2": 1, "AVX-512 VNNI": 2}
 MACHINES = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "riscv64": "riscv64-linux-gnu"}
 
 
@@ -60,8 +58,7 @@ def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     crops = load_faces(files, network.size).images
     images = network.preprocess(crops)
     text = c_source(network)
-    runs = {name: Compiled(text.code, text.header, (*FLAGS, f"-DFACE_NET_KERNELS={level}"))
-            for name, level in KERNELS.items()}  # fmt: skip
+    runs = {name: compiled(network, name) for name in KERNELS}
     embeddings = runs["C"](images)
     equal = {name: same_bits(run(images), embeddings) for name, run in runs.items()}
     if shutil.which("clang"):
@@ -75,7 +72,8 @@ def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     result = {
         "artifact": "/".join(path.parts[-3:-1]), "same bits": equal,
         "cosine to the simulation": {"mean": float(cosines.mean()), "lowest": float(cosines.min())},
-        "ms": speeds(path, network, runs, images[:1], options.rounds), **sizes(path, network),
+        "ms": speeds(path, network, runs, images[:1], options.rounds),
+        "ms with AVX2 alone": with_avx2_alone(path, options.rounds), **sizes(path, network),
     }  # fmt: skip
     print(result, flush=True)
     return result
@@ -106,36 +104,15 @@ def other_machines(network: Network, crops: np.ndarray, embeddings: np.ndarray) 
     return equal
 
 
-def speeds(
-    path: Path, network: Network, runs: Mapping[str, Run], image: np.ndarray, rounds: int
-) -> dict[str, dict[str, float]]:
+def speeds(path: Path, network: Network, runs: Mapping[str, Run], image: np.ndarray, rounds: int) -> Times:
     """Milliseconds of one face on one thread, in turns; and how many times as fast as OpenVINO in integers."""
-    one = Settings(threads=1)
-    engines = {"OpenVINO int8": start("openvino", network, one)}
-    if path.parent.parent.name in {file.stem for file, _ in networks().values()}:
-        file, preprocess = next(known for known in networks().values() if known[0].stem == path.parent.parent.name)
-        teacher = open_model(file, preprocess).network
-        teacher = Network(passes.fold(teacher.graph), teacher.name)
-        engines |= {f"OpenVINO {word}": start("openvino", teacher, Settings(threads=1, precision=word))
-                    for word in ("f32", "bf16")}  # fmt: skip
-    engines |= {name: run for name, run in runs.items() if name != "C"}
-    times: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(rounds):
-        for name, run in engines.items():
-            began = time.perf_counter()
-            run(image)
-            times[name].append(time.perf_counter() - began)
-    began = time.perf_counter()
-    runs["C"](image)
-    times["C"] = [time.perf_counter() - began]
-    base = times["OpenVINO int8"]
-    return {
-        name: {
-            "median": median(values) * 1e3, "lowest": min(values) * 1e3,
-            "times as fast": median(base) / median(values), "of the lowest": min(base) / min(values),
-        }
-        for name, values in times.items()
-    }  # fmt: skip
+    engines = {"OpenVINO int8": start("openvino", network, Settings(threads=1))}
+    for word in ("f32", "bf16"):
+        if run := floats(path, word):
+            engines[f"OpenVINO {word}"] = run
+    times = in_turns(engines | {name: run for name, run in runs.items() if name != "C"}, image, rounds)
+    times |= in_turns({"C": runs["C"]}, image, 1)
+    return beside(times["OpenVINO int8"], times)
 
 
 def sizes(path: Path, network: Network) -> dict[str, float]:

@@ -63,17 +63,20 @@ def _alike(figures: dict[str, float]) -> str:
 # Of the columns of times, in a network as C and in OpenVINO.
 _STARTED = {"c": "C", "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "torch (simulation)"}
 _FIRST = "first time, cpu seconds"
-_NATIVE = ("AVX-512 VNNI", "OpenVINO int8", "OpenVINO bf16", "OpenVINO f32", "AVX2", "C")
+_NATIVE = ("AVX-512 VNNI", "OpenVINO int8", "OpenVINO bf16", "OpenVINO f32", "AVX-VNNI", "C")
 
 
 def native(content: dict[str, Any]) -> list[str]:
     """A network as C: milliseconds beside OpenVINO's, where its bits are the same, and bytes."""
     return table(
-        "| artifact | same bits | ms: C with AVX-512 VNNI | OpenVINO int8 | OpenVINO bf16 | OpenVINO f32 | C with AVX2 "
-        "| plain C | constants, code, scratch |",
+        "| artifact | same bits | ms: C with AVX-512 VNNI | OpenVINO int8 | OpenVINO bf16 | OpenVINO f32 "
+        "| C with AVX-VNNI | plain C | C with AVX2 | OpenVINO f32 with AVX2 | constants, code, scratch |",
         [
             f"| {row['artifact']} | {_same_bits(row['same bits'])} "
             + "".join(f"| {_milliseconds(row['ms'], name)} " for name in _NATIVE)
+            + "".join(
+                f"| {_milliseconds(row.get('ms with AVX2 alone') or {}, name)} " for name in ("AVX2", "OpenVINO f32")
+            )
             + f"| {row['constants']:,}, {row['code']:,}, {row['scratch']:,} |"
             for row in content["rows"]
         ],
@@ -92,15 +95,31 @@ def start(content: dict[str, Any]) -> list[str]:
     )
 
 
+def roofline(content: dict[str, Any]) -> list[str]:
+    """Layers of one form together: the share of the time that they take, and of the instruction's peak."""
+    kernels = list(dict.fromkeys(row["kernels"] for row in content["rows"]))
+    cells: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in content["rows"]:
+        cells.setdefault(row["call"], {}).setdefault(row["kernels"], []).append((row["of all"], row["of peak"]))
+    lines = []
+    for call, shares in cells.items():
+        line = f"| {call} | {len(shares[kernels[0]])} "
+        for name in kernels:
+            time, peak = (sum(values) for values in zip(*shares[name], strict=True))
+            line += f"| {time:.1%}, {peak / len(shares[name]):.0%} " if peak else f"| {time:.1%} "
+        lines.append(line + "|")
+    return table(f"| step | how many | {' | '.join(kernels)} |", lines)
+
+
 def _same_bits(equal: dict[str, bool]) -> str:
     return ", ".join(name if same else f"**not {name}**" for name, same in equal.items())
 
 
 def _milliseconds(times: dict[str, dict[str, float]], name: str) -> str:
-    """The median; of C with AVX-512, how many times as fast as OpenVINO in integers, too."""
+    """The median; of C, how many times as fast as OpenVINO in integers, or in float where both have AVX2 alone."""
     if name not in times:
         return ""
-    ratio = f" ({times[name]['times as fast']:.2f}x)" if name == _NATIVE[0] else ""
+    ratio = "" if "OpenVINO" in name or name == "C" else f" ({times[name]['times as fast']:.2f}x)"
     return f"{times[name]['median']:.2f}{ratio}"
 
 

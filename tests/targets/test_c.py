@@ -29,6 +29,7 @@ from support.quantized import Mixed, PreActivation, faces, network
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror")
+KERNELS = [0, 1, 2, 3]
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 
 
@@ -38,7 +39,7 @@ def assert_same_bits(rows: np.ndarray, others: np.ndarray) -> None:
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("level", ["-O0", "-O3"])
-@pytest.mark.parametrize("kernels", [0, 1, 2])
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_kernel_gives_the_same_bits(
     name: str, kernels: int, level: str, compiler: str, monkeypatch: pytest.MonkeyPatch
@@ -57,7 +58,7 @@ def test_no_operations_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
     net = mixed_floats()
     text, x = c_source(net), images(net)
     fusing = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", *FLAGS[2:4], FLAGS[-1])
-    for kernels in (0, 2):
+    for kernels in (0, 3):
         run = Compiled(text.code, text.header, (*fusing, f"-DFACE_NET_KERNELS={kernels}"))
         assert_same_bits(run(x), oracle(net.graph, x))
 
@@ -95,7 +96,7 @@ def test_the_folder_is_a_program(word: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernels", [0, 1, 2])
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("name", ["everything", "wide"])
 def test_sanitizers_find_nothing(name: str, kernels: int, tmp_path: Path) -> None:
     net = NETWORKS[name]()
@@ -184,7 +185,7 @@ def test_ten_thousand_images() -> None:
     net = everything()
     text, x = c_source(net), images(net, 10_000)
     expected = np.concatenate([oracle(net.graph, part) for part in np.array_split(x, 20)])
-    for kernels in (0, 1, 2):
+    for kernels in KERNELS:
         run = Compiled(text.code, text.header, (*FLAGS, f"-DFACE_NET_KERNELS={kernels}"))
         assert_same_bits(run(x), expected)
 

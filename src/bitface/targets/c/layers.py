@@ -10,6 +10,7 @@ from bitface.artifact.packing import pack
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import INTEGER_LAYERS, IntegerConv2d, IntegerLinear
 from bitface.targets.arithmetic import bias_of, multipliers
+from bitface.targets.c.memory import ALIGNMENT
 from bitface.targets.c.program import Ref, Rows, Span, Struct, Table, Value
 from bitface.targets.c.writer import Write, Writer
 
@@ -21,7 +22,8 @@ _LARGEST_KERNEL = 64
 # Outputs that a kernel computes at once.
 _BLOCK = 16
 _BLOCKS_AT_ONCE = 4
-# Of weights that are unpacked at once, where more than one block is.
+_PIXELS_AT_ONCE = 6
+# Of weights that are unpacked or widened at once, where more than one block is.
 _MOST_UNPACKED = 1 << 15
 
 
@@ -51,11 +53,11 @@ def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerL
     else:  # Bytes of other pixels are multiplied by 0, which is none of the integers of a single bit.
         bits = max(bits, 2)
     block = fields["block_bytes"]
-    most = _BLOCKS_AT_ONCE if bits == 8 else min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
+    most = _BLOCKS_AT_ONCE if bits == 8 else _blocks_unpacked(block)
     order = _order(fields, depthwise)
     result = writer.program.tensor(shape_of(node)[1:], levels)
     unpacked = (values.size if depthwise else most * block) if bits < 8 else 0
-    work = writer.program.buffer(_work(fields, unpacked + (0 if depthwise else 2 * (block + block // _BLOCK))))
+    work = writer.program.buffer(_work(fields, unpacked + (0 if depthwise else _widened(block))))
     low, high, zero = levels.arguments() if levels else (np.float32(0), np.float32(0), 0)
     try:
         # Less what the zero point of the input adds to every sum.
@@ -166,6 +168,15 @@ def _order(fields: Fields, depthwise: bool) -> Any:
         return np.pad(rows, ((0, 0), (0, -rows.shape[1] % _BLOCK))).reshape(-1)
 
     return order
+
+
+def _blocks_unpacked(block: int) -> int:
+    return min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
+
+
+def _widened(block: int) -> int:
+    """The bytes of weights and of what pixels read as 16 bits, as in kernels/conv_plain.c."""
+    return -(-2 * (_blocks_unpacked(block) * block + _PIXELS_AT_ONCE * block // _BLOCK + 16) // ALIGNMENT) * ALIGNMENT
 
 
 def _work(fields: Fields, weights: int) -> int:

@@ -34,6 +34,7 @@ class Tables:
                 self.numbers += values.tobytes()
                 return name
             numbers = map(_float, values) if kind == "float" else map(str, values.tolist())
+            kind = f"ALIGNED {kind}" if kind == "uint8_t" else kind
             self.lines += [f"static const {kind} {name}[{values.size}] = {{", *_wrapped(numbers), "};"]
         return self.names[key]
 

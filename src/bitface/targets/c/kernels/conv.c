@@ -8,7 +8,7 @@ static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work
     const ptrdiff_t of_group = l->outputs / l->groups, blocks = rounded_up(of_group, 16) / 16;
     const ptrdiff_t block = l->block_bytes, size = l->floats ? (ptrdiff_t)sizeof(float) : 1;
     int16_t *wide = (int16_t *)(void *)work;
-    const ptrdiff_t widened = 2 * (block + block / 16);
+    const ptrdiff_t widened = bytes_widened(l);
     int8_t *unpacked = (int8_t *)(work + widened);
     window w;
     work += widened + (l->bits < 8 ? l->blocks_at_once * block : 0);

@@ -10,6 +10,21 @@ typedef struct {
     float *floats;
 } strip;
 
+#define MOST_WIDENED 32768
+
+/* Blocks whose weights lie as 16 bits at once. */
+INLINE ptrdiff_t blocks_widened(const layer *l)
+{
+    const ptrdiff_t most = MOST_WIDENED / l->block_bytes;
+    return most < 1 ? 1 : most > 4 ? 4 : most;
+}
+
+/* The bytes of their weights and of what 6 pixels read as 16 bits, which may be written in steps of 16. */
+INLINE ptrdiff_t bytes_widened(const layer *l)
+{
+    return rounded_up(2 * (blocks_widened(l) * l->block_bytes + 6 * l->block_bytes / 16 + 16), 64);
+}
+
 /* 4 sums of products of 16 bits: loops that compilers vectorise. */
 static void dots(const int16_t *x, const int16_t *w, ptrdiff_t count, int32_t *sums)
 {

@@ -30,3 +30,9 @@ static void depthwise_plain(const layer *l, const uint8_t *const *rows, const in
 }
 
 #define MOST_TAPS 64
+
+/* Whether pixels side by side share columns of 3 rows, and give bytes. */
+INLINE int depthwise_by_columns(const layer *l)
+{
+    return l->kernel_height == 3 && l->kernel_width == 3 && l->dilation_width == 1 && l->stride_width < 3 && !l->floats;
+}

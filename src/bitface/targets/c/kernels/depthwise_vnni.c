@@ -137,10 +137,9 @@ VNNI static void depthwise_vnni(const layer *l, const uint8_t *const *rows, cons
                                 float *floats)
 {
     ptrdiff_t c = 0;
-    const int columns = l->kernel_height == 3 && l->kernel_width == 3 && l->dilation_width == 1 && l->stride_width < 3;
     if (l->kernel_height * l->kernel_width <= MOST_TAPS && !l->floats)
         for (; c + 64 <= l->channels; c += 64) {
-            if (columns)
+            if (depthwise_by_columns(l))
                 depthwise_3x3_vnni(l, rows, weights, c, bytes);
             else
                 depthwise_row_vnni(l, rows, weights, c, bytes);

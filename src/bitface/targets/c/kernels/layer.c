@@ -46,7 +46,7 @@ VNNI INLINE __m512i levels_vnni(const layer *l, __m512i sums, __m512 scale, __m5
 {
     __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale);
     if (l->slope != NULL)
-        t = _mm512_mask_mul_ps(t, _mm512_cmp_ps_mask(t, _mm512_setzero_ps(), _CMP_LT_OQ), t, slope);
+        t = _mm512_mask_mul_ps(t, _mm512_movepi32_mask(_mm512_castps_si512(t)), t, slope); /* where the sign is set */
     return _mm512_cvtps_epi32(_mm512_min_ps(t, _mm512_set1_ps(l->high)));
 }
 
@@ -64,45 +64,26 @@ VNNI INLINE void finish_vnni(const layer *l, __m512i sums, ptrdiff_t index, ptrd
     _mm_mask_storeu_epi8(bytes, mask, _mm512_cvtepi32_epi8(_mm512_add_epi32(above, _mm512_set1_epi32(l->zero))));
 }
 
-/* 16 sums as bytes; see `packed_vnni`. */
-AVX2 INLINE __m128i levels_avx2(const layer *l, const __m256i sums[2], ptrdiff_t index)
+/* Of 16 outputs. */
+AVX2 INLINE void multipliers_avx2(const layer *l, ptrdiff_t index, __m256 scale[2], __m256 slope[2])
+{
+    for (int n = 0; n < 2; n++) {
+        scale[n] = _mm256_loadu_ps(l->scale + index + 8 * n);
+        slope[n] = l->slope != NULL ? _mm256_loadu_ps(l->slope + index + 8 * n) : scale[n];
+    }
+}
+
+/* 16 sums as bytes. */
+AVX2 INLINE __m128i levels_avx2(const layer *l, const __m256i sums[2], const __m256 scale[2], const __m256 slope[2])
 {
     __m256i q[2];
     for (int n = 0; n < 2; n++) {
-        __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[n]), _mm256_loadu_ps(l->scale + index + 8 * n));
-        if (l->slope != NULL)
-            t = _mm256_blendv_ps(t, _mm256_mul_ps(t, _mm256_loadu_ps(l->slope + index + 8 * n)),
-                                 _mm256_cmp_ps(t, _mm256_setzero_ps(), _CMP_LT_OQ));
+        __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[n]), scale[n]);
+        if (l->slope != NULL) /* below zero: where the sign is set */
+            t = _mm256_blendv_ps(t, _mm256_mul_ps(t, slope[n]), t);
         q[n] = _mm256_cvtps_epi32(_mm256_min_ps(t, _mm256_set1_ps(l->high)));
     }
-    const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_set1_epi16((short)l->zero));
-    const __m256i bytes = _mm256_packus_epi16(words, words); /* of each vector 4 in either half */
-    const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
-    return _mm_max_epu8(both, _mm_set1_epi8((char)l->lowest));
-}
-
-AVX2 INLINE void finish_avx2(const layer *l, __m256i sums, ptrdiff_t index, ptrdiff_t left, uint8_t *bytes,
-                             float *floats)
-{
-    __m256 t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm256_loadu_ps(l->scale + index));
-    if (l->floats) {
-        if (left >= 8) {
-            _mm256_storeu_ps(floats, t);
-        } else {
-            float numbers[8];
-            _mm256_storeu_ps(numbers, t);
-            memcpy(floats, numbers, (size_t)left * sizeof(float));
-        }
-        return;
-    }
-    if (l->slope != NULL)
-        t = _mm256_blendv_ps(t, _mm256_mul_ps(t, _mm256_loadu_ps(l->slope + index)),
-                             _mm256_cmp_ps(t, _mm256_setzero_ps(), _CMP_LT_OQ));
-    t = _mm256_min_ps(_mm256_max_ps(t, _mm256_set1_ps(l->low)), _mm256_set1_ps(l->high));
-    const __m256i q = _mm256_add_epi32(_mm256_cvtps_epi32(t), _mm256_set1_epi32(l->zero));
-    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256(q, 1));
-    const long long eight = _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
-    memcpy(bytes, &eight, left >= 8 ? 8 : (size_t)left);
+    return packed_avx2(q, l->zero, l->lowest);
 }
 #endif
 

@@ -37,6 +37,30 @@ INLINE void add_levels_loop(const uint8_t *a, const uint8_t *b, uint8_t *y, ptrd
     }
 }
 #if defined(X86)
+/* 8 sums, rounded; less the zero point, and not yet limited from below. */
+AVX2 INLINE __m256i sums_avx2(const uint8_t *a, const uint8_t *b, const addition *of)
+{
+    const __m256i first = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)a));
+    const __m256i second = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)b));
+    const __m256 x = _mm256_cvtepi32_ps(_mm256_sub_epi32(first, _mm256_set1_epi32(of->zero_a)));
+    const __m256 y = _mm256_cvtepi32_ps(_mm256_sub_epi32(second, _mm256_set1_epi32(of->zero_b)));
+    const __m256 sum = _mm256_add_ps(_mm256_mul_ps(x, _mm256_set1_ps(of->scale_a)),
+                                     _mm256_mul_ps(y, _mm256_set1_ps(of->scale_b)));
+    const __m256 t = of->inverse != 0.0f ? _mm256_mul_ps(sum, _mm256_set1_ps(of->inverse))
+                                         : _mm256_div_ps(sum, _mm256_set1_ps(of->scale));
+    return _mm256_cvtps_epi32(_mm256_min_ps(t, _mm256_set1_ps(of->high)));
+}
+
+ONE_COPY AVX2 static void add_levels_avx2(const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of)
+{
+    ptrdiff_t i = 0;
+    for (; i + 16 <= count; i += 16) {
+        const __m256i q[2] = {sums_avx2(a + i, b + i, &of), sums_avx2(a + i + 8, b + i + 8, &of)};
+        _mm_storeu_si128((__m128i *)(void *)(y + i), packed_avx2(q, of.zero, (int32_t)of.low + of.zero));
+    }
+    add_levels_loop(a + i, b + i, y + i, count - i, of);
+}
+
 VNNI INLINE __m512 real_vnni(const uint8_t *levels, int32_t zero, float scale)
 {
     const __m512i q = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)levels));
@@ -61,7 +85,7 @@ VNNI static void add_levels_vnni(const uint8_t *a, const uint8_t *b, uint8_t *y,
 }
 #endif
 EVERYWHERE_ELSE(add_levels, (const uint8_t *a, const uint8_t *b, uint8_t *y, ptrdiff_t count, addition of),
-           (a, b, y, count, of))
+                (a, b, y, count, of))
 /*: affine_levels : base */
 /* A scale and a shift for each channel of a tensor in integers, rounded again. */
 typedef struct {
