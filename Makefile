@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # takes it; else torch stays at the pinned one while everything else is as old as may be.
 OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-slow test-all test-oldest browser arm native lint bench clean
+.PHONY: demo test test-slow test-all test-oldest browser arm native machines lint bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -45,10 +45,16 @@ browser: $(READY)
 arm: $(READY)
 	$(BIN)/python benchmarks/arm.py $(ARM)
 
-# Networks as C on this CPU and, where Debian's cross compilers and qemu-user-static are there, on ARM and RISC-V.
+# Networks as C on this CPU: how fast and how large.
 native: $(READY)
 	$(BIN)/python benchmarks/native.py $(NATIVE)
 	$(BIN)/python benchmarks/roofline.py
+
+# Networks as C, bit for bit, on every machine that can be emulated here; the packages that are missing are said
+# (apt-get install gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf gcc-riscv64-linux-gnu clang qemu-user-static
+# gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm).
+machines: $(READY)
+	$(BIN)/python benchmarks/machines.py $(MACHINES)
 
 lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks

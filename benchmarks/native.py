@@ -1,12 +1,11 @@
-"""Is a network as C the same everywhere, how fast is it beside OpenVINO, and how large?
+"""How fast is a network as C beside OpenVINO on this CPU, and how large?
 
-    python benchmarks/native.py [--faces 200] [--emulated 10] [--rounds 200] [out/model.bitface ...]
+    python benchmarks/native.py [--faces 200] [--rounds 200] [out/model.bitface ...]
 
 Of each artifact (by default the networks of the other benchmarks at w8a8, w6a6, w4a8 and w4a4): whether embeddings
-of faces are equal bit for bit between the kernels of this CPU (plain C, AVX2, AVX-VNNI, AVX-512 VNNI), compilers, and
-what it gives on other machines, cross-compiled and run under qemu-user with Debian's gcc-aarch64-linux-gnu,
-gcc-arm-linux-gnueabihf and gcc-riscv64-linux-gnu; what is missing is said. Then milliseconds for a face on one thread,
-alternating with OpenVINO's in one run, and bytes. Writes `benchmarks/results/native.json`.
+of faces are equal bit for bit between the kernels of this CPU (plain C, AVX2, AVX-VNNI, AVX-512 VNNI), compilers and
+the simulation; of other machines `machines.py` says it. Then milliseconds for a face on one thread, alternating with
+OpenVINO's in one run, and bytes. Writes `benchmarks/results/native.json`.
 """
 
 import argparse
@@ -32,31 +31,24 @@ from bitface.targets.c.engine import Compiled
 from bitface.targets.start import start
 
 PLANS = ("w8a8", "w6a6", "w4a8", "w4a4")
-MACHINES = {"aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "riscv64": "riscv64-linux-gnu"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("artifacts", nargs="*", type=Path)
     parser.add_argument("--faces", type=int, default=200)
-    parser.add_argument("--emulated", type=int, default=10, help="faces on other machines")
     parser.add_argument("--rounds", type=int, default=200, help="of times")
     options = parser.parse_args()
     paths = options.artifacts or [artifact(name, bits, HERE / "artifacts") for name in networks() for bits in PLANS]
-    missing = [word for word in MACHINES.values() if not shutil.which(f"{word}-gcc")]
-    missing += [f"qemu-{name}-static" for name in MACHINES if not shutil.which(f"qemu-{name}-static")]
-    if missing:
-        print(f"not here: {', '.join(missing)}")
     rows = [row(path, options) for path in paths]
-    save("native", rows, faces=options.faces, emulated=options.emulated, rounds=options.rounds)
+    save("native", rows, faces=options.faces, rounds=options.rounds)
 
 
 def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     network = open_model(path).network
     assert network.preprocess is not None
     files = choose(find_images([LFW / "images"], LFW / "not_in_pairs.txt"), options.faces, 0)
-    crops = load_faces(files, network.size).images
-    images = network.preprocess(crops)
+    images = network.preprocess(load_faces(files, network.size).images)
     text = c_source(network)
     runs = {name: compiled(network, name) for name in KERNELS}
     embeddings = runs["C"](images)
@@ -65,7 +57,6 @@ def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
         os.environ["CC"] = "clang"
         equal["clang"] = same_bits(Compiled(text.code, text.header)(images), embeddings)
         del os.environ["CC"]
-    equal |= other_machines(network, crops[: options.emulated], embeddings)
     simulated = start("torch", network)(images)
     equal["simulation"] = same_bits(simulated, embeddings)
     cosines = (embeddings * simulated).sum(1) / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(simulated, axis=1)
@@ -81,27 +72,6 @@ def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 def same_bits(rows: np.ndarray, others: np.ndarray) -> bool:
     return rows.tobytes() == others.tobytes()
-
-
-def other_machines(network: Network, crops: np.ndarray, embeddings: np.ndarray) -> dict[str, bool]:
-    """Whether the example gives the same on each machine that can be emulated here."""
-    equal = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        emit(network, {}, folder)
-        for machine, word in MACHINES.items():
-            compiler, emulator = shutil.which(f"{word}-gcc"), shutil.which(f"qemu-{machine}-static")
-            if not (compiler and emulator):
-                continue
-            command = [compiler, *os.environ.get(f"{machine.upper()}_CFLAGS", "").split(), "-static", "-std=c99", "-O3"]
-            subprocess.run([*command, "example.c", "face_net.c", "-lm", "-o", "example"], cwd=folder, check=True)
-            rows = []
-            for crop in crops:
-                (folder / "crop").write_bytes(crop.tobytes())
-                output = subprocess.run([emulator, "./example", "crop"], cwd=folder, check=True, capture_output=True)
-                rows.append(np.array(output.stdout.split(), np.float64).astype(np.float32))
-            equal[machine] = same_bits(np.stack(rows), embeddings[: len(rows)])
-    return equal
 
 
 def speeds(path: Path, network: Network, runs: Mapping[str, Run], image: np.ndarray, rounds: int) -> Times:

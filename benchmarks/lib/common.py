@@ -48,10 +48,10 @@ def cores() -> int:
 
 def artifact(name: str, bits: str, folder: Path) -> Path:
     """The artifact of a network by post-training quantization with 300 faces outside the LFW pairs, made where it isn't
-    there yet.
+    there yet; `bits` are a word or a plan's file.
     """
     path, preprocess = networks()[name]
-    made = folder / path.stem / bits
+    made = folder / path.stem / Path(bits).stem
     if not (made / "model.bitface").is_file():
         quantize_model(
             QuantizeRequest(

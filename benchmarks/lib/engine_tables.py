@@ -1,5 +1,6 @@
 """Tables of what engines do on which CPU and in how many threads, and of the promises that are tested."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from lib.tables import table
@@ -121,6 +122,51 @@ def _milliseconds(times: dict[str, dict[str, float]], name: str) -> str:
         return ""
     ratio = "" if "OpenVINO" in name or name == "C" else f" ({times[name]['times as fast']:.2f}x)"
     return f"{times[name]['median']:.2f}{ratio}"
+
+
+def machines(content: dict[str, Any]) -> list[str]:
+    """A network as C elsewhere: where its bits are those of plain C here."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in content["rows"]:
+        groups.setdefault((row["machine"], row["kernels"]), []).append(row)
+    return table(
+        "| machine | kernels | compilers | optimisation | artifacts | faces of each | same bits |",
+        [
+            f"| {' | '.join(key)} | {_words(rows, 'compiler')} | {_words(rows, 'optimisation')} "
+            f"| {len({row['artifact'] for row in rows})} | {_range([row['faces'] for row in rows])} "
+            f"| {_all(row['same'] for row in rows)} |"
+            for key, rows in groups.items()
+        ],
+    )
+
+
+def _words(rows: list[dict[str, Any]], key: str) -> str:
+    return ", ".join(sorted({row[key] for row in rows}))
+
+
+def _range(numbers: list[int]) -> str:
+    return str(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers)} to {max(numbers)}"
+
+
+def _all(same: Iterable[bool]) -> str:
+    flags = list(same)
+    return "all" if all(flags) else f"**{sum(flags)} of {len(flags)}**"
+
+
+def firmware(content: dict[str, Any]) -> list[str]:
+    """Bytes and instructions of a network on a microcontroller."""
+    rows = [row for row in content["rows"] if "instructions" in row and row["optimisation"] == "O2"]
+    plain = {(row["artifact"], row["machine"]): row["instructions"] for row in rows if row["kernels"] == "plain C"}
+    return table(
+        "| artifact | bytes | board | code | code and constants | memory | instructions | of plain C |",
+        [
+            f"| {row['artifact']} | {row['bytes']:,} | {row['machine']} | {row['code']:,} "
+            f"| {row['code'] + row['constants']:,} | {row['memory']:,} | {row['instructions'] / 1e6:.0f} million "
+            f"| {row['instructions'] / plain[row['artifact'], row['machine']]:.2f} |"
+            for row in rows
+            if row["kernels"] != "plain C"
+        ],
+    )
 
 
 def targets(content: dict[str, Any]) -> list[str]:

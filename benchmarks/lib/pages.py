@@ -48,6 +48,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "native": (ROOT / "docs" / "targets.md", "native", engine_tables.native),
     "rknn": (ROOT / "docs" / "targets.md", "npus-rknn", engine_tables.npus),
     "qnn": (ROOT / "docs" / "targets.md", "npus-qnn", engine_tables.npus),
+    "machines": (ROOT / "docs" / "targets.md", "machines", engine_tables.machines),
+    "firmware": (ROOT / "docs" / "targets.md", "machines", engine_tables.firmware),
     "roofline": (ROOT / "docs" / "targets.md", "roofline", engine_tables.roofline),
     "targets": (ROOT / "docs" / "targets.md", "targets", engine_tables.targets),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),

@@ -34,21 +34,6 @@
 #endif
 #define AVX2 __attribute__((target("avx2")))
 #define VNNI __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
-#define INLINE static inline __attribute__((always_inline, unused))
-/* Tables whose vectors are not to lie in two lines of a cache. */
-#define ALIGNED __attribute__((aligned(64)))
-/* Before a short loop over vectors, which otherwise are kept in memory. */
-#if defined(__clang__)
-#define UNROLLED _Pragma("unroll")
-#else
-#define UNROLLED _Pragma("GCC unroll 16")
-#endif
-/* Of functions that gcc otherwise copies for each length that they are called with. */
-#if defined(__clang__)
-#define ONE_COPY __attribute__((noinline))
-#else
-#define ONE_COPY __attribute__((noinline, noclone))
-#endif
 /* What this architecture has of a kernel; it says whether there was something faster than plain C. */
 #define FAST(name) name##_x86
 /* Parts what comes before from what comes after: where gcc mixes both it runs out of registers. */
@@ -57,12 +42,35 @@
 #else
 #define IN_REGISTER(vector) __asm__("" : "+v"(vector))
 #endif
+#endif
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline, unused))
+/* Tables whose vectors are not to lie in two lines of a cache. */
+#define ALIGNED __attribute__((aligned(64)))
 #else
 #define INLINE static inline
 #define ALIGNED
 #endif
+/* Before a short loop over vectors, which otherwise are kept in memory. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("unroll")
+#elif defined(__GNUC__)
+#define UNROLLED _Pragma("GCC unroll 16")
+#else
+#define UNROLLED
+#endif
+/* Of functions that gcc otherwise copies for each length that they are called with, and then doesn't vectorise. */
+#if defined(__clang__)
+#define ONE_COPY __attribute__((noinline))
+#elif defined(__GNUC__)
+#define ONE_COPY __attribute__((noinline, noclone))
+#else
+#define ONE_COPY
+#endif
 
-#if defined(X86) && FACE_NET_KERNELS > 0
+#if defined(X86)
+#if FACE_NET_KERNELS > 0
 #if defined(AVX_VNNI)
 static int has_avxvnni(void)
 {
@@ -90,6 +98,7 @@ static int kernels(void) { return kernels_here; }
 #else
 static int kernels(void) { return 0; }
 #endif
+#endif
 
 /* A loop over numbers, compiled once for each instruction set. */
 #if defined(X86)
@@ -112,7 +121,7 @@ static int kernels(void) { return 0; }
     }
 #else
 #define EVERYWHERE(name, parameters, arguments)                                                                        \
-    static void name parameters { name##_loop arguments; }
+    ONE_COPY static void name parameters { name##_loop arguments; }
 #define EVERYWHERE_ELSE EVERYWHERE
 #endif
 

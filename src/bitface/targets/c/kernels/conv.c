@@ -1,4 +1,4 @@
-/*: conv : conv_plain conv_x86 */
+/*: conv : conv_plain conv_x86 conv_arm conv_dsp conv_riscv */
 /*
  * The rows `from` to `to` of a convolution, or a linear layer as one of 1x1; `work` is for integers as 16 bits, unpacked
  * weights, and rows.

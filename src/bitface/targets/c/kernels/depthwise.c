@@ -1,4 +1,4 @@
-/*: depthwise : depthwise_plain depthwise_x86 */
+/*: depthwise : depthwise_plain depthwise_x86 depthwise_arm depthwise_dsp depthwise_riscv */
 /* The rows `from` to `to` of a convolution of each channel by itself. */
 static void depthwise(const layer *l, const uint8_t *map, void *result, uint8_t *work, ptrdiff_t from, ptrdiff_t to)
 {

@@ -127,7 +127,7 @@ static void move_window(window *w, ptrdiff_t row)
             w->rows[i] = w->ring + (y < 0 || y >= l->height ? w->reach : y % w->reach) * w->bytes;
     }
 }
-/*: unpack : layer */
+/*: unpack : layer unpack_arm */
 /* `count` integers, a multiple of 8, of a stream of 1 to 7 bits each; a single bit stands for 1, or where set for -1. */
 INLINE void unpack_plain(const uint8_t *from, int8_t *to, ptrdiff_t count, int32_t bits)
 {
@@ -164,6 +164,12 @@ static void unpack(const uint8_t *from, int8_t *to, ptrdiff_t count, int32_t bit
 #if defined(X86)
     if (kernels() > 0 && __builtin_cpu_supports("bmi2")) {
         unpack_bmi2(from, to, count, bits);
+        return;
+    }
+#elif defined(ARM) && defined(__aarch64__)
+    if (kernels() > 0 && bits > 1) {
+        const ptrdiff_t first = unpack_arm(from, to, count, bits);
+        unpack_plain(from + first / 8 * bits, to + first, count - first, bits);
         return;
     }
 #endif
