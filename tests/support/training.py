@@ -37,10 +37,11 @@ def trainee(training: Training, learned: TrainingFaces | None = None, evaluate: 
     learned = learned or faces()
     model = Net()
     loss = build_sum(training.loss, 3, learned.classes, generator=torch.Generator().manual_seed(0))
-    targets = np.stack([teach(learned.images), teach(learned.images[:, :, ::-1])])
+    images = np.asarray(learned.images)
+    targets = np.stack([teach(images), teach(images[:, :, ::-1])])
 
     def figure() -> float:
-        inputs = torch.from_numpy(PREPROCESS(learned.images))
+        inputs = torch.from_numpy(PREPROCESS(images))
         wanted = torch.from_numpy(targets[0])
         return float(torch.nn.functional.cosine_similarity(model(inputs), wanted).mean())
 

@@ -194,18 +194,22 @@ def test_teacher_embeddings_are_computed_once(tmp_path: Path) -> None:
         return block.astype(np.float32).mean((1, 2))
 
     store = Store(tmp_path)
-    first = cached_targets(images, teach, "a", store)
+
+    def targets(images: np.ndarray, name: str) -> np.ndarray:
+        return np.asarray(cached_targets(TrainingFaces(images), teach, name, store))
+
+    first = targets(images, "a")
     np.testing.assert_allclose(first[0], images.astype(np.float32).mean((1, 2)))
     assert first.shape == (2, 10, 3)
     assert calls == [10, 10]
-    assert np.array_equal(cached_targets(images, teach, "a", store), first)
+    assert np.array_equal(targets(images, "a"), first)
     assert calls == [10, 10]
-    cached_targets(images[::-1], teach, "a", store)  # another order
-    cached_targets(images, teach, "b", store)  # another teacher
+    targets(images[::-1], "a")  # another order
+    targets(images, "b")  # another teacher
     assert calls == [10] * 6
     for file in tmp_path.rglob("*.safetensors"):
         file.write_bytes(b"damaged")
-    assert np.array_equal(cached_targets(images, teach, "a", store), first)
+    assert np.array_equal(targets(images, "a"), first)
     assert calls == [10] * 8
 
 

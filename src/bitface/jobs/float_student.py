@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from torch import nn
@@ -184,7 +185,7 @@ def finish(
                 "held_out": len(ready.faces.held_out),
                 "skipped": ready.faces.skipped,
                 "duplicates": ready.faces.duplicates,
-                "manifest": manifest_hash(ready.learning.images),
+                "manifest": manifest_hash(np.asarray(ready.learning.images)),
             },
             "training": account(request.training, history),
             "seed": request.seed,

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bitface.files import path_fields
 from bitface.jobs.float_student import FloatStudentRequest, counted, finish, learn, prepare
 from bitface.progress import Steps, silent
@@ -44,7 +46,7 @@ def prune_model(request: PruneRequest, steps: Steps = silent) -> dict[str, Any]:
 
 def _pruned(request: PruneRequest, steps: Steps) -> dict[str, Any]:
     ready = prepare(request, steps)
-    student, groups = prune(ready.network, request.pruning, ready.learning.images[:_LOOKED_AT])
+    student, groups = prune(ready.network, request.pruning, np.asarray(ready.learning.images[:_LOOKED_AT]))
     ready.clock.lap("pruning")
     digest = hashlib.sha256(student.fingerprint().encode()).hexdigest()
     history = learn(request, ready, student.graph, student.embedding_size, {"channels": digest}, steps)

@@ -206,7 +206,7 @@ def learned(
     calibration = way.calibration if isinstance(way, Method) else way
     progress = steps("calibrating"), steps("reconstructing") if calibration.reconstruction else None
     if isinstance(way, Calibration):
-        return *quantize(network, faces.images, plan, way, *progress), None
+        return *quantize(network, np.asarray(faces.images), plan, way, *progress), None
     teacher = teacher_of(path or Path(network.name), network, way.training)
     watch = Watch(*progress, steps("embedding with the teacher"), training_line(steps))
     return train(network, faces, held_out, plan, way, teacher, replace(session, watch=watch))

@@ -105,9 +105,9 @@ def distil(
     check(loss, faces, training)
     began, targets = session.clock(), None
     if training.teacher == "cached":
-        targets = cached_targets(faces.images, teacher.embed, teacher.name, teacher.store, session.watch.embedding)
+        targets = cached_targets(faces, teacher.embed, teacher.name, teacher.store, session.watch.embedding)
     if faces.labels is not None:
-        teacher_embeddings = teacher.embed(faces.images) if targets is None else targets[0]
+        teacher_embeddings = teacher.embed(np.asarray(faces.images)) if targets is None else targets[0]
         loss.begin(torch.from_numpy(teacher_embeddings), torch.from_numpy(faces.labels))
     expected = torch.from_numpy(teacher.embed(held_out))
 

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,12 @@ from bitface.losses import Loss
 from bitface.preprocess import Preprocess
 from bitface.quant.quantizers import Quantizer
 from bitface.training.checkpoint import Checkpoint, copied, load_optimizer, optimizer_tensors
-from bitface.training.faces import Sampler, Teach, TrainingFaces
+from bitface.training.faces import Teach, TrainingFaces
+from bitface.training.loader import Loader
+from bitface.training.sampler import Sampler
 from bitface.training.schedule import share_of_rate
 from bitface.training.settings import Training
+from bitface.training.teacher import Targets
 
 # Seconds that have gone by since whenever.
 Clock = Callable[[], float]
@@ -86,7 +89,7 @@ class Trainee:
     faces: TrainingFaces
     preprocess: Preprocess
     teach: Teach | None = None
-    targets: np.ndarray | None = None
+    targets: Targets | None = None
     evaluate: Callable[[], float] | None = None
     train_statistics: bool = False
     run: nn.Module | None = None
@@ -123,7 +126,7 @@ def fit(
     else:
         run.begin(minutes)
         run.write()  # a calibration, or rebuilt blocks, may have taken longer than what follows
-    with _interruptible() as stopped:
+    with _interruptible() as stopped, closing(run.loader):
         while run.step < run.steps:
             run.advance()
             if watch:
@@ -148,7 +151,8 @@ class _Run:
     ) -> None:
         check(trainee.loss, trainee.faces, training)
         self.trainee, self.training, self.identity, self.path, self.clock = trainee, training, identity, path, clock
-        self.sampler = Sampler(trainee.faces, training)
+        self.loader = Loader(trainee.faces, training)
+        self.sampler = self.loader.sampler
         self.model = trainee.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.requires_grad_(True)
         self.optimizer = _optimizer(self.model, trainee.loss, training)
@@ -240,7 +244,7 @@ class _Run:
 
     def _loss_of(self, number: int) -> Tensor:
         trainee = self.trainee
-        step = self.sampler.take(number, trainee.teach or _no_teacher, trainee.targets)
+        step = self.loader.take(number, trainee.teach or _no_teacher, trainee.targets)
         inputs = self._inputs(step.images)
         self.model.train(trainee.train_statistics)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
@@ -285,7 +289,7 @@ class _Run:
         student, expected = [], []
         with torch.no_grad():
             for start in range(0, len(images), size):
-                block = images[start : start + size]
+                block = np.asarray(images[start : start + size])
                 student.append(self.model(self._inputs(block)).float())
                 teach = trainee.teach or _no_teacher
                 expected.append(teach(block) if trainee.targets is None else trainee.targets[0, start : start + size])

@@ -66,7 +66,7 @@ def train(
         BitfaceError: see `fit`, `build_sum`, `calibrated`; or the calibration takes all of `minutes`.
     """
     began, checkpoint, watch = session.clock(), session.checkpoint, session.watch
-    training, calibrating = method.training, faces.images[:_CALIBRATING]
+    training, calibrating = method.training, np.asarray(faces.images[:_CALIBRATING])
     learn.check_plan(plan, method.weights)
     loss = build_sum(training.loss, network.embedding_size, faces.classes)
     check(loss, faces, training)

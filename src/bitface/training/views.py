@@ -6,6 +6,9 @@ The amounts are those between two photographs that an aligner cuts out, not thos
 shift, some degrees, exposure; `strong` adds what cameras do (blur, noise, compression) and things that cover faces.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
@@ -26,14 +29,29 @@ def view(image: np.ndarray, kind: str, random: np.random.Generator) -> np.ndarra
     return image
 
 
-def blend(images: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """Blends a share of the images `[N, H, W, 3]` with others of the batch, half and half on average."""
-    mixed = images.copy()
-    partners = random.permutation(len(images))
-    for row in np.flatnonzero(random.random(len(images)) < share):
-        weight = float(random.uniform(0.3, 0.7))
-        mixed[row] = cv2.addWeighted(images[row], weight, images[partners[row]], 1 - weight, 0)
-    return mixed
+@dataclass(frozen=True)
+class Blending:
+    """Which places of a batch are blended with which others: `mixed` bool `[B]`, `partners` and `weights` `[B]`."""
+
+    mixed: np.ndarray
+    partners: np.ndarray
+    weights: np.ndarray
+
+    @staticmethod
+    def of(count: int, share: float, random: np.random.Generator) -> "Blending":
+        """Blends a share of the places, half and half on average."""
+        mixed, partners = random.random(count) < share, random.permutation(count)
+        return Blending(mixed, partners, random.uniform(0.3, 0.7, count))
+
+
+def blended(views: Mapping[int, np.ndarray], places: np.ndarray, blending: Blending) -> np.ndarray:
+    """The views of some places of a batch, blended with those of their partners: uint8 `[B, H, W, 3]`."""
+    images = np.stack([views[place] for place in places.tolist()])
+    for row in np.flatnonzero(blending.mixed[places]):
+        place, weight = int(places[row]), float(blending.weights[places[row]])
+        partner = views[int(blending.partners[place])]
+        images[row] = cv2.addWeighted(np.ascontiguousarray(views[place]), weight, partner, 1 - weight, 0)
+    return images
 
 
 def _moved(image: np.ndarray, random: np.random.Generator, shift: float, zoom: float, turn: float) -> np.ndarray:
