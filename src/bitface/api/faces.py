@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bitface.data.crops import Damage
 from bitface.data.face_source import FaceSource
-from bitface.data.labels import identities
 from bitface.data.sources import REAL
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
-from bitface.inputs.faces import HELD_OUT, Faces, gather, learning_count
+from bitface.inputs.faces import HELD_OUT, Faces, gather, labels_of, learning_count
 from bitface.preprocess import Size
 from bitface.progress import Steps
 
@@ -54,12 +54,12 @@ class FaceSet:
             return self._of_array(self.array, source.max_images)
         return gather(source, network.size, self.seed, steps=steps, network=network)
 
-    def identities_of(self, faces: Faces) -> np.ndarray | None:
-        """Who is on the faces to learn from, int64 `[N]` from 0; None: nobody knows."""
+    def identities_of(self, faces: Faces, needed: bool = False) -> np.ndarray | None:
+        """Who is on the faces to learn from, int64 `[N]` from 0; None: nobody knows. See `inputs.faces.labels_of`."""
         if self.names is not None:
             names = self.names[self._order(len(self.names))[: len(faces.learning)]]
             return np.unique(names, return_inverse=True)[1].astype(np.int64)
-        return identities(faces.files, self.source.labels) if self.source.labels else None
+        return labels_of(faces, len(faces.learning), self.source.labels, needed)
 
     def _order(self, count: int) -> np.ndarray:
         return np.random.default_rng(self.seed).permutation(count)
@@ -70,7 +70,7 @@ class FaceSet:
         if len(sample) < 2:
             raise BitfaceError("one face can't calibrate and be held out too; give at least two, better a few hundred")
         count = learning_count(len(sample), limit)
-        return Faces(sample[:count], sample[count:], [], REAL, len(images), 0, 0, 0, [])
+        return Faces(sample[:count], sample[count:], [], REAL, len(images), Damage(), 0, 0, [])
 
 
 def as_faces(images: "FaceSet | Images") -> FaceSet:
@@ -86,19 +86,21 @@ def faces(
     image_list: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | Sequence[object] | None = None,
     allow_skipped: bool = False,
+    workers: int | None = None,
 ) -> FaceSet:
     """Faces to calibrate with, to learn from, or to analyse.
 
     Args:
         images: a folder of aligned crops, a `.tar` or `.zip` of them, `synthetic:N` (people who don't exist),
-            `generator:FILE:N`, `none` (images made from the network itself), several of these, or uint8 RGB crops
-            `[N, H, W, 3]`.
+            `generator:FILE:N`, `none` (images made from the network itself), `rec:FOLDER` and other packed sets,
+            several of these, or uint8 RGB crops `[N, H, W, 3]`.
         size: height and width at which they are read, such as `network.size`; None: the network's that reads them.
         seed: of their order and of every draw.
         max_images: to learn from; None: 512 for calibration, 1,024 where units learn, all for training.
         image_list: a file that names those of the folders that are used, one relative path in a line.
         labels: who is on them: `folder`, a CSV file with `path,label`, or, for an array, one name for each.
         allow_skipped: more than 1 % may be unusable.
+        workers: processes that read faces which don't fit into memory; 0: none.
 
     Raises:
         UsageError: an array that isn't uint8 `[N, H, W, 3]`, or labels that don't fit it.
@@ -120,5 +122,6 @@ def faces(
         max_images,
         None if labels is None else str(labels),
         allow_skipped,
+        workers,
     )
     return FaceSet(source, size=image_size, seed=seed)

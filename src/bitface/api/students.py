@@ -15,7 +15,7 @@ from bitface.api.networks import load_network
 from bitface.graph import Network
 from bitface.inputs import faces as inputs
 from bitface.inputs import recipes
-from bitface.inputs.training import slow, with_losses
+from bitface.inputs.training import needs_labels, slow, with_losses
 from bitface.jobs.quantize import learned
 from bitface.losses import Loss
 from bitface.progress import Steps, shown
@@ -158,7 +158,7 @@ def _prepared(
         gathered = replace(gathered, learning=gathered.learning[:count], files=gathered.files[:count])
     preprocess = network.preprocess.name if network.preprocess else recipe.preprocess if recipe else None
     network, notes, alarms = inputs.settle_preprocess(network, gathered.learning, preprocess)
-    labels = faces.identities_of(gathered) if isinstance(way, Method) else None
+    labels = faces.identities_of(gathered, needs_labels(way.training)) if isinstance(way, Method) else None
     calibration, method = (way.calibration, way) if isinstance(way, Method) else (way, None)
     alarms = [*network.warnings, *alarms, *inputs.few(len(gathered.learning)), *slow(calibration, method)]
     for text in alarms:
@@ -166,5 +166,5 @@ def _prepared(
     notes = [
         *network.notes, *notes, *gathered.notes, *inputs.unseen(gathered.kind, network), *inputs.lonely(labels),
     ]  # fmt: skip
-    learning = TrainingFaces(gathered.learning, labels)
+    learning = TrainingFaces(gathered.learning, labels, gathered.workers)
     return _Prepared(network, learning, gathered.held_out, gathered.data, tuple(notes), tuple(alarms))

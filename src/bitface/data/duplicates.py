@@ -6,6 +6,7 @@ than 24 (seen on Labeled Faces in the Wild, where six pairs of files are so foun
 An image can't be had back from its code, but it can be recognised by it.
 """
 
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
+from bitface.data.crops import FaceImages
 from bitface.errors import BitfaceError
 from bitface.files import write_bytes
 
@@ -21,10 +23,11 @@ NEAR = 24
 _BLOCK = 1024
 
 
-def codes_of(images: np.ndarray) -> np.ndarray:
+def codes_of(images: FaceImages) -> np.ndarray:
     """The codes of uint8 RGB images `[N, H, W, 3]`: uint64 `[N, 4]`."""
+    blocks = (np.asarray(images[start : start + _BLOCK]) for start in range(0, len(images), _BLOCK))
     codes = np.empty((len(images), SIDE * SIDE // 64), np.uint64)
-    for index, image in enumerate(images):
+    for index, image in enumerate(chain.from_iterable(blocks)):
         grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
         small = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
         codes[index] = np.packbits(small[:, :-1] < small[:, 1:]).view(np.uint64)

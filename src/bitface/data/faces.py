@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,6 +47,26 @@ class FaceFile:
     @property
     def path(self) -> Path:
         return self.root / self.relative
+
+    @property
+    def encoded(self) -> Path | bytes:
+        """What `images.read_image` reads. Raises ImageSkipped where an image that lies in another file is damaged."""
+        return self.path
+
+    @property
+    def person(self) -> str | None:
+        """Who is on it by the source itself, such as the name of its folder; None: nobody says."""
+        parent = str(PurePosixPath(self.relative).parent)
+        return None if parent == "." else parent
+
+    def facts(self) -> object:
+        """What decides whether it is still the same."""
+        try:
+            status = self.path.stat()
+            facts: object = (status.st_size, status.st_mtime_ns)
+        except OSError:
+            facts = None
+        return str(self.path.resolve()), facts
 
 
 def find_images(sources: Sequence[Path], image_list: Path | None = None) -> list[FaceFile]:
@@ -165,7 +186,7 @@ def crop_sizes(files: Sequence[FaceFile]) -> Counter[Size]:
     sizes: Counter[Size] = Counter()
     for file in (files[place * len(files) // count] for place in range(count)):
         try:
-            sizes[image_size(file.path) if file.landmarks is None else Size(CROP, CROP)] += 1
+            sizes[image_size(file.encoded) if file.landmarks is None else Size(CROP, CROP)] += 1
         except ImageSkipped:
             continue
     return sizes
@@ -218,7 +239,7 @@ def load_faces(
     duplicates = 0
     for number, file in enumerate(files, start=1):
         try:
-            image, own = _read_crop(file, size)
+            image, own = read_crop(file, size)
         except ImageSkipped as error:
             skipped.append((file.relative, error.reason))
         else:
@@ -254,7 +275,7 @@ def batches(
         valid = np.zeros(len(part), bool)
         for row, file in enumerate(part):
             try:
-                images[row], _ = _read_crop(file, size)
+                images[row], _ = read_crop(file, size)
                 valid[row] = True
             except ImageSkipped as error:
                 if skipped is not None:
@@ -262,9 +283,9 @@ def batches(
         yield images, valid
 
 
-def _read_crop(file: FaceFile, size: tuple[int, int]) -> tuple[np.ndarray, Size]:
-    """A crop at a size, and the size that it had."""
-    image = read_image(file.path)
+def read_crop(file: FaceFile, size: tuple[int, int]) -> tuple[np.ndarray, Size]:
+    """A crop at a size, and the size that it had; the geometry of `load_faces`. Raises ImageSkipped."""
+    image = read_image(file.encoded)
     if file.landmarks is not None:
         try:
             image = crop_face(image, np.array(file.landmarks, dtype=np.float64))
@@ -322,6 +343,18 @@ def check_skipped(skipped: Sequence[Skipped], total: int, allow: bool = False, c
         raise BitfaceError(f"{account}; mend or remove them, or go on without them: {flag('allow-skipped')}")
 
 
+def append_skipped(path: Path, row: Skipped) -> None:
+    """Adds an image to the list of skipped ones, which may not be there yet. Raises BitfaceError: it can't."""
+    if not path.exists():
+        write_bytes(path, _csv([row]))
+        return
+    try:
+        with open(path, "ab") as file:
+            file.write(_csv([row]).split(b"\n", 1)[1])
+    except OSError as error:
+        raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
+
+
 def _remove(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
@@ -346,6 +379,11 @@ def content_hash(image: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def manifest_hash(images: np.ndarray) -> str:
-    """SHA-256 that names a set of faces `[N, H, W, 3]`, whatever their order and file names."""
+def manifest_hash(images: Any) -> str:
+    """SHA-256 that names a set of faces `[N, H, W, 3]`, whatever their file names; of an array, whatever their order.
+
+    Faces that aren't in memory have one of their own (`crops.Crops.content`).
+    """
+    if not isinstance(images, np.ndarray):
+        return str(images.content)
     return hashlib.sha256("".join(sorted(content_hash(image) for image in images)).encode()).hexdigest()

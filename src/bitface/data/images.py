@@ -1,5 +1,6 @@
-"""One image file → pixels, or the reason why not. Damaged and hostile files are everyday input here."""
+"""One encoded image → pixels, or the reason why not. Damaged and hostile files are everyday input here."""
 
+import io
 import logging
 import os
 import stat
@@ -45,8 +46,8 @@ class ImageSkipped(BitfaceError):
         self.reason = reason
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Decodes an image file to uint8 RGB `[H, W, 3]`, upright.
+def read_image(source: Path | bytes) -> np.ndarray:
+    """Decodes an image file, or its content, to uint8 RGB `[H, W, 3]`, upright.
 
     The content decides on the format, not the name. EXIF orientation is applied; grey becomes three equal
     channels; transparency is composited onto black (what stands behind transparent pixels is arbitrary); CMYK
@@ -57,28 +58,38 @@ def read_image(path: Path) -> np.ndarray:
         ImageSkipped: the file is empty, truncated, no image of `FORMATS`, has more than `MAX_PIXELS` by its
             header (found before anything of that size is allocated), or floating-point or 32-bit pixels.
     """
-    with _reasons(path):
-        return _decode(path)
+    with _reasons(source):
+        return _decode(source)
 
 
-def image_size(path: Path) -> Size:
+def image_size(source: Path | bytes) -> Size:
     """Height and width of the image of `read_image`, by the file's header. Raises ImageSkipped."""
-    with _reasons(path), Image.open(path, formats=FORMATS) as image:
+    with _reasons(source), Image.open(_opened(source), formats=FORMATS) as image:
         if image.format == "TIFF":  # whether these are upright before they are decoded depends on Pillow's version
-            return Size(*_decode(path).shape[:2])
+            return Size(*_decode(source).shape[:2])
         width, height = image.size
         return Size(width, height) if _orientation(image) in _TURNED else Size(height, width)
 
 
+def _opened(source: Path | bytes) -> Path | io.BytesIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
+
+
+def _bytes_in(source: Path | bytes) -> int:
+    if isinstance(source, bytes):
+        return len(source)
+    # Opening a pipe would block, and a device may never end.
+    status = os.stat(source)
+    if not stat.S_ISREG(status.st_mode):
+        raise ImageSkipped("not a regular file")
+    return status.st_size
+
+
 @contextmanager
-def _reasons(path: Path) -> Iterator[None]:
+def _reasons(source: Path | bytes) -> Iterator[None]:
     """Whatever goes wrong with a file becomes an ImageSkipped."""
     try:
-        # Opening a pipe would block, and a device may never end.
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise ImageSkipped("not a regular file")
-        if status.st_size == 0:
+        if _bytes_in(source) == 0:
             raise ImageSkipped("empty file")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -105,8 +116,8 @@ def _reason(error: Exception) -> str:
     return f"can't be decoded: {text or type(error).__name__}"
 
 
-def _decode(path: Path) -> np.ndarray:
-    with Image.open(path, formats=FORMATS) as image:
+def _decode(source: Path | bytes) -> np.ndarray:
+    with Image.open(_opened(source), formats=FORMATS) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ImageSkipped(f"more than {MAX_PIXELS // 1_000_000} megapixels ({width}x{height})")

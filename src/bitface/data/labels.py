@@ -2,10 +2,11 @@
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
+from bitface.data.dataset import FaceDataset
 from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError, option
 
@@ -14,13 +15,14 @@ def identities(files: Sequence[FaceFile], source: str) -> np.ndarray:
     """The identity of each file, 0 to C-1 in the order of their names, int64 `[N]`.
 
     Args:
-        source: `folder`: images of one folder are of one person; otherwise a CSV file with the columns `path` and
-            `label`, paths as below the image folders.
+        source: `folder`: images of one folder are of one person, and those of a packed set of whom it says; otherwise
+            a CSV file with the columns `path` and `label`, paths as below the image folders.
 
     Raises:
         BitfaceError: a file without an identity, images that are in no folder, an unreadable or contradictory CSV.
     """
-    return np.unique(names_of(files, source), return_inverse=True)[1].astype(np.int64)
+    own = files.labels if source == "folder" and isinstance(files, FaceDataset) else None
+    return np.unique(names_of(files, source) if own is None else own, return_inverse=True)[1].astype(np.int64)
 
 
 def names_of(files: Sequence[FaceFile], source: str) -> list[str]:
@@ -29,14 +31,16 @@ def names_of(files: Sequence[FaceFile], source: str) -> list[str]:
 
 
 def _by_folder(files: Sequence[FaceFile]) -> list[str]:
-    names = [str(PurePosixPath(file.relative).parent) for file in files]
-    for file, name in zip(files, names, strict=True):
-        if name == ".":
+    names = []
+    for file in files:
+        name = file.person
+        if name is None:
             raise BitfaceError(
                 f"{file.path}: lies in no person's folder; {option('labels', 'folder')} wants one folder for each "
-                "person "
+                "person, or a packed set that says who is on its images "
                 f"(or give {option('labels')} a CSV file with the columns path,label)"
             )
+        names.append(name)
     return names
 
 

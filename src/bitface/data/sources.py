@@ -1,8 +1,9 @@
 """Where faces come from: folders, generators of people who don't exist, or nothing but the teacher.
 
-A source is a word: a folder, a shard (`.tar`, `.zip`), `synthetic[:N]`, `generator:FILE[:N]`, `none[:N]`, or what
-another package reads. Each kind is a file in `datasets/`. What has to be made is made once and kept in the cache as a
-folder of PNG files with a manifest, like the one of a folder that `bitface synth` wrote.
+A source is a word: a folder, a shard (`.tar`, `.zip`), a packed set (`rec:FOLDER`, `tar:PATTERN`, `parquet:PATH`),
+`synthetic[:N]`, `generator:FILE[:N]`, `none[:N]`, or what another package reads. Each kind is a file in `datasets/`.
+What has to be made is made once and kept in the cache as a folder of PNG files with a manifest, like the one of a
+folder that `bitface synth` wrote.
 """
 
 import json
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitface.data.faces import Progress
+from bitface.data.dataset import FaceDataset, FaceFiles
+from bitface.data.faces import Progress, find_images
 from bitface.data.synthetic import SyntheticFaces, fill_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
@@ -41,13 +43,15 @@ class Source:
             UsageError: no faces are asked for.
             BitfaceError: another package says that it has a kind of data set, and can't be imported.
         """
-        for kind in DATA_SETS:
+        # What is read in place says so, whatever its path looks like.
+        named = [kind for kind in [str(word).partition(":")[0]] if kind in DATA_SETS]
+        for kind in (*named, *DATA_SETS):
             if kind != ANY_OTHER and (source := DATA_SETS[kind].source(kind, str(word))):
                 return source
         return Source(ANY_OTHER, Path(word))
 
     @property
-    def data_set(self) -> "GivenFaces | MadeFaces":
+    def data_set(self) -> "GivenFaces | PackedFaces | MadeFaces":
         return DATA_SETS[self.kind]
 
 
@@ -69,6 +73,22 @@ class GivenFaces:
         """What a word means, if it is of this kind."""
         path = Path(word)
         return Source(kind, path) if self.fits(path) else None
+
+
+@dataclass(frozen=True)
+class PackedFaces:
+    """A kind of data set that somebody has, read where it lies, an image at a time. Its word is `KIND:PATH`.
+
+    Attributes:
+        open: the data set at a path. Raises BitfaceError where it can't be read.
+    """
+
+    open: Callable[[Path], FaceDataset]
+
+    def source(self, kind: str, word: str) -> Source | None:
+        """What a word means, if it is of this kind."""
+        prefix = f"{kind}:"
+        return Source(kind, Path(word.removeprefix(prefix))) if word.startswith(prefix) else None
 
 
 @dataclass(frozen=True)
@@ -121,7 +141,9 @@ class MadeFaces:
         return Source(kind, Path(file) if file else None, count)
 
 
-DATA_SETS: Registry[GivenFaces | MadeFaces] = Registry("data set", "bitface.datasets", package="bitface.data.datasets")
+DATA_SETS: Registry[GivenFaces | PackedFaces | MadeFaces] = Registry(
+    "data set", "bitface.datasets", package="bitface.data.datasets"
+)
 
 
 def cached(source: Source, seed: int = 0, network: Network | None = None, progress: Progress | None = None) -> Path:
@@ -132,6 +154,7 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
         BitfaceError: it can't be read; see `synthetic.make_faces` and `distilled.distilled_faces`.
     """
     data_set = source.data_set
+    assert not isinstance(data_set, PackedFaces)
     if isinstance(data_set, GivenFaces):
         assert source.path is not None
         return data_set.folder(source.path)
@@ -151,6 +174,18 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
         return store.folder("faces", key, fill, check)
     except OSError as error:
         raise BitfaceError(f"{store.path('faces', key)}: can't be written ({error.strerror or error})") from error
+
+
+def opened(source: Source) -> FaceDataset:
+    """A packed set, read where it lies; a folder, unpacked or made, see `cached`.
+
+    Raises:
+        BitfaceError: it can't be read.
+    """
+    if isinstance(source.data_set, PackedFaces):
+        assert source.path is not None
+        return source.data_set.open(source.path)
+    return FaceFiles(find_images([cached(source)]))
 
 
 def kind_of(folder: Path, files: int) -> str:

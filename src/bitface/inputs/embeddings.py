@@ -184,12 +184,4 @@ def _key(embedder: Embedder, files: Sequence[FaceFile], flip: bool) -> str:
 
 def file_facts(files: Sequence[FaceFile]) -> list[bytes]:
     """What of image files decides whether they are still the same: path, size and time."""
-    contents = []
-    for file in files:
-        try:
-            status = file.path.stat()
-            facts: object = (status.st_size, status.st_mtime_ns)
-        except OSError:
-            facts = None
-        contents.append(repr((str(file.path.resolve()), facts)).encode("utf-8", "surrogateescape"))
-    return contents
+    return [repr(file.facts()).encode("utf-8", "surrogateescape") for file in files]

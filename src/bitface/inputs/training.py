@@ -47,6 +47,11 @@ def with_losses(training: Training, loss: str | Losses | None) -> Training:
     return training
 
 
+def needs_labels(training: Training) -> bool:
+    """Whether the losses have to know who is on each image."""
+    return build_sum(training.loss, 8, 2).needs_labels
+
+
 def settings(base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0) -> Training:
     """A training with the losses (see `with_losses`), epochs and seed of the command line.
 

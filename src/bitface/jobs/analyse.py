@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 import bitface
 from bitface.analysis import flipped_decisions, sections
@@ -17,7 +16,8 @@ from bitface.analysis.occlusion import occlusion, regions
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.analysis.sections import Embedded
 from bitface.data.face_source import FaceSource
-from bitface.data.faces import FaceFile, crop_sizes, find_images, load_faces, resizing
+from bitface.data.faces import FaceFile, crop_sizes, load_faces, resizing
+from bitface.data.images import image_size
 from bitface.data.labels import names_of
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import unit_rows
@@ -25,6 +25,7 @@ from bitface.evaluation.figures.health import degenerate
 from bitface.files import path_fields
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import embed, prepare
+from bitface.inputs.faces import files_of
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent
@@ -198,7 +199,7 @@ def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Pa
     return DiagnosedStudent(str(request.teacher), str(request.student), str(images), bits, training, word, size)
 
 
-def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:
+def _files(request: AnalyseRequest) -> tuple[Sequence[FaceFile], Opened | None]:
     """The faces, and the protocol where there is one."""
     if request.protocol is not None:
         if request.source.images or request.source.image_list or request.pairs:
@@ -211,10 +212,10 @@ def _files(request: AnalyseRequest) -> tuple[list[FaceFile], Opened | None]:
     if not request.source.images:
         raise UsageError(f"name the faces: {option('images')}, or {option('protocol', 'FILE.yaml')}")
     if request.pairs is None:
-        return find_images(request.source.images, request.source.image_list), None
+        return files_of(request.source.images, request.source.image_list), None
     opened = asked_protocol(None, request.pairs, request.source.images[0])
     if request.source.image_list or request.source.labels:
-        return find_images(request.source.images, request.source.image_list), opened
+        return files_of(request.source.images, request.source.image_list), opened
     return opened.files, opened
 
 
@@ -295,7 +296,7 @@ def _facts(model: Model) -> dict[str, Any]:
 
 
 def _embedded(
-    files: list[FaceFile],
+    files: Sequence[FaceFile],
     names: list[str] | None,
     teacher: Embedder,
     student: Embedder,
@@ -340,5 +341,5 @@ def _embedded(
 
 def _pixels(file: FaceFile) -> int:
     """How many pixels an image file has, by its header."""
-    with Image.open(file.path) as image:
-        return image.width * image.height
+    size = image_size(file.encoded)
+    return size.height * size.width

@@ -10,7 +10,7 @@ import numpy as np
 
 from bitface import artifact
 from bitface.data.face_source import FaceSource
-from bitface.data.faces import FaceFile, find_images
+from bitface.data.faces import FaceFile
 from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import all_pairs
@@ -21,6 +21,7 @@ from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import Prepared, differences, embed, prepare
+from bitface.inputs.faces import files_of
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
@@ -76,7 +77,7 @@ class CalibrateRequest:
 class _Faces:
     """Faces with what is known of them: a protocol, or who each one is."""
 
-    files: list[FaceFile]
+    files: Sequence[FaceFile]
     name: str
     protocol: FaceProtocol | None = None
     people: np.ndarray | None = None
@@ -190,7 +191,7 @@ def _faces(request: CalibrateRequest) -> _Faces:
             f"{option('protocol')}"
         )
     if folders:
-        files = find_images(list(folders), request.source.image_list)
+        files = files_of(folders, request.source.image_list)
         name = ", ".join(path.name for path in folders)
         return _Faces(files, name, people=identities(files, request.source.labels or "folder"))
     opened = asked_protocol(request.protocol, request.pairs, request.root, all_pairs=request.all_pairs)

@@ -7,6 +7,7 @@ from typing import Any
 
 import bitface
 from bitface.data.faces import find_images
+from bitface.data.sources import PackedFaces, Source, opened
 from bitface.errors import UsageError
 from bitface.files import sha256_of
 from bitface.inputs import recipes
@@ -93,11 +94,13 @@ def requests_of(comparison: Comparison) -> list[Request]:
     return requests
 
 
-def _facts_of(images: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Path, size and time of every image in the folders: from other images comes another student."""
+def _facts_of(images: Sequence[Path]) -> list[object]:
+    """Path, size and time of every image in the folders, and packed sets: from other images comes another student."""
+    packed = [one for one in map(Source.parse, images) if isinstance(one.data_set, PackedFaces)]
     files = find_images([folder for folder in images if folder.is_dir()])
     stats = ((str(file.path.resolve()), file.path.stat()) for file in files)
-    return [(path, status.st_size, status.st_mtime_ns) for path, status in stats]
+    facts: list[object] = [(path, status.st_size, status.st_mtime_ns) for path, status in stats]
+    return [*facts, *(opened(one).content for one in packed)]
 
 
 def _trained(base: Training, step: Learning, seed: int) -> Training:

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from torch import nn
@@ -13,14 +12,13 @@ from torch import nn
 import bitface
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
-from bitface.data.labels import identities
 from bitface.evaluation import agreement
 from bitface.files import path_fields
 from bitface.graph import Network, load_network, passes, to_onnx
 from bitface.graph.network import METADATA_KEY
 from bitface.graph.summary import summarise
 from bitface.inputs import faces as job_faces
-from bitface.inputs.training import account
+from bitface.inputs.training import account, needs_labels
 from bitface.losses import Loss, build_sum
 from bitface.losses.projected import Projected
 from bitface.preprocess import Size
@@ -100,11 +98,17 @@ def prepare(request: FloatStudentRequest, steps: Steps) -> PreparedTeacher:
         network,
     )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
-    labels = identities(faces.files, request.source.labels) if request.source.labels else None
+    needed = needs_labels(request.training)
+    labels = job_faces.labels_of(faces, len(faces.files), request.source.labels, needed)
     notes = [*network.notes, *notes, *faces.notes, *job_faces.unseen(faces.kind, network), *job_faces.lonely(labels)]
     clock.lap("faces")
     return PreparedTeacher(
-        network, TrainingFaces(faces.learning, labels), faces, notes, [*network.warnings, *warnings], clock
+        network,
+        TrainingFaces(faces.learning, labels, faces.workers),
+        faces,
+        notes,
+        [*network.warnings, *warnings],
+        clock,
     )
 
 
@@ -185,7 +189,7 @@ def finish(
                 "held_out": len(ready.faces.held_out),
                 "skipped": ready.faces.skipped,
                 "duplicates": ready.faces.duplicates,
-                "manifest": manifest_hash(np.asarray(ready.learning.images)),
+                "manifest": manifest_hash(ready.learning.images),
             },
             "training": account(request.training, history),
             "seed": request.seed,

@@ -8,10 +8,10 @@ from typing import Any
 
 from bitface.analysis import readiness
 from bitface.analysis.preprocessing import best_preset, rank_presets
-from bitface.data.faces import choose, find_images, load_faces
+from bitface.data.faces import load_faces
 from bitface.errors import BitfaceError
 from bitface.graph.summary import summarise, tensor_table
-from bitface.inputs.faces import open_for
+from bitface.inputs.faces import chosen_files, files_of, open_for
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.runtime.exact import inexact
@@ -46,7 +46,7 @@ def inspect_model(
     Raises:
         BitfaceError: the network or the images can't be read.
     """
-    files = choose(find_images(list(images)), _FACES, 0) if images else []
+    files = chosen_files(files_of(images), _FACES) if images else []
     opened, notes = open_for(path, files, preprocess, size, output=output)
     network = opened.network
     own = network.preprocess.name if network.preprocess else None

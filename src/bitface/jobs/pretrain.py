@@ -11,7 +11,6 @@ import torch
 import bitface
 from bitface import backbones
 from bitface.data.face_source import FaceSource
-from bitface.data.labels import identities
 from bitface.errors import UsageError
 from bitface.files import atomic_path, path_fields
 from bitface.graph import ASSUMED, from_module
@@ -99,7 +98,8 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
         steps,
     )
     images = gathered.learning[: max(2, round(request.share * len(gathered.learning)))]
-    faces = TrainingFaces(images, identities(gathered.files[: len(images)], request.source.labels or "folder"))
+    labels = job_faces.labels_of(gathered, len(images), request.source.labels or "folder")
+    faces = TrainingFaces(images, labels, gathered.workers)
     clock.lap("faces")
     with torch.no_grad():
         size = model.eval()(torch.zeros(1, 3, *preprocess.size)).shape[1]

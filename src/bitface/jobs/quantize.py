@@ -9,16 +9,16 @@ import numpy as np
 
 from bitface import artifact, report
 from bitface.analysis.readiness import check_writable
+from bitface.data.crops import FaceImages
 from bitface.data.duplicates import codes_of, write_codes
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
-from bitface.data.labels import identities
 from bitface.files import path_fields
 from bitface.graph import Network
 from bitface.inputs import faces as job_faces
 from bitface.inputs import recipes
 from bitface.inputs.overlap import CODES
-from bitface.inputs.training import account, kernels, slow
+from bitface.inputs.training import account, kernels, needs_labels, slow
 from bitface.jobs.float_student import CHECKPOINT
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
@@ -132,13 +132,14 @@ def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) ->
     warnings += job_faces.few(len(learning))
     clock.lap("preprocessing")
     labels = (
-        identities(faces.files[: len(learning)], request.source.labels)
-        if request.method and request.source.labels
+        job_faces.labels_of(faces, len(learning), request.source.labels, needs_labels(request.method.training))
+        if request.method
         else None
     )
     notes += job_faces.lonely(labels)
     student, layers, history = learned(
-        network, TrainingFaces(learning, labels), faces.held_out, request.plan, request.method or request.calibration,
+        network, TrainingFaces(learning, labels, faces.workers), faces.held_out, request.plan,
+        request.method or request.calibration,
         Session(request.out / CHECKPOINT, request.resume, request.minutes), request.model, steps,
     )  # fmt: skip
     clock.lap("quantize")
@@ -213,7 +214,7 @@ def learned(
 
 
 def _artifact(
-    request: QuantizeRequest, network: Network, student: Network, learning: np.ndarray, faces: job_faces.Faces
+    request: QuantizeRequest, network: Network, student: Network, learning: FaceImages, faces: job_faces.Faces
 ) -> artifact.Artifact:
     data = {"kind": request.data_kind or faces.kind, "images": len(learning), "manifest": manifest_hash(learning)}
     card = {"method": "qat" if request.method else "ptq", "seed": request.seed}

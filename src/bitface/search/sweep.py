@@ -118,7 +118,7 @@ def subject(request: SensitivityRequest, steps: Steps) -> SweptNetwork:
     warnings += job_faces.few(len(faces.learning))
     return SweptNetwork(
         network,
-        faces.learning,
+        np.asarray(faces.learning),
         validation,
         faces.held_out[len(validation) :],
         faces.kind,

@@ -1,9 +1,9 @@
 """Training on a CPU: one loop for full precision and for quantized students.
 
 In come a model, faces (with or without identities), a loss and settings; out comes the trained model. `sampler` says
-which faces a step takes, `loader` reads them, `views` is what the student sees of them, `teacher` what it should answer;
-`loop` does the rest and `checkpoint` keeps it. `distil` is what every student of a teacher goes through, and `qat` the
-whole way of a quantized one.
+which faces a step takes, `loader` reads them, `views` is what the student sees, `teacher` what it should answer; `loop`
+does the rest and `checkpoint` keeps it. `distil` is what every student of a teacher goes through, and `qat` the whole
+way of a quantized one.
 """
 
 from bitface.training.distil import Learner, Session, Teacher, Watch, distil

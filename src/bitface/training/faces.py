@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bitface.data.crops import FaceImages
+from bitface.data.faces import manifest_hash
 
 # uint8 RGB [N, H, W, 3] → the teacher's embeddings [N, D], float32.
 Teach = Callable[[np.ndarray], np.ndarray]
@@ -32,8 +33,11 @@ class TrainingFaces:
 
 
 def digest(faces: TrainingFaces) -> str:
-    """Names the faces, their order and their labels: SHA-256 in hexadecimal."""
+    """Names the faces, their order and their labels: SHA-256 in hexadecimal; of faces in memory by their pixels."""
     result = hashlib.sha256(repr(faces.images.shape).encode())
-    result.update(np.ascontiguousarray(faces.images).data)
+    if isinstance(faces.images, np.ndarray):
+        result.update(np.ascontiguousarray(faces.images).data)
+    else:
+        result.update(manifest_hash(faces.images).encode())
     result.update(b"" if faces.labels is None else faces.labels.astype(np.int64).tobytes())
     return result.hexdigest()

@@ -6,7 +6,7 @@ from itertools import count
 
 import numpy as np
 
-from bitface.data.crops import Damaged, pixels
+from bitface.data.crops import Damaged, noted, pixels
 from bitface.data.workers import in_order
 from bitface.training.faces import Teach, TrainingFaces
 from bitface.training.sampler import Sampler
@@ -48,7 +48,8 @@ class Loader:
         Args:
             cached: embeddings of the images and of their mirror images, `[2, N, D]`; None where the teacher is live.
         """
-        images, rows, mirrored, _ = self._batch(step)
+        images, rows, mirrored, damaged = self._batch(step)
+        noted(self.faces.images, images, rows, damaged)
         # One person, or one image seen several times.
         labels = rows if self.faces.labels is None else self.faces.labels[rows]
         targets = teach(images) if cached is None else cached[mirrored.astype(int), rows]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.data.crops import pixels
+from bitface.data.crops import Damaged, noted, pixels
 from bitface.data.workers import in_order
 from bitface.store import Store, array, key_of
 from bitface.training.faces import Teach, TrainingFaces, digest
@@ -107,13 +107,12 @@ def _checked(path: Path, total: int) -> StoredTargets:
 def _embedded(faces: TrainingFaces, teach: Teach, begin: int, end: int, progress: Progress | None) -> np.ndarray:
     """The targets of faces from `begin` to `end`."""
 
-    def block(start: int) -> tuple[np.ndarray, ...]:
-        return (pixels(faces.images, np.arange(start, min(start + _BLOCK, end)))[0],)
+    def read(start: int) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+        return pixels(faces.images, np.arange(start, min(start + _BLOCK, end)))
 
-    parts = []
-    for start, (images,) in zip(
-        range(begin, end, _BLOCK), in_order(block, range(begin, end, _BLOCK), faces.workers), strict=True
-    ):
+    parts, starts = [], range(begin, end, _BLOCK)
+    for start, block in zip(starts, in_order(read, starts, faces.workers), strict=True):
+        images = noted(faces.images, *block)
         parts.append(np.stack([teach(images), teach(np.ascontiguousarray(images[:, :, ::-1]))]))
         if progress:
             progress(start + len(images), len(faces.images))
