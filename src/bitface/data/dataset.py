@@ -4,7 +4,7 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
@@ -95,7 +95,7 @@ class FaceDataset(Sequence[FaceFile]):
 class FaceRecord(FaceFile):
     """An image of a data set that isn't a file of its own."""
 
-    dataset: FaceDataset | None = None
+    dataset: FaceDataset | None = field(default=None, compare=False, repr=False)
     index: int = 0
 
     @property
