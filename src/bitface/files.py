@@ -114,6 +114,33 @@ def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends well; it vanishes when not.
+
+    Raises:
+        BitfaceError: the folder exists and isn't empty, or can't be written.
+    """
+    temporary = None
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BitfaceError(f"{folder}: exists and isn't an empty folder; choose another one")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o777 & ~umask)
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except OSError as error:
+        raise BitfaceError(f"{folder}: can't be written ({error.strerror or error})") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically. Raises BitfaceError where it can't."""
     with atomic_path(path) as temporary:

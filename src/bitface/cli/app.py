@@ -15,6 +15,7 @@ from bitface.cli import (
     cache,
     calibrate,
     compare,
+    data,
     demo,
     distill,
     enroll,
@@ -77,6 +78,7 @@ app.command("search")(search.search)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("synth")(synth.synth)
+app.add_typer(data.app, name="data", no_args_is_help=True)
 app.command("assets")(assets.assets)
 app.command("cache")(cache.cache)
 app.command("demo")(demo.demo)

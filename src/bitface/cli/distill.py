@@ -20,6 +20,7 @@ from bitface.cli.options import (
     ResumeOption,
     SizeOption,
     SkipOption,
+    WorkersOption,
     source_of,
 )
 from bitface.cli.prune import show
@@ -50,6 +51,7 @@ def distill(
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    workers: WorkersOption = None,
     force: ForceOption = False,
 ) -> None:
     """Train a smaller network to give a teacher's embeddings; unlabelled faces are enough, the more the better.
@@ -64,7 +66,7 @@ def distill(
 
     request = DistillRequest(
         model=teacher, student=student,
-        source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
+        source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,
          training=settings(SCHOOLING, loss, epochs, seed),
         minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,

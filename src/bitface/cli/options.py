@@ -53,11 +53,12 @@ def source_of(
     max_images: int | None = None,
     labels: str | None = None,
     allow_skipped: bool = False,
+    workers: int | None = None,
 ) -> "FaceSource":
     """What the options of a command say about faces."""
     from bitface.data.face_source import FaceSource  # not before a command runs
 
-    return FaceSource(images or (), image_list, max_images, labels, allow_skipped)
+    return FaceSource(images or (), image_list, max_images, labels, allow_skipped, workers)
 
 
 ModelArgument = Annotated[
@@ -65,7 +66,7 @@ ModelArgument = Annotated[
 ]
 ImagesOption = Annotated[
     list[Path],
-    typer.Option(help="Aligned crops (a folder, a .tar), synthetic:N, generator:FILE:N or none; may be repeated."),
+    typer.Option(help="Aligned crops: a folder, a .tar, rec:, tar: or parquet:PATH, synthetic:N, …; may be repeated."),
 ]
 OutOption = Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to.")]
 JsonOption = Annotated[
@@ -111,7 +112,12 @@ SizeOption = Annotated[
 EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]
 LabelsOption = Annotated[
-    str | None, typer.Option(help="Who is on the images: 'folder', or a CSV file with path,label.")
+    str | None,
+    typer.Option(help="Who is on the images: 'folder', or what a packed set says, or a CSV with path,label."),
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="Processes that read images which don't fit into memory (0: none; default: up to 4)."),
 ]
 LossOption = Annotated[
     str | None,

@@ -20,6 +20,7 @@ from bitface.cli.options import (
     ResumeOption,
     SizeOption,
     SkipOption,
+    WorkersOption,
     source_of,
 )
 
@@ -50,6 +51,7 @@ def prune(
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    workers: WorkersOption = None,
     force: ForceOption = False,
 ) -> None:
     """Take channels out of a network, and let it learn from itself as it was; unlabelled faces are enough.
@@ -66,7 +68,7 @@ def prune(
     values: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to}
     options = {key: value for key, value in values.items() if value is not None}
     request = PruneRequest(
-        model=model, source=source_of(images, image_list, max_images, labels, allow_skipped), out=out,
+        model=model, source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,
          pruning=Pruning(ratio, **options, seed=seed),
         training=settings(RECOVERY, loss, epochs, seed), minutes=minutes,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,

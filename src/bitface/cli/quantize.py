@@ -22,6 +22,7 @@ from bitface.cli.options import (
     SizeOption,
     SkipOption,
     TargetsOption,
+    WorkersOption,
     source_of,
     to_folder,
 )
@@ -79,6 +80,7 @@ def quantize(
     target: TargetsOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    workers: WorkersOption = None,
     force: ForceOption = False,
 ) -> None:
     """Make an integer network from a float one and unlabelled faces: a few hundred (ptq) or some thousand (qat).
@@ -105,7 +107,7 @@ def quantize(
             f"--{next(iter(settings)).replace('_', '-')} is for --method ptq; a recipe has a 'calibration'"
         )
     options = recipes.Options(
-        model, source_of(images, image_list, max_images, labels, allow_skipped), out,
+        model, source_of(images, image_list, max_images, labels, allow_skipped, workers), out,
         None if bits is None else BitPlan.parse(bits), preprocess, size, seed, epochs, minutes,
         listed(target) if target else None, embedding,
     )  # fmt: skip
@@ -125,7 +127,9 @@ def quantize(
 def run(
     recipe_: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's file, or the name of one of ours.")],
     model: Annotated[Path | None, typer.Argument(help="A face network; where the recipe names none.")] = None,
-    images: Annotated[list[Path] | None, typer.Option(help="A folder of aligned face crops; may be repeated.")] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Aligned crops: a folder, rec:FOLDER, …; may be repeated.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(callback=to_folder, help="The folder to write to.")] = None,
     image_list: ListOption = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from.")] = None,
@@ -139,6 +143,7 @@ def run(
     target: TargetsOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
+    workers: WorkersOption = None,
     force: ForceOption = False,
 ) -> None:
     """Quantize, or train a teacher, as a recipe says. Options replace what the recipe says of model, faces and time.
@@ -151,7 +156,7 @@ def run(
     from bitface.jobs.quantize import request_of
     from bitface.targets.registry import listed
 
-    source = source_of(images, image_list, max_images, labels, allow_skipped)
+    source = source_of(images, image_list, max_images, labels, allow_skipped, workers)
     targets = listed(target) if target else None
     options = recipes.Options(model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding)
     recipe = recipes.read(recipe_)

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -55,6 +56,10 @@ class FaceDataset(Sequence[FaceFile]):
     def index_bytes(self) -> Iterable[bytes]:
         """What is known of all images without reading them, sizes above all."""
         return ()
+
+    def paths(self) -> Iterable[Path]:
+        """The files that the images are in."""
+        return (self.root,)
 
     @cached_property
     def content(self) -> str:
@@ -138,6 +143,9 @@ class FaceFiles(FaceDataset):
 
     def encoded(self, index: int) -> Path:
         return self.file(index).path
+
+    def paths(self) -> Iterable[Path]:
+        return (self.encoded(index) for index in range(len(self)))
 
     def name(self, index: int) -> str:
         begin = int(self._ends[index - 1]) if index else 0
@@ -242,6 +250,9 @@ class JoinedFaces(FaceDataset):
     def index_bytes(self) -> Iterable[bytes]:
         for part in self.parts:
             yield part.content.encode()
+
+    def paths(self) -> Iterable[Path]:
+        return chain.from_iterable(part.paths() for part in self.parts)
 
     def _place(self, index: int) -> tuple[FaceDataset, int]:
         number = int(np.searchsorted(self._ends, index, "right"))

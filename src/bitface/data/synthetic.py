@@ -3,9 +3,6 @@
 Nothing here looks at a real face, so a network can be calibrated, distilled and measured without anyone's.
 """
 
-import os
-import shutil
-import tempfile
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +18,7 @@ from bitface.data.duplicates import NEAR, SIDE, codes_of, nearest
 from bitface.data.faces import Progress, manifest_hash
 from bitface.data.generators import open_generator
 from bitface.errors import BitfaceError, UsageError
-from bitface.files import sha256_of, write_json
+from bitface.files import new_folder, sha256_of, write_json
 
 DCGAN = "synthetic (DCGAN trained on DigiFace-1M)"
 MAX_ATTEMPTS = 3
@@ -127,22 +124,5 @@ def write_faces(folder: Path, images: np.ndarray, manifest: dict[str, Any]) -> N
     Raises:
         BitfaceError: the folder exists and isn't empty, or can't be written.
     """
-    folder = Path(folder)
-    temporary = None
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BitfaceError(f"{folder}: exists and isn't an empty folder; choose another one")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    with new_folder(Path(folder)) as temporary:
         fill_faces(temporary, images, manifest)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
-    except OSError as error:
-        raise BitfaceError(f"{folder}: can't be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)

@@ -37,14 +37,14 @@ class ParquetFaces(FaceDataset):
             import pyarrow.parquet  # noqa: F401
         except ImportError as error:
             raise BitfaceError("'parquet:' needs pyarrow: pip install 'bitface[parquet]'") from error
-        self.paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        if not self.paths or not all(one.is_file() for one in self.paths):
+        self._paths = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        if not self._paths or not all(one.is_file() for one in self._paths):
             raise BitfaceError(f"{path}: no such file; 'parquet:' names a .parquet file, or a folder of them")
         self.root = path
         self._forget()
         groups: list[tuple[int, int, int]] = []
         self._facts: list[str] = []
-        for number, _ in enumerate(self.paths):
+        for number, _ in enumerate(self._paths):
             metadata = self._file(number).metadata
             for group in range(metadata.num_row_groups):
                 facts = metadata.row_group(group)
@@ -66,7 +66,10 @@ class ParquetFaces(FaceDataset):
 
     def name(self, index: int) -> str:
         file, _ = self._place(index)[:2]
-        return f"{self.paths[file].name}/{index:09}"
+        return f"{self._paths[file].name}/{index:09}"
+
+    def paths(self) -> Iterable[Path]:
+        return self._paths
 
     def index_bytes(self) -> Iterable[bytes]:
         yield self._groups.tobytes()
@@ -107,9 +110,9 @@ class ParquetFaces(FaceDataset):
 
         if number not in self._open:
             try:
-                self._open[number] = pq.ParquetFile(self.paths[number], pre_buffer=False)
+                self._open[number] = pq.ParquetFile(self._paths[number], pre_buffer=False)
             except (OSError, pa.ArrowException) as error:
-                raise BitfaceError(f"{self.paths[number]}: is no whole parquet file ({error})") from error
+                raise BitfaceError(f"{self._paths[number]}: is no whole parquet file ({error})") from error
         return self._open[number]
 
     def _forget(self) -> None:
@@ -124,9 +127,9 @@ class ParquetFaces(FaceDataset):
         import pyarrow as pa
 
         schema = self._file(0).schema_arrow
-        for number, path in enumerate(self.paths):
+        for number, path in enumerate(self._paths):
             if not self._file(number).schema_arrow.equals(schema):
-                raise BitfaceError(f"{path}: has other columns than {self.paths[0].name}")
+                raise BitfaceError(f"{path}: has other columns than {self._paths[0].name}")
 
         def of_images(kind: Any) -> bool:
             if pa.types.is_struct(kind):
@@ -145,7 +148,9 @@ class ParquetFaces(FaceDataset):
     def _read_labels(self) -> np.ndarray:
         import pyarrow as pa
 
-        columns = [self._file(n).read([self.label_column], use_threads=False).column(0) for n in range(len(self.paths))]
+        columns = [
+            self._file(n).read([self.label_column], use_threads=False).column(0) for n in range(len(self._paths))
+        ]
         values = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
         if values.null_count:
             raise BitfaceError(f"{self.root}: {values.null_count:,} rows have no '{self.label_column}'")

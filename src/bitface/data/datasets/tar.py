@@ -67,6 +67,9 @@ class TarFaces(FaceDataset):
         header = file.read(int(self._begins[index]) - _HEADER, 100).split(b"\0", 1)[0]
         return f"{file.path.name}/{header.decode('utf-8', 'replace')}"
 
+    def paths(self) -> Iterable[Path]:
+        return (file.path for file in self._files)
+
     def index_bytes(self) -> Iterable[bytes]:
         yield self._sizes.tobytes()
         yield self._begins.tobytes()
