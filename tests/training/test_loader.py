@@ -8,6 +8,7 @@ import pytest
 
 from bitface.data.crops import Crops, Damage
 from bitface.data.datasets.rec import RecordFaces
+from bitface.data.workers import in_order
 from bitface.store import Store
 from bitface.training import Training, TrainingFaces, teacher
 from bitface.training.loader import Loader, Step
@@ -125,5 +126,19 @@ def test_processes_change_nothing(workers: int) -> None:
     try:
         for step in (0, 1, 2, 7, 8, 0):  # in order, ahead, back
             assert same(alone.take(step, teach, None), helped.take(step, teach, None))
+    finally:
+        helped.close()
+
+
+@pytest.mark.slow
+def test_spawned_processes_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system doesn't fork, all of it is pickled; a restarted reader, too."""
+    monkeypatch.setattr(in_order.__module__ + "._START", "spawn")
+    training = Training(batch=8)
+    alone, helped = (Loader(from_records(tmp_path / f"{n}", (4,), n), training) for n in (0, 1))
+    targets = np.zeros((2, 24, 3), np.float32)
+    try:
+        for step in (0, 1, 5):
+            assert same(alone.take(step, teach, targets), helped.take(step, teach, targets))
     finally:
         helped.close()

@@ -6,7 +6,7 @@ than 24 (seen on Labeled Faces in the Wild, where six pairs of files are so foun
 An image can't be had back from its code, but it can be recognised by it.
 """
 
-from itertools import chain
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,7 +14,8 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from bitface.data.crops import FaceImages
+from bitface.data.crops import FaceImages, pixels
+from bitface.data.workers import in_order
 from bitface.errors import BitfaceError
 from bitface.files import write_bytes
 
@@ -24,15 +25,21 @@ _BLOCK = 1024
 _GROUPS, _GROUP, _PAIRS = 12, 21, 1 << 18
 
 
-def codes_of(images: FaceImages) -> np.ndarray:
-    """The codes of uint8 RGB images `[N, H, W, 3]`: uint64 `[N, 4]`."""
-    blocks = (np.asarray(images[start : start + _BLOCK]) for start in range(0, len(images), _BLOCK))
+def codes_of(images: FaceImages, workers: int = 0) -> np.ndarray:
+    """The codes of uint8 RGB images `[N, H, W, 3]`: uint64 `[N, 4]`. `workers` read what isn't in memory."""
+    if not isinstance(images, np.ndarray):
+        parts = in_order(partial(_codes_from, images), range(0, len(images), _BLOCK), workers)
+        return np.concatenate([codes for (codes,) in parts])
     codes = np.empty((len(images), SIDE * SIDE // 64), np.uint64)
-    for index, image in enumerate(chain.from_iterable(blocks)):
+    for index, image in enumerate(images):
         grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
         small = cv2.resize(grey, (SIDE + 1, SIDE), interpolation=cv2.INTER_AREA)
         codes[index] = np.packbits(small[:, :-1] < small[:, 1:]).view(np.uint64)
     return codes
+
+
+def _codes_from(images: FaceImages, begin: int) -> tuple[np.ndarray]:
+    return (codes_of(pixels(images, np.arange(begin, min(begin + _BLOCK, len(images))))[0]),)
 
 
 def nearest(codes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

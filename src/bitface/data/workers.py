@@ -19,6 +19,7 @@ from bitface.errors import BitfaceError, option
 
 T = TypeVar("T", bound=tuple[Any, ...])
 AHEAD = 2
+_START = "fork" if sys.platform == "linux" else "spawn"
 
 
 def in_order(compute: Callable[[int], T], numbers: Iterable[int], workers: int) -> Iterator[T]:
@@ -43,7 +44,7 @@ def in_order(compute: Callable[[int], T], numbers: Iterable[int], workers: int) 
             collate_fn=_shared,
             worker_init_fn=_begin,
             prefetch_factor=AHEAD,
-            multiprocessing_context="fork" if sys.platform == "linux" else "spawn",
+            multiprocessing_context=_START,
         )
         results = iter(loader)
     while True:
@@ -102,4 +103,6 @@ def _begin(_: int) -> None:
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Errors of the work go to whoever asked for it; what else fails is that nobody is there any more.
+    sys.excepthook = lambda *_: None
     cv2.setNumThreads(0)  # its threads don't outlive a fork

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,9 @@ def check_dataset(source: FaceSource, steps: Steps = silent) -> dict[str, Any]:
     good = np.zeros(len(dataset), bool)
     damaged: list[Skipped] = []
 
-    def look(begin: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
-        return _looked_at(dataset, range(begin, min(begin + _BLOCK, len(dataset))))
-
     begins, progress = range(0, len(dataset), _BLOCK), steps("reading images")
-    for begin, (hashes, own, reasons) in zip(begins, in_order(look, begins, _workers(source)), strict=True):
+    blocks = in_order(partial(_looked_at, dataset), begins, _workers(source))
+    for begin, (hashes, own, reasons) in zip(begins, blocks, strict=True):
         end = begin + len(hashes)
         digests[begin:end], codes[begin:end], good[begin:end] = hashes, own, True
         for index, reason in reasons:
@@ -134,12 +133,10 @@ def pack_dataset(source: FaceSource, out: Path | str, steps: Steps = silent) -> 
     order, skipped = order_of(labels, len(dataset)), list[Skipped]()
     progress = steps("packing")
 
-    def read(begin: int) -> tuple[list[bytes], list[tuple[int, str]]]:
-        return _encoded(dataset, order[begin : begin + _BLOCK])
-
     def images() -> Iterator[tuple[int, bytes, int | None]]:
         begins = range(0, len(order), _BLOCK)
-        for begin, (contents, reasons) in zip(begins, in_order(read, begins, _workers(source)), strict=True):
+        blocks = in_order(partial(_encoded, dataset, order), begins, _workers(source))
+        for begin, (contents, reasons) in zip(begins, blocks, strict=True):
             failed = dict(reasons)
             for index, content in zip(order[begin : begin + _BLOCK], contents, strict=True):
                 if index in failed:
@@ -185,8 +182,9 @@ def _workers(source: FaceSource) -> int:
     return len(cores()) if source.workers is None else source.workers
 
 
-def _looked_at(dataset: FaceDataset, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
-    """Hashes of the bytes and codes of some images, and which can't be read."""
+def _looked_at(dataset: FaceDataset, begin: int) -> tuple[np.ndarray, np.ndarray, list[tuple[int, str]]]:
+    """Hashes of the bytes and codes of a block of images, and which can't be read."""
+    rows = range(begin, min(begin + _BLOCK, len(dataset)))
     digests = np.zeros(len(rows), np.uint64)
     codes = np.zeros((len(rows), SIDE * SIDE // 64), np.uint64)
     damaged = []
@@ -203,10 +201,10 @@ def _looked_at(dataset: FaceDataset, rows: Sequence[int]) -> tuple[np.ndarray, n
     return digests, codes, damaged
 
 
-def _encoded(dataset: FaceDataset, rows: Sequence[int]) -> tuple[list[bytes], list[tuple[int, str]]]:
-    """Some images as they are encoded, and which can't be read."""
+def _encoded(dataset: FaceDataset, order: Sequence[int], begin: int) -> tuple[list[bytes], list[tuple[int, str]]]:
+    """A block of images as they are encoded, and which can't be read."""
     contents, damaged = [], []
-    for index in rows:
+    for index in order[begin : begin + _BLOCK]:
         content: bytes | Path = b""
         try:
             content = dataset.encoded(index)

@@ -150,7 +150,7 @@ def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) ->
     clock.lap("agreement")
     with staging(request.out) as folder:
         sizes = _write_models(folder, details, request.targets)
-        write_codes(folder / CODES, codes_of(learning), details.data["manifest"])
+        write_codes(folder / CODES, codes_of(learning, faces.workers), details.data["manifest"])
         clock.lap("export")
         facts = {
             **describe_student(network, details, request.plan, layers, sizes),

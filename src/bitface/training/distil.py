@@ -16,7 +16,7 @@ from bitface.store import Store
 from bitface.training.faces import Teach, TrainingFaces
 from bitface.training.loop import Clock, History, Status, Trainee, check, fit
 from bitface.training.settings import Training
-from bitface.training.teacher import cached_targets
+from bitface.training.teacher import cached_targets, embeddings_of
 
 _BATCH = 64
 
@@ -107,7 +107,7 @@ def distil(
     if training.teacher == "cached":
         targets = cached_targets(faces, teacher.embed, teacher.name, teacher.store, session.watch.embedding)
     if faces.labels is not None:
-        teacher_embeddings = teacher.embed(np.asarray(faces.images)) if targets is None else targets[0]
+        teacher_embeddings = embeddings_of(faces, teacher.embed) if targets is None else targets[0]
         loss.begin(torch.from_numpy(teacher_embeddings), torch.from_numpy(faces.labels))
     expected = torch.from_numpy(teacher.embed(held_out))
 

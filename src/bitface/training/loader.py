@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -58,6 +59,10 @@ class Loader:
     def close(self) -> None:
         """Ends the processes that read ahead."""
         self._ahead = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a spawned process gets."""
+        return {**vars(self), "_ahead": None}
 
     def _batch(self, step: int) -> Batch:
         if not self.faces.workers:

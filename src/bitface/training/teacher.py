@@ -1,14 +1,14 @@
 """Teacher embeddings, computed once for each set of faces and kept."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bitface.data.crops import Damaged, noted, pixels
+from bitface.data.crops import Damaged, FaceImages, noted, pixels
 from bitface.data.workers import in_order
 from bitface.store import Store, array, key_of
 from bitface.training.faces import Teach, TrainingFaces, digest
@@ -104,16 +104,27 @@ def _checked(path: Path, total: int) -> StoredTargets:
     return targets
 
 
+def embeddings_of(faces: TrainingFaces, teach: Teach) -> np.ndarray:
+    """The teacher's embeddings of all faces, float32 `[N, D]`, kept nowhere."""
+    return np.concatenate([teach(images) for images in _blocks(faces, 0, len(faces.images))])
+
+
 def _embedded(faces: TrainingFaces, teach: Teach, begin: int, end: int, progress: Progress | None) -> np.ndarray:
     """The targets of faces from `begin` to `end`."""
-
-    def read(start: int) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
-        return pixels(faces.images, np.arange(start, min(start + _BLOCK, end)))
-
-    parts, starts = [], range(begin, end, _BLOCK)
-    for start, block in zip(starts, in_order(read, starts, faces.workers), strict=True):
-        images = noted(faces.images, *block)
+    parts = []
+    for images in _blocks(faces, begin, end):
         parts.append(np.stack([teach(images), teach(np.ascontiguousarray(images[:, :, ::-1]))]))
+        begin += len(images)
         if progress:
-            progress(start + len(images), len(faces.images))
+            progress(begin, len(faces.images))
     return np.concatenate(parts, 1)
+
+
+def _blocks(faces: TrainingFaces, begin: int, end: int) -> Iterator[np.ndarray]:
+    """The faces from `begin` to `end`, some at a time."""
+    for block in in_order(partial(_read, faces.images, end), range(begin, end, _BLOCK), faces.workers):
+        yield noted(faces.images, *block)
+
+
+def _read(images: FaceImages, end: int, begin: int) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
+    return pixels(images, np.arange(begin, min(begin + _BLOCK, end)))
