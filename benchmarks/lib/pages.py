@@ -25,6 +25,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "training_speed": (TRAINING, "training_speed", tables.training_speed),
     "faceless": (FACES, "faceless", tables.faceless),
     "making_faces": (FACES, "making_faces", tables.making_faces),
+    "datasets": (ROOT / "docs" / "datasets.md", "datasets", tables.datasets),
     "thresholds": (EVALUATION, "thresholds", tables.thresholds),
     "mixed": (EVALUATION, "mixed", tables.mixed),
     "templates": (EVALUATION, "templates", tables.templates),

@@ -14,6 +14,7 @@ from .jobs.analyse import AnalyseRequest, analyse_student
 from .jobs.bench import bench_models
 from .jobs.calibrate import CalibrateRequest, calibrate_model
 from .jobs.compare import compare_candidates
+from .jobs.datasets import check_dataset, describe_dataset, pack_dataset
 from .jobs.demo import demo
 from .jobs.distill import DistillRequest, distill_model
 from .jobs.enroll import EnrollRequest, enroll
@@ -77,8 +78,10 @@ __all__ = [
     "analyse_student",
     "bench_models",
     "calibrate_model",
+    "check_dataset",
     "compare_candidates",
     "demo",
+    "describe_dataset",
     "distill_model",
     "enroll",
     "evaluate",
@@ -91,6 +94,7 @@ __all__ = [
     "load_network",
     "make_report",
     "measure_sensitivity",
+    "pack_dataset",
     "pairs",
     "plan_for",
     "pretrain",

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
-from bitface.data.faces import FaceFile, batches, check_skipped, find_images, load_faces, resizing
+from bitface.data.faces import FaceFile, Skipped, batches, check_skipped, crop_sizes, resizing
 from bitface.errors import BitfaceError, option
 from bitface.evaluation import unit_rows
 from bitface.evaluation.figures.results import Result
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.inputs.embeddings import file_facts
+from bitface.inputs.faces import files_of
 from bitface.results.folder import check_beside
 from bitface.runtime import Embedder, Model
 from bitface.store import Store, array, key_of
@@ -39,8 +40,8 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
     """What is known of the faces that a model was made with.
 
     Args:
-        folders: the images themselves; none: `faces.safetensors` beside an artifact (of the same faces) or an
-            exported file.
+        folders: folders or packed sets of the images themselves; none: `faces.safetensors` beside an artifact (of the
+            same faces) or an exported file.
 
     Returns:
         None where nothing is known.
@@ -49,11 +50,13 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         BitfaceError: a folder holds no images, or the file is damaged or of another run than the model.
     """
     if folders:
-        files = find_images(folders)
-        crops = load_faces(files, model.network.size)
-        check_skipped(crops.skipped, len(files), False)
-        notes = [f"{option('used')}: {note}" for note in resizing(crops.sizes, model.network.size)]
-        return Used(codes_of(crops.images), embedder.embed(crops.images), notes)
+        files, blocks, skipped = files_of(folders), list[np.ndarray](), list[Skipped]()
+        embeddings, valid = embedder.embed_files(
+            files, False, skipped, watch=lambda images: blocks.append(codes_of(images))
+        )
+        check_skipped(skipped, len(files), False)
+        notes = [f"{option('used')}: {note}" for note in resizing(crop_sizes(files), model.network.size)]
+        return Used(np.concatenate(blocks)[valid], embeddings[valid], notes)
     code_file = model.path.with_name(CODES)
     if not model.integer or not code_file.is_file():
         return None
