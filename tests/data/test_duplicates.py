@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes, write_codes
+from bitface.data.duplicates import NEAR, SIDE, codes_of, copies, nearest, read_codes, write_codes
 from bitface.errors import BitfaceError
 
 RANDOM = np.random.default_rng(0)
@@ -72,3 +72,24 @@ def test_codes_are_kept_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "faces.safetensors").write_bytes(b"something else")
     with pytest.raises(BitfaceError, match="holds no codes of faces"):
         read_codes(tmp_path / "faces.safetensors")
+
+
+def test_copies_are_found_without_comparing_all() -> None:
+    """Beside an oracle that compares all: every pair of up to 11 differing bits, no pair of more than 24."""
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 2, (120, SIDE * SIDE), dtype=np.uint8)
+    for number in range(60, 120):  # copies of the first half, from equal to hardly alike
+        flipped = random.choice(SIDE * SIDE, number - 60, replace=False)
+        bits[number] = bits[number - 60]
+        bits[number, flipped] ^= 1
+    codes = np.packbits(bits, axis=1).view(np.uint64)
+    differing = (bits[:, None] != bits[None]).sum(2)
+    pairs = {(i, j) for i in range(120) for j in range(i + 1, 120)}
+    found = [(int(i), int(j)) for i, j in copies(codes)]
+    assert found == sorted(set(found))
+    assert {pair for pair in pairs if differing[pair] <= 11} <= set(found)
+    assert set(found) <= {pair for pair in pairs if differing[pair] <= NEAR}
+    assert len(found) >= 12 + 8
+    same = np.repeat(codes[:1], 5, axis=0)
+    assert len(copies(same)) == 10
+    assert copies(codes[:1]).shape == copies(codes[:0]).shape == (0, 2)
