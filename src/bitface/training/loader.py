@@ -1,6 +1,6 @@
 """What each step learns from: its faces, as the student sees them, and what the teacher says of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -85,9 +85,18 @@ class Loader:
         blending = Blending.of(len(rows), training.mix, random)
         partners = np.setdiff1d(blending.partners[places[blending.mixed[places]]], places)
         needed = np.concatenate([places, partners])
-        images, own, damaged = pixels(self.faces.images, rows[needed])
+        faces, own, damaged = self.faces.images, rows[needed], list[Damaged]()
+        singly: Iterable[np.ndarray]
+        if isinstance(faces, np.ndarray):
+            singly = [faces[row] for row in own.tolist()]  # seen where they are, without a copy of all
+        else:
+            singly, own, damaged = pixels(faces, own)
         # Each place draws from its own stream, so that any rank sees at it what another would.
-        streams = (np.random.default_rng((training.seed, 3, step, place)) for place in needed.tolist())
-        views = [view(image, training.views, stream) for image, stream in zip(images, streams, strict=True)]
+        bits = np.random.PCG64((training.seed, 3, step))
+        first, stream, views = bits.state, np.random.Generator(bits), []
+        for image, place in zip(singly, needed.tolist(), strict=True):
+            bits.state = first
+            bits.advance((place + 1) << 32)
+            views.append(view(image, training.views, stream))
         seen = dict(zip(needed.tolist(), views, strict=True))
         return blended(seen, places, blending), own[: len(places)], np.zeros(len(places), bool), damaged
