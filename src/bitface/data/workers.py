@@ -9,11 +9,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from bitface.errors import BitfaceError, option
 
@@ -34,10 +32,13 @@ def in_order(compute: Callable[[int], T], numbers: Iterable[int], workers: int) 
     if workers == 0:
         yield from map(compute, numbers)
         return
+    from torch import Tensor  # not where this process does it all: faces are read without torch, too
+    from torch.utils.data import DataLoader
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of more processes than cores: whoever asks for them has a reason
         loader: DataLoader[Any] = DataLoader(
-            _Computed(compute),
+            cast(Any, _Computed(compute)),
             batch_size=None,
             sampler=numbers if isinstance(numbers, Sized) else _Endless(numbers),
             num_workers=workers,
@@ -61,7 +62,7 @@ def in_order(compute: Callable[[int], T], numbers: Iterable[int], workers: int) 
             ) from error
         if isinstance(parts, _Failed):
             raise parts.error
-        yield tuple(part.numpy() if isinstance(part, torch.Tensor) else part for part in parts)  # type: ignore[misc]
+        yield tuple(part.numpy() if isinstance(part, Tensor) else part for part in parts)  # type: ignore[misc]
 
 
 class _Endless:
@@ -81,7 +82,9 @@ class _Failed:
         self.error = error
 
 
-class _Computed(Dataset[Any]):
+class _Computed:
+    """What is computed, as a data set of torch's."""
+
     def __init__(self, compute: Callable[[int], tuple[Any, ...]]) -> None:
         self.compute = compute
 
@@ -96,7 +99,9 @@ def _shared(parts: Any) -> Any:
     """Arrays as tensors, which travel through shared memory."""
     if isinstance(parts, _Failed):
         return parts
-    return tuple(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in parts)
+    from torch import from_numpy
+
+    return tuple(from_numpy(part) if isinstance(part, np.ndarray) else part for part in parts)
 
 
 def _begin(_: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bitface.analysis.preprocessing import best_preset, rank_presets
+from bitface.cpu import cores
 from bitface.data import faces
 from bitface.data.crops import Crops, Damage, FaceImages
 from bitface.data.dataset import ChosenFaces, FaceDataset, FaceFiles, FaceRecord, JoinedFaces
@@ -20,7 +21,6 @@ from bitface.graph import ASSUMED, FreeSize, Network
 from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent
 from bitface.runtime import Model, open_float, open_model
-from bitface.runtime.machine import cores
 
 DEFAULT_CALIBRATION, DEFAULT_RECONSTRUCTION = 512, 1024
 HELD_OUT = 256

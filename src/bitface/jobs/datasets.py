@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bitface.cpu import cores
 from bitface.data.dataset import FaceDataset, FaceFiles
 from bitface.data.duplicates import SIDE, codes_of, copies
 from bitface.data.face_source import FaceSource
@@ -20,7 +21,6 @@ from bitface.errors import BitfaceError, UsageError, option
 from bitface.files import new_folder
 from bitface.inputs.faces import files_of
 from bitface.progress import Steps, silent
-from bitface.runtime.machine import cores
 
 _BLOCK = 128
 # As crops are looked at when copies are sought: any size tells.
