@@ -9,18 +9,9 @@ import bitface
 
 SOURCE = Path(bitface.__file__).parent
 OUTSIDE = {
-    "compiler",
-    "config",
-    "errors",
-    "files",
-    "cpu",
-    "preprocess",
-    "progress",
-    "registry",
-    "store",
-    "__init__",
+    "compiler", "config", "cpu", "device", "errors", "files", "preprocess", "progress", "ranks", "registry", "store", "__init__",
     "__main__",
-}
+}  # fmt: skip
 
 
 def rooms() -> list[str]:

@@ -37,6 +37,8 @@ from bitface.progress import errors
 
 # Of a disk, or of a user's share of it.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# Where a rank that isn't the first would be heard.
+_voice: int | None = None
 
 app = typer.Typer(
     help="Makes face-recognition networks small and fast without losing the people they recognise.",
@@ -88,6 +90,8 @@ def main() -> None:
     """Runs the program. Exit codes: 0 done, 2 wrong use, 1 anything else; a failure is one line on stderr."""
     output.stderr = False  # an earlier call in this process may have had --json -
     try:
+        if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+            _join()
         app()
     except BitfaceError as error:
         _fail(str(error), error.exit_code)
@@ -114,6 +118,32 @@ def main() -> None:
         _unexpected(error)
 
 
+def _join() -> None:
+    """Becomes one of torchrun's ranks, of which the first alone is heard."""
+    global _voice
+    from bitface import ranks
+
+    ranks.begin()
+    if not ranks.is_first() and not os.environ.get("BITFACE_DEBUG"):
+        _voice = os.dup(sys.stderr.fileno())
+        silence = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(silence, stream.fileno())
+
+
+def _heard() -> bool:
+    """Whether this process is to say why it failed: of several ranks, the first that did."""
+    if "bitface.ranks" not in sys.modules:
+        return True
+    from bitface import ranks
+
+    if not ranks.fails_first():
+        return False
+    if _voice is not None:
+        os.dup2(_voice, sys.stderr.fileno())
+    return True
+
+
 def _unexpected(error: Exception) -> NoReturn:
     if os.environ.get("BITFACE_DEBUG"):
         raise error
@@ -127,6 +157,7 @@ def _forget_output() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    errors.print("error:", style="bold red", end=" ")
-    errors.print(" ".join(message.split()), markup=False, highlight=False, soft_wrap=True)
+    if _heard():
+        errors.print("error:", style="bold red", end=" ")
+        errors.print(" ".join(message.split()), markup=False, highlight=False, soft_wrap=True)
     sys.exit(code)

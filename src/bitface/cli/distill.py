@@ -73,6 +73,8 @@ def distill(
     )  # fmt: skip
     with progress() as steps:
         result = distill_model(request, steps)
+    if not result:  # another rank has it
+        return
     remarks(result["notes"], result["warnings"])
     show(result)
     output.print(str(out / "model.onnx"), markup=False, soft_wrap=True)

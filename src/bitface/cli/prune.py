@@ -75,6 +75,8 @@ def prune(
     )  # fmt: skip
     with progress() as steps:
         result = prune_model(request, steps)
+    if not result:  # another rank has it
+        return
     remarks(result["notes"], result["warnings"])
     shares = result["removed"]
     output.print(

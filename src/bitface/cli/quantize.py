@@ -166,6 +166,8 @@ def run(
     request = training_of(recipes.merged(recipe, options), resume, force)
     with progress() as steps:
         result = pretrain(request, steps)
+    if not result:  # another rank has it
+        return
     remarks(result["notes"], [])
     output.print(str(request.out / "model.onnx"), markup=False, soft_wrap=True)
 
@@ -178,6 +180,8 @@ def _carry_out(request: "QuantizeRequest") -> None:
     remarks([], beforehand(request))
     with progress() as steps:
         result = quantize_model(request, steps)
+    if not result:  # another rank has it
+        return
     remarks(result["notes"], result["warnings"])
     engine, figures = agreed(result)
     history, left = result["training"], len(result["unquantized"])

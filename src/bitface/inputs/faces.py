@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bitface import ranks
 from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.cpu import cores
 from bitface.data import faces
@@ -190,8 +191,10 @@ def gather(
     parts = _parsed(source.images)
     makers = [one for one in parts if isinstance(one.data_set, MadeFaces)]
     there = [one for one in parts if one not in makers]
-    made = [cached(one, seed, network, steps("making faces")) for one in makers]
+    with ranks.first_ahead():
+        made = [cached(one, seed, network, steps("making faces")) for one in makers]
     dataset, kinds = _dataset(there, source.image_list, made)
+    skipped_csv = skipped_csv if ranks.is_first() else None
     limit = len(dataset) if source.max_images is None else source.max_images
     sample = ChosenFaces(dataset, _drawn(dataset, seed)[: limit + HELD_OUT])
     learned = learning_count(len(sample), limit)

@@ -84,7 +84,9 @@ def account(training: Training, history: History, settings: dict[str, Any] | Non
     """What a training did, for `result.json`; `settings` as they were asked for: those of the training, or more."""
     return {
         "settings": settings or training.to_json(),
-        "precision": "bf16" if training.half else "f32",
+        "precision": history.precision,
+        "ranks": len(history.devices) or 1,
+        "devices": history.devices,
         "steps": history.steps,
         "images": history.images,
         "seconds": round(history.seconds, 1),

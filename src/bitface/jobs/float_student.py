@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import bitface
+from bitface import ranks
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import manifest_hash
 from bitface.evaluation import agreement
@@ -158,11 +159,14 @@ def finish(
     history: History,
     **facts: Any,
 ) -> dict[str, Any]:
-    """Writes `model.onnx` and `result.json` to `request.out`, and removes the checkpoint; gives the result.
+    """Writes `model.onnx` and `result.json` to `request.out`, and removes the checkpoint; gives the result, or
+    nothing in a rank that isn't the first.
 
     Args:
         kind: of result; facts: what it says besides.
     """
+    if not ranks.is_first():
+        return {}
     teacher = ready.network
     before, after = counted(teacher), counted(student)
     compared = _compared(ready, student)

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 import bitface
-from bitface import backbones
+from bitface import backbones, ranks
 from bitface.data.face_source import FaceSource
 from bitface.errors import UsageError
 from bitface.files import atomic_path, path_fields
@@ -72,7 +72,7 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
     The state of each stage is kept in `checkpoint-STAGE.safetensors` until the end.
 
     Returns:
-        The content of `result.json`.
+        The content of `result.json`; nothing in a rank that isn't the first.
 
     Raises:
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds checkpoints only.
@@ -119,6 +119,8 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
         history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps, name))
         stages.append(account(training, history))
     clock.lap("training")
+    if not ranks.is_first():
+        return {}
     facts = {
         "bitface": bitface.__version__,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

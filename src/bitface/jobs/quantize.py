@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface import artifact, report
+from bitface import artifact, ranks, report
 from bitface.analysis.readiness import check_writable
 from bitface.data.crops import FaceImages
 from bitface.data.duplicates import codes_of, write_codes
@@ -97,7 +97,7 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     `checkpoint.safetensors` beside them, which is `training.safetensors` when it is done.
 
     Returns:
-        The content of `result.json`.
+        The content of `result.json`; nothing in a rank that isn't the first.
 
     Raises:
         BitfaceError, UsageError: whatever of the request can't be carried out; then `out` holds no new file, except
@@ -143,6 +143,8 @@ def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) ->
         Session(request.out / CHECKPOINT, request.resume, request.minutes), request.model, steps,
     )  # fmt: skip
     clock.lap("quantize")
+    if not ranks.is_first():
+        return {}
     details = _artifact(request, network, student, learning, faces)
     engine, agreement, engine_notes, alarms = measure_agreement(
         network, details, faces.held_out, request.targets, steps("checking held-out faces")

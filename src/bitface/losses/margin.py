@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
+from bitface import ranks
 from bitface.losses.angular import unit
 from bitface.losses.base import number
 from bitface.losses.registry import LOSSES
@@ -38,11 +39,17 @@ def margin_logits(cosines: Tensor, labels: Tensor, s: float, target: Target) -> 
 
     Args:
         cosines: of embeddings and class weights, `[B, C]`.
-        labels: int64 `[B]`.
+        labels: int64 `[B]`: columns of the true classes; -1: another rank has it.
     """
-    column = labels[:, None]
-    angle = torch.acos(cosines.gather(1, column).clamp(-_COSINE_LIMIT, _COSINE_LIMIT))
-    return s * cosines.scatter(1, column, target(angle[:, 0])[:, None])
+    if not cosines.shape[1]:
+        return cosines
+    column = labels.clamp(min=0)[:, None]
+    true = cosines.gather(1, column)
+    angle = torch.acos(true.clamp(-_COSINE_LIMIT, _COSINE_LIMIT))
+    moved = target(angle[:, 0])[:, None]
+    if ranks.count() > 1:
+        moved = torch.where(labels[:, None] >= 0, moved, true)
+    return s * cosines.scatter(1, column, moved)
 
 
 class MarginSoftmax(Softmax):
@@ -53,6 +60,7 @@ class MarginSoftmax(Softmax):
         s: the scale of the cosines, 1 to 1000.
         m: the margin, in the loss's own unit; None: its usual value.
         generator: where the first class weights come from; None: torch's own.
+        sample: see `Softmax`, 0.001 to 1.
 
     Raises:
         UsageError: there are no classes; an option is out of range. From `forward`: no labels.
@@ -68,8 +76,10 @@ class MarginSoftmax(Softmax):
         s: float = 64.0,
         m: float | None = None,
         generator: Generator | None = None,
+        sample: float = 1.0,
     ) -> None:
         super().__init__(embedding_size, classes, generator=generator)
+        self.sample = number(self.name, "sample", sample, 1e-3, 1)
         self.s = number(self.name, "s", s, 1, 1000)
         self.m = number(self.name, "m", self.usual_m if m is None else m, *self.m_range)
 
@@ -78,8 +88,8 @@ class MarginSoftmax(Softmax):
         return falling_cosine(angle)
 
     def cosines(self, student: Tensor) -> Tensor:
-        """Cosines of embeddings and class weights, `[B, C]`."""
-        return unit(student) @ unit(self.weight).T
+        """Cosines of embeddings and the step's classes, `[B, K]`."""
+        return unit(student) @ unit(self.vectors()).T
 
     def logits(self, student: Tensor, labels: Tensor) -> Tensor:
         return margin_logits(self.cosines(student), labels, self.s, self.target)

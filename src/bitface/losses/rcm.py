@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
+from bitface import ranks
 from bitface.errors import UsageError
 from bitface.losses.angular import ERROR_FORMS, individual_error
 from bitface.losses.base import Loss, choice, given, number
 from bitface.losses.centers import ClassCenters
 from bitface.losses.margin import MARGINS, Target, margin_logits
 from bitface.losses.registry import LOSSES
+from bitface.losses.softmax import cross_entropy
 
 FORMS = ("A", "B", "C")
 CENTERS = ("epoch", "ema")
@@ -38,7 +39,7 @@ class RcmOptions:
     """The options of `RCM`.
 
     Attributes:
-        margin: arcface, cosface or sphereface, with its `s` and `m` (None: its usual one).
+        margin: arcface, cosface or sphereface, with its `s`, `m` (None: its usual one) and `sample`.
         lam: λ, 0 to 100.
         form: A, B or C.
         error: scalar or vector; see `individual_error`.
@@ -54,6 +55,7 @@ class RcmOptions:
     momentum: float = 0.9
     s: float = 64.0
     m: float | None = None
+    sample: float = 1.0
 
 
 @LOSSES.register("rcm")
@@ -93,7 +95,7 @@ class RCM(Loss):
         if classes < 1:
             raise UsageError(f"{self.name} needs labelled faces: there are no classes")
         base = MARGINS[choice(self.name, "margin", settings.margin, tuple(MARGINS))]
-        self.margin = base(embedding_size, classes, settings.s, settings.m, generator)
+        self.margin = base(embedding_size, classes, settings.s, settings.m, generator, settings.sample)
         self.lam = number(self.name, "lam", settings.lam, 0, 100)
         self.form = choice(self.name, "form", settings.form, FORMS)
         self.error = choice(self.name, "error", settings.error, ERROR_FORMS)
@@ -121,13 +123,14 @@ class RCM(Loss):
         labels = given(self.name, labels)
         if self.wants_refresh and not self.centers.known.any():
             raise RuntimeError("rcm with centers=epoch: call refresh() with all embeddings before the first step")
+        student, columns = ranks.shared(student), self.margin.columns(labels)
         error = self.errors(student, teacher, labels)
         if self.rule == "ema" and self.training:
             self.centers.move(student.detach(), teacher.detach(), labels, self.momentum)
         logits = margin_logits(
             self.margin.cosines(student),
-            labels,
+            columns,
             self.margin.s,
             lambda angle: rcm_target(angle, error, self.lam, self.form, self.margin.target),
         )
-        return F.cross_entropy(logits, labels)
+        return cross_entropy(logits, columns)

@@ -4,6 +4,7 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
+from bitface import ranks
 from bitface.errors import UsageError
 from bitface.losses.angular import unit
 from bitface.losses.base import Loss, given, number, switch
@@ -15,11 +16,30 @@ def class_weights(embedding_size: int, classes: int, generator: Generator | None
     return nn.Parameter(torch.randn(classes, embedding_size, generator=generator) / embedding_size**0.5)
 
 
+def cross_entropy(logits: Tensor, columns: Tensor) -> Tensor:
+    """The mean cross-entropy of `[B, K]` logits, of which each rank has columns of its own.
+
+    Args:
+        columns: the true class of each row in this rank's columns, int64 `[B]`; -1: another rank has it.
+    """
+    if ranks.count() == 1:
+        return F.cross_entropy(logits, columns)
+    if not logits.shape[1]:  # a rank without a class
+        logits = F.pad(logits, (0, 1), value=-torch.inf)
+    top = ranks.reduced(logits.detach().amax(1), "max")
+    logits = logits - top[:, None]
+    everything = ranks.summed(logits.exp().sum(1))
+    own = logits.gather(1, columns.clamp(min=0)[:, None])[:, 0]
+    true = ranks.summed(torch.where(columns >= 0, own, torch.zeros_like(own)))
+    return (everything.log() - true).mean()
+
+
 @LOSSES.register("softmax")
 class Softmax(Loss):
     """Cross-entropy of `W f + b`: nothing is normalised (equation 1 of Wu et al., CVPR 2020).
 
-    The template of all losses with classes: they override `logits`.
+    The template of all losses with classes: they override `logits`. Where a training has several ranks, each has a part
+    of the classes (`split`), as even millions of them then fit (Partial FC, An et al., CVPR 2022).
 
     Args:
         embedding_size, classes: D and C.
@@ -27,7 +47,9 @@ class Softmax(Loss):
         generator: where the first weights come from; None: torch's own.
 
     Attributes:
-        weight: the classes' vectors, `[C, D]`, to be trained with the student.
+        weight: the classes' vectors, `[C, D]`, to be trained with the student; once split, those of this rank.
+        sample: share of the classes that a step compares with: those of its faces, and others by chance. A class that
+            a step leaves out has no gradient there; only its momentum moves it.
 
     Raises:
         UsageError: there are no classes; an option is out of range. From `forward`: no labels.
@@ -35,6 +57,7 @@ class Softmax(Loss):
 
     name = "softmax"
     needs_labels = True
+    sample = 1.0
     bias: nn.Parameter | None
 
     def __init__(
@@ -43,6 +66,8 @@ class Softmax(Loss):
         super().__init__()
         if classes < 1:
             raise UsageError(f"{self.name} needs labelled faces: there are no classes")
+        self._classes, self._own = classes, slice(0, classes)
+        self._chosen: slice | Tensor = slice(None)
         self.weight = class_weights(embedding_size, classes, generator)
         self.bias = nn.Parameter(torch.zeros(classes)) if switch(self.name, "bias", bias) else None
 
@@ -55,13 +80,44 @@ class Softmax(Loss):
             present = torch.bincount(labels, minlength=len(self.weight)) > 0
             self.weight[present] = unit(sums[present])
 
+    def split(self) -> int:
+        """Leaves this rank its part of the classes; gives how many there are in all."""
+        self._own = ranks.part(self._classes)
+        self.weight = nn.Parameter(self.weight.detach()[self._own].clone())
+        self.bias = None if self.bias is None else nn.Parameter(self.bias.detach()[self._own].clone())
+        return self._classes
+
+    def columns(self, labels: Tensor) -> Tensor:
+        """Chooses the classes of a step; gives where among this rank's each label stands, int64 `[B]`; -1: nowhere."""
+        first, held = self._own.start, self._own.stop - self._own.start
+        if self.sample < 1 and self.training:
+            # Drawn alike by every rank, whatever part of the classes it has.
+            scores = torch.rand(self._classes, device=labels.device)
+            scores[labels] = 2.0
+            count = max(int(self.sample * self._classes), len(labels.unique()))
+            chosen = scores.topk(count).indices.sort().values - first
+            chosen = chosen[(chosen >= 0) & (chosen < held)]
+            places = torch.full((held + 1,), -1, device=labels.device)
+            places[chosen] = torch.arange(len(chosen), device=labels.device)
+            self._chosen = chosen
+        else:
+            places = torch.arange(-1, held, device=labels.device).roll(-1)
+            self._chosen = slice(None)
+        own = labels - first
+        return places[torch.where((own >= 0) & (own < held), own, held)]
+
+    def vectors(self) -> Tensor:
+        """The classes' vectors that a step compares with, `[K, D]`; see `columns`."""
+        return self.weight[self._chosen]
+
     def logits(self, student: Tensor, labels: Tensor) -> Tensor:
-        """Scores of all classes, `[B, C]`, for embeddings `[B, D]` and their classes, int64 `[B]`."""
-        return F.linear(student.to(self.weight.dtype), self.weight, self.bias)
+        """Scores of the step's classes, `[B, K]`, for embeddings `[B, D]` and the columns of their classes, `[B]`."""
+        bias = None if self.bias is None else self.bias[self._chosen]
+        return F.linear(student.to(self.weight.dtype), self.vectors(), bias)
 
     def forward(self, student: Tensor, teacher: Tensor, labels: Tensor | None) -> Tensor:
-        labels = given(self.name, labels)
-        return F.cross_entropy(self.logits(student, labels), labels)
+        columns = self.columns(given(self.name, labels))
+        return cross_entropy(self.logits(ranks.shared(student), columns), columns)
 
 
 @LOSSES.register("l2-softmax")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bitface import artifact
+from bitface import artifact, ranks
 from bitface.errors import BitfaceError, flag, option
 from bitface.files import sha256_of, write_json
 from bitface.results.base import StoredResult
@@ -147,7 +147,7 @@ def check_free(
         BitfaceError: there is a finished result (what it is of is named) or an unfinished training.
     """
     unfinished = checkpoint is not None and checkpoint.exists()
-    if force or (unfinished and resume):
+    if force or (unfinished and resume) or not ranks.is_first():  # the first may have begun to write
         return
     if unfinished:
         raise BitfaceError(

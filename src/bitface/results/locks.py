@@ -10,6 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bitface import ranks
 from bitface.errors import BitfaceError, option
 
 LOCK = ".bitface.lock"
@@ -22,7 +23,8 @@ def holding(folder: Path, command: str, patience: float = _SHORT) -> Iterator[No
     """Holds a folder for a command while the block runs; the folder is made where there is none.
 
     The lock ends with its process, however that ends. A second call is a second holder, in the same process too. The
-    lock file goes with the lock, and so does the folder where it was made for nothing.
+    lock file goes with the lock, and so does the folder where it was made for nothing. Of several ranks the first
+    holds it for all.
 
     Args:
         command: what the message to others calls the holder.
@@ -31,6 +33,9 @@ def holding(folder: Path, command: str, patience: float = _SHORT) -> Iterator[No
     Raises:
         BitfaceError: another command holds the folder (the message names it), or the folder can't be written.
     """
+    if not ranks.is_first():
+        yield
+        return
     if folder.exists() and not folder.is_dir():
         raise BitfaceError(f"{folder}: is a file; {option('out')} names a folder")
     new = [place for place in (folder, *folder.parents) if not place.exists()]

@@ -39,10 +39,16 @@ class PlannedBits(Section):
 
 
 class TrainingAccount(Section):
-    """What a training did; `history` has a row for each step or interval that was looked at."""
+    """What a training did; `history` has a row for each step or interval that was looked at.
+
+    Attributes:
+        devices: what each of the ranks computed on.
+    """
 
     settings: dict[str, Any]
     precision: str
+    ranks: int = 1
+    devices: tuple[str, ...] = ()
     steps: int
     images: int
     seconds: float

@@ -1,4 +1,4 @@
-"""Training on a CPU: one loop for full precision and for quantized students.
+"""Training: one loop for full precision and for quantized students, on one device or on several ranks.
 
 In come a model, faces (with or without identities), a loss and settings; out comes the trained model. `sampler` says
 which faces a step takes, `loader` reads them, `views` is what the student sees, `teacher` what it should answer; `loop`
@@ -8,9 +8,10 @@ way of a quantized one.
 
 from bitface.training.distil import Learner, Session, Teacher, Watch, distil
 from bitface.training.faces import TrainingFaces, digest
-from bitface.training.loop import History, Interrupted, Status, Trainee, fit
+from bitface.training.loop import Interrupted, fit
 from bitface.training.qat import Method, train
 from bitface.training.settings import Training
+from bitface.training.trainee import History, Status, Trainee
 
 __all__ = [
     "History",

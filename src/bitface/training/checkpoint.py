@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ class Checkpoint:
     def write(self, path: Path) -> None:
         """Raises BitfaceError where it can't be written."""
         tensors = {
-            f"{group}/{key}": value.detach().contiguous().clone()
+            f"{group}/{key}": value.detach().cpu().contiguous().clone()
             for group, values in self.groups.items()
             for key, value in values.items()
         }
@@ -63,23 +62,6 @@ class Checkpoint:
                 f"give what it was begun with, or another {option('out')}"
             )
         return state
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors: `PARAMETER/KEY`."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{index}/{key}": torch.as_tensor(value) for index, values in state.items() for key, value in values.items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Gives an optimizer over the same parameters the state that `optimizer_tensors` took."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, _, key = name.partition("/")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def copied(module: nn.Module) -> dict[str, Tensor]:

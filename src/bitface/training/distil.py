@@ -9,14 +9,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from bitface import ranks
 from bitface.errors import BitfaceError
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
 from bitface.store import Store
 from bitface.training.faces import Teach, TrainingFaces
-from bitface.training.loop import Clock, History, Status, Trainee, check, fit
+from bitface.training.loop import Clock, fit
 from bitface.training.settings import Training
 from bitface.training.teacher import cached_targets, embeddings_of
+from bitface.training.trainee import History, Status, Trainee, check
 
 _BATCH = 64
 
@@ -29,11 +31,13 @@ class Teacher:
         embed: uint8 RGB faces `[N, H, W, 3]` → embeddings `[N, D]`.
         name: of its embeddings in the store (its fingerprint and engine).
         store: where they are kept; None: nowhere.
+        embed_images: embeddings of images on the training's device, see `Trainee.teach_images`; None: by `embed`.
     """
 
     embed: Teach
     name: str = ""
     store: Store | None = None
+    embed_images: Callable[[torch.Tensor], torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ def distil(
 
     trainee = Trainee(
         student.model, loss, faces, student.preprocess, teacher.embed, targets, evaluate,
-        train_statistics=student.train_statistics, run=student.run,
+        train_statistics=student.train_statistics, run=student.run, teach_images=teacher.embed_images,
     )  # fmt: skip
     minutes = left(session.minutes, session.clock() - began, "the teacher's embeddings")
     return fit(
@@ -143,13 +147,14 @@ def left(minutes: float | None, seconds: float, what: str) -> float | None:
 
 
 def embedded(student: nn.Module, preprocess: Preprocess, images: np.ndarray) -> torch.Tensor:
-    """A student's embeddings of uint8 faces, `[M, D]`."""
-    parts = []
+    """A student's embeddings of uint8 faces, `[M, D]`, wherever its parameters are; each rank computes a part."""
+    device = next((parameter.device for parameter in student.parameters()), torch.device("cpu"))
+    own, parts = ranks.part(len(images)), []
     with torch.no_grad():
-        for start in range(0, len(images), _BATCH):
-            inputs = torch.from_numpy(preprocess(images[start : start + _BATCH]))
+        for start in range(own.start, own.stop, _BATCH):
+            inputs = torch.from_numpy(preprocess(images[start : min(start + _BATCH, own.stop)])).to(device)
             parts.append(student(inputs.contiguous(memory_format=torch.channels_last)))
-    return torch.cat(parts)
+    return ranks.gathered(torch.cat(parts), len(images)).cpu()
 
 
 def agreement(student: torch.Tensor, teacher: torch.Tensor) -> float:

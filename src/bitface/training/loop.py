@@ -11,26 +11,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+import bitface
+from bitface import ranks
 from bitface.cpu import keep_memory
-from bitface.errors import BitfaceError, UsageError, flag, option
-from bitface.losses import Loss
-from bitface.preprocess import Preprocess
-from bitface.quant.quantizers import Quantizer
-from bitface.training.checkpoint import Checkpoint, copied, load_optimizer, optimizer_tensors
-from bitface.training.faces import Teach, TrainingFaces
+from bitface.device import computing, device_of, precision_of, title_of
+from bitface.errors import BitfaceError, flag
+from bitface.training.batchwide import over_ranks
+from bitface.training.checkpoint import Checkpoint, copied
+from bitface.training.heads import SplitHeads
 from bitface.training.loader import Loader
-from bitface.training.sampler import Sampler
+from bitface.training.optimizer import clip, optimizer_of, sum_gradients
 from bitface.training.schedule import share_of_rate
 from bitface.training.settings import Training
-from bitface.training.teacher import Targets
+from bitface.training.trainee import History, Status, Trainee, check
+from bitface.training.whole_batch import WholeBatch
 
 # Seconds that have gone by since whenever.
 Clock = Callable[[], float]
@@ -39,60 +39,12 @@ Clock = Callable[[], float]
 CHECKPOINT_SECONDS = 60.0
 _LOOKS = 10
 _PROBED = 4
+# Steps from one look at the loss to the next where a look would let a GPU wait for the next step's commands.
+_UNSEEN = 16
 
 
 class Interrupted(BitfaceError):
     """Stopped by Ctrl-C, with everything kept."""
-
-
-@dataclass
-class Status:
-    """Where a training is, for whoever watches."""
-
-    step: int
-    steps: int
-    loss: float
-    per_second: float
-    agreement: float | None
-
-
-@dataclass
-class History:
-    """What a training did: one row for each look at the held-out faces, and how fast it was."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    steps: int = 0
-    seconds: float = 0.0
-    images: int = 0
-
-    @property
-    def per_second(self) -> float:
-        return self.images / max(self.seconds, 1e-9)
-
-
-@dataclass
-class Trainee:
-    """What is trained, on what, and against what.
-
-    Attributes:
-        model: images float32 `[B, 3, H, W]` → embeddings `[B, D]`.
-        loss: see `bitface.losses`; its parameters (class weights) are trained too.
-        teach: the teacher on views, or None where the loss needs no teacher.
-        targets: cached teacher embeddings `[2, N, D]`, or None where the teacher is live or absent.
-        evaluate: a figure of merit of the model as it is, the higher the better.
-        run: what computes the embeddings in a step with the model's own parameters; None: the model.
-        train_statistics: BatchNorm takes its statistics from the batch (full-precision training).
-    """
-
-    model: nn.Module
-    loss: Loss
-    faces: TrainingFaces
-    preprocess: Preprocess
-    teach: Teach | None = None
-    targets: Targets | None = None
-    evaluate: Callable[[], float] | None = None
-    train_statistics: bool = False
-    run: nn.Module | None = None
 
 
 def fit(
@@ -107,6 +59,9 @@ def fit(
 ) -> History:
     """Trains, and leaves the best state (by `evaluate`, else the last one) in the model.
 
+    Where torchrun started several processes, each is a rank of the same training: what it does depends on the whole
+    batch, not on their number, and the first writes.
+
     Args:
         identity: names what the checkpoint is of, see `Checkpoint`.
         checkpoint: where the state is kept, about once a minute and at the end.
@@ -115,26 +70,31 @@ def fit(
         clock: tells the time; another one than the machine's makes `minutes` independent of its speed.
 
     Raises:
-        BitfaceError: the loss is NaN or infinite (the step is named; the best state is in the checkpoint), or the
-            checkpoint is of something else.
+        BitfaceError: the loss is NaN or infinite (the step is named; the best state is in the checkpoint), the
+            checkpoint is of something else, the ranks aren't about the same, or a GPU's memory is full.
         Interrupted: Ctrl-C; the state is in the checkpoint.
     """
     keep_memory()
+    begun = bool(resume and checkpoint and checkpoint.exists())
+    versions = {"version of bitface": bitface.__version__, "version of torch": torch.__version__}
+    ranks.agree({**(identity or {}), **versions, "checkpoint": str(begun)})
     run = _Run(trainee, training, identity or {}, checkpoint, clock)
-    if resume and checkpoint and checkpoint.exists():
-        run.restore(Checkpoint.read(checkpoint, run.identity))
-    else:
-        run.begin(minutes)
-        run.write()  # a calibration, or rebuilt blocks, may have taken longer than what follows
-    with _interruptible() as stopped, closing(run.loader):
-        while run.step < run.steps:
-            run.advance()
-            if watch:
-                watch(run.status())
-            if stopped():
-                run.write()
-                where = f"; go on with {flag('resume')} ({checkpoint})" if checkpoint else ""
-                raise Interrupted(f"stopped after step {run.step} of {run.steps}{where}")
+    batchwide = over_ranks(run.model if trainee.train_statistics else nn.Identity(), training.batch)
+    with batchwide, computing(run.device, run.precision), _recoverable(checkpoint):
+        if begun and checkpoint:
+            run.restore(Checkpoint.read(checkpoint, run.identity))
+        else:
+            run.begin(minutes)
+            run.write()  # a calibration, or rebuilt blocks, may have taken longer than what follows
+        with _interruptible() as stopped, closing(run.loader):
+            while run.step < run.steps:
+                run.advance(stopped())
+                if watch:
+                    watch(run.status())
+                if run.stop if ranks.count() > 1 else stopped():
+                    run.write()
+                    where = f"; go on with {flag('resume')} ({checkpoint})" if checkpoint else ""
+                    raise Interrupted(f"stopped after step {run.step} of {run.steps}{where}")
     return run.finish()
 
 
@@ -151,38 +111,52 @@ class _Run:
     ) -> None:
         check(trainee.loss, trainee.faces, training)
         self.trainee, self.training, self.identity, self.path, self.clock = trainee, training, identity, path, clock
-        self.loader = Loader(trainee.faces, training)
+        self.device = device_of(training.device)
+        self.precision = precision_of(training.precision, self.device)
+        self.loader = Loader(trainee.faces, training, ranks.part(training.batch))
         self.sampler = self.loader.sampler
-        self.model = trainee.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = trainee.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model.requires_grad_(True)
-        self.optimizer = _optimizer(self.model, trainee.loss, training)
-        self.half = training.half
+        runs = (trainee.run or self.model).to(self.device)
+        trainee.loss.to(self.device)
+        ranks.as_the_first([*self.model.state_dict().values(), *trainee.loss.state_dict().values()])
+        self.heads = SplitHeads(trainee.loss)
+        self.optimizer = optimizer_of(self.model, trainee.loss, training)
+        self.batch = WholeBatch(runs, trainee.loss, self.precision == "bf16", training.accumulate)
         self.step, self.steps = 0, 0
         self.average: dict[str, Tensor] = {}
         self.best: dict[str, Tensor] = {}
         self.best_figure = -float("inf")
         self.history = History()
+        self.stop = self._due = False
         self._written = clock()
         self._loss = float("nan")
+        self._unseen: list[tuple[int, Tensor]] = []
 
     def begin(self, minutes: float | None) -> None:
         if minutes is None:
             self.steps = max(1, round(self.training.epochs * self.sampler.steps_per_epoch), self.training.min_steps)
         else:
             self.steps = max(1, int(minutes * 60 / self._seconds_per_step()))
+            self.steps = int(ranks.reduced(torch.tensor(self.steps, device=self.device), "min"))
         if self.training.average:
             self.average = copied(self.model)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         self.model.load_state_dict(checkpoint.groups["model"])
-        self.trainee.loss.load_state_dict(checkpoint.groups.get("loss", {}))
-        load_optimizer(self.optimizer, checkpoint.groups.get("optimizer", {}))
-        self.average, self.best = checkpoint.groups.get("average", {}), checkpoint.groups.get("best", {})
+        self.heads.load_state(checkpoint.groups.get("loss", {}))
+        self.heads.load_optimizer_state(self.optimizer, checkpoint.groups.get("optimizer", {}))
+        self.average, self.best = (
+            {key: value.to(self.device) for key, value in checkpoint.groups.get(name, {}).items()}
+            for name in ("average", "best")
+        )
         self.step, numbers = checkpoint.step, checkpoint.numbers
         self.steps, self.best_figure = numbers["steps"], numbers["best"] if self.best else -float("inf")
         self.history = History(**numbers["history"])
 
     def write(self) -> None:
+        """Keeps the state; every rank must be here, and the first one writes."""
+        self._check()
         self._written = self.clock()
         if self.path is None:
             return
@@ -193,44 +167,70 @@ class _Run:
         }
         groups = {
             "model": self.model.state_dict(),
-            "loss": self.trainee.loss.state_dict(),
-            "optimizer": optimizer_tensors(self.optimizer),
+            "loss": self.heads.state(),
+            "optimizer": self.heads.optimizer_state(self.optimizer),
             "average": self.average,
             "best": self.best,
         }
-        Checkpoint(self.identity, self.step, groups, numbers).write(self.path)
+        if ranks.is_first():
+            Checkpoint(self.identity, self.step, groups, numbers).write(self.path)
 
-    def advance(self) -> None:
-        """One step, and what follows from it."""
+    def advance(self, stop: bool = False) -> None:
+        """One step, and what follows from it.
+
+        Args:
+            stop: this rank is asked to stop; `self.stop` says afterwards whether any of several is.
+        """
         if self.trainee.loss.wants_refresh and self.step % self.sampler.steps_per_epoch == 0:
             self._refresh()
         began = self.clock()
         share = share_of_rate(self.training, self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["highest"] * share
-        # Whatever draws random numbers inside the model (dropout) draws them by the step too.
-        torch.manual_seed(self.training.seed * 1_000_003 + self.step)
-        loss = self._loss_of(self.step)
-        self._loss = float(loss.detach())
-        if not np.isfinite(self._loss):
-            raise BitfaceError(
-                f"the loss is {self._loss} at step {self.step + 1} of {self.steps}; lower 'rate' (or 'clip'). "
-                + (f"The last good state is in {self.path}" if self.path and self.path.exists() else "Nothing is kept")
-            )
+        self._unseen.append((self.step, self._loss_of(self.step)))
+        if self.device.type == "cpu":
+            self._check()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.batch.backward()
+        due = ranks.is_first() and began - self._written > CHECKPOINT_SECONDS
+        flags = torch.tensor([stop, due], dtype=torch.float32, device=self.device)
+        loss_parameters = [p for p in self.trainee.loss.parameters() if id(p) not in self.heads.parameters]
+        sum_gradients(self.model.parameters(), loss_parameters, flags)
         if self.training.clip:
-            nn.utils.clip_grad_norm_([p for g in self.optimizer.param_groups for p in g["params"]], self.training.clip)
+            parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
+            clip(parameters, self.heads.parameters, self.training.clip)
         self.optimizer.step()
         self.step += 1
         self._follow()
+        last = self.step == self.steps
+        if last or self.device.type == "cpu" or self.step % _UNSEEN == 0:
+            self._check()
+            self.stop, self._due = (flags > 0).tolist() if ranks.count() > 1 else (stop, False)
         self.history.seconds += self.clock() - began
         self.history.images += self.training.batch
-        last = self.step == self.steps
         if last or self.step % max(1, self.steps // _LOOKS) == 0:
             self._look()
-        if last or self.clock() - self._written > CHECKPOINT_SECONDS:
+        if ranks.count() == 1:
+            self._due = self.clock() - self._written > CHECKPOINT_SECONDS
+        if last or self._due:
+            self._due = False
             self.write()
+
+    def _check(self) -> None:
+        """Looks at the losses of the steps since the last look.
+
+        Raises:
+            BitfaceError: one is NaN or infinite.
+        """
+        seen, self._unseen = self._unseen, []
+        losses = torch.stack([loss for _, loss in seen]).tolist() if seen else []
+        for (step, _), self._loss in zip(seen, losses, strict=True):
+            if not np.isfinite(self._loss):
+                there = self.path and self.path.exists()
+                raise BitfaceError(
+                    f"the loss is {self._loss} at step {step + 1} of {self.steps}; lower 'rate' (or 'clip'). "
+                    + (f"The last good state is in {self.path}" if there else "Nothing is kept")
+                )
 
     def status(self) -> Status:
         agreement = self.history.rows[-1].get("agreement") if self.history.rows else None
@@ -238,21 +238,23 @@ class _Run:
 
     def finish(self) -> History:
         self.model.load_state_dict(self.best or self.average or self.model.state_dict())
+        for module in (self.model, self.batch.run, self.trainee.loss):
+            module.to("cpu")
         self.model.eval()
-        self.history.steps = self.steps
+        self.history.steps, self.history.precision = self.steps, self.precision
+        self.history.devices = ranks.told(title_of(self.device))
         return self.history
 
     def _loss_of(self, number: int) -> Tensor:
-        trainee = self.trainee
-        step = self.loader.take(number, trainee.teach or _no_teacher, trainee.targets)
+        """The loss of a step; `self.batch.backward` goes on from there."""
+        trainee, total = self.trainee, self.training.batch
+        here = trainee.teach_images if trainee.targets is None else None
+        step = self.loader.take(number, (not here and trainee.teach) or _no_teacher, trainee.targets)
         inputs = self._inputs(step.images)
+        targets = here(inputs) if here else torch.from_numpy(step.targets).to(self.device)
+        labels = torch.from_numpy(step.labels.astype(np.int64)).to(self.device)
         self.model.train(trainee.train_statistics)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
-            embeddings = (trainee.run or self.model)(inputs)
-        loss: Tensor = trainee.loss(
-            embeddings.float(), torch.from_numpy(step.targets), torch.from_numpy(step.labels.astype(np.int64))
-        )
-        return loss
+        return self.batch.forward(inputs, targets, labels, total, self.training.seed * 1_000_003 + number)
 
     def _follow(self) -> None:
         """Moves the average after the weights."""
@@ -287,17 +289,21 @@ class _Run:
         labels = np.arange(len(images)) if trainee.faces.labels is None else trainee.faces.labels  # as in a step
         self.model.eval()
         student, expected = [], []
+        own = ranks.part(len(images))
         with torch.no_grad():
-            for start in range(0, len(images), size):
-                block = np.asarray(images[start : start + size])
+            for start in range(own.start, own.stop, size):
+                stop = min(start + size, own.stop)
+                block = np.asarray(images[start:stop])
                 student.append(self.model(self._inputs(block)).float())
                 teach = trainee.teach or _no_teacher
-                expected.append(teach(block) if trainee.targets is None else trainee.targets[0, start : start + size])
-        teacher = torch.from_numpy(np.concatenate(expected))
-        trainee.loss.refresh(torch.cat(student), teacher, torch.from_numpy(labels))
+                known = teach(block) if trainee.targets is None else trainee.targets[0, start:stop]
+                expected.append(torch.from_numpy(known).to(self.device))
+        ours, theirs = (ranks.gathered(torch.cat(rows), len(images)) for rows in (student, expected))
+        trainee.loss.refresh(ours, theirs, torch.from_numpy(labels).to(self.device))
 
     def _inputs(self, images: np.ndarray) -> Tensor:
-        return torch.from_numpy(self.trainee.preprocess(images)).contiguous(memory_format=torch.channels_last)
+        inputs = torch.from_numpy(self.trainee.preprocess(images)).to(self.device)
+        return inputs.contiguous(memory_format=torch.channels_last)
 
     def _seconds_per_step(self) -> float:
         """Measured on steps whose gradients are thrown away."""
@@ -307,7 +313,10 @@ class _Run:
         times = []
         for number in range(_PROBED):
             began = self.clock()
-            self._loss_of(number).backward()
+            self._loss_of(number)
+            self.batch.backward()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
             times.append(self.clock() - began)
         self.optimizer.zero_grad(set_to_none=True)
         for module, state in states:
@@ -315,47 +324,16 @@ class _Run:
         return float(np.median(times[1:]))
 
 
-def check(loss: Loss, faces: TrainingFaces, training: Training) -> None:
-    """Refuses faces, loss and settings that don't go together: before a calibration, or a teacher, takes minutes.
-
-    Raises:
-        UsageError: labels or pairs of a person are missing, faces are too few for a batch, or `mix` has labels.
-    """
-    labels = faces.labels
-    if loss.needs_labels and labels is None:
-        raise UsageError(f"the loss needs to know who is on each image; say it with {option('labels')}")
-    if loss.uses_pairs and training.per_identity < 2:
-        raise UsageError("the loss learns from several images of a person: set 'per_identity' to 2 or more")
-    if loss.uses_pairs and labels is not None and np.bincount(labels).max() < 2:
-        raise UsageError("the loss learns from several images of a person, and every person has one image only")
-    if loss.needs_labels and training.mix:
-        raise UsageError("'mix' blends people, and the loss needs to know who is on each image; set 'mix' to 0")
-    Sampler(faces, training)
-
-
-def _optimizer(model: nn.Module, loss: Loss, training: Training) -> torch.optim.Optimizer:
-    """Three groups: weights, everything one-dimensional (never decayed), and the quantizers' own numbers."""
-    quantizer_parameters = {
-        id(p) for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters(recurse=False)
-    }
-    if training.freeze_ranges:
-        for parameter in model.parameters():
-            if id(parameter) in quantizer_parameters:
-                parameter.requires_grad_(False)
-    parameters = [p for p in [*model.parameters(), *loss.parameters()] if p.requires_grad]
-    weights = [p for p in parameters if id(p) not in quantizer_parameters and p.dim() > 1]
-    others = [p for p in parameters if id(p) not in quantizer_parameters and p.dim() <= 1]
-    ranges = [p for p in parameters if id(p) in quantizer_parameters]
-    groups: list[dict[str, Any]] = [
-        {"params": weights, "highest": training.rate, "weight_decay": training.weight_decay},
-        {"params": others, "highest": training.rate, "weight_decay": 0.0},
-        {"params": ranges, "highest": training.rate * training.quantizer_rate, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=training.rate, momentum=0.9, nesterov=True)
-    kind = torch.optim.AdamW if training.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=training.rate)
+@contextmanager
+def _recoverable(checkpoint: Path | None) -> Iterator[None]:
+    """Says where to go on from where another rank has ended."""
+    try:
+        yield
+    except ranks.Lost as error:
+        there = checkpoint is not None and checkpoint.exists()
+        raise ranks.Lost(
+            f"{error}; " + (f"go on with {flag('resume')} ({checkpoint})" if there else "begin again")
+        ) from None
 
 
 def _no_teacher(images: np.ndarray) -> np.ndarray:

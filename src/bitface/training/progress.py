@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from bitface.progress import Progress, Steps
-from bitface.training.loop import Status
+from bitface.training.trainee import Status
 
 
 def training_line(steps: Steps, name: str = "training") -> Callable[[Status], None]:

@@ -14,8 +14,8 @@ from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
 from bitface.training.distil import Learner, Session, Teacher, distil, left
 from bitface.training.faces import TrainingFaces, digest
-from bitface.training.loop import History, check
 from bitface.training.settings import Training
+from bitface.training.trainee import History, check
 
 # Faces that find the ranges before the first step.
 _CALIBRATING = 512

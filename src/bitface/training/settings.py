@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import GetPydanticSchema
 
 from bitface.config import Many, check, model_of
-from bitface.cpu import bf16_pays
+from bitface.device import PRECISIONS
 from bitface.errors import UsageError
 from bitface.losses import Loss, to_json
 
@@ -40,8 +40,12 @@ class Training:
         mix: share of images that are blended with another one (needs a teacher that sees the same blend).
         teacher: `cached`: embeddings of the image and of its mirror image, computed once; `live`: of each view.
         average: weights averaged over steps with this decay (0: not), used from evaluation on.
-        precision: f32, bf16, or auto: bf16 where that is faster (`cpu.bf16_pays`). A live teacher computes in it too.
+        precision: f32, tf32 (of NVIDIA's GPUs), bf16, or auto: bf16 where that is faster (on a CPU by a trial, on a GPU
+            from Ampere on). A live teacher computes in it too.
         freeze_ranges: the ranges that calibration found stay as they are.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`, see `device.device_of`.
+        accumulate: parts in which a rank computes its images, for batches that don't fit into memory at once; see
+            `whole_batch`. BatchNorms that learn take the statistics of a part.
     """
 
     loss: Losses = field(default_factory=lambda: {"feature": 1.0})
@@ -65,6 +69,9 @@ class Training:
     precision: str = "auto"
     freeze_ranges: bool = False
     seed: int = 0
+    # How it is computed isn't what is computed: a training goes on elsewhere.
+    device: str = field(default="auto", repr=False)
+    accumulate: int = field(default=1, repr=False)
 
     def __post_init__(self) -> None:
         for key, words in _WORDS.items():
@@ -79,11 +86,6 @@ class Training:
             raise UsageError(f"'batch' ({self.batch}) must be a multiple of 'per_identity' ({self.per_identity})")
         if self.teacher == "cached" and (self.views in ("mild", "strong") or self.mix):
             raise UsageError("'views' beyond flip and 'mix' need 'teacher: live', which embeds what the student sees")
-
-    @property
-    def half(self) -> bool:
-        """Whether this machine trains in bf16."""
-        return self.precision == "bf16" or (self.precision == "auto" and bf16_pays())
 
     def to_json(self) -> dict[str, Any]:
         """The settings as `result.json` holds them; losses that are objects as their classes and plain attributes."""
@@ -101,7 +103,7 @@ _WORDS = {
     "schedule": SCHEDULES,
     "views": VIEWS,
     "teacher": ("cached", "live"),
-    "precision": ("auto", "f32", "bf16"),
+    "precision": PRECISIONS,
 }
 _RANGES = {
     "epochs": (0.01, 10_000),
@@ -117,4 +119,5 @@ _RANGES = {
     "mix": (0, 1),
     "average": (0, 0.99999),
     "seed": (0, 2**31),
+    "accumulate": (1, 4096),
 }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bitface.quant.kernels import plain
 from bitface.quant.kernels.native import library, pointer
 
 
@@ -54,9 +55,8 @@ class _FakeQuantize(torch.autograd.Function):
         ctx.settings = (cap, grid)
         native = library() if _fits(x, scale) else None
         if native is None:
-            a = _activated(x.float(), slope, cap)
-            s, z = _beside(scale, x), _beside(zero, x)
-            return (((torch.round(a / s) + z).clamp(*grid.limits) - z) * s).to(x.dtype)
+            result: Tensor = plain.functions(x.device)[0](x, scale, zero, slope, cap, grid.limits)
+            return result
         x = _dense(x, len(scale))
         y = torch.empty_like(x)
         limits = _floats(*grid.limits)
@@ -77,7 +77,9 @@ class _FakeQuantize(torch.autograd.Function):
         cap, grid = ctx.settings
         native = library() if _fits(x, scale) else None
         if native is None:
-            return *_backward(g, x, scale, zero, slope, cap, grid), None, None
+            shape = (grid.inner, grid.sharpness)
+            gradients = plain.functions(x.device)[1](g, x, scale, zero, slope, cap, grid.limits, shape)
+            return *gradients, None, None
         x = _dense(x, len(scale))
         # The same order in memory for both, whatever the layer after it left.
         g = g if g.stride() == x.stride() and g.dtype == x.dtype else torch.empty_like(x).copy_(g)
@@ -101,44 +103,6 @@ class _FakeQuantize(torch.autograd.Function):
             by_slope = None if slope is None else by_channel.float()
         by_scale, by_zero = sums.float()
         return gx, by_scale, by_zero, by_slope, None, None
-
-
-def _activated(x: Tensor, slope: Tensor | None, cap: float) -> Tensor:
-    if slope is not None:
-        x = torch.where(x < 0, _by_channel(slope, x) * x, x)
-    return x.clamp(max=cap)
-
-
-def _backward(
-    g: Tensor, x: Tensor, scale: Tensor, zero: Tensor, slope: Tensor | None, cap: float, grid: Grid
-) -> tuple[Tensor | None, ...]:
-    """The gradients of x, scale, zero and slope from whole-tensor operations."""
-    kind, g, x = x.dtype, g.to(scale.dtype), x.to(scale.dtype)
-    s, z = _beside(scale, x), _beside(zero, x)
-    a = _activated(x, slope, cap)
-    v = a / s
-    q = torch.round(v) + z
-    clamped = q.clamp(*grid.limits)
-    inside = q == clamped
-    by_scale = g * torch.where(inside, grid.inner * (q - z - v), clamped - z)
-    by_zero = torch.where(inside, torch.zeros_like(g), -g) * s
-    axes = list(range(1 if len(scale) > 1 else 0, x.dim()))
-    sums = [part.double().sum(axes).reshape(scale.shape).to(scale.dtype) for part in (by_scale, by_zero)]
-    gx = g * inside
-    if grid.sharpness:
-        k = torch.tensor(grid.sharpness, dtype=x.dtype)
-        gx = gx * (k / (2 * torch.tanh(k / 2))) * (1 - torch.tanh(k * (v - torch.floor(v) - 0.5)).square())
-    by_slope = None
-    if slope is not None:
-        rates = _by_channel(slope, x)
-        gx = gx * (torch.where(x < 0, rates * x, x) <= cap)
-        parts = torch.where(x < 0, gx * x, torch.zeros_like(x)).double()
-        others = [axis for axis in range(x.dim()) if axis != 1 or len(slope) == 1]
-        by_slope = parts.sum(others).reshape(slope.shape).to(slope.dtype)
-        gx = torch.where(x < 0, rates * gx, gx)
-    else:
-        gx = gx * (x <= cap)
-    return gx.to(kind), *sums, by_slope
 
 
 def _fits(x: Tensor, scale: Tensor) -> bool:
@@ -172,11 +136,3 @@ def _floats(*values: float | Tensor) -> tuple[ctypes.c_float, ...]:
 
 def _half(x: Tensor) -> ctypes.c_int:
     return ctypes.c_int(x.dtype == torch.bfloat16)
-
-
-def _beside(values: Tensor, x: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (x.dim() - 1)) if len(values) > 1 else values
-
-
-def _by_channel(slope: Tensor, x: Tensor) -> Tensor:
-    return slope.view(1, -1, *[1] * (x.dim() - 2)) if len(slope) > 1 else slope

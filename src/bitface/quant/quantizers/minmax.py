@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from bitface import ranks
+from bitface.quant.kernels.plain import activated
 from bitface.quant.quantizers.base import Quantizer, affine
 from bitface.quant.quantizers.registry import QUANTIZERS
 
@@ -57,7 +59,7 @@ class MinMaxQuantizer(Quantizer):
                 rows = x.reshape(self.channels, -1)
                 self._adopt(rows.amin(1), rows.amax(1))
             elif watching:
-                self._adopt(*self.merge(*self.extremes(x, slope, cap)))
+                self._adopt(*self.merge(*self.of_all_ranks(*self.extremes(x, slope, cap))))
                 self.watched += 1
         return super().quantize(x, slope, cap)
 
@@ -66,15 +68,20 @@ class MinMaxQuantizer(Quantizer):
         return torch.is_grad_enabled() and int(self.watched) < self.steps
 
     def extremes(self, x: Tensor, slope: Tensor | None, cap: float) -> tuple[Tensor, Tensor]:
-        """The range of one batch after the activation before it (see `_activated`), `[1]` each."""
+        """The range of one batch after the activation before it (see `plain.activated`), `[1]` each."""
         if slope is not None and bool((slope < 0).any()):
-            x, slope, cap = _activated(x.float(), slope, cap), None, float("inf")
+            x, slope, cap = activated(x.float(), slope, cap), None, float("inf")
         # An activation that never falls takes extremes to extremes: the numbers between needn't be computed.
         each = slope is not None and len(slope) > 1
         axes = [axis for axis in range(x.dim()) if not (each and axis == 1)]
         ends = torch.stack([x.amin(axes), x.amax(axes)]).float()
-        ends = _activated(ends if each else ends[:, None], slope, cap)
+        ends = activated(ends if each else ends[:, None], slope, cap)
         return ends.amin().reshape(1), ends.amax().reshape(1)
+
+    def of_all_ranks(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """The range of a batch of which each rank has seen a part."""
+        below, above = ranks.reduced(torch.stack([-low, high]), "max")
+        return -below, above
 
     def merge(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The range so far with that of one more batch."""
@@ -98,9 +105,16 @@ class EmaQuantizer(MinMaxQuantizer):
 
 @QUANTIZERS.register("percentile")
 class PercentileQuantizer(EmaQuantizer):
-    """A moving average of the range that holds 99.99 % of a batch, half of the rest on each side (activations)."""
+    """A moving average of the range that holds 99.99 % of a batch, half of the rest on each side (activations).
+
+    Of several ranks it is the mean of what each finds in its part.
+    """
 
     outside = 1e-4
+
+    def of_all_ranks(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        below, above = ranks.reduced(torch.stack([low, high])) / ranks.count()
+        return below, above
 
     def extremes(self, x: Tensor, slope: Tensor | None, cap: float) -> tuple[Tensor, Tensor]:
         flat = (x.movedim(1, -1) if x.dim() > 1 else x).flatten()
@@ -109,15 +123,7 @@ class PercentileQuantizer(EmaQuantizer):
         while math.gcd(step, len(flat)) > 1:
             step += 1
         if slope is not None and len(slope) > 1:
-            slope = slope[torch.arange(0, len(flat), step) % len(slope)]
-        flat = _activated(flat[None, ::step].float(), slope, cap)[0]
+            slope = slope[torch.arange(0, len(flat), step, device=slope.device) % len(slope)]
+        flat = activated(flat[None, ::step].float(), slope, cap)[0]
         count = max(1, round(len(flat) * self.outside / 2))
         return flat.topk(count, largest=False).values[-1:], flat.topk(count).values[-1:]
-
-
-def _activated(x: Tensor, slope: Tensor | None, cap: float) -> Tensor:
-    """What the activation before the quantizer makes of `x`."""
-    if slope is not None:
-        by_channel = slope.view(1, -1, *[1] * (x.dim() - 2)) if len(slope) > 1 else slope
-        x = torch.where(x < 0, by_channel * x, x)
-    return x.clamp(max=cap)
