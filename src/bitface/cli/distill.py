@@ -6,6 +6,7 @@ import typer
 
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import (
+    DeviceOption,
     EpochsOption,
     ForceOption,
     ImagesOption,
@@ -49,6 +50,7 @@ def distill(
     size: SizeOption = None,
     embedding: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
+    device: DeviceOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
@@ -67,7 +69,7 @@ def distill(
     request = DistillRequest(
         model=teacher, student=student,
         source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,
-         training=settings(SCHOOLING, loss, epochs, seed),
+        training=settings(SCHOOLING, loss, epochs, seed, device),
         minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip

@@ -111,6 +111,12 @@ SizeOption = Annotated[
 ]
 EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DEVICE", help="Where it trains: cpu, cuda, cuda:1, mps; auto (the default): a GPU where there is one."
+    ),
+]
 LabelsOption = Annotated[
     str | None,
     typer.Option(help="Who is on the images: 'folder', or what a packed set says, or a CSV with path,label."),

@@ -6,6 +6,7 @@ import typer
 
 from bitface.cli.console import output, progress, remarks
 from bitface.cli.options import (
+    DeviceOption,
     EpochsOption,
     ForceOption,
     ImagesOption,
@@ -49,6 +50,7 @@ def prune(
     size: SizeOption = None,
     embedding: OutputOption = None,
     seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
+    device: DeviceOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
@@ -70,7 +72,7 @@ def prune(
     request = PruneRequest(
         model=model, source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,
          pruning=Pruning(ratio, **options, seed=seed),
-        training=settings(RECOVERY, loss, epochs, seed), minutes=minutes,
+        training=settings(RECOVERY, loss, epochs, seed, device), minutes=minutes,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip
     with progress() as steps:

@@ -8,6 +8,7 @@ import typer
 
 from bitface.cli.console import engine_line, output, progress, remarks
 from bitface.cli.options import (
+    DeviceOption,
     EpochsOption,
     ForceOption,
     ImagesOption,
@@ -78,6 +79,7 @@ def quantize(
     minutes: MinutesOption = None,
     labels: LabelsOption = None,
     target: TargetsOption = None,
+    device: DeviceOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
@@ -109,7 +111,7 @@ def quantize(
     options = recipes.Options(
         model, source_of(images, image_list, max_images, labels, allow_skipped, workers), out,
         None if bits is None else BitPlan.parse(bits), preprocess, size, seed, epochs, minutes,
-        listed(target) if target else None, embedding,
+        listed(target) if target else None, embedding, device,
     )  # fmt: skip
     if method == "qat":
         recipe = recipes.for_training(recipe_, options.plan or BitPlan())
@@ -141,6 +143,7 @@ def run(
     minutes: MinutesOption = None,
     labels: LabelsOption = None,
     target: TargetsOption = None,
+    device: DeviceOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
@@ -158,7 +161,9 @@ def run(
 
     source = source_of(images, image_list, max_images, labels, allow_skipped, workers)
     targets = listed(target) if target else None
-    options = recipes.Options(model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding)
+    options = recipes.Options(
+        model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding, device
+    )
     recipe = recipes.read(recipe_)
     if isinstance(recipe, recipes.Recipe):
         _carry_out(request_of(recipes.merged(recipe, options), resume, force))

@@ -47,7 +47,12 @@ def version() -> str:
 
 
 def distilled_faces(
-    network: Network, count: int, seed: int = 0, store: Store | None = None, progress: Progress | None = None
+    network: Network,
+    count: int,
+    seed: int = 0,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    device: torch.device = torch.device("cpu"),
 ) -> np.ndarray:
     """`count` images from a teacher alone: uint8 RGB `[count, H, W, 3]`.
 
@@ -57,6 +62,7 @@ def distilled_faces(
         network: the teacher, with its preprocessing.
         store: keeps finished batches, so that stopping loses one at most.
         progress: called with (steps done, steps in all).
+        device: where they are made; what is drawn is drawn on the CPU.
 
     Raises:
         BitfaceError: the preprocessing is unknown, or the network answers alike to whatever it is shown.
@@ -70,7 +76,7 @@ def distilled_faces(
     batches = math.ceil(count / BATCH)
     images = []
     for number in range(batches):
-        compute = partial(_batch, network, number, seed, _tell(progress, number * STEPS, batches * STEPS))
+        compute = partial(_batch, network, number, seed, _tell(progress, number * STEPS, batches * STEPS), device)
         images.append(store.value("batches", f"{number:05d}", array("images"), compute) if store else compute())
     return np.concatenate(images)[:count]
 
@@ -80,7 +86,7 @@ def has_statistics(graph: GraphModule) -> bool:
     return any(isinstance(module, ops.NORMS) for module in graph.modules())
 
 
-def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]) -> np.ndarray:
+def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None], device: torch.device) -> np.ndarray:
     assert network.preprocess is not None
     generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
     height, width = network.size
@@ -90,20 +96,21 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
         )
         for scale in _SCALES
     ]
-    for layer in layers:
-        layer.requires_grad_(True)
+    layers = [layer.to(device).requires_grad_(True) for layer in layers]
     channels = network.preprocess.channels
     numbers = network.preprocess.mean, network.preprocess.std
-    mean, std = (torch.tensor(values[:channels]).view(channels, 1, 1) for values in numbers)
+    mean, std = (torch.tensor(values[:channels], device=device).view(channels, 1, 1) for values in numbers)
     optimizer = torch.optim.Adam(layers, _RATE)
-    graph, statistics = _watched(network.graph)
+    graph, statistics = _watched(network.graph, device)
     for step in range(STEPS):
         images = _image(layers, height, width)
         shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator).tolist()
         view = images.roll(shift, (2, 3))
         view = view.flip(1) if network.preprocess.color == "bgr" else view
-        view = (view * _LUMA).sum(1, keepdim=True) if network.preprocess.color == "grey" else view
-        mirrored = torch.arange(step % _MIRRORED, BATCH, _MIRRORED)  # others in each step, as they cost time
+        view = (view * _LUMA.to(device)).sum(1, keepdim=True) if network.preprocess.color == "grey" else view
+        mirrored = torch.arange(
+            step % _MIRRORED, BATCH, _MIRRORED, device=device
+        )  # others in each step, as they cost time
         inputs = (torch.cat([view, view[mirrored].flip(3)]) - mean) / std
         statistics.clear()
         embeddings = graph(inputs.contiguous(memory_format=torch.channels_last))
@@ -121,14 +128,14 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
         )
     with torch.no_grad():
         pixels = _image(layers, height, width).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _image(layers: list[Tensor], height: int, width: int) -> Tensor:
     """RGB from 0 to 255, `[B, 3, H, W]`."""
     size = (height, width)
     planes = [nn.functional.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in layers]
-    return torch.sigmoid(torch.einsum("bchw,dc->bdhw", torch.stack(planes).sum(0), _COLOURS)) * 255
+    return torch.sigmoid(torch.einsum("bchw,dc->bdhw", torch.stack(planes).sum(0), _COLOURS.to(planes[0].device))) * 255
 
 
 def _objective(images: Tensor, embeddings: Tensor, mirrored: Tensor, statistics: list[Tensor]) -> tuple[Tensor, float]:
@@ -143,7 +150,7 @@ def _objective(images: Tensor, embeddings: Tensor, mirrored: Tensor, statistics:
     length = embeddings.norm(dim=1)
     unit = nn.functional.normalize(embeddings)
     unit, mirror_images = unit[: len(images)], unit[len(images) :]
-    cosines = (unit @ unit.T)[~torch.eye(len(unit), dtype=torch.bool)]
+    cosines = (unit @ unit.T)[~torch.eye(len(unit), dtype=torch.bool, device=unit.device)]
     rough = images.diff(dim=2).abs().mean() + images.diff(dim=3).abs().mean()
     loss = (
         _MIRROR * (1 - (unit[mirrored] * mirror_images).sum(1)).mean()
@@ -156,12 +163,12 @@ def _objective(images: Tensor, embeddings: Tensor, mirrored: Tensor, statistics:
     return loss, float(cosines.detach().mean())
 
 
-def _watched(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
+def _watched(graph: GraphModule, device: torch.device) -> tuple[GraphModule, list[Tensor]]:
     """A folded copy with nothing to train, and a list that gets the distance of each layer's output as it runs.
 
     After a BatchNorm, outputs have its bias for a mean and its weight for a deviation.
     """
-    folded, distances = passes.fold(graph).eval().requires_grad_(False), []
+    folded, distances = passes.fold(graph).eval().requires_grad_(False).to(device), []
     modules = dict(folded.named_modules())
 
     def watch(target: Tensor, deviation: Tensor, _: nn.Module, __: Any, output: Tensor) -> None:
@@ -175,7 +182,9 @@ def _watched(graph: GraphModule) -> tuple[GraphModule, list[Tensor]]:
         if isinstance(norm, ops.NORMS):
             layer = modules.get(str(node.all_input_nodes[0].target))
             if isinstance(layer, ops.LAYERS):
-                layer.register_forward_hook(partial(watch, norm.bias.detach(), norm.weight.detach()))
+                layer.register_forward_hook(
+                    partial(watch, norm.bias.detach().to(device), norm.weight.detach().to(device))
+                )
     for name, module in modules.items():
         if isinstance(module, nn.PReLU):
             holder, _, leaf = name.rpartition(".")

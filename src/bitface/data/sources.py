@@ -98,12 +98,14 @@ class Making:
     Attributes:
         network: the teacher, where there is one.
         truncation: of a generator's latents; 1 draws them as they come.
+        device: where images are distilled, see `device.device_of`.
     """
 
     seed: int = 0
     network: Network | None = None
     truncation: float = 1.0
     progress: Progress | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,13 @@ DATA_SETS: Registry[GivenFaces | PackedFaces | MadeFaces] = Registry(
 )
 
 
-def cached(source: Source, seed: int = 0, network: Network | None = None, progress: Progress | None = None) -> Path:
+def cached(
+    source: Source,
+    seed: int = 0,
+    network: Network | None = None,
+    progress: Progress | None = None,
+    device: str = "cpu",
+) -> Path:
     """The folder of a source: there already, or unpacked or made at the first call and kept.
 
     Raises:
@@ -158,7 +166,7 @@ def cached(source: Source, seed: int = 0, network: Network | None = None, progre
     if isinstance(data_set, GivenFaces):
         assert source.path is not None
         return data_set.folder(source.path)
-    making, store = Making(seed, network, progress=progress), Store()
+    making, store = Making(seed, network, progress=progress, device=device), Store()
     key = f"{data_set.key(source, making)}-{source.count}-{seed}"
 
     def fill(folder: Path) -> None:

@@ -178,10 +178,11 @@ def gather(
     skipped_csv: Path | None = None,
     steps: Steps = silent,
     network: Network | None = None,
+    device: str = "cpu",
 ) -> Faces:
     """Chooses the faces, and loads them where they fit into memory.
 
-    `network` is the teacher that `none` makes images from. `max_images` (None: all) are
+    `network` is the teacher that `none` makes images from, on `device`. `max_images` (None: all) are
     learned from; up to 256 others are held out. Where that leaves none, a fifth of the
     chosen ones, at most 256, is held out instead.
 
@@ -192,7 +193,7 @@ def gather(
     makers = [one for one in parts if isinstance(one.data_set, MadeFaces)]
     there = [one for one in parts if one not in makers]
     with ranks.first_ahead():
-        made = [cached(one, seed, network, steps("making faces")) for one in makers]
+        made = [cached(one, seed, network, steps("making faces"), device) for one in makers]
     dataset, kinds = _dataset(there, source.image_list, made)
     skipped_csv = skipped_csv if ranks.is_first() else None
     limit = len(dataset) if source.max_images is None else source.max_images

@@ -12,6 +12,7 @@ import bitface
 from bitface import backbones
 from bitface.config import File, FilePath, ImageSize, Many, Words, check, named
 from bitface.data.face_source import FaceSource
+from bitface.device import device_of
 from bitface.errors import UsageError, nearest, option
 from bitface.files import read_yaml
 from bitface.graph import ASSUMED
@@ -69,6 +70,14 @@ class Recipe:
             method = replace(method, training=training, calibration=method.calibration.seeded(seed))
         return replace(self, method=method, calibration=self.calibration.seeded(seed), seed=seed)
 
+    def on(self, device: str) -> "Recipe":
+        """The same on another device, the training and the reconstruction it begins with."""
+        calibration, method = replace(self.calibration, device=device), self.method
+        if method:
+            training = replace(method.training, device=device)
+            method = replace(method, training=training, calibration=replace(method.calibration, device=device))
+        return replace(self, method=method, calibration=calibration)
+
     def for_epochs(self, epochs: float) -> "Recipe":
         """The same with exactly this number of epochs. Raises UsageError out of range."""
         if self.method is None:
@@ -97,6 +106,10 @@ class Pretraining:
         """The same with another seed."""
         return replace(self, stages=tuple(replace(stage, seed=seed) for stage in self.stages), seed=seed)
 
+    def on(self, device: str) -> "Pretraining":
+        """The same on another device."""
+        return replace(self, stages=tuple(replace(stage, device=device) for stage in self.stages))
+
 
 @dataclass(frozen=True)
 class Options:
@@ -113,6 +126,7 @@ class Options:
     minutes: float | None = None
     targets: tuple[str, ...] | None = None
     output: str | None = None
+    device: str | None = None
 
 
 # Options that have no place in a training from scratch, and what they are called.
@@ -140,6 +154,9 @@ def merged(recipe: R, options: Options) -> R:
         recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
     if options.seed is not None:
         recipe = recipe.seeded(options.seed)
+    if options.device is not None:
+        device_of(options.device)  # before the faces are read
+        recipe = recipe.on(options.device)
     values = {key: value for key, value in settings.items() if key in names and key != "seed"}
     return replace(recipe, **{**values, "source": options.source.over(recipe.source)})
 
@@ -194,6 +211,7 @@ class CalibrationFile(File):
     bias_images: Annotated[int, Field(ge=1)] = Calibration.bias_images
     batch: Annotated[int, Field(ge=1)] = Calibration.batch
     effort: Annotated[str, WithJsonSchema({"enum": list(EFFORTS)})] = "fast"
+    device: str = Calibration.device
 
     def calibration(self) -> Calibration:
         """The calibration. Raises UsageError for an unknown observer or effort."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from bitface.device import device_of
 from bitface.errors import UsageError, option
 from bitface.losses import build_sum
 from bitface.quant import Calibration
@@ -52,13 +53,16 @@ def needs_labels(training: Training) -> bool:
     return build_sum(training.loss, 8, 2).needs_labels
 
 
-def settings(base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0) -> Training:
-    """A training with the losses (see `with_losses`), epochs and seed of the command line.
+def settings(
+    base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0, device: str | None = None
+) -> Training:
+    """A training with the losses (see `with_losses`), epochs, seed and device of the command line.
 
     Raises:
-        UsageError: an unknown loss, or a value out of range.
+        UsageError: an unknown loss, a value out of range, or a device that isn't there.
     """
-    training = replace(base, seed=seed)
+    device_of(device or base.device)
+    training = replace(base, seed=seed, device=device or base.device)
     training = replace(training, epochs=epochs, min_steps=0) if epochs else training
     return with_losses(training, loss or None)
 

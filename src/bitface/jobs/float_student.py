@@ -97,6 +97,7 @@ def prepare(request: FloatStudentRequest, steps: Steps) -> PreparedTeacher:
         request.out / "skipped.csv",
         steps,
         network,
+        request.training.device,
     )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
     needed = needs_labels(request.training)

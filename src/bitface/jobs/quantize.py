@@ -124,6 +124,7 @@ def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) ->
         request.out / "skipped.csv",
         steps,
         network,
+        (request.method.training if request.method else request.calibration).device,
     )
     learning = faces.learning[: max(1, round(request.share * len(faces.learning)))]
     clock.lap("faces")

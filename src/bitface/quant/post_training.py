@@ -1,13 +1,14 @@
 """Post-training quantization: the whole way from a network and faces to an integer network."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from bitface.device import device_of
 from bitface.errors import UsageError, nearest
 from bitface.graph import Network, passes
 from bitface.preprocess import Preprocess
@@ -31,6 +32,7 @@ class Calibration:
         bias_correction: measured on at most `bias_images` of the images.
         batch: images in one run of the network; part of the result, as float sums depend on it in the last digit.
         reconstruction: how units learn to give what the float network gives; None: they don't.
+        device: where they learn, see `device.device_of`; everything else is found on the CPU.
     """
 
     observer: str = "mse"
@@ -39,6 +41,7 @@ class Calibration:
     bias_images: int = 64
     batch: int = 16
     reconstruction: Reconstruction | None = None
+    device: str = field(default="auto", repr=False)
 
     def __post_init__(self) -> None:
         if self.observer not in tuple(OBSERVERS):  # whatever it is: a list has no hash
@@ -100,7 +103,8 @@ def calibrated(
         calibrate.correct_biases(student, bias_images(network, images, calibration))
     if calibration.reconstruction:
         every = next(_batches(network, images, len(images))())
-        reconstruct(student, teacher, every, calibration.reconstruction, rebuilding)
+        device = device_of(calibration.device)
+        reconstruct(student, teacher, every, calibration.reconstruction, rebuilding, device)
     return student
 
 

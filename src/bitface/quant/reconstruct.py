@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from bitface.cpu import bf16_pays, keep_memory
+from bitface.cpu import keep_memory
+from bitface.device import computing, precision_of
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.quant import learn
 from bitface.quant.batches import Progress
@@ -82,12 +83,14 @@ def reconstruct(
     images: Tensor,
     settings: Reconstruction,
     progress: Progress | None = None,
+    device: torch.device = torch.device("cpu"),
 ) -> None:
     """Learns roundings, scales and biases of a calibrated student, in place; its quantizers are fixed ones again.
 
     Args:
         teacher: the float graph under the same names (`Student.as_float` before biases were corrected).
         images: preprocessed `[N, 3, H, W]`.
+        device: where it is computed; student and teacher are on the CPU before and after.
 
     Raises:
         BitfaceError: fewer images than `FEWEST`, or a unit's error becomes NaN or infinite.
@@ -102,7 +105,14 @@ def reconstruct(
         if layer.weight_quantizer.bits > 1:
             layer.weight_quantizer = RoundingQuantizer(layer.weight, layer.weight_quantizer)
     learn.let_activations_learn(student)
-    _Work(student, teacher, images, settings, progress).carry_out()
+    graphs = (student.graph, teacher)
+    for graph in graphs:
+        graph.to(device)
+    work = _Work(student, teacher, images.to(device), settings, progress)
+    with computing(device, "bf16" if work.half else "f32"):
+        work.carry_out()
+    for graph in graphs:
+        graph.to("cpu")
     learn.settle(student)
 
 
@@ -122,7 +132,8 @@ class _Work:
         self.random = torch.Generator().manual_seed(settings.seed)
         # What bf16 rounds away is much beside 8 bits, and little beside fewer.
         narrow = any(layer.weight_quantizer.bits < 8 for layer in student.quantized_layers().values())
-        self.half = bf16_pays() and narrow
+        self.device = images.device
+        self.half = narrow and precision_of("auto", self.device) == "bf16"
         self.images = images.contiguous(memory_format=torch.channels_last)
         self.done, self.total = 0, len(self.units) * settings.steps + settings.tuning
 
@@ -169,7 +180,7 @@ class _Work:
                 indices = torch.randint(len(plain), (settings.batch,), generator=self.random)
                 x = quantized[indices].float()
                 x = _mixed(x, plain[indices].float(), coins) if coins else x
-                with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                     y = run(x)
                 error = error_of(y.float(), target[indices].float())
                 loss = error + pressure * self._undecided(roundings, step)
@@ -219,7 +230,7 @@ class _Work:
         targets = [_outputs(self.teacher, side) for side in sides]
         for step in range(settings.tuning):
             indices = torch.randint(len(self.images), (settings.batch,), generator=self.random)
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.half):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                 y = run(sides[step % 2][indices])
             optimizer.zero_grad(set_to_none=True)
             error_of(y.float(), targets[step % 2][indices]).backward()
@@ -234,7 +245,7 @@ class _Work:
         for x in self.images[: 2 * _BLOCK].split(_BLOCK // 2):
             values = _values(self.teacher, x, names)
             embedding = nn.functional.normalize(values.pop("").flatten(1))
-            direction = torch.randn(embedding.shape, generator=self.random)
+            direction = torch.randn(embedding.shape, generator=self.random).to(embedding)
             gradients = torch.autograd.grad((embedding * direction).sum(), list(values.values()))
             for name, gradient in zip(values, gradients, strict=True):
                 sums[name] = sums.get(name, torch.zeros(())) + gradient.square().sum(0)
@@ -285,7 +296,8 @@ def _outputs(graph: GraphModule, inputs: Tensor) -> Tensor:
             if result is None:
                 kind = torch.float16 if y.dim() == 4 and float(y.abs().max()) < 1e4 else torch.float32
                 form = torch.channels_last if y.dim() == 4 else torch.contiguous_format
-                result = torch.empty((len(inputs), *y.shape[1:]), dtype=kind).contiguous(memory_format=form)
+                result = torch.empty((len(inputs), *y.shape[1:]), dtype=kind, device=y.device)
+                result = result.contiguous(memory_format=form)
             result[start : start + len(y)] = y
     assert result is not None
     return result
@@ -308,7 +320,7 @@ def _mixed(quantized: Tensor, plain: Tensor, random: np.random.Generator) -> Ten
     """`plain` at a random half of the places, `quantized` at the others."""
     # A bit for each value, in the order of memory: numbers between 0 and 1 would cost more than the layers do.
     bits = np.frombuffer(random.bytes(-(-quantized.numel() // 8)), np.uint8)
-    coins = torch.from_numpy(np.unpackbits(bits, count=quantized.numel())).view(torch.bool)
+    coins = torch.from_numpy(np.unpackbits(bits, count=quantized.numel())).view(torch.bool).to(quantized.device)
     coins = coins.as_strided(quantized.shape, quantized.stride()) if _dense(quantized) else coins.view(quantized.shape)
     return torch.where(coins, plain, quantized)
 

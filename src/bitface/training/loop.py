@@ -26,6 +26,7 @@ from bitface.training.batchwide import over_ranks
 from bitface.training.checkpoint import Checkpoint, copied
 from bitface.training.heads import SplitHeads
 from bitface.training.loader import Loader
+from bitface.training.memory import within_memory
 from bitface.training.optimizer import clip, optimizer_of, sum_gradients
 from bitface.training.schedule import share_of_rate
 from bitface.training.settings import Training
@@ -80,7 +81,9 @@ def fit(
     ranks.agree({**(identity or {}), **versions, "checkpoint": str(begun)})
     run = _Run(trainee, training, identity or {}, checkpoint, clock)
     batchwide = over_ranks(run.model if trainee.train_statistics else nn.Identity(), training.batch)
-    with batchwide, computing(run.device, run.precision), _recoverable(checkpoint):
+    shape = (trainee.preprocess.channels, *trainee.preprocess.size)
+    memory = within_memory(run.batch.run, shape, run.precision == "bf16", training)
+    with batchwide, computing(run.device, run.precision), memory, _recoverable(checkpoint):
         if begun and checkpoint:
             run.restore(Checkpoint.read(checkpoint, run.identity))
         else:

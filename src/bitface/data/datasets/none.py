@@ -4,6 +4,7 @@ from bitface.data.distilled import STEPS, distilled_faces, version
 from bitface.data.faces import manifest_hash
 from bitface.data.sources import DATA_SETS, DISTILLED, MadeFaces, Making, Source
 from bitface.data.synthetic import SyntheticFaces
+from bitface.device import device_of
 from bitface.errors import UsageError
 from bitface.graph import Network
 from bitface.store import Store
@@ -16,14 +17,15 @@ def _teacher(making: Making) -> Network:
 
 
 def _key(_: Source, making: Making) -> str:
-    return f"distilled-{_teacher(making).fingerprint()[:16]}-{version()}"
+    device = device_of(making.device).type
+    return f"distilled-{_teacher(making).fingerprint()[:16]}-{version()}{'' if device == 'cpu' else '-' + device}"
 
 
 def _make(source: Source, making: Making) -> SyntheticFaces:
     network, seed = _teacher(making), making.seed
     # Finished batches stay, so that stopping loses little and asking for more begins with them.
     batches = Store().parts("faces", f"{_key(source, making)}-{seed}")
-    images = distilled_faces(network, source.count, seed, batches, making.progress)
+    images = distilled_faces(network, source.count, seed, batches, making.progress, device_of(making.device))
     manifest = {
         "kind": DISTILLED, "seed": seed, "teacher": network.fingerprint(), "steps": STEPS, "kept": len(images),
         "faces_sha256": manifest_hash(images),
