@@ -97,8 +97,8 @@ def interrupt(step: int | str) -> str:
     return (
         "import os, signal; from bitface.training import loop; from bitface.cli import main\n"
         "before = loop._Run.advance\n"
-        "def advance(self):\n"
-        "    before(self)\n"
+        "def advance(self, stop=False):\n"
+        "    before(self, stop)\n"
         f"    if self.step == {step}: os.kill(os.getpid(), signal.SIGINT)\n"
         "loop._Run.advance = advance\n"
         "main()"

@@ -117,6 +117,10 @@ DeviceOption = Annotated[
         metavar="DEVICE", help="Where it trains: cpu, cuda, cuda:1, mps; auto (the default): a GPU where there is one."
     ),
 ]
+LogOption = Annotated[
+    str | None,
+    typer.Option("--log", metavar="NAME", help="Keep a training's progress: jsonl, tensorboard, wandb or mlflow."),
+]
 LabelsOption = Annotated[
     str | None,
     typer.Option(help="Who is on the images: 'folder', or what a packed set says, or a CSV with path,label."),

@@ -14,6 +14,7 @@ from bitface.cli.options import (
     ImagesOption,
     LabelsOption,
     ListOption,
+    LogOption,
     MinutesOption,
     ModelArgument,
     OutOption,
@@ -80,6 +81,7 @@ def quantize(
     labels: LabelsOption = None,
     target: TargetsOption = None,
     device: DeviceOption = None,
+    log: LogOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
@@ -117,13 +119,23 @@ def quantize(
         recipe = recipes.for_training(recipe_, options.plan or BitPlan())
     else:
         training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--labels": labels}
-        for option, value in {**training_only, "--resume": resume}.items():
+        for option, value in {**training_only, "--resume": resume, "--log": log}.items():
             if value:
                 raise UsageError(f"{option} is for --method qat")
         calibration = Calibration(**settings, reconstruction=reconstruct.effort(effort or "fast"))
         recipe = recipes.Recipe("post-training", method=None, calibration=calibration)
-    request = request_of(recipes.merged(recipe, options), resume, force)
+    request = request_of(recipes.merged(recipe, options), resume, force, log)
     _carry_out(replace(request, plan=request.plan.with_edges(first, last)))
+
+
+def _listed(show: bool) -> None:
+    if show:
+        from bitface.inputs import recipes
+
+        for name in recipes.names():
+            about = " ".join(recipes.read(name).about.split())
+            output.print(f"{name}: {about.partition('. ')[0].rstrip('.')}", markup=False, soft_wrap=True)
+        raise typer.Exit
 
 
 def run(
@@ -144,14 +156,20 @@ def run(
     labels: LabelsOption = None,
     target: TargetsOption = None,
     device: DeviceOption = None,
+    log: LogOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
     force: ForceOption = False,
+    list_: Annotated[
+        bool, typer.Option("--list", callback=_listed, is_eager=True, help="The recipes that come with the program.")
+    ] = False,
 ) -> None:
     """Quantize, or train a teacher, as a recipe says. Options replace what the recipe says of model, faces and time.
 
     bitface run recipes/quantface-w6a6-real.yaml net.onnx --images crops/ --out out/
+
+    torchrun --nproc_per_node 8 -m bitface run rcm-3bit net.onnx --images rec:ms1mv2/ --out out/
     """
     from bitface.inputs import recipes
     from bitface.jobs import pretrain
@@ -166,9 +184,9 @@ def run(
     )
     recipe = recipes.read(recipe_)
     if isinstance(recipe, recipes.Recipe):
-        _carry_out(request_of(recipes.merged(recipe, options), resume, force))
+        _carry_out(request_of(recipes.merged(recipe, options), resume, force, log))
         return
-    request = training_of(recipes.merged(recipe, options), resume, force)
+    request = training_of(recipes.merged(recipe, options), resume, force, log)
     with progress() as steps:
         result = pretrain(request, steps)
     if not result:  # another rank has it

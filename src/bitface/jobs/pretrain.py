@@ -26,7 +26,8 @@ from bitface.results.locks import holding
 from bitface.results.pretraining import PretrainingRecord
 from bitface.runtime.machine import describe
 from bitface.training import Trainee, Training, TrainingFaces, digest, fit
-from bitface.training.progress import training_line
+from bitface.training.progress import both, training_line
+from bitface.training.trackers import tracked
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class PretrainRequest:
         source: the faces, with labels.
         size: height and width of the image.
         force: writes over what `out` holds.
+        log: see `QuantizeRequest`.
     """
 
     backbone: str
@@ -54,16 +56,19 @@ class PretrainRequest:
     resume: bool = False
     size: Size = ASSUMED.size
     force: bool = field(default=False, repr=False)
+    log: str | None = field(default=None, repr=False)
 
 
-def training_of(recipe: Pretraining, resume: bool = False, force: bool = False) -> PretrainRequest:
+def training_of(
+    recipe: Pretraining, resume: bool = False, force: bool = False, log: str | None = None
+) -> PretrainRequest:
     """The training that a recipe describes; see `inputs.recipes.merged` for what a command says besides.
 
     Raises:
         UsageError: nobody says the faces or the folder.
     """
     check_said({"images": recipe.source.images, "out": recipe.out})
-    return PretrainRequest(**common_fields(recipe, PretrainRequest), resume=resume, force=force)
+    return PretrainRequest(**common_fields(recipe, PretrainRequest), resume=resume, force=force, log=log)
 
 
 def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -116,7 +121,9 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
             "faces": digest(faces),
         }
         name = f"stage {number} of {len(request.stages)}: {', '.join(by_name(training.loss))}"
-        history = fit(trainee, training, identity, checkpoint, request.resume, watch=training_line(steps, name))
+        with tracked(request.log, request.out, training.to_json()) as listener:
+            watch = both(training_line(steps, name), listener)
+            history = fit(trainee, training, identity, checkpoint, request.resume, watch=watch)
         stages.append(account(training, history))
     clock.lap("training")
     if not ranks.is_first():

@@ -36,7 +36,8 @@ from bitface.targets.plans import for_targets
 from bitface.targets.registry import TARGETS
 from bitface.targets.write import GUIDE
 from bitface.training import History, Method, Session, TrainingFaces, Watch, train
-from bitface.training.progress import training_line
+from bitface.training.progress import both, training_line
+from bitface.training.trackers import tracked
 
 # The state of a training when it is done: the best and the last weights.
 FINISHED = "training.safetensors"
@@ -59,6 +60,7 @@ class QuantizeRequest:
         targets: what is written beside the artifact, and what the plan has to keep to; none: the default ones (openvino
             and onnxruntime).
         force: writes over what `out` holds.
+        log: where the training's progress is kept, a name of `trackers.TRACKERS`; None: nowhere.
     """
 
     model: Path
@@ -77,16 +79,19 @@ class QuantizeRequest:
     targets: tuple[str, ...] = ()
     force: bool = field(default=False, repr=False)
     output: str | None = None
+    log: str | None = field(default=None, repr=False)
 
 
-def request_of(recipe: recipes.Recipe, resume: bool = False, force: bool = False) -> QuantizeRequest:
+def request_of(
+    recipe: recipes.Recipe, resume: bool = False, force: bool = False, log: str | None = None
+) -> QuantizeRequest:
     """The quantization that a recipe describes; see `inputs.recipes.merged` for what a command says besides.
 
     Raises:
         UsageError: nobody says the model, the faces or the folder.
     """
     recipes.check_said({"images": recipe.source.images, "out": recipe.out, "model": recipe.model})
-    return QuantizeRequest(**recipes.common_fields(recipe, QuantizeRequest), resume=resume, force=force)
+    return QuantizeRequest(**recipes.common_fields(recipe, QuantizeRequest), resume=resume, force=force, log=log)
 
 
 def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -138,11 +143,13 @@ def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) ->
         else None
     )
     notes += job_faces.lonely(labels)
-    student, layers, history = learned(
-        network, TrainingFaces(learning, labels, faces.workers), faces.held_out, request.plan,
-        request.method or request.calibration,
-        Session(request.out / CHECKPOINT, request.resume, request.minutes), request.model, steps,
-    )  # fmt: skip
+    way = request.method or request.calibration
+    with tracked(request.log, request.out, request.method.to_json() if request.method else {}) as listener:
+        session = Session(request.out / CHECKPOINT, request.resume, request.minutes, Watch(training=listener))
+        student, layers, history = learned(
+            network, TrainingFaces(learning, labels, faces.workers), faces.held_out, request.plan, way, session,
+            request.model, steps,
+        )  # fmt: skip
     clock.lap("quantize")
     if not ranks.is_first():
         return {}
@@ -201,7 +208,7 @@ def learned(
 
     Args:
         network: with its preprocessing.
-        session: of a training; who is told of what is decided here.
+        session: of a training; of who is told of what, `watch.training` counts, beside what is shown.
         path: of the network's file, for messages.
 
     Raises:
@@ -212,7 +219,8 @@ def learned(
     if isinstance(way, Calibration):
         return *quantize(network, np.asarray(faces.images), plan, way, *progress), None
     teacher = teacher_of(path or Path(network.name), network, way.training)
-    watch = Watch(*progress, steps("embedding with the teacher"), training_line(steps))
+    told = both(training_line(steps), session.watch.training)
+    watch = Watch(*progress, steps("embedding with the teacher"), told)
     return train(network, faces, held_out, plan, way, teacher, replace(session, watch=watch))
 
 

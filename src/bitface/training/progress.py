@@ -6,6 +6,18 @@ from bitface.progress import Progress, Steps
 from bitface.training.trainee import Status
 
 
+def both(first: Callable[[Status], None], second: Callable[[Status], None] | None) -> Callable[[Status], None]:
+    """Tells two of a training, where there are two."""
+    if second is None:
+        return first
+
+    def tell(status: Status) -> None:
+        first(status)
+        second(status)
+
+    return tell
+
+
 def training_line(steps: Steps, name: str = "training") -> Callable[[Status], None]:
     """Reports a training: steps, loss, images per second, agreement with the teacher."""
     progress: Progress | None = None
