@@ -203,3 +203,19 @@ def _times(row: dict[str, Any]) -> str:
     if row.get("ratio"):
         return f"{row['ratio']:.2f}"
     return "times spread too far" if row.get("note") else ""
+
+
+def ranks(content: dict[str, Any]) -> list[str]:
+    lines = [f"| {row['loss']} | {row['ranks']} | {row['largest difference']:.1e} |" for row in content["rows"]]
+    return table(f"| loss | ranks | largest difference in {content['steps']} steps, relative |", lines)
+
+
+def scaling(content: dict[str, Any]) -> list[str]:
+    lines = [
+        f"| {row['set']}, {row['sample']:.0%} of the classes a step | {row['network']} | {row['gpus']} | "
+        f"{row['network GB']:.2f} + {row['classes GB']:.2f} + {row['logits GB']:.2f} | {row['images/s']:,.0f} | "
+        f"{row['share of messages']:.1%} | {row['hours']:,.1f} |"
+        for row in content["rows"]
+    ]
+    head = "| set | network | GPUs | GB of a GPU: network + classes + logits | images/s | messages | hours |"
+    return table(head, lines)

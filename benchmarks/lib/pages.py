@@ -14,7 +14,9 @@ ANALYSIS = ROOT / "docs" / "analysis.md"
 PLANS = ROOT / "docs" / "mixed-precision.md"
 NETWORKS = ROOT / "docs" / "networks.md"
 TRAINING, FACES = ROOT / "docs" / "training.md", ROOT / "docs" / "faces.md"
+SCALING = ROOT / "docs" / "scaling.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
+
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "accuracy": (README, "accuracy", tables.accuracy),
     "qat": (README, "qat", tables.qat),
@@ -53,6 +55,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "firmware": (ROOT / "docs" / "targets.md", "machines", engine_tables.firmware),
     "roofline": (ROOT / "docs" / "targets.md", "roofline", engine_tables.roofline),
     "targets": (ROOT / "docs" / "targets.md", "targets", engine_tables.targets),
+    "ranks": (SCALING, "ranks", engine_tables.ranks),
+    "scaling": (SCALING, "scaling", engine_tables.scaling),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
 
