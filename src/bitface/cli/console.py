@@ -40,6 +40,14 @@ def bits_of(text: str, option: str, least: int) -> tuple[int, ...]:
     return tuple(widths)
 
 
+def seeds_of(text: str) -> list[int]:
+    """The seeds of an option such as 0,1,2. Raises UsageError where they aren't two or more different whole numbers."""
+    numbers = [int(part) for part in text.split(",") if part.strip().isdigit()]
+    if not 1 < len(set(numbers)) == len(text.split(",")) or max(numbers) > 2**31:
+        raise UsageError(f"--seeds takes two or more different whole numbers such as 0,1,2, not '{text}'")
+    return numbers
+
+
 def engine_of(word: str | None) -> str | None:
     """The engine of an option. Raises UsageError for an unknown one, and for one that doesn't run here."""
     from bitface.targets.registry import started

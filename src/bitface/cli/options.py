@@ -119,7 +119,10 @@ DeviceOption = Annotated[
 ]
 LogOption = Annotated[
     str | None,
-    typer.Option("--log", metavar="NAME", help="Keep a training's progress: jsonl, tensorboard, wandb or mlflow."),
+    # torchrun takes --log for one of its own, which it can't tell which.
+    typer.Option(
+        "--log", "--track", metavar="NAME", help="Keep a training's progress: jsonl, tensorboard, wandb or mlflow."
+    ),
 ]
 LabelsOption = Annotated[
     str | None,

@@ -1,12 +1,13 @@
 """`bitface quantize` and `bitface run`"""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitface.cli.console import engine_line, output, progress, remarks
+from bitface.cli.console import engine_line, output, progress, remarks, seeds_of
 from bitface.cli.options import (
     DeviceOption,
     EpochsOption,
@@ -151,6 +152,12 @@ def run(
     size: SizeOption = None,
     embedding: OutputOption = None,
     seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="0,1,2", help="One after the other, each into OUT/seed-N; mean ± sd in OUT/seeds.md, .tex."
+        ),
+    ] = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
     labels: LabelsOption = None,
@@ -161,6 +168,9 @@ def run(
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
     force: ForceOption = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be trained, how long it takes, and how much memory.")
+    ] = False,
     list_: Annotated[
         bool, typer.Option("--list", callback=_listed, is_eager=True, help="The recipes that come with the program.")
     ] = False,
@@ -183,6 +193,21 @@ def run(
         model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding, device
     )
     recipe = recipes.read(recipe_)
+    if seeds is not None:
+        if isinstance(recipe, recipes.Pretraining) or seed is not None or out is None:
+            raise UsageError("--seeds is for quantizations, takes the place of --seed, and needs --out")
+        several = recipe
+
+        def request_for(number: int, folder: Path) -> "QuantizeRequest":
+            return request_of(recipes.merged(several, replace(options, seed=number, out=folder)), resume, force, log)
+
+        _carry_out_each(request_for, seeds_of(seeds), out)
+        return
+    if dry_run:
+        if isinstance(recipe, recipes.Pretraining):
+            raise UsageError("--dry-run is for quantizations; this recipe trains a teacher from scratch")
+        _foretell(request_of(recipes.merged(recipe, options)))
+        return
     if isinstance(recipe, recipes.Recipe):
         _carry_out(request_of(recipes.merged(recipe, options), resume, force, log))
         return
@@ -193,6 +218,23 @@ def run(
         return
     remarks(result["notes"], [])
     output.print(str(request.out / "model.onnx"), markup=False, soft_wrap=True)
+
+
+def _foretell(request: "QuantizeRequest") -> None:
+    from bitface.jobs.runs.forecast import forecast
+
+    with progress() as steps:
+        told = forecast(request, steps)
+    output.print(str(told), markup=False, soft_wrap=True)
+
+
+def _carry_out_each(request: "Callable[[int, Path], QuantizeRequest]", seeds: list[int], out: Path) -> None:
+    from bitface.jobs.runs.seeds import quantize_seeds
+
+    with progress() as steps:
+        seen = quantize_seeds(request, seeds, out, steps)
+    if seen:
+        output.print(f"{seen.markdown()}{out / 'seeds.md'}", markup=False, soft_wrap=True)
 
 
 def _carry_out(request: "QuantizeRequest") -> None:

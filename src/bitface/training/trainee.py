@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor, nn
 
+from bitface import ranks
 from bitface.errors import UsageError, option
 from bitface.losses import Loss
 from bitface.preprocess import Preprocess
@@ -82,6 +83,10 @@ def check(loss: Loss, faces: TrainingFaces, training: Training) -> None:
         UsageError: labels or pairs of a person are missing, faces are too few for a batch, or `mix` has labels.
     """
     labels = faces.labels
+    if training.batch < ranks.count():
+        raise UsageError(
+            f"'batch' is {training.batch}, and {ranks.count()} ranks share it; set it to {ranks.count()} or more"
+        )
     if loss.needs_labels and labels is None:
         raise UsageError(f"the loss needs to know who is on each image; say it with {option('labels')}")
     if loss.uses_pairs and training.per_identity < 2:
