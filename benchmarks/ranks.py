@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -39,7 +38,6 @@ LOSSES: dict[str, dict[str, Any]] = {
     "ArcFace, half of the classes a step": {"loss": {"arcface": {"sample": 0.5}}},
     "RCM": {"loss": {"rcm": {}}, "per_identity": 2},
 }
-STOPPED = ("ArcFace, classes split",)
 
 
 def trained(name: str, steps: int, stop: int | None, checkpoint: Path) -> list[float]:
@@ -56,7 +54,7 @@ def trained(name: str, steps: int, stop: int | None, checkpoint: Path) -> list[f
     learn.make_learnable(student)
     training = Training(
         **LOSSES[name], epochs=steps * BATCH / len(images), batch=BATCH, precision="f32", device="cpu",
-        schedule="constant", optimizer="sgd", rate=1e-2,
+        schedule="constant", optimizer="sgd", rate=1e-3,
     )  # fmt: skip
     loss = build_sum(training.loss, 32, PEOPLE, generator=torch.Generator().manual_seed(0))
     targets = random.standard_normal((2, len(images), 32)).astype(np.float32)
@@ -76,15 +74,16 @@ def trained(name: str, steps: int, stop: int | None, checkpoint: Path) -> list[f
     return losses
 
 
-def launched(count: int, *arguments: str) -> tuple[list[float], float]:
-    """The losses of a training on so many ranks, and its seconds."""
-    script = [__file__, *arguments]
+def launched(count: int, folder: Path, steps: int, stop: int = 0) -> dict[str, list[float]]:
+    """The losses of every training on so many ranks; in `folder` they go on from where one before has stopped."""
+    out = folder / "losses.json"
+    script = [__file__, "--steps", str(steps), "--worker", str(stop), str(folder), str(out)]
     command = [sys.executable, *script]
     if count > 1:
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", *script]
-    began = time.perf_counter()
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    return json.loads(Path(arguments[-1]).read_text(encoding="utf-8")), time.perf_counter() - began
+    losses: dict[str, list[float]] = json.loads(out.read_text(encoding="utf-8"))
+    return losses
 
 
 def largest(losses: list[float], alone: list[float]) -> float:
@@ -95,31 +94,34 @@ def largest(losses: list[float], alone: list[float]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--worker", nargs=4, metavar=("LOSS", "STOP", "CHECKPOINT", "OUT"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, metavar=("STOP", "FOLDER", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        name, stop, checkpoint, out = options.worker
+        stop, folder, out = options.worker
         ranks.begin()
-        losses = trained(name, options.steps, int(stop) or None, Path(checkpoint))
+        losses = {
+            name: trained(name, options.steps, int(stop) or None, Path(folder) / str(number))
+            for number, name in enumerate(LOSSES)
+        }
         if ranks.is_first():
             Path(out).write_text(json.dumps(losses), encoding="utf-8")
         ranks.end()
         return
-    rows = []
-    steps = ("--steps", str(options.steps), "--worker")
-    with TemporaryDirectory() as folder:
-        for number, name in enumerate(LOSSES):
-            out = str(Path(folder) / "losses.json")
-            alone, _ = launched(1, *steps, name, "0", f"{folder}/{number}-1", out)
-            for count in (2, 4):
-                losses, _ = launched(count, *steps, name, "0", f"{folder}/{number}-{count}", out)
-                rows.append({"loss": name, "ranks": str(count), "largest difference": largest(losses, alone)})
-            for count in (1, 4) if name in STOPPED else ():
-                place = f"{folder}/{number}-resumed-{count}"
-                begun, _ = launched(2, *steps, name, str(options.steps // 2), place, out)
-                rest, _ = launched(count, *steps, name, "0", place, out)
-                difference = largest([*begun, *rest], alone)
-                rows.append({"loss": name, "ranks": f"2, then {count}", "largest difference": difference})
+    with TemporaryDirectory() as place:
+        folders = [Path(place) / name for name in ("1", "2", "4", "2 then 1", "2 then 4")]
+        for folder in folders:
+            folder.mkdir()
+        alone = launched(1, folders[0], options.steps)
+        results = {"2": launched(2, folders[1], options.steps), "4": launched(4, folders[2], options.steps)}
+        for count, folder in ((1, folders[3]), (4, folders[4])):
+            begun = launched(2, folder, options.steps, options.steps // 2)
+            rest = launched(count, folder, options.steps)
+            results[f"2, then {count}"] = {name: [*begun[name], *rest[name]] for name in LOSSES}
+    rows = [
+        {"loss": name, "ranks": count, "largest difference": largest(losses[name], alone[name])}
+        for name in LOSSES
+        for count, losses in results.items()
+    ]
     save("ranks", rows, steps=options.steps, batch=BATCH)
 
 

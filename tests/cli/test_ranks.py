@@ -14,6 +14,7 @@ pytestmark = pytest.mark.slow
 
 RECIPE = """
 bits: w4a4
+preprocess: rgb-127.5-127.5
 calibration: {observer: minmax}
 training: {loss: {feature: {form: cosine}}, epochs: EPOCHS, batch: 8, precision: f32, views: flip}
 """
