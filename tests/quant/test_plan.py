@@ -5,9 +5,10 @@ import pytest
 
 from bitface.errors import UsageError
 from bitface.quant import BitPlan, LayerBits
+from bitface.quant.plan import Layer
 
-LAYERS = [("stem", "Conv", True, False), ("body.1.conv", "Conv", False, False), ("body.1.add", "Add", False, False),
-          ("head", "Linear", False, True)]  # fmt: skip
+LAYERS = [Layer("stem", "Conv", first=True), Layer("body.1.conv", "Conv"), Layer("body.1.add", "Add"),
+          Layer("head", "Linear", last=True)]  # fmt: skip
 
 
 def bits_of(plan: BitPlan) -> list[str]:
@@ -175,9 +176,25 @@ def test_other_edges() -> None:
 
 
 def test_layers_by_number() -> None:
-    layers = [("a", "Conv", True, False), ("b", "Conv", False, False), ("sum", "Add", False, False)]
-    layers += [("c", "Linear", False, True)]
+    layers = [Layer("a", "Conv", first=True), Layer("b", "Conv"), Layer("sum", "Add"), Layer("c", "Linear", last=True)]
     plan = BitPlan.from_json({"bits": "w8a8", "layers": {"#1": "w6a6", "#2-3": "w4a4"}})
     assert [str(layer.bits) for layer in plan.resolve(layers)] == ["w6a6", "w4a4", "w4a4", "w4a4"]
     with pytest.raises(UsageError, match="#4"):
         BitPlan.from_json({"layers": {"#4": "w4a4"}}).resolve(layers)
+
+
+def test_the_two_conventions() -> None:
+    layers = [*LAYERS[:2], Layer("body.2.conv", "Conv", depthwise=True), *LAYERS[2:]]
+    strict, wide = (BitPlan.parse(word) for word in ("w4a4", "W4A4s8"))
+    assert [str(layer.bits) for layer in strict.resolve(layers)] == ["w8a8", "w4a4", "w4a4", "w4a4", "w8a8"]
+    assert [str(layer.bits) for layer in wide.resolve(layers)] == ["w8a8", "w4a4", "w8a4", "w8a8", "w8a8"]
+    assert (strict.word, wide.word) == ("w4a4", "w4a4s8")
+    assert BitPlan.from_json(wide.to_json()) == wide
+    assert BitPlan.from_json({"bits": "w3a3s6", "sums": "w8a8"}).word == "w3a3"  # no convention has both
+    assert wide.widest_activation == 8
+
+
+@pytest.mark.parametrize("word", ["w4a4s", "w4a4s1", "w4a4s9", "w4a4s32", "w4s8", "s8"])
+def test_words_of_no_convention(word: str) -> None:
+    with pytest.raises(UsageError, match="unknown bits"):
+        BitPlan.parse(word)

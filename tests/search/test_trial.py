@@ -9,7 +9,7 @@ from bitface.analysis.probe import Probe, prepare
 from bitface.errors import UsageError
 from bitface.graph import ops
 from bitface.quant import BitPlan, LayerBits, quantize
-from bitface.quant.plan import escaped
+from bitface.quant.plan import Layer, escaped
 from bitface.quant.post_training import calibrated
 from bitface.search.trial import Trial, groups, plan_of
 from support.quantized import Mixed, faces, network
@@ -70,7 +70,7 @@ def test_the_plans_own_bits_are_the_means() -> None:
 
 
 def test_names_with_the_signs_of_patterns() -> None:
-    layers = [("body[1].conv*", "Conv", False, False), ("body1.convx", "Conv", False, False)]
+    layers = [Layer("body[1].conv*", "Conv"), Layer("body1.convx", "Conv")]
     plan = BitPlan(layers=((escaped("body[1].conv*"), LayerBits(2, 8)),))
     assert [layer.bits.weight for layer in plan.resolve(layers)] == [2, 8]
 

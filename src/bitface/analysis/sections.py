@@ -18,6 +18,7 @@ from bitface.data.faces import FaceFile, choose, load_faces
 from bitface.errors import BitfaceError, option
 from bitface.graph import passes
 from bitface.progress import Steps
+from bitface.quant.rotate import turned_like
 from bitface.runtime import Model
 
 _LAYER_FACES = 64
@@ -160,9 +161,8 @@ def layers(
 
     graph = student.network.graph if student.integer else passes.fold(student.network.graph)
     try:
-        return compare_layers(
-            passes.fold(teacher.network.graph), graph, batches, lambda count: progress(count, len(images))
-        )
+        expected = turned_like(passes.fold(teacher.network.graph), graph)
+        return compare_layers(expected, graph, batches, lambda count: progress(count, len(images)))
     except BitfaceError as error:
         notes.append(f"layers aren't compared: {error}")
         return None

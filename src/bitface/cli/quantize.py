@@ -74,6 +74,10 @@ def quantize(
     equalization: Annotated[
         bool | None, typer.Option(help="ptq: equalize channels before depthwise convolutions (default: yes).")
     ] = None,
+    rotate: Annotated[
+        str | None,
+        typer.Option(help="ptq: turn residual streams: auto (below 8 bits, the default), off, hadamard."),
+    ] = None,
     recipe_: Annotated[
         str | None, typer.Option("--recipe", help="qat: a recipe's name or file (default: our best for the bits).")
     ] = None,
@@ -105,7 +109,7 @@ def quantize(
         raise UsageError(f"unknown method '{method}': use ptq or qat")
     if effort and method == "qat":
         raise UsageError("--effort is for --method ptq; a training takes --epochs or --minutes")
-    flags = {"observer": observer, "equalization": equalization, "bias_correction": bias_correction}
+    flags = {"observer": observer, "equalization": equalization, "rotate": rotate, "bias_correction": bias_correction}
     settings: dict[str, Any] = {key: value for key, value in flags.items() if value is not None}
     if settings and method == "qat":
         raise UsageError(

@@ -111,6 +111,7 @@ class QuantizeStep(File):
     effort: str | None = None
     observer: str | None = None
     equalization: bool | None = None
+    rotate: str | None = None
     bias_correction: bool | None = None
 
 

@@ -24,6 +24,7 @@ from bitface.quant.learn import check_method
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import FLOAT, PlanFile
 from bitface.quant.reconstruct import EFFORTS, effort
+from bitface.quant.rotate import ROTATIONS
 from bitface.training import Method, Training
 from bitface.training.settings import TrainingFile
 
@@ -207,6 +208,7 @@ class CalibrationFile(File):
 
     observer: Annotated[str, PlainValidator(lambda word: word), WithJsonSchema({"enum": list(OBSERVERS)})] = "mse"
     equalization: bool = Calibration.equalization
+    rotate: Annotated[str, WithJsonSchema({"enum": list(ROTATIONS)})] = Calibration.rotate
     bias_correction: bool = Calibration.bias_correction
     bias_images: Annotated[int, Field(ge=1)] = Calibration.bias_images
     batch: Annotated[int, Field(ge=1)] = Calibration.batch
@@ -214,7 +216,7 @@ class CalibrationFile(File):
     device: str = Calibration.device
 
     def calibration(self) -> Calibration:
-        """The calibration. Raises UsageError for an unknown observer or effort."""
+        """The calibration. Raises UsageError for an unknown observer, rotation or effort."""
         return Calibration(**self.model_dump(exclude={"effort"}), reconstruction=effort(self.effort))
 
 

@@ -116,7 +116,7 @@ def _quantize(step: QuantizeStep, common: recipes.Options, base: Path) -> Reques
         raise UsageError(f"unknown method '{step.method}': use ptq or qat")
     plan = None if step.bits is None else _plan(step.bits, base)
     values = values_of(step)
-    overrides = {key: values[key] for key in ("observer", "equalization", "bias_correction") if key in values}
+    overrides = {key: values[key] for key in ("observer", "equalization", "rotate", "bias_correction") if key in values}
     rebuilt = effort(step.effort or "fast")
     if step.method == "qat":
         if rebuilt:

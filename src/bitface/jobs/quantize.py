@@ -178,7 +178,7 @@ def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) ->
         }
         facts["model"]["path"] = str(request.model)
         result = QuantizationRecord.of(facts)
-        page = report_of([result], title=f"{network.name} {request.plan.bits}", cosines=agreement)
+        page = report_of([result], title=f"{network.name} {request.plan.word}", cosines=agreement)
         report.write(folder / "report.html", page)
         content = write_result(folder, result)
     if request.method:

@@ -26,7 +26,7 @@ def check_plan(plan: BitPlan, weights: str) -> None:
     Raises:
         UsageError: weights of one bit, which have no level in between that a scale could be learned for.
     """
-    layer_bits = [plan.bits, plan.first, plan.last, *(bits for _, bits in plan.layers)]
+    layer_bits = [plan.bits, plan.first, plan.last, plan.depthwise, *(bits for _, bits in plan.layers)]
     if not QUANTIZERS[weights].one_bit and any(bits and bits.weight == 1 for bits in layer_bits):
         raise UsageError(f"'{weights}' can't train weights of 1 bit; set 'weights: dorefa' in the recipe")
 

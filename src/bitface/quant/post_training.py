@@ -19,7 +19,8 @@ from bitface.quant.freeze import freeze
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import BitPlan, PlannedLayer
 from bitface.quant.reconstruct import Reconstruction, reconstruct
-from bitface.quant.student import Student, build
+from bitface.quant.rotate import AUTO, OFF, ROTATIONS, rotate
+from bitface.quant.student import Student, build, planned
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Calibration:
     Attributes:
         observer: a name of `observers.OBSERVERS`.
         equalization: of channels before depthwise convolutions, see `equalize`.
+        rotate: of residual streams, a name of `rotate.ROTATIONS`; `auto`: of those that are rounded to fewer than 8 bits.
         bias_correction: measured on at most `bias_images` of the images.
         batch: images in one run of the network; part of the result, as float sums depend on it in the last digit.
         reconstruction: how units learn to give what the float network gives; None: they don't.
@@ -37,6 +39,7 @@ class Calibration:
 
     observer: str = "mse"
     equalization: bool = True
+    rotate: str = "auto"
     bias_correction: bool = True
     bias_images: int = 64
     batch: int = 16
@@ -47,6 +50,9 @@ class Calibration:
         if self.observer not in tuple(OBSERVERS):  # whatever it is: a list has no hash
             near = nearest(self.observer, OBSERVERS)
             raise UsageError(f"unknown observer '{self.observer}'{near} (there are {', '.join(OBSERVERS)})")
+        if self.rotate not in ROTATIONS:
+            near = nearest(self.rotate, ROTATIONS)
+            raise UsageError(f"unknown rotation '{self.rotate}'{near} (there are {', '.join(ROTATIONS)})")
 
     @property
     def search_scales(self) -> bool:
@@ -111,7 +117,7 @@ def calibrated(
 def begun(
     network: Network, images: np.ndarray, plan: BitPlan, calibration: Calibration = Calibration()
 ) -> tuple[Student, Batches]:
-    """The student, folded and equalized, without a number found yet, and the faces that find them.
+    """The student, folded, equalized and turned, without a number found yet, and the faces that find them.
 
     Arguments and errors as in `quantize`.
     """
@@ -121,6 +127,10 @@ def begun(
     graph = passes.fold(network.graph)
     if calibration.equalization and plan.weights_per_channel:
         equalize(graph, batches, len(images))
+    if calibration.rotate != OFF:
+        widths = {layer.name: layer.bits.activation for layer in planned(graph, plan)}
+        every = calibration.rotate != AUTO
+        rotate(graph, lambda stream: every or any(widths[str(node.target)] < 8 for node in stream.readers))
     return placed(network, graph, plan), batches
 
 

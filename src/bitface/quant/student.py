@@ -17,7 +17,7 @@ from torch.fx import GraphModule, Node
 from bitface.graph import ops, passes
 from bitface.graph.builder import shape_of, tidy
 from bitface.quant.kernels import depthwise, depthwise_fits
-from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
+from bitface.quant.plan import FLOAT, BitPlan, Layer, PlannedLayer
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
 
 
@@ -98,7 +98,7 @@ def build(graph: GraphModule, plan: BitPlan, unsigned_image: bool = False) -> St
         UsageError: the plan names a layer that the network doesn't have.
     """
     graph = copy.deepcopy(graph)
-    layers = plan.resolve(_layers(graph))
+    layers = planned(graph, plan)
     student = Student(graph, plan, layers)
     bits = {layer.name: layer.bits for layer in layers}
     readers_by_tensor: dict[Node, dict[int, list[Node]]] = {}
@@ -117,16 +117,26 @@ def build(graph: GraphModule, plan: BitPlan, unsigned_image: bool = False) -> St
     return student
 
 
-def _layers(graph: GraphModule) -> list[tuple[str, str, bool, bool]]:
-    """Everything that computes on tensors: (name, kind, reads the image, writes the embedding)."""
+def planned(graph: GraphModule, plan: BitPlan) -> list[PlannedLayer]:
+    """What a plan gives everything that computes on tensors in a folded graph.
+
+    Raises:
+        UsageError: the plan names a layer that the network doesn't have.
+    """
+    return plan.resolve(_layers(graph))
+
+
+def _layers(graph: GraphModule) -> list[Layer]:
     before, after = _reach(graph, forward=True), _reach(graph, forward=False)
     result = []
     for node in graph.graph.nodes:
         module = passes.module_of(graph, node)
         if isinstance(module, ops.LAYERS):
-            result.append((str(node.target), ops.op_name(module) or "", node in before, node in after))
+            depthwise = isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1
+            kind = ops.op_name(module) or ""
+            result.append(Layer(str(node.target), kind, node in before, node in after, depthwise))
         elif module is not None and _computes_on_two(module, node) and not _read_in_float(graph, node):
-            result.append((str(node.target), ops.op_name(module) or "", False, False))
+            result.append(Layer(str(node.target), ops.op_name(module) or ""))
     return result
 
 

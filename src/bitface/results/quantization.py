@@ -143,7 +143,7 @@ def describe_student(
             "macs": before.macs,
             "preprocess": network.preprocess.name if network.preprocess else None,
         },
-        "bits": str(plan.bits),
+        "bits": plan.word,
         "plan": plan.to_json(),
         "layers": [
             {

@@ -1,0 +1,69 @@
+"""Four bits without training: what the convention and the rotation of residual streams are worth, each alone.
+
+    python benchmarks/four_bits.py [--networks NAMES] [--effort fast] [--seeds 0,1,2] [--images 256] [--out out/four-bits]
+
+Each network in floating point, then `w4a4` (strict) and `w4a4s8` (sums and depthwise weights at 8 bits), with the
+streams as they are and turned, calibrated on LFW faces that are in no pair and tested on LFW: accuracy of the 6,000
+pairs, TAR over all pairs of the 7,701 images with subject-bootstrap intervals. Each seed draws other faces. SFace has no
+stream that could be turned. Rows are saved one by one, and those of other settings stay.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from lib.common import HERE, LFW, evaluated, networks, save
+
+from bitface.data.face_source import FaceSource
+from bitface.jobs import QuantizeRequest, quantize_model
+from bitface.quant import BitPlan, Calibration
+from bitface.quant.reconstruct import effort
+from bitface.results.quantization import agreed
+
+WAYS = (("w4a4", "off"), ("w4a4", "hadamard"), ("w4a4s8", "off"), ("w4a4s8", "hadamard"))
+KEYS = ("network", "bits", "rotate", "effort", "seed")
+
+
+def quantized(name: str, bits: str, rotate: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    path, preprocess = networks()[name]
+    folder = options.out / path.stem / f"{bits}-{rotate}-{options.effort}-{seed}"
+    result = quantize_model(
+        QuantizeRequest(
+            path, FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", options.images), folder, BitPlan.parse(bits),
+            preprocess=preprocess, data_kind="real", seed=seed, targets=("openvino",), force=True,
+            calibration=Calibration(rotate=rotate, reconstruction=effort(options.effort)).seeded(seed),
+        )
+    )  # fmt: skip
+    return {
+        "network": name, "bits": bits, "rotate": rotate, "effort": options.effort, "seed": seed,
+        **evaluated(folder / "model.bitface", None), "cosine mean": agreed(result)[1]["mean"],
+        "bytes": result["bytes"]["model.bitface"], "images": options.images,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", help="default: all three")
+    parser.add_argument("--effort", default="fast")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--out", type=Path, default=Path("out/four-bits"))
+    options = parser.parse_args()
+    path, names = HERE / "results" / "four_bits.json", list(networks())
+    for name in options.networks.split(",") if options.networks else names:
+        keep({"network": name, "bits": "float32", **evaluated(*networks()[name])}, path, names)
+        for seed in map(int, options.seeds.split(",")):
+            for bits, rotate in WAYS:
+                keep(quantized(name, bits, rotate, seed, options), path, names)
+
+
+def keep(row: dict[str, Any], path: Path, names: list[str]) -> None:
+    """Saves a row in the place of the one with the same settings."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    by_key = {tuple(one.get(key) for key in KEYS): one for one in [*rows, row]}
+    save(path.stem, sorted(by_key.values(), key=lambda one: names.index(one["network"])))
+
+
+if __name__ == "__main__":
+    main()
