@@ -1,11 +1,11 @@
 """Four bits without training: what the convention and the rotation of residual streams are worth, each alone.
 
-    python benchmarks/four_bits.py [--networks NAMES] [--effort fast] [--seeds 0,1,2] [--images 256] [--out out/four-bits]
+    python benchmarks/four_bits.py [--networks NAMES] [--effort fast] [--seeds 0,1,2] [--images 256] [--out FOLDER]
 
 Each network in floating point, then `w4a4` (strict) and `w4a4s8` (sums and depthwise weights at 8 bits), with the
 streams as they are and turned, calibrated on LFW faces that are in no pair and tested on LFW: accuracy of the 6,000
-pairs, TAR over all pairs of the 7,701 images with subject-bootstrap intervals. Each seed draws other faces. SFace has no
-stream that could be turned. Rows are saved one by one, and those of other settings stay.
+pairs, TAR over all pairs of the 7,701 images with subject-bootstrap intervals. Each seed draws other faces. SFace has
+no stream that could be turned. Rows are saved one by one, and those of other settings stay.
 """
 
 import argparse

@@ -35,6 +35,7 @@ def test_there_is_a_best_one_for_all_bits() -> None:
         ("training: {loss: {feature: {frm: mse}}}", "no option 'frm'; did you mean 'form'"),
         ("training: {loss: {feature: {form: msee}}}", "did you mean 'mse'"),
         ("calibration: {observer: best}", "unknown observer 'best'"),
+        ("calibration: {rotate: hadamar}", "unknown rotation 'hadamar'; did you mean 'hadamard'"),
         ("calibration: {bias: true}", "unknown key 'bias'"),
         ("calibration: {effort: mux}", "unknown effort 'mux'; did you mean 'max'"),
         ("calibration: {reconstruction: {steps: 3}}", "unknown key 'reconstruction'"),
@@ -92,3 +93,14 @@ def test_a_seed_is_of_the_training_and_of_what_it_begins_with(tmp_path: Path) ->
     assert seeded.method.training.seed == 3
     for calibration in (seeded.calibration, seeded.method.calibration):
         assert calibration.reconstruction == effort("balanced", 3)
+
+
+def test_streams_stay_as_they_are_where_the_recipe_says_off(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    for word in ("off", "'off'", "auto"):
+        path.write_text(f"bits: w4a4s8\ncalibration: {{rotate: {word}}}\n")
+        read = recipe.read(path)
+        assert isinstance(read, recipe.Recipe)
+        assert read.calibration.rotate == word.strip("'")
+        assert read.plan is not None
+        assert read.plan.word == "w4a4s8"

@@ -13,6 +13,7 @@ from bitface.data.face_source import FaceSource
 from bitface.errors import UsageError, nearest
 from bitface.evaluation.protocols.pairs import PairFiles
 from bitface.inputs.protocols import ANY_PROTOCOL, Fars, Opened, asked_protocol, describe, open_protocol
+from bitface.inputs.recipes import Rotation
 from bitface.preprocess import Size
 
 ORIGINAL = "original"
@@ -111,7 +112,7 @@ class QuantizeStep(File):
     effort: str | None = None
     observer: str | None = None
     equalization: bool | None = None
-    rotate: str | None = None
+    rotate: Rotation | None = None
     bias_correction: bool | None = None
 
 

@@ -24,7 +24,7 @@ from bitface.quant.learn import check_method
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import FLOAT, PlanFile
 from bitface.quant.reconstruct import EFFORTS, effort
-from bitface.quant.rotate import ROTATIONS
+from bitface.quant.rotate import AUTO, OFF, ROTATIONS
 from bitface.training import Method, Training
 from bitface.training.settings import TrainingFile
 
@@ -203,12 +203,18 @@ class RecipeFaces(File):
         return {"source": source, **{key: value for key, value in settings.items() if value is not None}}
 
 
+# YAML reads a bare `off` as false.
+Rotation = Annotated[
+    str, BeforeValidator(lambda word: OFF if word is False else word), WithJsonSchema({"enum": list(ROTATIONS)})
+]
+
+
 class CalibrationFile(File):
     """How ranges are found; see `quant.Calibration`."""
 
     observer: Annotated[str, PlainValidator(lambda word: word), WithJsonSchema({"enum": list(OBSERVERS)})] = "mse"
     equalization: bool = Calibration.equalization
-    rotate: Annotated[str, WithJsonSchema({"enum": list(ROTATIONS)})] = Calibration.rotate
+    rotate: Rotation = AUTO
     bias_correction: bool = Calibration.bias_correction
     bias_images: Annotated[int, Field(ge=1)] = Calibration.bias_images
     batch: Annotated[int, Field(ge=1)] = Calibration.batch

@@ -253,8 +253,7 @@ class WeightLayout(File):
 
 
 class PlanFile(File):
-    """Bits for every layer: those of the whole network, of its ends, of its sums and its depthwise layers, and of layers
-    by pattern."""
+    """Bits for every layer: of the whole network, its ends, its sums, its depthwise layers, and layers by pattern."""
 
     bits: Bits = (LayerBits(8, 8), None)
     first: OwnBits | None = None

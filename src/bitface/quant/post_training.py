@@ -30,20 +30,20 @@ class Calibration:
     Attributes:
         observer: a name of `observers.OBSERVERS`.
         equalization: of channels before depthwise convolutions, see `equalize`.
-        rotate: of residual streams, a name of `rotate.ROTATIONS`; `auto`: of those that are rounded to fewer than 8 bits.
         bias_correction: measured on at most `bias_images` of the images.
         batch: images in one run of the network; part of the result, as float sums depend on it in the last digit.
         reconstruction: how units learn to give what the float network gives; None: they don't.
+        rotate: residual streams, a word of `rotate.ROTATIONS`; `auto`: those that are rounded to fewer than 8 bits.
         device: where they learn, see `device.device_of`; everything else is found on the CPU.
     """
 
     observer: str = "mse"
     equalization: bool = True
-    rotate: str = "auto"
     bias_correction: bool = True
     bias_images: int = 64
     batch: int = 16
     reconstruction: Reconstruction | None = None
+    rotate: str = AUTO
     device: str = field(default="auto", repr=False)
 
     def __post_init__(self) -> None:

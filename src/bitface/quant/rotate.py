@@ -1,10 +1,10 @@
 """Turns the channels of residual streams so that no few of them are far larger than the others.
 
-In MobileNets project → addition → expand is linear. So the tensors that additions join, the layers that make them (P) and
-those that read them (E) may change their basis, `W_P ← R·W_P`, `b_P ← R·b_P`, `W_E ← W_E·Rᵀ` with an orthogonal R over
-channels, and the network stays the same function: padding is zeros, which stay zeros. A Hadamard matrix gives each channel
-a part of every one, so that a tensor's one scale for all channels has fewer levels to spare for its peaks (after Ashkboos
-et al., NeurIPS 2024, QuaRot, which turns the streams of language models).
+In MobileNets project → addition → expand is linear. So the tensors that additions join, the layers that make them (P)
+and those that read them (E) may change their basis, `W_P ← R·W_P`, `b_P ← R·b_P`, `W_E ← W_E·Rᵀ` with an orthogonal R
+over channels, and the network stays the same function: padding is zeros, which stay zeros. A Hadamard matrix gives each
+channel a part of every one, so that a tensor's one scale for all channels has fewer levels to spare for its peaks
+(after Ashkboos et al., NeurIPS 2024, QuaRot, which turns the streams of language models).
 """
 
 import copy
@@ -146,7 +146,7 @@ def turned_like(graph: GraphModule, other: GraphModule) -> GraphModule:
 
 def _matrix(layer: Any) -> Tensor:
     """A layer's weights, float64 `[outputs, inputs]`."""
-    weight = layer.float_weight() if isinstance(layer, INTEGER_LAYERS) else layer.weight
+    weight: Tensor = layer.float_weight() if isinstance(layer, INTEGER_LAYERS) else layer.weight
     return weight.detach().double().flatten(1)
 
 
@@ -159,7 +159,7 @@ def hadamard(size: int) -> Tensor:
     while odd % 2 == 0:
         odd //= 2
     places = torch.arange(odd, dtype=torch.float64)
-    result = torch.cos(torch.pi / odd * (places + 0.5) * places[:, None]) * (2 / odd) ** 0.5
+    result: Tensor = torch.cos(torch.pi / odd * (places + 0.5) * places[:, None]) * (2 / odd) ** 0.5
     result[0] /= 2**0.5
     pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / 2**0.5
     while len(result) < size:
