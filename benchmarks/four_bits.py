@@ -3,9 +3,9 @@
     python benchmarks/four_bits.py [--networks NAMES] [--effort fast] [--seeds 0,1,2] [--images 256] [--out FOLDER]
 
 Each network in floating point, then `w4a4` (strict) and `w4a4s8` (sums and depthwise weights at 8 bits), with the
-streams as they are and turned, calibrated on LFW faces that are in no pair and tested on LFW: accuracy of the 6,000
-pairs, TAR over all pairs of the 7,701 images with subject-bootstrap intervals. Each seed draws other faces. SFace has
-no stream that could be turned. Rows are saved one by one, and those of other settings stay.
+streams as they are and turned two ways, calibrated on LFW faces that are in no pair and tested on LFW: accuracy of the
+6,000 pairs, TAR over all pairs of the 7,701 images with subject-bootstrap intervals. Each seed draws other faces. SFace
+has no stream that could be turned. Rows are saved one by one, and those of other settings stay.
 """
 
 import argparse
@@ -21,7 +21,8 @@ from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import effort
 from bitface.results.quantization import agreed
 
-WAYS = (("w4a4", "off"), ("w4a4", "hadamard"), ("w4a4s8", "off"), ("w4a4s8", "hadamard"))
+ROTATIONS = ("off", "hadamard", "learned")
+WAYS = [(bits, rotate) for bits in ("w4a4", "w4a4s8") for rotate in ROTATIONS]
 KEYS = ("network", "bits", "rotate", "effort", "seed")
 
 

@@ -2,37 +2,23 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.fx import GraphModule
 
 from bitface import backbones
 from bitface.errors import UsageError
 from bitface.graph import from_module, passes
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.post_training import begun
-from bitface.quant.rotate import hadamard, rotate, streams, turned_like
-from support.quantized import faces, network, settle
+from bitface.quant.rotate import Stream, hadamard, streams, turn, turned_like
+from support.quantized import Residual, faces, network, settle
 
 
-class Residual(nn.Module):
-    """A stream of some channels: two additions, a reader of 3x3 behind zero padding, and what may lie between."""
-
-    def __init__(self, channels: int = 12, between: Callable[[], nn.Module] = nn.Identity, leak: str = "") -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, channels, 3, padding=1)
-        self.expand = nn.ModuleList(nn.Conv2d(channels, 16, 1) for _ in range(2))
-        self.project = nn.ModuleList(nn.Conv2d(16, channels, 1) for _ in range(2))
-        self.between, self.leak = between(), leak
-        self.own = nn.Conv2d(channels, channels, 3, groups=channels)
-        self.last = nn.Conv2d(channels, 8, 3, padding=1, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.between(self.stem(x))
-        for expand, project in zip(self.expand, self.project, strict=True):
-            x = x + project(torch.relu(expand(x)))
-        y = self.last(x).mean((2, 3))
-        if self.leak == "depthwise":
-            y = y + self.own(x).mean((1, 2, 3), keepdim=True).flatten(1)
-        return y + x.mean((1, 2, 3), keepdim=True).flatten(1) if self.leak == "mean" else y
+def rotate(graph: GraphModule) -> list[Stream]:
+    result = streams(graph)
+    for stream in result:
+        turn(graph, stream, hadamard(stream.channels))
+    return result
 
 
 @pytest.mark.parametrize("channels", [1, 7, 12, 16, 48])
@@ -87,7 +73,13 @@ def test_matrices_are_orthogonal_and_flat(size: int) -> None:
 
 @pytest.mark.parametrize(
     ("word", "way", "turned"),
-    [("w4a4", "auto", True), ("w8a8", "auto", False), ("w4a4", "off", False), ("w8a8", "hadamard", True)],
+    [
+        ("w4a4", "auto", True),
+        ("w8a8", "auto", False),
+        ("w4a4", "off", False),
+        ("w8a8", "hadamard", True),
+        ("w4a4", "learned", True),
+    ],
 )
 def test_streams_below_eight_bits_are_turned(word: str, way: str, turned: bool) -> None:
     net = network(Residual(), 9)
@@ -104,12 +96,14 @@ def test_unknown_rotations_are_refused() -> None:
 def test_a_teacher_in_the_basis_of_its_student() -> None:
     net = network(Residual(16), 9)
     folded = passes.fold(net.graph)
-    for way, turned in (("hadamard", True), ("off", False)):
+    for way, turned in (("hadamard", True), ("learned", True), ("off", False)):
         calibration = Calibration("minmax", equalization=False, bias_correction=False, rotate=way)
         student, _ = quantize(net, faces(8, 9), BitPlan.parse("w4a4"), calibration)
         graph = turned_like(folded, student.graph)
         assert (graph is not folded) == turned
         rotated = passes.fold(net.graph)
+        if way == "learned":
+            continue  # nobody else knows by what
         if turned:
             rotate(rotated)
         for name in ("project.0.weight", "expand.1.weight", "last.weight"):

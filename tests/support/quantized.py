@@ -1,5 +1,6 @@
 """Networks that are small, but whose tensors have the ranges of trained ones."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,25 @@ class PreActivation(nn.Module):
         x = self.stem(x)
         x = x + self.conv(self.norm(x))
         return self.fc(torch.flatten(x, 1))
+
+
+class Residual(nn.Module):
+    """A stream of some channels: two additions, a reader of 3x3 behind zero padding, and what may lie between."""
+
+    def __init__(self, channels: int = 12, between: Callable[[], nn.Module] = nn.Identity, leak: str = "") -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, channels, 3, padding=1)
+        self.expand = nn.ModuleList(nn.Conv2d(channels, 16, 1) for _ in range(2))
+        self.project = nn.ModuleList(nn.Conv2d(16, channels, 1) for _ in range(2))
+        self.between, self.leak = between(), leak
+        self.own = nn.Conv2d(channels, channels, 3, groups=channels)
+        self.last = nn.Conv2d(channels, 8, 3, padding=1, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.between(self.stem(x))
+        for expand, project in zip(self.expand, self.project, strict=True):
+            x = x + project(torch.relu(expand(x)))
+        y = self.last(x).mean((2, 3))
+        if self.leak == "depthwise":
+            y = y + self.own(x).mean((1, 2, 3), keepdim=True).flatten(1)
+        return y + x.mean((1, 2, 3), keepdim=True).flatten(1) if self.leak == "mean" else y

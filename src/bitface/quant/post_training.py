@@ -16,10 +16,11 @@ from bitface.quant import calibrate
 from bitface.quant.batches import Batches, Progress
 from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
+from bitface.quant.learned_rotation import learned
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import BitPlan, PlannedLayer
 from bitface.quant.reconstruct import Reconstruction, reconstruct
-from bitface.quant.rotate import AUTO, OFF, ROTATIONS, rotate
+from bitface.quant.rotate import AUTO, LEARNED, OFF, ROTATIONS, hadamard, streams, turn
 from bitface.quant.student import Student, build, planned
 
 
@@ -128,10 +129,19 @@ def begun(
     if calibration.equalization and plan.weights_per_channel:
         equalize(graph, batches, len(images))
     if calibration.rotate != OFF:
-        widths = {layer.name: layer.bits.activation for layer in planned(graph, plan)}
-        every = calibration.rotate != AUTO
-        rotate(graph, lambda stream: every or any(widths[str(node.target)] < 8 for node in stream.readers))
+        _turn_streams(graph, plan, calibration.rotate, batches, len(images))
     return placed(network, graph, plan), batches
+
+
+def _turn_streams(graph: GraphModule, plan: BitPlan, way: str, batches: Batches, count: int) -> None:
+    """Turns residual streams in place; `way`: a word of `rotate.ROTATIONS`."""
+    widths = {layer.name: layer.bits.activation for layer in planned(graph, plan)}
+    bits = {stream: min(widths[str(node.target)] for node in stream.readers) for stream in streams(graph)}
+    if way == AUTO:
+        bits = {stream: width for stream, width in bits.items() if width < 8}
+    matrices = learned(graph, bits, batches, count) if way == LEARNED else {one: hadamard(one.channels) for one in bits}
+    for stream, matrix in matrices.items():
+        turn(graph, stream, matrix)
 
 
 def bias_images(network: Network, images: np.ndarray, calibration: Calibration = Calibration()) -> Tensor:

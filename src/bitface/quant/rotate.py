@@ -8,7 +8,6 @@ channel a part of every one, so that a tensor's one scale for all channels has f
 """
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +19,8 @@ from bitface.graph import ops, passes
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import INTEGER_LAYERS
 
-AUTO, OFF = "auto", "off"
-ROTATIONS = (AUTO, OFF, "hadamard")
+AUTO, OFF, LEARNED = "auto", "off", "learned"
+ROTATIONS = (AUTO, OFF, "hadamard", LEARNED)
 
 
 @dataclass(frozen=True)
@@ -41,18 +40,6 @@ class Stream:
     def channels(self) -> int:
         """How many each tensor has."""
         return shape_of(self.makers[0])[1 if len(shape_of(self.makers[0])) == 4 else -1]
-
-
-def rotate(graph: GraphModule, wanted: Callable[[Stream], bool] = lambda stream: True) -> list[Stream]:
-    """Turns streams of a folded graph, in place, by matrices that depend on their channels alone; gives them.
-
-    Args:
-        wanted: whether a stream is turned.
-    """
-    result = [stream for stream in streams(graph) if wanted(stream)]
-    for stream in result:
-        turn(graph, stream, hadamard(stream.channels))
-    return result
 
 
 def streams(graph: GraphModule) -> list[Stream]:
