@@ -1,6 +1,6 @@
 """Four bits without training: what the convention and the rotation of residual streams are worth, each alone.
 
-    python benchmarks/four_bits.py [--networks NAMES] [--effort fast] [--seeds 0,1,2] [--images 256] [--out FOLDER]
+    python benchmarks/four_bits.py [--networks NAMES] [--rotations off,hadamard,learned] [--effort fast] [--seeds 0,1,2]
 
 Each network in floating point, then `w4a4` (strict) and `w4a4s8` (sums and depthwise weights at 8 bits), with the
 streams as they are and turned two ways, calibrated on LFW faces that are in no pair and tested on LFW: accuracy of the
@@ -10,6 +10,7 @@ has no stream that could be turned. Rows are saved one by one, and those of othe
 
 import argparse
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from bitface.quant.reconstruct import effort
 from bitface.results.quantization import agreed
 
 ROTATIONS = ("off", "hadamard", "learned")
-WAYS = [(bits, rotate) for bits in ("w4a4", "w4a4s8") for rotate in ROTATIONS]
+PLANS = ("w4a4", "w4a4s8")
 KEYS = ("network", "bits", "rotate", "effort", "seed")
 
 
@@ -46,6 +47,7 @@ def quantized(name: str, bits: str, rotate: str, seed: int, options: argparse.Na
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", help="default: all three")
+    parser.add_argument("--rotations", default=",".join(ROTATIONS))
     parser.add_argument("--effort", default="fast")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--images", type=int, default=256)
@@ -55,7 +57,7 @@ def main() -> None:
     for name in options.networks.split(",") if options.networks else names:
         keep({"network": name, "bits": "float32", **evaluated(*networks()[name])}, path, names)
         for seed in map(int, options.seeds.split(",")):
-            for bits, rotate in WAYS:
+            for bits, rotate in product(PLANS, options.rotations.split(",")):
                 keep(quantized(name, bits, rotate, seed, options), path, names)
 
 
@@ -63,7 +65,16 @@ def keep(row: dict[str, Any], path: Path, names: list[str]) -> None:
     """Saves a row in the place of the one with the same settings."""
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
     by_key = {tuple(one.get(key) for key in KEYS): one for one in [*rows, row]}
-    save(path.stem, sorted(by_key.values(), key=lambda one: names.index(one["network"])))
+    words = (*PLANS, *ROTATIONS)
+    rows = sorted(
+        by_key.values(),
+        key=lambda one: (
+            names.index(one["network"]), one.get("effort", ""),
+            *(words.index(one[key]) if one.get(key) in words else -1 for key in ("bits", "rotate")),
+            one.get("seed", -1),
+        ),
+    )  # fmt: skip
+    save(path.stem, rows)
 
 
 if __name__ == "__main__":

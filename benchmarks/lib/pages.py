@@ -35,6 +35,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "angles": (ANALYSIS, "angles", tables.angles),
     "galleries": (EVALUATION, "mixed", tables.galleries),
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", tables.post_training),
+    "four_bits": (ROOT / "docs" / "quantization.md", "four_bits", tables.four_bits),
     "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),
     "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
     "front": (PLANS, "sensitivity", tables.front),

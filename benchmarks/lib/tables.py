@@ -385,6 +385,19 @@ def post_training(content: dict[str, Any]) -> list[str]:
     )
 
 
+def four_bits(content: dict[str, Any]) -> list[str]:
+    """Conventions and rotations of four bits, without training."""
+    keys = ("network", "bits", "rotate", "effort", "seed", "LFW %", "TAR@0.0001 %", "TAR@1e-05 %")
+    return table(
+        "| network | bits | streams | effort | seed | LFW ± sd | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine | bytes |",
+        [
+            "| " + " | ".join(str(row.get(key, "")) for key in keys)
+            + (f" | {row['cosine mean']:.4f} | {row['bytes']:,} |" if "bytes" in row else " |  |  |")
+            for row in content["rows"]
+        ],
+    )  # fmt: skip
+
+
 def smaller(content: dict[str, Any]) -> list[str]:
     """Quantized, pruned and distilled: bytes, latency, accuracy."""
     lines = []
