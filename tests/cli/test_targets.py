@@ -82,7 +82,7 @@ def test_code_has_the_name_that_is_chosen(for_npus: Path, tmp_path: Path, bitfac
     code, _, err = bitface("export", model, "--target", "c", "--name", "lock_net", "--out", tmp_path / "lock")
     assert code == 0, err
     names = sorted(path.name for path in (tmp_path / "lock").iterdir())
-    assert names == ["README.md", "example.c", "lock_net.c", "lock_net.h"]
+    assert names == ["README.md", "example.c", "lock_net.c", "lock_net.h", "model.json"]
     for file in (tmp_path / "lock").iterdir():
         text = file.read_text()
         assert "lock_net_embed(" in text

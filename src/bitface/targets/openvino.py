@@ -1,9 +1,12 @@
 """OpenVINO: the fastest on x86 CPUs, with QDQ pairs where the graph has its quantizers and PReLU as one operator."""
 
+import ctypes
 import os
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +78,34 @@ class OpenVINO:
         }
         if self._settings.threads:
             options["INFERENCE_NUM_THREADS"] = max(1, self._settings.threads * streams // self._settings.streams)
-        return _Requests(core.compile_model(network, "CPU", options))
+        with _signal_stack_restored():
+            return _Requests(core.compile_model(network, "CPU", options))
+
+
+class _SignalStack(ctypes.Structure):
+    """`stack_t` of Linux."""
+
+    _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@contextmanager
+def _signal_stack_restored() -> Iterator[None]:
+    """Gives this thread the stack of its signal handlers back that it had.
+
+    A compiled network brings one of its own and puts back at its end what it found at its beginning. Where networks
+    don't end in the opposite order of their beginnings that is the stack of one that has gone, and the next signal that
+    Python handles (Ctrl-C, or a child that ended) kills the process.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc, before = ctypes.CDLL(None), _SignalStack()
+    known = libc.sigaltstack(None, ctypes.byref(before)) == 0
+    try:
+        yield
+    finally:
+        if known:
+            libc.sigaltstack(ctypes.byref(before), None)
 
 
 class _Requests:
@@ -117,7 +147,8 @@ def layer_times(network: Network, names: Iterable[str], threads: int = 1) -> tup
         "NUM_STREAMS": 1,
         "PERF_COUNT": True,
     }
-    compiled = core.compile_model(model, "CPU", options)
+    with _signal_stack_restored():
+        compiled = core.compile_model(model, "CPU", options)
     request = compiled.create_infer_request()
     image = np.random.default_rng(0).standard_normal(tuple(model.input(0).shape), dtype=np.float32)
     for _ in range(_RUNS):
