@@ -87,10 +87,11 @@ def native(content: dict[str, Any]) -> list[str]:
 def start(content: dict[str, Any]) -> list[str]:
     """From the beginning of a process to its first embedding."""
     return table(
-        "| process | CPU s | MB | CPU s, the first time on a machine |",
+        "| process | s | CPU s | MB | CPU s, the first time on a machine |",
         [
-            f"| {_STARTED.get(row['name'], row['name'])} | {row['cpu seconds']:.2f} "
-            f"| {row['MB']:.0f} | {format(row.get(_FIRST), '.1f') if _FIRST in row else ''} |"
+            f"| {_STARTED.get(row['name'], row['name'])} | {row['seconds']:.2f} "
+            f"| {row['cpu seconds']:.2f} | {row['MB']:.0f} "
+            f"| {format(row.get(_FIRST), '.1f') if _FIRST in row else ''} |"
             for row in content["rows"]
         ],
     )
