@@ -24,7 +24,7 @@ from shutil import which
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, LFW, artifact, networks, save
+from lib.common import ARTIFACTS, HERE, LFW, artifact, networks, save
 from lib.cross import BOARD_TOOLS, BOARDS, OPTIMISATIONS, crop_source, machines
 from lib.native_times import KERNELS
 
@@ -52,7 +52,7 @@ def main() -> None:
         if not which(tool):
             print(f"without {tool}: {command}")
     paths = options.artifacts or [
-        artifact(name, str(HERE / f"{plan}.yaml") if plan == "mixed-plan" else plan, HERE / "artifacts")
+        artifact(name, str(HERE / f"{plan}.yaml") if plan == "mixed-plan" else plan, ARTIFACTS)
         for name in networks() for plan in PLANS
     ]  # fmt: skip
     rows = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []

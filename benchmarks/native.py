@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, LFW, artifact, networks, save
+from lib.common import ARTIFACTS, LFW, artifact, networks, save
 from lib.native_times import KERNELS, Times, beside, compiled, floats, in_turns, with_avx2_alone
 
 from bitface.data.faces import choose, find_images, load_faces
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=200, help="of times")
     options = parser.parse_args()
-    paths = options.artifacts or [artifact(name, bits, HERE / "artifacts") for name in networks() for bits in PLANS]
+    paths = options.artifacts or [artifact(name, bits, ARTIFACTS) for name in networks() for bits in PLANS]
     rows = [row(path, options) for path in paths]
     save("native", rows, faces=options.faces, rounds=options.rounds)
 

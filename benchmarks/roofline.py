@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from lib.common import HERE, artifact, save
+from lib.common import ARTIFACTS, artifact, save
 from lib.native_times import KERNELS
 
 from bitface.runtime import open_model
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("artifact", nargs="?", type=Path)
     parser.add_argument("--runs", type=int, default=400)
     options = parser.parse_args()
-    path = options.artifact or artifact("MobileFaceNet PReLU", "w8a8", HERE / "artifacts")
+    path = options.artifact or artifact("MobileFaceNet PReLU", "w8a8", ARTIFACTS)
     text = c_source(open_model(path).network)
     start, end = text.code.index("static void run("), text.code.index("#ifdef BITFACE_ENGINE")
     calls = re.findall(r"^    (\w+\(.*\);)$", text.code[start:end], re.MULTILINE)

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from lib.common import HERE, artifact, save
+from lib.common import ARTIFACTS, artifact, save
 
 from bitface.targets import DEFAULTS
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("model", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
-    path = options.model or artifact("MobileFaceNet PReLU", "w8a8", HERE / "artifacts")
+    path = options.model or artifact("MobileFaceNet PReLU", "w8a8", ARTIFACTS)
     embed = {name: _EMBED.format(path=str(path.resolve()), engine=name, height=112, width=112) for name in ENGINES}
     programs = {"Python with numpy": "import numpy", "bitface --help": _HELP, **embed}
     with tempfile.TemporaryDirectory() as cache:

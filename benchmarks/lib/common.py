@@ -21,6 +21,8 @@ HERE = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BITFACE_DATA", HERE.parent.parent / "shared" / "data"))
 LFW = DATA / "lfw"
 FARS = (1e-4, 1e-5)
+# Where what benchmarks share is made; `out` is never part of the repository.
+ARTIFACTS = Path("out/artifacts")
 
 
 def networks() -> dict[str, tuple[Path, str | None]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib import engine_tables, network_tables, tables
+from lib import bit_tables, engine_tables, network_tables, tables
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -34,12 +34,12 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "identification": (EVALUATION, "identification", tables.identification),
     "angles": (ANALYSIS, "angles", tables.angles),
     "galleries": (EVALUATION, "mixed", tables.galleries),
-    "post_training": (ROOT / "docs" / "quantization.md", "post_training", tables.post_training),
-    "four_bits": (ROOT / "docs" / "quantization.md", "four_bits", tables.four_bits),
+    "post_training": (ROOT / "docs" / "quantization.md", "post_training", bit_tables.post_training),
+    "four_bits": (ROOT / "docs" / "quantization.md", "four_bits", bit_tables.four_bits),
     "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),
-    "mixed_precision": (PLANS, "mixed_precision", tables.mixed_precision),
-    "front": (PLANS, "sensitivity", tables.front),
-    "proxies": (PLANS, "sensitivity", tables.proxies),
+    "mixed_precision": (PLANS, "mixed_precision", bit_tables.mixed_precision),
+    "front": (PLANS, "sensitivity", bit_tables.front),
+    "proxies": (PLANS, "sensitivity", bit_tables.proxies),
     "transformers": (ROOT / "docs" / "transformers.md", "transformers", tables.transformers),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
     "reliability": (ROOT / "docs" / "reliability.md", "reliability", engine_tables.reliability),
