@@ -17,11 +17,12 @@ from .jobs.compare import compare_candidates
 from .jobs.datasets import check_dataset, describe_dataset, pack_dataset
 from .jobs.demo import demo
 from .jobs.distill import DistillRequest, distill_model
-from .jobs.enroll import EnrollRequest, enroll
 from .jobs.evaluate import EvaluateRequest, evaluate_model
 from .jobs.export import export_model
-from .jobs.identify import identify_images
 from .jobs.inspect import inspect_model
+from .jobs.people.enroll import EnrollRequest, enroll
+from .jobs.people.identify import identify_images
+from .jobs.people.verify import verify_images
 from .jobs.pretrain import PretrainRequest, pretrain
 from .jobs.prune import PruneRequest, prune_model
 from .jobs.quantize import QuantizeRequest, quantize_model
@@ -30,7 +31,6 @@ from .jobs.search import SearchRequest, search_plans
 from .jobs.sensitivity import measure_sensitivity
 from .jobs.suite import run_suite
 from .jobs.synth import synthesize
-from .jobs.verify import verify_images
 from .losses import Loss
 from .preprocess import Preprocess
 from .prune import Pruning

@@ -14,7 +14,7 @@ from bitface import artifact, load
 from bitface.data.face_source import FaceSource
 from bitface.evaluation.gallery import read_gallery
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
-from bitface.jobs.enroll import EnrollRequest, enroll
+from bitface.jobs.people.enroll import EnrollRequest, enroll
 from bitface.runtime.engine_differences import other_engine
 from bitface.targets import runs_here
 from bitface.targets.exact import exact

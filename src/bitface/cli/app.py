@@ -18,10 +18,8 @@ from bitface.cli import (
     data,
     demo,
     distill,
-    enroll,
     evaluate,
     export,
-    identify,
     inspect,
     prune,
     quantize,
@@ -29,9 +27,9 @@ from bitface.cli import (
     search,
     sensitivity,
     synth,
-    verify,
 )
 from bitface.cli.console import output
+from bitface.cli.people import enroll, identify, verify
 from bitface.errors import BitfaceError, missing, on_command_line
 from bitface.progress import errors
 

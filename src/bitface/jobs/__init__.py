@@ -1,6 +1,7 @@
 """The commands as functions: files in, files and plain results out. Everything they do is done by the other rooms.
 
-There is a file for each command, named as the command. `float_student` is what `prune` and `distill` share;
+There is a file for each command, named as the command, in the same room as in `cli`.
+`float_student` is what `prune` and `distill` share;
 `candidates` makes requests of the steps of `compare`; `suite` is `evaluate --suite`.
 """
 

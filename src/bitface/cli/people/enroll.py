@@ -26,8 +26,8 @@ def enroll(
 
     bitface enroll out/model.bitface --images people/ --out gallery.safetensors
     """
-    from bitface.jobs.enroll import EnrollRequest
-    from bitface.jobs.enroll import enroll as enroll_images
+    from bitface.jobs.people.enroll import EnrollRequest
+    from bitface.jobs.people.enroll import enroll as enroll_images
 
     with progress() as steps:
         result = enroll_images(

@@ -29,7 +29,7 @@ def identify(
 
     bitface identify a.jpg --gallery gallery.safetensors --model out/model.bitface --far 1e-4
     """
-    from bitface.jobs.identify import identify_images
+    from bitface.jobs.people.identify import identify_images
     from bitface.runtime import ModelFile
 
     answers = identify_images(

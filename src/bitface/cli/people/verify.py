@@ -20,7 +20,7 @@ def verify(
 
     bitface verify a.jpg b.jpg --model out/model.bitface --far 1e-4
     """
-    from bitface.jobs.verify import verify_images
+    from bitface.jobs.people.verify import verify_images
 
     answer = verify_images(first, second, model, far)
     write_json(json, answer)

@@ -1,0 +1,1 @@
+"""Commands that say who somebody is: photographs and vectors in, people out."""

@@ -1,0 +1,1 @@
+"""The jobs of commands that say who somebody is."""
