@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from bitface.evaluation import read_pairs
 from bitface.inputs import recipes as recipe
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.jobs.float_student import CHECKPOINT
+from bitface.quant import BitPlan
 from bitface.quant.reconstruct import effort
 from bitface.results.quantization import agreed
 from bitface.runtime import Embedder, open_model
@@ -48,9 +50,9 @@ _SETTINGS = [item.name for item in fields(Training)]
 class Run:
     """A recipe on a network.
 
-    `changes` are settings of the training, quantizers, `post_training`, the `effort` that a training begins with, or
-    a number of `synthetic` faces beside the real ones. `faces` is a source of `bitface quantize --images`, `real` or
-    `noise`.
+    `changes` are settings of the training, quantizers, `bits`, `post_training`, the `effort` that a training begins
+    with, how streams are turned (`rotate`), or a number of `synthetic` faces beside the real ones. `faces` is a source
+    of `bitface quantize --images`, `real` or `noise`.
     """
 
     network: str
@@ -155,6 +157,16 @@ def faceless() -> list[Run]:
     ]
 
 
+def streams() -> list[Run]:
+    """What 8-bit sums and depthwise weights, and turned residual streams, are worth to a training of three epochs."""
+    return [
+        Run(network, "best-w4a4", seed, (("epochs", 3), ("bits", bits), ("rotate", way)))
+        for seed, network, bits, way in product(
+            range(3), (PRELU, RELU6), ("w4a4", "w4a4s8"), ("off", "hadamard", "learned")
+        )
+    ]
+
+
 def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
     """The sources of a run, and the list that chooses among their images."""
     if run.faces == "real":
@@ -169,7 +181,10 @@ def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
     return [folder], None
 
 
-GROUPS = {"faceless": faceless, "headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation}
+GROUPS = {
+    "faceless": faceless, "headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation,
+    "streams": streams,
+}  # fmt: skip
 
 
 def chosen(run: Run) -> recipe.Recipe:
@@ -183,6 +198,11 @@ def chosen(run: Run) -> recipe.Recipe:
     if word := changes.pop("effort", None):
         rebuilt = replace(made.calibration, reconstruction=effort(word))
         made = replace(made, method=replace(made.method, calibration=rebuilt))
+    if bits := changes.pop("bits", None):
+        made = replace(made, plan=BitPlan.parse(bits))
+    if way := changes.pop("rotate", None):
+        turned = replace(made.method.calibration, rotate=way)
+        made = replace(made, method=replace(made.method, calibration=turned))
     if changes.pop("post_training", False):
         return replace(made, method=None)
     training = {key: changes.pop(key) for key in list(changes) if key in _SETTINGS}

@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from lib.common import HERE, LFW, iresnet, networks, save
+from lib.common import HERE, IRESNET, LFW, network_files, save
 from PIL import Image
 
 from bitface.data.face_source import FaceSource
-from bitface.graph import Network, load_network, to_onnx
+from bitface.graph import Network, load_network
 from bitface.jobs import EvaluateRequest, QuantizeRequest, evaluate_model, quantize_model
 from bitface.quant import BitPlan
 from bitface.runtime import Model
-from bitface.runtime.model import PREPROCESS_KEY, open_model
+from bitface.runtime.model import open_model
 from bitface.runtime.relative_latency import relative_latency
 from bitface.targets import TARGETS, Settings, runs_here
 from bitface.targets.conform import conformed
@@ -37,20 +36,8 @@ from bitface.targets.registry import FASTEST, way_to_install
 from bitface.targets.start import SIMULATION, start
 
 CALIBRATION = FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", 300)
-IRESNET = "IResNet-18"
 FLOAT = f"{FASTEST}-float"
 ENGINES = ("openvino", "onnxruntime", "ncnn", "litert", "executorch", "rknn")
-
-
-def float_files(folder: Path) -> dict[str, tuple[Path, str | None]]:
-    """The networks' files and preprocessing; the random one's is written into a folder."""
-    path = folder / "iresnet18.onnx"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        network = iresnet(18)
-        assert network.preprocess is not None
-        onnx.save(to_onnx(network.graph, metadata={PREPROCESS_KEY: network.preprocess.name}), path)
-    return {**networks(), IRESNET: (path, None)}
 
 
 def test_faces(count: int) -> np.ndarray:
@@ -102,7 +89,7 @@ def lfw(name: str, path: Path, engine: str, preprocess: str | None = None) -> di
 
 
 def row_of(name: str, target: str, folder: Path, images: np.ndarray) -> dict[str, Any]:
-    path, preprocess = float_files(folder)[name]
+    path, preprocess = network_files(folder)[name]
     floats = Model(path, "float", load_network(path, preprocess))
     assert floats.network.preprocess is not None
     if target == FLOAT:
@@ -141,7 +128,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("out/targets"))
     options = parser.parse_args()
-    names = list(float_files(options.out))
+    names = list(network_files(options.out))
     images, path = test_faces(options.faces), HERE / "results" / "targets.json"
     for name in options.networks.split(",") if options.networks else names:
         for target in installed(options.targets.split(",")):

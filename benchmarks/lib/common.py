@@ -6,20 +6,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
 from bitface import backbones
 from bitface.data.assets import fetch
 from bitface.data.face_source import FaceSource
 from bitface.files import write_json
-from bitface.graph import Network, from_module
+from bitface.graph import Network, from_module, to_onnx
 from bitface.jobs import EvaluateRequest, QuantizeRequest, evaluate_model, quantize_model
 from bitface.quant import BitPlan
 from bitface.runtime.machine import describe
+from bitface.runtime.model import PREPROCESS_KEY
 
 HERE = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BITFACE_DATA", HERE.parent.parent / "shared" / "data"))
 LFW = DATA / "lfw"
+IRESNET = "IResNet-18"
 FARS = (1e-4, 1e-5)
 # Where what benchmarks share is made; `out` is never part of the repository.
 ARTIFACTS = Path("out/artifacts")
@@ -43,6 +46,17 @@ def iresnet(depth: int) -> Network:
     return from_module(module.eval(), "rgb-127.5-127.5", f"IResNet-{depth}")
 
 
+def network_files(folder: Path) -> dict[str, tuple[Path, str | None]]:
+    """The measured networks and IResNet-18 with random weights, which is written into a folder: as `networks`."""
+    path = folder / "iresnet18.onnx"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        network = iresnet(18)
+        assert network.preprocess is not None
+        onnx.save(to_onnx(network.graph, metadata={PREPROCESS_KEY: network.preprocess.name}), path)
+    return {**networks(), IRESNET: (path, None)}
+
+
 def cores() -> int:
     """The cores that this program may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -52,7 +66,7 @@ def artifact(name: str, bits: str, folder: Path) -> Path:
     """The artifact of a network by post-training quantization with 300 faces outside the LFW pairs, made where it isn't
     there yet; `bits` are a word or a plan's file.
     """
-    path, preprocess = networks()[name]
+    path, preprocess = (networks() if name != IRESNET else network_files(folder))[name]
     made = folder / path.stem / Path(bits).stem
     if not (made / "model.bitface").is_file():
         quantize_model(
