@@ -63,7 +63,9 @@ def test_what_belongs_together_is_one_parameter() -> None:
     """Eight at most; a command's options are its parameters."""
     many = []
     for path in files():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if SOURCE / "cli" not in path.parents else ():
+        if "cli" in path.relative_to(SOURCE).parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef):
                 own = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
                 if len([one for one in own if one.arg not in ("self", "cls")]) > 8:

@@ -32,12 +32,16 @@ def on_command_line() -> Iterator[None]:
         _on_command_line = before
 
 
-def option(name: str, value: object = None) -> str:
-    """An option as the reader types it: `--max-images` or `--size 160`; in Python `max_images=` or `size=160`."""
+def option(name: str, value: object = None, field: str | None = None) -> str:
+    """An option as the reader types it: `--max-images` or `--size 160`; in Python `max_images=` or `size=160`.
+
+    Args:
+        field: what Python calls it, where that is another name.
+    """
     if _on_command_line:
         return f"--{name}" if value is None else f"--{name} {value}"
     text = "" if value is None else repr(value) if isinstance(value, str) else str(value)
-    return f"{name.replace('-', '_')}={text}"
+    return f"{field or name.replace('-', '_')}={text}"
 
 
 def flag(name: str) -> str:

@@ -64,14 +64,16 @@ def test_verify_decides_by_the_kept_threshold(bitface: Run, model: Path, crops: 
     verdicts = set()
     for other in (crops / "p3" / "1.png", crops / "p4" / "0.png", crops / "p7" / "2.png"):
         pair = [crops / "p3" / "0.png", other]
-        code, out, err = bitface("verify", *pair, "--model", model, "--far", "0.05", "--json", tmp_path / "a.json")
-        assert code == 0, err
+        command = ("verify", *pair, "--model", model, "--far", "0.05", "--json", tmp_path / "a.json")
+        code, out, err = bitface(*command)
         unit, usable = unit_rows(embedder.embed([str(path) for path in pair], flip=True))
         similarity = float(row_scores(unit, usable, [0], [1])[0])
         answer = json.loads((tmp_path / "a.json").read_text())
         assert answer["similarity"] == pytest.approx(similarity, abs=1e-6)
         assert answer["same"] == (similarity >= stored["threshold"])
         assert out.startswith("same:" if answer["same"] else "different:")
+        assert code == (0 if answer["same"] else 1), err
+        assert bitface(*command, "--exit-zero")[0] == 0
         verdicts.add(answer["same"])
     assert verdicts == {True, False}
 
@@ -82,7 +84,7 @@ def test_photographs_are_aligned_by_themselves(bitface: Run, model: Path, crops:
     wall = tmp_path / "wall.png"
     Image.fromarray(np.full((300, 400, 3), 128, np.uint8)).save(wall)
     code, out, err = bitface("verify", crops / "p1" / "0.png", wall, "--model", model, "--far", "0.05")
-    assert (code, out) == (1, "")
+    assert (code, out) == (3, "")
     assert "wall.png: no face is found" in err
 
 
@@ -187,11 +189,12 @@ def test_bad_requests_change_nothing(
 def test_what_holds_no_threshold_says_so(bitface: Run, net: Path, model: Path, crops: Path) -> None:
     pair = [crops / "p1" / "0.png", crops / "p1" / "1.png"]
     code, _, err = bitface("verify", *pair, "--model", model, "--far", "1e-4")
-    assert code == 1
+    assert code == 3
     assert "no threshold for FAR 0.0001 is stored (none is); make one with bitface calibrate" in err
-    for command in (["verify", *pair, "--model", net, "--far", "1e-4"], ["calibrate", net, "--images", crops]):
+    commands = ((3, ["verify", *pair, "--model", net, "--far", "1e-4"]), (1, ["calibrate", net, "--images", crops]))
+    for expected, command in commands:
         code, _, err = bitface(*command)
-        assert code == 1
+        assert code == expected
         assert "no .bitface file" in err or "doesn't say how its input is normalised" in err
 
 
@@ -216,6 +219,6 @@ def test_thresholds_of_a_tampered_file_are_refused(bitface: Run, model: Path, cr
     code, out, err = bitface(
         "verify", crops / "p1" / "0.png", crops / "p1" / "1.png", "--model", model, "--far", "1e-4"
     )
-    assert (code, out) == (1, "")
+    assert (code, out) == (3, "")
     assert "damaged" in err
     assert err.count("\n") == 1

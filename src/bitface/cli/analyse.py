@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitface.cli.console import engine_of, output, progress, remarks
+from bitface.cli.console import engine_of, output, progress, remarks, write_json
 from bitface.cli.options import (
+    DryRunOption,
     EngineOption,
     ForceOption,
+    JsonOption,
     LabelsOption,
     ListOption,
     OutOption,
@@ -25,7 +27,9 @@ def analyse(
     teacher: Annotated[Path, typer.Argument(help="The float network.")],
     student: Annotated[Path, typer.Argument(help="What was made of it: .bitface, an exported file, or a network.")],
     out: OutOption,
-    images: Annotated[Path | None, typer.Option(help="A folder of aligned face crops.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", "--root", help="A folder of aligned face crops, also of --pairs.")
+    ] = None,
     image_list: ListOption = None,
     labels: LabelsOption = None,
     pairs: Annotated[Path | None, typer.Option(help="A list of pairs of these images, as `evaluate` reads it.")] = None,
@@ -41,6 +45,8 @@ def analyse(
     seed: Annotated[int, typer.Option(help="Of the maps, and of what is drawn where there is too much.")] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Find out what a student lost against its teacher, where in the network, and what to try next.
 
@@ -55,8 +61,9 @@ def analyse(
         source_of([images] if images else [], image_list, labels=labels, allow_skipped=allow_skipped), out, pairs,
         faces, preprocess, engine_of(engine), threads, seed, size, force, protocol, embedding,
     )  # fmt: skip
-    with progress() as steps:
+    with progress(dry_run) as steps:
         result = analyse_student(request, steps)
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     table = Table("angle, mean degrees", *result["errors"])
     for name in result["errors"]["as embedded"]:

@@ -3,6 +3,8 @@
 import errno
 import os
 import sys
+import traceback
+from collections.abc import Callable
 from typing import NoReturn
 
 import typer
@@ -28,22 +30,30 @@ from bitface.cli import (
     sensitivity,
     synth,
 )
-from bitface.cli.console import output
-from bitface.cli.people import enroll, identify, verify
+from bitface.cli.console import exits, output, remarks
+from bitface.cli.options import QuietOption, VerboseOption, spoken
+from bitface.cli.people import align, embed, enroll, identify, verify
 from bitface.errors import BitfaceError, missing, on_command_line
-from bitface.progress import errors
+from bitface.progress import errors, voice
 
 # Of a disk, or of a user's share of it.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Where a rank that isn't the first would be heard.
 _voice: int | None = None
 
+# Help without frames: it is read at any width, and cuts no name of an option.
 app = typer.Typer(
     help="Makes face-recognition networks small and fast without losing the people they recognise.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+# Options that had another name before: of every command that has the new one.
+RENAMED = {
+    "sensitivity": {"--pairs-root": "--root", "--faces": "--held-out", "--calibration-faces": "--max-images"},
+    "search": {"--faces": "--held-out", "--calibration-faces": "--max-images"},
+}
 
 
 def _version(show: bool) -> None:
@@ -56,61 +66,88 @@ def _version(show: bool) -> None:
 def _options(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="The version."),
+    quiet: QuietOption = False,
+    verbose: VerboseOption = False,
 ) -> None:
     context.with_resource(on_command_line())
 
 
-app.command("inspect")(inspect.inspect)
-app.command("quantize")(quantize.quantize)
-app.command("run")(quantize.run)
-app.command("prune")(prune.prune)
-app.command("distill")(distill.distill)
-app.command("compare")(compare.compare)
-app.command("evaluate")(evaluate.evaluate)
-app.command("analyse")(analyse.analyse)
-app.command("calibrate")(calibrate.calibrate)
-app.command("verify")(verify.verify)
-app.command("enroll")(enroll.enroll)
-app.command("identify")(identify.identify)
-app.command("bench")(bench.bench)
-app.command("sensitivity")(sensitivity.sensitivity)
-app.command("search")(search.search)
-app.command("report")(report.report)
-app.command("export")(export.export)
-app.command("synth")(synth.synth)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "inspect": inspect.inspect,
+    "quantize": quantize.quantize,
+    "run": quantize.run,
+    "prune": prune.prune,
+    "distill": distill.distill,
+    "compare": compare.compare,
+    "evaluate": evaluate.evaluate,
+    "analyse": analyse.analyse,
+    "calibrate": calibrate.calibrate,
+    "align": align.align,
+    "embed": embed.embed,
+    "verify": verify.verify,
+    "enroll": enroll.enroll,
+    "identify": identify.identify,
+    "bench": bench.bench,
+    "sensitivity": sensitivity.sensitivity,
+    "search": search.search,
+    "report": report.report,
+    "export": export.export,
+    "synth": synth.synth,
+    "assets": assets.assets,
+    "cache": cache.cache,
+    "demo": demo.demo,
+}
+for name, command in COMMANDS.items():
+    app.command(name)(spoken(command))
 app.add_typer(data.app, name="data", no_args_is_help=True)
-app.command("assets")(assets.assets)
-app.command("cache")(cache.cache)
-app.command("demo")(demo.demo)
+
+
+def today(arguments: list[str]) -> list[str]:
+    """Arguments with the names that options have now; a note says which had another one."""
+    at = next((place for place, word in enumerate(arguments) if not word.startswith("-")), None)
+    names = {} if at is None else RENAMED.get(arguments[at], {})
+    result = []
+    for word in arguments:
+        option, equals, value = word.partition("=")
+        if option in names:
+            remarks([f"{option} is called {names[option]} now"], [])
+        result.append(names.get(option, option) + equals + value)
+    return result
 
 
 def main() -> None:
-    """Runs the program. Exit codes: 0 done, 2 wrong use, 1 anything else; a failure is one line on stderr."""
+    """Runs the program. Exit codes: 0 done, 2 wrong use, 1 anything else; of `verify` see there. A failure is one line
+    on stderr.
+    """
     output.stderr = False  # an earlier call in this process may have had --json -
+    voice.quiet = voice.verbose = False
+    exits.failure = 1
     try:
         if int(os.environ.get("WORLD_SIZE") or 1) > 1:
             _join()
-        app()
+        app(args=today(sys.argv[1:]))
     except BitfaceError as error:
-        _fail(str(error), error.exit_code)
+        if voice.verbose:
+            traceback.print_exc()
+        _fail(str(error), exits.failure if error.exit_code == 1 else error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted", 1)
+        _fail("interrupted", exits.failure)
     except BrokenPipeError:
         _forget_output()  # the reader of a pipe has gone: nothing to say
-        sys.exit(1)
+        sys.exit(exits.failure)
     except MemoryError:
-        _fail("out of memory; use fewer images or a smaller batch", 1)
+        _fail("out of memory; use fewer images or a smaller batch", exits.failure)
     except OSError as error:
         if error.errno not in _FULL:
             _unexpected(error)
         _forget_output()
         _fail(
             f"{error.filename or 'standard output'} can't be written ({error.strerror}); make room, or write elsewhere",
-            1,
+            exits.failure,
         )
     except ModuleNotFoundError as error:
         if reason := missing(error):
-            _fail(str(reason), 1)
+            _fail(str(reason), exits.failure)
         _unexpected(error)
     except Exception as error:
         _unexpected(error)
@@ -143,10 +180,13 @@ def _heard() -> bool:
 
 
 def _unexpected(error: Exception) -> NoReturn:
-    if os.environ.get("BITFACE_DEBUG"):
+    if os.environ.get("BITFACE_DEBUG") or voice.verbose:
         raise error
     first = (str(error).strip().splitlines() or [""])[0]
-    _fail(f"unexpected {type(error).__name__}: {first} (run with BITFACE_DEBUG=1 for details and report it)", 1)
+    _fail(
+        f"unexpected {type(error).__name__}: {first} (run with BITFACE_DEBUG=1 for details and report it)",
+        exits.failure,
+    )
 
 
 def _forget_output() -> None:

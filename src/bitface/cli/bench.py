@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bitface.cli.console import output, progress, remarks, write_json
-from bitface.cli.options import JsonOption, OutputOption, SizeOption
+from bitface.cli.options import DryRunOption, JsonOption, OutputOption, SizeOption
 from bitface.errors import UsageError
 
 
@@ -29,6 +29,7 @@ def bench(
         ),
     ] = None,
     embedding: OutputOption = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:
     """Measure latency and throughput of several models, alternating in one run.
@@ -40,7 +41,7 @@ def bench(
     from bitface.jobs.bench import bench_models
     from bitface.runtime.bench import engines_of
 
-    with progress() as steps:
+    with progress(dry_run) as steps:
         content = bench_models(
             models, _numbers(batch, "--batch"), _numbers(threads, "--threads"), preprocess, size, steps, embedding,
             engines_of(target),

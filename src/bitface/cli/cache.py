@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from bitface.cli.console import output
+from bitface.cli.console import output, write_json
+from bitface.cli.options import JsonOption
 from bitface.errors import UsageError
 
 
@@ -13,6 +14,7 @@ def cache(
     kind: Annotated[str | None, typer.Argument(help="Of which kind (default: of every kind).")] = None,
     show: Annotated[bool, typer.Option("--list", help="List it (the default).")] = False,
     clear: Annotated[bool, typer.Option("--clear", help="Remove it; it is made again where it is needed.")] = False,
+    json: JsonOption = None,
 ) -> None:
     """What is computed once and kept between runs: list it, or empty it."""
     from bitface.store import KINDS, Store
@@ -21,6 +23,7 @@ def cache(
         raise UsageError("--list and --clear: use one of them")
     store = Store()
     contents = store.clear(kind) if clear else store.contents(kind)
+    write_json(json, {name: {"entries": content.entries, "bytes": content.bytes} for name, content in contents.items()})
     table = Table("kind", "what it is", "entries", "MB", title="removed" if clear else None)
     for name, content in contents.items():
         table.add_row(name, KINDS[name], f"{content.entries:,}", f"{content.bytes / 1e6:,.1f}")

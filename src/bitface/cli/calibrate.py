@@ -7,7 +7,16 @@ import typer
 from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
-from bitface.cli.options import EngineOption, JsonOption, OutputOption, ProtocolOption, SizeOption, SkipOption, to_file
+from bitface.cli.options import (
+    DryRunOption,
+    EngineOption,
+    JsonOption,
+    OutputOption,
+    ProtocolOption,
+    SizeOption,
+    SkipOption,
+    to_file,
+)
 
 
 def calibrate(
@@ -20,7 +29,7 @@ def calibrate(
     protocol: ProtocolOption = None,
     labels: Annotated[str, typer.Option(help="folder, or a CSV file with the columns path,label.")] = "folder",
     all_pairs: Annotated[bool, typer.Option("--all-pairs", help="All pairs of the list's images.")] = False,
-    far: Annotated[str | None, typer.Option(help="False accept rates (default: 1e-3,1e-4,1e-5).")] = None,
+    far: Annotated[str | None, typer.Option(help="False accept rates (default: 1e-2 to 1e-5).")] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="The float network: what would its thresholds do on the artifact?")
     ] = None,
@@ -38,9 +47,12 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option(callback=to_file, help="Write to this file and leave the artifact as it is.")
     ] = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:
     """Find the decision thresholds of an artifact for given false accept rates, and keep them in it.
+
+    A rate that the faces don't support is listed with what it would need; the others are kept.
 
     bitface calibrate out/model.bitface --pairs pairs.csv --root images/ --all-pairs --far 1e-3,1e-4,1e-5
 
@@ -56,12 +68,12 @@ def calibrate(
         model, pairs, root, source, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess, data,
         engine_of(engine), threads, flip, seed, out, size, protocol, embedding,
     )  # fmt: skip
-    with progress() as steps:
+    with progress(dry_run) as steps:
         result = calibrate_model(request, steps)
     write_json(json, result)
     remarks(result["notes"], result["warnings"])
     output.print(engine_line(result["engine"]))
-    table = Table("FAR", "threshold", "95 % interval", "FAR on other people", "TAR")
+    table = Table("FAR", "threshold", "95 % interval", "on other people", "TAR")
     for one in result["thresholds"]:
         bounds, expected, tar = one["interval"], one["expected"], one["tar_interval"]
         table.add_row(
@@ -72,6 +84,13 @@ def calibrate(
             f"{one['tar']:.2%} ({tar['low']:.2%} – {tar['high']:.2%})",
         )
     output.print(table)
+    for one in result["unsupported"]:
+        more = f", which about {one['images']:,} images form (with as many of each person)" if one["images"] else ""
+        output.print(
+            f"no threshold for FAR {one['far']:g}: it needs {one['pairs']:,} impostor pairs{more}; there are "
+            f"{one['impostor']:,}",
+            soft_wrap=True,
+        )
     for one in result["teacher"]:
         output.print(
             f"the teacher's threshold for FAR {one['target']:g}, {one['threshold']:.4f}, has FAR {one['far']:.3g} "

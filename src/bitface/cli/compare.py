@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import OutputOption, ProtocolOption, SizeOption, to_folder
+from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.options import DryRunOption, JsonOption, OutputOption, ProtocolOption, SizeOption, to_folder
 from bitface.errors import BitfaceError
 
 
@@ -17,6 +17,8 @@ def compare(
     size: SizeOption = None,
     embedding: OutputOption = None,
     protocol: ProtocolOption = None,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Make and measure several smaller versions of a network: quantized, pruned, distilled, or all of it in turn.
 
@@ -36,8 +38,9 @@ def compare(
     with named(candidates):
         warnings = beforehand_of(comparison)
     remarks([], warnings)
-    with progress() as steps:
+    with progress(dry_run) as steps:
         content = compare_candidates(comparison, out, steps)
+    write_json(json, content)
     output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     output.print(str(out / "comparison.html"), markup=False, soft_wrap=True)
     remarks(content["notes"], [])

@@ -1,17 +1,57 @@
 """What the commands share: standard output, and words that several options take."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from bitface.errors import UsageError
-from bitface.progress import errors, shown
+from bitface.progress import Progress, Steps, errors, shown, voice
 
 output = Console(highlight=False)
-progress = shown
+# What a dry run does, since it takes seconds and says what is damaged; it ends where any other step would begin.
+_READING = "reading faces"
+
+
+class _Rehearsed(BaseException):
+    """A dry run has come to the first step that would take long. No error, so that nobody takes it for one."""
+
+
+@contextmanager
+def progress(dry_run: bool = False) -> Iterator[Steps]:
+    """As `progress.shown`. A dry run ends where the first step would begin: whatever is checked before that has been
+    checked, by the same code as ever, and nothing is written.
+    """
+    if not dry_run:
+        with shown() as steps:
+            yield steps
+        return
+    counts: list[int] = []
+
+    def rehearse(name: str) -> Progress:
+        if name.rpartition(": ")[2] != _READING:
+            raise _Rehearsed(name)
+        return lambda done, total, words="": counts.append(total)
+
+    try:
+        yield rehearse
+    except _Rehearsed as reached:
+        faces = f"{counts[-1]:,} faces were read; " if counts else ""
+        output.print(f"all that is given can be used; {faces}'{reached}' would come next", markup=False, soft_wrap=True)
+    raise typer.Exit
+
+
+class Exits:
+    """With which code a command ends that fails; `verify` needs 1 for an answer."""
+
+    failure = 1
+
+
+exits = Exits()
 
 # What `--json` takes for standard output.
 STDOUT = (Path("-"), Path("/dev/stdout"))
@@ -65,8 +105,8 @@ def engine_line(engine: str) -> str:
 
 
 def remarks(notes: list[str], warnings: list[str]) -> None:
-    """Prints notes and warnings to stderr."""
-    for text in notes:
+    """Prints notes, unless it is to be quiet, and warnings to stderr."""
+    for text in () if voice.quiet else notes:
         errors.print(f"note: {text}", markup=False, style="dim", soft_wrap=True)
     for text in warnings:
         errors.print(f"warning: {text}", markup=False, style="yellow", soft_wrap=True)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_line, output, progress
-from bitface.cli.options import OutOption
+from bitface.cli.console import engine_line, output, progress, write_json
+from bitface.cli.options import DryRunOption, JsonOption, OutOption
 from bitface.progress import errors
 
 
@@ -14,14 +14,17 @@ def demo(
     out: OutOption = Path("out/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer faces, and no evaluation on LFW.")] = False,
     seed: Annotated[int, typer.Option(help="Of the synthetic faces.")] = 0,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Quantize a real face network with synthetic faces, check it, measure it, and write a report to look at."""
     from bitface.jobs.demo import demo as run
     from bitface.results.quantization import agreed
 
     errors.print("fetching the default assets (once), then making faces; some minutes in all", style="dim")
-    with progress() as steps:
+    with progress(dry_run) as steps:
         content = run(out, quick, seed, steps)
+    write_json(json, content)
     for result in content["results"]:
         engine, figures = agreed(result)
         output.print(

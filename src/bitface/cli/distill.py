@@ -4,12 +4,14 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress, remarks
+from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import (
     DeviceOption,
+    DryRunOption,
     EpochsOption,
     ForceOption,
     ImagesOption,
+    JsonOption,
     LabelsOption,
     ListOption,
     LossOption,
@@ -55,6 +57,8 @@ def distill(
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Train a smaller network to give a teacher's embeddings; unlabelled faces are enough, the more the better.
 
@@ -73,10 +77,11 @@ def distill(
         minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip
-    with progress() as steps:
+    with progress(dry_run) as steps:
         result = distill_model(request, steps)
     if not result:  # another rank has it
         return
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     show(result)
     output.print(str(out / "model.onnx"), markup=False, soft_wrap=True)

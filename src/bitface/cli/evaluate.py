@@ -8,6 +8,7 @@ from rich.table import Table
 
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
 from bitface.cli.options import (
+    DryRunOption,
     EngineOption,
     JsonOption,
     OutputOption,
@@ -66,6 +67,7 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(callback=to_folder, help="Of a suite: the folder of results and kept embeddings.")
     ] = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:
     """Verify faces: accuracy over ten folds, AUC, EER and TAR at given FARs, each with its interval; or any other
@@ -93,7 +95,7 @@ def evaluate(
             raise UsageError(
                 "--preprocess, --size and --output are those of one model; a suite has them beside each model's path"
             )
-        _suite(suite, out, json)
+        _suite(suite, out, json, dry_run)
         return
     if model is None or (pairs is None and protocol is None):
         raise UsageError("name a model and --pairs, or --protocol, or a --suite")
@@ -103,7 +105,7 @@ def evaluate(
         model, pairs, root, part, all_pairs, flip, engine_of(engine), fars_of(far, FARS), preprocess, threads, seed,
         allow_skipped, used or (), against, groups, anyway, size, protocol, embedding,
     )  # fmt: skip
-    with progress() as steps:
+    with progress(dry_run) as steps:
         content, result = evaluate_model(request, steps)
     write_json(json, content)
     remarks(content["notes"], content["warnings"])
@@ -119,12 +121,12 @@ def evaluate(
         _print_groups(content["groups"])
 
 
-def _suite(path: Path, out: Path | None, json: Path | None) -> None:
+def _suite(path: Path, out: Path | None, json: Path | None, dry_run: bool) -> None:
     from bitface.inputs.suites import read_suite
     from bitface.jobs.suite import run_suite
 
     suite = read_suite(path, out)
-    with progress() as steps:
+    with progress(dry_run) as steps:
         content = run_suite(suite, steps)
     write_json(json, content)
     remarks(content["notes"], content["warnings"])

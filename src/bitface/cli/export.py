@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, remarks
-from bitface.cli.options import OutputOption, SizeOption, to_output
+from bitface.cli.console import output, remarks, write_json
+from bitface.cli.options import JsonOption, OutputOption, SizeOption, to_output
 from bitface.targets.registry import FASTEST
 
 
@@ -21,6 +21,7 @@ def export(
     scratch: Annotated[str | None, typer.Option(help="The most memory that code may work in, such as 300KB.")] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
+    json: JsonOption = None,
 ) -> None:
     """Write an artifact for a target, an engine or a format; of a float network, its fastest float graph.
 
@@ -33,5 +34,6 @@ def export(
     from bitface.jobs.export import export_model
 
     exported = export_model(model, out, target, size, embedding, name, scratch)
+    write_json(json, exported)
     remarks(exported["notes"], [])
     output.print(f"{out}: {exported['bytes']:,} bytes", markup=False, soft_wrap=True)

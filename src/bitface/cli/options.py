@@ -1,8 +1,10 @@
 """Options that several commands have, each with one meaning and one text."""
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +12,7 @@ from bitface.cli.console import STDOUT, output
 from bitface.errors import UsageError
 from bitface.files import check_destination
 from bitface.preprocess import Size
+from bitface.progress import voice
 
 if TYPE_CHECKING:
     from bitface.data.face_source import FaceSource
@@ -45,6 +48,42 @@ def _json(path: Path | None) -> Path | None:
     if path is not None and path not in STDOUT:
         check_destination(path)
     return path
+
+
+def _quiet(value: bool) -> bool:
+    voice.quiet = voice.quiet or value
+    return value
+
+
+def _verbose(value: bool) -> bool:
+    voice.verbose = voice.verbose or value
+    return value
+
+
+QuietOption = Annotated[
+    bool, typer.Option("-q", "--quiet", callback=_quiet, help="Neither progress nor notes; warnings stay.")
+]
+VerboseOption = Annotated[
+    bool, typer.Option("-v", "--verbose", callback=_verbose, help="Each step with its time; of failures, where.")
+]
+
+
+def spoken(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes -q and -v, too, which are the program's own."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
+        command(*arguments, **options)
+
+    added = {"quiet": QuietOption, "verbose": VerboseOption}
+    signature = inspect.signature(command)
+    own = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
+        for name, kind in added.items()
+    ]
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *own])  # type: ignore[attr-defined]
+    run.__annotations__ = {**command.__annotations__, **added}
+    return run
 
 
 def source_of(
@@ -89,6 +128,11 @@ EngineOption = Annotated[
         "--engine", "--target", help="openvino, onnxruntime, torch, …; default: the fastest that is exact on this CPU."
     ),
 ]
+FaceOption = Annotated[
+    str,
+    typer.Option(metavar="WHICH", help="Of several faces in a photograph: largest, all, or a number from the left."),
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only check what is given, and say what would be done.")]
 TargetsOption = Annotated[
     str | None,
     typer.Option(

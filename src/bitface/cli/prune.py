@@ -4,12 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
-from bitface.cli.console import output, progress, remarks
+from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import (
     DeviceOption,
+    DryRunOption,
     EpochsOption,
     ForceOption,
     ImagesOption,
+    JsonOption,
     LabelsOption,
     ListOption,
     LossOption,
@@ -55,6 +57,8 @@ def prune(
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Take channels out of a network, and let it learn from itself as it was; unlabelled faces are enough.
 
@@ -75,10 +79,11 @@ def prune(
         training=settings(RECOVERY, loss, epochs, seed, device), minutes=minutes,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip
-    with progress() as steps:
+    with progress(dry_run) as steps:
         result = prune_model(request, steps)
     if not result:  # another rank has it
         return
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     shares = result["removed"]
     output.print(

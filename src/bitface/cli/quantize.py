@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitface.cli.console import engine_line, output, progress, remarks, seeds_of
+from bitface.cli.console import engine_line, output, progress, remarks, seeds_of, write_json
 from bitface.cli.options import (
     DeviceOption,
+    DryRunOption,
     EpochsOption,
     ForceOption,
     ImagesOption,
+    JsonOption,
     LabelsOption,
     ListOption,
     LogOption,
@@ -91,6 +93,8 @@ def quantize(
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Make an integer network from a float one and unlabelled faces: a few hundred (ptq) or some thousand (qat).
 
@@ -130,7 +134,7 @@ def quantize(
         calibration = Calibration(**settings, reconstruction=reconstruct.effort(effort or "fast"))
         recipe = recipes.Recipe("post-training", method=None, calibration=calibration)
     request = request_of(recipes.merged(recipe, options), resume, force, log)
-    _carry_out(replace(request, plan=request.plan.with_edges(first, last)))
+    _carry_out(replace(request, plan=request.plan.with_edges(first, last)), dry_run, json)
 
 
 def _listed(show: bool) -> None:
@@ -172,9 +176,8 @@ def run(
     allow_skipped: SkipOption = False,
     workers: WorkersOption = None,
     force: ForceOption = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be trained, how long it takes, and how much memory.")
-    ] = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
     list_: Annotated[
         bool, typer.Option("--list", callback=_listed, is_eager=True, help="The recipes that come with the program.")
     ] = False,
@@ -205,21 +208,17 @@ def run(
         def request_for(number: int, folder: Path) -> "QuantizeRequest":
             return request_of(recipes.merged(several, replace(options, seed=number, out=folder)), resume, force, log)
 
-        _carry_out_each(request_for, seeds_of(seeds), out)
-        return
-    if dry_run:
-        if isinstance(recipe, recipes.Pretraining):
-            raise UsageError("--dry-run is for quantizations; this recipe trains a teacher from scratch")
-        _foretell(request_of(recipes.merged(recipe, options)))
+        _carry_out_each(request_for, seeds_of(seeds), out, dry_run)
         return
     if isinstance(recipe, recipes.Recipe):
-        _carry_out(request_of(recipes.merged(recipe, options), resume, force, log))
+        _carry_out(request_of(recipes.merged(recipe, options), resume, force, log), dry_run, json)
         return
     request = training_of(recipes.merged(recipe, options), resume, force, log)
-    with progress() as steps:
+    with progress(dry_run) as steps:
         result = pretrain(request, steps)
     if not result:  # another rank has it
         return
+    write_json(json, result)
     remarks(result["notes"], [])
     output.print(str(request.out / "model.onnx"), markup=False, soft_wrap=True)
 
@@ -232,25 +231,31 @@ def _foretell(request: "QuantizeRequest") -> None:
     output.print(str(told), markup=False, soft_wrap=True)
 
 
-def _carry_out_each(request: "Callable[[int, Path], QuantizeRequest]", seeds: list[int], out: Path) -> None:
+def _carry_out_each(
+    request: "Callable[[int, Path], QuantizeRequest]", seeds: list[int], out: Path, dry_run: bool
+) -> None:
     from bitface.jobs.runs.seeds import quantize_seeds
 
-    with progress() as steps:
+    with progress(dry_run) as steps:
         seen = quantize_seeds(request, seeds, out, steps)
     if seen:
         output.print(f"{seen.markdown()}{out / 'seeds.md'}", markup=False, soft_wrap=True)
 
 
-def _carry_out(request: "QuantizeRequest") -> None:
+def _carry_out(request: "QuantizeRequest", dry_run: bool, json: Path | None) -> None:
     from bitface.jobs import quantize_model
     from bitface.jobs.quantize import beforehand
     from bitface.results.quantization import agreed
 
+    if dry_run and request.method:
+        _foretell(request)
+        return
     remarks([], beforehand(request))
-    with progress() as steps:
+    with progress(dry_run) as steps:
         result = quantize_model(request, steps)
     if not result:  # another rank has it
         return
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     engine, figures = agreed(result)
     history, left = result["training"], len(result["unquantized"])

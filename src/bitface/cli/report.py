@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, remarks
-from bitface.cli.options import to_file
+from bitface.cli.console import output, remarks, write_json
+from bitface.cli.options import JsonOption, to_file
 
 
 def report(
@@ -20,6 +20,7 @@ def report(
     faces: Annotated[
         bool, typer.Option("--faces", help="Show the faces of flipped pairs, where an analysis found some.")
     ] = False,
+    json: JsonOption = None,
 ) -> None:
     """One page of everything that was measured: size, speed, accuracy, curves, plans, analyses, where it came from.
 
@@ -30,6 +31,7 @@ def report(
     from bitface.jobs.report import ReportRequest, make_report
 
     content = make_report(ReportRequest(runs, out, title, faces))
+    write_json(json, content)
     remarks([], content.get("warnings", []))
     for path in (out, out.with_suffix(".md"), out.with_suffix(".json")):
         output.print(str(path), markup=False, soft_wrap=True)

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bitface.cli.console import bits_of, output, progress, remarks
+from bitface.cli.console import bits_of, output, progress, remarks, write_json
 from bitface.cli.options import (
+    DryRunOption,
     ForceOption,
     ImagesOption,
+    JsonOption,
     ListOption,
     ModelArgument,
     OutOption,
@@ -40,8 +42,8 @@ def search(
     ] = None,
     points: Annotated[int, typer.Option(min=2, max=50, help="Budgets of the front, beside yours.")] = 8,
     tries: Annotated[int, typer.Option(min=0, help="Whole plans measured for each budget.")] = 16,
-    faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to choose by; others judge.")] = 128,
-    calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
+    held_out: Annotated[int, typer.Option(min=1, max=256, help="Faces to choose by; others judge.")] = 128,
+    max_images: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
     protocol: Annotated[
         str | None,
         typer.Option(metavar="FILE[:NAME]", help="Any protocol, on which the plans that are found are judged."),
@@ -52,6 +54,8 @@ def search(
     seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Find the bits of each layer under a budget, and what other budgets would buy.
 
@@ -67,16 +71,17 @@ def search(
     from bitface.search.sweep import SensitivityRequest
 
     base = SensitivityRequest(
-        model, source_of(images, image_list, allow_skipped=allow_skipped), out, faces=faces,
-        calibration_faces=calibration_faces, preprocess=preprocess, seed=seed, size=size, force=force, output=embedding,
+        model, source_of(images, image_list, allow_skipped=allow_skipped), out, faces=held_out,
+        calibration_faces=max_images, preprocess=preprocess, seed=seed, size=size, force=force, output=embedding,
         protocol=protocol,
     )  # fmt: skip
     request = SearchRequest(
         base, Budget.parse(budget), bits_of(bits, "--bits", 2), bits_of(activations, "--activations", 2),
         activation_bits, cost, sensitivity, points, tries,
     )  # fmt: skip
-    with progress() as steps:
+    with progress(dry_run) as steps:
         result = search_plans(request, steps)
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     timed = request.budget.axis == TIME
     table = Table("plan", *(["ms"] if timed else []), "weight bytes", "mean bits", "agreement")

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from bitface.cli.console import bits_of, output, progress, remarks
+from bitface.cli.console import bits_of, output, progress, remarks, write_json
 from bitface.cli.options import (
+    DryRunOption,
     ForceOption,
     ImagesOption,
+    JsonOption,
     ListOption,
     ModelArgument,
     OutOption,
@@ -31,12 +33,12 @@ def sensitivity(
     image_list: ListOption = None,
     by: Annotated[str, typer.Option(help="What is rounded at a time: layer (one tensor) or block.")] = "layer",
     bits: Annotated[str, typer.Option(help="Widths of weights and activations to ask about.")] = "8,4,2",
-    faces: Annotated[int, typer.Option(min=1, max=256, help="Held-out faces to measure on.")] = 128,
-    calibration_faces: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
+    held_out: Annotated[int, typer.Option(min=1, max=256, help="Faces to measure on.")] = 128,
+    max_images: Annotated[int, typer.Option(min=1, help="Other faces, which find ranges.")] = 256,
     pairs: Annotated[
         Path | None, typer.Option(help="A list of pairs, in any form that `evaluate` reads: verification, too.")
     ] = None,
-    pairs_root: Annotated[Path | None, typer.Option(help="The folder that the list's paths are relative to.")] = None,
+    root: Annotated[Path | None, typer.Option(help="The folder that the list's paths are relative to.")] = None,
     part: Annotated[str | None, typer.Option(help="Of the folder of the CFP protocol: cfp-ff or cfp-fp.")] = None,
     protocol: ProtocolOption = None,
     max_pairs: Annotated[int, typer.Option(min=20, help="Pairs to take, evenly from every fold.")] = 600,
@@ -46,6 +48,8 @@ def sensitivity(
     seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Measure what rounding each layer's weights, and each activation, alone does to the embedding; or each block's.
 
@@ -58,11 +62,12 @@ def sensitivity(
 
     widths = bits_of(bits, "--bits", 2)
     request = SensitivityRequest(
-        model, source_of(images, image_list, allow_skipped=allow_skipped), out, widths, widths, faces,
-        calibration_faces, pairs, pairs_root, part, max_pairs, preprocess, seed, by, size, force, protocol, embedding,
+        model, source_of(images, image_list, allow_skipped=allow_skipped), out, widths, widths, held_out,
+        max_images, pairs, root, part, max_pairs, preprocess, seed, by, size, force, protocol, embedding,
     )  # fmt: skip
-    with progress() as steps:
+    with progress(dry_run) as steps:
         table = measure_sensitivity(request, steps)
+    write_json(json, table)
     remarks(table["notes"], table["warnings"])
     for name in ("weights", "activations"):
         output.print(_worst([row for row in table["units"] if row["part"] == name], name, table["faces"]["measured"]))

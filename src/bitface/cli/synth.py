@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress, remarks
-from bitface.cli.options import OutputOption, SizeOption, to_folder
+from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.options import DryRunOption, JsonOption, OutputOption, SizeOption, to_folder
 
 _SAID = {
     "made": "images made",
@@ -29,6 +29,8 @@ def synth(
     truncation: Annotated[
         float, typer.Option(min=0.0, max=2.0, help="Below 1: a generator's more usual faces, with less variety.")
     ] = 1.0,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
     """Make faces of people who don't exist, or images from a network alone, and a sheet of them to look at.
 
@@ -44,8 +46,9 @@ def synth(
     from bitface.runtime import ModelFile
 
     teacher = None if model is None else ModelFile(model, preprocess, size, embedding)
-    with progress() as steps:
+    with progress(dry_run) as steps:
         manifest = synthesize(source, out, teacher, seed=seed, truncation=truncation, steps=steps)
+    write_json(json, manifest)
     remarks(manifest["notes"], manifest["warnings"])
     counts = ", ".join(f"{manifest[key]:,} {words}" for key, words in _SAID.items() if key in manifest)
     output.print(f"{manifest['kind']}: {counts}\n{out}\n{manifest['sheet']}", markup=False, soft_wrap=True)

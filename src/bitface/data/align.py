@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -24,13 +24,20 @@ _MAX_DETECTION_SIDE = 1024
 class AlignedFace:
     """`crop` is uint8 RGB `[112, 112, 3]`; `landmarks` are the five points `[5, 2]` (x, y) in pixels of the
     original image, in the template's order; `score` is the detector's confidence, 0 to 1; `box` is where the face lies
-    in the original image, in whole pixels (x, y, width, height); `faces` is the number of faces in the image."""
+    in the original image, in whole pixels (x, y, width, height); `faces` is the number of faces in the image, and
+    `number` this one's among them, from 1 on, from the left to the right."""
 
     crop: np.ndarray
     landmarks: np.ndarray
     score: float
     box: tuple[int, int, int, int]
     faces: int
+    number: int = 1
+
+    @property
+    def area(self) -> int:
+        """Of its box, in pixels."""
+        return self.box[2] * self.box[3]
 
 
 def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -74,20 +81,25 @@ def crop_face(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 
 class FaceAligner:
-    """Finds the largest face with the YuNet detector (Wu et al., 2023) and crops it.
+    """Finds faces with the YuNet detector (Wu et al., 2023) and crops them.
 
     Not safe to share between threads: the detector keeps the size of the last image.
+
+    Args:
+        boxes: that the detector looks at, several for each face: `FEW` do for images of one face, groups want `MANY`.
 
     Raises:
         BitfaceError: the detector's file is missing or can't be loaded.
     """
 
-    def __init__(self, yunet_path: Path, score: float = 0.6) -> None:
+    FEW, MANY = 50, 5000
+
+    def __init__(self, yunet_path: Path, score: float = 0.6, boxes: int = FEW) -> None:
         if not Path(yunet_path).is_file():
             raise BitfaceError(f"{yunet_path}: no such file; give the YuNet face detector (.onnx)")
         try:
             with _quiet():
-                self._detector = cv2.FaceDetectorYN.create(str(yunet_path), "", (CROP, CROP), score, 0.3, 50)
+                self._detector = cv2.FaceDetectorYN.create(str(yunet_path), "", (CROP, CROP), score, 0.3, boxes)
         except cv2.error as error:
             raise BitfaceError(
                 f"{yunet_path}: not a YuNet face detector that OpenCV {cv2.__version__} can load; "
@@ -95,9 +107,13 @@ class FaceAligner:
             ) from error
 
     def align(self, image: np.ndarray) -> AlignedFace | None:
-        """The largest face of uint8 RGB `[H, W, 3]`, or None where no face is found.
+        """The largest face of uint8 RGB `[H, W, 3]`, or None where no face is found."""
+        return max(self.faces(image), key=lambda face: face.area, default=None)
 
-        The detector sees at most 1024 pixels a side; the crop is taken from the image as given.
+    def faces(self, image: np.ndarray) -> list[AlignedFace]:
+        """The faces of uint8 RGB `[H, W, 3]`, from the left to the right.
+
+        The detector sees at most 1024 pixels a side; crops are taken from the image as given.
         """
         height, width = image.shape[:2]
         scale = min(1.0, _MAX_DETECTION_SIDE / max(height, width))
@@ -106,19 +122,19 @@ class FaceAligner:
             reduced = (max(1, round(width * scale)), max(1, round(height * scale)))
             small = cv2.resize(small, reduced, interpolation=cv2.INTER_AREA)
         self._detector.setInputSize((small.shape[1], small.shape[0]))
-        _, faces = self._detector.detect(small)
-        if faces is None or len(faces) == 0:
-            return None
-        # Each row: box (x, y, width, height), five points (x, y), score.
-        face = max(faces, key=lambda row: row[2] * row[3]).astype(np.float64)
+        _, rows = self._detector.detect(small)
         ratio = np.array([width / small.shape[1], height / small.shape[0]])
-        landmarks = (face[4:14].reshape(5, 2) + 0.5) * ratio - 0.5
-        try:
-            crop = crop_face(image, landmarks)
-        except (ValueError, cv2.error):
-            return None  # landmarks in one point: whatever was found, it can't be aligned
-        x, y, across, down = (round(float(side)) for side in face[:4] * np.tile(ratio, 2))
-        return AlignedFace(crop, landmarks, float(face[14]), (x, y, across, down), len(faces))
+        faces: list[AlignedFace] = []
+        # Each row: box (x, y, width, height), five points (x, y), score.
+        for row in sorted(() if rows is None else rows.astype(np.float64), key=lambda row: row[0] + row[2] / 2):
+            landmarks = (row[4:14].reshape(5, 2) + 0.5) * ratio - 0.5
+            try:
+                crop = crop_face(image, landmarks)
+            except (ValueError, cv2.error):
+                continue  # landmarks in one point: whatever was found, it can't be aligned
+            x, y, across, down = (round(float(side)) for side in row[:4] * np.tile(ratio, 2))
+            faces.append(AlignedFace(crop, landmarks, float(row[14]), (x, y, across, down), 0))
+        return [replace(face, faces=len(faces), number=number) for number, face in enumerate(faces, 1)]
 
 
 @contextmanager

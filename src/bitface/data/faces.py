@@ -5,7 +5,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -325,7 +325,7 @@ def check_skipped(skipped: Sequence[Skipped], total: int, allow: bool = False, c
     where = ""
     if csv_path is not None:
         if skipped:
-            write_bytes(csv_path, _csv(skipped))
+            write_bytes(csv_path, table_bytes(("path", "reason"), skipped))
             where = f" (all are listed in {csv_path})"
         else:
             _remove(csv_path)
@@ -346,11 +346,11 @@ def check_skipped(skipped: Sequence[Skipped], total: int, allow: bool = False, c
 def append_skipped(path: Path, row: Skipped) -> None:
     """Adds an image to the list of skipped ones, which may not be there yet. Raises BitfaceError: it can't."""
     if not path.exists():
-        write_bytes(path, _csv([row]))
+        write_bytes(path, table_bytes(("path", "reason"), [row]))
         return
     try:
         with open(path, "ab") as file:
-            file.write(_csv([row]).split(b"\n", 1)[1])
+            file.write(table_bytes(("path", "reason"), [row]).split(b"\n", 1)[1])
     except OSError as error:
         raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
 
@@ -362,13 +362,15 @@ def _remove(path: Path) -> None:
         raise BitfaceError(f"{path}: can't be removed ({error.strerror}); choose another folder") from error
 
 
-def _csv(skipped: Sequence[Skipped]) -> bytes:
+def table_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """A CSV file with a name for each column, of which a spreadsheet runs nothing, whatever its texts are."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    for row in skipped:
+    writer.writerow(columns)
+    for row in rows:
         # A spreadsheet runs a cell that starts so as a formula; file names come from anybody.
-        writer.writerow([f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell for cell in row])
+        formula = ("=", "+", "-", "@", "\t", "\r")
+        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(formula) else cell for cell in row])
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 

@@ -62,6 +62,16 @@ def read_image(source: Path | bytes) -> np.ndarray:
         return _decode(source)
 
 
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The pixels of an image that Pillow has opened or made, as `read_image` gives those of a file.
+
+    Raises:
+        ImageSkipped: as there, for what an image in memory can have.
+    """
+    with _reasons(b"opened"):
+        return _upright_rgb(image)
+
+
 def image_size(source: Path | bytes) -> Size:
     """Height and width of the image of `read_image`, by the file's header. Raises ImageSkipped."""
     with _reasons(source), Image.open(_opened(source), formats=FORMATS) as image:
@@ -126,8 +136,12 @@ def _decode(source: Path | bytes) -> np.ndarray:
         # libtiff writes its complaints about damaged data to the terminal by itself.
         with muted() if any(tile[0] == "libtiff" for tile in image.tile) else nullcontext():
             image.load()
-        turn = _UPRIGHT.get(_orientation(image))
-        return _to_rgb(image if turn is None else image.transpose(turn))
+        return _upright_rgb(image)
+
+
+def _upright_rgb(image: Image.Image) -> np.ndarray:
+    turn = _UPRIGHT.get(_orientation(image))
+    return _to_rgb(image if turn is None else image.transpose(turn))
 
 
 def _orientation(image: Image.Image) -> int:

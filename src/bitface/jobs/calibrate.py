@@ -16,7 +16,7 @@ from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import all_pairs
 from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, ScoreSummary
-from bitface.evaluation.figures.thresholds import thresholds
+from bitface.evaluation.figures.thresholds import thresholds, unsupported_fars
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
@@ -30,7 +30,8 @@ from bitface.results.locks import holding
 from bitface.runtime import open_float
 from bitface.runtime.machine import describe
 
-DEFAULT_FARS = (1e-3, 1e-4, 1e-5)
+# What some hundred images support (of different people 1e-2 needs about 45, 1e-3 140 and 1e-4 450), and one more.
+DEFAULT_FARS = (1e-2, 1e-3, 1e-4, 1e-5)
 # Seconds that another calibration in the same folder may take to read or to write.
 _PATIENCE = 10.0
 
@@ -134,11 +135,12 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     """Finds a threshold for each FAR and writes them into the artifact, in the place of those it had.
 
     Returns:
-        The thresholds, and, with a teacher, what its thresholds do on the integer model: both error rates.
+        The thresholds; under `unsupported` the FARs that the faces don't support, and what each would need; and, with a
+        teacher, what its thresholds do on the integer model: both error rates.
 
     Raises:
-        BitfaceError: no artifact, faces that can't be used, a FAR that they don't support, or a degenerate model;
-            the artifact stays as it was. Or another command wrote over the artifact meanwhile: that one stays.
+        BitfaceError: no artifact, faces that can't be used or support none of the FARs, or a degenerate model; the
+            artifact stays as it was. Or another command wrote over the artifact meanwhile: that one stays.
     """
     writing = _Update.of(request)
     faces = _faces(request)
@@ -172,6 +174,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         "model": str(writing.path),
         "engine": ready.embedder.engine,
         "thresholds": stored,
+        "unsupported": [one.to_json() for one in unsupported_fars(summary)],
         "teacher": [
             {**rates.to_json(), "target": far} for far, rates in zip(reused, summary.fixed, strict=True)
         ],

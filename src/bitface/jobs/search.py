@@ -151,7 +151,7 @@ def _split(experiment: SweptNetwork) -> SweptNetwork:
     if half < FEWEST:
         raise BitfaceError(
             f"only {len(faces)} faces are held out; {2 * FEWEST} are needed, half of them to choose plans and half to "
-            f"judge them: give more faces, or a smaller {option('calibration-faces')}"
+            f"judge them: give more faces, or a smaller {option('max-images', field='calibration_faces')}"
         )
     return replace(experiment, validation=faces[:half], spare=faces[half:])
 

@@ -36,6 +36,16 @@ class StoredThreshold(Section):
     seed: int
 
 
+class UnsupportedFar(Section):
+    """A FAR that has no threshold; see `evaluation.figures.thresholds.UnsupportedFar`."""
+
+    far: float
+    reason: str
+    pairs: int
+    impostor: int
+    images: int | None
+
+
 class TeacherRates(Section):
     """What the teacher's threshold for the FAR `target` does on the integer model."""
 
@@ -57,6 +67,7 @@ class CalibrationRecord(StoredResult):
     model: str
     engine: str
     thresholds: tuple[StoredThreshold, ...]
+    unsupported: tuple[UnsupportedFar, ...] = ()
     teacher: tuple[TeacherRates, ...]
     skipped: tuple[SkippedImage, ...]
     notes: Texts

@@ -1,15 +1,16 @@
 """Images in, embeddings out."""
 
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 
 from bitface.cpu import cores
-from bitface.errors import BitfaceError, option
+from bitface.errors import BitfaceError, UsageError, option
 from bitface.preprocess import Preprocess, Size, parse
 from bitface.runtime.exact import default_engine, inexact, passed_over
 from bitface.runtime.model import Model, open_model
@@ -20,12 +21,15 @@ from bitface.targets.start import substitute
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+    from PIL.Image import Image as PillowImage
+
     from bitface.data.faces import FaceFile
     from bitface.graph import Network
 
 Progress = Callable[[int, int], None]
 
-Images = np.ndarray | Sequence[np.ndarray] | str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+FilePath = str | os.PathLike[str]
+Images = Union[np.ndarray, Sequence[np.ndarray], FilePath, Sequence[FilePath], "PillowImage", Sequence["PillowImage"]]
 
 # Files that are decoded before their images are embedded together.
 _DECODED = 64
@@ -95,33 +99,47 @@ class Embedder:
     def fingerprint(self) -> str:
         return self.model.fingerprint
 
-    def embed(self, images: Images, flip: bool = False, normalize: bool = False) -> np.ndarray:
-        """The embeddings of aligned face crops, float32 `[N, D]`, as the network gives them.
+    def embed(self, images: Images, flip: bool = False, normalize: bool = False, bgr: bool = False) -> np.ndarray:
+        """The embeddings of aligned face crops, float32 `[N, D]`, as the network gives them: of any length.
 
         Args:
-            images: uint8 RGB `[N, H, W, 3]`, one `[H, W, 3]` or a list of those, or paths of image files.
+            images: uint8 RGB `[N, H, W, 3]`, one `[H, W, 3]` or a list of those; Pillow's images; or paths of image
+                files.
             flip: adds the mirrored image's embedding.
             normalize: gives unit vectors, whose products are cosines; one of zeros alone stays as it is.
+            bgr: the arrays are BGR, as OpenCV reads them. Nothing is guessed: pixels look alike either way.
 
         Warns where most of the files aren't of the network's size and are resized.
 
         Raises:
+            UsageError: `bgr` of files or of Pillow's images, which know their colours.
             BitfaceError: a file that can't be decoded (named), or crops of another size.
         """
-        rows = self._embedded(images, flip)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12) if normalize else rows
+        rows = self._embedded(images, flip, bgr)
+        return unit_length(rows) if normalize else rows
 
-    def _embedded(self, images: Images, flip: bool) -> np.ndarray:
+    def _embedded(self, images: Images, flip: bool, bgr: bool) -> np.ndarray:
         if isinstance(images, np.ndarray):
             array = images[None] if images.ndim == 3 else images
-            return self._array(array, flip)
-        listed = [images] if isinstance(images, str | os.PathLike) else list(images)
+            return self._array(array[..., ::-1] if bgr else array, flip)
+        alone = isinstance(images, str | os.PathLike) or _is_pillow(images)
+        listed: list[Any] = [images] if alone else list(cast("Sequence[Any]", images))
         if listed and all(isinstance(image, np.ndarray) for image in listed):
-            return self._array(_stacked([np.asarray(image) for image in listed]), flip)
+            array = _stacked([np.asarray(image) for image in listed])
+            return self._array(array[..., ::-1] if bgr else array, flip)
+        if bgr:
+            raise UsageError("bgr is for arrays: files and Pillow's images know their colours")
+        if listed and all(map(_is_pillow, listed)):
+            from bitface.data.images import pixels_of
+
+            return self._array(_stacked([pixels_of(image) for image in listed]), flip)
         paths = [image for image in listed if isinstance(image, str | os.PathLike)]
         if len(paths) < len(listed):
-            kind = next(type(image).__name__ for image in listed if not isinstance(image, str | os.PathLike))
-            raise BitfaceError(f"embeds paths of image files or uint8 RGB arrays [H, W, 3], not {kind} among them")
+            kinds = sorted({type(image).__name__ for image in listed if not isinstance(image, str | os.PathLike)})
+            raise BitfaceError(
+                "embeds paths of image files, uint8 RGB arrays [H, W, 3] or Pillow's images, all of one kind, not "
+                f"{' and '.join(kinds)} among them"
+            )
         from bitface.data.faces import FaceFile, crop_sizes, resizing  # images in memory need none of it
 
         skipped: list[tuple[str, str]] = []
@@ -243,6 +261,18 @@ def about_engine(embedder: Embedder, explicit: bool = False) -> tuple[list[str],
     notes = [] if explicit else [passed_over(model, engine)]
     said = [text for text in notes if text] + substitute(engine, lambda: model.network)
     return said, [text for text in [inexact(model, engine)] if text]
+
+
+def unit_length(rows: np.ndarray) -> np.ndarray:
+    """Embeddings `[N, D]` as unit vectors; one of zeros alone stays as it is."""
+    result: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    return result
+
+
+def _is_pillow(image: object) -> bool:
+    """Whether it is one of Pillow's images; whoever has one has imported Pillow."""
+    pillow = sys.modules.get("PIL.Image")
+    return pillow is not None and isinstance(image, pillow.Image)
 
 
 def _stacked(images: list[np.ndarray]) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.runtime.embedder import Embedder
+from bitface.runtime.embedder import Embedder, unit_length
 from bitface.runtime.exact import is_exact
 from bitface.targets.registry import NATIVE, title_of, written
 
@@ -27,8 +27,8 @@ def engine_differences(embedder: Embedder, faces: np.ndarray) -> dict[str, dict[
         return {}
     names = (NATIVE, *written()) if model.integer else written()
     others = [name for name in names if name != embedder.engine and is_exact(model, name)]
-    own = _unit(embedder.embed(faces))
-    return {engine: _difference(own, _unit(Embedder(model, engine).embed(faces))) for engine in others}
+    own = unit_length(embedder.embed(faces))
+    return {engine: _difference(own, unit_length(Embedder(model, engine).embed(faces))) for engine in others}
 
 
 def other_engine(
@@ -58,8 +58,3 @@ def _difference(own: np.ndarray, other: np.ndarray) -> dict[str, Any]:
         "lowest": round(float(cosines.min()), 6),
         "shift": round(float(np.abs(own @ own.T - other @ other.T)[np.triu_indices(len(own), 1)].max()), 6),
     }
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    result: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
-    return result

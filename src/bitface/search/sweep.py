@@ -112,7 +112,8 @@ def subject(request: SensitivityRequest, steps: Steps) -> SweptNetwork:
     if len(validation) < FEWEST:
         raise BitfaceError(
             f"only {len(validation)} of {len(faces.learning) + len(faces.held_out)} usable faces are left to measure "
-            f"on; give {FEWEST + request.calibration_faces} or more, or a smaller {option('calibration-faces')}"
+            f"on; give {FEWEST + request.calibration_faces} or more, or a smaller "
+            f"{option('max-images', field='calibration_faces')}"
         )
     network, notes, warnings = job_faces.settle_preprocess(network, faces.learning, request.preprocess)
     warnings += job_faces.few(len(faces.learning))

@@ -5,14 +5,38 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_line, engine_of, output, progress, remarks
-from bitface.cli.options import EngineOption, OutputOption, SizeOption, SkipOption, source_of, to_file
+from bitface.cli.console import engine_line, engine_of, output, progress, remarks, write_json
+from bitface.cli.options import (
+    DryRunOption,
+    EngineOption,
+    JsonOption,
+    OutputOption,
+    SizeOption,
+    SkipOption,
+    source_of,
+    to_file,
+)
+from bitface.errors import UsageError
 
 
 def enroll(
-    model: Annotated[Path, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")],
-    images: Annotated[list[Path], typer.Option(help="A folder of aligned crops, one folder for each person.")],
     out: Annotated[Path, typer.Option(callback=to_file, help="The gallery file to write (.safetensors).")],
+    model: Annotated[
+        Path | None, typer.Argument(help="A network file, a .bitface artifact or an exported ONNX file.")
+    ] = None,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="A folder of aligned crops, one folder for each person.")
+    ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(help="Instead: embeddings that are there, .npy, .npz, .parquet, .csv or a flat FAISS index."),
+    ] = None,
+    ids: Annotated[
+        Path | None, typer.Option(help="Whom each vector shows: a CSV with a column id or path, or one name a line.")
+    ] = None,
+    fingerprint_of: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="The network that made the vectors.")
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="A quarter of the bytes, one scale for each vector.")] = False,
     flip: Annotated[bool, typer.Option("--flip", help="Add the mirrored image's embedding.")] = False,
     engine: EngineOption = None,
@@ -21,26 +45,45 @@ def enroll(
     size: SizeOption = None,
     embedding: OutputOption = None,
     allow_skipped: SkipOption = False,
+    dry_run: DryRunOption = False,
+    json: JsonOption = None,
 ) -> None:
-    """Embed faces into a gallery file that knows the model it was made with.
+    """Embed faces, or take embeddings, into a gallery file that knows the model they were made with.
 
     bitface enroll out/model.bitface --images people/ --out gallery.safetensors
+
+    bitface enroll --vectors mine.npy --ids ids.csv --fingerprint-of net.onnx --out gallery.safetensors
     """
     from bitface.jobs.people.enroll import EnrollRequest
     from bitface.jobs.people.enroll import enroll as enroll_images
+    from bitface.jobs.people.vectors import EnrollVectorsRequest, enroll_vectors
 
-    with progress() as steps:
-        result = enroll_images(
-            EnrollRequest(
-                model, source_of(images, allow_skipped=allow_skipped), out, int8, flip, engine_of(engine), threads,
-                preprocess, size, embedding,
-            ),
-            steps,
-        )  # fmt: skip
+    if vectors:
+        if model or images or engine or threads:
+            raise UsageError("--vectors are there already: leave the model, --images, --engine and --threads out")
+        if fingerprint_of is None:
+            raise UsageError("--vectors needs --fingerprint-of, the network that made them")
+        result = enroll_vectors(
+            EnrollVectorsRequest(
+                vectors, fingerprint_of, out, ids, int8, flip, preprocess, size, embedding, allow_skipped
+            )
+        )
+    elif model is None or not images or ids or fingerprint_of:
+        raise UsageError("name a model and --images; or --vectors with --fingerprint-of, and --ids")
+    else:
+        with progress(dry_run) as steps:
+            result = enroll_images(
+                EnrollRequest(
+                    model, source_of(images, allow_skipped=allow_skipped), out, int8, flip, engine_of(engine), threads,
+                    preprocess, size, embedding,
+                ),
+                steps,
+            )  # fmt: skip
+    write_json(json, result)
     remarks(result["notes"], result["warnings"])
     output.print(
         f"{result['images']:,} images of {result['people']:,} people, {result['precision']}, "
-        f"{result['bytes']:,} bytes, {engine_line(result['engine'])}\n{out}",
+        f"{result['bytes']:,} bytes{', ' + engine_line(result['engine']) if result['engine'] else ''}\n{out}",
         markup=False,
         soft_wrap=True,
     )

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import engine_line, output, remarks, write_json
-from bitface.cli.options import JsonOption, OutputOption, SizeOption
+from bitface.cli.console import engine_line, engine_of, output, remarks, write_json
+from bitface.cli.options import EngineOption, FaceOption, JsonOption, OutputOption, SizeOption
 
 
 def identify(
@@ -20,6 +20,8 @@ def identify(
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="The gallery is another model's: float, and the probes' integer.")
     ] = False,
+    face: FaceOption = "largest",
+    engine: EngineOption = None,
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
@@ -33,8 +35,9 @@ def identify(
     from bitface.runtime import ModelFile
 
     answers = identify_images(
-        probes, gallery, ModelFile(model, preprocess, size, embedding), top=top, far=far, allow_mixed=allow_mixed
-    )
+        probes, gallery, ModelFile(model, preprocess, size, embedding), top=top, far=far, allow_mixed=allow_mixed,
+        face=face, engine=engine_of(engine),
+    )  # fmt: skip
     write_json(json, answers)
     notes, warnings = (
         list(dict.fromkeys(text for answer in answers for text in answer[key])) for key in ("notes", "warnings")
@@ -42,5 +45,6 @@ def identify(
     remarks(notes, warnings)
     for answer in answers:
         people = ", ".join(f"{one['id']} {one['similarity']:.4f}" for one in answer["people"]) or "nobody"
-        output.print(f"{answer['image']}: {people}", markup=False, soft_wrap=True)
+        which = f", face {answer['face']['number']}" if answer["face"] and answer["face"]["found"] > 1 else ""
+        output.print(f"{answer['image']}{which}: {people}", markup=False, soft_wrap=True)
     output.print(engine_line(answers[0]["engine"]))

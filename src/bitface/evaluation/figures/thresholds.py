@@ -1,5 +1,6 @@
 """Decision thresholds for target FARs, with what is known of how they will do on other people."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,8 +11,8 @@ from bitface.errors import BitfaceError, flag
 from bitface.evaluation.arrays import Floats
 from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds
 from bitface.evaluation.figures.intervals import LEVEL, Interval
-from bitface.evaluation.figures.operating import OperatingPoint
-from bitface.evaluation.figures.results import LIST, ScoreSummary
+from bitface.evaluation.figures.operating import OperatingPoint, needed
+from bitface.evaluation.figures.results import ALL_PAIRS, LIST, ScoreSummary
 
 _RESAMPLES = 2000
 _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
@@ -47,25 +48,64 @@ class Threshold:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class UnsupportedFar:
+    """A FAR of which too few impostor pairs say anything.
+
+    Attributes:
+        reason: in words.
+        pairs: the impostor pairs that it needs; `impostor`: those there are.
+        images: how many would form them, with as many of each person; None where pairs are listed.
+    """
+
+    far: float
+    reason: str
+    pairs: int
+    impostor: int
+    images: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+def unsupported_fars(summary: ScoreSummary) -> tuple[UnsupportedFar, ...]:
+    """The FARs of a summary that have no threshold, and what each would need.
+
+    All pairs grow with the square of the images.
+    """
+    result = []
+    for point in summary.tar:
+        if not point.supported:
+            pairs, there = needed(point.far), point.distinct.impostor
+            images = (
+                math.ceil(summary.counts.images * math.sqrt(pairs / there)) if summary.protocol == ALL_PAIRS else None
+            )
+            result.append(UnsupportedFar(point.far, point.reason or "", pairs, there, images))
+    return tuple(result)
+
+
 def thresholds(summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0) -> tuple[Threshold, ...]:
-    """A threshold for each FAR of a summary (see `operating` for the rule).
+    """A threshold for each FAR of a summary that its impostor pairs support (see `operating` for the rule).
 
     Where subjects are known (all pairs), people are resampled: pairs that share a person aren't independent.
     Otherwise pairs are taken to be independent. The expected FAR is never narrower than that.
 
     Raises:
-        BitfaceError: a FAR isn't supported by the impostor pairs there are.
+        BitfaceError: no FAR is supported by the impostor pairs there are.
     """
-    refused = [point for point in summary.tar if not point.supported]
-    if refused:
-        more = "" if summary.protocol != LIST else f"; all pairs of the images may do ({flag('all-pairs')})"
-        raise BitfaceError(f"a threshold for FAR {refused[0].far:g} {refused[0].reason}{more}")
+    points = [point for point in summary.tar if point.supported]
+    if not points:
+        first = unsupported_fars(summary)[0]
+        more = f" (about {first.images:,} images, with as many of each person)" if first.images else ""
+        more += f"; all pairs of the images may do ({flag('all-pairs')})" if summary.protocol == LIST else ""
+        raise BitfaceError(f"a threshold for FAR {first.far:g} {first.reason}{more}")
     scores = summary.subjects
-    moving = [point for point in summary.tar if scores is not None and follows(point, scores)]
+    moving = [point for point in points if scores is not None and follows(point, scores)]
     draws = resampled_thresholds(moving, scores, resamples, seed) if scores is not None else (np.empty((0, 0)),) * 2
     columns = {point.far: (draws[0][:, i], draws[1][:, i]) for i, point in enumerate(moving)}
     generator = np.random.default_rng((seed, 1))
-    return tuple(_threshold(point, columns.get(point.far), resamples, generator) for point in summary.tar)
+    return tuple(_threshold(point, columns.get(point.far), resamples, generator) for point in points)
 
 
 def _threshold(

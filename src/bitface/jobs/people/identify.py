@@ -10,8 +10,7 @@ from bitface.errors import BitfaceError, flag
 from bitface.evaluation.figures.thresholds import nearest_threshold
 from bitface.evaluation.gallery import Gallery, read_gallery
 from bitface.evaluation.scores.nearest import nearest
-from bitface.inputs.photographs import face_crops
-from bitface.preprocess import Size
+from bitface.inputs.photographs import LARGEST, FaceWord, face_crops
 from bitface.runtime import Embedder, Model, ModelFile, open_model
 from bitface.runtime.embedder import about_engine
 from bitface.runtime.engine_differences import other_engine
@@ -29,8 +28,8 @@ def identify_images(
     top: int = 5,
     far: float | None = None,
     allow_mixed: bool = False,
-    preprocess: str | None = None,
-    size: Size | None = None,
+    face: FaceWord = LARGEST,
+    engine: str | None = None,
 ) -> list[dict[str, Any]]:
     """The most similar people of a gallery for each photograph; those that aren't crops are aligned.
 
@@ -40,8 +39,9 @@ def identify_images(
         far: whoever lies below the model's stored threshold for this rate isn't named. None: the most similar are
             named however little alike they are, and `thresholds` say at which stored ones the first would be.
         allow_mixed: the gallery may be another model's, such as the float network of an integer one.
-        preprocess, size: of a model that is named by its path alone, where its file doesn't say them; None: the size is
-            the gallery's.
+        model_path: with what the file doesn't say, see `ModelFile`; a size that nobody says is the gallery's.
+        face: which of the faces in a photograph, see `inputs.photographs.face_word`; of `all` each has an answer.
+        engine: another one than that of the gallery.
 
     Returns:
         For each photograph the `people`, `face`: how many were found and which was taken (None: it was a crop), the
@@ -52,21 +52,20 @@ def identify_images(
             threshold for `far`.
     """
     gallery = read_gallery(gallery_path)
-    model = open_model(model_path, preprocess, size, lambda: _size_of(gallery))
+    model = open_model(model_path, choose=lambda: _size_of(gallery))
     gallery.check_model(model.fingerprint, allow_mixed)
     stored = model.thresholds or []
     applied = None if far is None else nearest_threshold(stored, far)
     least = float(applied["threshold"]) if applied else -1.0
-    crops, aligned = face_crops(list(probes), model.known.size)
-    embedder = Embedder(model, trusted(model, gallery.engine))
-    engine_notes, warnings = about_engine(embedder)
+    faces = [one for crops in face_crops(probes, model.known.size, [face] * len(probes)) for one in crops]
+    embedder = Embedder(model, engine or trusted(model, gallery.engine))
+    engine_notes, warnings = about_engine(embedder, explicit=engine is not None)
     origins = [other_engine(gallery.engine, embedder.engine, gallery.engines, "the gallery")]
     if applied:
         origins.append(
             other_engine(applied.get("engine"), embedder.engine, applied.get("engines", {}), "the threshold")
         )
-    embeddings = embedder.embed(crops, gallery.flip)
-    faces = {one.path: one for one in aligned}
+    embeddings = embedder.embed(np.stack([one.crop for one in faces]), gallery.flip)
     common = [*model.known.notes, *filter(None, origins), *engine_notes]
     common += [] if applied else [_unjudged(probes, gallery_path, model, stored)]
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
@@ -77,22 +76,23 @@ def identify_images(
             "they don't fit each other; make one of the two again"
         )
     answers = []
-    for path, best in zip(probes, _people(gallery, embeddings, top), strict=True):
+    for one, best in zip(faces, _people(gallery, embeddings, top), strict=True):
+        path, photograph = one.path, one.photograph
         if not best:
             raise BitfaceError(f"{model_path}: gives no usable embedding of {path}")
-        face, (first, similarity) = faces.get(path), next(iter(best.items()))
+        first, similarity = next(iter(best.items()))
         judged = [] if applied else [{**_facts(one), "holds": similarity >= one["threshold"]} for one in stored]
         answers.append(
             {
                 "image": str(path),
-                "aligned": face is not None,
-                "face": face.to_json() if face else None,
+                "aligned": photograph is not None,
+                "face": photograph.to_json() if photograph else None,
                 "people": [{"id": name, "similarity": score} for name, score in best.items() if score >= least],
                 "threshold": _facts(applied) if applied else None,
                 "thresholds": judged,
                 "engine": embedder.engine,
                 "notes": [
-                    *([face.note] if face else []),
+                    *([photograph.note] if photograph else []),
                     *common,
                     *([f"{path}: {first} ({similarity:.4f}) {_verdict(judged)}"] if judged else []),
                 ],
