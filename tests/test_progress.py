@@ -45,3 +45,34 @@ def test_remaining_time_of_a_training(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert capsys.readouterr().err.splitlines() == [
         "training 21/101, 2.7 min left, loss 0.4, agreement 0.9000, 64 images/s"
     ]
+
+
+def test_the_end_of_a_long_step_is_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 60.0, 120.0, 130.0, 131.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with progress.shown() as steps:
+        tell = steps("measuring")
+        tell(1, 2)
+        tell(2, 2)
+        tell = steps("reading")  # a short one says nothing
+        tell(2, 2)
+    assert capsys.readouterr().err.splitlines() == ["measuring 1/2, 1.0 min left", "measuring 2/2, 2.0 min"]
+
+
+def test_no_bar_stands_at_its_end() -> None:
+    """What is done goes, and what comes after it shows that something is done."""
+    with progress._on_terminal() as bars:
+        board = progress._Bars(bars)
+
+        def seen() -> list[str]:
+            return [task.description for task in bars.tasks if task.visible]
+
+        assert seen() == ["working"]
+        first, second = board.step("reading"), board.step("calibrating")
+        assert seen() == ["reading", "calibrating"]
+        first(1, 2)
+        second(3, 3)
+        assert seen() == ["reading"]
+        first(2, 2)
+        assert seen() == ["working"]
+        assert all(task.total is None for task in bars.tasks if task.visible)

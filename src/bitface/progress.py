@@ -4,12 +4,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 errors = Console(stderr=True, highlight=False)
 
@@ -31,11 +32,6 @@ def silent(name: str) -> Progress:
     return lambda done, total, words="": None
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
-
-
 class Voice:
     """How much is said beside results: `quiet`, neither progress nor notes; `verbose`, each step with its time."""
 
@@ -55,23 +51,37 @@ def shown() -> Iterator[Steps]:
     if voice.verbose or not sys.stderr.isatty():
         yield _timed if voice.verbose else _logged
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"),
-    )
-    with Bars(*columns, console=errors, transient=True) as bars:
+    with _on_terminal() as bars:
         yield _Bars(bars).step
+
+
+def _on_terminal() -> "Bars":
+    from rich.progress import (  # whoever wants help doesn't wait for it
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}"), console=errors, transient=True,
+    )  # fmt: skip
 
 
 class _Bars:
     """A bar for each step that isn't done; between steps one without an end, as something is done there, too."""
 
-    def __init__(self, bars: Bars) -> None:
-        self._bars, self._running = bars, set[TaskID]()
+    def __init__(self, bars: "Bars") -> None:
+        self._bars, self._running = bars, set["TaskID"]()
         self._between = bars.add_task("working", total=None, words="")
 
     def step(self, name: str) -> Progress:
@@ -84,7 +94,7 @@ class _Bars:
 
         return tell
 
-    def _run(self, task: TaskID, runs: bool) -> None:
+    def _run(self, task: "TaskID", runs: bool) -> None:
         (self._running.add if runs else self._running.discard)(task)
         self._bars.update(self._between, visible=not self._running)
 

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from bitface.cli.console import engine_of, output, progress, remarks, write_json
+from bitface.cli.console import engine_of, output, progress, remarks, table_of, write_json
 from bitface.cli.options import (
     DryRunOption,
     EngineOption,
@@ -65,7 +64,7 @@ def analyse(
         result = analyse_student(request, steps)
     write_json(json, result)
     remarks(result["notes"], result["warnings"])
-    table = Table("angle, mean degrees", *result["errors"])
+    table = table_of("angle, mean degrees", *result["errors"])
     for name in result["errors"]["as embedded"]:
         cells = [f"{means[name]:.2f}" if means else "" for means in result["errors"].values()]
         table.add_row(name, *cells)

@@ -72,34 +72,37 @@ def _options(
     context.with_resource(on_command_line())
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "inspect": inspect.inspect,
-    "quantize": quantize.quantize,
-    "run": quantize.run,
-    "prune": prune.prune,
-    "distill": distill.distill,
-    "compare": compare.compare,
-    "evaluate": evaluate.evaluate,
-    "analyse": analyse.analyse,
-    "calibrate": calibrate.calibrate,
-    "align": align.align,
-    "embed": embed.embed,
-    "verify": verify.verify,
-    "enroll": enroll.enroll,
-    "identify": identify.identify,
-    "bench": bench.bench,
-    "sensitivity": sensitivity.sensitivity,
-    "search": search.search,
-    "report": report.report,
-    "export": export.export,
-    "synth": synth.synth,
-    "assets": assets.assets,
-    "cache": cache.cache,
-    "demo": demo.demo,
+# Each with what it does in the width of a line.
+COMMANDS: dict[Callable[..., None], str] = {
+    inspect.inspect: "What is in a network; is its preprocessing right?",
+    quantize.quantize: "An integer network from a float one and unlabelled faces.",
+    quantize.run: "Quantize, or train a teacher, as a recipe says.",
+    prune.prune: "Take channels out of a network.",
+    distill.distill: "Train a smaller network to answer like a larger one.",
+    compare.compare: "Make and measure several smaller versions of a network.",
+    evaluate.evaluate: "Accuracy and error rates, each with its interval.",
+    analyse.analyse: "What a student lost, where, and what to try next.",
+    calibrate.calibrate: "Find decision thresholds, and keep them in the artifact.",
+    align.align: "Cut aligned crops of faces out of photographs.",
+    embed.embed: "Write the embedding of every image to a file.",
+    verify.verify: "Do two photographs, or a camera's, show one person?",
+    enroll.enroll: "Faces, or embeddings, into a gallery file.",
+    identify.identify: "Who of a gallery is on each photograph?",
+    bench.bench: "Latency and throughput of models, alternating in one run.",
+    sensitivity.sensitivity: "Which layers mind being rounded?",
+    search.search: "The bits of each layer under a budget.",
+    report.report: "One page of everything that was measured.",
+    export.export: "Write a network for a target.",
+    synth.synth: "Faces of people who don't exist, or images from a network.",
+    assets.assets: "Fetch the default network, face detector and generator.",
+    cache.cache: "List, or remove, what is kept between runs.",
+    demo.demo: "The whole way on a real network, with synthetic faces.",
 }
-for name, command in COMMANDS.items():
-    app.command(name)(spoken(command))
-app.add_typer(data.app, name="data", no_args_is_help=True)
+for command, about in COMMANDS.items():
+    app.command(command.__name__, short_help=about)(spoken(command))
+app.add_typer(
+    data.app, name="data", no_args_is_help=True, short_help="Sets of faces: their contents, damage, other forms."
+)
 
 
 def today(arguments: list[str]) -> list[str]:

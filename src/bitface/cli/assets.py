@@ -3,9 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.table import Column, Table
 
-from bitface.cli.console import output, write_json
+from bitface.cli.console import output, table_of, write_json
 from bitface.cli.options import JsonOption
 from bitface.errors import UsageError
 
@@ -31,7 +30,7 @@ def assets(
             for name, one in facts.items()
         ],
     )
-    table = Table("asset", "MB", "licence", Column("what it is", overflow="fold"))
+    table = table_of("asset", "MB", "licence", "what it is")
     for name, one in facts.items():
         table.add_row(name, f"{one.size / 1e6:.1f}", one.licence, one.what)
     output.print(table)

@@ -1,16 +1,18 @@
 """`bitface bench`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
-from rich.table import Table
 
-from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.console import output, progress, remarks, table_of, write_json
 from bitface.cli.options import DryRunOption, JsonOption, OutputOption, SizeOption
 from bitface.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def bench(
@@ -48,26 +50,37 @@ def bench(
         )  # fmt: skip
     write_json(json, content)
     remarks(content["notes"], content["warnings"])
-    output.print(_table(content["rows"]))
-    for number, note in enumerate(_notes(content["rows"]), 1):
+    _print(content["rows"])
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    """A table for each model, whose name may be long; what all rows share above them, notes below."""
+    notes = _notes(rows)
+    shapes = {(row["batch"], row["threads"]) for row in rows}
+    if len(shapes) == 1:
+        output.print(f"batch {rows[0]['batch']}, threads {rows[0]['threads']}")
+    for model in dict.fromkeys(row["model"] for row in rows):
+        output.print(f"\n{model}", markup=False, soft_wrap=True)
+        output.print(_table([row for row in rows if row["model"] == model], notes, len(shapes) > 1))
+    for number, note in enumerate(notes, 1):
         output.print(f"[{number}] {note}", markup=False, soft_wrap=True)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    """The rows, narrow enough for a terminal of 80 columns; what all of them share stands above it."""
-    notes = _notes(rows)
-    shapes = {(row["batch"], row["threads"]) for row in rows}
-    shared = f"batch {rows[0]['batch']}, threads {rows[0]['threads']}" if len(shapes) == 1 else None
-    columns = ["model", "engine", "", *([] if shared else ["batch", "thr."]), "ms", "± IQR", "images/s", "to f32", ""]
-    table = Table(*columns, box=SIMPLE_HEAD, title=shared, title_justify="left", pad_edge=False, padding=(0, 1))
-    table.columns[0].overflow = "fold"
-    for column in table.columns[3:]:
+def _table(rows: list[dict[str, Any]], notes: list[str], shapes: bool) -> "Table":
+    """The rows of a model, with their own batch and threads where rows differ by them."""
+    widths = {
+        "engine": 11, "": 4, **({"batch": 5, "thr.": 4} if shapes else {}), "ms": 7, "± IQR": 6, "images/s": 8,
+        "to f32": 7, "note": 4,
+    }  # fmt: skip
+    table = table_of(*widths, pad_edge=False, collapse_padding=True, box=SIMPLE_HEAD)
+    for column, width in zip(table.columns, widths.values(), strict=True):
+        column.min_width = width  # alike in all tables
+    for column in table.columns[2:]:
         column.justify = "right"
     for row in rows:
         note = f"[{notes.index(row['note']) + 1}]" if row["note"] else ""
         table.add_row(
-            row["model"], row["engine"], row["precision"],
-            *([] if shared else [str(row["batch"]), str(row["threads"])]),
+            row["engine"], row["precision"], *([str(row["batch"]), str(row["threads"])] if shapes else []),
             f"{row['median_ms']:.2f}", f"{row['iqr_ms']:.2f}", f"{row['per_second']:.0f}",
             f"{row['ratio']:.2f}x" if row["ratio"] else "", escape(note),
         )  # fmt: skip

@@ -3,9 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from bitface.cli.console import output, write_json
+from bitface.cli.console import output, table_of, write_json
 from bitface.cli.options import JsonOption
 from bitface.errors import UsageError
 
@@ -24,7 +23,7 @@ def cache(
     store = Store()
     contents = store.clear(kind) if clear else store.contents(kind)
     write_json(json, {name: {"entries": content.entries, "bytes": content.bytes} for name, content in contents.items()})
-    table = Table("kind", "what it is", "entries", "MB", title="removed" if clear else None)
+    table = table_of("kind", "what it is", "entries", "MB", title="removed" if clear else None)
     for name, content in contents.items():
         table.add_row(name, KINDS[name], f"{content.entries:,}", f"{content.bytes / 1e6:,.1f}")
     if contents:

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
+from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, table_of, write_json
 from bitface.cli.options import (
     DryRunOption,
     EngineOption,
@@ -73,7 +72,7 @@ def calibrate(
     write_json(json, result)
     remarks(result["notes"], result["warnings"])
     output.print(engine_line(result["engine"]))
-    table = Table("FAR", "threshold", "95 % interval", "on other people", "TAR")
+    table = table_of("FAR", "threshold", "95 % interval", "on other people", "TAR")
     for one in result["thresholds"]:
         bounds, expected, tar = one["interval"], one["expected"], one["tar_interval"]
         table.add_row(

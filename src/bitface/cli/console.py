@@ -4,13 +4,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
 from bitface.errors import UsageError
 from bitface.progress import Progress, Steps, errors, shown, voice
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 output = Console(highlight=False)
 # What a dry run does, since it takes seconds and says what is damaged; it ends where any other step would begin.
@@ -95,6 +98,13 @@ def engine_of(word: str | None) -> str | None:
     if word is not None:
         started(word)
     return word
+
+
+def table_of(*columns: str, **options: Any) -> "Table":
+    """A table that wraps what is wider than a terminal, and cuts nothing."""
+    from rich.table import Column, Table  # whoever wants help doesn't wait for it
+
+    return Table(*(Column(name, overflow="fold") for name in columns), **options)
 
 
 def engine_line(engine: str) -> str:

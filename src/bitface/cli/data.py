@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Column, Table
 
-from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.console import output, progress, remarks, table_of, write_json
 from bitface.cli.options import JsonOption, LabelsOption, ListOption, SkipOption, WorkersOption, source_of
 
 app = typer.Typer(help="Sets of faces: what they hold, what is damaged or there twice, another form.")
@@ -26,7 +25,7 @@ def info(sources: SourcesArgument, json: JsonOption = None) -> None:
 
     found = {source: describe_dataset(source_of([Path(source)])) for source in sources}
     write_json(json, found)
-    table = Table(Column("source", overflow="fold"), "images", "identities", "each (least, median, most)", "size", "MB")
+    table = table_of("source", "images", "identities", "each (least, median, most)", "size", "MB")
     for source, content in found.items():
         each, sizes = content["per_identity"], content["sizes"]
         table.add_row(
@@ -52,7 +51,7 @@ def check(sources: SourcesArgument, workers: WorkersOption = None, json: JsonOpt
     with progress() as steps:
         found = {source: check_dataset(source_of([Path(source)], workers=workers), steps) for source in sources}
     write_json(json, found)
-    table = Table(Column("source", overflow="fold"), "images", "damaged", "identical", "near copies", "of two people")
+    table = table_of("source", "images", "damaged", "identical", "near copies", "of two people")
     for source, content in found.items():
         pairs = content["identical"] + content["near"]
         counts = [len(content[key]) for key in ("damaged", "identical", "near")]

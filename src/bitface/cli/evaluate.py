@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, write_json
+from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, table_of, write_json
 from bitface.cli.options import (
     DryRunOption,
     EngineOption,
@@ -142,7 +141,7 @@ def _print(result: "VerificationResult") -> None:
         f"AUC {result.auc:.6f}, EER {result.eer:.3%}",
         soft_wrap=True,
     )
-    table = Table("FAR", "TAR", "95 % interval", "threshold")
+    table = table_of("FAR", "TAR", "95 % interval", "threshold")
     for point in result.tar:
         if point.tar is None or point.interval is None:
             table.add_row(f"{point.far:g}", "not supported", point.reason or "", "")
@@ -153,7 +152,7 @@ def _print(result: "VerificationResult") -> None:
 
 
 def _print_figures(result: "Result") -> None:
-    table = Table("figure", "value", "95 % interval")
+    table = table_of("figure", "value", "95 % interval")
     for figure in result.figures():
         bounds = figure.interval
         interval = f"{bounds.low:.2%} – {bounds.high:.2%}" if bounds else figure.reason or ""
@@ -181,7 +180,7 @@ def _print_baseline(content: dict[str, Any]) -> None:
 
 def _print_changes(content: dict[str, Any]) -> None:
     """Each figure beside the baseline's: with its change where decisions could be paired, else side by side."""
-    table = Table("figure", "baseline", "model", "change", "McNemar p", title=f"beside {content['model']}")
+    table = table_of("figure", "baseline", "model", "change", "McNemar p", title=f"beside {content['model']}")
     for row in content["comparison"]["changes"]:
         bounds = row["interval"]
         change = f"{100 * row['change']:+.2f} [{100 * bounds['low']:+.2f}, {100 * bounds['high']:+.2f}]"
@@ -203,7 +202,7 @@ def _print_comparison(content: dict[str, Any]) -> None:
         markup=False,
         soft_wrap=True,
     )
-    table = Table("FAR", "TAR: baseline", "model", "change", "at the baseline's threshold: FAR", "TAR")
+    table = table_of("FAR", "TAR: baseline", "model", "change", "at the baseline's threshold: FAR", "TAR")
     for row in content["comparison"]["differences"]:
         bounds, reused = row["interval"], row["reused"]
         change = f"{100 * row['change']:+.2f}"
@@ -220,7 +219,7 @@ def _print_mixed(cells: list[dict[str, Any]]) -> None:
         for figure in cells[0]["figures"]
         if figure["name"] not in ("AUC", "EER") and (figure["name"] in supported or len(cells[0]["figures"]) < _MANY)
     ]
-    mixed = Table("gallery", "probes", *names)
+    mixed = table_of("gallery", "probes", *names)
     for cell in cells:
         values = {figure["name"]: _percent({**figure, "interval": None}) for figure in cell["figures"]}
         mixed.add_row(cell["gallery"], cell["probe"], *(values.get(name, "") for name in names))
@@ -230,7 +229,7 @@ def _print_mixed(cells: list[dict[str, Any]]) -> None:
 def _print_groups(tables: dict[str, Any]) -> None:
     """Both rates at everybody's threshold for the strictest FAR, for each group; of the baseline beside them."""
     base = {(row["attribute"], row["group"]): row for row in tables.get("baseline", [])}
-    table = Table("group", "images", "FAR", "TAR", *(["baseline: FAR", "TAR", "change: FAR", "TAR"] if base else []))
+    table = table_of("group", "images", "FAR", "TAR", *(["baseline: FAR", "TAR", "change: FAR", "TAR"] if base else []))
     changes = {(row["attribute"], row["group"]): row for row in tables.get("changes", [])}
     for row in tables["model"]:
         sides = [row, *([base[row["attribute"], row["group"]]] if base else [])]

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from bitface.cli.console import output, progress, remarks, write_json
+from bitface.cli.console import output, progress, remarks, table_of, write_json
 from bitface.cli.options import JsonOption, OutputOption, SizeOption
 
 
@@ -36,7 +35,7 @@ def inspect(
 
 def _print(content: dict[str, Any]) -> None:
     output.print(f"{content['model']} ({content['kind']}, {content['bytes']:,} bytes)", markup=False, soft_wrap=True)
-    table = Table(show_header=False, box=None)
+    table = table_of("", "", show_header=False, box=None)
     height, width = content["input_size"]
     for label, value in (
         ("image", f"{height} x {width}" + (", grey" if content["channels"] == 1 else "")),
@@ -57,7 +56,7 @@ def _print(content: dict[str, Any]) -> None:
         for entry in content["unquantized"]:
             output.print(f"  {entry['name']} ({entry['role']}): {entry['reason']}", markup=False, soft_wrap=True)
     if "presets" in content:
-        ranking = Table("preprocessing", "own against other faces (d')")
+        ranking = table_of("preprocessing", "own against other faces (d')")
         for score in content["presets"]:
             mark = " ← best" if score["name"] == content["best_preset"] else ""
             value = "–" if score["score"] is None else f"{score['score']:.3f}"
@@ -68,7 +67,7 @@ def _print(content: dict[str, Any]) -> None:
 def _print_artifact(content: dict[str, Any]) -> None:
     """Who it was made from and with, and by which thresholds it decides."""
     teacher, data, card = content["teacher"], content["data"], content["card"]
-    table = Table(show_header=False, box=None)
+    table = table_of("", "", show_header=False, box=None)
     table.add_row("made from", f"{teacher.get('name', 'an unknown network')}")
     if data:
         table.add_row("with", f"{data.get('images', '?')} faces ({data.get('kind', 'unknown')})")
@@ -84,7 +83,7 @@ def _print_artifact(content: dict[str, Any]) -> None:
 def _print_targets(content: dict[str, Any]) -> None:
     what = content["plan"]["bits"] if "plan" in content else "w8a8"
     trials = any(entry["agreement"] is not None or entry["failure"] for entry in content["targets"])
-    table = Table(f"in integers ({what})", "layers", "multiply-adds", *(["least cosine to the simulation"] * trials))
+    table = table_of(f"in integers ({what})", "layers", "multiply-adds", *(["least cosine to the simulation"] * trials))
     for entry in content["targets"]:
         if obstacle := entry["obstacle"] or entry["failure"]:
             output.print(f"{entry['title']}: {obstacle}", markup=False, soft_wrap=True)

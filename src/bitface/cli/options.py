@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,10 @@ from bitface.progress import voice
 
 if TYPE_CHECKING:
     from bitface.data.face_source import FaceSource
+
+
+# Columns of an example, without its margin and the backslash.
+_EXAMPLE = 75
 
 
 def to_folder(path: Path | None) -> Path | None:
@@ -83,7 +88,21 @@ def spoken(command: Callable[..., None]) -> Callable[..., None]:
     ]
     run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *own])  # type: ignore[attr-defined]
     run.__annotations__ = {**command.__annotations__, **added}
+    run.__doc__ = _unbroken(inspect.getdoc(command) or "")
     return run
+
+
+def _unbroken(text: str) -> str:
+    """A help whose examples can be copied from a terminal of 80 columns: a shell goes on after a backslash."""
+    paragraphs = []
+    for paragraph in text.split("\n\n"):
+        if paragraph.startswith(("bitface ", "torchrun ")):
+            lines = textwrap.wrap(
+                paragraph, _EXAMPLE, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+            )
+            paragraph = "\b\n" + " \\\n".join(lines)
+        paragraphs.append(paragraph)
+    return "\n\n".join(paragraphs)
 
 
 def source_of(

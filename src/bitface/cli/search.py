@@ -1,12 +1,11 @@
 """`bitface search`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from bitface.cli.console import bits_of, output, progress, remarks, write_json
+from bitface.cli.console import bits_of, output, progress, remarks, table_of, write_json
 from bitface.cli.options import (
     DryRunOption,
     ForceOption,
@@ -21,6 +20,9 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def search(
@@ -84,7 +86,7 @@ def search(
     write_json(json, result)
     remarks(result["notes"], result["warnings"])
     timed = request.budget.axis == TIME
-    table = Table("plan", *(["ms"] if timed else []), "weight bytes", "mean bits", "agreement")
+    table = table_of("plan", *(["ms"] if timed else []), "weight bytes", "mean bits", "agreement")
     for row in [*result["front"], *result["uniform"]]:
         table.add_row(
             row.get("file", row["label"]), *([f"{row['milliseconds']:.3f}"] if timed else []),
@@ -102,13 +104,13 @@ def search(
     )
 
 
-def judged(result: dict[str, Any]) -> Table:
+def judged(result: dict[str, Any]) -> "Table":
     """The figures of the front, and of the float network."""
     from bitface.report.search_pages import judged_plans
     from bitface.results.search import SearchRecord
 
     (content,) = judged_plans(SearchRecord.of(result))
-    table = Table(*content["columns"], title=content["title"])
+    table = table_of(*content["columns"], title=content["title"])
     for row in content["rows"]:
         table.add_row(*row)
     return table

@@ -1,12 +1,11 @@
 """`bitface sensitivity`"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from bitface.cli.console import bits_of, output, progress, remarks, write_json
+from bitface.cli.console import bits_of, output, progress, remarks, table_of, write_json
 from bitface.cli.options import (
     DryRunOption,
     ForceOption,
@@ -22,6 +21,9 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _SHOWN = 12
 
@@ -77,13 +79,13 @@ def sensitivity(
     output.print(f"{out / TABLE}\n{(out / TABLE).with_suffix('.html')}", markup=False, soft_wrap=True)
 
 
-def _worst(rows: list[dict[str, Any]], part: str, faces: int) -> Table:
+def _worst(rows: list[dict[str, Any]], part: str, faces: int) -> "Table":
     """The tensors that cost most at the narrowest width."""
     widths = list(dict.fromkeys(row["bits"] for row in rows))
     narrowest = sorted((row for row in rows if row["bits"] == min(widths)), key=lambda row: -row["cost"])[:_SHOWN]
     of = {(row["name"], row["bits"]): row for row in rows}
     judged = "accuracy" in rows[0]
-    table = Table(
+    table = table_of(
         f"{part}: the {len(narrowest)} most sensitive{' blocks' if 'tensors' in rows[0] else ''}",
         *(f"{bits} bits" for bits in widths),
         *(f"accuracy at {bits}" for bits in widths if judged),
