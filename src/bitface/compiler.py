@@ -14,6 +14,7 @@ from bitface.errors import BitfaceError
 from bitface.store import Store, key_of
 
 Texts = Mapping[str, str | bytes]
+_SECONDS = 300
 _LIBRARY, _CHECKSUM = "library.so", "library.sha256"
 
 
@@ -66,7 +67,7 @@ def kept_library(
             sources = [name for name in texts if name.endswith((".c", ".cpp"))]
             complete = [executable, *command[1:], *sources, "-o", str(folder.absolute() / _LIBRARY), *libraries]
             try:
-                subprocess.run(complete, capture_output=True, check=True, timeout=300, cwd=place)
+                subprocess.run(complete, capture_output=True, check=True, timeout=_SECONDS, cwd=place)
             except (OSError, subprocess.SubprocessError) as error:
                 raise CompilerError(complaint(error)) from error
         (folder / _CHECKSUM).write_text(_checksum(folder), encoding="ascii")
@@ -75,9 +76,12 @@ def kept_library(
     recipe = (*command, identity(command[0]), *libraries, os.uname().machine, *_instructions(command), facts)
     try:
         folder = store.folder("kernels", key_of("\n".join(recipe)), fill, _check)
-        return ctypes.CDLL(str(folder / _LIBRARY))
     except OSError as error:
-        raise BitfaceError(f"{store.root}: can't be written ({error.strerror or error})") from error
+        raise BitfaceError(f"{error.filename or store.root}: can't be written ({error.strerror or error})") from error
+    try:
+        return ctypes.CDLL(str(folder / _LIBRARY))
+    except OSError as error:  # such as a file system that nothing may be run from
+        raise BitfaceError(f"what was compiled can't be loaded ({error})") from error
 
 
 def identity(compiler: str) -> str:
@@ -96,6 +100,8 @@ def identity(compiler: str) -> str:
 
 def complaint(error: Exception) -> str:
     """The compiler's first complaint, else what the system says."""
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it takes longer than {error.timeout:g} seconds"
     output = error.stderr if isinstance(error, subprocess.CalledProcessError) else None
     lines = (output.decode(errors="replace") if isinstance(output, bytes) else output or "").strip().splitlines()
     first = next((line for line in lines if "error" in line), lines[0] if lines else "")

@@ -16,7 +16,7 @@ import numpy as np
 
 from bitface.cpu import has_bf16
 from bitface.errors import BitfaceError, UsageError
-from bitface.runtime.exact import default_engine, inexact
+from bitface.runtime.exact import default_engine, failure, inexact
 from bitface.runtime.machine import describe, pinned
 from bitface.runtime.model import Model
 from bitface.targets.base import Settings
@@ -263,7 +263,9 @@ def _contenders(models: Sequence[Model], engines: Sequence[str] | None) -> tuple
     contenders, notes = [], []
     for model, label in zip(models, labels([model.path for model in models]), strict=True):
         family, note = _family(model, floats)
-        for engine in _default_engines(model) if engines is None else engines:
+        own = _default_engines(model) if engines is None else engines
+        notes += [text for text in [failure(model)] if text]
+        for engine in own:
             if model.profile not in (None, engine):
                 continue
             precisions = ["int8"] if model.integer else ["f32"]

@@ -12,7 +12,7 @@ import numpy as np
 from bitface.cpu import cores
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.runtime.exact import default_engine, inexact, passed_over
+from bitface.runtime.exact import default_engine, failure, inexact, passed_over
 from bitface.runtime.model import Model, open_model
 from bitface.targets.base import Settings
 from bitface.targets.registry import engine_name, started
@@ -228,8 +228,8 @@ def load(
         size: of the image, for networks that leave it free: 160, or (height, width).
         output: of an ONNX file that has several: the name of the embedding.
 
-    Warns where a size is assumed, where the engine that is named, or an exported file's, isn't exact on this CPU, and
-    where a simulation computes in its place.
+    Warns where a size is assumed, where the engine that is named, or an exported file's, isn't exact on this CPU,
+    where a simulation computes in its place, and where the fastest engine, C, didn't start.
 
     Raises:
         BitfaceError: no model, a damaged one, one without a known preprocessing, or for images of another size.
@@ -244,7 +244,8 @@ def load(
     if size is None and model.known.free:
         warnings.warn(f"{path}: {model.known.free.note}", stacklevel=2)
     embedder = Embedder(model, engine, threads, streams=streams)
-    for reason in (inexact(model, embedder.target), *substitute(embedder.target, lambda: model.network)):
+    reasons = failure(model), inexact(model, embedder.target)
+    for reason in (*reasons, *substitute(embedder.target, lambda: model.network)):
         if reason:
             warnings.warn(f"{path}: {reason}", stacklevel=2)
     return embedder

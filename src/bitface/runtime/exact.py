@@ -1,12 +1,14 @@
 """Which target runs a model where nobody names one, and what there is to say of those that aren't exact on this CPU.
 
 An artifact that C can hold runs in C where that is faster here than the fastest other engine that is exact on this CPU,
-which a trial of some milliseconds finds. What it finds is kept for the network, the CPU, the compiler and the versions.
+which a trial of some milliseconds finds. What it finds is kept for the network, the CPU, the compiler and the versions;
+where C didn't start for a reason that may pass, such as a full disk, nothing is.
 """
 
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,11 +17,23 @@ from bitface.compiler import CompilerError, c_compiler, identity
 from bitface.errors import BitfaceError, option
 from bitface.runtime.model import Model
 from bitface.store import Form, key_of, remembered, written_by
-from bitface.targets.base import Settings
+from bitface.targets.base import NoKernel, Settings
 from bitface.targets.registry import DEFAULTS, NATIVE, TARGETS, runs_here, title_of
 
 _SIMULATION = "torch"
 _WARM_UP, _ROUNDS, _SECONDS = 3, 15, 1.0
+
+
+class _Failure(BitfaceError):
+    """Why C didn't start; `engine`: what runs instead."""
+
+    def __init__(self, reason: BitfaceError, engine: str) -> None:
+        super().__init__(str(reason))
+        self.engine = engine
+
+
+# Of models that are open, so that a compiler isn't waited for again while they are.
+_failures: "WeakKeyDictionary[Model, _Failure]" = WeakKeyDictionary()
 
 
 def default_engine(model: Model) -> str:
@@ -29,7 +43,13 @@ def default_engine(model: Model) -> str:
     if not model.integer:
         return DEFAULTS[0]
     facts = ("engine", model.fingerprint, written_by("graph", "targets"), sorted(cpu.flags()), *_versions())
-    return remembered("models", key_of(facts), _NAME, lambda: _fastest(model))
+    if model in _failures:
+        return _failures[model].engine
+    try:
+        return remembered("models", key_of(facts), _NAME, lambda: _fastest(model))
+    except _Failure as failure:
+        _failures[model] = failure
+        return failure.engine
 
 
 def _read_name(path: Path) -> str:
@@ -60,8 +80,14 @@ def _fastest(model: Model) -> str:
     if find_spec(_SIMULATION) is None:
         return NATIVE
     other = next(engine for engine in DEFAULTS if is_exact(model, engine))
-    if not is_exact(model, NATIVE):
+    if not _holds(model, NATIVE) or not runs_here(NATIVE):
         return other
+    try:
+        model.start(NATIVE)
+    except NoKernel:
+        return other
+    except BitfaceError as error:
+        raise _Failure(error, other) from error
     seconds = _seconds(model, (other, NATIVE))
     return min(seconds, key=lambda engine: seconds[engine])
 
@@ -141,8 +167,16 @@ def inexact(model: Model, engine: str) -> str | None:
     )
 
 
+def failure(model: Model) -> str | None:
+    """What to say where the default engine isn't C because C didn't start; opened again, the model tries it again."""
+    reason = _failures.get(model)
+    return reason and f"{title_of(reason.engine)} runs it here, as {title_of(NATIVE)} didn't start: {reason}"
+
+
 def passed_over(model: Model, engine: str) -> str | None:
-    """What to say where a faster engine isn't the default one because it isn't exact on this CPU; None otherwise."""
+    """What to say where a faster engine isn't the default one: it didn't start, or isn't exact on this CPU."""
+    if reason := failure(model):
+        return reason
     faster = DEFAULTS[: DEFAULTS.index(engine)] if engine in DEFAULTS and not model.profile else ()
     names = [title_of(other) for other in faster if _holds(model, other) and not is_exact(model, other)]
     if not names:

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
+from bitface.errors import BitfaceError
+
 if TYPE_CHECKING:
     import numpy as np
     from torch.fx import GraphModule
 
     from bitface.graph import Network
+
+
+class NoKernel(BitfaceError):
+    """A target has nothing that computes an operator of a network: here as on every other machine."""
+
 
 # A float32 batch `[B, 3, H, W]` in, embeddings `[B, D]` out. It may be called from several threads at once, and in a
 # process that was forked after it was started.

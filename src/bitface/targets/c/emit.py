@@ -8,7 +8,7 @@ from bitface.errors import BitfaceError, UsageError, option
 from bitface.graph import Network
 from bitface.targets.base import FACTS_FILE, FACTS_KEY, NAME_KEY, SCRATCH_KEY
 from bitface.targets.c import layers, operators
-from bitface.targets.c.packed import pack_numbers
+from bitface.targets.c.packed import pack_layers
 from bitface.targets.c.source import Source, source
 from bitface.targets.c.usage import DEFAULT_NAME
 from bitface.targets.c.writer import Writer
@@ -56,15 +56,16 @@ def c_source(
         numbers: see `source`.
 
     Raises:
-        BitfaceError: the network has an operator that there is no kernel for, or needs more scratch.
+        NoKernel: the network has an operator that there is no kernel for.
+        BitfaceError: it needs more scratch.
     """
     try:
         program = Writer(network.graph, _WRITERS).write()
         if packed:
-            pack_numbers(program)
+            pack_layers(program)
         return source(program, network.preprocess, name, scratch, numbers)
     except BitfaceError as error:
-        raise BitfaceError(f"{network.name}: can't be written as C: {error}") from error
+        raise type(error)(f"{network.name}: can't be written as C: {error}") from error
 
 
 def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:

@@ -7,11 +7,11 @@ import numpy as np
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from bitface.errors import BitfaceError
 from bitface.graph import ops
 from bitface.graph.builder import shape_of
 from bitface.graph.passes import module_of
 from bitface.targets.arithmetic import Rounding, rounding
+from bitface.targets.base import NoKernel
 from bitface.targets.c.program import FirstPixel, Levels, Name, PerRow, Program, Ref, Rows, Table, Value
 
 # A tensor of the image, or a constant.
@@ -29,7 +29,7 @@ class Writer:
         self._floats: dict[int, Value] = {}
 
     def write(self) -> Program:
-        """Raises BitfaceError: an operator that there is no kernel for."""
+        """Raises NoKernel: an operator that there is no kernel for."""
         buffers = dict(self.graph.named_buffers())
         for node in self.graph.graph.nodes:
             if node in self._values:  # computed with a node before it
@@ -109,8 +109,8 @@ class Writer:
             values = values.reshape(value.map).transpose(1, 2, 0).reshape(-1)
         return Table(np.ascontiguousarray(values))
 
-    def refusal(self, node: Node, what: str) -> BitfaceError:
-        return BitfaceError(
+    def refusal(self, node: Node, what: str) -> NoKernel:
+        return NoKernel(
             f"'{node.target}' {what}, which there is no C for; export for another target, such as onnxruntime, or "
             "replace the operator in the network"
         )
