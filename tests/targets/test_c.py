@@ -135,6 +135,16 @@ def test_threads_have_a_scratch_of_their_own() -> None:
             assert_same_bits(rows, expected)
 
 
+@pytest.mark.parametrize("count", [1, 3, 8, 11])
+def test_threads_share_the_images_of_a_call(count: int) -> None:
+    net = everything()
+    one, many, x = start("c", net, Settings(threads=1)), start("c", net, Settings(threads=8)), images(net, count)
+    expected = one(x)
+    with ThreadPoolExecutor(4) as pool:
+        for rows in pool.map(lambda _: many(x), range(20)):
+            assert_same_bits(rows, expected)
+
+
 def test_integers_of_the_largest_sums() -> None:
     """A bias that leaves no room for the products is limited, as the arithmetic says."""
     net = Integers()

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitface.targets.c.program import Call, FirstPixel, Name, PerRow, Program, Ref, Rows, Span, Struct
+from bitface.targets.c.program import Call, FirstPixel, Name, PackedLayer, PerRow, Program, Ref, Rows, Span, Struct
 from bitface.targets.c.schedule import Schedule
 from bitface.targets.c.tables import Tables
 
@@ -39,7 +39,7 @@ class Calls:
             return f"0, {value.height}"
         if isinstance(value, Name):
             return value.name
-        return self.tables.struct(value) if isinstance(value, Struct) else self.tables.argument(value)
+        return self.tables.struct(value) if isinstance(value, Struct | PackedLayer) else self.tables.argument(value)
 
     def _chain(self) -> list[str]:
         count = self.plan.chain
@@ -63,7 +63,7 @@ class Calls:
         if any(isinstance(argument, Span) for argument in call.arguments):
             arguments = [self._of_rows(argument, rows, index) for argument in call.arguments]
             return (f"{call.function}({', '.join(arguments)});",)
-        arguments = [self._of_row(argument) for argument in call.arguments]
+        arguments = [self._of_row(argument, rows.out_height) for argument in call.arguments]
         return (
             f"for (ptrdiff_t row = from[{index}]; row < to[{index}]; row++)",
             f"    {call.function}({', '.join(arguments)});",
@@ -73,23 +73,19 @@ class Calls:
         """An argument of a call that finds its rows itself."""
         if isinstance(value, Span):
             return f"from[{index}], to[{index}]"
-        if isinstance(value, Struct) and rows.layer is not None:
+        if isinstance(value, Struct | PackedLayer) and rows.layer is not None:
             held = ("map_rows", self.plan.held[rows.reads[0]]), ("result_rows", self.plan.held[rows.writes])
             return self.tables.struct(rows.layer.with_fields(*held))
         return self._argument(value)
 
-    def _of_row(self, value: object) -> str:
-        """An argument of a call of one row."""
+    def _of_row(self, value: object, height: int) -> str:
+        """An argument of a call of one row of a map."""
         if isinstance(value, Ref):
-            held, heights = self.plan.held[value.buffer], self._height(value.buffer)
-            number = "row" if held == heights else f"row % {held}"
-            return self.place(value, f" + {number} * {self.program.row_bytes(value.buffer, heights)}")
+            held = self.plan.held[value.buffer]
+            number = "row" if held == height else f"row % {held}"
+            return self.place(value, f" + {number} * {self.program.row_bytes(value.buffer, height)}")
         if isinstance(value, PerRow):
             return str(value.whole // value.height)
         if isinstance(value, FirstPixel):
             return f"row * {value.width}"
         return self._argument(value)
-
-    def _height(self, buffer: int) -> int:
-        """Of the map that a buffer of the chain holds."""
-        return next(call.rows.out_height for call in self.program.calls if call.rows and call.rows.writes == buffer)

@@ -64,9 +64,20 @@ def _exported(folder: Path) -> tuple[str, str]:
 class Compiled:
     """A compiled network, which computes in the thread that calls it; each thread has a scratch of its own."""
 
-    def __init__(self, code: str, header: str, flags: tuple[str, ...] = FLAGS) -> None:
+    def __init__(
+        self,
+        code: str,
+        header: str,
+        flags: tuple[str, ...] = FLAGS,
+        numbers: bytes = b"",
+        compiler: str | None = None,
+    ) -> None:
+        """Args:
+        numbers: of its tables, where the code hasn't them.
+        compiler: None: this machine's.
+        """
         text = _one_file(code, header)
-        self._load(key_of(text), lambda: {"network.c": text}, flags)
+        self._load(key_of(text, numbers), lambda: {"network.c": text, NUMBERS: numbers}, flags, compiler)
 
     @classmethod
     def of(cls, source: Unread) -> "Compiled":
@@ -83,8 +94,10 @@ class Compiled:
         network._load(f"{source.fingerprint} {written_by(*_PLACES)}", texts, FLAGS)
         return network
 
-    def _load(self, facts: str, texts: Callable[[], Texts], flags: tuple[str, ...]) -> None:
-        compiler = c_compiler()
+    def _load(
+        self, facts: str, texts: Callable[[], Texts], flags: tuple[str, ...], compiler: str | None = None
+    ) -> None:
+        compiler = compiler or c_compiler()
         if compiler is None:
             raise BitfaceError(
                 "there is no C compiler; install one, such as gcc (apt-get install gcc, dnf install gcc)"

@@ -20,7 +20,7 @@ Fields = dict[str, Any]
 # Of the rows of a kernel, as in kernels/layer.c.
 _LARGEST_KERNEL = 64
 # Outputs that a kernel computes at once.
-_BLOCK = 16
+BLOCK = 16
 _BLOCKS_AT_ONCE = 4
 _PIXELS_AT_ONCE = 6
 # Of weights that are unpacked or widened at once, where more than one block is.
@@ -48,12 +48,12 @@ def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerL
     slope = after.slopes if after else None
     depthwise = 1 < module_groups(module) == weight.shape[0] == value.channels
     bits, values = module.bits, _taps(weight) if depthwise else _blocks(weight, fields)
-    if bits == 1 and (depthwise or weight[0].size * _BLOCK == fields["block_bytes"]):
+    if bits == 1 and (depthwise or weight[0].size * BLOCK == fields["block_bytes"]):
         values = np.where(values == 0, 1, values)  # of outputs that there aren't
     else:  # Bytes of other pixels are multiplied by 0, which is none of the integers of a single bit.
         bits = max(bits, 2)
     block = fields["block_bytes"]
-    most = _BLOCKS_AT_ONCE if bits == 8 else _blocks_unpacked(block)
+    most = _BLOCKS_AT_ONCE if bits == 8 else blocks_unpacked(block)
     order = _order(fields, depthwise)
     result = writer.program.tensor(shape_of(node)[1:], levels)
     unpacked = (values.size if depthwise else most * block) if bits < 8 else 0
@@ -66,7 +66,7 @@ def _write_integers(writer: Writer, node: Node, module: IntegerConv2d | IntegerL
         raise writer.refusal(node, f"adds {weight[0].size} products, more than 32 bits hold") from None
     fields |= {
         "bits": bits, "blocks_at_once": most, "input_zero": value.levels.zero,
-        "weights": Table(pack(values, bits)), "bias": Table(order(bias.astype(np.int32))),
+        "weights": Table(pack(values, bits)), "strips": None, "bias": Table(order(bias.astype(np.int32))),
         "scale": Table(order(multipliers(module, levels.scale if levels else None))),
         "slope": None if slope is None else Table(order(np.broadcast_to(slope, (len(weight),)))),
         "low": low, "high": high, "zero": zero, "lowest": levels.low if levels else 0, "floats": int(levels is None),
@@ -137,7 +137,7 @@ def _segments(fields: Fields) -> Fields:
     return {
         "segments": parts,
         "segment_bytes": length,
-        "block_bytes": fields["kernel_height"] * parts * length * _BLOCK,
+        "block_bytes": fields["kernel_height"] * parts * length * BLOCK,
     }
 
 
@@ -152,8 +152,8 @@ def _blocks(weight: np.ndarray, fields: Fields) -> np.ndarray:
     groups, parts, length = fields["groups"], fields["segments"], fields["segment_bytes"]
     outputs, inputs, height, width = weight.shape
     rows = weight.transpose(0, 2, 3, 1).reshape(groups, outputs // groups, height, parts, width * inputs // parts)
-    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % _BLOCK), (0, 0), (0, 0), (0, length - rows.shape[-1])))
-    blocks = rows.reshape(-1, _BLOCK, height, parts, length // 4, 4).transpose(0, 2, 3, 4, 1, 5)
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % BLOCK), (0, 0), (0, 0), (0, length - rows.shape[-1])))
+    blocks = rows.reshape(-1, BLOCK, height, parts, length // 4, 4).transpose(0, 2, 3, 4, 1, 5)
     return np.ascontiguousarray(blocks).reshape(-1)
 
 
@@ -165,18 +165,19 @@ def _order(fields: Fields, depthwise: bool) -> Any:
         if depthwise:
             return np.ascontiguousarray(numbers)
         rows = numbers.reshape(groups, -1)
-        return np.pad(rows, ((0, 0), (0, -rows.shape[1] % _BLOCK))).reshape(-1)
+        return np.pad(rows, ((0, 0), (0, -rows.shape[1] % BLOCK))).reshape(-1)
 
     return order
 
 
-def _blocks_unpacked(block: int) -> int:
+def blocks_unpacked(block: int) -> int:
+    """Blocks whose weights are unpacked at once."""
     return min(max(_MOST_UNPACKED // block, 1), _BLOCKS_AT_ONCE)
 
 
 def _widened(block: int) -> int:
     """The bytes of weights and of what pixels read as 16 bits, as in kernels/conv_plain.c."""
-    return -(-2 * (_blocks_unpacked(block) * block + _PIXELS_AT_ONCE * block // _BLOCK + 16) // ALIGNMENT) * ALIGNMENT
+    return -(-2 * (blocks_unpacked(block) * block + _PIXELS_AT_ONCE * block // BLOCK + 16) // ALIGNMENT) * ALIGNMENT
 
 
 def _work(fields: Fields, weights: int) -> int:

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from bitface.graph.integer import QuantizeDequantize, limits
-from bitface.targets.c.memory import Buffer
+from bitface.targets.c.memory import ALIGNMENT, Buffer
 
 # Kernels read up to so many bytes behind a tensor, and use none of them.
 SLACK = 16
@@ -110,12 +111,51 @@ class Struct:
     passed: bool = False
 
     def with_fields(self, *fields: tuple[str, object]) -> "Struct":
-        """With more fields, of the structure within it if there is one."""
-        for index, (name, value) in enumerate(self.fields):
-            if isinstance(value, Struct):
-                inner = name, value.with_fields(*fields)
-                return Struct(self.kind, (*self.fields[:index], inner, *self.fields[index + 1 :]), self.passed)
         return Struct(self.kind, self.fields + fields, self.passed)
+
+
+def number_bytes(number: int) -> bytes:
+    """32 bits as a stream has them: 7 bits a byte, the lowest first, with bit 7 set in all bytes but the last."""
+    number, result = number & 0xFFFFFFFF, bytearray()
+    while number > 127:
+        result.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*result, number])
+
+
+# Of a layer in the order of its structure, in kernels/layer.c.
+_LAYER_NUMBERS = (
+    "height", "width", "channels", "out_height", "out_width", "outputs", "kernel_height", "kernel_width",
+    "stride_height", "stride_width", "pad_height", "pad_width", "dilation_height", "dilation_width", "groups",
+    "map_rows", "result_rows", "segments", "segment_bytes", "block_bytes", "bits", "blocks_at_once", "input_zero",
+    "zero", "lowest", "floats", "low", "high",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """A layer as one stream of bytes: its numbers, what is said of its outputs and of its weights, and these.
+
+    Weights that may be read as they are begin where 64 divides.
+    """
+
+    numbers: dict[str, Any]
+    head: bytes
+    weights: bytes
+
+    @property
+    def aligned(self) -> bool:
+        return bool(self.numbers["bits"] == 8)
+
+    def with_fields(self, *fields: tuple[str, object]) -> "PackedLayer":
+        return PackedLayer(self.numbers | dict(fields), self.head, self.weights)
+
+    def stream(self) -> np.ndarray:
+        numbers = (self.numbers[name] for name in _LAYER_NUMBERS)
+        words = (one.view(np.int32) if isinstance(one, np.float32) else one for one in numbers)
+        head = b"".join(number_bytes(int(word)) for word in words) + self.head
+        filled = bytes(-len(head) % ALIGNMENT if self.aligned else 0)
+        return np.frombuffer(head + filled + self.weights, np.uint8)
 
 
 @dataclass(frozen=True)
@@ -153,7 +193,7 @@ class Rows:
     stride: int = 1
     pad: int = 0
     reach: int = 1
-    layer: Struct | None = None
+    layer: Struct | PackedLayer | None = None
 
     def needed(self, end: int) -> int:
         """The end of the rows that are read for those before `end`; neither lies within its map in every case."""

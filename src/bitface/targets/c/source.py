@@ -78,7 +78,8 @@ def source(
     run, reader = calls.lines(), _image_reader(program, preprocess, tables)
     functions = {call.function for call in program.calls if call.function in kernels()}
     text = [f"/* A face network; see {name}.h. Written by bitface. */", f'#include "{name}.h"', ""]
-    text += [kernels()[one][0] for one in needed([*sorted(functions), *(["pixels"] if preprocess else [])])]
+    functions |= {"pixels"} if preprocess else set()
+    text += [kernels()[one][0] for one in needed(sorted(functions))]
     text += [*tables.lines, "", *reader, ""]
     text += ["static void run(const uint8_t *crop, const float *floats, uint8_t *memory)", "{"]
     text += [*(f"    {line}" for line in run), "}", ""]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bitface.targets.c.engine import NUMBERS
-from bitface.targets.c.program import Struct, Table
+from bitface.targets.c.program import PackedLayer, Struct, Table
 
 _LINE = 110
 
@@ -23,18 +23,18 @@ class Tables:
     lines: list[str] = field(default_factory=list)
     names: dict[tuple[str, bytes], str] = field(default_factory=dict)
 
-    def of(self, values: np.ndarray) -> str:
-        """The name of an array."""
+    def of(self, values: np.ndarray, aligned: bool = True) -> str:
+        """The name of an array; of one of bytes whether vectors are read from its beginning on."""
         kind = {"f": "float", "i": "int32_t", "u": "uint8_t"}[values.dtype.kind]
         key = kind, values.tobytes()
         if key not in self.names:
             self.names[key] = name = f"table_{len(self.names)}"
             if self.numbers is not None:
-                self.lines += _beside(name, kind, values, len(self.numbers))
+                self.lines += _beside(name, kind, values, len(self.numbers), 64 if aligned else 4)
                 self.numbers += values.tobytes()
                 return name
             numbers = map(_float, values) if kind == "float" else map(str, values.tolist())
-            kind = f"ALIGNED {kind}" if kind == "uint8_t" else kind
+            kind = f"ALIGNED {kind}" if kind == "uint8_t" and aligned else kind
             self.lines += [f"static const {kind} {name}[{values.size}] = {{", *_wrapped(numbers), "};"]
         return self.names[key]
 
@@ -43,18 +43,19 @@ class Tables:
         self.lines += [f"static const int16_t steps[{len(numbers)}] = {{", *_wrapped(map(str, numbers)), "};"]
         return "steps"
 
-    def struct(self, struct: Struct) -> str:
-        """The name of a constant structure."""
-        fields = self._fields(struct)
-        name = f"{struct.kind}_{len(self.lines)}"
-        self.lines.append(f"static const {struct.kind} {name} = {fields};")
+    def struct(self, struct: Struct | PackedLayer) -> str:
+        """The name of a constant structure, or of a layer's stream."""
+        if isinstance(struct, PackedLayer):
+            return self.of(struct.stream(), struct.aligned)
+        key = struct.kind, self._fields(struct).encode()
+        if key not in self.names:
+            self.names[key] = f"{struct.kind}_{len(self.lines)}"
+            self.lines.append(f"static const {struct.kind} {self.names[key]} = {key[1].decode()};")
+        name = self.names[key]
         return name if struct.passed else f"&{name}"
 
     def _fields(self, struct: Struct) -> str:
-        values = (
-            f".{name} = {self._fields(value) if isinstance(value, Struct) else self.argument(value)}"
-            for name, value in struct.fields
-        )
+        values = (f".{name} = {self.argument(value)}" for name, value in struct.fields)
         return f"{{{', '.join(values)}}}"
 
     def argument(self, value: object) -> str:
@@ -67,11 +68,11 @@ class Tables:
         return str(value)
 
 
-def _beside(name: str, kind: str, values: np.ndarray, offset: int) -> list[str]:
+def _beside(name: str, kind: str, values: np.ndarray, offset: int, alignment: int) -> list[str]:
     """An array whose numbers a compiler needn't read: they are most of its time, and of its memory."""
     return [
         f'extern const {kind} {name}[{values.size}] __attribute__((visibility("hidden")));',
-        f'__asm__(".pushsection .rodata\\n.balign 64\\n{name}:\\n"',
+        f'__asm__(".pushsection .rodata\\n.balign {alignment}\\n{name}:\\n"',
         f'        ".incbin \\"{NUMBERS}\\", {offset}, {values.nbytes}\\n.popsection");',
     ]
 

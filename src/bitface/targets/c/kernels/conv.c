@@ -1,4 +1,4 @@
-/*: conv : conv_plain conv_x86 conv_arm conv_dsp conv_riscv */
+/*: conv : weights conv_plain conv_x86 conv_arm conv_dsp conv_riscv */
 /*
  * The rows `from` to `to` of a convolution, or a linear layer as one of 1x1; `work` is for integers as 16 bits, unpacked
  * weights, and rows.
@@ -10,22 +10,20 @@ static void conv(const layer *l, const uint8_t *map, void *result, uint8_t *work
     int16_t *wide = (int16_t *)(void *)work;
     const ptrdiff_t widened = bytes_widened(l);
     int8_t *unpacked = (int8_t *)(work + widened);
+    stored next = {l->weights, l->strips};
     window w;
-    work += widened + (l->bits < 8 ? l->blocks_at_once * block : 0);
+    work += widened + (l->bits < 8 || l->strips != NULL ? l->blocks_at_once * block : 0);
     for (ptrdiff_t group = 0; group < l->groups; group++)
         for (ptrdiff_t first = 0; first < blocks; first += l->blocks_at_once) {
             strip s;
-            const ptrdiff_t number = group * blocks + first;
             s.l = l;
             s.rows = w.rows;
             s.offset = group * (l->channels / l->groups);
             s.blocks = blocks - first < l->blocks_at_once ? blocks - first : l->blocks_at_once;
-            s.first = number * 16;
+            s.first = (group * blocks + first) * 16;
             s.count = of_group - first * 16;
             s.place = group * of_group + first * 16;
-            if (l->bits < 8)
-                unpack(l->weights + number * block * l->bits / 8, unpacked, s.blocks * block, l->bits);
-            s.weights = l->bits < 8 ? unpacked : (const int8_t *)l->weights + number * block;
+            s.weights = open_weights(l, &next, unpacked, s.blocks * block);
             open_window(&w, l, map, work, from);
             for (ptrdiff_t y = from; y < to; y++) {
                 uint8_t *row = (uint8_t *)result + y % l->result_rows * l->out_width * l->outputs * size;

@@ -13,14 +13,15 @@ typedef struct {
     /* A segment: inputs that lie side by side, of a kernel's row, or of one tap where it is dilated or has groups. */
     int32_t segments, segment_bytes, block_bytes;
     int32_t bits, blocks_at_once, input_zero;
+    int32_t zero;    /* of the output */
+    int32_t lowest;  /* byte of the output */
+    int32_t floats;  /* whether it gives floats */
+    float low, high; /* of the output less its zero point */
     const uint8_t *weights;
+    const uint8_t *strips; /* NULL: all weights have `bits` bits; or else see `open_weights` */
     const int32_t *bias;
     const float *scale; /* of a sum: in units of the next scale, or where floats are wanted, of the sum's own */
     const float *slope; /* below zero; NULL: no PReLU */
-    float low, high;    /* of the output less its zero point */
-    int32_t zero;       /* of the output */
-    int32_t lowest;     /* byte of the output */
-    int32_t floats;     /* whether it gives floats */
 } layer;
 
 #define LARGEST_KERNEL 64
@@ -174,4 +175,37 @@ static void unpack(const uint8_t *from, int8_t *to, ptrdiff_t count, int32_t bit
     }
 #endif
     unpack_plain(from, to, count, bits);
+}
+/*: weights : unpack */
+/* Where the weights of a strip, and what is said of it, begin. */
+typedef struct {
+    const uint8_t *weights, *strips;
+} stored;
+
+/*
+ * The next `count` weights, in `unpacked` where they aren't stored as bytes. Each strip may have a width of its own: the
+ * lower half of its first byte. The upper half is 0, or the bits of numbers that follow: how far each weight that needs
+ * one bit more lies behind the one before, the largest number for as far and none, until the strip's end is reached.
+ */
+static const int8_t *open_weights(const layer *l, stored *of, int8_t *unpacked, ptrdiff_t count)
+{
+    const uint8_t *const from = of->weights, head = of->strips != NULL ? *of->strips++ : (uint8_t)l->bits;
+    const int32_t bits = head & 15, width = head >> 4, none = (1 << width) - 1;
+    of->weights += count * bits / 8;
+    if (bits == 8)
+        return (const int8_t *)from;
+    unpack(from, unpacked, count, bits);
+    int32_t word = 0, left = 0;
+    for (ptrdiff_t i = 0; width > 0; left -= width, word >>= width) {
+        if (left < width) {
+            word |= (int32_t)*of->strips++ << left;
+            left += 8;
+        }
+        i += word & none;
+        if (i >= count)
+            break;
+        if ((word & none) != none)
+            unpacked[i] = (int8_t)(unpacked[i] ^ -(1 << bits));
+    }
+    return unpacked;
 }
