@@ -2,14 +2,14 @@
 
     python benchmarks/native.py [--faces 200] [--rounds 200] [out/model.bitface ...]
 
-Of each artifact (by default the networks of the other benchmarks at w8a8, w6a6, w4a8 and w4a4): whether embeddings
+Of each artifact (by default the networks of the other benchmarks at w8a8, w6a6, w4a8 and w4a4, and IResNets that nobody
+has trained at w8a8, on a tenth of the faces): whether embeddings
 of faces are equal bit for bit between the kernels of this CPU (plain C, AVX2, AVX-VNNI, AVX-512 VNNI), compilers and
 the simulation; of other machines `machines.py` says it. Then milliseconds for a face on one thread, alternating with
 OpenVINO's in one run, and bytes. Writes `benchmarks/results/native.json`.
 """
 
 import argparse
-import os
 import re
 import shutil
 import subprocess
@@ -26,8 +26,8 @@ from bitface.data.faces import choose, find_images, load_faces
 from bitface.graph import Network
 from bitface.runtime import open_model
 from bitface.targets import Run, Settings
-from bitface.targets.c.emit import c_source, emit
-from bitface.targets.c.engine import Compiled
+from bitface.targets.c.emit import c_source
+from bitface.targets.c.engine import FLAGS, NUMBERS
 from bitface.targets.start import start
 
 PLANS = ("w8a8", "w6a6", "w4a8", "w4a4")
@@ -40,6 +40,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, help="of times")
     options = parser.parse_args()
     paths = options.artifacts or [artifact(name, bits, ARTIFACTS) for name in networks() for bits in PLANS]
+    if not options.artifacts:
+        paths += [artifact(f"IResNet-{depth}", "w8a8", ARTIFACTS) for depth in (18, 50)]
     rows = [row(path, options) for path in paths]
     save("native", rows, faces=options.faces, rounds=options.rounds)
 
@@ -47,21 +49,19 @@ def main() -> None:
 def row(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     network = open_model(path).network
     assert network.preprocess is not None
-    files = choose(find_images([LFW / "images"], LFW / "not_in_pairs.txt"), options.faces, 0)
+    faces = options.faces // (10 if path.parent.parent.name.startswith("iresnet") else 1)
+    files = choose(find_images([LFW / "images"], LFW / "not_in_pairs.txt"), faces, 0)
     images = network.preprocess(load_faces(files, network.size).images)
-    text = c_source(network)
     runs = {name: compiled(network, name) for name in KERNELS}
     embeddings = runs["C"](images)
     equal = {name: same_bits(run(images), embeddings) for name, run in runs.items()}
     if shutil.which("clang"):
-        os.environ["CC"] = "clang"
-        equal["clang"] = same_bits(Compiled(text.code, text.header)(images), embeddings)
-        del os.environ["CC"]
+        equal["clang"] = same_bits(compiled(network, compiler="clang")(images), embeddings)
     simulated = start("torch", network)(images)
     equal["simulation"] = same_bits(simulated, embeddings)
     cosines = (embeddings * simulated).sum(1) / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(simulated, axis=1)
     result = {
-        "artifact": "/".join(path.parts[-3:-1]), "same bits": equal,
+        "artifact": "/".join(path.parts[-3:-1]), "faces": faces, "same bits": equal,
         "cosine to the simulation": {"mean": float(cosines.mean()), "lowest": float(cosines.min())},
         "ms": speeds(path, network, runs, images[:1], options.rounds),
         "ms with AVX2 alone": with_avx2_alone(path, options.rounds), **sizes(path, network),
@@ -86,21 +86,28 @@ def speeds(path: Path, network: Network, runs: Mapping[str, Run], image: np.ndar
 
 
 def sizes(path: Path, network: Network) -> dict[str, float]:
-    """Bytes of the artifact, and of code and constants of an optimised file; of the scratch."""
-    text = c_source(network)
+    """Bytes of the artifact; of code and constants of a written file, with the flags of the engine; of the scratch."""
+    numbers = bytearray()
+    text = c_source(network, packed=True, numbers=numbers)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        emit(network, {}, folder)
-        subprocess.run(["cc", "-std=c99", "-O3", "-fno-pie", "-c", "face_net.c"], cwd=folder, check=True)
-        output = subprocess.run(["size", "-A", "face_net.o"], cwd=folder, check=True, capture_output=True, text=True)
-        small = ["cc", "-std=c99", "-Os", "-DFACE_NET_KERNELS=0", "-c", "face_net.c", "-o", "small.o"]
-        subprocess.run(small, cwd=folder, check=True)
-        plain = subprocess.run(["size", "-A", "small.o"], cwd=folder, check=True, capture_output=True, text=True)
-    sections = re.findall(r"^\.(rodata|text)\S*\s+(\d+)", output.stdout, re.MULTILINE)
-    rodata, code = (sum(int(size) for name, size in sections if name == one) for one in ("rodata", "text"))
-    least = sum(int(size) for size in re.findall(r"^\.text\S*\s+(\d+)", plain.stdout, re.MULTILINE))
-    return {"artifact bytes": path.stat().st_size, "constants": rodata, "code": code, "code of plain C, -Os": least,
-            "constants of the artifact": rodata / path.stat().st_size, "scratch": text.scratch}  # fmt: skip
+        for file, content in (("face_net.h", text.header), ("face_net.c", text.code)):
+            (folder / file).write_text(content)
+        (folder / NUMBERS).write_bytes(numbers)
+        level = next(flag for flag in FLAGS if flag.startswith("-O"))
+        sections = sections_of(folder, level)
+        least = sections_of(folder, "-Os", "-DFACE_NET_KERNELS=0")["text"]
+    return {"artifact bytes": path.stat().st_size, "constants": sections["rodata"], "code": sections["text"],
+            "code of plain C, -Os": least, "constants of the artifact": sections["rodata"] / path.stat().st_size,
+            "scratch": text.scratch}  # fmt: skip
+
+
+def sections_of(folder: Path, *flags: str) -> dict[str, int]:
+    command = ["cc", "-std=c99", "-fno-pie", *flags, "-c", "face_net.c"]
+    subprocess.run(command, cwd=folder, check=True)
+    output = subprocess.run(["size", "-A", "face_net.o"], cwd=folder, check=True, capture_output=True, text=True)
+    sizes = re.findall(r"^\.(rodata|text)\S*\s+(\d+)", output.stdout, re.MULTILINE)
+    return {one: sum(int(size) for name, size in sizes if name == one) for one in ("rodata", "text")}
 
 
 if __name__ == "__main__":

@@ -26,9 +26,12 @@ KERNELS = {"C": 0, "AVX2": 1, "AVX-VNNI": 2, "AVX-512 VNNI": 3}
 Times = dict[str, dict[str, float]]
 
 
-def compiled(network: Network, kernels: str) -> Compiled:
-    text = c_source(network)
-    return Compiled(text.code, text.header, (*FLAGS, f"-DFACE_NET_KERNELS={KERNELS[kernels]}"))
+def compiled(network: Network, kernels: str = "AVX-512 VNNI", compiler: str | None = None) -> Compiled:
+    """With no more than these kernels."""
+    numbers = bytearray()
+    text = c_source(network, numbers=numbers)
+    flags = (*FLAGS, f"-DFACE_NET_KERNELS={KERNELS[kernels]}")
+    return Compiled(text.code, text.header, flags, bytes(numbers), compiler)
 
 
 def floats(path: Path, precision: str) -> Run | None:
