@@ -9,8 +9,8 @@ import bitface
 
 SOURCE = Path(bitface.__file__).parent
 OUTSIDE = {
-    "compiler", "config", "cpu", "device", "errors", "files", "preprocess", "progress", "ranks", "registry",
-    "store", "__init__", "__main__",
+    "compiler", "config", "cpu", "device", "errors", "files", "limits", "preprocess", "progress", "ranks", "registry",
+    "scratch", "signals", "store", "terminal", "__init__", "__main__",
 }  # fmt: skip
 
 

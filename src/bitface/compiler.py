@@ -7,10 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bitface import cpu
 from bitface.errors import BitfaceError
+from bitface.scratch import scratch
 from bitface.store import Store, key_of
 
 Texts = Mapping[str, str | bytes]
@@ -61,9 +61,9 @@ def kept_library(
 
     def fill(folder: Path) -> None:
         texts = files()
-        with TemporaryDirectory(prefix="bitface-") as place:
+        with scratch() as place:
             for name, content in texts.items():
-                (Path(place) / name).write_bytes(content.encode() if isinstance(content, str) else content)
+                (place / name).write_bytes(content.encode() if isinstance(content, str) else content)
             sources = [name for name in texts if name.endswith((".c", ".cpp"))]
             complete = [executable, *command[1:], *sources, "-o", str(folder.absolute() / _LIBRARY), *libraries]
             try:

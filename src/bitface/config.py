@@ -14,6 +14,7 @@ from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -29,7 +30,8 @@ from pydantic import (
 
 from bitface.errors import UsageError, nearest
 from bitface.files import read_yaml
-from bitface.preprocess import Size
+from bitface.limits import LARGEST_SEED
+from bitface.preprocess import Size, parse
 
 T = TypeVar("T")
 F = TypeVar("F", bound="File")
@@ -54,6 +56,11 @@ def _size(value: Any) -> Size:
     return Size.parse(value)
 
 
+def _preprocessing(word: str) -> str:
+    parse(word)  # what is wrong with it shows here, and not when the first network is there
+    return word
+
+
 def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
@@ -62,6 +69,13 @@ def _listed(value: Any) -> Any:
 FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string", "minLength": 1})]
 # The size of an image: `112` or `112x96`.
 ImageSize = Annotated[Size, PlainValidator(_size), WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}]})]
+# How faces are preprocessed, in the words of `preprocess.parse`.
+Preprocessing = Annotated[str, AfterValidator(_preprocessing)]
+# Of what draws numbers, and of an engine.
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+Threads = Annotated[int, Field(ge=1, le=4096)]
+# Of images, people, …
+Count = Annotated[int, Field(ge=1, le=10**9)]
 # A name as a key: YAML takes `8:` for a number.
 Name = Annotated[str, BeforeValidator(str)]
 # A list.

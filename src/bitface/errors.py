@@ -1,6 +1,8 @@
 """What can go wrong, said in one line: what, where, and what to do."""
 
 import difflib
+import errno
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -12,13 +14,35 @@ class BitfaceError(Exception):
     exit_code = 1
 
 
+class Interrupted(BitfaceError):
+    """Stopped from outside, with everything kept; the message says where to go on."""
+
+
 class UsageError(BitfaceError):
     """The request itself is wrong (unknown bits, unknown preset, impossible option). Exits 2."""
 
     exit_code = 2
 
 
+# What libraries say where there is no memory, in whatever kind of error they say it.
+_NO_MEMORY = re.compile(
+    "allocate memory|bad.alloc|bad allocation|failed to allocate|unable to allocate|out of memory|not enough memory|"
+    "alloc_cpu|can't start new thread|failed to map segment|thread: resource temporarily unavailable",
+    re.IGNORECASE,
+)
 _on_command_line = False
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error, or the one that it was made of, comes from a lack of memory (or of threads)."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM:
+            return True
+        if not isinstance(cause, BitfaceError) and _NO_MEMORY.search(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 @contextmanager

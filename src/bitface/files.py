@@ -1,20 +1,22 @@
 """Files that are either whole or not there; links, devices and pipes are written through."""
 
+import errno
 import hashlib
 import json
+import math
 import os
-import secrets
 import shutil
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from bitface.errors import BitfaceError, UsageError
+from bitface.limits import LARGEST_YAML, MOST_VALUES
+from bitface.scratch import scratch
 
 T = TypeVar("T")
 
@@ -38,8 +40,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     status = check_destination(path)
     if status and not stat.S_ISREG(status.st_mode):
-        with tempfile.TemporaryDirectory() as folder:
-            temporary = Path(folder) / "content"
+        with scratch() as folder:
+            temporary = folder / "content"
             temporary.touch()
             yield temporary
             try:
@@ -49,23 +51,42 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
         return
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = stack.enter_context(scratch(target.parent)) / target.name
+            temporary.touch()
+            mode = stat.S_IMODE((status or temporary.stat()).st_mode)  # a writer may put a file of its own in its place
+        except OSError as error:
+            raise BitfaceError(f"{path}: can't be written ({error.strerror}); choose another folder") from error
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.chmod(mode)
+            temporary.replace(target)
+            sync(target.parent)
+        except OSError as error:
+            raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
+
+
+def sync(path: Path) -> None:
+    """Flushes a file to disk, or what a folder's entries are called (not what they hold). Raises OSError."""
+    opened = os.open(path, os.O_RDONLY)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
-        mode = stat.S_IMODE((status or temporary.stat()).st_mode)  # a writer may put a file of its own in its place
+        os.fsync(opened)
     except OSError as error:
-        raise BitfaceError(f"{path}: can't be written ({error.strerror}); choose another folder") from error
-    try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(target)
-    except OSError as error:
-        raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
+        if error.errno != errno.EINVAL:  # a file system that can't, of folders
+            raise
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(opened)
+
+
+def sync_all(folder: Path) -> None:
+    """Flushes a folder to disk, and everything in it. Raises OSError."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            sync(Path(place) / name)
+        sync(Path(place))
 
 
 def check_destination(path: Path) -> os.stat_result | None:
@@ -99,18 +120,17 @@ def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with scratch(folder.parent) as place:
+        temporary = place / folder.name
+        temporary.mkdir()
         fill(temporary)
-        temporary.chmod(0o755)
         try:
             temporary.rename(folder)
         except OSError:
             # Another process may have been faster.
             if not folder.is_dir():
                 raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        sync(folder.parent)
     return folder
 
 
@@ -121,24 +141,21 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         BitfaceError: the folder exists and isn't empty, or can't be written.
     """
-    temporary = None
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BitfaceError(f"{folder}: exists and isn't an empty folder; choose another one")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
-        if folder.exists():
-            folder.rmdir()
-        temporary.rename(folder)
+        with scratch(folder.parent) as place:
+            temporary = place / folder.name
+            temporary.mkdir()
+            yield temporary
+            sync_all(temporary)
+            if folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+            sync(folder.parent)
     except OSError as error:
         raise BitfaceError(f"{folder}: can't be written ({error.strerror or error})") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -176,10 +193,35 @@ def read_yaml(path: Path, what: str) -> Any:
                 keys.add(str(key.value))
             return super().construct_mapping(node, deep)
 
+        def get_single_node(self) -> Any:
+            """Refuses names that stand for names that stand for …: whoever walks through them never ends."""
+            node = super().get_single_node()
+            if node is not None and _values(node) > MOST_VALUES:
+                raise yaml.YAMLError(f"more than {MOST_VALUES:,} values")
+            return node
+
     try:
+        if path.stat().st_size > LARGEST_YAML:
+            raise ValueError(f"more than {LARGEST_YAML >> 20} MB")
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"{path}: no readable {what} ({str(error).splitlines()[0]})") from error
+
+
+def _values(root: Any) -> float:
+    """How many values a YAML node holds; infinitely many where it holds itself."""
+    counts: dict[int, float] = {}
+    stack = [(root, False)]
+    while stack:
+        node, is_counted = stack.pop()
+        parts = node.value if isinstance(node.value, list) else []
+        parts = [one for part in parts for one in (part if isinstance(part, tuple) else (part,))]
+        if is_counted:
+            counts[id(node)] = 1 + sum(counts[id(part)] for part in parts)
+        elif id(node) not in counts:
+            counts[id(node)] = math.inf  # until it is counted, as which only what lies in it sees it
+            stack += [(node, True), *((part, False) for part in parts)]
+    return counts[id(root)]
 
 
 def cache_folder() -> Path:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
+from bitface.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
 
-errors = Console(stderr=True, highlight=False)
+errors = Terminal(stderr=True)
 
 _LOG_SECONDS = 30.0
 
@@ -72,8 +72,8 @@ def _on_terminal() -> "Bars":
             return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
 
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}"), console=errors, transient=True,
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
+        TextColumn("{task.fields[words]}", markup=False), console=errors, transient=True,
     )  # fmt: skip
 
 

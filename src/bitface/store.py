@@ -7,7 +7,6 @@ isn't there, or can't be read any more, is made again. Two processes may make th
 import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.files import atomic_path, cache_folder, filled_once, json_text
+from bitface.scratch import scratch
 
 T = TypeVar("T")
 # What the cache holds; other folders in it are somebody else's.
@@ -198,21 +198,17 @@ def remembered(kind: str, key: str, form: Form[T], compute: Callable[[], T]) -> 
     except _UNREADABLE:
         pass  # not there, or damaged
     value = compute()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        form.write(value, temporary)
-        os.link(temporary, path)
-    except FileExistsError:
-        with suppress(*_UNREADABLE):
-            return form.read(path)
-        with suppress(OSError):
-            temporary.replace(path)  # it is damaged
-    except OSError:
-        pass
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        with scratch(path.parent) as place:
+            temporary = place / path.name
+            form.write(value, temporary)
+            try:
+                os.link(temporary, path)
+            except FileExistsError:
+                with suppress(*_UNREADABLE):
+                    return form.read(path)
+                temporary.replace(path)  # it is damaged
     return value
 
 

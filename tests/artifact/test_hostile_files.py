@@ -4,6 +4,7 @@ import copy
 import json
 import resource
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.fx import GraphModule
 
 from bitface.artifact import read
 from bitface.errors import BitfaceError
@@ -317,3 +319,37 @@ def check_either(content: bytes) -> None:
         assert "alloc" not in str(error).lower()  # noqa: PT017
     finally:
         path.unlink()
+
+
+def calls_of_reading(count: int, folder: Path) -> int:
+    """The calls that reading an artifact of so many operators in a row makes, Python's and C's."""
+    chain = [{"op": "Relu", "name": f"part.relu{index}", "in": [f"part.relu{index - 1}" if index else "fc"]}
+             for index in range(count)]  # fmt: skip
+    description = grown(count, lambda index: chain[index])
+    description["graph"]["output"] = chain[-1]["name"]
+    path, calls = folder / "many.bitface", 0
+    path.write_bytes(signed(description, TENSORS))
+
+    def count_call(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count_call)
+    try:
+        read(path)
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+def test_the_work_grows_with_the_operators_and_not_with_their_square(tmp_path: Path) -> None:
+    calls_of_reading(10, tmp_path)  # what is computed once is so now
+    few, some, many = (calls_of_reading(count, tmp_path) for count in (50, 100, 200))
+    assert many - some == pytest.approx(2 * (some - few), rel=0.02)
+
+
+def test_no_pass_of_torch_whose_work_grows_with_their_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks each module up in a list of all: no calls, but minutes."""
+    monkeypatch.setattr(GraphModule, "delete_all_unused_submodules", lambda graph: pytest.fail("asked for"))
+    calls_of_reading(10, tmp_path)

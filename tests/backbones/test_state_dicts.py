@@ -1,6 +1,7 @@
 """Files of weights: what is accepted, and what is refused without being executed."""
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from bitface import backbones
+from bitface.backbones.weights import read_tensors
 from bitface.errors import BitfaceError
 
 Weights = dict[str, torch.Tensor]
@@ -230,3 +232,30 @@ def test_any_one_key_missing_or_misshapen_is_one_line(name: str) -> None:
             with pytest.raises(BitfaceError) as caught:
                 backbones.from_state_dict(broken)
             assert "\n" not in str(caught.value)
+
+
+def compressed(path: Path) -> Path:
+    """The same archive with its numbers compressed, as torch never writes it and would read it."""
+    with zipfile.ZipFile(path) as archive:
+        contents = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_weights_that_grow(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"fc.weight": torch.zeros(1 << 24)}, path)
+    with pytest.raises(BitfaceError, match=r"a\.pt: would unpack 67,\d+,\d+ bytes or more from"):
+        read_tensors(compressed(path))
+    for zipped in (True, False):
+        torch.save({"fc.weight": torch.zeros(1).expand(1 << 40)}, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(BitfaceError, match=r"the tensor 'fc.weight' repeats its numbers"):
+            read_tensors(path)
+    torch.save({"fc.weight": torch.sparse_coo_tensor(torch.zeros(1, 1), torch.ones(1), (1 << 40,))}, path)
+    with pytest.raises(BitfaceError, match=r"a\.pt: "):
+        read_tensors(path)
+    torch.save({"fc.weight": torch.empty(1 << 40, device="meta")}, path)
+    with pytest.raises(BitfaceError, match=r"a\.pt: "):
+        read_tensors(path)

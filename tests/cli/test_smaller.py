@@ -126,7 +126,7 @@ def test_interrupted_and_resumed(net: Path, crops: Path, tmp_path: Path, bitface
     changed += "prune.RECOVERY = replace(prune.RECOVERY, batch=8)\n"
     command = [sys.executable, "-c", changed + interrupt(2), *map(str, arguments), "--out", str(out)]
     stopped = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert stopped.returncode == 1, stopped.stderr
+    assert stopped.returncode == 130, stopped.stderr
     assert "stopped after step 2" in stopped.stderr
     assert {path.name for path in out.iterdir()} == {"checkpoint.safetensors"}
     ends_in_one_line(bitface(*arguments, "--out", out), 1, "unfinished", "--resume")
@@ -198,7 +198,7 @@ def test_compared(candidates: Path, tmp_path: Path, bitface: Run) -> None:
     # The pruned network is made once and used twice; Ctrl-C in the middle of it loses nothing.
     command = [sys.executable, "-c", interrupt(2), "compare", str(candidates), "--out", str(out)]
     stopped = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert stopped.returncode == 1, stopped.stderr
+    assert stopped.returncode == 130, stopped.stderr
     assert "stopped at the candidate 'pruned w8a8' (stopped after step 2 of 4); the same command" in stopped.stderr
     made = {path.name.split("-")[0]: path for path in (out / "steps").iterdir()}
     first = (made["quantize"] / "model.bitface").stat().st_mtime_ns

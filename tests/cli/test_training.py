@@ -126,7 +126,7 @@ def test_a_teacher_goes_on_between_its_stages(crops: Path, tmp_path: Path, bitfa
     stopped = subprocess.run(
         [sys.executable, "-c", interrupt("self.steps"), *arguments], capture_output=True, text=True, check=False
     )
-    assert stopped.returncode == 1, stopped.stderr
+    assert stopped.returncode == 130, stopped.stderr
     assert {path.name for path in parts.iterdir()} == {"checkpoint-1.safetensors"}
     assert bitface(*arguments, "--resume")[0] == 0
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -139,7 +139,7 @@ def test_interrupted_and_resumed(net: Path, crops: Path, tmp_path: Path, bitface
     arguments = ["quantize", net, "--images", crops, *PREPROCESS, "--bits", "w6a6", "--method", "qat", "--out", out]
     command = [sys.executable, "-c", interrupt(3), *map(str, arguments), "--recipe", str(long)]
     stopped = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert stopped.returncode == 1, stopped.stderr
+    assert stopped.returncode == 130, stopped.stderr
     assert "stopped after step 3" in stopped.stderr
     assert "--resume" in stopped.stderr
     assert {path.name for path in out.iterdir()} == {"checkpoint.safetensors"}

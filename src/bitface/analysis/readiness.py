@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from bitface.graph.passes import module_of
 from bitface.graph.summary import tensor_table
 from bitface.preprocess import parse, presets
 from bitface.quant import BitPlan, Calibration, quantize
+from bitface.scratch import scratch
 from bitface.targets import DEFAULTS, Settings, written
 from bitface.targets.registry import every, runs_here
 from bitface.targets.start import start
@@ -83,9 +83,9 @@ def check_writable(network: Network, plan: BitPlan, names: Sequence[str]) -> Non
     """
     if names := [name for name in names if name not in DEFAULTS]:
         student = as_integers(network, plan=plan)
-        with TemporaryDirectory() as folder:
+        with scratch() as folder:
             for name in names:
-                write(name, student, {}, Path(folder) / f"{name}{every()[name].suffix}")
+                write(name, student, {}, folder / f"{name}{every()[name].suffix}")
 
 
 def readiness(student: Network, names: Sequence[str] = ()) -> list[TargetReadiness]:
@@ -103,10 +103,10 @@ def tried(student: Network, facts: TargetReadiness) -> TargetReadiness:
     batch = student.preprocess(images)
     expected = start("torch", student)(batch)
     try:
-        with TemporaryDirectory() as folder:
+        with scratch() as folder:
             source: Network | Path = student
             if target.emit is not None:
-                source = Path(folder) / f"net{target.suffix}"
+                source = folder / f"net{target.suffix}"
                 write(facts.target, student, {}, source)
             run = start(facts.target, source, Settings(batch=target.fixed_batch or 1))
             rows = np.concatenate([run(image[None]) for image in batch])

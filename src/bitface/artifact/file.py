@@ -16,14 +16,13 @@ from bitface.artifact.packing import pack, unpack
 from bitface.errors import BitfaceError
 from bitface.files import write_bytes
 from bitface.graph import Network, store
+from bitface.limits import LARGEST_FILE, LARGEST_HEADER, largest_content
 from bitface.preprocess import Preprocess
 
 FORMAT = 1
 MAGIC = b"BITFACE\n"
 _SIGNED_FROM = 40  # magic, SHA-256 of everything after it
 _CONTENT_FROM = 48  # its size
-_LARGEST_FILE = 2 << 30
-_LARGEST_HEADER = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def read(path: Path, sha256: str | None = None) -> Artifact:
     """
     path = Path(path)
     try:
-        if path.stat().st_size > _LARGEST_FILE:
+        if path.stat().st_size > LARGEST_FILE:
             raise BitfaceError(f"{path}: larger than 2 GB; no .bitface file is")
         data = path.read_bytes()
     except OSError as error:
@@ -126,7 +125,7 @@ def _parse(data: bytes) -> Artifact:
 
 def _wrap(content: bytes) -> bytes:
     stream = zlib.compress(content, 9)
-    if len(content) > _largest_content(stream):
+    if len(content) > largest_content(len(stream)):
         stream = zlib.compress(content, 0)
     signed = struct.pack("<Q", len(content)) + stream
     return MAGIC + hashlib.sha256(signed).digest() + signed
@@ -140,7 +139,7 @@ def _unwrap(data: bytes) -> bytes:
         raise BitfaceError("damaged: its checksum doesn't fit its content; copy the file again")
     (size,) = struct.unpack("<Q", data[_SIGNED_FROM:_CONTENT_FROM])
     stream = data[_CONTENT_FROM:]
-    if size > _largest_content(stream):
+    if size > largest_content(len(stream)):
         raise ValueError(f"{size} bytes of content in {len(stream)}")
     inflater = zlib.decompressobj()
     content = inflater.decompress(stream, size + 1)
@@ -149,15 +148,10 @@ def _unwrap(data: bytes) -> bytes:
     return content
 
 
-def _largest_content(stream: bytes) -> int:
-    """What a stream may hold, so that a small file can't fill the memory."""
-    return 16 * len(stream) + (1 << 20)
-
-
 def _description(content: bytes) -> dict[str, Any]:
     """The JSON text from the header of the safetensors content."""
     (length,) = struct.unpack("<Q", content[:8])
-    if length > min(_LARGEST_HEADER, len(content) - 8):
+    if length > min(LARGEST_HEADER, len(content) - 8):
         raise ValueError(f"a header of {length} bytes")
     result: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["bitface"])
     return result

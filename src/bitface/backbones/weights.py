@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from bitface.backbones import inert_pickle
 from bitface.backbones.nests import leaves
 from bitface.errors import BitfaceError
+from bitface.limits import MOST_TENSORS, check_content
 
 SUFFIXES = (".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 _PREFIXES = ("module.", "backbone.", "model.")
@@ -48,7 +50,36 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise BitfaceError(f"{path}: {error}; {_ALONE}") from error
     if not tensors or "" in tensors:
         raise BitfaceError(f"{path}: no state dict in it ({describe(content)}); save the network's state_dict() alone")
+    if reason := _beyond(tensors):
+        raise BitfaceError(f"{path}: {reason}; {_ALONE}")
     return tensors
+
+
+def load_plain(path: Path) -> Any:
+    """What `torch.save` wrote, as far as it is tensors, numbers and plain containers of these.
+
+    Raises:
+        BitfaceError: it would unpack far more than the file is large (the message names no file).
+        Exception: it holds something else, or is damaged; whatever torch and Python's library raise.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_content(sum(info.file_size for info in archive.infolist()), path.stat().st_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's hints on pickles that it refuses right after
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _beyond(tensors: Mapping[str, torch.Tensor]) -> str | None:
+    """What of tensors would take more memory than the file that they are read from."""
+    if len(tensors) > MOST_TENSORS:
+        return f"holds {len(tensors):,} tensors, and networks some hundreds"
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+            return f"the tensor {name!r} is none of plain numbers"
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            return f"the tensor {name!r} repeats its numbers"
+    return None
 
 
 def unnested(content: Any, nests: Sequence[str]) -> Any:
@@ -70,9 +101,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's hints on pickles that it refuses right after
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
+    except BitfaceError as error:
+        raise BitfaceError(f"{path}: {error}") from error
     except Exception as error:  # a broken or hostile pickle can raise anything
         if "TorchScript" in str(error):
             raise BitfaceError(

@@ -20,6 +20,7 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
+from bitface.limits import LARGEST_SEED
 
 
 def analyse(
@@ -41,7 +42,9 @@ def analyse(
     embedding: OutputOption = None,
     engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the maps, and of what is drawn where there is too much.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Of the maps, and of what is drawn where there is too much.")
+    ] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,

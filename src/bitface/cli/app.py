@@ -1,15 +1,20 @@
 """The program `bitface`: its commands, and how their failures end."""
 
 import errno
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
-from typing import NoReturn
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 import bitface
+from bitface import signals
 from bitface.cli import (
     analyse,
     assets,
@@ -33,16 +38,33 @@ from bitface.cli import (
 from bitface.cli.console import exits, output, remarks
 from bitface.cli.options import QuietOption, VerboseOption, spoken
 from bitface.cli.people import align, embed, enroll, identify, verify
-from bitface.errors import BitfaceError, missing, on_command_line
+from bitface.errors import BitfaceError, Interrupted, lacks_memory, missing, on_command_line
 from bitface.progress import errors, voice
+from bitface.terminal import escaped
 
-# Of a disk, or of a user's share of it.
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Of a disk, a user's share of it, or the largest file that may be; and of a disk that is read alone.
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_NO_FILES = (errno.EMFILE, errno.ENFILE)
+_INTERRUPTED = 130
 # Where a rank that isn't the first would be heard.
 _voice: int | None = None
 
+
+class _Commands(TyperGroup):
+    """The commands, whose complaints about options repeat what was typed, or what a shell made of `*`."""
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except Exception as error:
+            if isinstance(message := getattr(error, "message", None), str):
+                error.message = escaped(message)  # type: ignore[attr-defined]
+            raise
+
+
 # Help without frames: it is read at any width, and cuts no name of an option.
 app = typer.Typer(
+    cls=_Commands,
     help="Makes face-recognition networks small and fast without losing the people they recognise.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -119,41 +141,67 @@ def today(arguments: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Runs the program. Exit codes: 0 done, 2 wrong use, 1 anything else; of `verify` see there. A failure is one line
-    on stderr.
+    """Runs the program. A failure is one line on stderr, and an exit code: 2 wrong use, 130, 143 and 129 what ended it
+    from outside (see `signals`), 1 anything else; of `verify` see there.
     """
     output.stderr = False  # an earlier call in this process may have had --json -
     voice.quiet = voice.verbose = False
     exits.failure = 1
-    try:
-        if int(os.environ.get("WORLD_SIZE") or 1) > 1:
-            _join()
-        app(args=today(sys.argv[1:]))
-    except BitfaceError as error:
-        if voice.verbose:
-            traceback.print_exc()
+    with signals.listening(), _quiet_libraries():
+        try:
+            if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+                _join()
+            app(args=today(sys.argv[1:]))
+        except BrokenPipeError:
+            _forget_output()  # the reader of a pipe has gone: nothing to say
+            sys.exit(exits.failure)
+        except SystemExit as ending:
+            if ending.code == _INTERRUPTED:  # typer's for KeyboardInterrupt
+                _fail(*(signals.ending() or ("interrupted", _INTERRUPTED)))
+            raise
+        except (KeyboardInterrupt, Exception) as error:
+            _end(error)
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps other libraries' warnings from the terminal, unless Python was told to show them."""
+    if os.environ.get("BITFACE_DEBUG") or sys.warnoptions:
+        yield
+        return
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    last = logging.lastResort
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.lastResort = None  # what prints the records of loggers that nobody listens to
+        try:
+            yield
+        finally:
+            logging.lastResort = last
+
+
+def _end(error: BaseException) -> NoReturn:
+    """Says why the program ends, in one line."""
+    if voice.verbose and isinstance(error, BitfaceError):
+        traceback.print_exception(error)
+    if stop := signals.ending():
+        words, code = stop
+        _fail(str(error) if isinstance(error, Interrupted) else words, code)
+    if isinstance(error, KeyboardInterrupt):
+        _fail("interrupted", _INTERRUPTED)
+    if lacks_memory(error) and not os.environ.get("BITFACE_DEBUG"):
+        _fail("out of memory; use fewer images, a smaller batch or fewer threads, or give it more", exits.failure)
+    if isinstance(error, BitfaceError):
         _fail(str(error), exits.failure if error.exit_code == 1 else error.exit_code)
-    except KeyboardInterrupt:
-        _fail("interrupted", exits.failure)
-    except BrokenPipeError:
-        _forget_output()  # the reader of a pipe has gone: nothing to say
-        sys.exit(exits.failure)
-    except MemoryError:
-        _fail("out of memory; use fewer images or a smaller batch", exits.failure)
-    except OSError as error:
-        if error.errno not in _FULL:
-            _unexpected(error)
+    if isinstance(error, OSError) and error.errno in _NO_FILES:
+        _fail(f"too many files are open ({error.strerror}); raise the limit (ulimit -n)", exits.failure)
+    if isinstance(error, OSError) and error.errno in _NOT_WRITTEN:
         _forget_output()
-        _fail(
-            f"{error.filename or 'standard output'} can't be written ({error.strerror}); make room, or write elsewhere",
-            exits.failure,
-        )
-    except ModuleNotFoundError as error:
-        if reason := missing(error):
-            _fail(str(reason), exits.failure)
-        _unexpected(error)
-    except Exception as error:
-        _unexpected(error)
+        where = error.filename or "standard output"
+        _fail(f"{where} can't be written ({error.strerror}); make room, or write elsewhere", exits.failure)
+    if isinstance(error, ModuleNotFoundError) and (reason := missing(error)):
+        _fail(str(reason), exits.failure)
+    _unexpected(error)
 
 
 def _join() -> None:
@@ -182,7 +230,7 @@ def _heard() -> bool:
     return True
 
 
-def _unexpected(error: Exception) -> NoReturn:
+def _unexpected(error: BaseException) -> NoReturn:
     if os.environ.get("BITFACE_DEBUG") or voice.verbose:
         raise error
     first = (str(error).strip().splitlines() or [""])[0]
@@ -198,7 +246,8 @@ def _forget_output() -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    if _heard():
-        errors.print("error:", style="bold red", end=" ")
-        errors.print(" ".join(message.split()), markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):  # the terminal may have gone
+        if _heard():
+            errors.print("error:", style="bold red", end=" ")
+            errors.print(" ".join(message.split()), soft_wrap=True)
     sys.exit(code)

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 
 from bitface.cli.console import output, progress, remarks, table_of, write_json
 from bitface.cli.options import DryRunOption, JsonOption, OutputOption, SizeOption
@@ -82,7 +81,7 @@ def _table(rows: list[dict[str, Any]], notes: list[str], shapes: bool) -> "Table
         table.add_row(
             row["engine"], row["precision"], *([str(row["batch"]), str(row["threads"])] if shapes else []),
             f"{row['median_ms']:.2f}", f"{row['iqr_ms']:.2f}", f"{row['per_second']:.0f}",
-            f"{row['ratio']:.2f}x" if row["ratio"] else "", escape(note),
+            f"{row['ratio']:.2f}x" if row["ratio"] else "", note,
         )  # fmt: skip
     return table
 

@@ -8,6 +8,7 @@ import typer
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, table_of, write_json
 from bitface.cli.options import (
     DryRunOption,
+from bitface.limits import LARGEST_SEED
     EngineOption,
     JsonOption,
     OutputOption,
@@ -41,7 +42,7 @@ def calibrate(
     flip: Annotated[
         bool, typer.Option("--flip", help="Add the mirrored image's embedding, here and in verify.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the bootstrap.")] = 0,
     allow_skipped: SkipOption = False,
     out: Annotated[
         Path | None, typer.Option(callback=to_file, help="Write to this file and leave the artifact as it is.")

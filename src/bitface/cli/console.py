@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.console import Console
 
 from bitface.errors import UsageError
+from bitface.limits import LARGEST_SEED
 from bitface.progress import Progress, Steps, errors, shown, voice
+from bitface.terminal import Terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-output = Console(highlight=False)
+output = Terminal()
 # What a dry run does, since it takes seconds and says what is damaged; it ends where any other step would begin.
 _READING = "reading faces"
 
@@ -86,7 +87,7 @@ def bits_of(text: str, option: str, least: int) -> tuple[int, ...]:
 def seeds_of(text: str) -> list[int]:
     """The seeds of an option such as 0,1,2. Raises UsageError where they aren't two or more different whole numbers."""
     numbers = [int(part) for part in text.split(",") if part.strip().isdigit()]
-    if not 1 < len(set(numbers)) == len(text.split(",")) or max(numbers) > 2**31:
+    if not 1 < len(set(numbers)) == len(text.split(",")) or max(numbers) > LARGEST_SEED:
         raise UsageError(f"--seeds takes two or more different whole numbers such as 0,1,2, not '{text}'")
     return numbers
 

@@ -7,13 +7,14 @@ import typer
 
 from bitface.cli.console import engine_line, output, progress, write_json
 from bitface.cli.options import DryRunOption, JsonOption, OutOption
+from bitface.limits import LARGEST_SEED
 from bitface.progress import errors
 
 
 def demo(
     out: OutOption = Path("out/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="Fewer faces, and no evaluation on LFW.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the synthetic faces.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the synthetic faces.")] = 0,
     dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:

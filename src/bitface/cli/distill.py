@@ -27,6 +27,7 @@ from bitface.cli.options import (
     source_of,
 )
 from bitface.cli.prune import show
+from bitface.limits import LARGEST_SEED
 
 
 def distill(
@@ -51,7 +52,9 @@ def distill(
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
-    seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Which faces are chosen, and every draw of the training.")
+    ] = 0,
     device: DeviceOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,

@@ -17,6 +17,7 @@ from bitface.cli.options import (
     to_folder,
 )
 from bitface.errors import UsageError
+from bitface.limits import LARGEST_SEED
 
 if TYPE_CHECKING:
     from bitface.evaluation import VerificationResult
@@ -46,7 +47,7 @@ def evaluate(
     size: SizeOption = None,
     embedding: OutputOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the bootstrap.")] = 0,
     allow_skipped: SkipOption = False,
     used: Annotated[
         list[Path] | None,

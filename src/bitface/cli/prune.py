@@ -26,6 +26,7 @@ from bitface.cli.options import (
     WorkersOption,
     source_of,
 )
+from bitface.limits import LARGEST_SEED
 
 
 def prune(
@@ -51,7 +52,9 @@ def prune(
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
-    seed: Annotated[int, typer.Option(help="Which faces are chosen, and every draw of the training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Which faces are chosen, and every draw of the training.")
+    ] = 0,
     device: DeviceOption = None,
     resume: ResumeOption = False,
     allow_skipped: SkipOption = False,

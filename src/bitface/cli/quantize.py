@@ -32,6 +32,7 @@ from bitface.cli.options import (
     to_folder,
 )
 from bitface.errors import UsageError
+from bitface.limits import LARGEST_SEED
 
 if TYPE_CHECKING:
     from bitface.jobs import QuantizeRequest
@@ -64,7 +65,11 @@ def quantize(
     embedding: OutputOption = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="Which faces are chosen, and every draw of a training (default 0, or the --recipe's)."),
+        typer.Option(
+            min=0,
+            max=LARGEST_SEED,
+            help="Which faces are chosen, and every draw of a training (default 0, or the --recipe's).",
+        ),
     ] = None,
     observer: Annotated[
         str | None,
@@ -159,7 +164,7 @@ def run(
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
-    seed: Annotated[int | None, typer.Option(help="Another seed than the recipe's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Another seed than the recipe's.")] = None,
     seeds: Annotated[
         str | None,
         typer.Option(

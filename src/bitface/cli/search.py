@@ -20,6 +20,7 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
+from bitface.limits import LARGEST_SEED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +54,7 @@ def search(
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
-    seed: Annotated[int, typer.Option(help="Which faces are chosen.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Which faces are chosen.")] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,

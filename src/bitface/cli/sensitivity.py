@@ -21,6 +21,7 @@ from bitface.cli.options import (
     SkipOption,
     source_of,
 )
+from bitface.limits import LARGEST_SEED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -47,7 +48,7 @@ def sensitivity(
     preprocess: PreprocessOption = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
-    seed: Annotated[int, typer.Option(help="Which faces and pairs are chosen.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Which faces and pairs are chosen.")] = 0,
     allow_skipped: SkipOption = False,
     force: ForceOption = False,
     dry_run: DryRunOption = False,

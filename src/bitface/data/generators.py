@@ -4,7 +4,6 @@ What is read: an ONNX file from latents to images, and the state dicts of a DCGA
 file is executed.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bitface.backbones.weights import describe, is_state_dict, one_line, unnested, without_prefixes
+from bitface.backbones.weights import describe, is_state_dict, load_plain, one_line, unnested, without_prefixes
 from bitface.data import dcgan
 from bitface.data.stylegan2 import first_difference, stylegan2_from_state
 from bitface.errors import BitfaceError
+from bitface.graph.onnx_file import read_model
 
 _ACCEPTED = "an ONNX file from latents to images, or the state dict of a DCGAN or StyleGAN2-ADA generator"
 _NESTS = ("G_ema", "g_ema", "netG_state_dict", "state_dict", "generator")
@@ -83,6 +83,7 @@ def open_generator(path: Path) -> Generator:
 def _from_onnx(path: Path) -> Generator:
     import onnxruntime as ort
 
+    read_model(path)  # which refuses what is too large, or lies outside the file's folder
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
@@ -147,9 +148,9 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix.lower() == ".safetensors":
             content: Any = safetensors.torch.load_file(path, device="cpu")
         else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's hints on pickles that it refuses right after
-                content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_plain(path)
+    except BitfaceError:
+        raise
     except OSError as error:
         raise BitfaceError(f"can't be read ({error.strerror or error})") from error
     except Exception as error:  # a broken or hostile file can raise anything

@@ -5,7 +5,6 @@ share with this process takes no memory twice), else by spawn. They end with thi
 Ctrl-C to it. Arrays come back through shared memory, at most `AHEAD` results of each worker.
 """
 
-import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -13,6 +12,7 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from bitface import signals
 from bitface.errors import BitfaceError, option
 
 T = TypeVar("T", bound=tuple[Any, ...])
@@ -107,7 +107,7 @@ def _shared(parts: Any) -> Any:
 def _begin(_: int) -> None:
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.ignore()
     # Errors of the work go to whoever asked for it; what else fails is that nobody is there any more.
     sys.excepthook = lambda *_: None
     cv2.setNumThreads(0)  # its threads don't outlive a fork

@@ -5,7 +5,7 @@ An argument that is a frozen dataclass stands for its fields: they are stored, a
 
 import inspect
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,12 +31,14 @@ _IGNORED = {
 }
 
 
+# A graph asks for both once for each of its nodes.
 _DEFAULTS: dict[type[nn.Module], dict[str, Any]] = {}
+_TOGETHER: dict[type[nn.Module], dict[str, Any]] = {}
 
 
 def defaults(kind: type[nn.Module]) -> dict[str, Any]:
     """The names of the attributes of a kind of module, with their defaults (`inspect.Parameter.empty`: none)."""
-    if kind not in _DEFAULTS:  # a graph asks once for each of its nodes
+    if kind not in _DEFAULTS:
         _DEFAULTS[kind] = _defaults(kind)
     return _DEFAULTS[kind]
 
@@ -49,6 +51,14 @@ def _defaults(kind: type[nn.Module]) -> dict[str, Any]:
         elif name not in _IGNORED and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
             result[name] = parameter.default
     return result
+
+
+def _together(kind: type[nn.Module]) -> dict[str, Any]:
+    """The arguments that are dataclasses, with their defaults."""
+    if kind not in _TOGETHER:
+        parameters = inspect.signature(kind).parameters.items()
+        _TOGETHER[kind] = {name: one.default for name, one in parameters if is_dataclass(one.default)}
+    return _TOGETHER[kind]
 
 
 def attributes(module: nn.Module) -> dict[str, Any]:
@@ -67,10 +77,9 @@ def construct(kind: type[Kind], **values: Any) -> Kind:
     Raises:
         TypeError: a value is missing, or is none of the module's.
     """
-    for name, parameter in inspect.signature(kind).parameters.items():
-        if is_dataclass(parameter.default):
-            names = {one.name for one in fields(parameter.default)} & set(values)
-            values[name] = type(cast(Any, parameter.default))(**{one: values.pop(one) for one in names})
+    for name, default in _together(kind).items():
+        names = {one.name for one in fields(default)} & set(values)
+        values[name] = type(default)(**{one: values.pop(one) for one in names})
     module = kind.__new__(kind)
     if issubclass(kind, nn.Conv2d | nn.Linear):
         # Seen by the constructor in the place of the class's own; `nn.utils.skip_init` takes a hundred times as long.

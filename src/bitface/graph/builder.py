@@ -13,15 +13,12 @@ from torch.fx import Graph, GraphModule, Node
 from bitface.errors import BitfaceError
 from bitface.graph.attributes import attributes
 from bitface.graph.op_spec import OpSpec, spec_of, traits_of
+from bitface.limits import MOST_NUMBERS, MOST_OPERATORS
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
 # Stands for the batch in every shape. Large and prime, so that no other dimension is taken for it.
 BATCH = 7919
-
-# Of one tensor for one image: an image of 4096 x 4096 has 50 million.
-_MOST_NUMBERS = 1 << 26
-_MOST_NODES = 50_000
 
 
 class ShapeError(BitfaceError):
@@ -80,8 +77,8 @@ class Builder:
         if 0 in value.shape[1:]:
             raise ShapeError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
         check_numbers(name, type(module).__name__, value.shape[1:])
-        if len(self._values) >= _MOST_NODES:
-            raise BitfaceError(f"{name}: the network has more than {_MOST_NODES:,} operators; no face network")
+        if len(self._values) > MOST_OPERATORS:  # the image is one
+            raise BitfaceError(f"{name}: the network has more than {MOST_OPERATORS:,} operators; no face network")
         if not all(math.isfinite(n) for n in attributes(module).values() if isinstance(n, float)):
             raise BitfaceError(f"{name}: {type(module).__name__} has an attribute that is NaN or infinite")
         self._hold(name, sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers())))
@@ -105,7 +102,7 @@ class Builder:
     def finish(self, output: Node) -> GraphModule:
         """The graph, without nodes that lead nowhere."""
         self._graph.output(output)
-        return tidy(GraphModule(self._root, self._graph))
+        return _tidied(GraphModule(self._root, self._graph), compiled=True)
 
     def _hold(self, name: str, numbers: int) -> None:
         self._numbers -= numbers
@@ -147,7 +144,7 @@ class Builder:
 
 def check_numbers(name: str, kind: str, sides: Sequence[int]) -> None:
     """Raises ShapeError where a tensor of these sides, for one image, is larger than a face network's."""
-    if math.prod(sides) > _MOST_NUMBERS:
+    if math.prod(sides) > MOST_NUMBERS:
         raise ShapeError(
             f"{name}: {kind} gives {list(sides)} for one image, more numbers than a face network has; export it for "
             "smaller images, or without what enlarges them"
@@ -156,14 +153,39 @@ def check_numbers(name: str, kind: str, sides: Sequence[int]) -> None:
 
 def tidy(graph: GraphModule) -> GraphModule:
     """Drops what nothing reads and regenerates the code."""
+    return _tidied(graph, compiled=False)
+
+
+def _tidied(graph: GraphModule, compiled: bool) -> GraphModule:
+    """`compiled`: its code is that of its nodes already."""
     before = _constants(graph)
-    graph.graph.eliminate_dead_code()
+    compiled = not graph.graph.eliminate_dead_code() and compiled
     for target in before - _constants(graph):
         holder, _, leaf = target.rpartition(".")
         delattr(graph.get_submodule(holder), leaf)
-    graph.delete_all_unused_submodules()
-    graph.recompile()
+    _drop_unused(graph)
+    if not compiled:
+        graph.recompile()
     return graph.eval()
+
+
+def _drop_unused(graph: GraphModule) -> None:
+    """Removes the modules that no node names, as `delete_all_unused_submodules`, whose time grows with their square."""
+    used = set()
+    for node in graph.graph.nodes:
+        if node.op in ("call_module", "get_attr"):
+            parts = str(node.target).split(".")
+            used |= {".".join(parts[: end + 1]) for end in range(len(parts))}
+    calls = {str(node.target) for node in graph.graph.nodes if node.op == "call_module"}
+
+    def drop(holder: nn.Module, prefix: str) -> None:
+        for name, module in list(holder.named_children()):
+            if (path := f"{prefix}{name}") not in used:
+                delattr(holder, name)
+            elif path not in calls:
+                drop(module, f"{path}.")
+
+    drop(graph, "")
 
 
 def _constants(graph: GraphModule) -> set[str]:

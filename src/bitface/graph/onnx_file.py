@@ -12,8 +12,8 @@ from onnx import external_data_helper
 from bitface.errors import BitfaceError
 from bitface.graph.builder import one_line
 from bitface.graph.onnx_limits import check_external, check_limits, graphs
+from bitface.limits import LARGEST_FILE
 
-_LARGEST = 2 << 30
 _OLDEST_OPSET = 7
 _PAIR = ("QuantizeLinear", "DequantizeLinear")
 # Whatever else computes in integers begins with "QLinear".
@@ -71,7 +71,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     """
     if not os.path.isfile(path):
         raise BitfaceError("no such file")
-    if path.stat().st_size > _LARGEST:
+    if path.stat().st_size > LARGEST_FILE:
         raise BitfaceError("larger than 2 GB; a face network isn't")
     try:
         model = onnx.load(path, load_external_data=False)
@@ -124,7 +124,7 @@ def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
             f"weight '{tensor.name}' lies outside the model's folder ('{location}'): refused; "
             "save the network with its weights beside it"
         )
-    if not file.is_file() or file.stat().st_size > _LARGEST:
+    if not file.is_file() or file.stat().st_size > LARGEST_FILE:
         raise BitfaceError(f"weight file '{location}' is missing or larger than 2 GB")
     try:
         external_data_helper.load_external_data_for_tensor(tensor, str(folder))

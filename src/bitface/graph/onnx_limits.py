@@ -8,10 +8,8 @@ import onnx
 from onnx import TensorProto, external_data_helper
 
 from bitface.errors import BitfaceError
+from bitface.limits import MOST_NODES, MOST_TENSORS
 
-# The largest face networks have some 3,000.
-_NODES = 20_000
-_TENSORS = 50_000
 # Numbers in attributes, and names of inputs and outputs, of all nodes together.
 _ENTRIES = 1 << 20
 _LONGEST_NAME = 1000
@@ -34,13 +32,13 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 def check_limits(model: onnx.ModelProto) -> None:
     """Raises BitfaceError for more nodes, tensors, attributes or longer names than a face network has."""
     nodes = [node for graph in graphs(model.graph) for node in graph.node]
-    if len(nodes) > _NODES:
+    if len(nodes) > MOST_NODES:
         raise BitfaceError(
             f"has {len(nodes):,} nodes, and face networks some hundreds; run it through onnxsim, or "
             "export the network without what unrolls its loops"
         )
     tensors = sum(len(graph.initializer) for graph in graphs(model.graph))
-    if tensors > _TENSORS:
+    if tensors > MOST_TENSORS:
         raise BitfaceError(f"has {tensors:,} tensors, and face networks some hundreds; no face network")
     entries = sum(
         len(node.input)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, ValidationInfo
 
 from bitface import config
-from bitface.config import File, FilePath, ImageSize, Words
+from bitface.config import Count, File, FilePath, ImageSize, Preprocessing, Seed, Threads, Words
 from bitface.data.face_source import FaceSource
 from bitface.errors import UsageError, nearest
 from bitface.evaluation.protocols.pairs import PairFiles
@@ -77,7 +77,7 @@ class Learning(File):
     loss: str | dict[str, Any] | None = None
     epochs: float | None = None
     minutes: float | None = None
-    max_images: int | None = None
+    max_images: Count | None = None
     training: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -108,7 +108,7 @@ class QuantizeStep(File):
     recipe: str | None = None
     epochs: float | None = None
     minutes: float | None = None
-    max_images: int | None = None
+    max_images: Count | None = None
     effort: str | None = None
     observer: str | None = None
     equalization: bool | None = None
@@ -152,15 +152,15 @@ class ComparisonFile(File):
         tuple[Candidate, ...],
         PlainValidator(_candidates, json_schema_input_type=dict[str, CandidateFile | None]),
     ]
-    preprocess: str | None = None
+    preprocess: Preprocessing | None = None
     size: ImageSize | None = None
     output: str | None = None
     image_list: FilePath | None = None
-    max_images: int | None = None
+    max_images: Count | None = None
     labels: str | None = None
     fars: Fars = FARS
-    threads: Annotated[int, Field(ge=1)] = 1
-    seed: int = 0
+    threads: Threads = 1
+    seed: Seed = 0
     allow_skipped: bool = False
 
 

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, mod
 
 import bitface
 from bitface import backbones
-from bitface.config import File, FilePath, ImageSize, Many, Words, check, named
+from bitface.config import Count, File, FilePath, ImageSize, Many, Preprocessing, Words, check, named
 from bitface.data.face_source import FaceSource
 from bitface.device import device_of
 from bitface.errors import UsageError, nearest, option
@@ -181,10 +181,10 @@ class RecipeFaces(File):
     about: str = ""
     images: Words = ()
     image_list: FilePath | None = None
-    max_images: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    max_images: Count | None = None
     labels: str | None = None
     share: Annotated[float, Field(ge=1e-6, le=1)] = 1.0
-    preprocess: str | None = None
+    preprocess: Preprocessing | None = None
     size: ImageSize | None = None
     out: FilePath | None = None
 

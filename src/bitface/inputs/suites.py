@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
 
 from bitface import config
-from bitface.config import File, FilePath, ImageSize, Name
+from bitface.config import File, FilePath, ImageSize, Name, Preprocessing, Seed, Threads
 from bitface.errors import UsageError, nearest, option
 from bitface.evaluation import FARS
 from bitface.inputs.protocols import ANY_PROTOCOL, Fars, describe
@@ -64,7 +64,7 @@ class ModelEntry(File):
     """A model of a suite; a path alone stands for its `path`."""
 
     path: FilePath
-    preprocess: str | None = None
+    preprocess: Preprocessing | None = None
     size: ImageSize | None = None
     output: str | None = None
 
@@ -100,8 +100,8 @@ class SuiteFile(File):
     fars: Fars = FARS
     flip: bool = False
     engine: Annotated[str, PlainValidator(_engine), WithJsonSchema({"type": "string"})] | None = None
-    threads: int | None = None
-    seed: int = 0
+    threads: Threads | None = None
+    seed: Seed = 0
     groups: FilePath | None = None
     allow_skipped: bool = False
     out: FilePath | None = None

@@ -11,7 +11,7 @@ from typing import Any
 
 import bitface
 from bitface import report
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, Interrupted
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.graph import ASSUMED, FreeSize
 from bitface.inputs.comparisons import ORIGINAL, Candidate, Comparison
@@ -34,7 +34,6 @@ from bitface.runtime.machine import describe
 from bitface.runtime.relative_latency import relative_latency
 from bitface.search.pareto import alike, pareto_front
 from bitface.store import JSON, Store, key_of
-from bitface.training import Interrupted
 
 
 def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent) -> dict[str, Any]:

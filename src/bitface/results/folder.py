@@ -12,7 +12,7 @@ from typing import Any
 
 from bitface import artifact, ranks
 from bitface.errors import BitfaceError, flag, option
-from bitface.files import sha256_of, write_json
+from bitface.files import sha256_of, sync, sync_all, write_json
 from bitface.results.base import StoredResult
 
 RESULT = "result.json"
@@ -64,7 +64,9 @@ class staging:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             try:
+                sync_all(self.folder)
                 self._move()
+                sync(self.out)
             except OSError as error:
                 raise BitfaceError(
                     f"{self.out}: can't be written ({error.strerror}); the new files are in {self.folder}"
@@ -80,6 +82,7 @@ class staging:
             if (self.out / name).is_dir() and listed.get(name) != _digest(self.out / name):
                 raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
         (self.out / self.result).unlink(missing_ok=True)
+        sync(self.out)
         # Against the order in which they come: a model is never there without the codes of its faces.
         for name in sorted(old, reverse=True):
             if (self.out / name).is_dir():

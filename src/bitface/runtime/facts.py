@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitface.errors import BitfaceError
 from bitface.files import sha256_of
+from bitface.limits import LARGEST_FILE
 from bitface.preprocess import Preprocess, Size
 from bitface.store import Form, key_of, remembered, written_by
 from bitface.targets.base import FACTS_FILE
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 # What decides between the content of a file and these facts.
 _ROOMS = ("artifact", "graph")
-# What is larger is no artifact, and `read` says so.
-_LARGEST_FILE = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def facts_of(path: Path, read: Callable[[str], "Artifact"]) -> Facts:
         BitfaceError: the file can't be read; and whatever `read` raises.
     """
     try:
-        sha256 = sha256_of(path) if path.stat().st_size <= _LARGEST_FILE else ""
+        sha256 = sha256_of(path) if path.stat().st_size <= LARGEST_FILE else ""
     except OSError as error:
         raise BitfaceError(f"{path}: can't be read ({error.strerror})") from error
     key = key_of(("facts", sha256, written_by(*_ROOMS)))

@@ -6,9 +6,10 @@ does the rest and `checkpoint` keeps it. `distil` is what every student of a tea
 way of a quantized one.
 """
 
+from bitface.errors import Interrupted
 from bitface.training.distil import Learner, Session, Teacher, Watch, distil
 from bitface.training.faces import TrainingFaces, digest
-from bitface.training.loop import Interrupted, fit
+from bitface.training.loop import fit
 from bitface.training.qat import Method, train
 from bitface.training.settings import Training
 from bitface.training.trainee import History, Status, Trainee

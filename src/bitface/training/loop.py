@@ -6,8 +6,6 @@ Everything that a step draws depends on the seed and the step's number alone, an
 checkpoint, so that a resumed training ends with the same weights, bit for bit.
 """
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -18,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import bitface
-from bitface import ranks
+from bitface import ranks, signals
 from bitface.cpu import keep_memory
 from bitface.device import computing, device_of, precision_of, title_of
-from bitface.errors import BitfaceError, flag
+from bitface.errors import BitfaceError, Interrupted, flag
 from bitface.training.batchwide import over_ranks
 from bitface.training.checkpoint import Checkpoint, copied
 from bitface.training.heads import SplitHeads
@@ -42,10 +40,6 @@ _LOOKS = 10
 _PROBED = 4
 # Steps from one look at the loss to the next where a look would let a GPU wait for the next step's commands.
 _UNSEEN = 16
-
-
-class Interrupted(BitfaceError):
-    """Stopped by Ctrl-C, with everything kept."""
 
 
 def fit(
@@ -73,7 +67,7 @@ def fit(
     Raises:
         BitfaceError: the loss is NaN or infinite (the step is named; the best state is in the checkpoint), the
             checkpoint is of something else, the ranks aren't about the same, or a GPU's memory is full.
-        Interrupted: Ctrl-C; the state is in the checkpoint.
+        Interrupted: Ctrl-C, or a request to end; the state is in the checkpoint.
     """
     keep_memory()
     begun = bool(resume and checkpoint and checkpoint.exists())
@@ -89,7 +83,7 @@ def fit(
         else:
             run.begin(minutes)
             run.write()  # a calibration, or rebuilt blocks, may have taken longer than what follows
-        with _interruptible() as stopped, closing(run.loader):
+        with signals.asking() as stopped, closing(run.loader):
             while run.step < run.steps:
                 run.advance(stopped())
                 if watch:
@@ -341,22 +335,3 @@ def _recoverable(checkpoint: Path | None) -> Iterator[None]:
 
 def _no_teacher(images: np.ndarray) -> np.ndarray:
     return np.zeros((len(images), 1), np.float32)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turns Ctrl-C into a question that is asked after each step (in the main thread, where signals arrive)."""
-    stop = False
-
-    def ask(*_: object) -> None:
-        nonlocal stop
-        stop = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -9,6 +9,7 @@ from pydantic import GetPydanticSchema
 from bitface.config import Many, check, model_of
 from bitface.device import PRECISIONS
 from bitface.errors import UsageError
+from bitface.limits import LARGEST_SEED
 from bitface.losses import Loss, to_json
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
@@ -118,6 +119,6 @@ _RANGES = {
     "clip": (0, 1e6),
     "mix": (0, 1),
     "average": (0, 0.99999),
-    "seed": (0, 2**31),
+    "seed": (0, LARGEST_SEED),
     "accumulate": (1, 4096),
 }

@@ -106,3 +106,87 @@ def test_files_that_are_no_shards(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(BitfaceError, match=r"no image .* is packed in it"):
         unpacked(packed(tmp_path / "empty.tar", []))
     assert not list((cache / "shards").iterdir())
+
+
+def sparse(size: int) -> bytes:
+    """A tar file with a header of GNU's sparse files alone: nothing is stored, and so many zeros are to be read."""
+    member = tarfile.TarInfo("sparse.png")
+    member.type = tarfile.GNUTYPE_SPARSE
+    block = bytearray(member.tobuf(tarfile.GNU_FORMAT))
+    block[483:495] = b"%011o\0" % size  # its real size
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + bytes(1024)
+
+
+def bomb(path: Path) -> Path:
+    """A small archive that would fill a disk, or the memory."""
+    size = 70 << 20
+    match path.name:
+        case "zeros.zip":
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                archive.writestr("a.bmp", bytes(size))
+        case "sparse.tar":
+            path.write_bytes(sparse(1 << 32))
+        case "name.tar.gz":
+            with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as tar:
+                tar.addfile(tarfile.TarInfo("x" * (2 << 20) + ".png"))
+        case _:
+            with tarfile.open(path, "w:gz", compresslevel=1) as tar:
+                # Of no image either: it would be read through.
+                member = tarfile.TarInfo("a.bmp" if path.name == "zeros.tar.gz" else "a.txt")
+                member.size = size
+                tar.addfile(member, io.BytesIO(bytes(size)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("zeros.zip", "would unpack 73,400,320 bytes or more"),
+        ("zeros.tar.gz", "would unpack"),
+        ("beside.tar.gz", "would unpack"),
+        ("name.tar.gz", "a header of 2,097,"),
+        ("sparse.tar", "would unpack"),
+    ],
+)
+def test_bombs(tmp_path: Path, cache: Path, name: str, why: str) -> None:
+    path = bomb(tmp_path / name)
+    with pytest.raises(BitfaceError, match=why) as caught:
+        unpacked(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert not list((cache / "shards").iterdir())
+
+
+def test_modes_and_owners_stay_behind(tmp_path: Path) -> None:
+    path = packed(tmp_path / "a.tar", NAMES[:1])
+    content = Path(unpacked(path) / NAMES[0]).read_bytes()
+    with tarfile.open(tmp_path / "b.tar", "w") as archive:
+        member = tarfile.TarInfo(NAMES[0])
+        member.size, member.mode, member.uid, member.mtime = len(content), 0o6777, 12345, 0
+        archive.addfile(member, io.BytesIO(content))
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as zipped:
+        info = zipfile.ZipInfo(NAMES[0])
+        info.external_attr = 0o106777 << 16
+        zipped.writestr(info, content)
+    for name in ("b.tar", "b.zip"):
+        status = (unpacked(tmp_path / name) / NAMES[0]).stat()
+        assert status.st_mode & 0o7111 == 0
+        assert status.st_uid == tmp_path.stat().st_uid
+        assert status.st_mtime > 0
+
+
+@pytest.mark.parametrize("name", ["a.tar", "a.zip"])
+def test_a_name_that_stands_twice(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as zipped:
+            zipped.writestr("a.png", b"1")
+            with pytest.warns(UserWarning, match="Duplicate"):
+                zipped.writestr("a.png", b"2")
+    else:
+        with tarfile.open(path, "w") as archive:
+            archive.addfile(tarfile.TarInfo("a.png"))
+            archive.addfile(tarfile.TarInfo("a.png"))
+    with pytest.raises(BitfaceError, match=r"a\.\w+: holds 'a.png' twice"):
+        unpacked(path)

@@ -15,11 +15,14 @@ from bitface.data.dataset import FaceDataset, OpenFile
 from bitface.data.faces import EXTENSIONS
 from bitface.data.images import ImageSkipped
 from bitface.data.sources import DATA_SETS, PackedFaces
+from bitface.data.tar_headers import PlainHeader
 from bitface.errors import BitfaceError
 from bitface.store import Form, Store, key_of
 
 _LABEL_KEYS = ("label", "cls", "class", "identity", "id")
 _HEADER = 512
+# Bytes of a label.
+_LONGEST_LABEL = 1 << 20
 # begins, sizes int64 [N]; labels int64 [N], or empty; of each file the number of images up to its end.
 Index = dict[str, np.ndarray]
 _INDEX: Form[Index] = Form(".safetensors", load_file, lambda value, path: save_file(value, path))
@@ -150,10 +153,10 @@ def _index(files: list[OpenFile]) -> Index:
 def _members(file: OpenFile) -> Iterator[tuple[str, int, int]]:
     """Name, first byte and size of the files in a tar file. Raises BitfaceError."""
     try:
-        with tarfile.open(file.path, "r:") as archive:
+        with tarfile.open(file.path, "r:", tarinfo=PlainHeader) as archive:
             while member := archive.next():
                 archive.members.clear()  # type: ignore[attr-defined]  # or all of them would stay in memory
-                if member.isreg() and not PurePosixPath(member.name).name.startswith("."):
+                if member.isreg() and not member.issparse() and not PurePosixPath(member.name).name.startswith("."):
                     if member.offset_data + member.size > file.size:
                         raise BitfaceError(f"{file.path}: is truncated: {member.name} ends beyond it; copy it again")
                     yield member.name, member.offset_data, member.size
@@ -169,6 +172,8 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def _label(file: OpenFile, begin: int, size: int, extension: str, name: str) -> Any:
+    if size > _LONGEST_LABEL:
+        raise BitfaceError(f"{file.path}: {name} holds no label, but {size:,} bytes")
     text = file.read(begin, size)
     try:
         if extension == ".cls":

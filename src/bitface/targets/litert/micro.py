@@ -3,10 +3,10 @@
 import re
 import subprocess
 import sys
-import tempfile
 from functools import lru_cache
 from importlib.util import find_spec
-from pathlib import Path
+
+from bitface.scratch import scratch
 
 # Far more than a microcontroller has.
 _ARENA = 256 << 20
@@ -24,8 +24,8 @@ def arena_bytes(content: bytes) -> int | None:
     """The bytes of memory that tflite-micro takes for a file; None: it isn't installed, or can't run it."""
     if find_spec("tflite_micro") is None:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.tflite"
+    with scratch() as folder:
+        path = folder / "model.tflite"
         path.write_bytes(content)
         call = [sys.executable, "-c", _PROGRAM, str(path), str(_ARENA)]
         done = subprocess.run(call, capture_output=True, text=True)

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from bitface.errors import BitfaceError
 from bitface.graph import Network
+from bitface.scratch import scratch
 from bitface.targets.base import Run, Settings
 from bitface.targets.ncnn.emit import emit
 from bitface.targets.ncnn.layers import INTEGERS
@@ -23,9 +23,9 @@ def start(source: Network | Path, settings: Settings) -> Run:
     """ncnn on the CPU, one image after the other. With several streams a call computes in its own thread."""
     if isinstance(source, Path):
         return Ncnn(source, settings)
-    with tempfile.TemporaryDirectory(prefix="bitface-ncnn-") as folder:
-        emit(source, {}, Path(folder))
-        return Ncnn(Path(folder), settings)
+    with scratch() as folder:
+        emit(source, {}, folder)
+        return Ncnn(folder, settings)
 
 
 class Ncnn:
@@ -59,10 +59,10 @@ class Ncnn:
         return np.stack(rows)
 
     def _load_again(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="bitface-ncnn-") as folder:
-            (Path(folder) / PARAM).write_bytes(self._param)
-            (Path(folder) / BIN).write_bytes(self._numbers)
-            self._net, self._process = _loaded(Path(folder), 1), os.getpid()
+        with scratch() as folder:
+            (folder / PARAM).write_bytes(self._param)
+            (folder / BIN).write_bytes(self._numbers)
+            self._net, self._process = _loaded(folder, 1), os.getpid()
 
 
 def _loaded(folder: Path, threads: int | None) -> Any:

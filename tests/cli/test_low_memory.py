@@ -1,0 +1,104 @@
+"""Too little memory, too few files, other libraries' remarks: one line each, and no word of a fault in bitface."""
+
+import errno
+import resource
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bitface.errors import BitfaceError, lacks_memory
+from bitface.store import Store
+
+from .conftest import Run
+
+
+def _chained() -> None:
+    try:
+        np.empty(1 << 60, np.uint8)
+    except MemoryError as error:
+        raise BitfaceError("net.onnx: damaged") from error
+
+
+def _torch() -> None:
+    torch.empty(1 << 60, dtype=torch.uint8)
+
+
+def _raised(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+LACKS: dict[str, Callable[[], object]] = {
+    "python": _raised(MemoryError()),
+    "numpy": lambda: np.empty(1 << 60, np.uint8),
+    "torch": _torch,
+    "chained": _chained,
+    "C++": _raised(RuntimeError("std::bad_alloc")),
+    "the system": _raised(OSError(errno.ENOMEM, "Cannot allocate memory")),
+    "threads": _raised(RuntimeError("can't start new thread")),
+    "ONNX Runtime": _raised(RuntimeError("[ONNXRuntimeError] : 1 : FAIL : bad allocation")),
+    "loader": _raised(ImportError("libtorch_cpu.so: failed to map segment from shared object")),
+}
+
+
+@pytest.mark.parametrize("name", LACKS)
+def test_a_lack_of_memory_is_called_that(bitface: Run, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(Store, "contents", lambda *_: LACKS[name]())
+    code, _, err = bitface("cache")
+    assert code == 1
+    assert err.startswith("error: out of memory; use fewer images")
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), BitfaceError("b.txt: no memory of it"), OSError(2, "gone")])
+def test_other_errors_are_not(error: Exception) -> None:
+    assert not lacks_memory(error)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EFBIG, errno.EROFS, errno.ENOSPC])
+def test_files_that_cannot_be(bitface: Run, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    monkeypatch.setattr(Store, "contents", lambda *_: _raised(OSError(code, "why", "file"))())
+    monkeypatch.setattr("bitface.cli.app._forget_output", lambda: None)
+    ended, _, err = bitface("cache")
+    assert ended == 1
+    assert "unexpected" not in err
+    assert len(err.splitlines()) == 1
+
+
+def test_remarks_of_libraries_stay_away(bitface: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import logging
+
+    def remark(*_: object) -> dict[str, object]:
+        warnings.warn("of a library", stacklevel=1)
+        warnings.warn("soon gone", DeprecationWarning, stacklevel=1)
+        logging.getLogger("some.library").warning("of its log")
+        return {}
+
+    monkeypatch.setattr(Store, "contents", remark)
+    monkeypatch.setattr(sys, "warnoptions", [])
+    code, _, err = bitface("cache")
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("room", [200, 500, 1000, 1500, 2000])
+def test_little_memory_ends_in_one_line(net: Path, crops: Path, tmp_path: Path, room: int) -> None:
+    """Megabytes of addresses; what libraries that abort themselves do is theirs."""
+
+    def begin() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (room << 20, room << 20))
+
+    command = [sys.executable, "-m", "bitface", "quantize", net, "--images", crops, "--out", tmp_path / "out"]
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, preexec_fn=begin)
+    if run.returncode > 0:
+        assert "unexpected" not in run.stderr, run.stderr
+        assert "Traceback" not in run.stderr, run.stderr
+    assert not (tmp_path / "out" / "result.json").exists() or run.returncode == 0
