@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # takes it; else torch stays at the pinned one while everything else is as old as may be.
 OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-slow test-all test-oldest browser arm native machines lint bench clean
+.PHONY: demo test test-slow test-all test-oldest browser arm native machines wheel audit fuzz chaos soak lint bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -56,9 +56,32 @@ native: $(READY)
 machines: $(READY)
 	$(BIN)/python benchmarks/machines.py $(MACHINES)
 
+# The same bytes from the same commit, with a bill of materials in them.
+wheel: $(READY)
+	$(BIN)/python release/wheel.py $(WHEEL)
+
+# Known faults of what is installed here. It asks the index's own service, which mirrors seldom have: one that isn't
+# there makes this fail, as nothing is known then.
+audit: $(READY)
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --strict --local --skip-editable
+
+# Damaged files of every kind for so many minutes.
+MINUTES ?= 30
+fuzz: $(READY)
+	nice $(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) $(FUZZ)
+
+# Every command that writes, killed at every change of a file, with a full disk, and whatever else may be wrong.
+chaos: $(READY)
+	nice $(BIN)/python benchmarks/chaos.py $(CHAOS)
+
+# A hundred thousand embeddings: memory, threads, forks.
+soak: $(READY)
+	nice $(BIN)/python benchmarks/soak.py $(SOAK)
+
 lint: $(READY)
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks release
+	$(BIN)/ruff format --check src tests benchmarks release
 	$(BIN)/mypy
 
 bench: $(READY)
