@@ -1,4 +1,4 @@
-"""Damaged ONNX files, and what reading one does, seen from outside: `mutations.py` and a test ask both."""
+"""Damaged ONNX files, and what reading any file does, seen from outside: `mutations.py` and `fuzz.py` ask both."""
 
 import os
 import resource
@@ -51,17 +51,18 @@ def pick(random: Random, values: Any) -> Any:
 def mutated(content: bytes, random: Random) -> bytes:
     """A file with some damage: of its bytes, or of what these say."""
     if random.random() < 0.15:
-        return _bytes(content, random)
+        return damaged(content, random)
     model = onnx.load_from_string(content)
     for _ in range(int(random.integers(1, 4))):
         pick(random, _DAMAGES)(model, random)
     try:
         return bytes(model.SerializeToString())
     except Exception:  # some damage can't be written
-        return _bytes(content, random)
+        return damaged(content, random)
 
 
-def _bytes(content: bytes, random: Random) -> bytes:
+def damaged(content: bytes, random: Random) -> bytes:
+    """A file some of whose bytes are others, gone, or there twice."""
     data = bytearray(content)
     for _ in range(int(random.integers(1, 6))):
         if len(data) < 32:
@@ -270,8 +271,8 @@ _DAMAGES: tuple[Callable[[onnx.ModelProto, Random], None], ...] = (
 )  # fmt: skip
 
 
-def read_in_child(path: Path) -> Outcome:
-    """Reads a file in a process of its own, which this one's becomes a copy of, so that nothing is loaded again."""
+def read_in_child(path: Path, read: Callable[[Path], object] = load_network) -> Outcome:
+    """Reads a file in a process of its own, which is a copy of this one, so that nothing is loaded again."""
     reader, writer = os.pipe()
     start = time.monotonic()
     child = os.fork()
@@ -281,7 +282,7 @@ def read_in_child(path: Path) -> Outcome:
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)
-            text = _reading(path)
+            text = _reading(path, read)
             os.write(writer, text.encode(errors="replace")[:60_000])
             code = 0
         finally:
@@ -306,14 +307,14 @@ def read_in_child(path: Path) -> Outcome:
     return Outcome(kind, rest, seconds, memory)
 
 
-def _reading(path: Path) -> str:
+def _reading(path: Path, read: Callable[[Path], object]) -> str:
     """`read:`, `refused: why`, or `crash: ` and a traceback."""
     with open("/proc/self/statm", encoding="ascii") as file:
         own = int(file.read().split()[0]) * resource.getpagesize()
     # What the copied process has reserved counts, too; beyond it there is room for a little more than may be used.
     resource.setrlimit(resource.RLIMIT_AS, (own + BYTES, own + BYTES))
     try:
-        load_network(path)
+        read(path)
     except BitfaceError as error:
         return f"refused:{error}" if "\n" not in str(error) else f"crash:several lines: {error}"
     except BaseException:

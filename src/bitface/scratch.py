@@ -28,7 +28,7 @@ def scratch(place: Path | None = None) -> Iterator[Path]:
         OSError: the folder can't be made.
     """
     where = Path(tempfile.gettempdir()) if place is None else place
-    _clear(where)
+    remove_left(where)
     folder, lock = _locked(where)
     try:
         yield folder
@@ -68,7 +68,7 @@ def _held(folder: Path, way: int) -> int:
     return opened
 
 
-def _clear(where: Path) -> None:
+def remove_left(where: Path) -> None:
     """Removes what processes of this user left that were killed; looked for once in each folder."""
     if (name := os.path.realpath(where)) in _seen:
         return

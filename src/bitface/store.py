@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from bitface.errors import BitfaceError, UsageError, nearest
 from bitface.files import atomic_path, cache_folder, filled_once, json_text
-from bitface.scratch import scratch
+from bitface.scratch import remove_left, scratch
 
 T = TypeVar("T")
 # What the cache holds; other folders in it are somebody else's.
@@ -99,7 +99,8 @@ class Store:
         self.root = Path(folder) if folder is not None else cache_folder()
 
     def path(self, kind: str, key: str, suffix: str = "") -> Path:
-        """Where an entry lies, or would."""
+        """Where an entry lies, or would; what killed processes began beside it goes."""
+        remove_left(self.root / kind)
         return self.root / kind / f"{key}{suffix}"
 
     def value(self, kind: str, key: str, form: Form[T], compute: Callable[[], T]) -> T:

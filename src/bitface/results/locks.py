@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from bitface import ranks
 from bitface.errors import BitfaceError, option
+from bitface.scratch import remove_left
 
 LOCK = ".bitface.lock"
 # Seconds. A holder that just lets go removes the file, and whoever opened it before must open the next one.
@@ -38,6 +39,7 @@ def holding(folder: Path, command: str, patience: float = _SHORT) -> Iterator[No
         return
     if folder.exists() and not folder.is_dir():
         raise BitfaceError(f"{folder}: is a file; {option('out')} names a folder")
+    remove_left(folder)
     new = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         with locked(folder / LOCK, folder, command, patience):
