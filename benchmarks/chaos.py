@@ -175,7 +175,7 @@ def main() -> None:
         "--points", type=int, default=0, help="changes of a file at which each command is killed; 0: all"
     )
     parser.add_argument("--commands", help="of these alone")
-    parser.add_argument("--faults", default=",".join(FAULTS))
+    parser.add_argument("--faults", default=",".join(FAULTS), help="of these alone; '': only run each command")
     parser.add_argument("--dry", action="store_true", help="keep no result")
     options = parser.parse_args()
     torch.set_num_threads(1)  # threads aren't copied with a process
@@ -193,11 +193,13 @@ def main() -> None:
             place = world.place()
             ending = world.run(place)
             if ending.code:
-                raise SystemExit(f"{command.name}: {ending.errors}")
+                wrong.append(f"{command.name}: undisturbed, it {ending}")
+                print(wrong[-1], flush=True)
+                continue
             world.reference = world.written(place)
             shutil.rmtree(place)
             row: dict[str, Any] = {"command": command.name}
-            for fault in options.faults.split(","):
+            for fault in filter(None, options.faults.split(",")):
                 results = attempts(world, fault, options.points)
                 failures = [f"{command.name}: {text}" for result in results for text in result]
                 row[fault] = {"attempts": len(results), "failures": sum(map(bool, results))}
@@ -209,17 +211,10 @@ def main() -> None:
                     flush=True,
                 )
             rows.append(row)
-    if not options.dry:
-        minutes = round((time.monotonic() - begin) / 60, 1)
-        points = f" --points {options.points}" if options.points else ""
-        save(
-            "chaos",
-            rows,
-            points=options.points,
-            minutes=minutes,
-            wrong=wrong,
-            command=f"python benchmarks/chaos.py{points}",
-        )
+            if not options.dry:  # after each, so that an interrupted run keeps what it has
+                minutes = round((time.monotonic() - begin) / 60, 1)
+                words = f"python benchmarks/chaos.py{f' --points {options.points}' if options.points else ''}"
+                save("chaos", rows, points=options.points, minutes=minutes, wrong=wrong, command=words)
 
 
 if __name__ == "__main__":

@@ -42,6 +42,30 @@ PROMISES: dict[str, list[str]] = {
         "tests/cli/test_galleries.py",
         "tests/cli/test_thresholds.py",
     ],
+    "Archives, weights, YAML and artifacts can't grow beyond their files": [
+        "tests/test_limits.py",
+        "tests/data/datasets/test_shards.py",
+        "tests/backbones/test_state_dicts.py",
+        "tests/artifact/test_hostile_files.py",
+        "tests/graph/test_onnx_folding.py",
+    ],
+    "No pickle runs anything": ["tests/backbones/test_inert_pickle.py", "tests/data/test_packs.py"],
+    "What ends a command from outside ends it with one line and nothing half-written": ["tests/test_signals.py"],
+    "What a killed process began goes with the next one, and nothing of others": ["tests/test_scratch.py"],
+    "A lack of memory, files or disk is called that; other libraries are silent": ["tests/cli/test_low_memory.py"],
+    "Names can't steer a terminal": ["tests/test_terminal.py"],
+    "Files of settings are checked, key by key, before anything runs": [
+        "tests/inputs/test_suites.py",
+        "tests/inputs/test_recipes.py",
+        "tests/inputs/test_protocols.py",
+    ],
+    "Damaged images are skipped and listed": ["tests/data/test_images.py", "tests/data/test_faces.py"],
+    "Galleries are whole, or refused": ["tests/evaluation/test_gallery.py"],
+    "Every asset has its hash, and the bill of materials names all": [
+        "tests/release/test_wheel.py",
+        "tests/data/test_assets.py",
+    ],
+    "A training that goes on is the one that wasn't stopped": ["tests/training/test_loop.py"],
     "A training without compiled kernels says so": ["tests/quant/test_kernels.py", "tests/cli/test_training.py"],
 }
 

@@ -93,7 +93,7 @@ def made(place: Path) -> list[Command]:
         Command("compare", ("compare", f"{place}/compare.yaml", "--out", "{out}")),
         Command("suite", ("evaluate", "--suite", f"{place}/suite.yaml", "--out", "{out}")),
         Command("analyse", ("analyse", net, model, *faces[1:], "--out", "{out}")),
-        Command("calibrate", ("calibrate", "{out}", *pairs, "--far", "0.2"), "model.bitface", model),
+        Command("calibrate", ("calibrate", "{out}", "--images", crops, "--far", "0.2"), "model.bitface", model),
         Command("enroll", ("enroll", model, "--images", crops, "--out", "{out}"), "gallery.safetensors"),
         Command("export (ONNX)", ("export", model, "--target", "onnxruntime", "--out", "{out}"), "net.onnx"),
         Command("export (C)", ("export", model, "--target", "c", "--out", "{out}")),

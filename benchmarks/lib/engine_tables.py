@@ -34,6 +34,27 @@ def reliability(content: dict[str, Any]) -> list[str]:
     )
 
 
+def chaos(content: dict[str, Any]) -> list[str]:
+    """How often each command was disturbed, and how often it left something wrong."""
+    faults = list(dict.fromkeys(key for row in content["rows"] for key in row if key != "command"))
+    cells = [
+        " | ".join(f"{row[fault]['failures']} of {row[fault]['attempts']}" if fault in row else "" for fault in faults)
+        for row in content["rows"]
+    ]
+    rows = zip(content["rows"], cells, strict=True)
+    return table(f"| command | {' | '.join(faults)} |", [f"| {row['command']} | {words} |" for row, words in rows])
+
+
+def counts(content: dict[str, Any]) -> list[str]:
+    """Rows as they are, of names and numbers."""
+    names = list(content["rows"][0])
+    lines = [
+        " | ".join(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values())
+        for row in content["rows"]
+    ]
+    return table(f"| {' | '.join(names)} |", [f"| {line} |" for line in lines])
+
+
 def threads(content: dict[str, Any]) -> list[str]:
     """Embeddings of many threads, and how many of them are wrong."""
     return table(

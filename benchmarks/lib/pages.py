@@ -58,6 +58,9 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "targets": (ROOT / "docs" / "targets.md", "targets", engine_tables.targets),
     "ranks": (SCALING, "ranks", engine_tables.ranks),
     "scaling": (SCALING, "scaling", engine_tables.scaling),
+    "fuzz": (ROOT / "docs" / "reliability.md", "fuzz", engine_tables.counts),
+    "chaos": (ROOT / "docs" / "reliability.md", "chaos", engine_tables.chaos),
+    "soak": (ROOT / "docs" / "reliability.md", "soak", engine_tables.counts),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
 

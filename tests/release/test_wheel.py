@@ -28,7 +28,7 @@ def test_every_asset_has_its_hash() -> None:
 
 
 def test_the_bill_of_materials_names_everything() -> None:
-    script = [sys.executable, ROOT / "release" / "sbom.py"]
+    script: list[str | Path] = [sys.executable, ROOT / "release" / "sbom.py"]
     texts = {subprocess.run(script, capture_output=True, text=True, check=True).stdout for _ in range(2)}
     assert len(texts) == 1
     document = json.loads(texts.pop())
