@@ -72,8 +72,8 @@ def _on_terminal() -> "Bars":
             return Text(f"{task.speed:.1f}/s" if task.speed else "", style="dim")
 
     return Progress(
-        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn(),
-        TextColumn("{task.fields[words]}", markup=False), console=errors, transient=True,
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), Rate(),
+        TimeRemainingColumn(), TextColumn("{task.fields[words]}", markup=False), console=errors, transient=True,
     )  # fmt: skip
 
 

@@ -8,7 +8,6 @@ import typer
 from bitface.cli.console import engine_line, engine_of, fars_of, output, progress, remarks, table_of, write_json
 from bitface.cli.options import (
     DryRunOption,
-from bitface.limits import LARGEST_SEED
     EngineOption,
     JsonOption,
     OutputOption,
@@ -17,6 +16,7 @@ from bitface.limits import LARGEST_SEED
     SkipOption,
     to_file,
 )
+from bitface.limits import LARGEST_SEED
 
 
 def calibrate(
