@@ -18,14 +18,14 @@ PREPROCESS = ("--preprocess", "rgb-127.5-128")
 
 def test_every_command_takes_the_same_names() -> None:
     """`--json` of all, `--dry-run` of all that take minutes, and no option that another command calls otherwise."""
-    quick = {"inspect", "verify", "identify", "report", "export", "assets", "cache"}
+    quick = {"inspect", "verify", "identify", "report", "export", "assets", "cache", "try"}
     for command in app.COMMANDS:
-        name = command.__name__
+        name = command.__name__.rstrip("_")
         options = set(inspect.signature(command).parameters)
         assert "json" in options, name
         assert ("dry_run" in options) == (name not in quick), name
         assert not options & {"pairs_root", "calibration_faces", "int8_gallery"}, name
-        if name in ("verify", "identify", "enroll", "embed", "evaluate", "calibrate", "analyse"):
+        if name in ("verify", "identify", "enroll", "embed", "evaluate", "calibrate", "analyse", "try"):
             assert "engine" in options, name
 
 
@@ -114,7 +114,7 @@ def test_names_that_options_had(bitface: Run, net: Path, crops: Path, tmp_path: 
     assert app.today(["-q", "search", "--faces", "8"]) == ["-q", "search", "--held-out", "8"]
 
 
-@pytest.mark.parametrize("command", sorted(command.__name__ for command in app.COMMANDS))
+@pytest.mark.parametrize("command", sorted(command.__name__.rstrip("_") for command in app.COMMANDS))
 def test_help_cuts_no_name(bitface: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = bitface(command, "--help")

@@ -37,7 +37,7 @@ from bitface.cli import (
 )
 from bitface.cli.console import exits, output, remarks
 from bitface.cli.options import QuietOption, VerboseOption, spoken
-from bitface.cli.people import align, embed, enroll, identify, verify
+from bitface.cli.people import align, embed, enroll, identify, try_, verify
 from bitface.errors import BitfaceError, Interrupted, lacks_memory, missing, on_command_line
 from bitface.progress import errors, voice
 from bitface.terminal import escaped
@@ -110,6 +110,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     verify.verify: "Do two photographs, or a camera's, show one person?",
     enroll.enroll: "Faces, or embeddings, into a gallery file.",
     identify.identify: "Who of a gallery is on each photograph?",
+    try_.try_: "A page that puts photographs to both networks.",
     bench.bench: "Latency and throughput of models, alternating in one run.",
     sensitivity.sensitivity: "Which layers mind being rounded?",
     search.search: "The bits of each layer under a budget.",
@@ -121,7 +122,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     demo.demo: "The whole way on a real network, with synthetic faces.",
 }
 for command, about in COMMANDS.items():
-    app.command(command.__name__, short_help=about)(spoken(command))
+    app.command(command.__name__.rstrip("_"), short_help=about)(spoken(command))
 app.add_typer(
     data.app, name="data", no_args_is_help=True, short_help="Sets of faces: their contents, damage, other forms."
 )
