@@ -12,6 +12,7 @@ import pytest
 from bitface.data.face_source import FaceSource
 from bitface.files import sha256_of, write_json
 from bitface.graph import load_network
+from bitface.report.format import amount, size
 from report.test_page import Page
 from support.quantized import Small, onnx_file
 
@@ -120,11 +121,11 @@ def test_what_was_made_of_it(bitface: Run, steps: Path, tmp_path: Path) -> None:
     for number in (0, 2):
         way = tables[number]["Step by step"]
         assert [row[0] for row in way] == ["net", "net pruned by 33%", names[number]]
-        assert way[0][1] == f"{result(folders[1])['before']['parameters']:,}"
-        assert way[1][1] == f"{pruned['parameters']:,}"
+        assert way[0][1] == amount(result(folders[1])["before"]["parameters"])
+        assert way[1][1] == amount(pruned["parameters"])
     assert "Step by step" not in tables[1]
     text = page.text()
-    assert f"{pruned['macs']:,}" in text
+    assert amount(pruned["macs"]).replace("\N{NO-BREAK SPACE}", " ") in text
     heads = [cell["text"] for cell in page.all("th")]
     assert heads.index("Parameters") < heads.index("accuracy")
     assert "| Model | Bits | Size | Of float32 | Parameters | Multiply-adds |" in card
@@ -183,7 +184,7 @@ def test_a_comparison(bitface: Run, compared: Path, tmp_path: Path) -> None:
     for name in content["frontier"]["bytes"]:
         assert name in page.text()
     assert "- not beaten at fewer bytes: " in card
-    assert f"{content['rows'][0]['bytes']:,}" in card
+    assert size(content["rows"][0]["bytes"]).replace("\N{NO-BREAK SPACE}", " ") in card
 
 
 def test_comparisons_side_by_side(bitface: Run, compared: Path, steps: Path, tmp_path: Path) -> None:

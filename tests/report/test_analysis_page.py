@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitface.report import angles
 from bitface.report.analysis import render
+from bitface.report.drawings import angles
 from bitface.results.analysis import AnalysisRecord, AngleDistribution
 from support.analysis_example import analysis, distribution
 
@@ -92,7 +92,7 @@ def test_parts_that_are_missing_leave_nothing_behind() -> None:
     page = Page(render(AnalysisRecord.from_json(result)))
     assert "None" not in page.text()
     anchors = {element["attrs"]["href"] for element in page.all("a")}
-    assert anchors == {"#angles", "#provenance"}
+    assert anchors == {"#angles", "#next", "#provenance"}
     assert anchors <= {f"#{element['attrs'].get('id')}" for element in page.all("section")}
 
 

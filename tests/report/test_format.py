@@ -113,3 +113,18 @@ def test_date(value: str, text: str) -> None:
 def test_plain() -> None:
     value = {"per_channel": True, "bits": [8, 4.5, None], "none": {}, "seed": 1234567}
     assert format.plain(value) == "per channel: yes, bits: 8, 4.5, –, none: –, seed: 1234567"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (999, "999"), (1000, "1.00 k"), (4_213_000, "4.21 M"), (999_999, "1.00 M"), (2.5e9, "2.50 G"),
+     (None, "–")],
+)  # fmt: skip
+def test_amount(value: float | None, text: str) -> None:
+    assert format.amount(value).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+def test_the_unit_of_a_size_is_the_one_it_is_written_in() -> None:
+    assert format.size_unit(999) == (1, "B")
+    assert format.size_unit(999_999) == (1e6, "MB")
+    assert format.size_unit(4_200) == (1e3, "kB")

@@ -16,7 +16,7 @@ from bitface.graph import Network, from_module, to_onnx
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.runtime import Model
 from bitface.runtime import bench as measuring
-from bitface.runtime.bench import bench, compare, labels, race, ratio_of
+from bitface.runtime.bench import Row, bench, compare, labels, race, ratio_of, slower_in_integers
 from bitface.runtime.model import TEACHER_KEY
 from bitface.targets import written
 from support.forms import FORMS
@@ -289,3 +289,16 @@ def test_bf16_that_the_engine_refuses_is_left_out(monkeypatch: pytest.MonkeyPatc
     result = bench([of(network())], engines=("openvino",), rounds=1, seconds=0.01)
     assert [row.precision for row in result.rows] == ["f32"]
     assert sum("OpenVINO refuses it here" in note for note in result.notes) == 1
+
+
+def test_integers_that_are_slower_than_floats_are_warned_of() -> None:
+    def row(engine: str, milliseconds: float, ratio: float | None, width: float = 0.02) -> Row:
+        ends = None if ratio is None else (ratio - width, ratio + width)
+        rest = {"ratio": ratio, "ratio_interval": ends}
+        return Row("m.bitface", engine, "int8", 1, 1, 50, milliseconds, 0.1, 2.0, 1e3 / milliseconds, None, **rest)  # type: ignore[arg-type]
+
+    fast = row("openvino", 2.0, 2.5)
+    (warning,) = slower_in_integers([fast, row("onnxruntime", 12.6, 0.94)])
+    assert warning.startswith("m.bitface: ONNX Runtime runs its integers slower than the float network (12.6 ms, 0.94")
+    assert warning.endswith("; OpenVINO runs it in 2 ms")
+    assert not slower_in_integers([fast, row("onnxruntime", 12.6, 0.99), row("ncnn", 12.6, None)])

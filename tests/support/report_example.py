@@ -44,6 +44,7 @@ def operating_point(far: float, tar: float | None) -> dict[str, Any]:
         **dict(zip(keys, values, strict=True)),
         "genuine": 3000,
         "impostor": 3000,
+        "distinct": {"genuine": 3000, "impostor": 3000},
         "reason": None if tar is not None else f"needs at least {round(10 / far)} impostor pairs, has 3000",
     }
 
@@ -73,6 +74,7 @@ def verification(loss: float = 0.0) -> dict[str, Any]:
             "genuine": 3000,
             "impostor": 3000,
             "failed_pairs": 3,
+            "distinct": {"genuine": 3000, "impostor": 3000},
         },
         "warnings": [],
     }

@@ -34,7 +34,9 @@ def bench_models(
         BitfaceError, UsageError: a model can't be opened, or `bench` refuses.
     """
     models = open_models([Path(path) for path in paths], preprocess, size, output)
-    content = bench.bench(models, batches, threads, engines, progress=steps("measuring")).to_json()
+    result = bench.bench(models, batches, threads, engines, progress=steps("measuring"))
+    content = result.to_json()
     notes = [f"{model.path}: {note}" for model in models for note in model.known.notes]
     warnings = [text for model in models for text in model.known.warnings]
+    warnings += bench.slower_in_integers(result.rows)
     return BenchRecord.of({**content, "notes": [*notes, *content["notes"]], "warnings": warnings}).to_json()

@@ -18,13 +18,14 @@ from bitface.jobs.evaluate import EvaluateRequest, evaluate_model
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
 from bitface.progress import Steps, silent
 from bitface.quant import BitPlan
+from bitface.report.next_steps import after_quantization
 from bitface.report.quantization import report_of
 from bitface.results.bench import BenchRecord
 from bitface.results.demo import DemoRecord
 from bitface.results.folder import RESULT
 from bitface.results.locks import holding
 from bitface.runtime import open_model
-from bitface.runtime.bench import bench
+from bitface.runtime.bench import bench, slower_in_integers
 from bitface.targets.registry import title_of
 
 BITS = ("w8a8", "w4a8")
@@ -93,6 +94,8 @@ def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
             "png": sheet_png(faces.images[:_SHEET]),
         },
     )
+    page["next"] = after_quantization(str(teacher), artifacts[0])
+    page["warnings"] += slower_in_integers(latency.rows)
     page["headline"] += _speed_headline(latency, record.results[0].engine)
     report.write(out / "report.html", page)
     content = record.to_json()

@@ -24,6 +24,7 @@ from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
+from bitface.report.next_steps import after_quantization
 from bitface.report.quantization import report_of
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
@@ -178,7 +179,12 @@ def _quantized(request: QuantizeRequest, plan_notes: list[str], steps: Steps) ->
         }
         facts["model"]["path"] = str(request.model)
         result = QuantizationRecord.of(facts)
-        page = report_of([result], title=f"{network.name} {request.plan.word}", cosines=agreement)
+        page = report_of(
+            [result],
+            title=f"{network.name} {request.plan.word}",
+            cosines=agreement,
+            next=after_quantization(str(request.model), request.out / "model.bitface"),
+        )
         report.write(folder / "report.html", page)
         content = write_result(folder, result)
     if request.method:

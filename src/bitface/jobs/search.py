@@ -125,7 +125,7 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     with staging(base.out) as folder:
         for name, plan in front.plans.items():
             write_bytes(folder / name, yaml.safe_dump(plan.to_json(), sort_keys=False).encode())
-        report.write(folder / "report.html", search_page(result))
+        report.write(folder / "report.html", search_page(result, base.out))
         content = write_result(folder, result)
     cache.forget()
     return content

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from bitface.analysis.conditions import WORDS
-from bitface.report import angles
+from bitface.report.drawings import angles
 from bitface.results.analysis import AnalysisRecord, AngleDistribution, FlippedDecisions
 
 _WORST_RANGES = 6

@@ -25,11 +25,13 @@ def render(analysis: AnalysisRecord, pictures: Mapping[str, np.ndarray] | None =
             "subtitle": _subtitle(analysis),
             "created": analysis.created,
             "headline": _headline(analysis),
+            "about": analysis.title,
             "warnings": analysis.warnings,
             "notes": analysis.notes,
+            "next": [{"words": "What to try against this loss", "command": analysis.diagnosis.command}],
             "provenance": _provenance(analysis),
         },
-        sections=[*one.pop("sections"), ("provenance", "Provenance")],
+        sections=[*one.pop("sections"), ("next", "Next"), ("provenance", "Provenance")],
         **one,
     )
 

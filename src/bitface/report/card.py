@@ -19,6 +19,8 @@ def card(report: Mapping[str, Any]) -> str:
     for title, key in (("Warnings", "warnings"), ("Notes", "notes")):
         if remarks := report.get(key):
             lines += [f"## {title}", "", *(f"- {text(one)}" for one in remarks), ""]
+    for one in report.get("changes") or ():
+        lines += [f"## {text(one['title'])}", "", *_listing(one)]
     for model in models:
         lines += _model(model)
     for one in report.get("comparisons") or ():
@@ -29,6 +31,8 @@ def card(report: Mapping[str, Any]) -> str:
     for analysis in report.get("analyses") or ():
         lines += [f"## {text(analysis.title)}", ""]
         lines += [text(sentence) + "\n" for sentence in analysis.diagnosis.sentences]
+    if steps := report.get("next"):
+        lines += ["## Next", "", *(f"- {text(one['words'])}\n\n      {_code(one['command'])}\n" for one in steps)]
     if facts := report.get("provenance"):
         rows = [[format.label(key), format.plain(value)] for key, value in facts.items()]
         lines += ["## Provenance", "", *table(["", ""], rows), ""]
@@ -41,6 +45,11 @@ def text(value: Any) -> str:
     for character in _SPECIAL:
         line = line.replace(character, f"\\{character}")
     return line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _code(command: str) -> str:
+    """A line of an indented block, in which no character but the end of the line means anything."""
+    return " ".join("".join(one if one.isprintable() else " " for one in command).split())
 
 
 def table(columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> list[str]:
@@ -64,7 +73,7 @@ def _overview(models: Sequence[Mapping[str, Any]]) -> list[str]:
         known_share = not format.missing(first.get("bytes")) and not format.missing(whole) and whole
         row = [model["name"], model.get("bits") or format.DASH, format.size(first.get("bytes"))]
         row.append(format.percent(first["bytes"] / whole, 1) if known_share else format.DASH)
-        row += [format.count(model.get(key)) for key in ("parameters", "macs")] if several else []
+        row += [format.amount(model.get(key)) for key in ("parameters", "macs")] if several else []
         if timed:
             row += _time(model.get("latency") or {})
         figures = {figure["name"]: figure for figure in model.get("figures") or ()}

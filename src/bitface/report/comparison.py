@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bitface.report import next_steps
 from bitface.report.tables import candidates, groups, protocols
 from bitface.results.comparison import CandidateRow, ComparisonRecord
 from bitface.results.suite import Cell, SuiteRecord, who
@@ -37,12 +38,25 @@ def comparison_page(result: ComparisonRecord) -> dict[str, Any]:
                 "table": {"columns": columns, "rows": cells},
             }
         ],
+        "next": _next(result),
         "provenance": {"model": result.model, "pairs": result.pairs, **result.machine},
     }
 
 
+def _next(result: ComparisonRecord) -> list[next_steps.Step]:
+    """What to do with the smallest candidate that nobody beats."""
+    best = [row for row in result.rows if row.model and row.name in result.frontier.get("bytes", ())]
+    small = min(best, key=lambda row: row.bytes or 0, default=None)
+    if small is None or small.model is None:
+        return []
+    path = Path(small.model)
+    if path.suffix == ".bitface":
+        return [next_steps.calibration(path), next_steps.trial(path, result.model)]
+    return [next_steps.quantization(small.model, None, "out/")]
+
+
 def _drawing(result: ComparisonRecord, name: str) -> dict[str, Any]:
-    """What `report.scatter` draws: every candidate at its cost, filled where nobody beats it."""
+    """What `report.drawings.scatter` draws: every candidate at its cost, filled where nobody beats it."""
     points = []
     for number, row in enumerate(result.rows, 1):
         if row.error is None:

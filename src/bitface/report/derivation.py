@@ -12,7 +12,11 @@ from bitface.targets.registry import FASTEST
 FloatStudent = PruningRecord | DistillationRecord
 Table = dict[str, Any]
 
-_COUNTS = {"parameters": "Parameters", "macs": "Multiply-adds", "bytes": "Bytes of the file"}
+_SIZES = {
+    "parameters": ("Parameters", format.amount),
+    "macs": ("Multiply-adds", format.amount),
+    "bytes": ("The file", format.size),
+}
 
 
 def float_model(result: FloatStudent) -> dict[str, Any]:
@@ -33,9 +37,9 @@ def float_model(result: FloatStudent) -> dict[str, Any]:
 
 def _sizes(result: FloatStudent) -> Table:
     rows = []
-    for key, word in _COUNTS.items():
+    for key, (word, written) in _SIZES.items():
         before, after = getattr(result.before, key), getattr(result.after, key)
-        rows.append([word, format.count(before), format.count(after), _share(after, before)])
+        rows.append([word, written(before), written(after), _share(after, before)])
     if isinstance(result, PruningRecord):
         rows.append(["Channels", "", "", format.percent(1 - result.removed.channels, 1)])
     return {
@@ -99,7 +103,7 @@ def steps(chain: Sequence[ReportedModel]) -> Table:
 
 
 def _counts(size: NetworkSize | QuantizedSource) -> list[str]:
-    return [format.count(size.parameters), format.count(size.macs)]
+    return [format.amount(size.parameters), format.amount(size.macs)]
 
 
 def way(result: FloatStudent) -> str:

@@ -15,7 +15,7 @@ def tables(evaluation: EvaluationRecord) -> list[Table]:
     """The tables of one evaluation; what it doesn't hold has none."""
     candidates = [_thresholds(evaluation)]
     if baseline := evaluation.baseline:
-        candidates += [_beside(baseline.comparison), _mixed(baseline.mixed)]
+        candidates += [beside(baseline.comparison), _mixed(baseline.mixed)]
     if evaluation.groups:
         candidates.append(_groups(evaluation.groups))
     return [table for table in candidates if table["rows"]]
@@ -54,7 +54,8 @@ def _tar(rates: TargetRates) -> str:
     return percent(Figure("TAR", rates.tar, rates.tar_interval))
 
 
-def _beside(comparison: PairedTests) -> Table:
+def beside(comparison: PairedTests) -> Table:
+    """The paired tests of a model and its baseline."""
     test = comparison.mcnemar
     rows = []
     if test is None:

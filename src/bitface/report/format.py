@@ -34,13 +34,29 @@ def size(value: Any) -> str:
         return DASH
     if abs(value) < 1000:
         return f"{value:.0f}{_SPACE}B"
-    # Rounded before the unit is chosen: 999,999 bytes are 1.00 MB, not 1,000 kB.
-    scaled, unit = float(f"{value:.2e}"), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if abs(scaled) < 1000:
-            break
-        scaled, unit = scaled / 1000, larger
-    return f"{significant(scaled)}{_SPACE}{unit}"
+    divisor, unit = size_unit(value)
+    return f"{significant(value / divisor)}{_SPACE}{unit}"
+
+
+def size_unit(value: float) -> tuple[float, str]:
+    """How many bytes the unit has in which a size is written, and its name."""
+    return _step(value, ("B", "kB", "MB", "GB", "TB"))
+
+
+def amount(value: Any) -> str:
+    """A large count to three digits: 4.21 M."""
+    if missing(value) or abs(value) < 1000:
+        return count(value)
+    divisor, unit = _step(value, ("", "k", "M", "G", "T"))
+    return f"{significant(value / divisor)}{_SPACE}{unit}"
+
+
+def _step(value: float, units: Sequence[str]) -> tuple[float, str]:
+    """Rounded before the unit is chosen: 999,999 bytes are 1.00 MB, not 1,000 kB."""
+    scaled, divisor, place = abs(float(f"{value:.2e}")), 1.0, 0
+    while scaled >= 1000 and place + 1 < len(units):
+        scaled, divisor, place = scaled / 1000, divisor * 1000, place + 1
+    return divisor, units[place]
 
 
 def _fixed(values: Sequence[float], decimals: int, whole: float) -> list[str]:

@@ -19,7 +19,7 @@ _SHOWN = ("accuracy", "protocol", "auc", "eer", "tar", "counts")
 
 def models_of(models: Sequence[ReportedModel], latency: Section | None, remarks: Remarks) -> list[Section]:
     """The report's models, see `report.render`; `latency` is its section."""
-    several = len({_list(one.result) for model in models for one in model.evaluations}) > 1
+    several = len({test_of(one.result) for model in models for one in model.evaluations}) > 1
     rows = []
     for model in models:
         row: Section = {"name": model.name}
@@ -57,7 +57,7 @@ def _evaluated(model: ReportedModel, several: bool, remarks: Remarks) -> Section
     return row
 
 
-def _list(result: EvaluationRecord) -> str:
+def test_of(result: EvaluationRecord) -> str:
     """What an evaluation was made on, in words."""
     flip = ", flipped images added" if result.flip else ""
     return f"{Path(result.pairs).name}, {result.protocol}{flip}"
@@ -66,9 +66,9 @@ def _list(result: EvaluationRecord) -> str:
 def _columns(result: EvaluationRecord) -> list[Section]:
     if result.accuracy is None:
         return []
-    columns = [{"label": f"{result.precision} ({result.engine}), {_list(result)}", "result": _shown(result)}]
+    columns = [{"label": f"{result.precision} ({result.engine}), {test_of(result)}", "result": _shown(result)}]
     if baseline := result.baseline:
-        label = f"baseline {Path(baseline.model).name}, {_list(result)}"
+        label = f"baseline {Path(baseline.model).name}, {test_of(result)}"
         columns.append({"label": label, "result": _shown(baseline)})
     return columns
 
@@ -80,7 +80,7 @@ def _shown(result: EvaluationRecord | BaselineEvaluation) -> Section:
 
 def _figures(result: EvaluationRecord, several: bool) -> list[Section]:
     """Accuracy, and TAR at each FAR that the data supports, the strictest last."""
-    of, accuracy = f" ({_list(result)})" if several else "", result.accuracy
+    of, accuracy = f" ({test_of(result)})" if several else "", result.accuracy
     if accuracy is None:  # of a protocol without folds: its own figures
         return [{**one.to_json(), "name": f"{one.name}{of}"} for one in result.figures if one.value is not None]
     figures: list[Section] = [
@@ -97,7 +97,7 @@ def _scores(result: EvaluationRecord) -> list[Section]:
     """The histograms of the model and of its baseline, where the evaluation holds them."""
     sides = {result.precision: result.bins, "baseline": result.baseline.bins if result.baseline else None}
     bins = {name: one.to_json() for name, one in sides.items() if one}
-    return [{"title": _list(result), "sides": bins}] if bins else []
+    return [{"title": test_of(result), "sides": bins}] if bins else []
 
 
 def _unsupported(result: EvaluationRecord) -> str | None:
@@ -105,7 +105,7 @@ def _unsupported(result: EvaluationRecord) -> str | None:
     if not points:
         return None
     fars = ", ".join(f"{point.far:g}" for point in points)
-    return f"{_list(result)}: no TAR at FAR {fars} ({points[0].reason})"
+    return f"{test_of(result)}: no TAR at FAR {fars} ({points[0].reason})"
 
 
 def _own_time(model: ReportedModel, models: Sequence[ReportedModel], latency: Section | None) -> dict[str, Any] | None:
@@ -149,10 +149,10 @@ def curves_of(models: Sequence[ReportedModel]) -> list[Section]:
         for document in model.evaluations:
             result = document.result
             engine = f" ({result.engine})" if len(model.evaluations) > 1 else ""
-            groups.setdefault(_list(result), []).extend(_curve(f"{model.name}{engine}", result))
+            groups.setdefault(test_of(result), []).extend(_curve(f"{model.name}{engine}", result))
             if baseline := result.baseline:
                 curve = _curve(f"baseline {Path(baseline.model).name}", baseline)
-                baselines += [(_list(result), one) for one in curve]
+                baselines += [(test_of(result), one) for one in curve]
     for title, one in baselines:
         if all(one["fingerprint"] != other["fingerprint"] for other in groups[title]):
             groups[title].append(one)

@@ -11,8 +11,10 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, UndefinedError
 
 from bitface.files import write_bytes
-from bitface.report import analysed, charts, curves, format, plots, verification
-from bitface.report.scatter import scatter
+from bitface.report import analysed, format, verification
+from bitface.report.drawings import charts, curves, plots
+from bitface.report.drawings.scatter import scatter
+from bitface.report.markup import labelled
 from bitface.results.analysis import AnalysisRecord
 
 _IMAGE = re.compile(r"data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
@@ -30,9 +32,11 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
 
             title, subtitle: text. created: an ISO date.
             headline: [{label, value, note?}], the few figures to see first.
-            warnings, notes: lists of text.
-            plots: [{title, x: {label, log?}, y: {label, log?}, series: [{name, points: [(x, y, words, interval?)],
-                joined?, line?}]}]; `line`, [(x, y)], is drawn without marks, `joined` draws one through the points.
+            warnings, notes: lists of text. about: the model that the warnings are of, where they don't say it.
+            changes: tables as below, which come first.
+            plots: [{title, x: {label, log?, most?, names?}, y: {label, log?, most?}, series: [{name, points: [(x, y,
+                words, interval?)], joined?, line?}], limits?: [(x, words)]}]; `line`, [(x, y)], is drawn without marks,
+                `joined` draws one through the points; an axis ends at `most`; `names` are what stands at 1, 2, ….
             tables: [{title, caption?, columns, rows}] of text.
             curves: [{title, series: [{name, roc, tar}]}], a ROC and a DET plot of each, with `roc` and `tar` as
                 `ScoreSummary.to_json` gives them.
@@ -44,6 +48,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
             comparisons: [{title, threads, rows, drawings, table}] as `report.comparison` gives them: rows [{name,
                 error, bytes, latency, figures}], drawings as `scatter.scatter` takes them; `table` is the card's.
             faces: {caption, png: PNG bytes or a data URI of an image}.
+            next: [{words, command}], what to do with what the page says.
             provenance: {name: value}.
 
             A model has a `name`, and any of: bits (`w8a8`), parameters, macs, files [{name, bytes}], float_bytes (of
@@ -69,7 +74,8 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
         (group["title"], [drawing for data in curves.plots(group) if (drawing := plots.plot(data))])
         for group in report.get("curves") or ()
     ]
-    sections = [("curves", "Operating points")] if groups else []
+    sections = [("change-1", "Changes")] if report.get("changes") else []
+    sections += [("curves", "Operating points")] if groups else []
     sections += [(f"model-{number}", model["name"]) for number, model in enumerate(models, 1)]
     comparisons = [_comparison(one) for one in report.get("comparisons") or ()]
     sections += [(f"comparison-{number}", one["title"]) for number, one in enumerate(comparisons, 1)]
@@ -80,6 +86,7 @@ def render(report: Mapping[str, Any], pictures: Sequence[Mapping[str, np.ndarray
     if drawings or listed:
         sections += [("plot-1", "Plots and tables") if drawings else ("table-1", "Tables")] if sections else []
     sections += [section for one in analyses for section in one["sections"]]
+    sections += [("next", "Next")] if report.get("next") else []
     sections += [("provenance", "Provenance")] if report.get("provenance") else []
     return fill(
         "page.html.j2", report=report, sections=sections, models=models, latency=latency, faces=faces,
@@ -111,8 +118,8 @@ def _templates() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    names = "count size percent unit far interval milliseconds number ratio duration date plain label"
-    environment.filters |= {name: getattr(format, name) for name in names.split()}
+    names = "amount count size percent unit far interval milliseconds number ratio duration date plain label"
+    environment.filters |= {name: getattr(format, name) for name in names.split()} | {"labelled": labelled}
     return environment
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bitface.report import format
+from bitface.report.remarks import Remarks
 from bitface.results.quantization import QuantizationRecord
 from bitface.targets.registry import title_of
 
@@ -14,16 +16,18 @@ def report_of(
     **sections: Any,
 ) -> dict[str, Any]:
     """The report's input (see `report.render`) for the results of one teacher."""
-    first = results[0]
+    first, remarks = results[0], Remarks()
     headline = sections.pop("headline", None) or _headline(first)
+    for result in results:
+        remarks.take(result.warnings, result.notes, _name(result))
     return {
         "title": title,
-        "subtitle": f"{first.model.parameters:,} parameters, {first.model.macs / 1e6:,.0f} M multiply-adds, "
+        "subtitle": f"{format.amount(first.model.parameters)} parameters, {format.amount(first.model.macs)} "
+        "multiply-adds, "
         f"{first.model.embedding_size}-d embeddings",
         "created": first.created,
         "headline": headline,
-        "warnings": list(dict.fromkeys(text for result in results for text in result.warnings)),
-        "notes": list(dict.fromkeys(text for result in results for text in result.notes)),
+        **remarks.to_json(),
         "models": [model_of(result, cosines) for result in results],
         "provenance": {
             "model": first.model.path,
@@ -45,7 +49,7 @@ def model_of(result: QuantizationRecord, cosines: Mapping[str, Mapping[str, Any]
         for engine in sorted(result.agreement, key=lambda engine: engine != result.engine)
     }
     return {
-        "name": f"{result.model.name} {result.bits}",
+        "name": _name(result),
         "bits": result.bits,
         "parameters": result.model.parameters,
         "macs": result.model.macs,
@@ -58,12 +62,16 @@ def model_of(result: QuantizationRecord, cosines: Mapping[str, Mapping[str, Any]
     }
 
 
+def _name(result: QuantizationRecord) -> str:
+    return f"{result.model.name} {result.bits}"
+
+
 def _headline(result: QuantizationRecord) -> list[dict[str, str]]:
     agreement = result.engine_agreement
     return [
         {
             "label": "size",
-            "value": f"{result.bytes['model.bitface'] / 1e6:.2f} MB",
+            "value": format.size(result.bytes["model.bitface"]),
             "note": f"{result.compression:.1f}x smaller than the float32 weights",
         },
         {

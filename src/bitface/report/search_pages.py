@@ -1,10 +1,13 @@
 """The pages of `bitface sensitivity` and `bitface search`: their results as the report's plots and tables."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from bitface.analysis.probe import ACTIVATIONS, WEIGHTS
+from bitface.report import format, next_steps
 from bitface.report.tables import percent
-from bitface.results.search import SearchRecord
+from bitface.results.search import SearchedPlan, SearchRecord
 from bitface.results.sensitivity import SensitivityRecord, UnitCost
 from bitface.search.sweep import BLOCK
 
@@ -35,35 +38,27 @@ def sensitivity_page(table: SensitivityRecord) -> dict[str, Any]:
         "subtitle": f"What rounding one {'block' if blocks else 'tensor'} alone does to the embedding, everything else "
         "in floating point",
         "created": table.created,
+        "about": table.model.name,
         "warnings": list(table.warnings),
         "notes": list(table.notes),
         "plots": plots,
         "tables": tables,
+        "next": [next_steps.search(table.model.path)],
         "provenance": _provenance(table),
     }
 
 
-def search_page(result: SearchRecord) -> dict[str, Any]:
-    """The report's input for a search."""
+def search_page(result: SearchRecord, folder: Path | None = None) -> dict[str, Any]:
+    """The report's input for a search; `folder` is where its plans lie, as far as anybody knows."""
     # Bytes and mean bits of weights are the same axis.
     timed, best = result.budget.axis == "milliseconds", result.best
-    unit = "milliseconds" if timed else "weight_bytes"
     points, uniform = result.front, result.uniform
-    series = [
-        {
-            "name": name,
-            "joined": True,
-            "points": [(getattr(row, unit), row.agreement, f"{row.label}: {row.agreement:.5f}") for row in rows],
-        }
-        for name, rows in (("searched", points), ("uniform", uniform))
-        if rows
-    ]
-    columns = ["Plan", *(["ms"] if timed else []), "Weight bytes", "Mean bits", "Agreement", "File"]
+    columns = ["Plan", *(["ms"] if timed else []), "Weights", "Mean bits", "Agreement", "File"]
     rows = [
         [
-            point.label,
+            f"{point.label} (for {result.budget.word})" if point == best else point.label,
             *([f"{point.milliseconds:.3f}"] if timed else []),
-            f"{point.weight_bytes:,}",
+            format.size(point.weight_bytes),
             f"{point.mean_bits:.2f}",
             f"{point.agreement:.5f}",
             point.file or "",
@@ -82,19 +77,41 @@ def search_page(result: SearchRecord) -> dict[str, Any]:
                 "note": f"mean cosine of {result.faces.reported} faces that chose nothing",
             },
         ],
+        "about": result.model.name,
         "warnings": list(result.warnings),
         "notes": list(result.notes),
-        "plots": [
-            {
-                "title": "What a budget buys",
-                "x": {"label": unit.replace("_", " ")},
-                "y": {"label": "agreement (mean cosine)"},
-                "series": series,
-            }
-        ],
+        "plots": [_curve(result)],
         "tables": [{"title": "Plans", "columns": columns, "rows": rows}, *judged_plans(result)],
+        "next": [next_steps.quantization(result.model.path, (folder or Path()) / str(best.file), "out/")],
         "models": [{"name": f"plan for {result.budget.word}", "layers": [layer.to_json() for layer in result.layers]}],
         "provenance": _provenance(result),
+    }
+
+
+def _curve(result: SearchRecord) -> dict[str, Any]:
+    """What each plan costs and keeps, with the budget as a line and the plan that was taken for it."""
+    best, budget = result.best, result.budget
+    timed = budget.axis == "milliseconds"
+    plans = [*result.front, *result.uniform]
+    divisor, unit = (1.0, "ms") if timed else format.size_unit(max(plan.weight_bytes for plan in plans))
+
+    def points(rows: Sequence[SearchedPlan]) -> list[tuple[float, float, str]]:
+        return [
+            ((row.milliseconds or 0.0) if timed else row.weight_bytes / divisor, row.agreement,
+             f"{row.label}: {row.agreement:.5f}")
+            for row in rows
+        ]  # fmt: skip
+
+    # So many bits of a weight are so many bytes of all.
+    factor = best.weight_bytes / best.mean_bits if budget.axis == "mean_bits" else 1.0
+    named = (("searched", result.front), ("uniform", result.uniform))
+    series = [{"name": name, "joined": True, "points": points(rows)} for name, rows in named if rows]
+    return {
+        "title": "What a budget buys",
+        "x": {"label": "milliseconds" if timed else f"packed weights, {unit}"},
+        "y": {"label": "agreement (mean cosine)"},
+        "series": [*series, {"name": f"taken for {budget.word}: {best.label}", "points": points([best])}],
+        "limits": [(factor * budget.value / divisor, f"budget {budget.word}")],
     }
 
 
@@ -127,7 +144,7 @@ def _by_layer(rows: list[UnitCost], names: list[str], key: str, title: str, labe
         for bits in widths
     ]
     axis = {"label": label, "log": log}
-    return {"title": title, "x": {"label": "from image to embedding", "whole": True}, "y": axis, "series": series}
+    return {"title": title, "x": {"label": "from image to embedding", "names": names}, "y": axis, "series": series}
 
 
 def _costs(rows: list[UnitCost], names: list[str], title: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bitface.evaluation.figures.figure import Figure
+from bitface.report import format
 from bitface.results.comparison import ComparisonRecord
 from bitface.results.suite import Cell
 
@@ -104,7 +105,7 @@ def comparison(result: ComparisonRecord) -> str:
 def candidates(result: ComparisonRecord, intervals: bool = False) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a comparison: each candidate's costs and figures (see `percent`), or its error."""
     names = [figure.name for figure in result.rows[0].figures if figure.name not in ("AUC", "EER")]
-    head = ["candidate", "bytes", "ms", "times as fast", *names]
+    head = ["candidate", "size", "ms", "times as fast", *names]
     rows = []
     for row in result.rows:
         if row.error or row.latency is None:
@@ -115,6 +116,6 @@ def candidates(result: ComparisonRecord, intervals: bool = False) -> tuple[list[
         faster = "–" if times.ratio is None else f"{times.ratio:.2f}"
         if times.ratio_interval:
             faster += f" [{times.ratio_interval[0]:.2f}, {times.ratio_interval[1]:.2f}]"
-        cells = [row.name, f"{row.bytes:,}", f"{times.median_ms:.2f}", faster]
+        cells = [row.name, format.size(row.bytes), f"{times.median_ms:.2f}", faster]
         rows.append([*cells, *(figures.get(name, "") for name in names)])
     return head, rows

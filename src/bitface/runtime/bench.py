@@ -252,6 +252,22 @@ def ratio_of(
     return float(np.median(base) / np.median(times)), (float(lowest), float(highest)), None
 
 
+def slower_in_integers(rows: Sequence[Row]) -> list[str]:
+    """A warning for each integer model that an engine runs slower than its float network, beyond chance."""
+    warnings = []
+    for row in rows:
+        if row.precision != "int8" or row.ratio is None or not row.ratio_interval or row.ratio_interval[1] >= 1:
+            continue
+        same = [one for one in rows if (one.model, one.batch, one.threads) == (row.model, row.batch, row.threads)]
+        best = min(same, key=lambda one: one.median_ms)
+        other = "" if best is row else f"; {TARGETS[best.engine].title} runs it in {best.median_ms:.3g} ms"
+        warnings.append(
+            f"{row.model}: {TARGETS[row.engine].title} runs its integers slower than the float network "
+            f"({row.median_ms:.3g} ms, {row.ratio:.2f} times as fast; batch {row.batch}, threads {row.threads}){other}"
+        )
+    return warnings
+
+
 def _default_engines(model: Model) -> list[str]:
     """The default ones, and what runs a model of integers where nobody names one, if its times mean anything."""
     own = [default_engine(model)] if model.integer else []

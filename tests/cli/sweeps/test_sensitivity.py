@@ -98,7 +98,7 @@ def test_a_table_by_block_says_so_and_names_what_is_in_each(net: Path, blocks: P
     assert content["correlations"]["jacobian"]["weights"]["all"] > 0.9
     page = (blocks / "sensitivity.html").read_text()
     assert "by block" in page
-    assert f"<td>{', '.join(weights[1]['tensors'])}</td>" in page
+    assert f"{', '.join(weights[1]['tensors'])}</td>" in page
 
 
 def test_a_sweep_by_block_goes_on_as_what_it_was(

@@ -6,11 +6,11 @@ import pytest
 from scipy.integrate import trapezoid
 
 from bitface.evaluation import all_pairs
-from bitface.report import card, curves, render
-from bitface.report.plots import plot
+from bitface.report import card, render
+from bitface.report.drawings import curves
+from bitface.report.drawings.plots import plot
+from report.test_page import HOSTILE, Page
 from support.report_example import full
-
-from .test_page import HOSTILE, Page
 
 
 @pytest.fixture(scope="module")

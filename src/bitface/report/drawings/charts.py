@@ -15,6 +15,8 @@ from bitface.report import format
 _MOST_BINS = 40
 MOST_TICKS = 7
 _FLOAT_BITS = 32
+# Names along an axis, and their letters; layers of a kind that are listed.
+_MOST_NAMES, _LONGEST_NAME, _FEW = 12, 16, 4
 
 
 def shares(values: Sequence[float | None]) -> list[float]:
@@ -105,23 +107,44 @@ def round_step(width: float, most: int) -> float:
 
 
 @dataclass(frozen=True)
+class Name:
+    """The name of a layer below an axis: its place in per cent, what there is room for, and all of it."""
+
+    place: float
+    short: str
+    whole: str
+
+
+def names(places: Sequence[tuple[float, str]]) -> tuple[Name, ...]:
+    """As many of the names along an axis as there is room for on a phone; of a long name the end tells most."""
+    step = max(1, math.ceil(len(places) / _MOST_NAMES))
+    return tuple(
+        Name(place, name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}", name)
+        for place, name in places[::step]
+    )
+
+
+@dataclass(frozen=True)
 class StripCell:
-    """One layer of the strip: `width` in rem, `tone` for its colour, its bits, and what to say about it."""
+    """One layer of the strip: `width` in rem, `tone` for its colour, its bits, its name, and what to say about it."""
 
     width: float
     tone: str
     weight: str
     activation: str
+    name: str
     title: str
 
 
 @dataclass(frozen=True)
 class Kind:
-    """All layers of the same bits: how many, and their share of the parameters (None where unknown)."""
+    """All layers of the same bits: how many, which (where they are few), and their share of the parameters (None where
+    unknown)."""
 
     tone: str
     bits: str
     layers: int
+    names: tuple[str, ...]
     share: float | None
 
 
@@ -142,16 +165,22 @@ def strip(layers: Sequence[Mapping[str, Any]]) -> Strip:
     # But the largest cell must fit into one line.
     line = 120.0 if len(layers) > 30 else 60.0
     line = min(line, 60.0 * total / max(parameters)) if total else 0.0
-    cells, groups = [], defaultdict(list)
+    cells = []
+    groups = defaultdict[tuple[str, str], list[tuple[str, int]]](list)
     for layer, own in zip(layers, parameters, strict=True):
         weight, activation = _bits("w", layer.get("weight_bits")), _bits("a", layer.get("activation_bits"))
         tone = _tone(layer.get("weight_bits"))
-        title = f"{layer.get('name', '')}: {weight}{activation}, {own:,} parameters"
-        cells.append(StripCell(round(line * own / total, 2) if total else 0.0, tone, weight, activation, title))
-        groups[tone, weight + activation].append(own)
+        name = str(layer.get("name", ""))
+        title = f"{name}: {weight}{activation}, {own:,} parameters"
+        cells.append(StripCell(round(line * own / total, 2) if total else 0.0, tone, weight, activation, name, title))
+        groups[tone, weight + activation].append((name, own))
     kinds = tuple(
-        Kind(tone, bits, len(owned), sum(owned) / total if total else None) for (tone, bits), owned in groups.items()
-    )
+        Kind(
+            tone, bits, len(owned), tuple(name for name, _ in owned) if len(owned) <= _FEW else (),
+            sum(own for _, own in owned) / total if total else None,
+        )
+        for (tone, bits), owned in groups.items()
+    )  # fmt: skip
     listed = ", ".join(f"{kind.layers} {kind.bits}" for kind in kinds)
     summary = f"Bit plan of {len(layers)} layers in the order of the network: {listed}"
     return Strip(tuple(cells), kinds, summary)

@@ -1,6 +1,6 @@
 import pytest
 
-from bitface.report.scatter import scatter
+from bitface.report.drawings.scatter import scatter
 
 POINTS = [
     {"number": 1, "name": "a", "x": 4_000_000, "y": 0.98, "interval": {"low": 0.97, "high": 0.99}, "best": True},

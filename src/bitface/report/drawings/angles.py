@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bitface.analysis.layers import Point
-from bitface.report import charts, format
+from bitface.report import format
+from bitface.report.drawings import charts
 from bitface.results.analysis import AngleDistribution, QuantizerRange
 
 # A golden angle apart, so that neighbouring classes have colours far from each other, however many there are.
@@ -74,6 +75,7 @@ class LayerChart:
     line: str
     cosine: str
     ticks: tuple[tuple[float, str], ...]
+    names: tuple[charts.Name, ...]
     summary: str
 
 
@@ -98,7 +100,8 @@ def layer_chart(points: Sequence[Point], start: Point | None) -> LayerChart | No
     if start:
         summary += f", the damage starts at {start.name}"
     ticks = tuple((100 - 100 * value / _MOST_DB, f"{value:.0f} dB") for value in (0, 20, 40, 60))
-    return LayerChart(tuple(steps), " ".join(f"{one.x},{one.y}" for one in steps), cosines, ticks, summary)
+    names = charts.names([(one.x, point.name) for one, point in zip(steps, points, strict=True)])
+    return LayerChart(tuple(steps), " ".join(f"{one.x},{one.y}" for one in steps), cosines, ticks, names, summary)
 
 
 @dataclass(frozen=True)

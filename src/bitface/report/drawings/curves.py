@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
-from bitface.report import charts, format
-from bitface.report.angles import Outline, Outlines
+from bitface.report import format
+from bitface.report.drawings import charts
+from bitface.report.drawings.angles import Outline, Outlines
 
 Plot = dict[str, Any]
 # The shares of scores at or below the ends and the middle of what is said of a histogram.
@@ -22,8 +23,8 @@ def plots(group: Mapping[str, Any]) -> list[Plot]:
     return [
         {
             "title": title,
-            "x": {"label": "FAR", "log": True},
-            "y": {"label": label, "log": log},
+            "x": {"label": "FAR", "log": True, "most": 1.0},
+            "y": {"label": label, "log": log, "most": 1.0},
             "series": [_series(one, key, edge) for one in group["series"]],
         }
         for title, label, key, log in (

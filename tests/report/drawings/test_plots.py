@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from bitface.report import page
-from bitface.report.plots import plot
+from bitface.report.drawings.plots import plot
 
 
 def data(points: list[Any], log: bool = False, **series: object) -> dict[str, Any]:
@@ -76,3 +76,36 @@ def test_more_series_than_looks_begin_again() -> None:
     drawn = plot({"title": "T", "x": {"label": ""}, "y": {"label": ""}, "series": series})
     assert drawn is not None
     assert [one.look for one in drawn.series] == [1, 2, 3, 4, 5, 6, 7, 8, 1]
+
+
+def test_an_axis_ends_at_the_most_there_can_be() -> None:
+    one = {"name": "a", "points": [], "line": [(1e-3, 0.5), (1.0, 1.0)]}
+    axes = {"x": {"label": "FAR", "log": True, "most": 1.0}, "y": {"label": "TAR", "most": 1.0}}
+    drawn = plot({"title": "T", **axes, "series": [one]})
+    assert drawn is not None
+    assert drawn.series[0].line.split()[-1] == "100.0,0.0"
+    assert drawn.x_ticks[-1] == (100, "1")
+    assert drawn.y_ticks[-1] == (100, "1.0")
+
+
+def test_a_limit_is_a_line_that_is_always_inside() -> None:
+    drawn = plot({**data([(1, 0.5, ""), (2, 0.6, "")]), "limits": [(4, "budget 4kB"), (float("nan"), "none")]})
+    assert drawn is not None
+    ((place, words),) = drawn.limits
+    assert words == "budget 4kB"
+    assert drawn.series[0].marks[1].x < place < 100
+    assert "budget 4kB" in drawn.summary
+
+
+def test_layers_have_their_names_in_the_place_of_numbers() -> None:
+    names = [f"block{number}.a_long_convolution" for number in range(30)]
+    report = data([(place, 0.1, "") for place in range(1, 31)])
+    report["x"]["names"] = names
+    drawn = plot(report)
+    assert drawn is not None
+    assert not drawn.x_ticks
+    assert [one.whole for one in drawn.names] == names[::3]
+    assert drawn.names[1].place == drawn.series[0].marks[3].x
+    assert all(len(one.short) == 16 and one.whole.endswith(one.short[1:]) for one in drawn.names)
+    text = page.render({"title": "x", "plots": [report]})
+    assert "<title>block3.a_long_convolution</title>" in text

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from bitface.report import charts
+from bitface.report.drawings import charts
 
 
 def test_bars_start_at_zero() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitface.report import format
-from bitface.report.charts import MOST_TICKS, round_step, ticks
+from bitface.report.drawings.charts import MOST_TICKS, round_step, ticks
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,10 @@ def scatter(drawing: Mapping[str, Any]) -> Scatter | None:
     points = [point for point in drawing["points"] if not format.missing(point["x"]) and not format.missing(point["y"])]
     if not points:
         return None
-    mega = drawing["unit"] == "bytes"
-    unit = "MB" if mega else str(drawing["unit"])
-    costs = [point["x"] / (1e6 if mega else 1) for point in points]
+    divisor, unit = 1.0, str(drawing["unit"])
+    if unit == "bytes":
+        divisor, unit = format.size_unit(max(point["x"] for point in points))
+    costs = [point["x"] / divisor for point in points]
     widest = round_step(max(costs) or 1, MOST_TICKS)
     right = math.ceil(max(costs) / widest + 1e-9) * widest
     shares = [100 * value for point in points for value in (point["y"], *_ends(point))]

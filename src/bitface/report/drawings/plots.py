@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitface.report import format
-from bitface.report.charts import round_step
+from bitface.report.drawings import charts
+from bitface.report.drawings.charts import round_step
 
 _MOST_TICKS = 7
 _MARGIN = 0.04
@@ -36,7 +37,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Plot:
-    """Series over two axes; ticks are (position in per cent, text)."""
+    """Series over two axes; ticks are (position in per cent, text).
+
+    Attributes:
+        names: in the place of the ticks across, where the points stand for things that have names.
+        limits: vertical lines, each with what it says.
+    """
 
     title: str
     x_label: str
@@ -44,6 +50,8 @@ class Plot:
     series: tuple[Series, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
+    names: tuple[charts.Name, ...]
+    limits: tuple[tuple[float, str], ...]
     summary: str
 
 
@@ -58,8 +66,9 @@ def plot(data: Mapping[str, Any]) -> Plot | None:
     points = [point for _, *both in lines for some in both for point in some]
     if not points:
         return None
-    across = _Axis.over([point[0] for point in points], logs[0])
-    up = _Axis.over([point[1] for point in points], logs[1])
+    limits = [limit for limit in data.get("limits") or () if _fits((limit[0],), logs)]
+    across = _Axis.over([point[0] for point in [*points, *limits]], logs[0], data["x"].get("most"))
+    up = _Axis.over([point[1] for point in points], logs[1], data["y"].get("most"))
 
     def down(value: float) -> float:
         return round(100 - up.at(value), 3)
@@ -72,8 +81,13 @@ def plot(data: Mapping[str, Any]) -> Plot | None:
     low, high = min(point[1] for point in points), max(point[1] for point in points)
     listed = ", ".join(f"{len(one.marks)} of {one.name}" if one.marks else one.name for one in series)
     summary = f"{data['title']}: {listed}; {data['y']['label']} from {low:.3g} to {high:.3g}"
-    labels = str(data["x"]["label"]), str(data["y"]["label"])
-    return Plot(str(data["title"]), *labels, tuple(series), across.ticks(), up.ticks(), summary)
+    summary += "".join(f"; {words}" for _, words in limits)
+    names = charts.names([(across.at(place), str(name)) for place, name in enumerate(data["x"].get("names") or (), 1)])
+    return Plot(
+        str(data["title"]), str(data["x"]["label"]), str(data["y"]["label"]), tuple(series),
+        () if names else across.ticks(), up.ticks(), names,
+        tuple((across.at(value), str(words)) for value, words in limits), summary,
+    )  # fmt: skip
 
 
 def _fits(point: Sequence[Any], logs: tuple[bool, bool]) -> bool:
@@ -96,11 +110,12 @@ class _Axis:
     log: bool
 
     @staticmethod
-    def over(values: Sequence[float], log: bool) -> "_Axis":
-        """An axis with a little room at both ends."""
+    def over(values: Sequence[float], log: bool, most: float | None = None) -> "_Axis":
+        """An axis with a little room at both ends, but not beyond `most`."""
         low, high = (math.log10(value) if log else float(value) for value in (min(values), max(values)))
         room = _MARGIN * (high - low) or (0.5 if log else max(abs(high), 1.0) * 0.05)
-        return _Axis(low - room, high + room, log)
+        end = high + room if most is None else min(high + room, math.log10(most) if log else most)
+        return _Axis(low - room, end, log)
 
     def at(self, value: float) -> float:
         place = math.log10(value) if self.log else value
