@@ -39,7 +39,7 @@ test-oldest:
 # Debian's Chromium looks at every page; /usr/bin/chromium has to be there (apt-get install chromium).
 browser: $(READY)
 	$(BIN)/pip install --quiet playwright axe-playwright-python
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser -rs tests/browser
+	OMP_NUM_THREADS=1 BITFACE_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser -rs tests/browser
 
 # ncnn's aarch64 build under qemu beside x86's, where qemu-user-static is there (apt-get install qemu-user-static).
 arm: $(READY)

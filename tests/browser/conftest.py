@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import resources
@@ -10,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from bitface import artifact
 from bitface.cli import main
 from bitface.jobs import distill, prune
+from bitface.jobs.people.try_ import TryRequest, serve_trial
+from bitface.tryout import TryoutServer
 from cli.conftest import crops, pairs  # noqa: F401
 from support.quantized import Small, onnx_file
 
@@ -31,7 +35,10 @@ def browser() -> Iterator[Any]:
         pytest.skip(f"no browser: {CHROMIUM} isn't there (apt-get install chromium)")
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     with playwright.sync_playwright() as driver:
-        found = driver.chromium.launch(executable_path=str(CHROMIUM), args=OPTIONS)
+        # Scrollbars are part of what is looked at.
+        found = driver.chromium.launch(
+            executable_path=str(CHROMIUM), args=OPTIONS, ignore_default_args=["--hide-scrollbars"]
+        )
         yield found
         found.close()
 
@@ -76,10 +83,22 @@ candidates:
     _run("sensitivity", net, "--images", faces, "--out", folder / "sensitivity", *few, *PREPROCESS)
     _run("search", net, "--images", faces, "--budget", "4bits", "--out", folder / "search", "--points", 3, "--tries", 2,
          *few, *PREPROCESS)  # fmt: skip
+    _run("quantize", net, "--images", faces, "--bits", "w8a8", "--out", folder / "w8 before", *PREPROCESS)
+    _run(
+        "evaluate",
+        folder / "w8 before" / "model.bitface",
+        *evaluated,
+        "--json",
+        folder / "w8 before" / "evaluation.json",
+    )
+    _run(
+        "bench", net, folder / "w8 before" / "model.bitface", *PREPROCESS, "--json", folder / "w8 before" / "bench.json"
+    )
     _run("compare", compared, "--out", folder / "compare", code=1)  # one of the candidates is meant to fail
     parts = [run, folder / "analyse", folder / "sensitivity", folder / "search"]
     _run("report", *parts, "--out", folder / "report.html", "--faces", "--title", HOSTILE)
     _run("report", run, "--out", folder / "one.html")
+    _run("report", folder / "w8 before", run, "--diff", "--out", folder / "diff.html")
     _run("report", *_smaller(folder, net, faces, listed), folder / "compare", "--out", folder / "many.html")
     return {
         "quantize": run / "report.html",
@@ -90,7 +109,23 @@ candidates:
         "report": folder / "report.html",
         "report of one": folder / "one.html",
         "report of many": folder / "many.html",
+        "report of changes": folder / "diff.html",
     }
+
+
+@pytest.fixture(scope="session")
+def tried(pages: dict[str, Path]) -> Iterator[TryoutServer]:
+    """The page of `bitface try`, of the float network and its integers; the artifact decides from a cosine of 0.5."""
+    folder = pages["report"].parent
+    path = folder / "tried.bitface"
+    details = artifact.read(folder / "w8" / "model.bitface")
+    artifact.write(path, replace(details, thresholds=[{"far": 1e-3, "threshold": 0.5}]))
+    with serve_trial(TryRequest(path, folder / "pruned" / "model.onnx")) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 def _smaller(folder: Path, net: Path, faces: Path, listed: Path) -> list[Path]:

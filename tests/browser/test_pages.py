@@ -1,5 +1,6 @@
 """The pages as a browser shows them: drawn, readable, reachable by keyboard, and silent."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 from .conftest import HOSTILE
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-PAGES = ("quantize", "analyse", "sensitivity", "search", "compare", "report", "report of one", "report of many")
+PAGES = (
+    "quantize", "analyse", "sensitivity", "search", "compare", "report", "report of one", "report of many",
+    "report of changes",
+)  # fmt: skip
 # Pixels between margins of 1 cm.
 A4 = 718
 DRAWN = """() => [...document.querySelectorAll('svg')].filter(one => !one.matches('svg svg, .marks')).map(one => {
@@ -21,6 +25,32 @@ DRAWN = """() => [...document.querySelectorAll('svg')].filter(one => !one.matche
         return own.width + own.height > 0;
     }).length};
 })"""
+
+
+# Text and drawings that stick out of the page, and are in no box that scrolls.
+CUT = """() => [...document.querySelectorAll('main *, header *')].filter(one => {
+    if (one.closest('.scroll, .marks, title, defs')) return false;
+    const box = one.getBoundingClientRect();
+    const outside = box.width > 0 && (box.left < -1 || box.right > document.documentElement.clientWidth + 1);
+    const style = getComputedStyle(one);
+    const hidden = style.overflowX == 'hidden' && one.clientWidth > 0 && one.scrollWidth > one.clientWidth + 1;
+    return outside || (hidden && !one.closest('svg'));
+}).map(one => one.outerHTML.slice(0, 160))"""
+WIDE = """() => [...document.querySelectorAll('.scroll')].filter(box => box.scrollWidth > box.clientWidth + 1)
+    .map(box => `${box.ariaLabel}: ${box.scrollWidth} in ${box.clientWidth}`)"""
+# Boxes that scroll without a scrollbar that says so.
+UNHINTED = """() => [...document.querySelectorAll('.scroll')].filter(box =>
+    (box.scrollWidth > box.clientWidth + 1 && box.offsetHeight - box.clientHeight < 8) ||
+    (box.scrollHeight > box.clientHeight + 1 && box.offsetWidth - box.clientWidth < 8)).map(box => box.ariaLabel)"""
+# A phone and a desk; a folder for pictures of the pages, where somebody wants to look at them.
+WIDTHS = (390, 1400)
+SCREENSHOTS = os.environ.get("BITFACE_SCREENSHOTS")
+
+
+def keep(page: Any, name: str) -> None:
+    """Writes a picture of the whole page, where they are wanted."""
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name.replace(' ', '-')}.png", full_page=True)
 
 
 @contextmanager
@@ -59,18 +89,37 @@ def test_everybody_can_read_it(browser: Any, pages: dict[str, Path], axe: str, n
         assert not [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"]) for one in found]
 
 
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", PAGES)
-def test_a_phone_need_not_scroll_sideways(browser: Any, pages: dict[str, Path], name: str) -> None:
-    with shown(browser, pages[name], width=360) as page:
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+def test_nothing_is_cut(browser: Any, pages: dict[str, Path], name: str, width: int) -> None:
+    with shown(browser, pages[name], width=width) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CUT) == []
+        # Whatever the width, no column of a table hides behind an edge.
+        assert page.evaluate(WIDE) == []
+        assert page.evaluate(UNHINTED) == []
         assert all(min(one["size"]) > 4 for one in page.evaluate(DRAWN))
+        keep(page, f"{name} {width}")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_between_phone_and_desk_what_is_wide_says_that_it_scrolls(
+    browser: Any, pages: dict[str, Path], name: str
+) -> None:
+    with shown(browser, pages[name], width=800) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 800
+        assert page.evaluate(CUT) == []
+        assert page.evaluate(UNHINTED) == []
 
 
 @pytest.mark.parametrize("name", ["analyse", "report", "report of many"])
 def test_what_moves_can_be_moved_by_keyboard(browser: Any, pages: dict[str, Path], name: str) -> None:
-    with shown(browser, pages[name], width=360) as page:
-        wide = "[...document.querySelectorAll('*')].filter(one => one.scrollWidth > one.clientWidth + 1 &&"
-        wide += " getComputedStyle(one).overflowX == 'auto')"
+    with shown(browser, pages[name], width=800) as page:
+        page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+        wide = "[...document.querySelectorAll('*')].filter(one => getComputedStyle(one).overflowX == 'auto' &&"
+        wide += " (one.scrollWidth > one.clientWidth + 1 || one.scrollHeight > one.clientHeight + 1))"
         assert page.evaluate(f"{wide}.length") > 0
         assert page.evaluate(f"{wide}.filter(one => one.tabIndex != 0 || !one.ariaLabel).length") == 0
 

@@ -20,6 +20,9 @@ def report(
     faces: Annotated[
         bool, typer.Option("--faces", help="Show the faces of flipped pairs, where an analysis found some.")
     ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", help="What changed from the first of two results to the second.")
+    ] = False,
     json: JsonOption = None,
 ) -> None:
     """One page of everything that was measured: size, speed, accuracy, curves, plans, analyses, where it came from.
@@ -27,10 +30,12 @@ def report(
     bitface report out/ --out report.html
 
     bitface report w8/ w4/ latency.json --out both.html
+
+    bitface report w8/ w4/ --diff --out changes.html
     """
     from bitface.jobs.report import ReportRequest, make_report
 
-    content = make_report(ReportRequest(runs, out, title, faces))
+    content = make_report(ReportRequest(runs, out, title, faces, diff))
     write_json(json, content)
     remarks([], content.get("warnings", []))
     for path in (out, out.with_suffix(".md"), out.with_suffix(".json")):

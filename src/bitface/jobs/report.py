@@ -11,6 +11,7 @@ from bitface import report
 from bitface.errors import BitfaceError, UsageError, flag, option
 from bitface.files import check_destination, path_fields, write_bytes, write_json
 from bitface.report.card import card
+from bitface.report.changes import Side, changes_of
 from bitface.report.content import content_of
 from bitface.report.flipped_faces import pictures_of
 from bitface.results.analysis import AnalysisRecord
@@ -27,12 +28,14 @@ class ReportRequest:
         runs: folders of results, or results themselves; see `results.documents.read_runs`.
         out: the page; the card lies beside it as `.md`, the data as `.json`.
         faces: shows the faces of flipped pairs, where the results hold an analysis and its images are still there.
+        diff: what changed from the first of two runs to the second.
     """
 
     runs: Sequence[Path]
     out: Path = Path("report.html")
     title: str | None = None
     faces: bool = False
+    diff: bool = False
 
 
 def make_report(request: ReportRequest) -> dict[str, Any]:
@@ -47,14 +50,17 @@ def make_report(request: ReportRequest) -> dict[str, Any]:
     """
     if not request.runs:
         raise UsageError("name a folder that bitface wrote, or a JSON file")
+    if request.diff and (len(request.runs) != 2 or request.faces):
+        raise UsageError(f"{flag('diff')} takes two results, the earlier one first, and shows no faces")
     if request.out.suffix not in (".html", ".htm") or request.out.is_dir():
         raise UsageError(f"{option('out')} names the page, such as report.html; '{request.out}' isn't one")
     places = [request.out, request.out.with_suffix(".md"), request.out.with_suffix(".json")]
     for place in places:  # of three files, not one should be written where another can't
         check_destination(place)
-    documents = read_runs(request.runs)
+    documents = [] if request.diff else read_runs(request.runs)
+    sides = tuple(Side.of(run, read_runs([run])) for run in request.runs) if request.diff else ()
     try:
-        content = content_of(documents, request.title)
+        content = changes_of(sides[0], sides[1], request.title) if sides else content_of(documents, request.title)
         faces = _faces(documents, content) if request.faces else ()
         page = report.render(content, faces)
         text = card(content)
