@@ -46,15 +46,21 @@ def iresnet(depth: int) -> Network:
     return from_module(module.eval(), "rgb-127.5-127.5", f"IResNet-{depth}")
 
 
-def network_files(folder: Path) -> dict[str, tuple[Path, str | None]]:
-    """The measured networks and IResNet-18 with random weights, which is written into a folder: as `networks`."""
-    path = folder / "iresnet18.onnx"
+def iresnet_file(name: str, folder: Path) -> Path:
+    """An IResNet with random weights, `IResNet-18`, as a file in a folder."""
+    depth = int(name.partition("-")[2])
+    path = folder / f"iresnet{depth}.onnx"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        network = iresnet(18)
+        network = iresnet(depth)
         assert network.preprocess is not None
         onnx.save(to_onnx(network.graph, metadata={PREPROCESS_KEY: network.preprocess.name}), path)
-    return {**networks(), IRESNET: (path, None)}
+    return path
+
+
+def network_files(folder: Path) -> dict[str, tuple[Path, str | None]]:
+    """The measured networks and IResNet-18 with random weights, which is written into a folder: as `networks`."""
+    return {**networks(), IRESNET: (iresnet_file(IRESNET, folder), None)}
 
 
 def cores() -> int:
@@ -66,7 +72,7 @@ def artifact(name: str, bits: str, folder: Path) -> Path:
     """The artifact of a network by post-training quantization with 300 faces outside the LFW pairs, made where it isn't
     there yet; `bits` are a word or a plan's file.
     """
-    path, preprocess = (networks() if name != IRESNET else network_files(folder))[name]
+    path, preprocess = networks()[name] if name in networks() else (iresnet_file(name, folder), None)
     made = folder / path.stem / Path(bits).stem
     if not (made / "model.bitface").is_file():
         quantize_model(

@@ -28,15 +28,15 @@ def test_every_layer(name: str) -> None:
 
 def numbers_of(stream: bytes, count: int) -> list[int]:
     """The first numbers of a stream, whose bytes go on while their bit 7 is set."""
-    numbers, place = [], 0
+    numbers: list[int] = []
+    number = shift = 0
     for byte in stream:
-        if len(numbers) == place:
-            numbers.append(0)
-            shift = 0
-        numbers[-1] += (byte & 127) << shift
+        number += (byte & 127) << shift
         shift += 7
-        place += byte < 128
-        if place == count:
+        if byte < 128:
+            numbers.append(number)
+            number = shift = 0
+        if len(numbers) == count:
             break
     return numbers
 

@@ -169,8 +169,10 @@ def inexact(model: Model, engine: str) -> str | None:
 
 def failure(model: Model) -> str | None:
     """What to say where the default engine isn't C because C didn't start; opened again, the model tries it again."""
-    reason = _failures.get(model)
-    return reason and f"{title_of(reason.engine)} runs it here, as {title_of(NATIVE)} didn't start: {reason}"
+    if model not in _failures:
+        return None
+    reason = _failures[model]
+    return f"{title_of(reason.engine)} runs it here, as {title_of(NATIVE)} didn't start: {reason}"
 
 
 def passed_over(model: Model, engine: str) -> str | None:
