@@ -43,7 +43,7 @@ from bitface.targets.c.engine import FLAGS, NUMBERS, Compiled
 from bitface.targets.start import start
 
 PLANS = ("w8a8", "w6a6", "w4a8", "w4a4", "mixed-plan")
-# Bytes of an artifact: of which one face is run on emulated machines; with the last optimisation alone, and not on boards.
+# Bytes of an artifact: of which one face is run on emulated machines; with the last optimisation alone and on no board.
 LARGE, TOO_LARGE = 3_000_000, 10_000_000
 RESULTS = HERE / "results" / "machines.json"
 Row = dict[str, Any]

@@ -1,0 +1,34 @@
+"""What is known of the C that is written now isn't computed again; what is known of another one is."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KEY = ("x86-64", "plain C", "gcc", "O3")
+ROW = {"artifact": "net/w8a8", "machine": "x86-64", "kernels": "plain C", "compiler": "gcc", "optimisation": "O3"}
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "benchmarks"), *sys.path])
+    import machines
+
+    monkeypatch.setattr(machines, "RESULTS", tmp_path / "machines.json")
+    monkeypatch.setattr(machines, "save", lambda _, rows: machines.RESULTS.write_text(json.dumps({"rows": rows})))
+    return machines
+
+
+def test_rows_of_this_c_are_known(machines: Any) -> None:
+    machines.Results().read().add({**ROW, "same": True})
+    again = machines.Results().read()
+    assert again.known("net/w8a8", KEY)
+    assert not again.known("net/w4a4", KEY)
+    assert not again.known("net/w8a8", (*KEY[:3], "O0"))
+
+
+def test_rows_of_another_c_are_left_out(machines: Any) -> None:
+    machines.Results(code="before").add({**ROW, "same": True})
+    assert machines.Results().read().rows == []
