@@ -9,10 +9,14 @@ TORCH ?= torch==2.13.0
 # takes it; else torch stays at the pinned one while everything else is as old as may be.
 OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-slow test-all test-oldest browser arm native machines wheel audit fuzz chaos soak lint bench clean
+.PHONY: demo test test-slow test-all test-oldest browser arm native machines wheel audit fuzz chaos soak lint docs bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
+	@echo
+	@echo "The program of this environment: $(CURDIR)/$(BIN)/bitface"
+	@echo "To call it as bitface in this shell: . $(BIN)/activate"
+	@echo "Then, with the demo's own faces: docs/tutorial.md"
 
 # Two processes of one thread each: threads of one process would only wait for each other on small tensors.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -83,6 +87,11 @@ lint: $(READY)
 	$(BIN)/ruff check src tests benchmarks release
 	$(BIN)/ruff format --check src tests benchmarks release
 	$(BIN)/mypy
+
+# The site, from docs/ alone: every link has to lead somewhere, and nothing is fetched but the packages.
+docs: $(READY)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(READY)
 	$(BIN)/pip install --quiet nncf

@@ -1,4 +1,4 @@
-"""Writes the tables of README.md and docs/ from `results/*.json`, so that no figure in them is typed by hand.
+"""Writes the tables of README.md and docs/, and the SVG pictures of docs/figures/, from `results/*.json`, so that no figure in them is typed by hand.
 
 python benchmarks/readme.py [--check]
 
@@ -14,7 +14,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only say which pages aren't what the results say")
     check = parser.parse_args().check
-    changed = {file: text for file, text in pages().items() if file.read_text(encoding="utf-8") != text}
+    changed = {file: text for file, text in pages().items() if not file.exists() or file.read_text("utf-8") != text}
     for file, text in changed.items():
         print(file.relative_to(ROOT))
         if not check:

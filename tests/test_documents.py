@@ -8,13 +8,7 @@ import pytest
 import yaml
 
 import bitface
-
-ROOT = Path(__file__).parents[1]
-PAGES = [
-    *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "benchmarks/README.md")),
-    *(ROOT / "docs").rglob("*.md"),
-]
-
+from support.documents import PAGES, ROOT
 
 def anchors(page: Path) -> set[str]:
     """The headings of a page as links name them."""
@@ -31,6 +25,8 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
+        if target.parent == ROOT / "docs" / "reference":  # made from the code by `make docs`, which checks these links
+            continue
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken

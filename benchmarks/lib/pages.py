@@ -5,10 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib import bit_tables, engine_tables, network_tables, tables
+from lib import bit_tables, engine_tables, network_tables, pictures, tables
+from lib.drawings import DRAWINGS
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+RESULTS = ROOT / "docs" / "results.md"
+FIGURES = ROOT / "docs" / "figures"
 EVALUATION = ROOT / "docs" / "evaluation.md"
 ANALYSIS = ROOT / "docs" / "analysis.md"
 PLANS = ROOT / "docs" / "mixed-precision.md"
@@ -18,10 +21,11 @@ SCALING = ROOT / "docs" / "scaling.md"
 # The name of a table's place → (the file, the script and its results, what makes the table).
 
 TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
-    "accuracy": (README, "accuracy", tables.accuracy),
-    "qat": (README, "qat", tables.qat),
-    "seeds": (README, "qat", tables.seeds),
-    "speed": (README, "speed", tables.speed),
+    "headline": (README, "accuracy", tables.headline),
+    "accuracy": (RESULTS, "accuracy", tables.accuracy),
+    "qat": (RESULTS, "qat", tables.qat),
+    "seeds": (RESULTS, "qat", tables.seeds),
+    "speed": (RESULTS, "speed", tables.speed),
     "papers": (TRAINING, "qat", tables.papers),
     "ablation": (TRAINING, "qat", tables.ablation),
     "training_speed": (TRAINING, "training_speed", tables.training_speed),
@@ -66,7 +70,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
 
 
 def pages() -> dict[Path, str]:
-    """Every page that holds tables: its text, with every table made from its results.
+    """Every page that holds tables: its text, with every table made from its results; and the SVG pictures.
 
     Raises:
         SystemExit: a page has no place for a table.
@@ -81,7 +85,7 @@ def pages() -> dict[Path, str]:
         )
         if not places:
             raise SystemExit(f"{file} has no place for the table '{name}'")
-    return texts
+    return texts | {FIGURES / f"{name}.svg": draw() for name, draw in {"sizes": pictures.sizes, **DRAWINGS}.items()}
 
 
 def source(script: str, content: dict[str, Any]) -> str:

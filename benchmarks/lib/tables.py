@@ -33,6 +33,24 @@ def accuracy(content: dict[str, Any]) -> list[str]:
     return lines
 
 
+def headline(content: dict[str, Any]) -> list[str]:
+    """Each network in float32, at 8 bits, and trained at 4, the first seed."""
+    trainings = [row for row in read("qat")["rows"] if ours(row) and not changed(row) and row["seed"] == 0]
+    lines = []
+    for row in content["rows"]:
+        if row["bits"] == "float32":
+            lines.append(f"| {row['network']} | float32 | {row['float bytes']:,} | {row['TAR@0.0001 %']} | | |")
+        elif row["bits"] == "w8a8":
+            how = f"300 unlabelled faces | {row['seconds'] / 60:.1f}"
+            lines.append(f"| | w8a8 | {row['bytes']:,} | {row['TAR@0.0001 %']} | {how} |")
+            trained_rows = [one for one in trainings if (one["network"], one["recipe"]) == (row["network"], "best-w4a4")]
+            for one in trained_rows[:1]:
+                how = f"5,532 unlabelled faces, by training | {minutes(one)}"
+                mark = "†" * ("before" in one)
+                lines.append(f"| | w4a4 | {one['bytes']:,} | {one['TAR@0.0001 %']}{mark} | {how} |")
+    return table("| network | bits | bytes | TAR@FAR 1e-4 | made from | minutes |", lines)
+
+
 def speed(content: dict[str, Any]) -> list[str]:
     lines = [
         "| network | engine | precision | median ms | to the same engine's float32 |",

@@ -52,7 +52,7 @@ def test_a_result_of_the_first_version(path: Path, tmp_path: Path) -> None:
 
 def test_every_kind_has_an_example_and_keys_of_its_own() -> None:
     kinds = {read_result(path).kind for path in EXAMPLES}
-    assert kinds == set(KINDS) == set(KEYS)
+    assert kinds == set(KEYS) == set(KINDS) - {"reproduction"}  # younger than that version
     for path in EXAMPLES:
         assert [kind for kind, keys in KEYS.items() if keys <= set(content(path.stem))] == [kind_of(content(path.stem))]
 

@@ -5,9 +5,7 @@ passes fold and simplify; out goes an ONNX model (`to_onnx`). Whatever is in a g
 stored and exported, as its `OpSpec` says how, and what can't is refused at the door.
 """
 
-from bitface.graph.image_size import ASSUMED, ChooseSize, FreeSize
-from bitface.graph.network import Network, from_module, load_network
-from bitface.graph.onnx_reader import from_onnx
-from bitface.graph.onnx_writer import to_onnx
+import lazy_loader
 
-__all__ = ["ASSUMED", "ChooseSize", "FreeSize", "Network", "from_module", "from_onnx", "load_network", "to_onnx"]
+# Who runs an exported file has no torch.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -19,6 +19,7 @@ from bitface.results.float_students import DistillationRecord, PruningRecord
 from bitface.results.folder import check_files
 from bitface.results.pretraining import PretrainingRecord
 from bitface.results.quantization import QuantizationRecord
+from bitface.results.reproduction import ReproductionRecord
 from bitface.results.search import SearchRecord
 from bitface.results.sensitivity import SensitivityRecord
 from bitface.results.suite import SuiteRecord
@@ -31,7 +32,7 @@ KINDS: dict[str, type[StoredResult]] = {
     for one in (
         QuantizationRecord, EvaluationRecord, BenchRecord, AnalysisRecord, SensitivityRecord, SearchRecord,
         PruningRecord, DistillationRecord, PretrainingRecord, ComparisonRecord, SuiteRecord, CalibrationRecord,
-        DemoRecord,
+        DemoRecord, ReproductionRecord,
     )
 }  # fmt: skip
 # What a page is made of; the other kinds are their commands' own.

@@ -18,7 +18,7 @@ from bitface.errors import BitfaceError, option
 from bitface.runtime.model import Model
 from bitface.store import Form, key_of, remembered, written_by
 from bitface.targets.base import NoKernel, Settings
-from bitface.targets.registry import DEFAULTS, NATIVE, TARGETS, runs_here, title_of
+from bitface.targets.registry import DEFAULTS, NATIVE, PORTABLE, TARGETS, runs_here, title_of
 
 _SIMULATION = "torch"
 _WARM_UP, _ROUNDS, _SECONDS = 3, 15, 1.0
@@ -150,9 +150,14 @@ def _holds(model: Model, engine: str) -> bool:
     return TARGETS[engine].holds.obstacle(model.network.graph) is None
 
 
+def _asked_exactly(engine: str) -> bool:
+    """Whether an engine is one that is asked for exact sums, where there is no torch for a trial."""
+    return engine == PORTABLE and find_spec(_SIMULATION) is None
+
+
 def inexact(model: Model, engine: str) -> str | None:
     """Why an engine's embeddings of a model aren't exact on this CPU, and what to do; None where they are."""
-    if engine == NATIVE or is_exact(model, engine):
+    if engine == NATIVE or _asked_exactly(engine) or is_exact(model, engine):
         return None
     other = None if model.profile else default_engine(model)
     if model.multiplies_activations:

@@ -11,7 +11,7 @@ from bitface.files import sha256_of
 from bitface.limits import LARGEST_FILE
 from bitface.preprocess import Preprocess, Size
 from bitface.store import Form, key_of, remembered, written_by
-from bitface.targets.base import FACTS_FILE
+from bitface.targets.base import FACTS_FILE, FACTS_KEY
 
 if TYPE_CHECKING:
     from bitface.artifact import Artifact
@@ -127,3 +127,23 @@ def exported_facts(folder: Path) -> Facts | None:
         return Facts.parse(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BitfaceError(f"{file}: damaged ({error}); export the .bitface file again") from error
+
+
+def facts_in_onnx(path: Path) -> Facts | None:
+    """What an artifact's ONNX file for ONNX Runtime says of itself, where there is no torch to read its graph; None: it
+    is another ONNX file.
+
+    Raises:
+        BitfaceError: it can't be read.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        text = session.get_modelmeta().custom_metadata_map.get(FACTS_KEY)
+        return None if text is None else Facts.parse(text)
+    except Exception as error:  # onnxruntime's own kinds
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise BitfaceError(f"{path}: can't be read as an exported network ({first})") from error

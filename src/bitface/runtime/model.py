@@ -4,14 +4,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitface.errors import BitfaceError, UsageError, missing, option
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.runtime.facts import Facts, exported_facts, facts_of
+from bitface.runtime.facts import Facts, exported_facts, facts_in_onnx, facts_of
 from bitface.targets.base import FACTS_KEY, NAME_KEY, SCRATCH_KEY, Run, Settings, Unread
-from bitface.targets.registry import NATIVE, TARGETS
+from bitface.targets.registry import NATIVE, PORTABLE, TARGETS
 from bitface.targets.start import start
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ class Model:
                 if not TARGETS[target].named:
                     raise UsageError(f"{option(word)} is for code, and {TARGETS[target].title} isn't; leave it out")
                 facts[key] = str(value)
-        if self.details is not None and target == NATIVE:
+        if self.details is not None and target in (NATIVE, PORTABLE):
             facts[FACTS_KEY] = Facts.of(self.details).text
         return write(target, self._as_written(), facts, path)
 
@@ -229,6 +230,9 @@ def open_model(
     if facts := exported_facts(path):
         _same(path, preprocess, facts)
         return Model(path, "exported", profile=NATIVE, facts=facts)
+    if path.suffix.lower() == ".onnx" and find_spec("torch") is None and (facts := facts_in_onnx(path)):
+        _same(path, preprocess, facts)
+        return Model(path, "exported", profile=PORTABLE, facts=facts)
     from bitface.graph import ASSUMED, load_network
 
     network = load_network(path, None, size, choose or (lambda: ASSUMED), output)

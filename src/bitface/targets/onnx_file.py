@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bitface.files import write_bytes
-from bitface.graph import Network, to_onnx
 from bitface.graph.onnx_form import OnnxForm
 from bitface.targets.base import Emit, Simulate
+
+if TYPE_CHECKING:
+    from bitface.graph import Network
 
 
 def emitter(form: OnnxForm, rewrite: Simulate = lambda graph: graph) -> Emit:
@@ -16,12 +19,18 @@ def emitter(form: OnnxForm, rewrite: Simulate = lambda graph: graph) -> Emit:
         rewrite: gives the graph that is written.
     """
 
-    def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
+    def emit(network: "Network", facts: Mapping[str, str], path: Path) -> None:
+        from bitface.graph import to_onnx
+
         write_bytes(path, to_onnx(rewrite(network.graph), form, dict(facts)).SerializeToString())
 
     return emit
 
 
-def content(source: Network | Path, form: OnnxForm) -> bytes:
+def content(source: "Network | Path", form: OnnxForm) -> bytes:
     """The ONNX model that an engine loads: a network in its form, or a file as it is."""
-    return source.read_bytes() if isinstance(source, Path) else to_onnx(source.graph, form).SerializeToString()
+    if isinstance(source, Path):
+        return source.read_bytes()
+    from bitface.graph import to_onnx
+
+    return to_onnx(source.graph, form).SerializeToString()

@@ -5,12 +5,15 @@ It has no integer PReLU, so PReLUs are written in operators that have integer ke
 
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bitface.graph import Network
 from bitface.graph.onnx_form import OnnxForm
 from bitface.targets.base import Holds, Run, Settings, Target
 from bitface.targets.onnx_file import content, emitter
 from bitface.targets.registry import TARGETS
+
+if TYPE_CHECKING:
+    from bitface.graph import Network
 
 # Its fast kernels take uint8 activations only. It rounds biases of convolutions by itself, but none of linear layers.
 FORM = OnnxForm(
@@ -23,7 +26,7 @@ FORM = OnnxForm(
 )
 
 
-def start(source: Network | Path, settings: Settings) -> Run:
+def start(source: "Network | Path", settings: Settings) -> Run:
     """ONNX Runtime on the CPU. Where there are several streams, a call computes in the thread that it comes from."""
     import onnxruntime as ort
 
@@ -61,7 +64,7 @@ const float *embedding = result[0].GetTensorData<float>();
 ```"""
 
 
-def usage(network: Network) -> str:
+def usage(network: "Network") -> str:
     shape = [1, network.channels, *network.size]
     return _USAGE.format(image=shape, shape=", ".join(map(str, shape)), count=prod(shape))
 

@@ -16,6 +16,8 @@ from bitface.targets.base import Target
 TARGETS: Registry[Target] = Registry("target", "bitface.targets", package="bitface.targets", named_as_files=True)
 # Exact on every CPU: it runs an integer network where it is faster than the first of the following that is exact here.
 NATIVE = "c"
+# Exact on every CPU as bitface starts it, and installed without torch: it runs what was exported for it.
+PORTABLE = "onnxruntime"
 # Who runs a network where nobody names a target: the first that is exact on this CPU. The fastest come first. Those of
 # them that are files too are written and compared where nobody names others.
 DEFAULTS = ("openvino", "onnxruntime", "torch")

@@ -1,0 +1,143 @@
+"""The reference pages of the site, from the code: every command with its options, and every public name with its docstring."""
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+import bitface
+from bitface.cli.app import app
+
+
+def pages() -> dict[str, str]:
+    """The name of each page → its text, Markdown."""
+    return {"commands.md": commands(), "api.md": api()}
+
+
+def commands() -> str:
+    """Each command: what it does, its arguments and options, as `bitface COMMAND --help` has them."""
+    lines = [
+        "# Commands",
+        "",
+        "Every command says this itself: `bitface COMMAND --help`. A failure is one line on standard error.",
+        "",
+        *_exit_codes(),
+    ]
+    program = typer.main.get_command(app)
+    for name, command in _commands(program, "bitface"):
+        lines += ["", f"## {name}", "", _help(command), "", f"```text\n{_usage(name, command)}\n```"]
+        for kind, rows in (("argument", "argument"), ("option", "option")):
+            listed = [one for one in command.params if one.param_type_name == rows and not getattr(one, "hidden", False)]
+            if listed:
+                lines += ["", f"| {kind} | |", "|---|---|", *map(_row, listed)]
+    return "\n".join(lines) + "\n"
+
+
+def _exit_codes() -> list[str]:
+    text = inspect.getdoc(bitface.cli.app.main) or ""
+    codes = text[text.index("Exit codes") :] if "Exit codes" in text else text
+    return [" ".join(codes.split())]
+
+
+def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if getattr(command, "hidden", False):
+            continue
+        if hasattr(command, "commands"):
+            yield from _commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+def _help(command: Any) -> str:
+    """A command's docstring; its examples, which begin with the program's name, as shell."""
+    paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(command.help or ""))
+    return "\n\n".join(
+        f"```sh\n{' '.join(part.split())}\n```" if part.lstrip().startswith(("bitface ", "torchrun ")) else part
+        for part in paragraphs
+    )
+
+
+def _usage(name: str, command: Any) -> str:
+    words = [_word(one) for one in command.params if one.param_type_name == "argument"]
+    return " ".join([name, *words, "[OPTIONS]"])
+
+
+def _word(parameter: Any) -> str:
+    """What stands for an argument, or for the value of an option."""
+    word = str(parameter.metavar or parameter.name.strip("_").upper())
+    return word if parameter.required or parameter.param_type_name == "option" else f"[{word}]"
+
+
+def _row(parameter: Any) -> str:
+    if parameter.param_type_name == "argument":
+        names = f"`{_word(parameter)}`"
+    else:
+        names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+        names += "" if getattr(parameter, "is_flag", False) or not parameter.metavar else f" `{parameter.metavar}`"
+    notes = [str(parameter.help or "").strip()]
+    if parameter.required:
+        notes.append("Needed.")
+    elif parameter.default not in (None, False, (), []) and not callable(parameter.default):
+        notes.append(f"Default: `{parameter.default}`.")
+    text = " ".join(note for note in notes if note)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in (names, text)) + " |"
+
+
+def api() -> str:
+    """Each name of `bitface`: its signature and its docstring."""
+    lines = ["# Every public name", "", "What `import bitface as bf` gives. How they belong together: [in Python](../api.md)."]
+    for name in sorted(bitface.__all__, key=str.lower):
+        if name.startswith("__"):
+            continue
+        value = getattr(bitface, name)
+        lines += ["", f"## bf.{name}", "", f"```python\n{_signature(name, value)}\n```", "", _docstring(value)]
+        for method, function in _methods(value):
+            lines += ["", f"### {name}.{method}", "", f"```python\n{_signature(method, function)}\n```"]
+            lines += ["", _docstring(function)]
+    return "\n".join(lines) + "\n"
+
+
+def _methods(value: Any) -> Iterator[tuple[str, Any]]:
+    if not inspect.isclass(value) or issubclass(value, Exception):
+        return
+    for name, function in vars(value).items():
+        function = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+        if not name.startswith("_") and inspect.isfunction(function) and function.__doc__:
+            yield name, function
+
+
+def _signature(name: str, value: Any) -> str:
+    try:
+        text = f"{name}{inspect.signature(value)}"
+    except (TypeError, ValueError):
+        return name
+    text = re.sub(r"<factory>", "…", re.sub(r"(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)", r"\1", text))
+    return text if len(text) < 100 else text.replace("(", "(\n    ", 1).replace(", ", ",\n    ")
+
+
+def _docstring(value: Any) -> str:
+    """A docstring as Markdown: its sections (Args, Returns, Raises, …) as lists."""
+    lines: list[str] = []
+    section = False
+    for line in (inspect.getdoc(value) or "").splitlines():
+        if match := re.fullmatch(r"(Args|Attributes|Returns|Raises|Warns):", line):
+            section = match[1] in ("Args", "Attributes", "Raises")
+            lines += ["", f"**{match[1]}**", ""]
+        elif section and (match := re.match(r" {4}(\w[\w, .*]*): ?(.*)", line)):
+            names = ", ".join(f"`{one.strip()}`" for one in match[1].split(","))
+            lines.append(f"- {names}: {match[2]}")
+        elif section and line.startswith(" " * 4):
+            lines.append(f"  {line.strip()}")
+        else:
+            section = section and not line.strip()
+            lines.append(line.strip() if line.startswith("    ") and not line.startswith("    " * 2) else line)
+    return textwrap.dedent("\n".join(lines)).replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        print(name, len(text))
