@@ -84,8 +84,8 @@ soak: $(READY)
 	nice $(BIN)/python benchmarks/soak.py $(SOAK)
 
 lint: $(READY)
-	$(BIN)/ruff check src tests benchmarks release
-	$(BIN)/ruff format --check src tests benchmarks release
+	$(BIN)/ruff check src tests benchmarks release docs/site
+	$(BIN)/ruff format --check src tests benchmarks release docs/site
 	$(BIN)/mypy
 
 # The site, from docs/ alone: every link has to lead somewhere, and nothing is fetched but the packages.

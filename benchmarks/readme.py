@@ -1,4 +1,5 @@
-"""Writes the tables of README.md and docs/, and the SVG pictures of docs/figures/, from `results/*.json`, so that no figure in them is typed by hand.
+"""Writes the tables of README.md and docs/, and the SVG pictures in docs/figures/, from `results/*.json`, so that no
+figure in them is typed by hand.
 
 python benchmarks/readme.py [--check]
 

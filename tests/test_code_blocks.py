@@ -1,6 +1,7 @@
 """Every code block of the documents: commands and options that exist, code that is code; and what runs, runs.
 
-A block isn't run where the line before it says `<!-- not run: reason -->`, or the page `<!-- blocks not run: reason -->`.
+A block isn't run where the line before it says `<!-- not run: reason -->`, or the page says it of all of them,
+`<!-- blocks not run: reason -->`.
 """
 
 import ast
@@ -28,7 +29,9 @@ from support.documents import PAGES, ROOT, Block, blocks, calls, check_call, lin
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
-RUN = [page for page in PAGES if any(block.reason is None and block.language in ("sh", "python") for block in blocks(page))]
+RUN = [
+    page for page in PAGES if any(block.reason is None and block.language in ("sh", "python") for block in blocks(page))
+]
 
 
 def name_of(value: Any) -> str:
@@ -71,7 +74,7 @@ def test_every_block_that_is_not_run_says_why() -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the documents' commands find: a network that says its preprocessing, crops of twelve people, a list of pairs."""
+    """What the documents' commands find: a network that says its preprocessing, crops of twelve people, and pairs."""
     folder = tmp_path_factory.mktemp("world")
     torch.manual_seed(0)
     module = backbones.create("mobilefacenet:0.25", embedding_size=32).train()

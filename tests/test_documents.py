@@ -10,6 +10,7 @@ import yaml
 import bitface
 from support.documents import PAGES, ROOT
 
+
 def anchors(page: Path) -> set[str]:
     """The headings of a page as links name them."""
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)

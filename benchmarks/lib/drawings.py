@@ -50,7 +50,10 @@ def way() -> str:
 def rounding() -> str:
     """Eight levels of three bits on the line of real values."""
     left, step = 120.0, 64.0
-    lines = [f'<line x1="24" x2="736" y1="84" y2="84" stroke="{_SOFT}"/>', text(24, 34, "3 bits: 8 levels", 15, "start")]
+    lines = [
+        f'<line x1="24" x2="736" y1="84" y2="84" stroke="{_SOFT}"/>',
+        text(24, 34, "3 bits: 8 levels", 15, "start"),
+    ]
     for level in range(8):
         x = left + level * step
         lines.append(f'<line x1="{x}" x2="{x}" y1="72" y2="96" stroke="{_BLUE}" stroke-width="2"/>')

@@ -17,7 +17,7 @@ _SHARES = (75, 80, 85, 90, 95, 100)
 
 
 def points(network: str) -> list[tuple[str, float, float]]:
-    """(bits, bytes, TAR in per cent) of a network, the largest first: in float, then trained, the first seed of each."""
+    """(bits, bytes, TAR in per cent) of a network, the largest first: in float, then trained, each with its first seed."""
     whole = next(row for row in read("accuracy")["rows"] if row["network"] == network and row["bits"] == "float32")
     trained: dict[str, dict[str, Any]] = {}
     for row in read("qat")["rows"]:
@@ -53,12 +53,12 @@ def sizes() -> str:
     )
     for place, (network, colour) in enumerate(_NETWORKS.items()):
         known = points(network)
-        path = " ".join(f"{_x(size):.1f},{_y(share):.1f}" for _, size, share in known)
+        path = " ".join(f"{_x(size):.1f},{_y(tar):.1f}" for _, size, tar in known)
         lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        for bits, size, share in known:
-            lines.append(f'<circle cx="{_x(size):.1f}" cy="{_y(share):.1f}" r="4.5" fill="{colour}"/>')
+        for bits, size, tar in known:
+            lines.append(f'<circle cx="{_x(size):.1f}" cy="{_y(tar):.1f}" r="4.5" fill="{colour}"/>')
             across, down, anchor = _LABELS.get((network, bits), ((0, -10, "middle"), (0, 20, "middle"))[place])
-            lines.append(text(_x(size) + across, _y(share) + down, bits, 11, anchor, colour))
+            lines.append(text(_x(size) + across, _y(tar) + down, bits, 11, anchor, colour))
         lines.append(text(_WIDTH - _RIGHT, 24 + 18 * place, network, 13, "end", colour))
     title = "Bytes of two MobileFaceNets at several bits, and their TAR at FAR 1e-4"
     return document(_WIDTH, _HEIGHT, title, lines)

@@ -43,7 +43,9 @@ def headline(content: dict[str, Any]) -> list[str]:
         elif row["bits"] == "w8a8":
             how = f"300 unlabelled faces | {row['seconds'] / 60:.1f}"
             lines.append(f"| | w8a8 | {row['bytes']:,} | {row['TAR@0.0001 %']} | {how} |")
-            trained_rows = [one for one in trainings if (one["network"], one["recipe"]) == (row["network"], "best-w4a4")]
+            trained_rows = [
+                one for one in trainings if (one["network"], one["recipe"]) == (row["network"], "best-w4a4")
+            ]
             for one in trained_rows[:1]:
                 how = f"5,532 unlabelled faces, by training | {minutes(one)}"
                 mark = "†" * ("before" in one)

@@ -1,4 +1,4 @@
-"""The reference pages of the site, from the code: every command with its options, and every public name with its docstring."""
+"""The reference pages of the site, from the code: commands with their options, public names with their docstrings."""
 
 import inspect
 import re
@@ -30,7 +30,9 @@ def commands() -> str:
     for name, command in _commands(program, "bitface"):
         lines += ["", f"## {name}", "", _help(command), "", f"```text\n{_usage(name, command)}\n```"]
         for kind, rows in (("argument", "argument"), ("option", "option")):
-            listed = [one for one in command.params if one.param_type_name == rows and not getattr(one, "hidden", False)]
+            listed = [
+                one for one in command.params if one.param_type_name == rows and not getattr(one, "hidden", False)
+            ]
             if listed:
                 lines += ["", f"| {kind} | |", "|---|---|", *map(_row, listed)]
     return "\n".join(lines) + "\n"
@@ -89,7 +91,11 @@ def _row(parameter: Any) -> str:
 
 def api() -> str:
     """Each name of `bitface`: its signature and its docstring."""
-    lines = ["# Every public name", "", "What `import bitface as bf` gives. How they belong together: [in Python](../api.md)."]
+    lines = [
+        "# Every public name",
+        "",
+        "What `import bitface as bf` gives. How they belong together: [in Python](../api.md).",
+    ]
     for name in sorted(bitface.__all__, key=str.lower):
         if name.startswith("__"):
             continue

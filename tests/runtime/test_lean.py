@@ -1,4 +1,4 @@
-"""`bitface[run]`: an exported network in an environment that has neither torch nor anything else that makes networks."""
+"""`bitface[run]`: an exported network where there is neither torch nor anything else that makes networks."""
 
 import json
 import os
@@ -81,7 +81,19 @@ def test_other_files_say_what_they_need(folder: Path) -> None:
     (folder / "other.onnx").write_bytes(b"no network")
     source = Path(__file__).parents[2] / "src"
     environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{folder / 'site'}"}
-    command = [sys.executable, "-S", "-m", "bitface", "verify", "a.png", "b.png", "--model", "other.onnx", "--far", "0.01"]
+    command = [
+        sys.executable,
+        "-S",
+        "-m",
+        "bitface",
+        "verify",
+        "a.png",
+        "b.png",
+        "--model",
+        "other.onnx",
+        "--far",
+        "0.01",
+    ]
     ran = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     assert ran.returncode == 1
     assert "other.onnx" in ran.stderr

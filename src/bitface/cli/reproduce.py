@@ -24,15 +24,20 @@ def _listed(show: bool) -> None:
 
 def reproduce(
     paper: Annotated[str, typer.Argument(help="quantface, ef-quantface, qmobilefacenet or rcm.")],
-    table: Annotated[str | None, typer.Argument(help="Which of its tables (default: the first; --list names all).")] = None,
-    out: Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to, and to go on in.")] = Path("out/reproduced"),
+    table: Annotated[
+        str | None, typer.Argument(help="Which of its tables (default: the first; --list names all).")
+    ] = None,
+    out: Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to, and to go on in.")] = Path(
+        "out/reproduced"
+    ),
     data: Annotated[
-        Path | None, typer.Option(help="The training set's folder: train.rec, or crops; its packs (lfw.bin, …) are tests.")
+        Path | None,
+        typer.Option(help="The training set's folder: train.rec, or crops; its packs (lfw.bin, …) are tests."),
     ] = None,
     images: Annotated[list[Path] | None, typer.Option(help="Faces to train on, where DATA doesn't hold them.")] = None,
-    synthetic: Annotated[
-        Path, typer.Option(help="Faces of the rows that the paper makes from synthetic ones.")
-    ] = Path("synthetic:500000"),
+    synthetic: Annotated[Path, typer.Option(help="Faces of the rows that the paper makes from synthetic ones.")] = Path(
+        "synthetic:500000"
+    ),
     model: Annotated[
         list[str] | None, typer.Option(metavar="[NAME=]FILE", help="A float network of the table; may be repeated.")
     ] = None,

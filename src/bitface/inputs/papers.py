@@ -13,6 +13,7 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 from bitface.config import File, Words, read
 from bitface.errors import UsageError, nearest
 from bitface.inputs import recipes
+from bitface.quant import BitPlan
 from bitface.training import Training
 
 FOLDER = recipes.FOLDER / "papers"
@@ -44,11 +45,11 @@ class Row(File):
     network: str
     name: str
     recipe: str | None = None
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     post_training: bool = False
     images: str | None = None
     seeds: Annotated[int, Field(ge=1, le=9)] = 1
-    figures: dict[str, Per100] = {}
+    figures: dict[str, Per100] = Field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -67,7 +68,7 @@ class Table(File):
     about: str
     networks: dict[str, str | None]
     rows: Annotated[tuple[Row, ...], Field(strict=False)]
-    training: dict[str, Any] = {}
+    training: dict[str, Any] = Field(default_factory=dict)
     departures: Words = ()
 
 
@@ -134,7 +135,7 @@ def recipe_of(row: Row, table: Mapping[str, Any], few: Mapping[str, Any] | None 
     Raises:
         UsageError: a setting is unknown.
     """
-    recipe = recipes.for_training(row.recipe, recipes.BitPlan())
+    recipe = recipes.for_training(row.recipe, BitPlan())
     assert recipe.method is not None
     if row.post_training:
         return replace(recipe, method=None)

@@ -100,12 +100,17 @@ class Reproduction:
     notes: list[str]
 
     @property
+    def rows(self) -> list[Row]:
+        """The table's rows whose network is at hand."""
+        return [row for row in self.request.selection.table.rows if row.network in self.models]
+
+    @property
     def runs(self) -> list[Run]:
         """Every quantization, in the table's order."""
         request = self.request
         return [
             Run(row, seed, request.out / f"{_word(row.title)}-{seed}")
-            for row in request.selection.table.rows
+            for row in self.rows
             if row.recipe
             for seed in range(1 if request.small else row.seeds)
         ]
@@ -149,7 +154,11 @@ def prepared(request: ReproduceRequest) -> Reproduction:
             f"the table has no network '{unknown[0]}'{nearest(unknown[0], table.networks)} (there are "
             f"{', '.join(table.networks)})"
         )
-    models = {name: _model(request, name) for name in table.networks}
+    found = {name: _model(request, name) for name in table.networks}
+    models = {name: path for name, path in found.items() if path is not None}
+    if not models:
+        named = " or ".join(option("model", f"{name}=FILE") for name in table.networks)
+        raise UsageError(f"{request.selection.paper} quantizes networks from elsewhere: name their files by {named}")
     for path in {path for path in models.values() if path.exists()}:
         open_float(path, request.preprocess)
     tests, base = _tests(request)
@@ -158,8 +167,18 @@ def prepared(request: ReproduceRequest) -> Reproduction:
     images = _images(request)
     for word in (*images, *([request.synthetic] if "generator:" in str(request.synthetic) else [])):
         _check_faces(word)
-    notes = [f"{name} isn't measured: no such protocol" for name in _benchmarks(request.selection) if name not in tests]
-    reproduction = Reproduction(request, images, models, tests, base, [] if request.small else notes)
+    notes = [f"{name} is left out: no {option('model', f'{name}=FILE')}" for name in found if name not in models]
+    if request.small:
+        networks = ", ".join(sorted({path.name for path in models.values()}))
+        faces = ", ".join(map(str, images)) if request.images or request.data else "people who don't exist"
+        notes.append(
+            f"small: {networks} in the place of every network, {_SMALL_IMAGES} faces ({faces}), 20 steps a row"
+        )
+    else:
+        notes += [
+            f"{name} isn't measured: no such test" for name in _benchmarks(request.selection) if name not in tests
+        ]
+    reproduction = Reproduction(request, images, models, tests, base, notes)
     _check_room(reproduction)
     return reproduction
 
@@ -169,14 +188,15 @@ def _benchmarks(selection: Selection) -> list[str]:
     return list(dict.fromkeys(keys))
 
 
-def _model(request: ReproduceRequest, name: str) -> Path:
+def _model(request: ReproduceRequest, name: str) -> Path | None:
+    """The file of a network, where it is or where it is going to be; None: nobody names one."""
     path = request.models.get(name) or request.models.get("")
     if path is not None:
         return path
     if request.small:
         return fetch("sface")
     if papers.scratch_of(request.selection, name) is None:
-        raise UsageError(f"{request.selection.paper} quantizes {name}: name its file by {option('model', name + '=FILE')}")
+        return None
     return request.out / f"{_word(name)}-float" / "model.onnx"
 
 
@@ -293,7 +313,7 @@ def reproduce(reproduction: Reproduction, steps: Steps = silent) -> dict[str, An
             except BitfaceError as error:
                 raise BitfaceError(f"{run.row.title}: {error}") from error
         figures = _figures(reproduction, steps)
-        rows = [_row(reproduction, row, agreements, figures) for row in request.selection.table.rows]
+        rows = [_row(reproduction, row, agreements, figures) for row in reproduction.rows]
         selection = request.selection
         record = ReproductionRecord.of(
             {
@@ -309,7 +329,7 @@ def reproduce(reproduction: Reproduction, steps: Steps = silent) -> dict[str, An
                 "machine": describe(),
             }
         )
-        write_bytes(request.out / TABLE, text_of(record).encode())
+        write_bytes(request.out / TABLE, record.text().encode())
         content = record.to_json()
         write_json(request.out / RESULT, content)
     return content
@@ -323,7 +343,9 @@ def _check_same(request: ReproduceRequest) -> None:
         earlier = json.loads(file.read_text(encoding="utf-8"))
         if earlier != facts:
             said = f"{earlier.get('paper')}, table {earlier.get('table')}" + ", small" * bool(earlier.get("small"))
-            raise BitfaceError(f"{request.out}: holds rows of another reproduction ({said}); choose another {option('out')}")
+            raise BitfaceError(
+                f"{request.out}: holds rows of another reproduction ({said}); choose another {option('out')}"
+            )
     else:
         write_json(file, facts)
 
@@ -405,37 +427,3 @@ def _value(figures: Mapping[str, float], name: str) -> float | None:
     among = [value for key, value in figures.items() if key.startswith(f"{name}, ")]
     others = [value for key, value in figures.items() if key == name or key.startswith(f"{name} ")]
     return among[-1] if among else others[0] if others else None
-
-
-def text_of(record: ReproductionRecord) -> str:
-    """The table in 80 columns: the paper's figures, what each loses against its float network, and the same of ours."""
-    lines = [record.title, ""]
-    if record.small:
-        lines += ["SMALL: few steps on what was at hand. The paper's figures are of its own protocol;", "ours say that the commands work, and nothing else.", ""]  # noqa: E501
-        lines.append(f"{'row':40}{'cosine to its float network':>40}")
-        for row in record.rows:
-            lines.append(f"{_title(row):40.40}{'' if row.agreement is None else f'{row.agreement:.4f}':>40}")
-        lines.append("")
-    for key in dict.fromkeys(key for row in record.rows for key in row.paper):
-        lines.append(f"{key:36.36}{'paper':>10}{'to float':>10}{'ours':>12}{'to float':>10}")
-        floats = {row.network: row for row in record.rows if row.recipe is None}
-        for row in record.rows:
-            if key not in row.paper:
-                continue
-            base = floats.get(row.network) if row.recipe else None
-            theirs = _change(row.paper.get(key), base and base.paper.get(key))
-            ours, own = row.ours.get(key), _change(row.ours.get(key), base and base.ours.get(key))
-            value = "-" if ours is None else f"{ours:.2f}"
-            value += f"±{row.spread[key]:.2f}" if key in row.spread else ""
-            lines.append(f"{'  ' + _title(row):36.36}{row.paper[key]:>10.2f}{theirs:>10}{value:>12}{own:>10}")
-        lines.append("")
-    lines += [f"differs from the paper: {text}" for text in record.departures]
-    return "\n".join(lines) + "\n"
-
-
-def _title(row: ReproducedRow) -> str:
-    return f"{row.network} {row.name}"
-
-
-def _change(value: float | None, base: float | None) -> str:
-    return "" if value is None or base is None else f"{value - base:+.2f}"

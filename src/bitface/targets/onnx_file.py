@@ -33,4 +33,5 @@ def content(source: "Network | Path", form: OnnxForm) -> bytes:
         return source.read_bytes()
     from bitface.graph import to_onnx
 
-    return to_onnx(source.graph, form).SerializeToString()
+    serialized: bytes = to_onnx(source.graph, form).SerializeToString()
+    return serialized
