@@ -17,7 +17,7 @@ _SHARES = (75, 80, 85, 90, 95, 100)
 
 
 def points(network: str) -> list[tuple[str, float, float]]:
-    """(bits, bytes, TAR in per cent) of a network, the largest first: in float, then trained, each with its first seed."""
+    """(bits, bytes, TAR in per cent) of a network, the largest first: in float, then trained, with the first seed."""
     whole = next(row for row in read("accuracy")["rows"] if row["network"] == network and row["bits"] == "float32")
     trained: dict[str, dict[str, Any]] = {}
     for row in read("qat")["rows"]:

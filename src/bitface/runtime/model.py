@@ -277,7 +277,7 @@ def _read(path: Path, sha256: str) -> "Artifact":
             raise
         raise BitfaceError(
             f"{path}: isn't compiled on this machine yet, which needs torch: pip install 'bitface[quantize]'; or run "
-            "the folder that `bitface export --target c` writes where torch is"
+            "what `bitface export --target onnxruntime`, or c, writes where torch is"
         ) from error
     return artifact.read(path, sha256)
 
