@@ -20,9 +20,7 @@ def test_outputs_are_not_kept(path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.assets
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs(
-    path: Path, asset: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_runs(path: Path, asset: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
     pytest.importorskip("ipykernel")
     for name in ("sface", "yunet", "dcgan"):

@@ -75,18 +75,17 @@ def test_what_is_missing_is_said_before_anything_starts(hand: Path, tmp_path: Pa
     assert "LFW isn't measured: no such test" in ready.notes
 
 
-def few(rows: tuple[Row, ...]) -> Selection:
-    """Two rows of RCM's fourth table."""
-    selection = selected("rcm", "4")
+def few(selection: Selection, rows: tuple[Row, ...]) -> Selection:
+    """The table with these rows alone."""
     table = selection.table.model_copy(update={"rows": rows})
-    return replace(selection, file=selection.file.model_copy(update={"tables": {"4": table}}))
+    return replace(selection, file=selection.file.model_copy(update={"tables": {selection.name: table}}))
 
 
 @pytest.mark.slow
 def test_rows_are_made_once(hand: Path, tmp_path: Path) -> None:
-    rows = selected("rcm", "4").table.rows
+    table = selected("rcm", "4")
     request = ReproduceRequest(
-        few(rows[-1:]), tmp_path / "out", images=(hand / "people",), models={"": hand / "net.onnx"},
+        few(table, table.table.rows[-1:]), tmp_path / "out", images=(hand / "people",), models={"": hand / "net.onnx"},
         preprocess="rgb-127.5-128", small=True,
     )  # fmt: skip
     assert "20 steps, about" in foretold(prepared(request))[0]
@@ -101,6 +100,35 @@ def test_rows_are_made_once(hand: Path, tmp_path: Path) -> None:
     assert json.loads((request.out / "ResNet18-DSQ-RCM-0" / "result.json").read_text())["created"] == made
     with pytest.raises(BitfaceError, match="holds rows of another reproduction"):
         reproduce(prepared(replace(request, selection=selected("rcm", "3"))))
+
+
+@pytest.mark.slow
+def test_figures_stand_beside_the_papers(hand: Path, tmp_path: Path) -> None:
+    people = [sorted(folder.iterdir()) for folder in sorted((hand / "people").iterdir())]
+    lines = ["a,b,same,fold"]
+    for fold in range(10):
+        (one, two, _), (other, *_) = people[fold], people[fold + 1]
+        first, second, third = (path.relative_to(hand / "people") for path in (one, two, other))
+        lines += [f"{first},{second},1,{fold}", f"{first},{third},0,{fold}"]
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    tests = tmp_path / "tests.yaml"
+    tests.write_text(f"protocols: {{LFW: {{pairs: pairs.csv, root: {hand / 'people'}}}}}")
+    table = selected("qmobilefacenet", None)
+    request = ReproduceRequest(
+        few(table, table.table.rows[:2]), tmp_path / "out", data=hand / "people",
+        models={"MobileFaceNet": hand / "net.onnx"}, protocols=tests, preprocess="rgb-127.5-128",
+    )  # fmt: skip
+    content = reproduce(prepared(request))
+    assert content["notes"] == ["AgeDB-30 isn't measured: no such test"]
+    rows = {row["name"]: row for row in content["rows"]}
+    assert set(rows) == {"float32", "8-bit PTQ"}
+    assert all(0 <= row["ours"]["LFW"] <= 100 and "AgeDB-30" not in row["ours"] for row in rows.values())
+    text = (request.out / "table.md").read_text()
+    change = rows["8-bit PTQ"]["ours"]["LFW"] - rows["float32"]["ours"]["LFW"]
+    assert any(
+        line.split()[:2] == ["MobileFaceNet", "8-bit"] and line.endswith(f"{change:+.2f}") for line in text.splitlines()
+    )
+    assert "SMALL" not in text
 
 
 def test_the_table_fits_a_terminal() -> None:
