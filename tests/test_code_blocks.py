@@ -27,6 +27,8 @@ from bitface.cli import main
 from bitface.graph import from_module, to_onnx
 from support.documents import PAGES, ROOT, Block, blocks, calls, check_call, lines_of
 
+# In four images each: enough for a batch of a training.
+_PEOPLE = 24
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 RUN = [
@@ -74,7 +76,7 @@ def test_every_block_that_is_not_run_says_why() -> None:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the documents' commands find: a network that says its preprocessing, crops of twelve people, and pairs."""
+    """What the documents' commands find: a network that says its preprocessing, crops of people, and pairs."""
     folder = tmp_path_factory.mktemp("world")
     torch.manual_seed(0)
     module = backbones.create("mobilefacenet:0.25", embedding_size=32).train()
@@ -82,7 +84,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         module(torch.randn(16, 3, 112, 112))
     onnx.save(to_onnx(from_module(module).graph, metadata={"bitface.preprocess": "rgb-127.5-128"}), folder / "net.onnx")
     rng = np.random.default_rng(0)
-    for person in range(12):
+    for person in range(_PEOPLE):
         base = rng.uniform(0, 255, (7, 7, 3))
         (folder / "crops" / f"p{person}").mkdir(parents=True)
         for shot in range(4):
@@ -95,7 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.open(folder / "crops" / "p0" / f"{'ab'.index(name)}.png").save(folder / f"{name}.jpg", quality=95)
     lines = ["a,b,same,fold"]
     for index in range(60):
-        person, other = rng.choice(12, 2, replace=False)
+        person, other = rng.choice(_PEOPLE, 2, replace=False)
         first, second = rng.choice(4, 2, replace=False)
         lines.append(f"p{person}/{first}.png,p{person}/{second}.png,1,{index % 10}")
         lines.append(f"p{person}/{first}.png,p{other}/{second}.png,0,{index % 10}")
