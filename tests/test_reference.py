@@ -28,7 +28,7 @@ def test_every_command_and_option(reference: ModuleType) -> None:
     assert not [name for name in names if f"\n## bitface {name}\n" not in text]
     assert "## bitface data info" in text
     assert "| `--bits` | w8a8, w6a6, w4a4, w8a32, … or a plan file (.yaml);" in text
-    assert "Exit codes: 0 done, 2 wrong use" in text
+    assert "Exit codes: 0 done; 2 wrong use" in text
     assert "```sh\nbitface quantize net.onnx --images crops/ --bits w8a8 --out out/\n```" in text
 
 

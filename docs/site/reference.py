@@ -24,7 +24,8 @@ def commands() -> str:
         "",
         "Every command says this itself: `bitface COMMAND --help`. A failure is one line on standard error.",
         "",
-        *_exit_codes(),
+        "Exit codes: 0 done; 2 wrong use; 129, 130 and 143 ended by SIGHUP, Ctrl-C and SIGTERM; 1 any other failure.",
+        "`verify`: 0 the same person, 1 another one, 3 it can't be told.",
     ]
     program = typer.main.get_command(app)
     for name, command in _commands(program, "bitface"):
@@ -36,12 +37,6 @@ def commands() -> str:
             if listed:
                 lines += ["", f"| {kind} | |", "|---|---|", *map(_row, listed)]
     return "\n".join(lines) + "\n"
-
-
-def _exit_codes() -> list[str]:
-    text = inspect.getdoc(bitface.cli.app.main) or ""
-    codes = text[text.index("Exit codes") :] if "Exit codes" in text else text
-    return [" ".join(codes.split())]
 
 
 def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:

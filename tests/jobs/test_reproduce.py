@@ -15,7 +15,8 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.graph import from_module, to_onnx
 from bitface.inputs import papers
 from bitface.inputs.papers import Row, Selection, selected
-from bitface.jobs.reproduce import ReproduceRequest, foretold, prepared, reproduce
+from bitface.jobs.reproduce import foretold, reproduce
+from bitface.jobs.runs.reproduction import ReproduceRequest, prepared
 from bitface.results.documents import read_result
 from bitface.results.reproduction import ReproducedRow, ReproductionRecord
 

@@ -44,7 +44,7 @@ def python(folder: Path, *arguments: object) -> str:
     environment = {**os.environ, "PYTHONPATH": f"{source}{os.pathsep}{folder / 'site'}"}
     command = [sys.executable, "-S", *map(str, arguments)]
     ran = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
-    assert ran.returncode in (0, 1), ran.stderr
+    assert ran.returncode in (0, 1), ran.stderr  # one person, or another
     assert "error" not in ran.stderr, ran.stderr
     return ran.stdout
 
@@ -95,6 +95,6 @@ def test_other_files_say_what_they_need(folder: Path) -> None:
         "0.01",
     ]
     ran = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
-    assert ran.returncode == 1
+    assert ran.returncode == 3  # it can't be told
     assert "other.onnx" in ran.stderr
     assert "Traceback" not in ran.stderr

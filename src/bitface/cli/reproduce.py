@@ -66,8 +66,9 @@ def reproduce(
     bitface reproduce rcm 4 --small
     """
     from bitface.inputs.papers import selected
-    from bitface.jobs.reproduce import TABLE, ReproduceRequest, foretold, prepared
+    from bitface.jobs.reproduce import TABLE, foretold
     from bitface.jobs.reproduce import reproduce as carry_out
+    from bitface.jobs.runs.reproduction import ReproduceRequest, prepared
 
     request = ReproduceRequest(
         selected(paper, table), out, data, tuple(images or ()), synthetic, _models(model or []), protocols,
