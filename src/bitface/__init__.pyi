@@ -20,8 +20,12 @@ from .jobs.distill import DistillRequest, distill_model
 from .jobs.evaluate import EvaluateRequest, evaluate_model
 from .jobs.export import export_model
 from .jobs.inspect import inspect_model
+from .jobs.people.align import AlignRequest, align_photographs
+from .jobs.people.camera import CameraRequest, verify_camera
+from .jobs.people.embed import EmbedRequest, embed_faces
 from .jobs.people.enroll import EnrollRequest, enroll
 from .jobs.people.identify import identify_images
+from .jobs.people.vectors import EnrollVectorsRequest, enroll_vectors
 from .jobs.people.verify import verify_images
 from .jobs.pretrain import PretrainRequest, pretrain
 from .jobs.prune import PruneRequest, prune_model
@@ -45,15 +49,19 @@ from .training import Method, Training
 __version__: str
 
 __all__ = [
+    "AlignRequest",
     "AnalyseRequest",
     "BitPlan",
     "BitfaceError",
     "Budget",
     "CalibrateRequest",
     "Calibration",
+    "CameraRequest",
     "DistillRequest",
+    "EmbedRequest",
     "Embedder",
     "EnrollRequest",
+    "EnrollVectorsRequest",
     "EvaluateRequest",
     "FaceSet",
     "FaceSource",
@@ -75,6 +83,7 @@ __all__ = [
     "Training",
     "UsageError",
     "__version__",
+    "align_photographs",
     "analyse_student",
     "bench_models",
     "calibrate_model",
@@ -83,7 +92,9 @@ __all__ = [
     "demo",
     "describe_dataset",
     "distill_model",
+    "embed_faces",
     "enroll",
+    "enroll_vectors",
     "evaluate",
     "evaluate_model",
     "export_model",
@@ -108,5 +119,6 @@ __all__ = [
     "search_plans",
     "synthesize",
     "train",
+    "verify_camera",
     "verify_images",
 ]

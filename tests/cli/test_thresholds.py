@@ -1,6 +1,7 @@
 """Thresholds from the command line: found, kept in the artifact, and decided by."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -160,6 +161,17 @@ def test_lists_of_pairs_do_too(bitface: Run, model: Path, pairs: Path, crops: Pa
     assert code == 1
     assert "a threshold for FAR 0.05 needs at least 200 impostor pairs, has 59; all pairs" in err
     assert model.read_bytes() == before
+
+
+def test_what_the_faces_support_is_kept(bitface: Run, model: Path, crops: Path, tmp_path: Path) -> None:
+    code, out, err = bitface("calibrate", model, "--images", crops, "--json", tmp_path / "a.json")
+    assert code == 0, err
+    assert [one["far"] for one in artifact.read(model).thresholds] == [1e-2]
+    lacking = json.loads((tmp_path / "a.json").read_text())["unsupported"]
+    assert [one["far"] for one in lacking] == [1e-3, 1e-4, 1e-5]
+    # 48 images form 1,056 impostor pairs, n times as many images n squared times as many.
+    assert [one["images"] for one in lacking] == [math.ceil(48 * math.sqrt(n / 1056)) for n in (1e4, 1e5, 1e6)]
+    assert "no threshold for FAR 0.001: it needs 10,000 impostor pairs, which about 148 images form" in out
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,8 @@ class Embedder:
     def _inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Runs preprocessed images, as many batches at the same time as there are streams."""
         parts = [inputs[start : start + self._batch] for start in range(0, len(inputs), self._batch)]
+        if len(parts) == 1 and not self._own_threads:  # nothing is to be waited for or put together
+            return self._run(parts[0])
         several = self._streams > 1 and (len(parts) > 1 or self._own_threads)
         rows = list(self._pool().map(self._run, parts) if several else map(self._run, parts))
         return np.concatenate([np.zeros((0, self.embedding_size), np.float32), *rows])

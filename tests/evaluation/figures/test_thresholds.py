@@ -9,7 +9,7 @@ from bitface.errors import BitfaceError
 from bitface.evaluation import all_pairs, rates_at, verify
 from bitface.evaluation.arrays import Ints
 from bitface.evaluation.figures.bootstrap import paired_differences, resampled_thresholds
-from bitface.evaluation.figures.thresholds import nearest_threshold, thresholds
+from bitface.evaluation.figures.thresholds import nearest_threshold, thresholds, unsupported_fars
 from bitface.evaluation.lists.pairs import PairList
 
 
@@ -94,6 +94,21 @@ def test_independent_pairs_have_no_interval_of_the_threshold() -> None:
     assert one.expected.high == pytest.approx((20 + 1.96 * 40**0.5) / 2000, abs=3e-3)
     with pytest.raises(BitfaceError, match=r"threshold for FAR 1e-05 needs at least 1000000 .*all_pairs=True"):
         thresholds(verify(rows, listed, (1e-5,)).summary)
+
+
+def test_what_is_not_supported_says_how_many_images_it_needs() -> None:
+    rows, labels = people(0, 20)
+    summary = all_pairs(rows, labels, (1e-1, 1e-2, 1e-3))
+    assert [one.far for one in thresholds(summary, resamples=50)] == [1e-1, 1e-2]
+    (lacking,) = unsupported_fars(summary)
+    assert (lacking.far, lacking.pairs, lacking.impostor) == (1e-3, 10_000, summary.counts.impostor)
+    assert lacking.images is not None
+    # With as many images of each person: so many form enough, and few fewer don't.
+    people_needed = -(-lacking.images // 3)
+    for count, supported in ((people_needed + 1, True), (people_needed - 2, False)):
+        assert all_pairs(*people(0, count), (1e-3,), resamples=0).tar[0].supported is supported
+    with pytest.raises(BitfaceError, match=rf"FAR 0.001 needs .* \(about {lacking.images} images"):
+        thresholds(all_pairs(rows, labels, (1e-3, 1e-4)))
 
 
 def test_fixed_thresholds_give_both_error_rates() -> None:
