@@ -3,8 +3,8 @@
     python benchmarks/one_face.py [--rounds 300] [out/model.bitface]
 
 In turns, on each engine, of the artifact as `load` starts it: `embed` of one crop, and the same pixels preprocessed and
-handed to an engine that was started for one image at a time, with as many threads. Ratios of medians, and of the fastest
-runs, which other programs on the machine disturb least. Writes `benchmarks/results/one_face.json`.
+handed to an engine that was started for one image at a time, with as many threads. Ratios of medians, and of the
+fastest runs, which other programs on the machine disturb least. Writes `benchmarks/results/one_face.json`.
 """
 
 import argparse

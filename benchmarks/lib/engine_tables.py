@@ -118,6 +118,29 @@ def start(content: dict[str, Any]) -> list[str]:
     )
 
 
+def one_face(content: dict[str, Any]) -> list[str]:
+    """A single crop through `load`, beside an engine started for batches of one."""
+    return table(
+        "| engine | ms | to batch 1 | to batch 1, the fastest of each |",
+        [
+            f"| {row['engine']} | {row['embed, ms']:.2f} | {row['ratio']:.2f} | {row['ratio of the fastest']:.2f} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def large_gallery(content: dict[str, Any]) -> list[str]:
+    """The memory that enrolling and searching take."""
+    return table(
+        "| command | vectors | MB, at most | times the vectors |",
+        [
+            f"| {row['command']} | {row['vectors']:,} | {row['MB']:,.0f} "
+            f"| {format(row['times the vectors'], '.1f') if 'times the vectors' in row else ''} |"
+            for row in content["rows"]
+        ],
+    )
+
+
 def roofline(content: dict[str, Any]) -> list[str]:
     """Layers of one form together: the share of the time that they take, and of the instruction's peak."""
     kernels = list(dict.fromkeys(row["kernels"] for row in content["rows"]))

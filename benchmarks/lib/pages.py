@@ -65,6 +65,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "fuzz": (ROOT / "docs" / "reliability.md", "fuzz", engine_tables.counts),
     "chaos": (ROOT / "docs" / "reliability.md", "chaos", engine_tables.chaos),
     "soak": (ROOT / "docs" / "reliability.md", "soak", engine_tables.counts),
+    "one_face": (ROOT / "docs" / "api.md", "one_face", engine_tables.one_face),
+    "large_gallery": (EVALUATION, "large_gallery", engine_tables.large_gallery),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
 

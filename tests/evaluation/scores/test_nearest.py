@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bitface.errors import BitfaceError, UsageError
+from bitface.evaluation.gallery import Origin, enrolled
 from bitface.evaluation.scores import nearest as search
 from bitface.evaluation.scores.nearest import EmbeddingRows, Products, nearest, nearest_at
 from bitface.evaluation.scores.similarity import unit_rows
@@ -133,6 +134,24 @@ def test_no_probes_and_no_gallery() -> None:
     assert nearest(np.empty((0, 12)), vectors("spread", 3, 1), 2).rows.tolist() == [[-1, -1]] * 3
 
 
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("kind", ["spread", "nearly equal"])
+def test_galleries_are_searched_without_making_each_vector(engine: str, kind: str, int8: bool) -> None:
+    """As the slow way, though only the best are made in float64; lengths from the smallest to the largest."""
+    values = vectors(kind, 400, 6) * np.exp(np.linspace(-80, 80, 400))[:, None]
+    gallery = enrolled(values, [str(row) for row in range(400)], Origin("a", "rgb-raw"), int8=int8)
+    probes = vectors(kind, 30, 7)
+    whole = gallery.unit(slice(None))[0]
+    for k in (1, 7):
+        found = nearest(gallery, probes, k, engine=engine, block=90)
+        scores, rows = slow(whole, probes, k)
+        assert found.rows.tolist() == rows
+        assert found.scores.tolist() == scores
+    products = Products(whole, whole.astype(np.float32), whole, gallery.single(slice(None)))
+    assert np.abs(products.rough - products.exact(np.arange(400))).max() <= products.margin
+
+
 @pytest.mark.parametrize("dimensions", [1, 2, 128, 1024])
 def test_the_margin_holds_for_the_worst_rounding(dimensions: int) -> None:
     rng = np.random.default_rng(dimensions)
@@ -177,6 +196,7 @@ def test_wrong_shapes() -> None:
 def test_the_engine_that_is_used_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     assert search.chosen_engine(search.LARGE) == "faiss"
+    assert search.chosen_engine(search.LARGE, probes=1) == "numpy"
     assert search.chosen_engine(search.LARGE - 1) == "numpy"
     assert search.chosen_engine(search.LARGE, "numpy") == "numpy"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

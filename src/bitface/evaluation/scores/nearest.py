@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,8 +21,8 @@ from bitface.evaluation.arrays import Bools, Floats, Ints, flags
 from bitface.evaluation.scores.similarity import FAILED, unit_rows
 
 ENGINES = ("numpy", "faiss")
-LARGE = 100_000
-"""Gallery rows from which faiss is used where it is installed."""
+LARGE, SEVERAL = 100_000, 4
+"""Gallery rows, and probes, from which faiss is used where it is installed: for fewer its index isn't worth it."""
 
 _PROBES = 4096
 _BLOCK = {"numpy": 1024, "faiss": 16384}
@@ -43,6 +43,29 @@ class Rows(Protocol):
 
     def unit(self, rows: slice | Ints) -> tuple[Floats, Bools]:
         """Some of the vectors as `similarity.unit_rows` gives them: float64 [B, D], and which are usable, [B]."""
+
+
+@runtime_checkable
+class UnfailedRows(Rows, Protocol):
+    """Vectors none of which has failed: they are searched without `unit` of each, which only the best are asked for."""
+
+    def single(self, rows: slice) -> Single:
+        """Some of the vectors as float32 [B, D], of length 1 but for rounding: each coordinate is rounded twice at
+        most.
+        """
+
+
+class _Exact:
+    """A part of such vectors by their place in it, read as they are asked for."""
+
+    def __init__(self, rows: UnfailedRows, part: slice) -> None:
+        self._rows, self._part = rows, part
+
+    def __getitem__(self, at: slice | Ints) -> Floats:
+        if isinstance(at, slice):
+            return self._rows.unit(self._part)[0]
+        places, of = np.unique(at, return_inverse=True)
+        return self._rows.unit(places + self._part.start)[0][of]
 
 
 class EmbeddingRows:
@@ -135,7 +158,7 @@ def nearest_at(
         BitfaceError, UsageError: as `nearest`, or the sizes aren't ascending or exceed N.
     """
     enrolled, asking = as_rows(gallery), as_rows(probes)
-    engine = chosen_engine(len(enrolled), engine)
+    engine = chosen_engine(len(enrolled), engine, len(asking))
     block = _BLOCK[engine] if block is None else block
     if k < 1 or block < 1:
         raise UsageError(f"k is {k} and block {block}; both must be at least 1")
@@ -154,11 +177,16 @@ def nearest_at(
         begin, failed = 0, 0
         for index, end in enumerate(sizes):
             for first in range(begin, end, block):
-                rows, good = enrolled.unit(slice(first, min(first + block, end)))
-                positions = np.flatnonzero(good)
-                failed += len(rows) - len(positions)
-                if len(positions) and len(at):
+                part = slice(first, min(first + block, end))
+                if isinstance(enrolled, UnfailedRows):
+                    positions = np.arange(part.stop - first)
+                    products = Products(vectors, single, _Exact(enrolled, part), enrolled.single(part))
+                else:
+                    rows, good = enrolled.unit(part)
+                    positions = np.flatnonzero(good)
+                    failed += len(rows) - len(positions)
                     products = Products(vectors, single, rows[positions])
+                if len(positions) and len(at):
                     best.see(products, positions + first)
                     if watch:
                         watch(products)
@@ -183,15 +211,16 @@ def same_size(gallery: Rows, probes: Rows) -> None:
         )
 
 
-def chosen_engine(rows: int, engine: str | None = None) -> str:
-    """The engine asked for; else faiss where it is installed and the gallery has at least `LARGE` rows, else numpy.
+def chosen_engine(rows: int, engine: str | None = None, probes: int = SEVERAL) -> str:
+    """The engine asked for; else faiss where it is installed, the gallery has at least `LARGE` rows, and there are at
+    least `SEVERAL` probes; else numpy.
 
     Raises:
         UsageError: there is no such engine, or faiss isn't installed.
     """
     installed = importlib.util.find_spec("faiss") is not None
     if engine is None:
-        return "faiss" if installed and rows >= LARGE else "numpy"
+        return "faiss" if installed and rows >= LARGE and probes >= SEVERAL else "numpy"
     if engine not in ENGINES:
         raise UsageError(f"there is no search engine '{engine}'; use {' or '.join(ENGINES)}")
     if engine == "faiss" and not installed:
@@ -205,21 +234,26 @@ class Products:
     Attributes:
         rough: [P, B] float32.
         margin: how far a rough score can be from the exact one. For any order of additions it is at most
-            (D + 4) 2^-24: both vectors' rounding to float32, then D products and sums, the vectors being of unit
-            length (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+            (D + 4) 2^-24: both vectors' rounding to float32, perhaps twice, then D products and sums, the vectors
+            being of unit length (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1); and sqrt(D)
+            2^-27, where the rough vectors aren't on the grid of `similarity`, of which each coordinate is half a step
+            away at most.
         top: [P], the highest rough score of each probe.
     """
 
-    def __init__(self, unit: Floats, single: Single, rows: Floats) -> None:
+    def __init__(
+        self, unit: Floats, single: Single, rows: "Floats | _Exact", single_rows: Single | None = None
+    ) -> None:
         self._unit, self._rows = unit, rows
-        self._single, self._single_rows = single, rows.astype(np.float32)
-        self.margin = 1.01 * (unit.shape[1] + 4) * 2.0**-24
+        self._single = single
+        self._single_rows: Single = np.asarray(rows, np.float32) if single_rows is None else single_rows
+        self.margin = 1.01 * ((unit.shape[1] + 4) * 2.0**-24 + unit.shape[1] ** 0.5 * 2.0**-27)
         self._rough: Single | None = None
         self._top: Single | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
-        return len(self._unit), len(self._rows)
+        return len(self._unit), len(self._single_rows)
 
     @property
     def rough(self) -> Single:
@@ -235,7 +269,7 @@ class Products:
 
     def exact(self, probes: Ints) -> Floats:
         """The exact scores of some probes with all rows, [len(probes), B]."""
-        return np.clip(self._unit[probes] @ self._rows.T, -1.0, 1.0)
+        return np.clip(self._unit[probes] @ self._rows[:].T, -1.0, 1.0)
 
     def pairs(self, probes: Ints, rows: Ints) -> Floats:
         """The exact scores of single pairs, [M]."""
