@@ -2,11 +2,13 @@
 
 import inspect
 import json
+import re
 from pathlib import Path
 
 import pytest
 import typer
 
+import bitface as bitface_package
 from bitface.cli import app
 from bitface.progress import voice
 
@@ -124,3 +126,16 @@ def test_help_cuts_no_name(bitface: Run, command: str, monkeypatch: pytest.Monke
     options = typer.main.get_command(app.app).commands[command].params  # type: ignore[attr-defined]
     for name in (name for option in options for name in option.opts if name.startswith("--")):
         assert name in out
+
+
+def test_every_environment_variable_is_documented() -> None:
+    source = Path(bitface_package.__file__).parent
+    names = {
+        name
+        for path in source.rglob("*.py")
+        for name in re.findall(r"environ(?:\.get\(|\[)[\"'](\w+)[\"']", path.read_text(encoding="utf-8"))
+    }
+    text = (source.parents[1] / "docs" / "outputs.md").read_text(encoding="utf-8")
+    ranks = {"LOCAL_RANK", "TORCHELASTIC_RESTART_COUNT"}  # torchrun's own
+    assert names >= {"BITFACE_CACHE", "BITFACE_DEBUG"}
+    assert not [name for name in names - ranks if name not in text]

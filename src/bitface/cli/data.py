@@ -6,9 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from bitface.cli.console import output, progress, remarks, table_of, write_json
-from bitface.cli.options import JsonOption, LabelsOption, ListOption, SkipOption, WorkersOption, source_of
+from bitface.cli.options import JsonOption, LabelsOption, ListOption, SkipOption, WorkersOption, source_of, spoken
 
-app = typer.Typer(help="Sets of faces: what they hold, what is damaged or there twice, another form.")
+app = typer.Typer(
+    help="Sets of faces: what they hold, what is damaged or there twice, another form.", rich_markup_mode=None
+)
 
 SourcesArgument = Annotated[list[str], typer.Argument(help="Folders, rec:FOLDER, tar:PATTERN, parquet:PATH, …")]
 # So many of a kind are named; --json names all.
@@ -16,6 +18,7 @@ _NAMED = 3
 
 
 @app.command()
+@spoken
 def info(sources: SourcesArgument, json: JsonOption = None) -> None:
     """Count images and identities, by the index alone.
 
@@ -41,6 +44,7 @@ def info(sources: SourcesArgument, json: JsonOption = None) -> None:
 
 
 @app.command()
+@spoken
 def check(sources: SourcesArgument, workers: WorkersOption = None, json: JsonOption = None) -> None:
     """Read every image: which are damaged, which are copies of others, and which copies go by two names.
 
@@ -68,6 +72,7 @@ def check(sources: SourcesArgument, workers: WorkersOption = None, json: JsonOpt
 
 
 @app.command()
+@spoken
 def pack(
     sources: SourcesArgument,
     out: Annotated[str, typer.Option(help="rec:FOLDER or tar:FOLDER; the folder must be empty or new.")],

@@ -121,7 +121,8 @@ class Gallery:
         """Some of the vectors as float32 of length 1, see `nearest.UnfailedRows`; scales of int8 don't matter then."""
         values = self.embeddings[rows]
         length = np.sqrt(np.einsum("nd,nd->n", values, values, dtype=np.float64))
-        return np.divide(values, length[:, None], dtype=np.float32, casting="same_kind")
+        result: Single = np.divide(values, length[:, None], dtype=np.float32, casting="same_kind")
+        return result
 
     def check_model(self, fingerprint: str, allow_mixed: bool = False) -> None:
         """Refuses probes of another model than the gallery's, unless that is what is wanted.
