@@ -86,12 +86,13 @@ def artifact(name: str, bits: str, folder: Path) -> Path:
 
 def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
     """One row's figures: LFW accuracy, and TAR over all pairs with subject-bootstrap intervals."""
-    content, result = evaluate_model(
+    content, scored = evaluate_model(
         EvaluateRequest(
             path, LFW / "pairs.csv", LFW / "images", all_pairs=True, fars=FARS, preprocess=preprocess,
             anyway=True,  # one that has collapsed is a result, too
         )
     )  # fmt: skip
+    result: Any = scored  # of pairs: it has an accuracy and operating points
     row: dict[str, Any] = {
         "engine": content["engine"],
         "LFW %": f"{result.accuracy.mean:.2%} ± {result.accuracy.std:.2%}",
