@@ -73,7 +73,7 @@ candidates:
   impossible: {{prune: {{ratio: 0.999}}}}
 """
     )
-    run, few = folder / "w4", ("--calibration-faces", 12, "--faces", 16)
+    run, few = folder / "w4", ("--max-images", 12, "--held-out", 16)
     model, fars = run / "model.bitface", ("--far", "0.1,0.05,0.001")
     evaluated = ("--pairs", listed, "--root", faces, "--all-pairs", "--against", net, *PREPROCESS, *fars)
     _run("quantize", net, "--images", faces, "--bits", "w4a4", "--out", run, *PREPROCESS)

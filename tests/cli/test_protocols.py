@@ -64,7 +64,7 @@ def test_what_a_protocol_has_no_notion_of(
     assert "distractors: this kind of protocol has no figures of groups" in err
     code, out, err = bitface(
         "sensitivity", net, "--images", suite.with_name("images"), "--preprocess", "rgb-127.5-128", "--out", tmp_path,
-        "--calibration-faces", 20, "--faces", 16, "--protocol", f"{suite}:videos",
+        "--max-images", 20, "--held-out", 16, "--protocol", f"{suite}:videos",
     )  # fmt: skip
     assert (code, out) == (1, "")
     assert "videos: this protocol lists no pairs of images" in err

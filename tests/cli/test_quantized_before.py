@@ -155,7 +155,7 @@ def test_every_job_says_it(
     monkeypatch.setattr(prune, "RECOVERY", replace(prune.RECOVERY, batch=8))
     path, words = foreign(tmp_path / "theirs.onnx"), "theirs.onnx: was quantized before"
     commands: list[tuple[object, ...]] = [
-        ("sensitivity", path, "--images", crops, "--bits", 8, "--faces", 16, "--calibration-faces", 16, "--out",
+        ("sensitivity", path, "--images", crops, "--bits", 8, "--held-out", 16, "--max-images", 16, "--out",
          tmp_path / "s"),
         ("prune", path, "--ratio", 0.3, "--round-to", 1, "--images", crops, "--epochs", 0.1, "--max-images", 30,
          "--out", tmp_path / "p"),

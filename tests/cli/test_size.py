@@ -74,7 +74,7 @@ def commands(free: Path, large: Path, pairs: Path, folder: Path) -> dict[str, tu
     (folder / "recipe.yaml").write_text(RECIPE)
     out, listed = folder / "out", ("--pairs", pairs, "--root", large)
     images = ("--images", large, *WORD)
-    few = ("--faces", 16, "--calibration-faces", 16)
+    few = ("--held-out", 16, "--max-images", 16)
     return {
         "inspect": ("inspect", free, *images, "--json", out / "x.json"),
         "quantize": ("quantize", free, *images, "--out", out),

@@ -6,7 +6,7 @@ from typing import Any
 from bitface.data.face_source import FaceSource
 from bitface.search.sweep import SensitivityRequest
 
-COMMON = ("--preprocess", "rgb-127.5-128", "--calibration-faces", 12, "--faces", 16)
+COMMON = ("--preprocess", "rgb-127.5-128", "--max-images", 12, "--held-out", 16)
 
 
 def requested(net: Path, crops: Path, out: Path, **other: Any) -> SensitivityRequest:

@@ -38,7 +38,7 @@ def test_an_interrupted_sweep_goes_on(
 ) -> None:
     out = tmp_path / "out"
     arguments: tuple[object, ...] = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
-    arguments += ("--pairs", pairs, "--pairs-root", crops)
+    arguments += ("--pairs", pairs, "--root", crops)
     plain, calls = Probe.rounded, []
 
     def stopping(*given: Any) -> Any:
@@ -69,9 +69,9 @@ def test_an_interrupted_sweep_goes_on(
 
 def test_too_few_faces(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     common = ("--preprocess", "rgb-127.5-128", "--images", crops, "--out", tmp_path / "out")
-    few = bitface("sensitivity", net, *common, "--calibration-faces", 40)
-    ends_in_one_line(few, 1, "only 8 of 48 usable faces", "--calibration-faces")
-    few = bitface("search", net, *common, "--calibration-faces", 28, "--budget", "4bits")
+    few = bitface("sensitivity", net, *common, "--max-images", 40)
+    ends_in_one_line(few, 1, "only 8 of 48 usable faces", "--max-images")
+    few = bitface("search", net, *common, "--max-images", 28, "--budget", "4bits")
     ends_in_one_line(few, 1, "only 20 faces are held out")
     ends_in_one_line(bitface("sensitivity", net, *common, "--bits", "8,1"), 2, "--bits takes widths of 2 to 8")
 
@@ -105,7 +105,7 @@ def test_a_sweep_by_block_goes_on_as_what_it_was(
     net: Path, crops: Path, pairs: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments: tuple[object, ...] = ("sensitivity", net, "--images", crops, "--bits", "2", *COMMON, "--max-pairs", 20)
-    arguments += ("--pairs", pairs, "--pairs-root", crops)
+    arguments += ("--pairs", pairs, "--root", crops)
     plain, calls = BlockProbe.changed, []
 
     def stopping(*given: Any) -> Any:
