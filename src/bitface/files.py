@@ -14,6 +14,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from safetensors import SafetensorError
+
 from bitface.errors import BitfaceError, UsageError
 from bitface.limits import LARGEST_YAML, MOST_VALUES
 from bitface.scratch import scratch
@@ -67,6 +69,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
             sync(target.parent)
         except OSError as error:
             raise BitfaceError(f"{path}: can't be written ({error.strerror or error})") from error
+        except SafetensorError as error:  # an OSError of its own words
+            reason = str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]
+            raise BitfaceError(f"{path}: can't be written ({reason})") from error
 
 
 def sync(path: Path) -> None:

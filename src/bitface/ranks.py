@@ -10,22 +10,26 @@ rank, and everything here leaves things as they are.
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch import distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
+import bitface
 from bitface.errors import BitfaceError
+from bitface.store import Form, Store
 
 T = TypeVar("T")
 # Longer than a rank may compute alone before the others hear of it again; one that dies is noticed at once.
 _PATIENCE = timedelta(hours=12)
 _OPERATIONS = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
+_BITS = {1: torch.uint8, 4: torch.int32, 8: torch.int64}
 _store: Any = None
 
 
@@ -99,9 +103,52 @@ def fails_first() -> bool:
         return is_first()
 
 
-def part(total: int) -> slice:
-    """The rows of this rank, of so many: as even parts as there can be, in the order of the ranks."""
-    return slice(total * rank() // count(), total * (rank() + 1) // count())
+def part(total: int, size: int = 1) -> slice:
+    """The rows of this rank, of so many: as even parts as there can be, in the order of the ranks.
+
+    Args:
+        size: of the blocks that aren't cut: a batch that is cut elsewhere rounds differently in some engines.
+    """
+    blocks = -(-total // size)
+    start, stop = (size * (blocks * number // count()) for number in (rank(), rank() + 1))
+    return slice(min(start, total), min(stop, total))
+
+
+def share(total: int, size: int = 1) -> slice:
+    """The rows that this rank computes of so many: its `part`, or one row where that is empty, for its shape."""
+    own = part(total, size)
+    return slice(own.start, max(own.stop, own.start + 1))
+
+
+def joined(own: Tensor, total: int, size: int = 1) -> Tensor:
+    """The rows of all ranks, `[total, …]`, of each one's `share` of them, bit by bit; no gradient."""
+    if count() == 1:
+        return own
+    rows = part(total, size)
+    whole = own.new_zeros(total, *own.shape[1:])
+    whole[rows] = own[: rows.stop - rows.start]
+    reduced(whole.view(_BITS[whole.element_size()]))  # whole numbers: a sum with zeros keeps every bit
+    return whole
+
+
+def joined_array(own: np.ndarray, total: int, size: int = 1) -> np.ndarray:
+    """As `joined`, of an array."""
+    return own if count() == 1 else joined(torch.from_numpy(np.ascontiguousarray(own)), total, size).numpy()
+
+
+def kept(store: Store, kind: str, key: str, form: Form[T], compute: Callable[[], T]) -> T:
+    """As `Store.value`, of what all ranks compute together unless each of them finds it; one of each machine writes.
+
+    Raises:
+        BitfaceError: the store can't be written; and whatever `compute` raises.
+    """
+    value = store.found(kind, key, form)
+    if all(told(value is not None)) and value is not None:
+        return value
+    value = compute()
+    if local() == 0:
+        store.keep(kind, key, form, value)
+    return value
 
 
 def gathered(own: Tensor, total: int) -> Tensor:
@@ -173,12 +220,14 @@ def first_ahead() -> Iterator[None]:
 
 
 def agree(facts: Mapping[str, str]) -> None:
-    """Makes sure that all ranks are about the same thing.
+    """Makes sure that all ranks are about the same thing, in the same version: before they compute any of it together.
 
     Raises:
         BitfaceError: a fact is another one somewhere; the message names it and the rank.
     """
-    table = told(dict(facts))
+    if count() == 1:
+        return
+    table = told({**facts, "version of bitface": bitface.__version__, "version of torch": torch.__version__})
     for number, others in enumerate(table):
         differing = [key for key in table[0] if others.get(key) != table[0][key]]
         if differing:

@@ -67,6 +67,31 @@ def array(name: str) -> Form[np.ndarray]:
     return Form(".safetensors", lambda path: load_file(path)[name], lambda value, path: save_file({name: value}, path))
 
 
+class RowsFile:
+    """A `.npy` file of float32 rows that are written a part after the other, anywhere.
+
+    It is no mapping: one that finds no room on the disk ends the process without a word.
+
+    Args:
+        shape: `[…, N, D]`.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        """Raises OSError."""
+        self._file = open(path, "wb")  # noqa: SIM115, until `close`
+        np.lib.format.write_array_header_1_0(self._file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        self._begin, self._row_bytes = self._file.tell(), 4 * shape[-1]
+
+    def write(self, row: int, rows: np.ndarray) -> None:
+        """Rows `[n, D]` from a row of all on. Raises OSError."""
+        self._file.seek(self._begin + row * self._row_bytes)
+        self._file.write(np.ascontiguousarray(rows, "<f4").data)
+
+    def close(self) -> None:
+        """Raises OSError: there was no room for what was written last."""
+        self._file.close()
+
+
 def key_of(facts: object, *contents: bytes | np.ndarray) -> str:
     """The name of what depends on these facts, 32 hexadecimal digits of a SHA-256.
 
@@ -109,15 +134,23 @@ class Store:
         Raises:
             BitfaceError: the store can't be written; and whatever `compute` raises.
         """
-        path = self.path(kind, key, form.suffix)
-        try:
-            return form.read(path)
-        except _UNREADABLE:
-            pass  # not there, or damaged
-        value = compute()
-        with atomic_path(path) as temporary:
-            form.write(value, temporary)
+        value = self.found(kind, key, form)
+        if value is None:
+            value = compute()
+            self.keep(kind, key, form, value)
         return value
+
+    def found(self, kind: str, key: str, form: Form[T]) -> T | None:
+        """A value that is there; None: it isn't, or is damaged."""
+        try:
+            return form.read(self.path(kind, key, form.suffix))
+        except _UNREADABLE:
+            return None
+
+    def keep(self, kind: str, key: str, form: Form[T], value: T) -> None:
+        """Writes a value. Raises BitfaceError: the store can't be written."""
+        with atomic_path(self.path(kind, key, form.suffix)) as temporary:
+            form.write(value, temporary)
 
     def file(self, kind: str, key: str, suffix: str, make: Callable[[Path], object], read: Callable[[Path], T]) -> T:
         """What `read` makes of a file, which `make` writes where it isn't there or can't be read.

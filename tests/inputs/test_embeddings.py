@@ -14,6 +14,7 @@ from bitface.inputs import embeddings as embedding
 from bitface.inputs.embeddings import embed, embed_kept
 from bitface.runtime import Embedder, Model
 from bitface.store import Store
+from support.ranks import on_ranks
 
 
 @pytest.fixture
@@ -28,6 +29,10 @@ def faces(tmp_path: Path) -> list[FaceFile]:
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
+    return linear()
+
+
+def linear() -> Embedder:
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(900, 8))
     network = from_module(net.eval(), "rgb-127.5-128", size=(32, 32))
@@ -67,6 +72,42 @@ def test_what_was_begun_is_gone_on_with(
     found, _ = embed_kept(embedder, faces, Store(tmp_path))
     assert [len(part) for part in done] == [4, 4, 4, 2]  # the first four once
     assert np.array_equal(found.values, embed(embedder, faces)[0].values)
+
+
+def embedded(folder: str, kept: bool, count: int) -> tuple[bytes, list[bool], list[tuple[str, str]], int]:
+    """What a rank gets of the first images of a folder, and how many of them it embedded itself."""
+    own, plain = list[int](), Embedder.embed_files
+
+    def counted(self: Embedder, files: list[FaceFile], *rest: object) -> object:
+        own.append(len(files))
+        return plain(self, files, *rest)  # type: ignore[arg-type]
+
+    Embedder.embed_files = counted  # type: ignore[assignment, method-assign]
+    files, there = find_images([Path(folder) / "faces"])[:count], linear()
+    if kept:
+        rows, skipped = embed_kept(there, files, Store(Path(folder)), True, True)
+    else:
+        rows, skipped = embed(there, files, True, True)
+    Embedder.embed_files = plain  # type: ignore[method-assign]
+    assert rows.valid is not None
+    return rows.values.tobytes(), rows.valid.tolist(), skipped, sum(own)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("count", [10, 2])
+def test_ranks_embed_their_parts(
+    faces: list[FaceFile], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool, count: int
+) -> None:
+    monkeypatch.setattr("bitface.runtime.embedder.DECODED", 2)
+    monkeypatch.setattr(embedding, "DECODED", 2)
+    faces[1].path.write_bytes(b"no image")
+    alone = embedded(str(tmp_path), False, count)
+    assert alone[2][0][0] == "1.png"
+    several = on_ranks(3, embedded, str(tmp_path), kept, count)
+    assert [result[:3] for result in several] == [alone[:3]] * 3
+    assert sum(result[3] for result in several) == count
+    if kept:
+        assert [result[3] for result in on_ranks(3, embedded, str(tmp_path), kept, count)] == [0, 0, 0]
 
 
 def test_unusable_images_stay_unusable(embedder: Embedder, faces: list[FaceFile], tmp_path: Path) -> None:

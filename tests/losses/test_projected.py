@@ -54,7 +54,7 @@ def test_class_weights_begin_in_the_larger_space() -> None:
     labels = torch.arange(12) % 4
     loss = Projected(build("arcface", 8, 4), 5, 8)
     assert loss.needs_labels
-    loss.begin(TEACHER, labels)
+    loss.begin([(TEACHER, labels)])
     value = loss(torch.randn(12, 5, requires_grad=True), TEACHER, labels)
     value.backward()
     assert value.isfinite()

@@ -24,7 +24,7 @@ def made(**options: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
     loss = build("rcm", 5, 3, generator=generator, s=10.0, **options).double()
     teacher = torch.randn(6, 5, generator=generator, dtype=torch.float64)
     student = teacher + 0.5 * torch.randn(6, 5, generator=generator, dtype=torch.float64)
-    loss.refresh(student.flip(1) + teacher, teacher, LABELS)
+    loss.refresh([(student.flip(1) + teacher, teacher, LABELS)])
     return loss, student, teacher
 
 
@@ -136,9 +136,19 @@ def test_without_lambda_it_is_the_margin_loss(margin: str) -> None:
 
 def test_classes_without_a_centre_get_the_plain_margin() -> None:
     loss, student, teacher = made()
-    loss.refresh(student[:1] * 3, teacher[:1] + 1, LABELS[:1])
+    loss.refresh([(student[:1] * 3, teacher[:1] + 1, LABELS[:1])])
     assert loss.centers.known.tolist() == [True, False, False]
     assert (loss.errors(student, teacher, LABELS) > 0).tolist() == (LABELS == 0).tolist()
+
+
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_centres_of_faces_that_come_some_at_a_time(size: int) -> None:
+    loss, student, teacher = made()
+    starts = range(0, len(LABELS), size)
+    loss.refresh((student[k : k + size], teacher[k : k + size], LABELS[k : k + size]) for k in starts)
+    for center, rows in ((loss.centers.student, student), (loss.centers.teacher, teacher)):
+        expected = loop_means(rows.tolist(), LABELS.tolist(), 3)
+        assert center.flatten().tolist() == pytest.approx([x for row in expected for x in row], rel=1e-12)
 
 
 def test_centres_by_epoch_must_have_been_set() -> None:
@@ -183,7 +193,7 @@ def test_a_student_equal_to_its_teacher_has_finite_gradients() -> None:
     for error in ERRORS:
         loss = build("rcm", 8, 3, error=error)
         teacher = torch.randn(6, 8)
-        loss.refresh(teacher, teacher, LABELS)
+        loss.refresh([(teacher, teacher, LABELS)])
         student = teacher.clone().requires_grad_()
         loss(student, teacher, LABELS).backward()
         assert torch.isfinite(student.grad).all()

@@ -21,7 +21,8 @@ def batch(
 
 def ready(loss: Loss) -> Loss:
     if loss.wants_refresh:
-        loss.refresh(*(x.detach() for x in batch(100)))
+        student, teacher, labels = (x.detach() for x in batch(100))
+        loss.refresh([(student, teacher, labels)])
     return loss
 
 
@@ -57,7 +58,7 @@ def test_every_loss_continues_bit_by_bit(name: str, options: dict[str, Any]) -> 
 def test_every_loss_of_classes_begins_with_the_teachers(name: str) -> None:
     loss = build(name, 8, 6)
     _, teacher, labels = batch(0)
-    loss.begin(teacher, labels)
+    loss.begin([(teacher[:5], labels[:5]), (teacher[5:], labels[5:])])
     means = torch.stack([torch.nn.functional.normalize(teacher[labels == one]).mean(0) for one in labels.unique()])
     weight = loss.margin.weight if name == "rcm" else loss.weight
     expected = torch.nn.functional.normalize(means)

@@ -28,17 +28,21 @@ def on_ranks(count: int, function: Callable[..., Any], *arguments: Any) -> list[
     processes, ends = [], []
     for rank in range(count):
         own, others = fork.Pipe(False)
-        process = fork.Process(target=_be, args=(rank, count, port, others, function, arguments), daemon=True)
+        process = fork.Process(target=_be, args=(rank, count, port, others, function, arguments))  # not as a daemon, which may have no workers
         process.start()
         others.close()
         processes.append(process)
         ends.append(own)
     results = []
-    for rank, (process, end) in enumerate(zip(processes, ends, strict=True)):
-        fine, value = end.recv() if end.poll(120) else (False, "nothing came")
-        process.join(10)
-        assert fine, f"rank {rank}: {value}"
-        results.append(value)
+    try:
+        for rank, (process, end) in enumerate(zip(processes, ends, strict=True)):
+            fine, value = end.recv() if end.poll(120) else (False, "nothing came")
+            process.join(10)
+            assert fine, f"rank {rank}: {value}"
+            results.append(value)
+    finally:
+        for process in processes:
+            process.kill()
     return results
 
 

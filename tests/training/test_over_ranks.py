@@ -1,19 +1,29 @@
 """A training on several ranks is that on one: its losses, its weights, and checkpoints that go on anywhere."""
 
+import resource
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from bitface import ranks
+from bitface.data.crops import Crops, Damage
+from bitface.data.datasets.rec import RecordFaces
 from bitface.errors import BitfaceError
+from bitface.losses.feature import FeatureLoss
+from bitface.preprocess import parse
 from bitface.quant.quantizers import QUANTIZERS
-from bitface.training import Interrupted, Status, Training, fit, loop
+from bitface.store import Store
+from bitface.training import Interrupted, Status, Training, TrainingFaces, fit, loop, teacher
+from bitface.training.checkpoint import Checkpoint
+from support.packed_sets import crops, jpeg, write_rec
 from support.ranks import on_ranks
-from support.training import faces, trainee
+from support.training import faces, teach, trainee
 from training.test_loop import SETTINGS, SHORT, state
 
 CASES: dict[str, dict[str, Any]] = {
@@ -91,6 +101,105 @@ def test_two_ranks_are_gone_on_with_by_any_number(name: str, tmp_path: Path) -> 
         assert all(len(result["losses"]) == 7 for result in begun)
         for result in on_ranks(count, trained, training, True, path):
             alike([*begun[0]["losses"], *result["losses"]], whole["losses"])
+
+
+def from_records(folder: Path, broken: tuple[int, ...] = ()) -> TrainingFaces:
+    images = [b"none" if place in broken else jpeg(image) for place, image in enumerate(crops(24, side=32))]
+    dataset = RecordFaces(write_rec(folder, images, [place // 4 for place in range(24)]))
+    return TrainingFaces(Crops(dataset, (32, 32), Damage(24, True)), np.arange(24) // 4)
+
+
+def taught(folder: str, in_memory: bool, count: int) -> tuple[bytes, int]:
+    """The teacher's embeddings of faces, and of how many faces and mirror images this rank asked it."""
+    whole, asked = from_records(Path(folder) / str(ranks.rank())), list[int]()
+    images = np.asarray(whole.images)[:count] if in_memory else whole.images[:count]
+
+    def ask(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        return teach(images)
+
+    targets = teacher.cached_targets(TrainingFaces(images), ask, "a", Store(Path(folder) / "store"))
+    return np.asarray(targets).tobytes(), sum(asked)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize(("count", "expected_asked"), [(18, [12, 12, 12]), (2, [2, 2, 4])])
+def test_each_rank_asks_the_teacher_of_its_part(
+    tmp_path: Path, in_memory: bool, count: int, expected_asked: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teacher, "_BLOCK", 3)
+    monkeypatch.setattr(teacher, "_KEPT_EVERY", 3)
+    (expected, _) = taught(str(tmp_path / "one"), in_memory, count)
+    results = on_ranks(3, taught, str(tmp_path / "several"), in_memory, count)
+    assert [content for content, _ in results] == [expected] * 3
+    assert [asked for _, asked in results] == expected_asked
+    assert [asked for _, asked in on_ranks(3, taught, str(tmp_path / "several"), in_memory, count)] == [0] * 3
+
+
+def centres(folder: str, workers: int) -> list[bytes]:
+    """What a loss that looks at all faces has seen of them."""
+    learned = from_records(Path(folder) / str(ranks.rank()), (5,))
+    one = trainee(SHORT, replace(learned, workers=workers))
+    one.preprocess, one.model, one.targets = parse("rgb-127.5-127.5", (32, 32)), nn.Flatten(), None
+    one.model.register_parameter("something", nn.Parameter(torch.zeros(1)))
+    seen: list[list[torch.Tensor]] = []
+
+    class Looks(FeatureLoss):
+        wants_refresh = True
+
+        def refresh(self, faces: Any) -> None:
+            seen.extend([list(block) for block in faces])
+
+    one.loss = Looks()
+    loop._Run(one, replace(SHORT, teacher="live", optimizer="sgd"), {}, None)._refresh()
+    assert max(len(block[0]) for block in seen) <= SHORT.batch
+    return [torch.cat([block[place] for block in seen]).numpy().tobytes() for place in range(3)]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_all_faces_are_seen_in_their_order(tmp_path: Path, workers: int) -> None:
+    expected = centres(str(tmp_path), 0)
+    assert on_ranks(3, centres, str(tmp_path), workers) == [expected] * 3
+    labels = np.frombuffer(expected[2], np.int64).tolist()
+    assert labels == [place // 4 if place != 5 else 1 for place in range(24)]
+
+
+def damaged(folder: str) -> list[str]:
+    faces = from_records(Path(folder) / str(ranks.rank()), (5, 17))
+    one = replace(trainee(SHORT, faces, evaluate=False), model=nn.Sequential(nn.Flatten(), nn.Linear(3072, 3)))
+    one.preprocess = parse("rgb-127.5-127.5", (32, 32))
+    fit(one, SHORT)
+    assert isinstance(faces.images, Crops)
+    return sorted(faces.images.damage.reasons)
+
+
+def test_damaged_images_are_known_to_all_ranks(tmp_path: Path) -> None:
+    assert on_ranks(2, damaged, str(tmp_path)) == [["000000005.jpg", "000000017.jpg"]] * 2
+
+
+def full(checkpoint: str) -> str:
+    """A training whose first rank finds no room on the disk after some steps."""
+    steps, allowed = list[int](), resource.getrlimit(resource.RLIMIT_FSIZE)
+    loop.CHECKPOINT_SECONDS = 0.0
+
+    def watch(status: Status) -> None:
+        steps.append(status.step)
+        if status.step == 3 and ranks.is_first():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, allowed[1]))
+
+    with pytest.raises(BitfaceError) as caught:
+        fit(trainee(SHORT), SHORT, {"network": "a"}, Path(checkpoint), watch=watch)
+    return f"{len(steps)} {caught.value}"
+
+
+def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    first, second = on_ranks(2, full, str(path))
+    assert first == f"3 {path}: can't be written (File too large)"
+    assert "another rank has ended; go on with resume=True" in second
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    state = Checkpoint.read(path, {"network": "a"})
+    assert state.step == 3
 
 
 def refused(settings: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from bitface.cli import (
     cache,
     calibrate,
     compare,
+    console,
     data,
     demo,
     distill,
@@ -39,7 +40,7 @@ from bitface.cli import (
 from bitface.cli.console import exits, output, remarks
 from bitface.cli.options import QuietOption, VerboseOption, spoken
 from bitface.cli.people import align, embed, enroll, identify, try_, verify
-from bitface.errors import BitfaceError, Interrupted, lacks_memory, missing, on_command_line
+from bitface.errors import BitfaceError, Interrupted, UsageError, lacks_memory, missing, on_command_line
 from bitface.progress import errors, voice
 from bitface.terminal import escaped
 
@@ -47,6 +48,8 @@ from bitface.terminal import escaped
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _NO_FILES = (errno.EMFILE, errno.ENFILE)
 _INTERRUPTED = 130
+# Commands that several ranks share; any other would be done by each of them, over what another one writes.
+_DIVIDED = ("run", "quantize", "prune", "distill", "evaluate", "embed")
 # Where a rank that isn't the first would be heard.
 _voice: int | None = None
 
@@ -93,6 +96,8 @@ def _options(
     verbose: VerboseOption = False,
 ) -> None:
     context.with_resource(on_command_line())
+    if _ranks() > 1 and context.invoked_subcommand not in _DIVIDED:
+        raise UsageError(f"{context.invoked_subcommand} isn't divided among ranks; run it without torchrun")
 
 
 # Each with what it does in the width of a line.
@@ -152,7 +157,7 @@ def main() -> None:
     exits.failure = 1
     with signals.listening(), _quiet_libraries():
         try:
-            if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+            if _ranks() > 1:
                 _join()
             app(args=today(sys.argv[1:]))
         except BrokenPipeError:
@@ -207,12 +212,18 @@ def _end(error: BaseException) -> NoReturn:
     _unexpected(error)
 
 
+def _ranks() -> int:
+    """How many processes torchrun has started."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
 def _join() -> None:
     """Becomes one of torchrun's ranks, of which the first alone is heard."""
     global _voice
     from bitface import ranks
 
     ranks.begin()
+    console.writes = ranks.is_first()
     if not ranks.is_first() and not os.environ.get("BITFACE_DEBUG"):
         _voice = os.dup(sys.stderr.fileno())
         silence = os.open(os.devnull, os.O_WRONLY)

@@ -57,6 +57,8 @@ class Exits:
 
 exits = Exits()
 
+# Whether this process writes results: of several ranks the first alone does.
+writes = True
 # What `--json` takes for standard output.
 STDOUT = (Path("-"), Path("/dev/stdout"))
 
@@ -132,6 +134,8 @@ def write_json(path: Path | None, content: Any) -> None:
     """
     from bitface import files
 
+    if not writes:
+        return
     if path in STDOUT:
         sys.stdout.write(files.json_text(content))
         sys.stdout.flush()

@@ -65,6 +65,14 @@ class Damage:
             append_skipped(self.path, (name, reason))
         check_skipped(list(self.reasons.items()), self.total, self.allow)
 
+    def share(self) -> None:
+        """Takes note of what other ranks couldn't read; every rank must be here. Raises as `note`."""
+        from bitface import ranks  # with torch, which faces are read without, too
+
+        for reasons in ranks.told(self.reasons):
+            for name, reason in reasons.items():
+                self.note(name, reason)
+
 
 class Crops:
     """Faces of a data set at one size, `[N, H, W, 3]`, decoded when they are asked for.

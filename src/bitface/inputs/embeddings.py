@@ -12,6 +12,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from bitface import ranks
 from bitface.data.faces import FaceFile, check_skipped, load_faces
 from bitface.errors import BitfaceError
 from bitface.evaluation.protocols.base import Embeddings
@@ -20,9 +21,9 @@ from bitface.graph import FreeSize
 from bitface.inputs.faces import open_for, settle_preprocess
 from bitface.preprocess import Size
 from bitface.runtime import Embedder, Model
-from bitface.runtime.embedder import about_engine
+from bitface.runtime.embedder import DECODED, about_engine
 from bitface.runtime.engine_differences import FACES, engine_differences
-from bitface.store import Form, Store, key_of
+from bitface.store import Form, RowsFile, Store, key_of
 
 Progress = Callable[[int, int], None]
 _RANKED = 48
@@ -92,13 +93,15 @@ def embed(
     progress: Progress | None = None,
     watch: Callable[[np.ndarray], None] | None = None,
 ) -> tuple[Embeddings, list[tuple[str, str]]]:
-    """The embeddings of images, and (path, reason) of those that can't be used.
+    """The embeddings of images, and (path, reason) of those that can't be used. Of several ranks each embeds its part.
+
+    Args:
+        watch: is shown the images of this rank, see `Embedder.embed_files`.
 
     Raises:
         BitfaceError: not one image can be used, or more than 1 % can't (unless `allow_skipped`).
     """
-    skipped: list[tuple[str, str]] = []
-    values, valid = embedder.embed_files(files, flip, skipped, progress, watch)
+    values, valid, skipped = _embedded(embedder, files, flip, progress, watch)
     check_skipped(skipped, len(files), allow_skipped)
     return Embeddings(values, valid, embedder.fingerprint), skipped
 
@@ -120,25 +123,35 @@ def embed_kept(
         BitfaceError: as `embed`, or the store can't be written.
     """
     key, shape = _key(embedder, files, flip), (len(files), embedder.embedding_size)
-    parts = store.parts("embeddings", key)
+    parts, folder = store.parts("embeddings", key), store.path("embeddings", key)
 
-    def fill(folder: Path) -> None:
-        values = np.lib.format.open_memmap(folder / _VALUES, "w+", np.float32, shape)
+    def fill(folder: Path | None) -> None:
+        rows = RowsFile(folder / _VALUES, shape) if folder else None
         valid, skipped = np.zeros(len(files), bool), []
         for begin in range(0, len(files), _KEPT_EVERY):
             end = min(begin + _KEPT_EVERY, len(files))
             part_progress = (lambda count, _, begin=begin: progress(begin + count, len(files))) if progress else None
-            compute = partial(_part, embedder, files[begin:end], flip, part_progress)
-            values[begin:end], valid[begin:end], reasons = parts.value("parts", f"{begin}-{end}", _PART, compute)
+            compute = partial(_embedded, embedder, files[begin:end], flip, part_progress)
+            values, valid[begin:end], reasons = ranks.kept(parts, "parts", f"{begin}-{end}", _PART, compute)
             skipped += reasons
-        values.flush()
-        write_json(folder / _SKIPPED, {"failed": np.flatnonzero(~valid).tolist(), "skipped": skipped})
+            if rows:
+                rows.write(begin, values)
+        if rows and folder:
+            rows.close()
+            write_json(folder / _SKIPPED, {"failed": np.flatnonzero(~valid).tolist(), "skipped": skipped})
 
-    try:
-        folder = store.folder("embeddings", key, fill, lambda folder: _whole(folder, shape))
-    except OSError as error:
-        raise BitfaceError(f"{store.root}: can't be written ({error.strerror or error})") from error
-    shutil.rmtree(parts.root, ignore_errors=True)
+    there = _is_whole(folder, shape)
+    if not all(ranks.told(there)):
+        try:
+            if ranks.local() == 0 and not there:
+                store.folder("embeddings", key, fill, lambda folder: _whole(folder, shape))
+            else:  # another machine lacks it
+                fill(None)
+        except OSError as error:
+            raise BitfaceError(f"{store.root}: can't be written ({error.strerror or error})") from error
+        ranks.wait()
+        if ranks.local() == 0:
+            shutil.rmtree(parts.root, ignore_errors=True)
     values, valid, skipped = _whole(folder, shape)
     check_skipped(skipped, len(files), allow_skipped)
     return Embeddings(values, valid, embedder.fingerprint), skipped
@@ -148,10 +161,21 @@ _VALUES, _SKIPPED = "values.npy", "skipped.json"
 Rows = tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]
 
 
-def _part(embedder: Embedder, files: Sequence[FaceFile], flip: bool, progress: Progress | None) -> Rows:
-    """Embeddings `[N, D]`, which of them are usable, and (path, reason) of the others."""
+def _embedded(
+    embedder: Embedder,
+    files: Sequence[FaceFile],
+    flip: bool,
+    progress: Progress | None,
+    watch: Callable[[np.ndarray], None] | None = None,
+) -> Rows:
+    """Embeddings `[N, D]`, which of them are usable, and (path, reason) of the others; each rank embeds its part."""
+    if ranks.count() > 1:
+        names = key_of([file.relative for file in files])
+        ranks.agree({"model": embedder.fingerprint, "engine": embedder.engine, "images": names})
     skipped: list[tuple[str, str]] = []
-    return *embedder.embed_files(files, flip, skipped, progress), skipped
+    own = embedder.embed_files(files[ranks.part(len(files), DECODED)], flip, skipped, progress, watch)
+    values, valid = (ranks.joined_array(one, len(files), DECODED) for one in own)
+    return values, valid, [one for part in ranks.told(skipped) for one in part]
 
 
 def _read_part(path: Path) -> Rows:
@@ -165,6 +189,14 @@ def _write_part(part: Rows, path: Path) -> None:
 
 
 _PART: Form[Rows] = Form(".safetensors", _read_part, _write_part)
+
+
+def _is_whole(folder: Path, shape: tuple[int, int]) -> bool:
+    try:
+        _whole(folder, shape)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return True
 
 
 def _whole(folder: Path, shape: tuple[int, int]) -> Rows:

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from bitface.data.duplicates import NEAR, codes_of, nearest, read_codes
-from bitface.data.faces import FaceFile, Skipped, batches, check_skipped, crop_sizes, resizing
+from bitface import ranks
+from bitface.data.duplicates import NEAR, SIDE, codes_of, nearest, read_codes
+from bitface.data.faces import FaceFile, batches, crop_sizes, resizing
 from bitface.errors import BitfaceError, option
 from bitface.evaluation import unit_rows
 from bitface.evaluation.figures.results import Result
 from bitface.evaluation.protocols.base import Embeddings
-from bitface.inputs.embeddings import file_facts
+from bitface.inputs.embeddings import embed, file_facts
 from bitface.inputs.faces import files_of
 from bitface.results.folder import check_beside
 from bitface.runtime import Embedder, Model
+from bitface.runtime.embedder import DECODED
 from bitface.store import Store, array, key_of
 
 CODES = "faces.safetensors"
@@ -36,6 +38,21 @@ class Used:
     notes: list[str] = field(default_factory=list)
 
 
+class Codes:
+    """The codes of images while they are embedded, by each rank its part (see `inputs.embeddings.embed`)."""
+
+    def __init__(self) -> None:
+        self._own = [np.zeros((0, SIDE * SIDE // 64), np.uint64)]
+
+    def look(self, images: np.ndarray) -> None:
+        """Takes in uint8 RGB `[n, H, W, 3]`."""
+        self._own.append(codes_of(images))
+
+    def of(self, count: int) -> np.ndarray:
+        """Those of all ranks' images, of which there are so many: uint64 `[count, 4]`."""
+        return ranks.joined_array(np.concatenate(self._own), count, DECODED)
+
+
 def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Used | None:
     """What is known of the faces that a model was made with.
 
@@ -50,13 +67,10 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         BitfaceError: a folder holds no images, or the file is damaged or of another run than the model.
     """
     if folders:
-        files, blocks, skipped = files_of(folders), list[np.ndarray](), list[Skipped]()
-        embeddings, valid = embedder.embed_files(
-            files, False, skipped, watch=lambda images: blocks.append(codes_of(images))
-        )
-        check_skipped(skipped, len(files), False)
+        files, codes = files_of(folders), Codes()
+        embeddings, _ = embed(embedder, files, watch=codes.look)
         notes = [f"{option('used')}: {note}" for note in resizing(crop_sizes(files), model.network.size)]
-        return Used(np.concatenate(blocks)[valid], embeddings[valid], notes)
+        return Used(codes.of(len(files))[embeddings.valid], embeddings.values[embeddings.valid], notes)
     code_file = model.path.with_name(CODES)
     if not model.integer or not code_file.is_file():
         return None
@@ -75,9 +89,12 @@ def kept_codes(files: Sequence[FaceFile], size: tuple[int, int], store: Store) -
     """
 
     def compute() -> np.ndarray:
-        return np.concatenate([codes_of(images) for images, _ in batches(files, size)])
+        codes = Codes()
+        for images, _ in batches(files[ranks.part(len(files), DECODED)], size):
+            codes.look(images)
+        return codes.of(len(files))
 
-    return store.value("codes", key_of(tuple(size), *file_facts(files)), array("codes"), compute)
+    return ranks.kept(store, "codes", key_of(tuple(size), *file_facts(files)), array("codes"), compute)
 
 
 def shared_faces(

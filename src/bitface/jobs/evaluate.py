@@ -6,10 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import bitface
-from bitface.data.duplicates import codes_of
 from bitface.errors import BitfaceError, flag
 from bitface.evaluation import FARS
 from bitface.evaluation.evaluate import Evaluation, Questions
@@ -21,7 +18,7 @@ from bitface.evaluation.protocols.base import Embeddings
 from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import Prepared, embed, prepare
-from bitface.inputs.overlap import shared_faces, used_faces
+from bitface.inputs.overlap import Codes, shared_faces, used_faces
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
@@ -129,11 +126,10 @@ def evaluate(
     options, protocol = options or EvaluateOptions(), opened.protocol
     groups = read_groups(options.groups, protocol.paths, protocol.people()) if options.groups else None
     used = used_faces(model.embedder.model, options.used, model.embedder)
-    codes: list[np.ndarray] = []
-    watch = (lambda images: codes.append(codes_of(images))) if used else None
+    codes = Codes() if used else None
     started = time.perf_counter()
     embeddings, skipped = embed(
-        model.embedder, opened.files, options.flip, options.allow_skipped, steps("embedding"), watch
+        model.embedder, opened.files, options.flip, options.allow_skipped, steps("embedding"), codes and codes.look
     )  # fmt: skip
     expected: Embeddings | None = None
     if baseline:
@@ -147,7 +143,7 @@ def evaluate(
     if groups and groups.unknown:
         count = len(opened.files)
         warnings.append(f"{groups.unknown} of {count} images are in no group: their attributes aren't known")
-    seen = np.concatenate(codes) if codes else None
+    seen = codes.of(len(opened.files)) if codes else None
     shared, flagged = shared_faces(used, seen, protocol.paths, embeddings, evaluation.result)
     details = model.embedder.model.details
     origins = [

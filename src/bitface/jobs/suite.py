@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import bitface
+from bitface import ranks
 from bitface.data.faces import crop_sizes
 from bitface.errors import BitfaceError
 from bitface.evaluation.evaluate import Evaluation, Questions, evaluate
@@ -90,6 +91,8 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
         "machine": describe(),
     }  # fmt: skip
     content = SuiteRecord.of(facts).to_json()
+    if not ranks.is_first():
+        return content
     write_json(suite.out / "results.json", content)
     write_bytes(suite.out / "results.md", markdown(cells).encode())
     write_bytes(suite.out / "results.tex", latex(cells).encode())
@@ -133,7 +136,7 @@ def _cell(
     facts += [key_of("codes", one.codes) if one else None for one in used.values()]
     names = {"protocol": opened.protocol.name, "gallery": gallery, "probe": probe}
     compute = partial(_computed, suite, opened, ready, used, names, results, steps)
-    return Store(suite.out).value("cells", key_of(facts), _CELL, compute).but(**names)
+    return ranks.kept(Store(suite.out), "cells", key_of(facts), _CELL, compute).but(**names)
 
 
 _CELL: Form[Cell] = Form(

@@ -1,11 +1,18 @@
 """What every loss is, and the checks of its options."""
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from bitface.errors import UsageError, nearest
+
+T = TypeVar("T")
+# Of some faces: the student's embeddings [n, D], the teacher's [n, D], and int64 [n], as `Loss.forward` gets them.
+Block = tuple[Tensor, Tensor, Tensor]
+# The teacher's embeddings [n, D] of some faces and their identities, int64 [n].
+TeacherBlock = tuple[Tensor, Tensor]
 
 
 class Loss(nn.Module):
@@ -56,11 +63,25 @@ class Loss(nn.Module):
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value!r}" for key, value in self.to_json().items())
 
-    def begin(self, teacher: Tensor, labels: Tensor) -> None:
-        """Takes a first guess from a teacher's embeddings of all training faces: `[N, D]`, int64 `[N]` identities."""
+    def begin(self, faces: Iterable[TeacherBlock]) -> None:
+        """Takes a first guess from a teacher's embeddings of all training faces, which come some at a time."""
 
-    def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
-        """Takes note of the embeddings of all training faces: `[N, D]`, `[N, D]`; labels int64 `[N]`, as `forward`."""
+    def refresh(self, faces: Iterable[Block]) -> None:
+        """Takes note of the embeddings of all training faces, which come some at a time.
+
+        They are computed while they are gone through, and once more if they are gone through again: those of millions
+        don't fit into memory.
+        """
+
+
+class Again(Generic[T]):
+    """What is computed whenever it is gone through."""
+
+    def __init__(self, through: Callable[[], Iterator[T]]) -> None:
+        self._through = through
+
+    def __iter__(self) -> Iterator[T]:
+        return self._through()
 
 
 def _plain(value: object) -> bool:

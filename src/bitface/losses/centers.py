@@ -1,7 +1,11 @@
 """The centres of classes before and after quantization (equations 7 and 8 of Wu et al., CVPR 2020)."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
+
+from bitface.losses.base import Block
 
 
 def class_means(x: Tensor, labels: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -30,11 +34,18 @@ class ClassCenters(nn.Module):
         self.register_buffer("known", torch.zeros(classes, dtype=torch.bool))
 
     @torch.no_grad()
-    def set(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
-        """Centres of exactly these embeddings, `[N, D]` each with int64 `[N]`; other classes have none."""
-        for center, rows in ((self.student, student), (self.teacher, teacher)):
-            means, counts = class_means(rows.to(center), labels.to(center.device), len(center))
-            center.copy_(means)
+    def set(self, faces: Iterable[Block]) -> None:
+        """Centres of exactly these embeddings, which are summed up as they come; other classes have none."""
+        self.student.zero_()
+        self.teacher.zero_()
+        counts = torch.zeros(len(self.known), dtype=torch.int64, device=self.known.device)
+        for student, teacher, labels in faces:
+            own = labels.to(counts.device)
+            self.student.index_add_(0, own, student.to(self.student))
+            self.teacher.index_add_(0, own, teacher.to(self.teacher))
+            counts += torch.bincount(own, minlength=len(counts))
+        self.student /= counts.clamp(min=1)[:, None]
+        self.teacher /= counts.clamp(min=1)[:, None]
         self.known.copy_(counts > 0)
 
     @torch.no_grad()

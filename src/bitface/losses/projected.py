@@ -1,9 +1,11 @@
 """Any loss between embeddings of different sizes."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
-from bitface.losses.base import Loss
+from bitface.losses.base import Again, Block, Loss, TeacherBlock
 
 
 class Projected(Loss):
@@ -33,12 +35,13 @@ class Projected(Loss):
         value: Tensor = self.inner(self.turn(student), self._padded(teacher), labels)
         return value
 
-    def begin(self, teacher: Tensor, labels: Tensor) -> None:
-        self.inner.begin(self._padded(teacher), labels)
+    def begin(self, faces: Iterable[TeacherBlock]) -> None:
+        self.inner.begin(Again(lambda: ((self._padded(teacher), labels) for teacher, labels in faces)))
 
-    def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
-        with torch.no_grad():
-            self.inner.refresh(self.turn(student), self._padded(teacher), labels)
+    @torch.no_grad()
+    def refresh(self, faces: Iterable[Block]) -> None:
+        turned = Again(lambda: ((self.turn(ours), self._padded(theirs), labels) for ours, theirs, labels in faces))
+        self.inner.refresh(turned)
 
     def _padded(self, teacher: Tensor) -> Tensor:
         return nn.functional.pad(teacher, (0, self.missing))

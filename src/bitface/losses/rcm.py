@@ -1,5 +1,6 @@
 """Rotation consistent margin: the individual quantization error as a margin (Wu et al., CVPR 2020)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Generator, Tensor
 from bitface import ranks
 from bitface.errors import UsageError
 from bitface.losses.angular import ERROR_FORMS, individual_error
-from bitface.losses.base import Loss, choice, given, number
+from bitface.losses.base import Block, Loss, TeacherBlock, choice, given, number
 from bitface.losses.centers import ClassCenters
 from bitface.losses.margin import MARGINS, Target, margin_logits
 from bitface.losses.registry import LOSSES
@@ -104,12 +105,12 @@ class RCM(Loss):
         self.momentum = number(self.name, "momentum", settings.momentum, 0, 0.9999)
         self.centers = ClassCenters(embedding_size, classes)
 
-    def begin(self, teacher: Tensor, labels: Tensor) -> None:
-        self.margin.begin(teacher, labels)
+    def begin(self, faces: Iterable[TeacherBlock]) -> None:
+        self.margin.begin(faces)
 
-    def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
-        """Sets the centres to those of exactly these embeddings: `[N, D]`, `[N, D]`, int64 `[N]`; under both rules."""
-        self.centers.set(student, teacher, labels)
+    def refresh(self, faces: Iterable[Block]) -> None:
+        """Sets the centres to those of exactly these embeddings; under both rules."""
+        self.centers.set(faces)
 
     def errors(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """The individual errors of a batch, `[B]`, radians; 0 where the class has no centre yet."""

@@ -1,5 +1,7 @@
 """Softmax over the identities: plain, and with embeddings of one length."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 from bitface import ranks
 from bitface.errors import UsageError
 from bitface.losses.angular import unit
-from bitface.losses.base import Loss, given, number, switch
+from bitface.losses.base import Loss, TeacherBlock, given, number, switch
 from bitface.losses.registry import LOSSES
 
 
@@ -71,14 +73,16 @@ class Softmax(Loss):
         self.weight = class_weights(embedding_size, classes, generator)
         self.bias = nn.Parameter(torch.zeros(classes)) if switch(self.name, "bias", bias) else None
 
-    def begin(self, teacher: Tensor, labels: Tensor) -> None:
+    @torch.no_grad()
+    def begin(self, faces: Iterable[TeacherBlock]) -> None:
         """Each class's vector becomes the mean of its faces' unit embeddings, so that a student which already embeds
         like its teacher isn't torn away from it by random classes.
         """
-        with torch.no_grad():
-            sums = torch.zeros_like(self.weight).index_add_(0, labels, unit(teacher.to(self.weight.dtype)))
-            present = torch.bincount(labels, minlength=len(self.weight)) > 0
-            self.weight[present] = unit(sums[present])
+        sums, present = torch.zeros_like(self.weight), torch.zeros(len(self.weight), dtype=torch.bool)
+        for teacher, labels in faces:
+            sums.index_add_(0, labels, unit(teacher.to(sums.dtype)))
+            present[labels] = True
+        self.weight[present] = unit(sums[present])
 
     def split(self) -> int:
         """Leaves this rank its part of the classes; gives how many there are in all."""

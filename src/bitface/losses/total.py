@@ -1,12 +1,12 @@
 """Several losses as one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from bitface.errors import UsageError
-from bitface.losses.base import Loss, number
+from bitface.losses.base import Block, Loss, TeacherBlock, number
 
 
 class Sum(Loss):
@@ -37,14 +37,14 @@ class Sum(Loss):
         values = [self.weights[name] * loss(student, teacher, labels) for name, loss in self.losses.items()]
         return torch.stack(values).sum()
 
-    def begin(self, teacher: Tensor, labels: Tensor) -> None:
+    def begin(self, faces: Iterable[TeacherBlock]) -> None:
         for loss in self.losses.values():
             assert isinstance(loss, Loss)
-            loss.begin(teacher, labels)
+            loss.begin(faces)
 
-    def refresh(self, student: Tensor, teacher: Tensor, labels: Tensor) -> None:
+    def refresh(self, faces: Iterable[Block]) -> None:
         """Passes the embeddings on to every loss that wants them."""
         for loss in self.losses.values():
             assert isinstance(loss, Loss)
             if loss.wants_refresh:
-                loss.refresh(student, teacher, labels)
+                loss.refresh(faces)

@@ -32,7 +32,7 @@ FilePath = str | os.PathLike[str]
 Images = Union[np.ndarray, Sequence[np.ndarray], FilePath, Sequence[FilePath], "PillowImage", Sequence["PillowImage"]]
 
 # Files that are decoded before their images are embedded together.
-_DECODED = 64
+DECODED = 64
 
 
 class Embedder:
@@ -170,7 +170,7 @@ class Embedder:
         rows: list[np.ndarray] = [np.zeros((0, self.embedding_size), np.float32)]
         valid: list[np.ndarray] = [np.zeros(0, bool)]
         source: Iterable[tuple[np.ndarray, np.ndarray]]
-        source = batches(files, self.preprocess.size, _DECODED, [] if skipped is None else skipped)
+        source = batches(files, self.preprocess.size, DECODED, [] if skipped is None else skipped)
         count = 0
         for images, good in source:
             embeddings = self._array(images, flip)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bitface.device import device_of, precision_of
+from bitface.errors import BitfaceError
 from bitface.graph import Network, passes
 from bitface.runtime.embedder import Embedder
 from bitface.runtime.model import Model
@@ -42,6 +43,7 @@ class DeviceTeacher:
     def __init__(self, network: Network, device: torch.device, half: bool = False) -> None:
         assert network.preprocess is not None
         self.preprocess, self.device, self.half = network.preprocess, device, half
+        self._at_once = _BATCH
         graph = copy.deepcopy(passes.fold(network.graph)).eval().requires_grad_(False)
         self.graph = graph.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -53,10 +55,28 @@ class DeviceTeacher:
         return embeddings.float()
 
     def embed(self, images: np.ndarray) -> np.ndarray:
-        """The embeddings of uint8 RGB faces, `[N, H, W, 3]` → `[N, D]`."""
-        parts = []
-        for start in range(0, len(images), _BATCH):
-            inputs = torch.from_numpy(self.preprocess(images[start : start + _BATCH])).to(self.device)
-            parts.append(self.embed_images(inputs.contiguous(memory_format=torch.channels_last)).cpu())
+        """The embeddings of uint8 RGB faces, `[N, H, W, 3]` → `[N, D]`; as many at a time as the device's memory holds.
+
+        Raises:
+            BitfaceError: it doesn't hold one.
+        """
+        parts: list[Tensor] = []
+        start = 0
+        while start < len(images):
+            rows = self._some(images[start : start + self._at_once])
+            if rows is None:
+                self._at_once //= 2
+                if not self._at_once:
+                    raise BitfaceError(f"{self.device} is out of memory: not even one image fits beside the teacher")
+                continue
+            parts.append(rows)
+            start += len(rows)
         result: np.ndarray = torch.cat(parts).numpy()
         return result
+
+    def _some(self, images: np.ndarray) -> Tensor | None:
+        try:
+            inputs = torch.from_numpy(self.preprocess(images)).to(self.device)
+            return self.embed_images(inputs.contiguous(memory_format=torch.channels_last)).cpu()
+        except torch.OutOfMemoryError:
+            return None  # and what it held is let go

@@ -12,12 +12,13 @@ from torch import nn
 from bitface import ranks
 from bitface.errors import BitfaceError
 from bitface.losses import Loss
+from bitface.losses.base import Again
 from bitface.preprocess import Preprocess
 from bitface.store import Store
 from bitface.training.faces import Teach, TrainingFaces
 from bitface.training.loop import Clock, fit
 from bitface.training.settings import Training
-from bitface.training.teacher import cached_targets, embeddings_of
+from bitface.training.teacher import cached_targets, taught
 from bitface.training.trainee import History, Status, Trainee, check
 
 _BATCH = 64
@@ -107,12 +108,13 @@ def distil(
         BitfaceError: see `fit`; or the teacher's embeddings take all of `minutes`.
     """
     check(loss, faces, training)
+    begun = session.resume and session.checkpoint is not None and session.checkpoint.exists()
+    ranks.agree({**(identity or {}), "checkpoint": str(begun)})
     began, targets = session.clock(), None
     if training.teacher == "cached":
         targets = cached_targets(faces, teacher.embed, teacher.name, teacher.store, session.watch.embedding)
-    if faces.labels is not None:
-        teacher_embeddings = embeddings_of(faces, teacher.embed) if targets is None else targets[0]
-        loss.begin(torch.from_numpy(teacher_embeddings), torch.from_numpy(faces.labels))
+    if faces.labels is not None and not begun:
+        loss.begin(Again(lambda: taught(faces, teacher.embed, targets)))
     expected = torch.from_numpy(teacher.embed(held_out))
 
     def evaluate() -> float:
@@ -149,12 +151,12 @@ def left(minutes: float | None, seconds: float, what: str) -> float | None:
 def embedded(student: nn.Module, preprocess: Preprocess, images: np.ndarray) -> torch.Tensor:
     """A student's embeddings of uint8 faces, `[M, D]`, wherever its parameters are; each rank computes a part."""
     device = next((parameter.device for parameter in student.parameters()), torch.device("cpu"))
-    own, parts = ranks.part(len(images)), []
+    own, parts = ranks.share(len(images)), []
     with torch.no_grad():
         for start in range(own.start, own.stop, _BATCH):
             inputs = torch.from_numpy(preprocess(images[start : min(start + _BATCH, own.stop)])).to(device)
             parts.append(student(inputs.contiguous(memory_format=torch.channels_last)))
-    return ranks.gathered(torch.cat(parts), len(images)).cpu()
+    return ranks.joined(torch.cat(parts), len(images)).cpu()
 
 
 def agreement(student: torch.Tensor, teacher: torch.Tensor) -> float:

@@ -15,13 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import bitface
 from bitface import ranks, signals
 from bitface.cpu import keep_memory
+from bitface.data.crops import Crops
 from bitface.device import computing, device_of, precision_of, title_of
 from bitface.errors import BitfaceError, Interrupted, flag
+from bitface.losses.base import Again, Block
 from bitface.training.batchwide import over_ranks
 from bitface.training.checkpoint import Checkpoint, copied
+from bitface.training.faces import blocks
 from bitface.training.heads import SplitHeads
 from bitface.training.loader import Loader
 from bitface.training.memory import within_memory
@@ -71,8 +73,7 @@ def fit(
     """
     keep_memory()
     begun = bool(resume and checkpoint and checkpoint.exists())
-    versions = {"version of bitface": bitface.__version__, "version of torch": torch.__version__}
-    ranks.agree({**(identity or {}), **versions, "checkpoint": str(begun)})
+    ranks.agree({**(identity or {}), "checkpoint": str(begun)})
     run = _Run(trainee, training, identity or {}, checkpoint, clock)
     batchwide = over_ranks(run.model if trainee.train_statistics else nn.Identity(), training.batch)
     shape = (trainee.preprocess.channels, *trainee.preprocess.size)
@@ -154,6 +155,8 @@ class _Run:
     def write(self) -> None:
         """Keeps the state; every rank must be here, and the first one writes."""
         self._check()
+        if isinstance(self.trainee.faces.images, Crops):
+            self.trainee.faces.images.damage.share()
         self._written = self.clock()
         if self.path is None:
             return
@@ -279,24 +282,23 @@ class _Run:
                 self.model.load_state_dict(live)
         self.history.rows.append(row)
 
-    def _refresh(self) -> None:
-        """Shows the loss the embeddings of all faces (see `Loss.refresh`)."""
-        trainee = self.trainee
-        images, size = trainee.faces.images, self.training.batch
-        labels = np.arange(len(images)) if trainee.faces.labels is None else trainee.faces.labels  # as in a step
+    def _refresh(self, count: int | None = None) -> None:
+        """Shows the loss the embeddings of all faces, or of the first so many (see `Loss.refresh`)."""
         self.model.eval()
-        student, expected = [], []
-        own = ranks.part(len(images))
         with torch.no_grad():
-            for start in range(own.start, own.stop, size):
-                stop = min(start + size, own.stop)
-                block = np.asarray(images[start:stop])
-                student.append(self.model(self._inputs(block)).float())
-                teach = trainee.teach or _no_teacher
-                known = teach(block) if trainee.targets is None else trainee.targets[0, start:stop]
-                expected.append(torch.from_numpy(known).to(self.device))
-        ours, theirs = (ranks.gathered(torch.cat(rows), len(images)) for rows in (student, expected))
-        trainee.loss.refresh(ours, theirs, torch.from_numpy(labels).to(self.device))
+            self.trainee.loss.refresh(Again(lambda: self._embedded(count)))
+
+    def _embedded(self, count: int | None) -> Iterator[Block]:
+        """The embeddings of student and teacher, and the labels, of all ranks' faces."""
+        trainee = self.trainee
+        teach, names = trainee.teach or _no_teacher, trainee.faces.labels
+        for block in blocks(trainee.faces, max(1, self.training.batch // ranks.count()), 0, count):
+            student = self.model(self._inputs(block.images)).float()
+            known = teach(block.images) if trainee.targets is None else trainee.targets[0, block.rows]
+            labels = block.rows if names is None else names[block.rows]  # as in a step
+            own = student, *(torch.from_numpy(one).to(self.device) for one in (known, labels.astype(np.int64)))
+            student, known, labels = map(block.joined, own)
+            yield student, known, labels
 
     def _inputs(self, images: np.ndarray) -> Tensor:
         inputs = torch.from_numpy(self.trainee.preprocess(images)).to(self.device)
@@ -305,9 +307,11 @@ class _Run:
     def _seconds_per_step(self) -> float:
         """Measured on steps whose gradients are thrown away."""
         states = [(module, copied(module)) for module in (self.model, self.trainee.loss)]
-        if self.trainee.loss.wants_refresh:
-            self._refresh()
-        times = []
+        refreshing, times = 0.0, []
+        if self.trainee.loss.wants_refresh:  # a batch of faces for each step of an epoch
+            began = self.clock()
+            self._refresh(min(self.training.batch, len(self.trainee.faces.images)))
+            refreshing = self.clock() - began
         for number in range(_PROBED):
             began = self.clock()
             self._loss_of(number)
@@ -318,7 +322,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         for module, state in states:
             module.load_state_dict(state)
-        return float(np.median(times[1:]))
+        return float(np.median(times[1:])) + refreshing
 
 
 @contextmanager

@@ -2,16 +2,19 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from bitface.data.crops import Damaged, FaceImages, noted, pixels
-from bitface.data.workers import in_order
-from bitface.store import Store, array, key_of
-from bitface.training.faces import Teach, TrainingFaces, digest
+from bitface import ranks
+from bitface.files import atomic_path
+from bitface.losses.base import TeacherBlock
+from bitface.store import RowsFile, Store, array, key_of
+from bitface.training.faces import Teach, TrainingFaces, blocks, digest
 
 _BLOCK = 256
 # Blocks between two notes of how far the embedding of faces that aren't in memory has come.
@@ -53,78 +56,84 @@ def cached_targets(
     store: Store | None = None,
     progress: Progress | None = None,
 ) -> Targets:
-    """The teacher's embeddings of faces and of their mirror images.
+    """The teacher's embeddings of faces and of their mirror images. Each rank embeds its part of them.
 
     Args:
         identity: the teacher's fingerprint and whatever else its embeddings depend on (engine, precision).
         store: where they are kept, by the content of the images; None: nowhere, and all in memory. Of faces that are
-            read as they are needed what was begun is gone on with.
+            read as they are needed what was begun is gone on with. The first rank of each machine writes.
 
     Raises:
         BitfaceError: the store can't be written.
     """
     images, total = faces.images, len(faces.images)
-    if store is None or isinstance(images, np.ndarray):
-
-        def compute() -> np.ndarray:
-            return _embedded(faces, teach, 0, total, progress)
-
-        if store is None:
-            return compute()
-        key = key_of(f"{identity} {images.shape}", np.asarray(images))
-        return store.value("embeddings", key, array("targets"), compute)
+    if store is None:
+        return _embedded(faces, teach, 0, total, progress)
+    if isinstance(images, np.ndarray):
+        key = key_of(f"{identity} {images.shape}", images)
+        compute = partial(_embedded, faces, teach, 0, total, progress)
+        return ranks.kept(store, "embeddings", key, array("targets"), compute)
     key = key_of(f"{identity} {images.shape} {digest(TrainingFaces(images))}")
-    parts = store.parts("embeddings", key)
-
-    def fill(path: Path) -> None:
-        values: np.ndarray | None = None
-        for begin in range(0, total, _BLOCK * _KEPT_EVERY):
-            end = min(begin + _BLOCK * _KEPT_EVERY, total)
-            compute = partial(_embedded, faces, teach, begin, end, progress)
-            block = parts.value("parts", f"{begin}-{end}", array("targets"), compute)
-            if values is None:
-                shape = (2, total, block.shape[2])
-                with open(path, "wb") as file:  # np.save would add a suffix to the name
-                    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(file, header)
-                    begin_of_data = file.tell()
-            values = np.memmap(path, "<f4", "r+", begin_of_data, shape)
-            values[:, begin:end] = block
-            values.flush()
-
-    targets = store.file("embeddings", key, ".npy", fill, partial(_checked, total=total))
-    shutil.rmtree(parts.root, ignore_errors=True)
-    return targets
+    path, parts = store.path("embeddings", key, ".npy"), store.parts("embeddings", key)
+    targets = _read(path, total)
+    if all(ranks.told(targets is not None)) and targets is not None:
+        return targets
+    with atomic_path(path) if ranks.local() == 0 else nullcontext() as temporary:
+        _fill(temporary, faces, teach, parts, progress)
+    ranks.wait()
+    if ranks.local() == 0:
+        shutil.rmtree(parts.root, ignore_errors=True)
+    return StoredTargets(path)
 
 
-def _checked(path: Path, total: int) -> StoredTargets:
-    targets = StoredTargets(path)
-    if len(targets.shape) != 3 or targets.shape[:2] != (2, total):
-        raise ValueError("embeddings of something else")
-    return targets
+def _fill(path: Path | None, faces: TrainingFaces, teach: Teach, parts: Store, progress: Progress | None) -> None:
+    """Computes the targets of faces in parts, each of which is kept; writes them to a file, or nowhere."""
+    total, rows = len(faces.images), None
+    for begin in range(0, total, _BLOCK * _KEPT_EVERY):
+        end = min(begin + _BLOCK * _KEPT_EVERY, total)
+        compute = partial(_embedded, faces, teach, begin, end, progress)
+        part = ranks.kept(parts, "parts", f"{begin}-{end}", array("targets"), compute)
+        if path is None:
+            continue
+        rows = rows or RowsFile(path, (2, total, part.shape[2]))
+        rows.write(begin, part[0])
+        rows.write(total + begin, part[1])
+    if rows:
+        rows.close()
 
 
-def embeddings_of(faces: TrainingFaces, teach: Teach) -> np.ndarray:
-    """The teacher's embeddings of all faces, float32 `[N, D]`, kept nowhere."""
-    return np.concatenate([teach(images) for images in _blocks(faces, 0, len(faces.images))])
+def _read(path: Path, total: int) -> StoredTargets | None:
+    try:
+        targets = StoredTargets(path)
+    except (OSError, ValueError):
+        return None  # not there, or damaged
+    return targets if len(targets.shape) == 3 and targets.shape[:2] == (2, total) else None
 
 
-def _embedded(faces: TrainingFaces, teach: Teach, begin: int, end: int, progress: Progress | None) -> np.ndarray:
-    """The targets of faces from `begin` to `end`."""
+def taught(faces: TrainingFaces, teach: Teach, cached: Targets | None) -> Iterator[TeacherBlock]:
+    """The teacher's embeddings of all faces with their labels, some at a time, of all ranks.
+
+    Args:
+        cached: see `cached_targets`; None: they are computed here.
+    """
+    assert faces.labels is not None
+    if cached is not None:
+        for start in range(0, len(faces.images), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            yield torch.from_numpy(cached[0, rows]), torch.from_numpy(faces.labels[rows])
+        return
+    for block in blocks(faces, _BLOCK):
+        own = torch.from_numpy(teach(block.images)), torch.from_numpy(faces.labels[block.rows])
+        embeddings, labels = map(block.joined, own)
+        yield embeddings, labels
+
+
+def _embedded(faces: TrainingFaces, teach: Teach, start: int, stop: int, progress: Progress | None) -> np.ndarray:
+    """The targets of faces from `start` to `stop`, of all ranks."""
     parts = []
-    for images in _blocks(faces, begin, end):
-        parts.append(np.stack([teach(images), teach(np.ascontiguousarray(images[:, :, ::-1]))]))
-        begin += len(images)
+    for block in blocks(faces, _BLOCK, start, stop):
+        rows = np.stack([teach(block.images), teach(np.ascontiguousarray(block.images[:, :, ::-1]))], 1)
+        parts.append(block.joined(torch.from_numpy(rows)).numpy())
         if progress:
-            progress(begin, len(faces.images))
-    return np.concatenate(parts, 1)
-
-
-def _blocks(faces: TrainingFaces, begin: int, end: int) -> Iterator[np.ndarray]:
-    """The faces from `begin` to `end`, some at a time."""
-    for block in in_order(partial(_read, faces.images, end), range(begin, end, _BLOCK), faces.workers):
-        yield noted(faces.images, *block)
-
-
-def _read(images: FaceImages, end: int, begin: int) -> tuple[np.ndarray, np.ndarray, list[Damaged]]:
-    return pixels(images, np.arange(begin, min(begin + _BLOCK, end)))
+            progress(block.stop, len(faces.images))
+    return np.ascontiguousarray(np.concatenate(parts).transpose(1, 0, 2))

@@ -55,10 +55,17 @@ def _jsonl(folder: Path, about: Mapping[str, Any], stack: ExitStack) -> Tell:
     """`OUT/log.jsonl`: a line for each step; a resumed training adds to it."""
     path = folder / "log.jsonl"
     try:
-        file = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))
+        file = stack.enter_context(path.open("ab", buffering=0))
     except OSError as error:
         raise BitfaceError(f"{path}: can't be written ({error.strerror}); choose another folder") from error
-    return lambda step, figures: print(json.dumps({"step": step, **figures}), file=file)
+
+    def tell(step: int, figures: Mapping[str, float]) -> None:
+        try:
+            file.write(json.dumps({"step": step, **figures}).encode() + b"\n")
+        except OSError as error:
+            raise BitfaceError(f"{path}: can't be written ({error.strerror})") from error
+
+    return tell
 
 
 @TRACKERS.register("tensorboard")

@@ -7,6 +7,7 @@ import torch
 
 from bitface.device import computing, title_of
 from bitface.training.loop import _Run
+from bitface.training.memory import within_memory
 from bitface.training.settings import Training
 from bitface.training.trainee import Trainee
 
@@ -36,7 +37,9 @@ class Trial:
 def trial(trainee: Trainee, training: Training, minutes: float | None = None) -> Trial:
     """Takes a few steps of a training and throws them away; arguments and errors as in `fit`."""
     run = _Run(trainee, training, {}, None)
-    with computing(run.device, run.precision):
+    shape = (trainee.preprocess.channels, *trainee.preprocess.size)
+    memory = within_memory(run.batch.run, shape, run.precision == "bf16", training)
+    with computing(run.device, run.precision), memory:
         seconds = run._seconds_per_step()
         run.begin(None)
     steps = run.steps if minutes is None else max(1, int(minutes * 60 / seconds))
