@@ -248,8 +248,12 @@ def _times(row: dict[str, Any]) -> str:
 
 
 def ranks(content: dict[str, Any]) -> list[str]:
-    lines = [f"| {row['loss']} | {row['ranks']} | {row['largest difference']:.1e} |" for row in content["rows"]]
-    return table(f"| loss | ranks | largest difference in {content['steps']} steps, relative |", lines)
+    lines = [
+        f"| {row['loss']} | {row['ranks']} | {row['largest difference']:.1e} | "
+        f"{'' if row['gradient'] is None else format(row['gradient'], '.1e')} |"
+        for row in content["rows"]
+    ]
+    return table(f"| loss | ranks | largest difference of {content['steps']} losses, relative | of gradients |", lines)
 
 
 def scaling(content: dict[str, Any]) -> list[str]:

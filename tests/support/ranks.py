@@ -28,7 +28,8 @@ def on_ranks(count: int, function: Callable[..., Any], *arguments: Any) -> list[
     processes, ends = [], []
     for rank in range(count):
         own, others = fork.Pipe(False)
-        process = fork.Process(target=_be, args=(rank, count, port, others, function, arguments))  # not as a daemon, which may have no workers
+        # Not as a daemon, which may have no workers.
+        process = fork.Process(target=_be, args=(rank, count, port, others, function, arguments))
         process.start()
         others.close()
         processes.append(process)

@@ -15,12 +15,17 @@ from bitface import ranks
 from bitface.data.crops import Crops, Damage
 from bitface.data.datasets.rec import RecordFaces
 from bitface.errors import BitfaceError
+from bitface.losses import build_sum
 from bitface.losses.feature import FeatureLoss
 from bitface.preprocess import parse
+from bitface.quant import BitPlan, Calibration, learn
+from bitface.quant.fused import fused
+from bitface.quant.post_training import calibrated
 from bitface.quant.quantizers import QUANTIZERS
 from bitface.store import Store
-from bitface.training import Interrupted, Status, Training, TrainingFaces, fit, loop, teacher
+from bitface.training import Interrupted, Status, Trainee, Training, TrainingFaces, fit, loop, teacher
 from bitface.training.checkpoint import Checkpoint
+from support import quantized
 from support.packed_sets import crops, jpeg, write_rec
 from support.ranks import on_ranks
 from support.training import faces, teach, trainee
@@ -78,6 +83,60 @@ def test_any_number_of_ranks_gives_the_same_training(name: str, count: int) -> N
             ours, whole = torch.tensor(value), torch.tensor(alone["state"][key])
             if ours.shape == whole.shape and key not in NOISE and name != "bf16":  # split classes have fewer rows
                 torch.testing.assert_close(ours, whole, rtol=1e-3, atol=1e-4)
+
+
+State = dict[str, torch.Tensor]
+
+
+def quantized_steps(name: str, states: list[State] | None) -> tuple[list[float], list[np.ndarray], list[State]]:
+    """Loss and gradients of each step of a student at w4a4, and its state after it.
+
+    Args:
+        states: of another training, which take the place of its own after each step.
+    """
+    torch.manual_seed(0)
+    network, learned = quantized.network(quantized.Mixed(), 16), quantized.faces(40, 16)
+    student = calibrated(network, learned[:8], BitPlan.parse("w4a4"), Calibration("minmax"))
+    learn.make_learnable(student)
+    training = replace(SHORT, **CASES[name], optimizer="sgd", rate=1e-3, epochs=2)
+    loss = build_sum(training.loss, 12, 6, generator=torch.Generator().manual_seed(0))
+    targets = np.random.default_rng(0).standard_normal((2, 40, 12)).astype(np.float32)
+    assert network.preprocess is not None
+    one = Trainee(
+        student.graph, loss, TrainingFaces(learned, np.arange(40) % 6), network.preprocess, None, targets,
+        run=fused(student.graph),
+    )  # fmt: skip
+    losses, gradients, after = list[float](), list[np.ndarray](), list[State]()
+
+    @torch.no_grad()
+    def watch(status: Status) -> None:
+        losses.append(status.loss)
+        rows = [p.grad for p in student.graph.parameters() if p.grad is not None]
+        rows += [ranks.gathered(p.grad, 6) for p in loss.parameters() if p.grad is not None]  # the classes' vectors
+        gradients.append(np.concatenate([row.flatten().numpy() for row in rows]))
+        after.append({key: value.clone() for key, value in state(one).items()})
+        if states is not None:
+            for key, value in state(one).items():
+                whole = states[status.step - 1][key]
+                value.copy_(whole if whole.shape == value.shape else whole[ranks.part(6)])
+
+    fit(one, training, watch=watch)
+    return losses, gradients, after
+
+
+def from_states(name: str, states: list[State]) -> tuple[list[float], list[np.ndarray]]:
+    return quantized_steps(name, states)[:2]
+
+
+@pytest.mark.parametrize("name", ["arcface", "sampled", "rcm, moving centres", "ekd"])
+def test_at_the_same_states_ranks_have_the_same_losses_and_gradients(name: str) -> None:
+    """Roundings make two trainings part where a sum differs in its last digit; so each step begins at one state."""
+    losses, gradients, states = quantized_steps(name, None)
+    assert len(losses) >= 10
+    for ours, own in on_ranks(3, from_states, name, states):
+        assert ours == pytest.approx(losses, rel=1e-5)
+        for vector, expected in zip(own, gradients, strict=True):
+            assert np.linalg.norm(vector - expected) < 1e-4 * np.linalg.norm(expected)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -1,13 +1,17 @@
 """Where a training's progress is kept."""
 
 import json
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.training import Status, fit
-from bitface.training.trackers import TRACKERS, tracked
+from bitface.training.trackers import TRACKERS, Tell, tracked
 from support.ranks import on_ranks
 from support.training import trainee
 from training.test_loop import SHORT
@@ -36,7 +40,8 @@ def test_nobody_listens(tmp_path: Path) -> None:
         assert listener is None
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with (
         pytest.raises(UsageError, match="unknown tracker 'tensorbord'; did you mean 'tensorboard'"),
         tracked("tensorbord", tmp_path, {}),
@@ -51,12 +56,37 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
+def test_what_a_tracker_raises_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(folder: Path, about: Mapping[str, Any], stack: ExitStack) -> Tell:
+        if about["lost"] == "at once":
+            raise RuntimeError("no server\nand more")
+
+        def tell(step: int, figures: Mapping[str, float]) -> None:
+            raise ConnectionError("no server")
+
+        return tell
+
+    monkeypatch.setitem(TRACKERS._things, "remote", refused)
+    with pytest.raises(BitfaceError, match="^remote can't be opened: no server$"):
+        log(tmp_path, "at once")
+    with pytest.raises(BitfaceError, match="^remote can't be told of step 1: no server$"):
+        log(tmp_path, "later")
+
+
+def log(folder: Path, lost: str) -> None:
+    with tracked("remote", folder, {"lost": lost}) as listener:
+        assert listener is not None
+        listener(Status(1, 2, 0.5, 10.0, None))
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "mlflow", "wandb"])
 def test_with_its_package(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip(name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("WANDB_MODE", "offline")
     with tracked(name, tmp_path, {"epochs": 5}) as listener:
         assert listener is not None
         listener(Status(1, 2, 0.5, 10.0, None))
-    assert list(tmp_path.rglob("events*" if name == "tensorboard" else "loss"))
+    assert list(tmp_path.rglob({"tensorboard": "events*", "mlflow": "loss", "wandb": "run-*.wandb"}[name]))
     assert set(TRACKERS) == {"jsonl", "tensorboard", "wandb", "mlflow"}

@@ -67,10 +67,10 @@ def used_faces(model: Model, folders: Sequence[Path], embedder: Embedder) -> Use
         BitfaceError: a folder holds no images, or the file is damaged or of another run than the model.
     """
     if folders:
-        files, codes = files_of(folders), Codes()
-        embeddings, _ = embed(embedder, files, watch=codes.look)
+        files, looked_at = files_of(folders), Codes()
+        embeddings, _ = embed(embedder, files, watch=looked_at.look)
         notes = [f"{option('used')}: {note}" for note in resizing(crop_sizes(files), model.network.size)]
-        return Used(codes.of(len(files))[embeddings.valid], embeddings.values[embeddings.valid], notes)
+        return Used(looked_at.of(len(files))[embeddings.valid], embeddings.values[embeddings.valid], notes)
     code_file = model.path.with_name(CODES)
     if not model.integer or not code_file.is_file():
         return None

@@ -127,9 +127,10 @@ def evaluate(
     groups = read_groups(options.groups, protocol.paths, protocol.people()) if options.groups else None
     used = used_faces(model.embedder.model, options.used, model.embedder)
     codes = Codes() if used else None
+    watch = codes.look if codes else None
     started = time.perf_counter()
     embeddings, skipped = embed(
-        model.embedder, opened.files, options.flip, options.allow_skipped, steps("embedding"), codes and codes.look
+        model.embedder, opened.files, options.flip, options.allow_skipped, steps("embedding"), watch
     )  # fmt: skip
     expected: Embeddings | None = None
     if baseline:

@@ -31,7 +31,7 @@ def tracked(word: str | None, folder: Path, about: Mapping[str, Any]) -> Iterato
 
     Raises:
         UsageError: no such tracker.
-        BitfaceError: its package isn't installed, or it can't be opened.
+        BitfaceError: its package isn't installed, or it can't be opened; from a step: it can't be told of it.
     """
     if word is None:
         yield None
@@ -41,13 +41,28 @@ def tracked(word: str | None, folder: Path, about: Mapping[str, Any]) -> Iterato
         yield None
         return
     with ExitStack() as stack:
-        tell = opened(folder, about, stack)
+        with _failing(f"{word} can't be opened"):
+            tell = opened(folder, about, stack)
 
         def watch(status: Status) -> None:
             figures = {"loss": status.loss, "images_per_second": status.per_second}
-            tell(status.step, figures if status.agreement is None else {**figures, "agreement": status.agreement})
+            if status.agreement is not None:
+                figures["agreement"] = status.agreement
+            with _failing(f"{word} can't be told of step {status.step}"):
+                tell(status.step, figures)
 
         yield watch
+
+
+@contextmanager
+def _failing(what: str) -> Iterator[None]:
+    """Says in one line what a tracker raises, whose packages have errors of their own."""
+    try:
+        yield
+    except BitfaceError:
+        raise
+    except Exception as error:
+        raise BitfaceError(f"{what}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
 
 
 @TRACKERS.register("jsonl")
