@@ -67,9 +67,9 @@ def test_what_a_tracker_raises_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         return tell
 
     monkeypatch.setitem(TRACKERS._things, "remote", refused)
-    with pytest.raises(BitfaceError, match="^remote can't be opened: no server$"):
+    with pytest.raises(BitfaceError, match=r"^remote can't be opened: no server$"):
         log(tmp_path, "at once")
-    with pytest.raises(BitfaceError, match="^remote can't be told of step 1: no server$"):
+    with pytest.raises(BitfaceError, match=r"^remote can't be told of step 1: no server$"):
         log(tmp_path, "later")
 
 
