@@ -15,6 +15,7 @@ from bitface.jobs.people import embed as embed_job
 from bitface.jobs.people.embed import EmbedRequest, embed_faces
 from bitface.progress import silent
 from bitface.runtime import Embedder
+from support.ranks import on_ranks
 
 from .conftest import Run
 from .test_bad_input import ends_in_one_line
@@ -172,6 +173,24 @@ def test_own_vectors_become_a_gallery(bitface: Run, quantized: Path, tmp_path: P
     np.testing.assert_array_equal(gallery.embeddings, rows)
     assert gallery.ids == tuple(f"person {row % 5}" for row in range(20))
     assert gallery.fingerprint == load(model).fingerprint
+
+
+def embedded(model: Path, crops: Path, out: Path) -> tuple[int, list[str]]:
+    content = embed_faces(EmbedRequest(model, FaceSource([crops]), out))
+    return content["rows"], content["files"]
+
+
+def test_ranks_embed_their_parts(
+    quantized: Path, damaged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed_job, "_KEPT_EVERY", 2)
+    one, two = tmp_path / "one.npy", tmp_path / "two.npy"
+    embedded(quantized / "model.bitface", damaged, one)
+    files = [str(two), str(tmp_path / "two.list.csv")]
+    assert on_ranks(2, embedded, quantized / "model.bitface", damaged, two) == [(6, files), (6, [])]
+    assert two.read_bytes() == one.read_bytes()
+    assert (tmp_path / "two.list.csv").read_text() == (tmp_path / "one.list.csv").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
 def test_embedded_and_enrolled_as_enrolled_at_once(

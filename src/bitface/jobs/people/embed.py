@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from bitface import ranks
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
 from bitface.data.images import ImageSkipped
@@ -64,6 +66,7 @@ def embed_faces(request: EmbedRequest, steps: Steps = silent) -> dict[str, Any]:
     """Writes the embeddings of all images of a source, in their order; of one that can't be used the row is NaN.
 
     How far it has come is kept beside the file (`.OUT.parts`) until that is whole: the same call again goes on there.
+    Of several ranks each embeds a part of the images, and the first writes; all must see the folder.
 
     Returns:
         `files` that were written, `rows` and `size` of the vectors, `images`, `several`: photographs of several faces,
@@ -78,9 +81,16 @@ def embed_faces(request: EmbedRequest, steps: Steps = silent) -> dict[str, Any]:
     files = files_of(request.source.images, request.source.image_list)
     ready = _prepared(request, files)
     work = _Work(ready.embedder, files, request.flip, request.normalize, word)
-    with locked(out.with_name(f".{out.name}.lock"), out, "embed"):
+    ranks.agree({"model": ready.embedder.fingerprint, "images": key_of(file_facts(files))})
+    lock = locked(out.with_name(f".{out.name}.lock"), out, "embed")
+    written: list[Path] = []
+    with lock if ranks.is_first() else nullcontext():
         store = Store(out.with_name(f".{out.name}.parts"))
         summary = _Summary()
+        if ranks.count() > 1:
+            for _ in work.parts(store, steps("embedding"), ranks.rank(), ranks.count()):
+                pass
+            ranks.wait()
         for part in work.parts(store, steps("embedding")):
             summary.add(part)
         if not summary.rows - len(summary.skipped):
@@ -90,8 +100,10 @@ def embed_faces(request: EmbedRequest, steps: Steps = silent) -> dict[str, Any]:
                 f"{option('face', 'largest')}"
             )
         again = ((part.values, part.rows) for part in work.parts(store, silent("")))
-        written = write_vectors(out, summary.rows, ready.embedder.embedding_size, again)
-        shutil.rmtree(store.root, ignore_errors=True)
+        ranks.wait()
+        if ranks.is_first():
+            written = write_vectors(out, summary.rows, ready.embedder.embedding_size, again)
+            shutil.rmtree(store.root, ignore_errors=True)
     return {
         "files": [str(path) for path in written],
         "images": len(files),
@@ -151,14 +163,18 @@ class _Work:
     normalize: bool
     word: FaceWord | None
 
-    def parts(self, store: Store, tell: Progress) -> Iterator[_Part]:
-        """All images in their order, part by part: from the store, or computed and put there."""
+    def parts(self, store: Store, tell: Progress, first: int = 0, every: int = 1) -> Iterator[_Part]:
+        """All images in their order, part by part: from the store, or computed and put there.
+
+        Args:
+            first, every: of the parts these are given alone.
+        """
         settings = (
             self.embedder.fingerprint, self.embedder.engine, self.embedder.preprocess.name, self.flip, self.normalize,
             self.word,
         )  # fmt: skip
         compute = self._of_crops if self.word is None else self._of_photographs
-        for begin in range(0, len(self.files), _KEPT_EVERY):
+        for begin in range(first * _KEPT_EVERY, len(self.files), every * _KEPT_EVERY):
             files = self.files[begin : begin + _KEPT_EVERY]
             key = key_of((settings, begin), *file_facts(files))
             yield store.value("parts", key, _FORM, partial(compute, files, begin, tell))
