@@ -61,7 +61,7 @@ def test_a_teacher_takes_as_many_images_as_fit() -> None:
     faces = quantized.faces(20, 16)
     expected = teacher.embed(faces)
     small = Small(teacher.graph, 5)
-    teacher.graph = small  # type: ignore[assignment]
+    teacher.graph = small
     np.testing.assert_allclose(teacher.embed(faces), expected, rtol=1e-4, atol=1e-6)
     assert small.seen[:7] == [20, 20, 20, 20, 16, 8, 4]
     small.holds = 0

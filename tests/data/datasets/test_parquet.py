@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bitface.data.dataset import FaceDataset
+from bitface.data.images import ImageSkipped
 from bitface.data.sources import Source, opened
 from bitface.errors import BitfaceError
 from support.packed_sets import crops, jpeg
@@ -64,3 +65,18 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
     refused(write(tmp_path / "c.parquet", {"image": IMAGES[:2], "label": [0, -1]}), "the label -1 is out of range")
     refused(write(tmp_path / "d.parquet", {"image": IMAGES[:2], "label": [0, None]}), "1 rows have no 'label'")
     refused(write(tmp_path / "e.parquet", {"image": IMAGES[:2], "label": [0.5, 1]}), "holds fractions")
+
+
+def test_an_image_costs_its_own_group_of_rows(tmp_path: Path) -> None:
+    """The other groups may hold anything: they aren't read."""
+    path = write(tmp_path / "faces.parquet", {"image": IMAGES})
+    groups = pq.ParquetFile(path).metadata
+    begins = [groups.row_group(number).column(0).data_page_offset for number in range(groups.num_row_groups)]
+    content = bytearray(path.read_bytes())
+    for begin in (begins[0], begins[2]):
+        content[begin : begin + 64] = b"\xff" * 64
+    path.write_bytes(content)
+    dataset = opened(Source.parse(f"parquet:{path}"))
+    assert [dataset.encoded(index) for index in range(5, 10)] == IMAGES[5:10]
+    with pytest.raises(ImageSkipped, match="its group of rows can't be read"):
+        dataset.encoded(0)
