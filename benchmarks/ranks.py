@@ -28,14 +28,14 @@ from lib.common import save
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bitface import backbones, ranks
+from bitface import backbones, ranks, signals
 from bitface.graph import from_module
 from bitface.losses import build_sum
 from bitface.preprocess import Size
 from bitface.quant import BitPlan, Calibration, learn
 from bitface.quant.fused import fused
 from bitface.quant.post_training import calibrated
-from bitface.training import Interrupted, Trainee, Training, TrainingFaces, fit, loop
+from bitface.training import Interrupted, Trainee, Training, TrainingFaces, fit
 
 BATCH, SIZE, PEOPLE = 32, Size(32, 32), 40
 LOSSES: dict[str, dict[str, Any]] = {
@@ -127,7 +127,7 @@ def trained(name: str, steps: int, stop: int, moved: bool, folder: Path, same: s
     folder.mkdir(exist_ok=True)
     alone = ranks.count() == 1 and not stop and not moved and not (folder / "checkpoint").exists()
     told = Steps(trainee, stop, folder if alone else None, Path(same) / folder.name if same else None)
-    loop._interruptible = lambda: nullcontext(lambda: told.asked)  # type: ignore
+    signals.asking = lambda: nullcontext(lambda: told.asked)  # type: ignore
     with suppress(Interrupted):
         fit(trainee, training, {"training": name}, folder / "checkpoint", resume=True, watch=told)
     return {"losses": told.losses, "gradients": told.gradients}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from bitface import signals
 from bitface.errors import BitfaceError, UsageError
 from bitface.quant.quantizers import LsqQuantizer
 from bitface.training import Interrupted, Status, Training, fit, loop
@@ -56,7 +57,7 @@ def test_resumed_is_uninterrupted(name: str, stop: int, tmp_path: Path, monkeypa
     # The signal itself is sent to a process of its own, in the tests of the command line: here it could hit the
     # process that runs the tests.
     asked = [False]
-    monkeypatch.setattr(loop, "_interruptible", lambda: nullcontext(lambda: asked[0]))
+    monkeypatch.setattr(signals, "asking", lambda: nullcontext(lambda: asked[0]))
     training = replace(SHORT, **SETTINGS[name])
     learned = faces(24, people(training))
     whole = trainee(training, learned)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from bitface import ranks
+from bitface import ranks, signals
 from bitface.data.crops import Crops, Damage
 from bitface.data.datasets.rec import RecordFaces
 from bitface.errors import BitfaceError
@@ -54,7 +54,7 @@ def trained(
         losses.append(status.loss)
         asked[0] = stop is not None and status.step == stop - 1 and ranks.rank() == ranks.count() - 1
 
-    loop._interruptible = lambda: nullcontext(lambda: asked[0])  # type: ignore
+    signals.asking = lambda: nullcontext(lambda: asked[0])  # type: ignore
     path = None if checkpoint is None else Path(checkpoint)
     try:
         fit(one, training, {"network": "a"}, path, resume=True, watch=watch)
