@@ -48,6 +48,32 @@ def test_a_trial_says_what_quantization_will_give(probe: Probe, tmp_path: Path) 
     assert again == seen[-1], "a trial leaves nothing behind"
 
 
+def test_sums_of_their_own_width_are_as_quantization_makes_them(tmp_path: Path) -> None:
+    probe = prepare(network(Mixed(), 16), LEARNING, (8, 4), (4,), sums=8)
+    (addition,) = [layer.name for layer in probe.student.layers if layer.kind == "Add"]
+    assert len(probe.sums) == 2
+    assert {one.bits for one in probe.sums.values()} == {8}
+    assert addition not in {name for names in probe.readers.values() for name in names}
+    assert all(len(group) == 1 for group in groups(probe.readers)), "no addition joins what layers read"
+    layers = [layer.name for layer in probe.student.layers]
+    sizes = {s.name: s.module.weight.numel() for s in probe.walk.steps if isinstance(s.module, ops.LAYERS)}
+    weights, activations = dict.fromkeys(sizes, 4), dict.fromkeys(probe.readers, 4)
+    trial = Trial(probe, LEARNING)
+    found = trial.agreement(weights, activations, HELD, trial.expected(HELD))
+    plan = plan_of(layers, weights, activations, probe.readers, sizes, 8)
+    assert plan.word == "w4a4s8"
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan.to_json()))
+    simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path))
+    assert {layer.name: str(layer.bits) for layer in simulated.layers}[addition] == "w8a8"
+    with torch.no_grad():
+        teacher, exact = (one.graph(probe.inputs(HELD)) for one in (probe.network, simulated))
+    assert 1 - found == pytest.approx(float(sensitivity.turned(teacher, exact).mean()), rel=1e-3)
+    strict = Trial(prepare(network(Mixed(), 16), LEARNING, (8, 4), (4,)), LEARNING)
+    every = dict.fromkeys(strict.probe.readers, 4)
+    assert strict.agreement(weights, every, HELD, strict.expected(HELD)) < found
+
+
 def test_what_is_added_has_one_width(probe: Probe) -> None:
     joined = groups(probe.readers)
     assert sorted(tensor for group in joined for tensor in group) == sorted(probe.readers)

@@ -23,6 +23,8 @@ from bitface.quant.student import Student, activation_quantizer, weight_quantize
 WEIGHTS, ACTIVATIONS = "weights", "activations"
 # Every tensor that a plan could round; which of them are rounded, and how far, is asked one by one.
 PLAN = BitPlan(LayerBits(8, 8))
+# What sums read has a quantizer of its own where their bits are settled: the one of 16.
+_SUMS = LayerBits(8, 16)
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class Probe:
         student: all its quantizers are switched off: it computes what the float network computes.
         quantizers: of every unit.
         shifts: what bias correction adds to the output of the layers that feel a unit, name → `[out]`.
-        readers: tensor → the layers and additions that read it.
+        readers: tensor → the layers and additions that read it; without additions where the bits of sums are settled.
+        sums: name of a step → the quantizer of what sums read, where their bits are settled.
     """
 
     network: Network
@@ -52,6 +55,7 @@ class Probe:
     quantizers: dict[ProbedUnit, UniformQuantizer]
     readers: dict[str, list[str]]
     shifts: dict[ProbedUnit, dict[str, Tensor]] = field(default_factory=dict)
+    sums: dict[str, UniformQuantizer] = field(default_factory=dict)
 
     @property
     def units(self) -> list[ProbedUnit]:
@@ -70,7 +74,7 @@ class Probe:
         """The units that a step is the place of."""
         if isinstance(step.module, ops.LAYERS):
             return [unit for unit in self.quantizers if (unit.part, unit.name) == (WEIGHTS, step.name)]
-        if isinstance(step.module, Quantizer):
+        if isinstance(step.module, Quantizer) and step.name not in self.sums:
             return [unit for unit in self.quantizers if (unit.part, unit.name) == (ACTIVATIONS, tensor_of(step))]
         return []
 
@@ -121,6 +125,7 @@ def prepare(
     activation_bits: Sequence[int],
     calibration: Calibration = Calibration(),
     progress: Progress | None = None,
+    sums: int | None = None,
 ) -> Probe:
     """Finds the numbers of every unit on calibration faces.
 
@@ -128,19 +133,24 @@ def prepare(
         network: with its preprocessing.
         faces: uint8 RGB `[N, H, W, 3]`.
         weight_bits, activation_bits: widths to ask about.
+        sums: bits of what sums read, whatever layers read of the same tensors; None: they read what layers read.
 
     Raises:
         BitfaceError: an activation is NaN or infinite (named).
     """
-    student, batches = begun(network, faces, PLAN, calibration)
+    student, batches = begun(network, faces, replace(PLAN, sums=_SUMS) if sums else PLAN, calibration)
     observers = calibrate.observed_inputs(student, batches, len(faces), calibration.observer, progress)
     student.enable(False)
     student.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     walk = Walk(student.graph)
     quantizers: dict[ProbedUnit, UniformQuantizer] = {}
     readers: dict[str, list[str]] = {}
+    of_sums: dict[str, UniformQuantizer] = {}
     for step in walk.steps:
-        if isinstance(step.module, Quantizer):
+        if isinstance(step.module, Quantizer) and sums and step.module.bits == _SUMS.activation:
+            of_sums[step.name] = activation_quantizer(PLAN.activations, sums, not step.module.signed)
+            calibrate.set_range(of_sums[step.name], observers[step.name])
+        elif isinstance(step.module, Quantizer):
             name = tensor_of(step)
             readers[name] = _readers(student, step)
             for bits in activation_bits:
@@ -154,7 +164,7 @@ def prepare(
                 quantizer = weight_quantizer(PLAN, bits, len(weight))
                 calibrate.set_scales(quantizer, weight, calibration.search_scales)
                 quantizers[ProbedUnit(WEIGHTS, step.name, bits)] = quantizer
-    probe = Probe(network, student, walk, quantizers, readers, {unit: {} for unit in quantizers})
+    probe = Probe(network, student, walk, quantizers, readers, {unit: {} for unit in quantizers}, of_sums)
     if calibration.bias_correction:
         _find_shifts(probe, channels_last(bias_images(network, faces, calibration)))
     return probe

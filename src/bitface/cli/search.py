@@ -37,6 +37,9 @@ def search(
     activation_bits: Annotated[
         float | None, typer.Option(min=2, max=8, help="Mean bits of an activation, chosen from several widths.")
     ] = None,
+    sums: Annotated[
+        str, typer.Option(help="Bits of what additions read, which take no bytes; plan: as layers that read the same.")
+    ] = "8",
     cost: Annotated[
         str, typer.Option(help="What plans are chosen by: measured, or a proxy: jacobian, fisher, local.")
     ] = "measured",
@@ -80,7 +83,7 @@ def search(
     )  # fmt: skip
     request = SearchRequest(
         base, Budget.parse(budget), bits_of(bits, "--bits", 2), bits_of(activations, "--activations", 2),
-        activation_bits, cost, sensitivity, points, tries,
+        activation_bits, cost, sensitivity, points, tries, sums_of(sums),
     )  # fmt: skip
     with progress(dry_run) as steps:
         result = search_plans(request, steps)
@@ -103,6 +106,17 @@ def search(
         markup=False,
         soft_wrap=True,
     )
+
+
+def sums_of(word: str) -> int | None:
+    """The bits of sums; None: as the layers that read the same. Raises UsageError for anything but 2 to 8 or `plan`."""
+    from bitface.errors import UsageError
+
+    if word == "plan":
+        return None
+    if word not in map(str, range(2, 9)):
+        raise UsageError(f"--sums is '{word}': use 2 to 8 bits, or plan")
+    return int(word)
 
 
 def judged(result: dict[str, Any]) -> "Table":

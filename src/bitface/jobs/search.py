@@ -22,6 +22,7 @@ from bitface.jobs.evaluate import EvaluateOptions, evaluate
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table
 from bitface.progress import Steps, silent
 from bitface.quant import quantize
+from bitface.quant.rotate import HADAMARD, OFF
 from bitface.report.search_pages import search_page
 from bitface.results.documents import read_result
 from bitface.results.folder import Clock, check_free, staging, write_result
@@ -51,6 +52,7 @@ class SearchRequest:
             judge the plans that are found.
         activations: widths of activations. More than one: chosen under `activation_bits`, the mean of a number.
             The image and the last layer's input keep 8.
+        sums: bits of what additions read; None: what layers read of the same tensors. Sums take no bytes.
         cost: `measured`, or a proxy of `analysis.proxies`.
         table: a `sensitivity.json`; None: the one in `base.out`, if there is one.
         points: how many budgets, beside the one that is asked for.
@@ -66,6 +68,13 @@ class SearchRequest:
     table: Path | None = None
     points: int = 8
     tries: int = 16
+    sums: int | None = 8
+
+    @property
+    def narrow(self) -> bool:
+        """Whether any activation may have fewer than 8 bits: then the convention of sums counts, and `quantize` turns
+        residual streams."""
+        return min(self.activations) < 8
 
 
 def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any]:
@@ -92,8 +101,10 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     base = replace(
         request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER,
         pairs=None, root=None, part=None, protocol=None,
+        sums=request.sums if request.narrow else None, rotate=HADAMARD if request.narrow else OFF,
     )  # fmt: skip
     opened = _protocol(request.base)
+    request = replace(request, base=base)
     # Tables and plans of another network and a budget too small should be refused before an hour has gone.
     experiment = _split(subject(base, steps))
     cache = MeasuredPlans(base.out, experiment)
@@ -103,7 +114,7 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     tables = _known(request, experiment)
     probe = probed(base, experiment, steps)
     clock.lap("calibration")
-    costs = _costs(replace(request, base=base), experiment, probe, tables, steps)
+    costs = _costs(request, experiment, probe, tables, steps)
     clock.lap("sensitivity")
     if timed:
         front = by_time.front(request.budget, request.base.model, experiment, probe, costs, cache, steps)
@@ -186,31 +197,31 @@ def _known(request: SearchRequest, experiment: SweptNetwork) -> list[Costs]:
     for path in paths:
         if not request.table and not path.exists():
             continue
-        costs = _read(path, request.cost, experiment)
-        if costs is not None:
-            tables.append(costs)
-        elif request.table:
-            raise BitfaceError(
-                f"{path}: is a table by block, and a search needs one by layer; make it with bitface sensitivity "
-                "--by layer, or leave this one out"
-            )
+        table = _read(path, experiment)
+        if table.by == BLOCK:
+            unfit, other = "is a table by block", "a search needs one by layer"
+        elif (table.settings.sums, table.settings.rotate or OFF) != (request.base.sums, request.base.rotate):
+            unfit, other = "has sums and streams of another convention", "a search like this one measures its own"
         else:
-            experiment.notes.append(f"{path} is a table by block; a search needs one by layer and left it alone")
+            tables.append(_costs_of(table, path, request.cost))
+            continue
+        if request.table:
+            hint = "make it with bitface sensitivity --by layer, or leave this one out"
+            raise BitfaceError(f"{path}: {unfit}, and {other}; {hint if table.by == BLOCK else 'leave this one out'}")
+        experiment.notes.append(f"{path} {unfit}; {other} and left it alone")
     return tables
 
 
-def _read(path: Path, cost: str, experiment: SweptNetwork) -> Costs | None:
-    """The costs of a table; none where it is one by block."""
+def _read(path: Path, experiment: SweptNetwork) -> SensitivityRecord:
+    """A table of this network."""
     table = read_result(path)
     if not isinstance(table, SensitivityRecord):
         raise BitfaceError(f"{path}: no sensitivity table; make one with bitface sensitivity")
-    if table.by == BLOCK:
-        return None
-    if table.model.fingerprint != experiment.network.fingerprint():
+    if table.by != BLOCK and table.model.fingerprint != experiment.network.fingerprint():
         raise BitfaceError(
             f"{path}: is of another network or preprocessing; give another table, or another {option('out')}"
         )
-    return _costs_of(table, path, cost)
+    return table
 
 
 def _costs_of(table: SensitivityRecord, path: Path, cost: str) -> Costs:
@@ -255,6 +266,7 @@ def _account(request: SearchRequest, experiment: SweptNetwork) -> dict[str, Any]
             "widths": list(request.widths),
             "activations": list(request.activations),
             "activation_bits": request.activation_bits,
+            "sums": request.base.sums,
             "cost": request.cost,
             "tries": request.tries,
             "seed": request.base.seed,

@@ -13,6 +13,7 @@ from bitface.analysis.probe import ACTIVATIONS, WEIGHTS, Probe, ProbedUnit, prep
 from bitface.data.faces import manifest_hash
 from bitface.errors import UsageError, nearest, option
 from bitface.progress import Steps, silent
+from bitface.quant import Calibration
 from bitface.report.search_pages import sensitivity_page
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
@@ -73,7 +74,9 @@ def probed(request: SensitivityRequest, experiment: SweptNetwork, steps: Steps =
         experiment.learning,
         request.weight_bits,
         request.activation_bits,
-        progress=steps("calibrating"),
+        Calibration(rotate=request.rotate),
+        steps("calibrating"),
+        request.sums,
     )
     return by_block(probe, experiment.learning) if request.by == BLOCK else probe
 

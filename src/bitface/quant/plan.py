@@ -110,9 +110,13 @@ class BitPlan:
 
     @property
     def word(self) -> str:
-        """The bits of most layers and the convention, such as w4a4 or w4a4s8; what else a plan says isn't in it."""
+        """The bits of most layers and the convention, such as w4a4 or w4a4s8; what else a plan says isn't in it.
+
+        Weights of depthwise layers belong to the convention, unless the plan gives layers their bits by name.
+        """
         sides = self.sums.activation if self.sums else None
-        return f"{self.bits}s{sides}" if sides and self == self.with_sides(sides) else str(self.bits)
+        named = self.layers and not self.depthwise
+        return f"{self.bits}s{sides}" if sides and (named or self == self.with_sides(sides)) else str(self.bits)
 
     def with_sides(self, bits: int) -> "BitPlan":
         """The plan with sums, and weights of depthwise layers, of so many bits, as `s8` at the end of a word says."""

@@ -19,8 +19,8 @@ from bitface.graph import ops, passes
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import INTEGER_LAYERS
 
-AUTO, OFF, LEARNED = "auto", "off", "learned"
-ROTATIONS = (AUTO, OFF, "hadamard", LEARNED)
+AUTO, OFF, HADAMARD, LEARNED = "auto", "off", "hadamard", "learned"
+ROTATIONS = (AUTO, OFF, HADAMARD, LEARNED)
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,17 @@ from bitface.results.sections import Files, FloatNetwork, Machine, Seconds, Text
 
 
 class SweptWidths(Section):
-    """Which widths were asked about, and the seed."""
+    """Which widths were asked about, and the seed.
+
+    Attributes:
+        sums: bits of what additions read, where that was settled; rotate: how residual streams were turned.
+    """
 
     weight_bits: tuple[int, ...]
     activation_bits: tuple[int, ...]
     seed: int
+    sums: int | None = None
+    rotate: str | None = None
 
 
 class SweptFaces(Section):

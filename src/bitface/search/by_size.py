@@ -59,6 +59,9 @@ class _Search:
         bits = self.problem.bits(choice)
         every = [*bits.values(), *(self.activations[tensor] for tensor in self.trial.probe.readers)]
 
+        if sums := self.trial.probe.sums:
+            what += f", with sums of {next(iter(sums.values())).bits} bits"
+
         def measured() -> Figures:
             return {"agreement": self.trial.agreement(bits, self.activations, *side)}
 
@@ -119,6 +122,11 @@ def front(
     pareto_front.notes.append(
         f"uniform plans keep their first and last layer at {max(widths)} bits, as `--bits w4a8` keeps them at 8"
     )
+    if sums := next(iter(probe.sums.values()), None):
+        pareto_front.notes.append(
+            f"sums of residual streams have {sums.bits} bits in every plan, uniform ones too (the convention "
+            f"s{sums.bits}): that takes no bytes"
+        )
     return pareto_front
 
 
@@ -147,7 +155,8 @@ def _mixed(search: _Search, probe: Probe, budget: Budget, points: int, tries: in
         file, at_budget = f"plan-{label}.yaml", limit == budget.value
         if file in pareto_front.plans and not at_budget:
             continue
-        plan = plan_of(probe_layers(probe), problem.bits(choice), search.activations, probe.readers, search.sizes)
+        sums = next((one.bits for one in probe.sums.values()), None)
+        plan = plan_of(probe_layers(probe), problem.bits(choice), search.activations, probe.readers, search.sizes, sums)
         facts = {"label": label, "limit": limit, **search.row(choice), "cost": problem.cost(choice)}
         facts |= {"chosen_agreement": agreements[choice], "unrefined_agreement": agreements[start]}
         pareto_front.add(file, plan, facts, layer_rows(plan, probe, search.sizes))
@@ -182,7 +191,8 @@ def _activations(request: PlanRequest, probe: Probe, costs: Costs) -> dict[str, 
     free = [group for group in clusters if not at_edge & set(group)]
     if request.activation_bits is None or not free:
         return edge_bits | {tensor: request.activations[0] for group in free for tensor in group}
-    size = {tensor_of(s): prod(shape_of(s.node)[1:]) for s in probe.walk.steps if isinstance(s.module, Quantizer)}
+    steps = [step for step in probe.walk.steps if isinstance(step.module, Quantizer) and step.name not in probe.sums]
+    size = {tensor_of(step): prod(shape_of(step.node)[1:]) for step in steps}
     widths = sorted(request.activations, reverse=True)
     problem = Problem(
         [group[0] for group in free],

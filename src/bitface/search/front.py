@@ -67,7 +67,7 @@ def layer_rows(plan: BitPlan, probe: Probe, sizes: dict[str, int]) -> list[dict[
     bits = dict(plan.layers)
     rows = []
     for layer in probe.student.layers:
-        own, count = bits[escaped(layer.name)], sizes.get(layer.name, 0)
+        own, count = bits.get(escaped(layer.name), plan.sums or plan.bits), sizes.get(layer.name, 0)
         rows.append(
             {
                 "name": layer.name,

@@ -21,6 +21,7 @@ from bitface.inputs import faces as job_faces
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Progress, Steps
+from bitface.quant.rotate import OFF
 from bitface.training.checkpoint import Checkpoint
 
 STATE = "sensitivity.unfinished.safetensors"
@@ -49,6 +50,8 @@ class SensitivityRequest:
         by: what is rounded at a time: the one tensor of a `layer`, or all weights, or activations, of a `block`.
         output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
+        sums: bits of what additions read, whatever layers read of the same tensors; None: what layers read.
+        rotate: of residual streams, see `quant.Calibration`.
     """
 
     model: Path
@@ -69,6 +72,8 @@ class SensitivityRequest:
     force: bool = False
     protocol: str | Opened | None = None
     output: str | None = None
+    sums: int | None = None
+    rotate: str = OFF
 
     @property
     def judged(self) -> bool:
@@ -134,6 +139,8 @@ def settings(request: SensitivityRequest) -> dict[str, Any]:
         "weight_bits": list(request.weight_bits),
         "activation_bits": list(request.activation_bits),
         "seed": request.seed,
+        **({"sums": request.sums} if request.sums else {}),
+        **({"rotate": request.rotate} if request.rotate != OFF else {}),
     }
 
 

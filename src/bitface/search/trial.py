@@ -78,7 +78,8 @@ class Trial:
             if isinstance(step.module, Quantizer):
                 tensor = tensor_of(step)
                 holder, _, leaf = step.name.rpartition(".")
-                quantizer = self.probe.quantizers[ProbedUnit(ACTIVATIONS, tensor, activations[tensor])]
+                quantizer = self.probe.sums.get(step.name)
+                quantizer = quantizer or self.probe.quantizers[ProbedUnit(ACTIVATIONS, tensor, activations[tensor])]
                 setattr(graph.get_submodule(holder), leaf, copy.deepcopy(quantizer))
         self._student.enable(True)
 
@@ -108,6 +109,7 @@ def plan_of(
     activations: Mapping[str, int],
     readers: Mapping[str, list[str]],
     sizes: Mapping[str, int],
+    sums: int | None = None,
 ) -> BitPlan:
     """The plan that gives each layer its bits by name. Its own `bits`, which choose a recipe, are the means, rounded.
 
@@ -116,9 +118,11 @@ def plan_of(
         weights, activations: layer → bits; tensor → bits.
         readers: tensor → what reads it.
         sizes: layer → number of weights.
+        sums: the bits of additions, if they aren't among the readers.
     """
     read = {name: activations[tensor] for tensor, names in readers.items() for name in names}
-    listed = tuple((escaped(name), LayerBits(weights.get(name, 8), read[name])) for name in layers)
+    listed = tuple((escaped(name), LayerBits(weights.get(name, 8), read[name])) for name in layers if name in read)
     mean = sum(sizes[name] * bits for name, bits in weights.items()) / max(1, sum(sizes.values()))
     common = sum(read.values()) / len(read)
-    return BitPlan(LayerBits(round(mean), round(common)), None, None, listed)
+    own = LayerBits(sums, sums) if sums else None
+    return BitPlan(LayerBits(round(mean), round(common)), None, None, listed, sums=own)

@@ -141,11 +141,18 @@ def test_activations_under_their_own_budget(net: Path, crops: Path, tmp_path: Pa
     ends_in_one_line(bitface(*given, "--activation-bits", 3), 1, "no plan meets --activation-bits 3", "is the least")
     code, _, err = bitface(*given, "--activation-bits", 6)
     assert code == 0, err
+    assert "the convention s8" in err
     assert {path.name for path in out.glob("*.json")} == {"result.json"}, "a proxy needs no sweep"
-    best = json.loads((out / "result.json").read_text())["best"]
+    result = json.loads((out / "result.json").read_text())
+    best = result["best"]
     plan = yaml.safe_load((out / best["file"]).read_text())
     read = {name: int(bits.partition("a")[2]) for name, bits in plan["layers"].items()}
     assert set(read.values()) == {4, 8}
+    sums = [layer["name"] for layer in result["layers"] if not layer["parameters"]]
+    assert plan["sums"] == "w8a8"
+    assert sums
+    assert not set(sums) & set(read)
+    assert {layer["activation_bits"] for layer in result["layers"] if layer["name"] in sums} == {8}
     names = list(best["bits"])
     assert read[names[0]] == read[names[-1]] == 8
 
@@ -195,6 +202,19 @@ def test_a_search_keeps_a_table_that_lacks_widths(net: Path, crops: Path, tmp_pa
     made = (out / "search-sensitivity.json").stat().st_mtime_ns
     assert bitface("search", *given, *wanted, "--force")[0] == 0
     assert (out / "search-sensitivity.json").stat().st_mtime_ns == made, "the second search reads it"
+
+
+def test_sums_as_the_layers_that_read_the_same(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
+    given: tuple[object, ...] = ("search", net, "--images", crops, *COMMON, "--budget", "6bits", "--cost", "jacobian")
+    given += ("--bits", "8,4", "--points", 2, "--tries", 0, "--activations", 4, "--out", tmp_path / "out")
+    ends_in_one_line(bitface(*given, "--sums", 9), 2, "--sums is '9': use 2 to 8 bits, or plan")
+    code, _, err = bitface(*given, "--sums", "plan")
+    assert code == 0, err
+    result = json.loads((tmp_path / "out" / "result.json").read_text())
+    plan = yaml.safe_load((tmp_path / "out" / result["best"]["file"]).read_text())
+    assert "sums" not in plan
+    assert {bits for name, bits in plan["layers"].items() if name not in result["best"]["bits"]} == {"w8a4"}
+    assert not any("convention" in note for note in result["notes"])
 
 
 def test_a_search_refuses_a_table_by_block(net: Path, crops: Path, blocks: Path, tmp_path: Path, bitface: Run) -> None:
