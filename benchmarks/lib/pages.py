@@ -30,6 +30,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "ablation": (TRAINING, "qat", tables.ablation),
     "training_speed": (TRAINING, "training_speed", tables.training_speed),
     "faceless": (FACES, "faceless", tables.faceless),
+    "variety": (FACES, "variety", tables.variety),
     "making_faces": (FACES, "making_faces", tables.making_faces),
     "datasets": (ROOT / "docs" / "datasets.md", "datasets", tables.datasets),
     "thresholds": (EVALUATION, "thresholds", tables.thresholds),

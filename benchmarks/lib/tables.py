@@ -224,6 +224,18 @@ def faceless(content: dict[str, Any]) -> list[str]:
     )
 
 
+def variety(content: dict[str, Any]) -> list[str]:
+    """How varied faces are for a network."""
+    return table(
+        "| network | faces | looked at | length of embeddings | one pair in twenty is above | dimensions | of real |",
+        [
+            f"| {row['network']} | {row['kind']} | {row['faces']:,} | {row['norm']:.1f} | {row['alike']:.2f} "
+            f"| {row['dimensions']:.0f} | {row['share']:.0%} |"
+            for row in content["rows"]
+        ],
+    )
+
+
 def making_faces(content: dict[str, Any]) -> list[str]:
     return table(
         "| source | network | images | seconds |",

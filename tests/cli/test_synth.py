@@ -10,7 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from bitface.analysis.variety import Variety
 from bitface.data import distilled, sources
+from bitface.jobs import judge
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -104,3 +106,53 @@ def test_what_can_not_be_made(bitface: Run, tmp_path: Path, arguments: list[str]
     assert message in err
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """100 smooth pictures."""
+    random = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("faces") / "made"
+    folder.mkdir()
+    for number in range(100):
+        coarse = random.uniform(0, 255, (7, 7, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((112, 112), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    return folder
+
+
+def test_faces_are_judged_beside_others(bitface: Run, net: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = ("synth", faces, "--judge", "--model", net, "--preprocess", "rgb-127.5-128")
+    code, said, err = bitface(*given, "--like", faces, "--bits", "w4a4s8")
+    assert code == 0, err
+    assert "too few" not in err
+    assert "(100% of real)" in said
+    result = json.loads(faces.with_name("made.judgement.json").read_text())
+    assert result["made"] == result["real"]
+    assert result["made"]["faces"] == 100
+    code, _, err = bitface(*given, "--bits", "w4a4")
+    assert code == 0, err
+    assert "nothing is known of real faces in this network" in err
+    monkeypatch.setitem(judge.KNOWN, result["model"], Variety(1000, 10.0, 0.2, 4 * result["made"]["dimensions"]))
+    for bits, warned in (("w4a4s8", True), ("w8a8", False)):
+        code, said, err = bitface(*given, "--bits", bits)
+        assert code == 0, err
+        assert ("these faces fill 25% of the dimensions that real ones do, too few for w4a4s8" in err) == warned
+        assert "(25% of real)" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["crops", "--judge"], "name it with --model"),
+        (["synthetic:5"], "name the folder to write to with --out"),
+        (["synthetic:5", "--out", "faces", "--bits", "w4a4"], "go with --judge"),
+        (["gone", "--judge", "--model", "NET"], "gone"),
+        (["CROPS", "--judge", "--model", "NET"], "48 faces are too few to judge; give 100 or more"),
+    ],
+)
+def test_what_can_not_be_judged(bitface: Run, net: Path, crops: Path, arguments: list[str], message: str) -> None:
+    words = {"NET": str(net), "CROPS": str(crops)}
+    code, _, err = bitface("synth", *(words.get(word, word) for word in arguments))
+    assert code in (1, 2)
+    assert message in err
+    assert err.count("\n") == 1

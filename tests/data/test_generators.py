@@ -116,7 +116,7 @@ def test_the_dcgan_makes_the_images_it_made(tmp_path: Path) -> None:
     path = tmp_path / "weights.tar"
     torch.save({"netG_state_dict": dcgan_state()}, path)
     generator = open_generator(path)
-    assert (generator.name, generator.latent, generator.batch) == ("DCGAN 64x64", 100, 32)
+    assert (generator.name, generator.latent, generator.batch) == ("DCGAN 64x64", (100,), 32)
     np.testing.assert_array_equal(taken(generator, 40), list(islice(plain_dcgan(path, 7), 40)))
 
 
@@ -130,7 +130,7 @@ def test_stylegan2_pixels(tmp_path: Path) -> None:
     network = stylegan2()
     safetensors.torch.save_file(network.state_dict(), tmp_path / "weights.safetensors")
     generator = open_generator(tmp_path / "weights.safetensors")
-    assert (generator.name, generator.latent, generator.batch) == ("StyleGAN2-ADA 16x16", 8, 32)
+    assert (generator.name, generator.latent, generator.batch) == ("StyleGAN2-ADA 16x16", (8,), 32)
     noise = torch.Generator().manual_seed(3)
     z = torch.stack([torch.randn(8, generator=noise) for _ in range(32)])
     for truncation in (1.0, 0.5):
@@ -156,7 +156,7 @@ def test_nested_state_dicts(nest: str, tmp_path: Path) -> None:
 def test_onnx_pixels(last: str, factor: float, scale: float, shift: float, tmp_path: Path) -> None:
     path = onnx_generator(tmp_path / "generator.onnx", 5, last, factor=factor)
     generator = open_generator(path)
-    assert (generator.name, generator.latent, generator.batch) == ("ONNX 12x12", 6, 5)
+    assert (generator.name, generator.latent, generator.batch) == ("ONNX 12x12", (6,), 5)
     noise = torch.Generator().manual_seed(3)
     z = torch.stack([torch.randn(6, generator=noise) for _ in range(10)]).double().numpy()
     weight = np.random.default_rng(0).normal(size=(LATENT, 3 * SIDE * SIDE))
@@ -183,10 +183,26 @@ def test_batches_of_large_images_are_small(tmp_path: Path) -> None:
     assert (generator.name, generator.batch) == ("ONNX 4x256", 8)
 
 
+def test_a_diffusion_model_of_one_step(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Tanh", ["noise"], ["faces"])],
+        "denoiser",
+        [helper.make_tensor_value_info("noise", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("faces", TensorProto.FLOAT, None)],
+    )
+    path = tmp_path / "generator.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    generator = open_generator(path)
+    assert generator.latent == (3, 8, 8)
+    noise = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(7))
+    expected = (np.tanh(noise.double().numpy()).transpose(1, 2, 0) + 1) * 127.5
+    np.testing.assert_allclose(taken(generator, 1)[0], expected, atol=0.51)
+
+
 REFUSED_ONNX: dict[str, tuple[dict[str, object], str]] = {
     "a second input": (
         {"inputs": (("truncation", TensorProto.FLOAT, [1]),)},
-        r"latents \[B, Z\] in float32 and nothing else, not .*'truncation'",
+        r"latents \[B, Z\] or .* in float32 and nothing else, not .*'truncation'",
     ),
     "a name with a line break": ({"inputs": (("a\nb", TensorProto.FLOAT, [1]),)}, "nothing else"),
     "a latent of unknown length": ({"latent": "length"}, "nothing else, not 'latents'"),

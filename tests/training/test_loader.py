@@ -32,7 +32,7 @@ def test_targets_are_those_of_what_the_student_sees(teacher: str) -> None:
     assert np.array_equal(again.images, step.images)
 
 
-@pytest.mark.parametrize("views", ["mild", "strong"])
+@pytest.mark.parametrize("views", ["mild", "strong", "severe"])
 def test_live_views(views: str) -> None:
     learned = faces(24)
     loader = Loader(learned, Training(batch=24, teacher="live", views=views, mix=0.5))

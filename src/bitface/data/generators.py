@@ -30,13 +30,13 @@ class Generator:
 
     Args:
         name: kind and size, as `StyleGAN2-ADA 256x256` (height before width).
-        latent: how many numbers an image is made from.
+        latent: the shape of the numbers that an image is made from; of vectors a single length.
         batch: how many images are made at once.
-        render: latents `[batch, latent]` and the truncation → RGB `[batch, 3, H, W]`, 0 to 255, not rounded.
+        render: latents `[batch, *latent]` and the truncation → RGB `[batch, 3, H, W]`, 0 to 255, not rounded.
     """
 
     name: str
-    latent: int
+    latent: tuple[int, ...]
     batch: int
     render: Callable[[Tensor, float], Tensor]
 
@@ -50,7 +50,7 @@ class Generator:
         while True:
             # Batches are always full, whatever is asked for, and each latent is drawn by itself: both the random
             # generator and the convolutions otherwise give other numbers for another batch size.
-            latents = torch.stack([torch.randn(self.latent, generator=noise) for _ in range(self.batch)])
+            latents = torch.stack([torch.randn(*self.latent, generator=noise) for _ in range(self.batch)])
             with torch.inference_mode():
                 pixels = self.render(latents, truncation).permute(0, 2, 3, 1)
                 batch = np.ascontiguousarray(pixels.round().clamp(0, 255).to(torch.uint8).numpy())
@@ -60,8 +60,9 @@ class Generator:
 def open_generator(path: Path) -> Generator:
     """The generator of a file: `.onnx`, `.safetensors`, or by any other name what `torch.save` writes.
 
-    An ONNX file takes one float32 input `[B, Z]` and gives images `[B, 3, H, W]` first. Whether they are in -1 to 1,
-    0 to 1 or 0 to 255 is decided here, from a first batch. A state dict may be nested under `G_ema`, `g_ema`,
+    An ONNX file takes one float32 input, latents `[B, Z]` or the noise `[B, C, h, w]` of a diffusion model that needs
+    one step, and gives images `[B, 3, H, W]` first. Whether they are in -1 to 1, 0 to 1 or 0 to 255 is decided here,
+    from a first batch. A state dict may be nested under `G_ema`, `g_ema`,
     `netG_state_dict`, `state_dict` or `generator`.
 
     Raises:
@@ -106,7 +107,7 @@ def _from_onnx(path: Path) -> Generator:
         except Exception as error:
             raise BitfaceError(f"ONNX Runtime can't run it ({one_line(error)})") from error
 
-    latents = torch.randn(fixed or 8, latent, generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(fixed or 8, *latent, generator=torch.Generator().manual_seed(0))
     first = run(latents)
     if not torch.isfinite(first).all():
         raise BitfaceError("no generator: its images hold NaN or infinity")
@@ -122,14 +123,16 @@ def _from_onnx(path: Path) -> Generator:
     )
 
 
-def _latent_shape(inputs: list[Any]) -> tuple[int | None, int]:
-    """The batch where it is fixed, and the length of a latent."""
+def _latent_shape(inputs: list[Any]) -> tuple[int | None, tuple[int, ...]]:
+    """The batch where it is fixed, and the shape of a latent."""
     described = ", ".join(f"'{value.name}' {value.type} {value.shape}" for value in inputs)
-    if len(inputs) == 1 and inputs[0].type == "tensor(float)" and len(inputs[0].shape) == 2:
-        batch, latent = inputs[0].shape
-        if isinstance(latent, int) and latent > 0:
-            return (batch if isinstance(batch, int) and batch > 0 else None), latent
-    raise BitfaceError(f"no generator: it must take latents [B, Z] in float32 and nothing else, not {described}")
+    if len(inputs) == 1 and inputs[0].type == "tensor(float)" and len(inputs[0].shape) in (2, 4):
+        batch, *latent = inputs[0].shape
+        if all(isinstance(side, int) and side > 0 for side in latent):
+            return (batch if isinstance(batch, int) and batch > 0 else None), tuple(latent)
+    raise BitfaceError(
+        f"no generator: it must take latents [B, Z] or [B, C, h, w] in float32 and nothing else, not {described}"
+    )
 
 
 def _scale(images: Tensor) -> tuple[float, float]:
@@ -173,7 +176,7 @@ def _from_state(state: dict[str, Tensor]) -> Generator:
     side, run = network.resolution, _ready(network)
     return Generator(
         f"StyleGAN2-ADA {side}x{side}",
-        network.z_dim,
+        (network.z_dim,),
         _batch(side),
         lambda latents, truncation: (run(latents, truncation) + 1) * 127.5,
     )
@@ -188,7 +191,7 @@ def _dcgan(state: dict[str, Tensor]) -> Generator:
     run = _ready(network)
     return Generator(
         f"DCGAN {size}",
-        dcgan.LATENT,
+        (dcgan.LATENT,),
         _batch(dcgan.SIDE),
         lambda latents, truncation: (run(latents * truncation) + 1) * 127.5,
     )

@@ -14,7 +14,7 @@ from bitface.losses import Loss, to_json
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
-VIEWS = ("none", "flip", "mild", "strong")
+VIEWS = ("none", "flip", "mild", "strong", "severe")
 
 # A file gives losses by name only.
 Losses = Annotated[Mapping[str, Any] | Loss, GetPydanticSchema(lambda _, schema_of: schema_of(dict[str, Any]))]
@@ -37,7 +37,8 @@ class Training:
             `gamma` at each of `milestones`, shares of the whole) or constant.
         clip: largest norm of the gradient; 0 doesn't clip.
         views: what the student sees of a face: the image, or its mirror image too (`flip`), or shifted, turned,
-            brighter and darker (`mild`), or blurred, noisy and partly covered besides (`strong`).
+            brighter and darker (`mild`), or blurred, noisy and partly covered besides (`strong`), or all of that twice
+            as much, from other angles and in other colours (`severe`, for made faces, which are too much alike).
         mix: share of images that are blended with another one (needs a teacher that sees the same blend).
         teacher: `cached`: embeddings of the image and of its mirror image, computed once; `live`: of each view.
         average: weights averaged over steps with this decay (0: not), used from evaluation on.
@@ -93,7 +94,7 @@ class Training:
             raise UsageError(f"'milestones' of the training are {list(self.milestones)}: use shares from 0 to 1")
         if self.batch % self.per_identity:
             raise UsageError(f"'batch' ({self.batch}) must be a multiple of 'per_identity' ({self.per_identity})")
-        if self.teacher == "cached" and (self.views in ("mild", "strong") or self.mix):
+        if self.teacher == "cached" and (self.views in ("mild", "strong", "severe") or self.mix):
             raise UsageError("'views' beyond flip and 'mix' need 'teacher: live', which embeds what the student sees")
 
     @property

@@ -3,7 +3,8 @@
 Views depend on the seed and the step alone, so that a resumed training sees the same.
 
 The amounts are those between two photographs that an aligner cuts out, not those of another person: some pixels of
-shift, some degrees, exposure; `strong` adds what cameras do (blur, noise, compression) and things that cover faces.
+shift, some degrees, exposure; `strong` adds what cameras do (blur, noise, compression) and things that cover faces;
+`severe`, for faces that a generator makes all alike, adds other angles and colours of light and doubles the amounts.
 """
 
 from collections.abc import Mapping
@@ -11,6 +12,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+
+# By the kind of a view: pixels of shift, shares of zoom and degrees; shares of contrast and brightness.
+_MOVED = {"mild": (3.0, 0.04, 4.0), "strong": (6.0, 0.08, 10.0), "severe": (12.0, 0.16, 20.0)}
+_LIT = {"mild": 0.15, "strong": 0.3, "severe": 0.5}
 
 
 def view(image: np.ndarray, kind: str, random: np.random.Generator) -> np.ndarray:
@@ -21,10 +26,11 @@ def view(image: np.ndarray, kind: str, random: np.random.Generator) -> np.ndarra
         image = image[:, ::-1]
     if kind == "flip":
         return image
-    strong = kind == "strong"
-    image = _moved(image, random, 6 if strong else 3, 0.08 if strong else 0.04, 10 if strong else 4)
-    image = _lit(image, random, 0.3 if strong else 0.15)
-    if strong:
+    image = _moved(image, random, *_MOVED[kind])
+    image = _lit(image, random, _LIT[kind])
+    if kind == "severe":
+        image = _coloured(_seen_aside(image, random, 0.1), random, 0.25)
+    if kind != "mild":
         image = _degraded(image, random)
     return image
 
@@ -66,6 +72,20 @@ def _lit(image: np.ndarray, random: np.random.Generator, amount: float) -> np.nd
     contrast, brightness = 1 + random.uniform(-amount, amount), random.uniform(-amount, amount) * 128
     table = np.clip((np.arange(256) - 128) * contrast + 128 + brightness, 0, 255).astype(np.uint8)
     return cv2.LUT(image, table)
+
+
+def _seen_aside(image: np.ndarray, random: np.random.Generator, amount: float) -> np.ndarray:
+    """The corners go elsewhere by a share of the sides."""
+    height, width = image.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [0, height], [width, height]], np.float32)
+    moves = random.uniform(-amount, amount, (4, 2)) * (width, height)
+    matrix = cv2.getPerspectiveTransform(corners, (corners + moves).astype(np.float32))
+    return cv2.warpPerspective(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+
+
+def _coloured(image: np.ndarray, random: np.random.Generator, amount: float) -> np.ndarray:
+    """Each channel by itself is brighter or darker."""
+    return np.clip(image * random.uniform(1 - amount, 1 + amount, 3), 0, 255).astype(np.uint8)
 
 
 def _degraded(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
