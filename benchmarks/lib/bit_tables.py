@@ -70,3 +70,15 @@ def four_bits(content: dict[str, Any]) -> list[str]:
             for row in content["rows"]
         ],
     )  # fmt: skip
+
+
+def rebuilding(content: dict[str, Any]) -> list[str]:
+    """Parts of a rebuilding, in short runs."""
+    return table(
+        "| network | bits | scales of weights | faces | steps: a unit, all at last | seed | cosine ± standard error |",
+        [
+            f"| {row['network']} | {row['bits']} | {row['changes']} | {row['images']} "
+            f"| {row['steps']}, {row['tuning']} | {row['seed']} | {row['cosine']:.4f} ± {row['standard error']:.4f} |"
+            for row in content["rows"]
+        ],
+    )

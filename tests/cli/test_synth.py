@@ -129,8 +129,14 @@ def test_faces_are_judged_beside_others(bitface: Run, net: Path, faces: Path, mo
     result = json.loads(faces.with_name("made.judgement.json").read_text())
     assert result["made"] == result["real"]
     assert result["made"]["faces"] == 100
-    code, _, err = bitface(*given, "--bits", "w4a4")
+    faces.with_name("made.judgement.json").unlink()
+    code, said, err = bitface(*given, "--dry-run")
     assert code == 0, err
+    assert "'judging faces' would come next" in said
+    assert not faces.with_name("made.judgement.json").exists()
+    code, said, err = bitface(*given, "--bits", "w4a4", "--json", "-")
+    assert code == 0, err
+    assert json.loads(said.partition("\n}\n")[0] + "}")["judgement"]["real"] is None
     assert "nothing is known of real faces in this network" in err
     monkeypatch.setitem(judge.KNOWN, result["model"], Variety(1000, 10.0, 0.2, 4 * result["made"]["dimensions"]))
     for bits, warned in (("w4a4s8", True), ("w8a8", False)):

@@ -1,6 +1,7 @@
 """Units, roundings that are learned, and what a reconstruction is worth."""
 
 import copy
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_residual_blocks_stay_whole() -> None:
         ("wide.0",),
         ("fc",),
     ]
+
+
+def test_scales_of_weights_learn_with_the_roundings() -> None:
+    net, plan = network(Mixed(), 16), BitPlan.parse("w3a8").with_edges("plan", "plan")
+    settings = Reconstruction(steps=5, batch=8, tuning=0, rate=1e-9, scale_rate=0.05, layers=100)  # a single unit
+    ways = (None, replace(settings, scale_weights=False), settings)
+    scales = []
+    for way in ways:
+        student = calibrated(net, faces(40, 16), plan, Calibration(reconstruction=way))
+        scales.append([layer.weight_quantizer.scale for layer in student.quantized_layers().values()])
+    for before, same, other in zip(*scales, strict=True):
+        torch.testing.assert_close(same, before)
+        moved = (other / before).log().abs()
+        assert (moved > 1e-3).all()
+        assert (moved < 5 * 0.05 + 1e-3).all()
 
 
 def test_the_units_of_a_mobilefacenet() -> None:

@@ -59,9 +59,13 @@ def judge_faces(request: JudgeRequest, steps: Steps = silent) -> dict[str, Any]:
     network = open_float(request.model)
     images = _images(request.faces, network, steps)
     network, notes, warnings = settle_preprocess(network, images, request.model.preprocess)
+    others = _images(request.real, network, steps) if request.real else None
+    tell = steps("judging faces")
     made, real = _variety(request, network, images), KNOWN.get(network.fingerprint())
-    if request.real:
-        real = _variety(request, network, _images(request.real, network, steps))
+    if others is not None:
+        tell(1, 2)
+        real = _variety(request, network, others)
+    tell(1, 1)
     share = made.dimensions / real.dimensions if real else None
     if real is None:
         notes.append("nothing is known of real faces in this network: give some with --like to have these compared")

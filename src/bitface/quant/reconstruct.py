@@ -43,6 +43,7 @@ class Reconstruction:
         weighted: errors count by the squared gradient of the embedding's direction (BRECQ's Fisher weights).
         tuning: steps in which, at last, scales and biases of all units learn together; roundings stay.
         rate, scale_rate: of roundings, and of scales and biases.
+        scale_weights: scales of weights learn with their roundings (Jeon et al., CVPR 2023, GENIE-M), not just at last.
         decided: the pressure on roundings to be 0 or 1, in units of what a weight's rounding adds to the error.
         layers: how many layers a unit has at most, unless a residual block has more.
         memory: bytes that the tensors between two units may take; fewer faces are used where they would take more.
@@ -55,6 +56,7 @@ class Reconstruction:
     tuning: int = 800
     rate: float = 5e-2
     scale_rate: float = 5e-3
+    scale_weights: bool = True
     decided: float = 1.0
     layers: int = 3
     memory: int = 3 << 30
@@ -138,7 +140,7 @@ class _Work:
         self.done, self.total = 0, len(self.units) * settings.steps + settings.tuning
 
     def carry_out(self) -> None:
-        weights = self._weights() if self.settings.weighted else {}
+        weights = self._weights() if self.settings.weighted and len(self.units) > 1 else {}
         plain = quantized = self.images[: self._affordable()]
         for unit in self.units[:-1]:
             target = _outputs(part(self.teacher, unit.source, unit.result), plain)
@@ -164,6 +166,7 @@ class _Work:
         run = fused(part(self.student.graph, unit.source, unit.result))
         roundings = [q for q in _quantizers(run) if isinstance(q, RoundingQuantizer)]
         scales = [p for q in _quantizers(run) if not q.weights for p in q.parameters()]
+        scales += [q.log_scale for q in roundings] if settings.scale_weights else []
         optimizer = torch.optim.Adam(
             [
                 {"params": [q.choice for q in roundings], "lr": settings.rate},
