@@ -50,11 +50,12 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def _help(command: Any) -> str:
-    """A command's docstring; its examples, which begin with the program's name, as shell."""
+    """A command's docstring; its examples, which are marked so that no line is wrapped, as shell."""
     paragraphs = re.split(r"\n\s*\n", inspect.cleandoc(command.help or ""))
+    examples = [part.strip().lstrip("\b").strip() for part in paragraphs]
     return "\n\n".join(
-        f"```sh\n{' '.join(part.split())}\n```" if part.lstrip().startswith(("bitface ", "torchrun ")) else part
-        for part in paragraphs
+        f"```sh\n{example}\n```" if example.startswith(("bitface ", "torchrun ")) else part
+        for part, example in zip(paragraphs, examples, strict=True)
     )
 
 
