@@ -9,6 +9,7 @@ import contextlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -111,7 +112,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_blocks_run(page: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the page, as somebody would who follows it."""
     for path in world.iterdir():
-        (tmp_path / path.name).symlink_to(path)
+        if path.is_file():  # a command may write over it
+            shutil.copy(path, tmp_path)
+        else:
+            (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     names: dict[str, Any] = {"__name__": "__main__"}
