@@ -232,7 +232,7 @@ def test_onnx_files_with_their_own_noise_or_none_at_all(tmp_path: Path) -> None:
     with pytest.raises(BitfaceError, match="other images for the same latents"):
         open_generator(path)
     path.write_bytes(b"nothing")
-    with pytest.raises(BitfaceError, match="ONNX Runtime can't load it"):
+    with pytest.raises(BitfaceError, match="not an ONNX file"):
         open_generator(path)
     path = onnx_generator(path)
     model = onnx.load(path)
@@ -254,7 +254,7 @@ class Canary:
 def test_pickles_are_not_executed(suffix: str, tmp_path: Path) -> None:
     path, canary = tmp_path / f"generator.{suffix}", tmp_path / "canary"
     path.write_bytes(pickle.dumps({"G_ema": Canary(canary)}))
-    with pytest.raises(BitfaceError, match="ONNX Runtime can't load" if suffix == "onnx" else "pickles aren't opened"):
+    with pytest.raises(BitfaceError, match="not an ONNX file" if suffix == "onnx" else "pickles aren't opened"):
         open_generator(path)
     torch.save({"G_ema": Canary(canary)}, path)
     with pytest.raises(BitfaceError, match="ONNX file from latents to images, or the state dict"):

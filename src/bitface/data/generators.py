@@ -84,7 +84,10 @@ def open_generator(path: Path) -> Generator:
 def _from_onnx(path: Path) -> Generator:
     import onnxruntime as ort
 
-    read_model(path)  # which refuses what is too large, or lies outside the file's folder
+    try:
+        read_model(path)  # which refuses what is too large, or lies outside the file's folder
+    except BitfaceError as error:
+        raise BitfaceError(f"{error}; give {_ACCEPTED}") from error
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
