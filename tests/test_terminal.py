@@ -2,6 +2,7 @@
 
 import io
 import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from rich.table import Table
 from rich.text import Text
 
+from bitface.cli import main
+from bitface.store import Store
 from bitface.terminal import Terminal, escaped
 
 NASTY = ("\x1b[2J", "\x1b]0;title\x07", "\x9b31m", "a\rb", "\u202egpj.exe", "\u2066x\u2069", "\x00", "\x7f", "\udcff")
@@ -52,3 +55,35 @@ def test_texts_tables_and_titles(word: str) -> None:
     text = printed(word, Text(word), table, Path(word.replace("\0", "\x01")), f"[bold]{word}[/bold]")
     text.encode()
     assert not [letter for letter in text if letter != "\n" and not letter.isprintable()]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["\x1b[2J"], ["cache", "\x1b[2J"], ["bench", "net.onnx", "--size", "\x1b[2J"], ["--\x1b[2J"]]
+)
+def test_complaints_about_what_was_typed(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bitface", *arguments])
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path))
+    with pytest.raises(SystemExit) as ending:
+        main()
+    text = "".join(capsys.readouterr())
+    assert ending.value.code == 2
+    assert "\x1b" not in text
+    assert "\\x1b[2J" in text
+
+
+def test_an_error_of_another_library_is_no_complaint(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Fixed(Exception):
+        message = property(lambda self: "whatever")
+
+    def fail(*_: object) -> None:
+        raise Fixed("it fails")
+
+    monkeypatch.setattr(Store, "contents", fail)
+    monkeypatch.setattr(sys, "argv", ["bitface", "cache"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "unexpected Fixed: it fails" in capsys.readouterr().err

@@ -88,8 +88,8 @@ def made(place: Path) -> list[Command]:
         Command("prune", ("prune", net, *prune, "--out", "{out}")),
         Command("distill", ("distill", net, "--student", "mobilefacenet:0.125", "--epochs", "1", "--images", crops,
                             "--preprocess", "rgb-127.5-128", "--out", "{out}")),
-        Command("search", ("search", *faces, "--budget", "40KB", "--out", "{out}")),
-        Command("sensitivity", ("sensitivity", *faces, "--out", "{out}")),
+        Command("search", ("search", *faces, "--max-images", "8", "--budget", "40KB", "--out", "{out}")),
+        Command("sensitivity", ("sensitivity", *faces, "--max-images", "8", "--out", "{out}")),
         Command("compare", ("compare", f"{place}/compare.yaml", "--out", "{out}")),
         Command("suite", ("evaluate", "--suite", f"{place}/suite.yaml", "--out", "{out}")),
         Command("analyse", ("analyse", net, model, *faces[1:], "--out", "{out}")),
@@ -99,7 +99,7 @@ def made(place: Path) -> list[Command]:
         Command("export (C)", ("export", model, "--target", "c", "--out", "{out}")),
         Command("report", ("report", f"{place}/made", "--out", "{out}"), "page.html"),
         Command("evaluate --json", ("evaluate", model, *pairs, "--far", "0.2", "--json", "{out}"), "result.json"),
-        Command("data pack", ("data", "pack", crops, "--labels", "folder", "--out", "{out}")),
+        Command("data pack", ("data", "pack", crops, "--labels", "folder", "--out", "rec:{out}")),
         Command("synth", ("synth", "synthetic:8", "--out", "{out}")),
     ]  # fmt: skip
 

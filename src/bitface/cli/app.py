@@ -61,8 +61,9 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except Exception as error:
-            if isinstance(message := getattr(error, "message", None), str):
-                error.message = escaped(message)  # type: ignore[attr-defined]
+            # Typer's own, of click, which is a package of its own or a part of it.
+            if type(error).__module__.startswith(("typer", "click")) and hasattr(error, "message"):
+                error.message = escaped(error.message)
             raise
 
 
