@@ -39,3 +39,11 @@ def test_from_a_damaged_set_to_a_whole_one(
     text = said(capsys, monkeypatch, "pack", word, "--out", out, "--allow-skipped", "--workers", 0)
     assert text.startswith(f"{out}: 7 images of 3 identities")
     assert "?" not in said(capsys, monkeypatch, "info", out)
+
+
+def test_a_set_without_damage_is_packed_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BITFACE_CACHE", str(tmp_path / "cache"))
+    word, out = f"rec:{write_rec(tmp_path / 'set', IMAGES[:3], [0, 0, 1])}", f"rec:{tmp_path / 'out'}"
+    assert said(capsys, monkeypatch, "pack", word, "--out", out, "--workers", 0).startswith(f"{out}: 3 images of 2")

@@ -97,9 +97,9 @@ def pack(
         f"{content['out']}: {content['images']:,} images{people}, {content['bytes'] / 1e6:,.1f} MB",
         markup=False, soft_wrap=True,
     )  # fmt: skip
-    left = len(content["skipped"])
-    warnings = [f"{left:,} images can't be read and are left out, the first: {': '.join(content['skipped'][0])}"]
-    remarks(content["notes"], warnings if left else [])
+    left = content["skipped"]
+    first = f", the first: {': '.join(left[0])}" if left else ""
+    remarks(content["notes"], [f"{len(left):,} images can't be read and are left out{first}"] if left else [])
 
 
 def _named(lines: Any) -> None:
