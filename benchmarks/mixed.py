@@ -19,7 +19,8 @@ from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_mach
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs
-from bitface.evaluation.gallery import Gallery, Origin, enrolled, write_gallery
+from bitface.evaluation.gallery import Gallery, Origin, enrolled
+from bitface.evaluation.gallery_file import write_gallery
 from bitface.evaluation.mixed import BASELINE, matrix
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.protocols.closed_set import identify

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import multiprocessing
+import stat
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -199,3 +200,16 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(store.contents()) == ["embeddings"]
     assert "removed" in runner.invoke(app, ["cache", "--clear"]).output
     assert store.contents() == {}
+
+
+def test_what_is_of_real_faces_is_its_owners_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "packs").mkdir(mode=0o755)  # as an earlier version left it
+    store.value("embeddings", "key", JSON, dict)
+    store.file("indexes", "key", "", lambda path: path.write_text("x"), Path.read_text)
+    store.folder("packs", "key", lambda folder: None)
+    store.parts("shards", "key").value("parts", "0", JSON, dict)
+    store.value("models", "key", JSON, dict)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert {modes[name] for name in ("embeddings", "indexes", "packs", "shards")} == {0o700}
+    assert modes["models"] != 0o700

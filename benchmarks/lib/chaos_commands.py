@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from bitface import artifact, backbones
-from bitface.evaluation.gallery import read_gallery
+from bitface.evaluation.gallery_file import read_gallery
 from bitface.graph import from_module, load_network, to_onnx
 from bitface.results.documents import read_result
 from bitface.results.folder import check_files

@@ -28,7 +28,8 @@ from bitface.data.images import ImageSkipped, read_image
 from bitface.data.packs import unpacked_pack
 from bitface.data.recordio import packed
 from bitface.evaluation import read_pairs
-from bitface.evaluation.gallery import Origin, enrolled, read_gallery, write_gallery
+from bitface.evaluation.gallery import Origin, enrolled
+from bitface.evaluation.gallery_file import read_gallery, write_gallery
 from bitface.graph import from_module, load_network, to_onnx
 from bitface.inputs import recipes
 from bitface.inputs.comparisons import read_comparison

@@ -34,6 +34,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "making_faces": (FACES, "making_faces", tables.making_faces),
     "datasets": (ROOT / "docs" / "datasets.md", "datasets", tables.datasets),
     "thresholds": (EVALUATION, "thresholds", tables.thresholds),
+    "extrapolation": (EVALUATION, "extrapolation", tables.extrapolation),
+    "stolen_gallery": (ROOT / "docs" / "galleries.md", "stolen_gallery", tables.stolen_gallery),
     "mixed": (EVALUATION, "mixed", tables.mixed),
     "templates": (EVALUATION, "templates", tables.templates),
     "identification": (EVALUATION, "identification", tables.identification),

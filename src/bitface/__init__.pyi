@@ -7,6 +7,7 @@ from .api.networks import load_network
 from .api.students import plan_for, quantize, train
 from .data.face_source import FaceSource
 from .errors import BitfaceError, UsageError
+from .evaluation.gallery_file import GalleryFile
 from .graph import Network
 from .inputs.comparisons import read_comparison
 from .inputs.suites import read_suite
@@ -24,6 +25,7 @@ from .jobs.people.align import AlignRequest, align_photographs
 from .jobs.people.camera import CameraRequest, verify_camera
 from .jobs.people.embed import EmbedRequest, embed_faces
 from .jobs.people.enroll import EnrollRequest, enroll
+from .jobs.people.gallery import GalleryRequest, change_gallery
 from .jobs.people.identify import identify_images
 from .jobs.people.vectors import EnrollVectorsRequest, enroll_vectors
 from .jobs.people.verify import verify_images
@@ -66,6 +68,8 @@ __all__ = [
     "FaceSet",
     "FaceSource",
     "Figures",
+    "GalleryFile",
+    "GalleryRequest",
     "Loss",
     "Method",
     "Network",
@@ -87,6 +91,7 @@ __all__ = [
     "analyse_student",
     "bench_models",
     "calibrate_model",
+    "change_gallery",
     "check_dataset",
     "compare_candidates",
     "demo",

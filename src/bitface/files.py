@@ -29,12 +29,15 @@ if hasattr(os, "register_at_fork"):  # a process that is forked meanwhile would 
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, private: bool = False) -> Iterator[Path]:
     """A temporary path whose content becomes that of `path` when the block ends well; it vanishes when not.
 
     A file is replaced at once and keeps its permissions; its content is flushed to disk before, so that a crash leaves
     the old file or the new one. A symbolic link stays, and the file it leads to is replaced. Whatever is no file (a
     device, a pipe) is written into.
+
+    Args:
+        private: a new file can be read by its owner alone.
 
     Raises:
         BitfaceError: see `check_destination`; or the folder can't be written, or the disk is full.
@@ -57,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = stack.enter_context(scratch(target.parent)) / target.name
-            temporary.touch()
+            temporary.touch(0o600 if private else 0o666)
             mode = stat.S_IMODE((status or temporary.stat()).st_mode)  # a writer may put a file of its own in its place
         except OSError as error:
             raise BitfaceError(f"{path}: can't be written ({error.strerror}); choose another folder") from error
@@ -163,10 +166,19 @@ def new_folder(folder: Path) -> Iterator[Path]:
         raise BitfaceError(f"{folder}: can't be written ({error.strerror or error})") from error
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file atomically. Raises BitfaceError where it can't."""
-    with atomic_path(path) as temporary:
+def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
+    """Writes a file atomically (see `atomic_path`). Raises BitfaceError where it can't."""
+    with atomic_path(path, private) as temporary:
         temporary.write_bytes(content)
+
+
+def readable_by_others(path: Path) -> str | None:
+    """That a file or folder isn't its owner's alone, and how to make it so; None: it is, or nobody can say."""
+    mode = stat.S_IMODE(path.stat().st_mode) if os.name == "posix" else 0
+    if not mode & 0o077:
+        return None
+    own = "700" if path.is_dir() else "600"
+    return f"{path}: others than its owner may read it (mode {mode:o}); chmod {own} {path}"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from bitface.errors import BitfaceError, UsageError, nearest
-from bitface.files import atomic_path, cache_folder, filled_once, json_text
+from bitface.files import atomic_path, cache_folder, filled_once, json_text, readable_by_others
 from bitface.scratch import remove_left, scratch
 
 T = TypeVar("T")
@@ -35,6 +35,8 @@ KINDS = {
     "packs": "the images of verification sets (.bin)",
     "shards": "the images of .tar and .zip files",
 }
+# Of these: real people's faces, or what was computed from them. They are biometric data, for their owner alone.
+BIOMETRIC = ("embeddings", "indexes", "packs", "shards")
 _UNREADABLE = (OSError, ValueError, TypeError, KeyError, SafetensorError)
 
 
@@ -128,6 +130,16 @@ class Store:
         remove_left(self.root / kind)
         return self.root / kind / f"{key}{suffix}"
 
+    def _own(self, kind: str) -> None:
+        """Closes the folder of biometric data to everybody but its owner, before anything is written into it."""
+        if kind not in BIOMETRIC:
+            return
+        folder = self.root / kind
+        with suppress(OSError):  # whoever can't write there hears of it when an entry is written
+            folder.mkdir(0o700, parents=True, exist_ok=True)
+            if readable_by_others(folder):
+                folder.chmod(0o700)
+
     def value(self, kind: str, key: str, form: Form[T], compute: Callable[[], T]) -> T:
         """A value that is computed and written where it isn't there.
 
@@ -149,6 +161,7 @@ class Store:
 
     def keep(self, kind: str, key: str, form: Form[T], value: T) -> None:
         """Writes a value. Raises BitfaceError: the store can't be written."""
+        self._own(kind)
         with atomic_path(self.path(kind, key, form.suffix)) as temporary:
             form.write(value, temporary)
 
@@ -163,6 +176,7 @@ class Store:
             return read(path)
         except _UNREADABLE:
             pass  # not there, or damaged
+        self._own(kind)
         with atomic_path(path) as temporary:
             make(temporary)
         return read(path)
@@ -181,10 +195,12 @@ class Store:
                 check(path)
         except _UNREADABLE:
             shutil.rmtree(path)  # damaged
+        self._own(kind)
         return filled_once(path, fill)
 
     def parts(self, kind: str, key: str) -> "Store":
         """Where parts of an entry lie until it is whole, so that what was stopped goes on."""
+        self._own(kind)
         return Store(self.path(kind, f".{key}"))
 
     def contents(self, kind: str | None = None) -> dict[str, Contents]:

@@ -146,3 +146,92 @@ def test_damaged_galleries(bitface: Run, quantized: Path, gallery: Path, crops: 
     assert (code, out) == (1, "")
     assert "gallery.safetensors" in err
     assert err.count("\n") == 1
+
+
+def test_an_encrypted_gallery_from_key_to_deletion(
+    bitface: Run, quantized: Path, gallery: Path, crops: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("cryptography")
+    model, key, probe = quantized / "model.bitface", tmp_path / "a.key", crops / "p3" / "1.png"
+    assert bitface("key", key)[0] == 0
+    secret = tmp_path / "secret"
+    code, out, err = bitface("enroll", model, "--images", crops, "--out", secret, "--key-file", key, "--renewable")
+    assert code == 0, err
+    assert "48 images of 12 people, float32, encrypted, renewable" in out
+
+    def scores(*command: object) -> dict[str, float]:
+        code, _, err = bitface("identify", probe, "--model", model, "--json", tmp_path / "a.json", *command)
+        assert code == 0, err
+        return {one["id"]: one["similarity"] for one in json.loads((tmp_path / "a.json").read_text())[0]["people"]}
+
+    assert scores("--gallery", secret, "--key-file", key) == pytest.approx(scores("--gallery", gallery), abs=1e-6)
+    code, _, err = bitface("identify", probe, "--gallery", secret, "--model", model)
+    assert code == 2
+    assert f"{secret}: is encrypted; name its key (--key-file FILE)" in err
+    other = tmp_path / "b.key"
+    bitface("key", other)
+    code, _, err = bitface("gallery", secret, "--key-file", other)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "the key is another one's, or the file was changed" in err
+
+    before = secret.read_bytes()
+    code, out, err = bitface(
+        "gallery", secret, "--key-file", key, "--new-key-file", other, "--remove", "p3", "--json", tmp_path / "g.json"
+    )
+    assert code == 0, err
+    assert "removed 1 people, 4 images" in out
+    assert secret.read_bytes() != before
+    facts = json.loads((tmp_path / "g.json").read_text())
+    assert (facts["people"], facts["encrypted"], facts["renewable"], facts["warnings"]) == (11, True, True, [])
+    found = scores("--gallery", secret, "--key-file", other, "--top", "12")
+    assert len(found) == 11
+    assert "p3" not in found
+    key.chmod(0o644)
+    assert (
+        "others than its owner may read it"
+        in bitface("key", key)[2]
+        + bitface("enroll", model, "--images", crops, "--out", tmp_path / "third", "--key-file", key)[2]
+    )
+
+
+def test_people_leave_a_gallery_and_stay_away(
+    bitface: Run, quantized: Path, gallery: Path, net: Path, crops: Path, tmp_path: Path
+) -> None:
+    code, _, err = bitface("gallery", gallery, "--remove", "p33")
+    assert code == 2
+    assert "'p33' isn't in the gallery; did you mean 'p3'?" in err
+    code, out, err = bitface("gallery", gallery, "--remove", "p3", "--remove", "p11")
+    assert code == 0, err
+    assert "removed 2 people, 8 images" in out
+    assert b"p11" not in gallery.read_bytes()
+    # By another model, of the same folder: who was removed doesn't come back.
+    command = ["enroll", net, "--preprocess", "rgb-127.5-128", "--images", crops, "--out", gallery, "--again"]
+    code, out, err = bitface(*command)
+    assert code == 0, err
+    assert "40 images of 10 people" in out
+    assert "8 images are of people who aren't in the gallery" in err
+    bitface("identify", crops / "p4" / "1.png", "--gallery", gallery, "--model", net, "--preprocess", "rgb-127.5-128")
+    few = tmp_path / "few"
+    for name in ("p1", "p2"):
+        (few / name).mkdir(parents=True)
+        (few / name / "0.png").write_bytes((crops / name / "0.png").read_bytes())
+    command[command.index(crops)] = few
+    code, _, err = bitface(*command)
+    assert code == 1
+    assert "8 of its people have no image here, 'p0' the first; add theirs, or remove them first" in err
+
+
+def test_failures_to_enrol_are_counted(bitface: Run, quantized: Path, crops: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "people"
+    for name in ("p1", "p2"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "0.png").write_bytes((crops / name / "0.png").read_bytes())
+    (folder / "p2" / "1.png").write_bytes(b"no image")
+    (folder / "p9").mkdir()
+    (folder / "p9" / "0.png").write_bytes(b"no image")
+    command = ["enroll", quantized / "model.bitface", "--images", folder, "--out", tmp_path / "g.safetensors"]
+    assert bitface(*command)[0] == 1
+    code, out, err = bitface(*command, "--allow-skipped")
+    assert code == 0, err
+    assert "failures to enrol: 1 people, 2 images without an embedding" in out
+    assert bitface(*command, "--allow-skipped", "--renewable")[0] == 2

@@ -12,7 +12,7 @@ import pytest
 
 from bitface import artifact, load
 from bitface.data.face_source import FaceSource
-from bitface.evaluation.gallery import read_gallery
+from bitface.evaluation.gallery_file import read_gallery
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
 from bitface.jobs.people.enroll import EnrollRequest, enroll
 from bitface.runtime.engine_differences import other_engine

@@ -280,7 +280,7 @@ def test_exactly_as_onnx_runtime(free: Path, large: Path, tmp_path: Path, bitfac
     """What the crops' size makes of a free network is what ONNX Runtime makes of the file itself."""
     import onnxruntime
 
-    from bitface.evaluation.gallery import read_gallery
+    from bitface.evaluation.gallery_file import read_gallery
 
     gallery = tmp_path / "gallery.safetensors"
     assert bitface("enroll", free, "--images", large, *WORD, "--out", gallery)[0] == 0

@@ -8,7 +8,7 @@ import pytest
 
 from bitface import artifact, load
 from bitface.data.face_source import FaceSource
-from bitface.evaluation.gallery import read_gallery
+from bitface.evaluation.gallery_file import read_gallery
 from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.runtime.quantized import artifact_of

@@ -234,3 +234,26 @@ def test_thresholds_of_a_tampered_file_are_refused(bitface: Run, model: Path, cr
     assert (code, out) == (3, "")
     assert "damaged" in err
     assert err.count("\n") == 1
+
+
+def test_an_extrapolated_threshold_says_so_everywhere(bitface: Run, model: Path, crops: Path, tmp_path: Path) -> None:
+    command = ["calibrate", model, "--images", crops, "--far", "0.05,0.001"]
+    code, out, err = bitface(*command)
+    assert code == 0, err
+    assert "there are 1,056 (--extrapolate models the tail of the scores)" in out
+    code, out, err = bitface(*command, "--extrapolate", "--json", tmp_path / "a.json")
+    assert code == 0, err
+    assert out.count("(extrapolated)") == 1
+    assert "the threshold for FAR 0.001 is extrapolated from the 52 highest scores of 1,056 impostor pairs" in err
+    found, beyond = json.loads((tmp_path / "a.json").read_text())["thresholds"]
+    assert "extrapolated" not in found
+    assert beyond["extrapolated"]["model"] == "generalised Pareto"
+    assert artifact.read(model).thresholds == [found, beyond]
+    first, second = crops / "p3" / "1.png", crops / "p3" / "2.png"
+    code, out, err = bitface("verify", first, second, "--model", model, "--far", "0.001", "--json", tmp_path / "v.json")
+    assert code == 0, err
+    assert "for FAR 0.001 (extrapolated, really " in out
+    assert "note: the threshold for FAR 0.001 is extrapolated" in err
+    assert json.loads((tmp_path / "v.json").read_text())["extrapolated"] == beyond["extrapolated"]
+    assert "extrapolated" not in bitface("verify", first, second, "--model", model, "--far", "0.05")[1]
+    assert "at FAR 0.001 (extrapolated)" in bitface("inspect", model)[1]

@@ -10,7 +10,7 @@ import pytest
 
 from bitface import load
 from bitface.data.face_source import FaceSource
-from bitface.evaluation.gallery import read_gallery
+from bitface.evaluation.gallery_file import read_gallery
 from bitface.jobs.people import embed as embed_job
 from bitface.jobs.people.embed import EmbedRequest, embed_faces
 from bitface.progress import silent

@@ -82,6 +82,8 @@ def _threshold(one: Any) -> None:
         raise ValueError("a threshold for an engine without a plain name")
     if one.get("flip", False) not in (False, True):
         raise ValueError(f"a threshold whose 'flip' is {one['flip']!r}")
+    if not isinstance(one.get("extrapolated", {}), dict):
+        raise ValueError(f"a threshold whose 'extrapolated' is {one['extrapolated']!r}")
     expected = one.get("expected", {"low": 0, "high": 1})
     if not 0 <= expected["low"] <= expected["high"] <= 1:
         raise ValueError(f"a threshold with a FAR of {expected} elsewhere")

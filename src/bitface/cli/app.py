@@ -39,7 +39,7 @@ from bitface.cli import (
 )
 from bitface.cli.console import exits, output, remarks
 from bitface.cli.options import QuietOption, VerboseOption, spoken
-from bitface.cli.people import align, embed, enroll, identify, try_, verify
+from bitface.cli.people import align, embed, enroll, gallery, identify, try_, verify
 from bitface.errors import BitfaceError, Interrupted, UsageError, lacks_memory, missing, on_command_line
 from bitface.progress import errors, voice
 from bitface.terminal import escaped
@@ -118,6 +118,8 @@ COMMANDS: dict[Callable[..., None], str] = {
     verify.verify: "Do two photographs, or a camera's, show one person?",
     enroll.enroll: "Faces, or embeddings, into a gallery file.",
     identify.identify: "Who of a gallery is on each photograph?",
+    gallery.gallery: "What a gallery holds; remove people; another key.",
+    gallery.key: "Draw a key that encrypts galleries.",
     try_.try_: "A page that puts photographs to both networks.",
     bench.bench: "Latency and throughput of models, alternating in one run.",
     sensitivity.sensitivity: "Which layers mind being rounded?",

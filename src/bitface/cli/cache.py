@@ -16,16 +16,23 @@ def cache(
     json: JsonOption = None,
 ) -> None:
     """What is computed once and kept between runs: list it, or empty it."""
-    from bitface.store import KINDS, Store
+    from bitface.store import BIOMETRIC, KINDS, Store
 
     if show and clear:
         raise UsageError("--list and --clear: use one of them")
     store = Store()
     contents = store.clear(kind) if clear else store.contents(kind)
-    write_json(json, {name: {"entries": content.entries, "bytes": content.bytes} for name, content in contents.items()})
-    table = table_of("kind", "what it is", "entries", "MB", title="removed" if clear else None)
+    write_json(
+        json,
+        {
+            name: {"entries": content.entries, "bytes": content.bytes, "biometric": name in BIOMETRIC}
+            for name, content in contents.items()
+        },
+    )
+    table = table_of("kind", "what it is", "biometric", "entries", "MB", title="removed" if clear else None)
     for name, content in contents.items():
-        table.add_row(name, KINDS[name], f"{content.entries:,}", f"{content.bytes / 1e6:,.1f}")
+        personal = "yes" if name in BIOMETRIC else ""
+        table.add_row(name, KINDS[name], personal, f"{content.entries:,}", f"{content.bytes / 1e6:,.1f}")
     if contents:
         output.print(table)
     total = sum(content.bytes for content in contents.values())

@@ -47,6 +47,9 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option(callback=to_file, help="Write to this file and leave the artifact as it is.")
     ] = None,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="FARs that too few pairs decide: by the scores' tail, marked so.")
+    ] = False,
     dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:
@@ -66,7 +69,7 @@ def calibrate(
     source = FaceSource(images or (), labels=labels, allow_skipped=allow_skipped)
     request = CalibrateRequest(
         model, pairs, root, source, all_pairs, fars_of(far, DEFAULT_FARS), teacher, preprocess, data,
-        engine_of(engine), threads, flip, seed, out, size, protocol, embedding,
+        engine_of(engine), threads, flip, seed, out, size, protocol, embedding, extrapolate,
     )  # fmt: skip
     with progress(dry_run) as steps:
         result = calibrate_model(request, steps)
@@ -78,17 +81,18 @@ def calibrate(
         bounds, expected, tar = one["interval"], one["expected"], one["tar_interval"]
         table.add_row(
             f"{one['far']:g}",
-            f"{one['threshold']:.4f}",
+            f"{one['threshold']:.4f}{' (extrapolated)' if 'extrapolated' in one else ''}",
             f"{bounds['low']:.4f} – {bounds['high']:.4f}" if bounds else "",
             f"{expected['low']:.2g} – {expected['high']:.2g}",
             f"{one['tar']:.2%} ({tar['low']:.2%} – {tar['high']:.2%})",
         )
     output.print(table)
+    more_ways = "" if extrapolate else " (--extrapolate models the tail of the scores)"
     for one in result["unsupported"]:
         more = f", which about {one['images']:,} images form (with as many of each person)" if one["images"] else ""
         output.print(
             f"no threshold for FAR {one['far']:g}: it needs {one['pairs']:,} impostor pairs{more}; there are "
-            f"{one['impostor']:,}",
+            f"{one['impostor']:,}{more_ways}",
             soft_wrap=True,
         )
     for one in result["teacher"]:

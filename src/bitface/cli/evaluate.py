@@ -114,6 +114,7 @@ def evaluate(
         _print(result)
     else:
         _print_figures(result)
+    _print_errors(content.get("match_errors") or [], content.get("failure_to_acquire"))
     _print_stored(content["stored_thresholds"])
     if content["baseline"]:
         _print_baseline(content["baseline"])
@@ -159,6 +160,27 @@ def _print_figures(result: "Result") -> None:
         interval = f"{bounds.low:.2%} – {bounds.high:.2%}" if bounds else figure.reason or ""
         table.add_row(figure.name, "not supported" if figure.value is None else f"{figure.value:.2%}", interval)
     output.print(table)
+
+
+def _print_errors(rows: list[dict[str, Any]], acquired: dict[str, Any] | None) -> None:
+    """FMR and FNMR with how many errors they stand on, and images without an embedding."""
+    table = table_of("at FAR", "FMR", "errors", "FNMR", "errors", title="ISO/IEC 19795-1")
+    few = []
+    for row in rows:
+        cells = []
+        for name in ("fmr", "fnmr"):
+            rate = row[name]
+            cells += [f"{rate['rate']:.3g}", f"{rate['errors']:,}{'*' * bool(rate['remark'])}"] if rate else ["", ""]
+            few += [rate] if rate and rate["remark"] else []
+        table.add_row(f"{row['far']:g}", *cells)
+    if table.rows:
+        output.print(table)
+    if few:
+        output.print("* fewer than 30 errors: it may be more than 30 % off (rule of 30); none: it is below 3 / trials")
+    if acquired and acquired["errors"]:
+        output.print(
+            f"failure to acquire: {acquired['errors']:,} of {acquired['trials']:,} images, {acquired['rate']:.2%}"
+        )
 
 
 def _print_stored(rows: list[dict[str, Any]]) -> None:
@@ -243,6 +265,22 @@ def _print_groups(tables: dict[str, Any]) -> None:
             cells += [f"{ratio:.2f}x" if ratio is not None else "", f"{100 * change['tar_change']:+.2f}"]
         table.add_row(f"{row['attribute']}: {row['group']}", f"{row['images']:,}", *cells)
     output.print(table)
+    _print_spread(tables)
+
+
+def _print_spread(tables: dict[str, Any]) -> None:
+    """How far groups lie apart at everybody's threshold for the strictest FAR."""
+    last = min((row["target"] for row in tables.get("spread", [])), default=None)
+    for title, key in (("", "spread"), ("the baseline's ", "baseline_spread")):
+        for row in tables.get(key, []):
+            if row["target"] == last and row["worst_to_mean"] is not None:
+                output.print(
+                    f"{title}{row['rate']} by {row['attribute']} at FAR {last:g}: worst {row['worst']}, "
+                    f"{row['worst_to_mean']:.2f} times the geometric mean, {row['worst_to_best']:.2f} times the best "
+                    f"({row['best']})",
+                    markup=False,
+                    soft_wrap=True,
+                )
 
 
 def _percent(figure: dict[str, Any]) -> str:

@@ -74,7 +74,8 @@ def _print_artifact(content: dict[str, Any]) -> None:
     if card:
         table.add_row("card", ", ".join(f"{key} {value}" for key, value in card.items() if not isinstance(value, dict)))
     for entry in content["thresholds"]:
-        table.add_row("threshold", f"{entry['threshold']:.4f} at FAR {entry['far']:g}")
+        mark = " (extrapolated)" if entry.get("extrapolated") else ""
+        table.add_row("threshold", f"{entry['threshold']:.4f} at FAR {entry['far']:g}{mark}")
     if not content["thresholds"]:
         table.add_row("thresholds", "none; bitface calibrate finds them")
     output.print(table)

@@ -164,6 +164,9 @@ OutputOption = Annotated[
     str | None,
     typer.Option("--output", metavar="NAME", help="Of an ONNX file that has several: which is the embedding."),
 ]
+KeyOption = Annotated[
+    Path | None, typer.Option("--key-file", metavar="FILE", help="The key of an encrypted gallery (see bitface key).")
+]
 SizeOption = Annotated[
     Size | None,
     typer.Option(

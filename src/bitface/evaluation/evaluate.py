@@ -8,6 +8,7 @@ from bitface.evaluation.figures.compare import ModelComparison, compare
 from bitface.evaluation.figures.decisions import FigureChange, compare_decisions
 from bitface.evaluation.figures.operating import FARS, ErrorRates
 from bitface.evaluation.figures.results import Result, VerificationResult
+from bitface.evaluation.group_spread import group_spreads
 from bitface.evaluation.groups import GroupRow, Groups, by_group, group_changes, groupable
 from bitface.evaluation.mixed import MixedCell, matrix
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
@@ -92,10 +93,14 @@ class Evaluation:
         """The groups of both models, and what changes between them, as plain JSON values."""
         if self.groups is None:
             return None
-        tables: dict[str, Any] = {"model": [row.to_json() for row in self.groups]}
+        tables: dict[str, Any] = {
+            "model": [row.to_json() for row in self.groups],
+            "spread": [one.to_json() for one in group_spreads(self.groups)],
+        }
         if self.baseline_groups is not None:
             before = [row.to_json() for row in self.baseline_groups]
             tables |= {"baseline": before, "changes": group_changes(self.baseline_groups, self.groups)}
+            tables |= {"baseline_spread": [one.to_json() for one in group_spreads(self.baseline_groups)]}
         return tables
 
 

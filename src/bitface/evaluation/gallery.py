@@ -1,39 +1,25 @@
-"""Gallery files: the embeddings of enrolled people, in float32 or int8, and the model that made them.
+"""Galleries: the embeddings of enrolled people, in float32 or int8, and the model that made them.
 
-A gallery is a safetensors file. The tensor `embeddings` [N, D] is float32, or int8 beside `scales` [N] float32: a code
-times its scale is a coordinate of the unit vector, and the scale is a 127th of the largest one. The metadata entry
-`bitface` is JSON: the format's version, names (`ids`), the model's fingerprint, preprocessing, whether the embeddings
-of an image and of its mirror image were added, since version 2 the height and width of the images (`image_size`), the
-engine that computed the embeddings and how far others lie from it (`runtime.engine_differences`), and a SHA-256 over
-these and the tensors. Scores against int8 are cosines of the vectors that the codes stand for.
+Scores against int8 are cosines of the vectors that the codes stand for: a code times its scale is a coordinate of the
+unit vector, and the scale is a 127th of the largest one. How a gallery lies in a file: `gallery_file`.
 """
 
-import hashlib
-import json
-import struct
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import safe_open
-from safetensors.numpy import save
 
-from bitface.errors import BitfaceError, UsageError, flag
+from bitface.errors import BitfaceError, UsageError, flag, nearest, option
 from bitface.evaluation.arrays import Bools, Floats, Ints
+from bitface.evaluation.keys import GalleryKey
+from bitface.evaluation.rotation import SALT, rotation
 from bitface.evaluation.scores.nearest import Rows, as_rows
 from bitface.evaluation.scores.similarity import unit_rows
-from bitface.files import write_bytes
 from bitface.preprocess import Size
 
-LARGEST_METADATA = 64 << 20
-"""The most bytes that names and description may take; enough for a million names of 60 letters."""
-
-_VERSION = 2
-_KEYS = {"version", "ids", "fingerprint", "preprocess", "flip", "sha256"}
-_KEYS_SINCE = {1: set[str](), 2: {"engine", "engines", "image_size"}}
 _BLOCK = 8192
 
 Codes = NDArray[np.int8]
@@ -54,6 +40,8 @@ class Gallery:
         engine: what computed the embeddings; None: not known.
         engines: what others make of the same faces, see `runtime.engine_differences`.
         image_size: height and width of the images; None: not known.
+        rotation: the salt, in hexadecimal, of what the embeddings were turned by; None: they are as the model gives
+            them.
 
     Raises:
         BitfaceError: anything above isn't as described, or a vector is zero or not finite.
@@ -68,6 +56,7 @@ class Gallery:
     engine: str | None = None
     engines: dict[str, Any] = field(default_factory=dict)
     image_size: Size | None = None
+    rotation: str | None = None
 
     def __post_init__(self) -> None:
         values, scales = self.embeddings, self.scales
@@ -133,8 +122,8 @@ class Gallery:
         if (not fingerprint or fingerprint != self.fingerprint) and not allow_mixed:
             raise UsageError(
                 f"the gallery was enrolled by model {self.fingerprint[:12] or 'unknown'}, the probes come from "
-                f"{fingerprint[:12] or 'unknown'}: enrol again, or give {flag('allow-mixed')} if one was made from the "
-                "other"
+                f"{fingerprint[:12] or 'unknown'}: enrol its people again by this model (bitface enroll MODEL --images "
+                f"FOLDER --out GALLERY --again), or give {flag('allow-mixed')} if one was made from the other"
             )
 
     def quantized(self) -> "Gallery":
@@ -143,6 +132,51 @@ class Gallery:
             return self
         codes, scales = quantized(self.embeddings)
         return replace(self, embeddings=codes, scales=scales)
+
+    def without(self, people: Sequence[str]) -> "Gallery":
+        """The gallery without some of its people.
+
+        Raises:
+            UsageError: somebody isn't in it, or nobody would be left.
+        """
+        unknown = [name for name in people if name not in self.ids]
+        if unknown:
+            raise UsageError(f"'{unknown[0]}' isn't in the gallery{nearest(unknown[0], set(self.ids))}")
+        rest = np.array([name not in people for name in self.ids])
+        if not rest.any():
+            raise UsageError("nobody would be left in the gallery; delete the file")
+        ids = tuple(name for name, stays in zip(self.ids, rest, strict=True) if stays)
+        scales = None if self.scales is None else self.scales[rest]
+        return replace(self, embeddings=self.embeddings[rest], ids=ids, scales=scales)
+
+    def turned(self, key: GalleryKey, before: GalleryKey | None = None) -> "Gallery":
+        """The gallery turned by a new rotation of a key; codes of int8 are rounded anew.
+
+        Args:
+            before: the key by which it is turned already.
+        """
+        salt = secrets.token_bytes(SALT)
+        turn = rotation(key, salt, self.size)
+        if self.rotation is not None:
+            turn = self._turn(before).T @ turn
+        values = self.unit(slice(None))[0] if self.scales is not None else self.embeddings.astype(np.float64)
+        plain = replace(self, embeddings=(values @ turn).astype(np.float32), scales=None, rotation=salt.hex())
+        return plain.quantized() if self.scales is not None else plain
+
+    def probes(self, embeddings: Single, key: GalleryKey | None) -> Single:
+        """Probes `[N, D]` as a model gives them, turned as the gallery is.
+
+        Raises:
+            UsageError: the gallery is turned, and no key is given.
+        """
+        if self.rotation is None:
+            return embeddings
+        return np.asarray(embeddings.astype(np.float64) @ self._turn(key), np.float32)
+
+    def _turn(self, key: GalleryKey | None) -> Floats:
+        if key is None or self.rotation is None:
+            raise UsageError(f"the gallery's vectors are turned by a key; name its file ({option('key-file', 'FILE')})")
+        return rotation(key, bytes.fromhex(self.rotation), self.size)
 
 
 @dataclass(frozen=True)
@@ -190,129 +224,3 @@ def quantized(embeddings: Rows | ArrayLike) -> tuple[Codes, Single]:
         scales[part] = np.abs(unit).max(axis=1) / 127
         codes[part] = np.clip(np.rint(unit / scales[part, None]), -127, 127)
     return codes, scales
-
-
-def write_gallery(path: Path | str, gallery: Gallery) -> int:
-    """Writes a gallery file, whole or not at all, and gives its bytes; the same gallery gives the same ones.
-
-    Raises:
-        BitfaceError: the file can't be written, or the names take more than 64 MB.
-    """
-    content = _encoded(gallery)
-    write_bytes(Path(path), content)
-    return len(content)
-
-
-def _encoded(gallery: Gallery) -> bytes:
-    tensors: dict[str, np.ndarray] = {"embeddings": np.ascontiguousarray(gallery.embeddings)}
-    if gallery.scales is not None:
-        tensors["scales"] = np.ascontiguousarray(gallery.scales)
-    text = _text(_described(gallery) | {"sha256": _checksum(gallery)})
-    content = save(tensors, {"bitface": text})
-    if struct.unpack("<Q", content[:8])[0] > LARGEST_METADATA:
-        raise BitfaceError(
-            f"the names of the gallery take more than {LARGEST_METADATA >> 20} MB; shorten or divide them"
-        )
-    return content
-
-
-def read_gallery(path: Path | str) -> Gallery:
-    """Reads a gallery file and checks everything that is in it.
-
-    Raises:
-        BitfaceError: the file can't be read, is damaged, or isn't a gallery; in one line.
-    """
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            head = file.read(8)
-        if len(head) < 8 or struct.unpack("<Q", head)[0] > LARGEST_METADATA:
-            raise BitfaceError(f"its header isn't that of a safetensors file, or exceeds {LARGEST_METADATA >> 20} MB")
-        with safe_open(path, framework="numpy") as opened:
-            description = _description(opened.metadata())
-            names = {"embeddings", "scales"} if "scales" in opened.keys() else {"embeddings"}  # noqa: SIM118
-            if set(opened.keys()) != names:
-                raise BitfaceError(f"it holds the tensors {sorted(opened.keys())}; expected embeddings, perhaps scales")
-            tensors = {name: opened.get_tensor(name) for name in names}
-        gallery = Gallery(
-            tensors["embeddings"],
-            tuple(description["ids"]),
-            description["fingerprint"],
-            description["preprocess"],
-            description["flip"],
-            tensors.get("scales"),
-            description.get("engine"),
-            description.get("engines", {}),
-            Size.parse(description["image_size"]) if description.get("image_size") else None,
-        )
-        if _checksum(gallery, description["version"]) != description["sha256"]:
-            raise BitfaceError("its content doesn't match its checksum, so that it was damaged or changed; enrol again")
-        return gallery
-    except OSError as error:
-        raise BitfaceError(f"{path}: can't be read ({error.strerror or error})") from error
-    except BitfaceError as error:
-        raise BitfaceError(f"{path}: not a usable gallery: {error}") from error
-    except Exception as error:  # what safetensors makes of a damaged file has no common type
-        reason = " ".join(str(error).split())[:200]
-        raise BitfaceError(f"{path}: not a gallery file, or damaged ({reason}); enrol again") from error
-
-
-def _described(gallery: Gallery, version: int = _VERSION) -> dict[str, Any]:
-    return {
-        "version": version,
-        "ids": list(gallery.ids),
-        "fingerprint": gallery.fingerprint,
-        "preprocess": gallery.preprocess,
-        "flip": gallery.flip,
-        **{key: getattr(gallery, key) for key in sorted(_KEYS_SINCE[version])},
-    }
-
-
-def _text(description: dict[str, Any]) -> str:
-    return json.dumps(description, separators=(",", ":"))
-
-
-def _checksum(gallery: Gallery, version: int = _VERSION) -> str:
-    """SHA-256 over the description and the little-endian bytes of the tensors."""
-    digest = hashlib.sha256(_text(_described(gallery, version)).encode())
-    for tensor in (gallery.embeddings, gallery.scales):
-        if tensor is not None:
-            digest.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
-    return digest.hexdigest()
-
-
-def _description(metadata: dict[str, str] | None) -> dict[str, Any]:
-    """The description in the metadata. Raises BitfaceError where it isn't one."""
-    if not metadata or "bitface" not in metadata:
-        raise BitfaceError("it has no description of a gallery")
-    try:
-        description = json.loads(metadata["bitface"])
-    except (ValueError, RecursionError) as error:
-        raise BitfaceError("its description isn't JSON") from error
-    if (
-        not isinstance(description, dict)
-        or type(description.get("version")) is not int
-        or description["version"] not in _KEYS_SINCE
-    ):
-        raise BitfaceError(f"its description isn't of version {_VERSION} or before; read it with a newer bitface")
-    expected = _KEYS | _KEYS_SINCE[description["version"]]
-    if set(description) != expected:
-        raise BitfaceError(f"its description has the entries {sorted(description)}; expected {sorted(expected)}")
-    ids = description["ids"]
-    if not isinstance(ids, list):
-        raise BitfaceError("its ids aren't a list of names")
-    kinds: dict[str, tuple[type, ...]] = {
-        "fingerprint": (str,),
-        "preprocess": (str,),
-        "flip": (bool,),
-        "sha256": (str,),
-    }
-    if description["version"] > 1:
-        kinds |= {"engine": (str, type(None)), "engines": (dict,), "image_size": (list, type(None))}
-    for key, kind in kinds.items():
-        if not isinstance(description[key], kind):
-            raise BitfaceError(f"its {key} is {json.dumps(description[key])[:80]}; expected a {kind[0].__name__}")
-    for name, facts in description.get("engines", {}).items():
-        if not isinstance(facts, dict) or not all(isinstance(value, int | float) for value in facts.values()):
-            raise BitfaceError(f"its engines say {json.dumps(facts)[:80]} of {name[:40]}; expected numbers")
-    return description

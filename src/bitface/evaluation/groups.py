@@ -240,4 +240,5 @@ def _summary(
         distinct=Distinct.of(same, pairs.first[listed]),
     )
     genuine = score_array(scores[same], "genuine")
-    return summarise(genuine, ImpostorArray(scores[~same]), tuple(fars), LIST, counts, at)
+    failed_genuine = int((same & ~(usable[left] & usable[right])).sum())
+    return summarise(genuine, ImpostorArray(scores[~same]), tuple(fars), LIST, counts, at, failed_genuine)

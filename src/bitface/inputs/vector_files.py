@@ -80,7 +80,7 @@ def write_vectors(path: Path, count: int, size: int, parts: Iterable[Part]) -> l
 
 def _write_npy(path: Path, shape: tuple[int, int], parts: Iterable[Part]) -> list[Path]:
     rows: list[Row] = []
-    with atomic_path(path) as temporary:
+    with atomic_path(path, private=True) as temporary:
         with open(temporary, "wb") as file:
             for values in _stored(file, shape, parts, rows):
                 file.write(values)
@@ -92,7 +92,7 @@ def _write_npy(path: Path, shape: tuple[int, int], parts: Iterable[Part]) -> lis
 
 def _write_npz(path: Path, shape: tuple[int, int], parts: Iterable[Part]) -> list[Path]:
     rows: list[Row] = []
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic_path(path, private=True) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         with archive.open("embeddings.npy", "w", force_zip64=True) as file:
             for values in _stored(file, shape, parts, rows):
                 file.write(values)
@@ -118,7 +118,7 @@ def _stored(file: Any, shape: tuple[int, int], parts: Iterable[Part], rows: list
 
 def _write_csv(path: Path, shape: tuple[int, int], parts: Iterable[Part]) -> list[Path]:
     columns = ("path", "face", "reason", *(f"e{index}" for index in range(shape[1])))
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path, private=True) as temporary, open(temporary, "wb") as file:
         file.write(table_bytes(columns, []))
         for values, rows in parts:
             lines = ((*_cells(row), *map(_number, own)) for row, own in zip(rows, values.tolist(), strict=True))
@@ -141,7 +141,7 @@ def _write_parquet(path: Path, shape: tuple[int, int], parts: Iterable[Part]) ->
     schema = arrow.schema(
         [("path", arrow.string()), ("face", arrow.int32()), ("reason", arrow.string()), ("embedding", kind)]
     )
-    with atomic_path(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    with atomic_path(path, private=True) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
         for values, rows in parts:
             embeddings = arrow.FixedSizeListArray.from_arrays(
                 arrow.array(np.ascontiguousarray(values, np.float32).ravel()), shape[1]

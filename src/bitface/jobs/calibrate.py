@@ -15,6 +15,7 @@ from bitface.data.labels import identities
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import all_pairs
 from bitface.evaluation.figures.health import degenerate
+from bitface.evaluation.figures.operating import needed
 from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, ScoreSummary
 from bitface.evaluation.figures.thresholds import thresholds, unsupported_fars
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
@@ -53,6 +54,8 @@ class CalibrateRequest:
         output: of a network that has several: the name of the embedding; None: the one that looks like it.
         size: of the image, for a teacher that leaves it free; None: the artifact's.
         protocol: any other protocol in the place of the list; see `inputs.protocols.read_protocol`.
+        extrapolate: finds the threshold of a FAR that too few impostor pairs would decide by the tail of their scores,
+            and marks it (see `evaluation.figures.extrapolate`).
     """
 
     model: Path
@@ -72,6 +75,7 @@ class CalibrateRequest:
     size: Size | None = None
     protocol: str | Opened | None = None
     output: str | None = None
+    extrapolate: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,18 +172,26 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         "flip": request.flip,
         "seed": request.seed,
     }
-    stored = [{**one.to_json(), **facts} for one in thresholds(summary, seed=request.seed)]
+    stored = [
+        {**one.to_json(), **facts} for one in thresholds(summary, seed=request.seed, extrapolate=request.extrapolate)
+    ]
     writing.write(replace(details, thresholds=stored))
     facts = {
         "model": str(writing.path),
         "engine": ready.embedder.engine,
         "thresholds": stored,
-        "unsupported": [one.to_json() for one in unsupported_fars(summary)],
+        "unsupported": [
+            one.to_json() for one in unsupported_fars(summary) if one.far not in {found["far"] for found in stored}
+        ],
         "teacher": [
             {**rates.to_json(), "target": far} for far, rates in zip(reused, summary.fixed, strict=True)
         ],
         "skipped": [{"path": name, "reason": reason} for name, reason in skipped],
-        "notes": list(dict.fromkeys([*ready.notes, *(teacher.notes if teacher else ()), *_of_what(summary)])),
+        "notes": list(
+            dict.fromkeys(
+                [*ready.notes, *(teacher.notes if teacher else ()), *_of_what(summary), *_beyond(stored)]
+            )
+        ),
         "warnings": [*ready.warnings, *(f"of the teacher: {text}" for text in (teacher.warnings if teacher else ()))],
         "machine": describe(),
     }  # fmt: skip
@@ -206,6 +218,15 @@ def _of_what(summary: ScoreSummary) -> list[str]:
     if summary.protocol in (LIST, ALL_PAIRS, PROBES):
         return []
     return [f"the thresholds are of {summary.protocol}: for two single images, find them on pairs of images"]
+
+
+def _beyond(stored: Sequence[dict[str, Any]]) -> list[str]:
+    return [
+        f"the threshold for FAR {one['far']:g} is extrapolated from the {one['extrapolated']['scores']:,} highest "
+        f"scores of {one['impostor']:,} impostor pairs; {needed(one['far']):,} would decide it"
+        for one in stored
+        if "extrapolated" in one
+    ]
 
 
 def _teacher(request: CalibrateRequest, faces: _Faces, size: Size) -> Prepared | None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bitface.report import format, verification
+from bitface.report import annex_iv, format, verification
 
 # What Markdown or the HTML in it would read as more than text. Backslashes come first.
 _SPECIAL = "\\`*_[]|#~"
@@ -36,6 +36,11 @@ def card(report: Mapping[str, Any]) -> str:
     if facts := report.get("provenance"):
         rows = [[format.label(key), format.plain(value)] for key, value in facts.items()]
         lines += ["## Provenance", "", *table(["", ""], rows), ""]
+    if models:
+        rows = annex_iv.points(report)
+        caption = f"Where this says “{annex_iv.YOURS}”, no measurement can: it is for whoever puts the model to use."
+        lines += ["## Technical documentation (EU AI Act, Annex IV)", "", caption, ""]
+        lines += [*table(["Point", "What", "Content"], rows), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import bitface
 from bitface.report import next_steps, provenance
+from bitface.report.annex_iv import ATTACKS
 from bitface.report.comparison import comparison_page, suite_page
 from bitface.report.grouping import ReportedModel, reported_models, told_apart
 from bitface.report.models import curves_of, headline, models_of
@@ -46,6 +47,8 @@ def content_of(documents: Documents, title: str | None = None) -> dict[str, Any]
         remarks.warn(text)
     latency = _latency(documents, models, remarks)
     rows = models_of(models, latency, remarks)
+    if rows:
+        remarks.note(ATTACKS)
     pages, steps = _pages(documents, remarks)
     content = {
         "bitface": bitface.__version__,

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from bitface.evaluation.figures.figure import Figure
+from bitface.evaluation.figures.intervals import Interval
+from bitface.evaluation.figures.match_errors import ErrorRate
 from bitface.evaluation.mixed import MixedCell
 from bitface.report.tables import percent
 from bitface.results.evaluation import EvaluationRecord, FigureDifference, GroupTables, PairedTests, TargetRates
@@ -13,11 +15,11 @@ Table = dict[str, Any]
 
 def tables(evaluation: EvaluationRecord) -> list[Table]:
     """The tables of one evaluation; what it doesn't hold has none."""
-    candidates = [_thresholds(evaluation)]
+    candidates = [_thresholds(evaluation), _errors(evaluation)]
     if baseline := evaluation.baseline:
         candidates += [beside(baseline.comparison), _mixed(baseline.mixed)]
     if evaluation.groups:
-        candidates.append(_groups(evaluation.groups))
+        candidates += [_groups(evaluation.groups), _spread(evaluation.groups)]
     return [table for table in candidates if table["rows"]]
 
 
@@ -34,12 +36,36 @@ def _thresholds(evaluation: EvaluationRecord) -> Table:
     return {"title": "Thresholds", "columns": columns, "rows": rows}
 
 
+def _errors(evaluation: EvaluationRecord) -> Table:
+    """FMR and FNMR with the errors that each stands on, and images that gave no embedding (ISO/IEC 19795-1)."""
+    rows = []
+    for one in evaluation.match_errors:
+        for name, rate in (("FMR", one.fmr), ("FNMR", one.fnmr)):
+            if rate is not None:
+                rows.append([f"{name} at FAR {one.far:g}", *_counted(rate)])
+    if (acquired := evaluation.failure_to_acquire) and rows:
+        rows.append(["FTA", *_counted(acquired)])
+    return {
+        "title": "Errors (ISO/IEC 19795-1)",
+        "caption": "FMR and FNMR: of the comparisons that took place, at the threshold of a FAR. FTA: images without "
+        "an embedding; FAR and TAR count theirs as rejected.",
+        "columns": ["Rate", "Value", "Errors", "Of", "Remark"],
+        "rows": rows,
+    }
+
+
+def _counted(rate: ErrorRate) -> list[str]:
+    bounds = f"[{rate.interval.low:.3g}, {rate.interval.high:.3g}]"
+    return [f"{rate.rate:.3g} {bounds}", f"{rate.errors:,}", f"{rate.trials:,}", rate.remark or ""]
+
+
 def stored(thresholds: list[dict[str, Any]]) -> Table:
     """The thresholds in an artifact, where no evaluation says what they do elsewhere."""
     rows = []
     for one in thresholds:
         bounds = one.get("expected")
         expected = f"[{bounds['low']:.3g}, {bounds['high']:.3g}]" if bounds else "–"
+        expected += " (extrapolated)" if one.get("extrapolated") else ""
         rows.append([f"{one['far']:g}", f"{one['threshold']:.4f}", expected, str(one.get("data") or "–")])
     columns = ["For FAR", "Cosine", "FAR to expect", "Found on"]
     return {"title": "Thresholds in the artifact", "columns": columns, "rows": rows}
@@ -116,3 +142,30 @@ def _groups(groups: GroupTables) -> Table:
         "columns": ["Group", "Images", "FAR of everybody", "FAR", "TAR, %"],
         "rows": rows,
     }
+
+
+def _spread(groups: GroupTables) -> Table:
+    """How far groups lie apart at everybody's threshold, of the model and of its baseline."""
+    before = {(one.attribute, one.target, one.rate): one for one in groups.baseline_spread}
+    rows = []
+    for one in groups.spread:
+        old = before.get((one.attribute, one.target, one.rate))
+        cells = [
+            _ratio(one.worst_to_mean, one.worst_to_mean_interval),
+            _ratio(one.worst_to_best, one.worst_to_best_interval),
+        ]
+        if before:
+            cells += [_ratio(old.worst_to_mean, old.worst_to_mean_interval) if old else "–"]
+        rows.append([one.attribute, f"{one.rate} at FAR {one.target:g}", one.worst, *cells, one.reason or ""])
+    columns = ["Attribute", "Rate", "Worst group", "Worst / mean", "Worst / best"]
+    return {
+        "title": "Differences between groups",
+        "caption": "At everybody's threshold, with 95 % intervals: the worst group's rate over the geometric mean of "
+        "all groups', and over the best one's.",
+        "columns": [*columns, *(["Worst / mean, baseline"] if before else []), "Remark"],
+        "rows": rows,
+    }
+
+
+def _ratio(value: float | None, bounds: Interval | None) -> str:
+    return "–" if value is None or bounds is None else f"{value:.2f} [{bounds.low:.2f}, {bounds.high:.2f}]"

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from bitface.evaluation.figures.extrapolate import Tail
 from bitface.evaluation.figures.intervals import Interval
 from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Machine, SkippedImage, Texts
@@ -14,6 +15,7 @@ class StoredThreshold(Section):
         data: how the faces are described; failed: images without an embedding.
         engine: that found it; engines: how far the other ones lie from it.
         flip: whether mirrored images were added.
+        extrapolated: the tail that the threshold was found from, where too few pairs decide.
     """
 
     far: float
@@ -34,6 +36,7 @@ class StoredThreshold(Section):
     engines: dict[str, Any]
     flip: bool
     seed: int
+    extrapolated: Tail | None = None
 
 
 class UnsupportedFar(Section):

@@ -4,8 +4,10 @@ from typing import Literal
 
 from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.intervals import Interval
+from bitface.evaluation.figures.match_errors import ErrorRate, MatchErrors
 from bitface.evaluation.figures.operating import ErrorRates, OperatingPoint
 from bitface.evaluation.figures.results import Counts
+from bitface.evaluation.group_spread import GroupSpread
 from bitface.evaluation.mixed import MixedCell
 from bitface.results.base import Field, Section, StoredResult
 from bitface.results.sections import Machine, Seconds, SkippedImage, Texts
@@ -107,6 +109,8 @@ class BaselineEvaluation(Section):
     tar: tuple[OperatingPoint, ...] = ()
     fixed: tuple[ErrorRates, ...] = ()
     counts: Counts | None = None
+    match_errors: tuple[MatchErrors, ...] = ()
+    failure_to_acquire: ErrorRate | None = None
     roc: RocCorners | None = None
     bins: ScoreHistograms | None = None
     warnings: Texts = ()
@@ -136,11 +140,13 @@ class GroupChange(Section):
 
 
 class GroupTables(Section):
-    """Every group with the model, and with the baseline where there is one."""
+    """Every group with the model, and with the baseline where there is one; how far they lie apart with each."""
 
     model: tuple[GroupFigures, ...]
     baseline: tuple[GroupFigures, ...] = ()
     changes: tuple[GroupChange, ...] = ()
+    spread: tuple[GroupSpread, ...] = ()
+    baseline_spread: tuple[GroupSpread, ...] = ()
 
 
 class SharedFaces(Section):
@@ -185,6 +191,8 @@ class EvaluationRecord(StoredResult):
     tar: tuple[OperatingPoint, ...] = ()
     fixed: tuple[ErrorRates, ...] = ()
     counts: Counts | None = None
+    match_errors: tuple[MatchErrors, ...] = ()
+    failure_to_acquire: ErrorRate | None = None
     roc: RocCorners | None = None
     bins: ScoreHistograms | None = None
     warnings: Texts = ()

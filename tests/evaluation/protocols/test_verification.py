@@ -82,7 +82,10 @@ def test_json_is_plain_and_repeats_byte_for_byte(case: Case) -> None:
     texts = {json.dumps(verify(rows, pairs, FARS, mode).to_json(True), allow_nan=False) for mode in (True, True)}
     assert len(texts) == 1
     values = json.loads(texts.pop())
-    assert set(values) == {"accuracy", "protocol", "auc", "eer", "tar", "fixed", "counts", "warnings", "roc", "bins"}
+    assert set(values) == {
+        "accuracy", "protocol", "auc", "eer", "tar", "fixed", "counts", "match_errors", "failure_to_acquire",
+        "warnings", "roc", "bins",
+    }  # fmt: skip
     for kind in ("genuine", "impostor"):
         assert sum(values["bins"][kind]) == values["counts"][kind]
     assert values["tar"][2]["tar"] is None

@@ -10,6 +10,7 @@ from bitface.cli.options import (
     DryRunOption,
     EngineOption,
     JsonOption,
+    KeyOption,
     OutputOption,
     SizeOption,
     SkipOption,
@@ -45,12 +46,21 @@ def enroll(
     size: SizeOption = None,
     embedding: OutputOption = None,
     allow_skipped: SkipOption = False,
+    key_file: KeyOption = None,
+    renewable: Annotated[
+        bool, typer.Option("--renewable", help="Turn the embeddings by the key: another key, another rotation.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="OUT is a gallery: its people by this model, as it is; nobody else.")
+    ] = False,
     dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:
     """Embed faces, or take embeddings, into a gallery file that knows the model they were made with.
 
     bitface enroll out/model.bitface --images people/ --out gallery.safetensors
+
+    bitface enroll out/model.bitface --images people/ --out gallery.bin --key-file gallery.key
 
     bitface enroll --vectors mine.npy --ids ids.csv --fingerprint-of net.onnx --out gallery.safetensors
     """
@@ -59,15 +69,18 @@ def enroll(
     from bitface.jobs.people.vectors import EnrollVectorsRequest, enroll_vectors
 
     if vectors:
-        if model or images or engine or threads:
-            raise UsageError("--vectors are there already: leave the model, --images, --engine and --threads out")
+        if model or images or engine or threads or again:
+            raise UsageError(
+                "--vectors are there already: leave the model, --images, --engine, --threads and --again out"
+            )
         if fingerprint_of is None:
             raise UsageError("--vectors needs --fingerprint-of, the network that made them")
         result = enroll_vectors(
             EnrollVectorsRequest(
-                vectors, fingerprint_of, out, ids, int8, flip, preprocess, size, embedding, allow_skipped
+                vectors, fingerprint_of, out, ids, int8, flip, preprocess, size, embedding, allow_skipped, key_file,
+                renewable,
             )
-        )
+        )  # fmt: skip
     elif model is None or not images or ids or fingerprint_of:
         raise UsageError("name a model and --images; or --vectors with --fingerprint-of, and --ids")
     else:
@@ -75,14 +88,20 @@ def enroll(
             result = enroll_images(
                 EnrollRequest(
                     model, source_of(images, allow_skipped=allow_skipped), out, int8, flip, engine_of(engine), threads,
-                    preprocess, size, embedding,
+                    preprocess, size, embedding, key_file, renewable, again,
                 ),
                 steps,
             )  # fmt: skip
     write_json(json, result)
     remarks(result["notes"], result["warnings"])
+    if result["failed_images"]:
+        output.print(
+            f"failures to enrol: {result['failed_people']:,} people, {result['failed_images']:,} images without an "
+            "embedding"
+        )
     output.print(
-        f"{result['images']:,} images of {result['people']:,} people, {result['precision']}, "
+        f"{result['images']:,} images of {result['people']:,} people, {result['precision']}"
+        f"{', encrypted' if result['encrypted'] else ''}{', renewable' if result['renewable'] else ''}, "
         f"{result['bytes']:,} bytes{', ' + engine_line(result['engine']) if result['engine'] else ''}\n{out}",
         markup=False,
         soft_wrap=True,

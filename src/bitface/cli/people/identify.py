@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import engine_line, engine_of, output, remarks, write_json
-from bitface.cli.options import EngineOption, FaceOption, JsonOption, OutputOption, SizeOption
+from bitface.cli.options import EngineOption, FaceOption, JsonOption, KeyOption, OutputOption, SizeOption
 
 
 def identify(
@@ -25,18 +25,20 @@ def identify(
     preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
+    key_file: KeyOption = None,
     json: JsonOption = None,
 ) -> None:
     """Say who of a gallery is on each photograph. Photographs that aren't crops of a face are aligned.
 
     bitface identify a.jpg --gallery gallery.safetensors --model out/model.bitface --far 1e-4
     """
+    from bitface.evaluation.gallery_file import GalleryFile
     from bitface.jobs.people.identify import identify_images
     from bitface.runtime import ModelFile
 
     answers = identify_images(
-        probes, gallery, ModelFile(model, preprocess, size, embedding), top=top, far=far, allow_mixed=allow_mixed,
-        face=face, engine=engine_of(engine),
+        probes, GalleryFile(gallery, key_file), ModelFile(model, preprocess, size, embedding), top=top, far=far,
+        allow_mixed=allow_mixed, face=face, engine=engine_of(engine),
     )  # fmt: skip
     write_json(json, answers)
     notes, warnings = (

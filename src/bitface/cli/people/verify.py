@@ -59,7 +59,8 @@ def verify(
     write_json(json, answer)
     remarks(answer["notes"], answer["warnings"])
     expected = answer.get("expected")
-    elsewhere = f" (on other people {expected['low']:.2g} to {expected['high']:.2g})" if expected else ""
+    people = "extrapolated, really" if answer.get("extrapolated") else "on other people"
+    elsewhere = f" ({people} {expected['low']:.2g} to {expected['high']:.2g})" if expected else ""
     seen = "" if camera is None else f" in {answer['frames_same']} of {answer['frames_judged']} frames"
     output.print(
         f"{'same' if answer['same'] else 'different'}{seen}: similarity {answer['similarity']:.4f}, threshold "

@@ -52,8 +52,8 @@ def with_subject_intervals(
     therefore never narrower than Wilson's for independent pairs.
     """
     supported = [point for point in points if point.supported and point.interval is not None]
-    tars = np.array(list(_resampled(supported, scores, resamples, seed)))
-    if not supported or not len(tars):
+    tars = np.array(list(_resampled(supported, scores, resamples, seed))) if supported else ()
+    if not len(tars):
         return points
     lows, highs = np.quantile(tars, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     updated = {}
@@ -66,8 +66,10 @@ def with_subject_intervals(
 
 def follows(point: OperatingPoint, scores: SubjectScores) -> bool:
     """Whether the kept impostor scores suffice to find this point's threshold in every resample."""
+    if point.false_accepts is None:  # extrapolated: no resample could find it
+        return False
     tail = len(scores.tail)
-    return tail == point.impostor or tail >= tail_needed(point.false_accepts or 0)
+    return tail == point.impostor or tail >= tail_needed(point.false_accepts)
 
 
 def _resampled(points: list[OperatingPoint], scores: SubjectScores, resamples: int, seed: int) -> Iterator[list[float]]:
@@ -136,6 +138,18 @@ def resampled_thresholds(
         thresholds[row] = [first.rejected(point.far) for point in points]
         rates[row] = [others.far_above(threshold) for threshold in thresholds[row]]
     return thresholds, rates
+
+
+def resampled_pairs(scores: SubjectScores, count: int, resamples: int, seed: int = 0) -> tuple[Floats, Floats]:
+    """How often each of the `count` highest impostor pairs stands in resamples of people, `[resamples, count]`, and how
+    many impostor pairs each resample has, `[resamples]`; without those that have none.
+    """
+    generator = np.random.default_rng(seed)
+    draws = [_Resample.draw(scores, generator) for _ in range(resamples)]
+    draws = [one for one in draws if one.impostors]
+    left, right = scores.tail_left[:count], scores.tail_right[:count]
+    weights = np.array([one.weight[left] * one.weight[right] for one in draws], dtype=np.float64)
+    return weights, np.array([one.impostors for one in draws], dtype=np.float64)
 
 
 def paired_differences(

@@ -13,6 +13,7 @@ from bitface.evaluation.figures.curve import Roc, roc_counts
 from bitface.evaluation.figures.decisions import Decisions
 from bitface.evaluation.figures.figure import Figure, tar_figures
 from bitface.evaluation.figures.folds import FoldAccuracy
+from bitface.evaluation.figures.match_errors import ErrorRate, MatchErrors, match_errors
 from bitface.evaluation.figures.operating import Distinct, ErrorRates, OperatingPoint, operating_points
 from bitface.evaluation.scores.impostors import DRAWN_BINS, BinnedImpostors, ImpostorScores, histogram
 
@@ -55,6 +56,14 @@ class ScoreBins:
 
 
 @dataclass(frozen=True, eq=False)
+class ListedScores:
+    """Of a list's pairs: the genuine scores, and those of the distinct impostor pairs in descending order."""
+
+    genuine: Floats
+    impostor: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class ScoreSummary:
     """How well genuine and impostor scores are told apart.
 
@@ -68,6 +77,8 @@ class ScoreSummary:
         bins: both kinds of score as histograms, as the curve left out unless asked for.
         fixed: both error rates at the thresholds that were given, see `operating.ErrorRates`.
         subjects: what resampling people needs, where people are known; not in the JSON.
+        listed: the scores of a list that thresholds are extrapolated from; not in the JSON.
+        failed_genuine: the genuine ones among the pairs of failed images; not in the JSON.
     """
 
     protocol: str
@@ -79,6 +90,16 @@ class ScoreSummary:
     bins: ScoreBins = field(repr=False)
     fixed: tuple[ErrorRates, ...] = ()
     subjects: SubjectScores | None = field(default=None, repr=False)
+    listed: ListedScores | None = field(default=None, repr=False)
+    failed_genuine: int = field(default=0, repr=False)
+
+    def match_errors(self) -> tuple[MatchErrors, ...]:
+        """FMR and FNMR at the threshold of each FAR, with the errors behind them."""
+        return match_errors(self.tar, self.failed_genuine, self.counts.failed_pairs - self.failed_genuine)
+
+    def failure_to_acquire(self) -> ErrorRate | None:
+        """The share of images that gave no embedding."""
+        return ErrorRate.of(self.counts.failed_images, self.counts.images)
 
     def to_json(self, curve: bool = False) -> dict[str, Any]:
         """The fields as plain JSON values; `curve` adds some 200 corners of the ROC curve, and histograms."""
@@ -89,6 +110,8 @@ class ScoreSummary:
             "tar": [point.to_json() for point in self.tar],
             "fixed": [rates.to_json() for rates in self.fixed],
             "counts": self.counts.to_json(),
+            "match_errors": [one.to_json() for one in self.match_errors()],
+            "failure_to_acquire": acquired.to_json() if (acquired := self.failure_to_acquire()) else None,
         }
         if curve:
             result |= {"roc": self.roc.thinned().to_json(), "bins": self.bins.to_json()}
@@ -205,12 +228,14 @@ def summarise(
     protocol: str,
     counts: Counts,
     at: Sequence[float] = (),
+    failed_genuine: int = 0,
 ) -> ScoreSummary:
     """AUC, EER, ROC, TAR at the given FARs, and both rates at fixed thresholds, with Wilson intervals.
 
     Args:
         genuine: [G], unsorted.
         at: thresholds that were found elsewhere.
+        failed_genuine: the genuine ones among the pairs of failed images.
     """
     curve = roc_counts(genuine, impostors)
     return ScoreSummary(
@@ -222,6 +247,7 @@ def summarise(
         roc=curve.roc(),
         bins=ScoreBins(histogram(np.asarray(genuine, dtype=np.float64)), impostors.histogram()),
         fixed=_rates(np.asarray(genuine), impostors, at, counts.distinct),
+        failed_genuine=failed_genuine,
     )
 
 

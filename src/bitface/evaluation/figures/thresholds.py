@@ -1,20 +1,22 @@
 """Decision thresholds for target FARs, with what is known of how they will do on other people."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from bitface.errors import BitfaceError, flag
 from bitface.evaluation.arrays import Floats
-from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds
-from bitface.evaluation.figures.intervals import LEVEL, Interval
+from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds, with_subject_intervals
+from bitface.evaluation.figures.extrapolate import Tail, extrapolated_threshold
+from bitface.evaluation.figures.intervals import LEVEL, Interval, wilson
 from bitface.evaluation.figures.operating import OperatingPoint, needed
 from bitface.evaluation.figures.results import ALL_PAIRS, LIST, ScoreSummary
 
 _RESAMPLES = 2000
+_IN_PAIRS = (LIST, ALL_PAIRS)
 _TAILS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 
 
@@ -31,6 +33,8 @@ class Threshold:
         reached: the share of the calibration's impostor pairs that it accepts.
         tar, tar_interval: the share of genuine pairs that it accepts.
         genuine, impostor: the pairs there were.
+        extrapolated: the tail it was found from, where too few pairs decide; `expected` is then the interval of the FAR
+            that it really has (see `extrapolate`). None: it was found among the scores themselves.
     """
 
     far: float
@@ -42,10 +46,14 @@ class Threshold:
     tar_interval: Interval
     genuine: int
     impostor: int
+    extrapolated: Tail | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as plain JSON values."""
-        return asdict(self)
+        """The fields as plain JSON values; `extrapolated` where it was."""
+        content = asdict(self)
+        if self.extrapolated is None:
+            del content["extrapolated"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -85,27 +93,77 @@ def unsupported_fars(summary: ScoreSummary) -> tuple[UnsupportedFar, ...]:
     return tuple(result)
 
 
-def thresholds(summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0) -> tuple[Threshold, ...]:
+def thresholds(
+    summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0, extrapolate: bool = False
+) -> tuple[Threshold, ...]:
     """A threshold for each FAR of a summary that its impostor pairs support (see `operating` for the rule).
 
     Where subjects are known (all pairs), people are resampled: pairs that share a person aren't independent.
     Otherwise pairs are taken to be independent. The expected FAR is never narrower than that.
 
+    Args:
+        extrapolate: a FAR that too few impostor pairs would decide is extrapolated from the highest scores.
+
     Raises:
         BitfaceError: no FAR is supported by the impostor pairs there are.
     """
     points = [point for point in summary.tar if point.supported]
-    if not points:
+    beyond = _extrapolated(summary, seed) if extrapolate else {}
+    if not points and not beyond:
         first = unsupported_fars(summary)[0]
         more = f" (about {first.images:,} images, with as many of each person)" if first.images else ""
-        more += f"; all pairs of the images may do ({flag('all-pairs')})" if summary.protocol == LIST else ""
+        ways = [f"all pairs of the images may do ({flag('all-pairs')})"] if summary.protocol == LIST else []
+        ways += [f"{flag('extrapolate')} models the tail of the scores"] if summary.protocol in _IN_PAIRS else []
+        more += f"; {', or '.join(ways)}" if ways else ""
         raise BitfaceError(f"a threshold for FAR {first.far:g} {first.reason}{more}")
     scores = summary.subjects
     moving = [point for point in points if scores is not None and follows(point, scores)]
     draws = resampled_thresholds(moving, scores, resamples, seed) if scores is not None else (np.empty((0, 0)),) * 2
     columns = {point.far: (draws[0][:, i], draws[1][:, i]) for i, point in enumerate(moving)}
     generator = np.random.default_rng((seed, 1))
-    return tuple(_threshold(point, columns.get(point.far), resamples, generator) for point in points)
+    result = {point.far: _threshold(point, columns.get(point.far), resamples, generator) for point in points} | beyond
+    return tuple(result[point.far] for point in summary.tar if point.far in result)
+
+
+def _extrapolated(summary: ScoreSummary, seed: int) -> dict[float, Threshold]:
+    """The thresholds of the FARs that the scores don't reach, and their tail does.
+
+    Raises:
+        BitfaceError: there are no others, and none can be extrapolated.
+    """
+    result: dict[float, Threshold] = {}
+    for point in summary.tar:
+        if not point.supported:
+            try:
+                result[point.far] = _beyond(point, summary, seed)
+            except BitfaceError:
+                if not result and not any(other.supported for other in summary.tar):
+                    raise
+    return result
+
+
+def _beyond(point: OperatingPoint, summary: ScoreSummary, seed: int) -> Threshold:
+    """The threshold of a FAR that the scores don't reach."""
+    subjects, listed = summary.subjects, summary.listed
+    if subjects is not None:
+        genuine, highest = subjects.genuine, subjects.tail
+    elif listed is not None:
+        genuine, highest = listed.genuine, listed.impostor
+    else:
+        raise BitfaceError(
+            f"a threshold for FAR {point.far:g} {point.reason}, and only those of pairs of images can be extrapolated"
+        )
+    one = extrapolated_threshold(highest, point.distinct.impostor, point.far, subjects, seed)
+    accepted = int(np.count_nonzero(genuine >= one.threshold))
+    interval = wilson(accepted, point.genuine, point.distinct.genuine)
+    tar = accepted / point.genuine
+    if subjects is not None:
+        there = replace(point, supported=True, threshold=one.threshold, tar=tar, interval=interval, accepted=accepted)
+        interval = with_subject_intervals((there,), subjects, seed=seed)[0].interval or interval
+    reached = int(np.count_nonzero(highest >= one.threshold)) / point.distinct.impostor
+    return Threshold(
+        point.far, one.threshold, None, one.interval, reached, tar, interval, point.genuine, point.impostor, one.tail
+    )
 
 
 def _threshold(
@@ -137,6 +195,17 @@ def _independent(point: OperatingPoint, resamples: int, generator: np.random.Gen
 def _bounds(values: Floats, method: str) -> Interval:
     low, high = np.quantile(values, _TAILS)
     return Interval(float(low), float(high), method)
+
+
+def about_extrapolation(stored: Mapping[str, Any]) -> list[str]:
+    """A note on a stored threshold that is extrapolated; nothing of any other."""
+    if not stored.get("extrapolated"):
+        return []
+    expected = stored.get("expected")
+    range_of = f": it lies between {expected['low']:.2g} and {expected['high']:.2g}" if expected else ""
+    return [
+        f"the threshold for FAR {stored['far']:g} is extrapolated, as too few impostor pairs decided that FAR{range_of}"
+    ]
 
 
 def nearest_threshold(stored: Sequence[dict[str, Any]], far: float) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.arrays import Bools, Floats, Ints, score_array
 from bitface.evaluation.figures.bootstrap import SubjectScores, tail_needed, with_subject_intervals
+from bitface.evaluation.figures.extrapolate import TAIL
 from bitface.evaluation.figures.operating import FARS, Distinct, OperatingPoint, check_fars
 from bitface.evaluation.figures.results import ALL_PAIRS, Counts, ScoreSummary, summarise
 from bitface.evaluation.lists.pairs import PairList
@@ -81,18 +82,19 @@ def all_pairs(
     failed_impostor = impostor_count - formed * orders // 2
     probes = None if probe is None else (other[other_usable], other_whose)
     impostors = TiledImpostors(unit[usable], whose, failed_impostor, block, probe=probes)
+    failed_genuine = int(np.count_nonzero(~(usable[left] & other_usable[right])))
     counts = Counts(
         images=len(unit),
         failed_images=int(np.count_nonzero(~(usable & other_usable))),
         identities=len(distinct),
         genuine=len(genuine),
         impostor=impostors.count,
-        failed_pairs=int(np.count_nonzero(~(usable[left] & other_usable[right]))) + failed_impostor,
+        failed_pairs=failed_genuine + failed_impostor,
         distinct=Distinct(len(genuine) // orders, impostors.count // orders),
     )
-    summary = summarise(genuine, impostors, targets, ALL_PAIRS, counts, at)
-    tails = [tail_needed(point.false_accepts) for point in summary.tar if point.false_accepts is not None]
-    if not resamples or not tails:
+    summary = summarise(genuine, impostors, targets, ALL_PAIRS, counts, at, failed_genuine)
+    tails = [tail_needed(one.false_accepts) if one.false_accepts is not None else TAIL + 1 for one in summary.tar]
+    if not resamples:
         return summary
     tail, tail_left, tail_right = impostors.highest(max([size for size in tails if size <= _TAIL], default=0))
     scores = SubjectScores(images, genuine, subject[left], tail, whose[tail_left], other_whose[tail_right])

@@ -150,7 +150,7 @@ def _compared(
         failed_pairs=failed_genuine + failed,
         distinct=Distinct(len(genuine), count),
     )
-    return summarise(genuine, impostors, fars, PROBES, counts, at)
+    return summarise(genuine, impostors, fars, PROBES, counts, at, failed_genuine)
 
 
 @PROTOCOLS.register("people")

@@ -148,16 +148,19 @@ class TemplateProtocol(FaceProtocol):
         impostors = ImpostorArray(scores[~pairs.same])
         del scores
         lacking = [side & ~pooled.usable for side, pooled in zip(self._used(), (left, right), strict=True)]
+        failed_pairs = lacking[0][pairs.left] | lacking[1][pairs.right]
         counts = Counts(
             images=len(self.paths),
             failed_images=int(np.count_nonzero(left.failed_images | right.failed_images)),
             identities=_known(self.templates),
             genuine=len(genuine),
             impostor=impostors.count,
-            failed_pairs=int(np.count_nonzero(lacking[0][pairs.left] | lacking[1][pairs.right])),
+            failed_pairs=int(np.count_nonzero(failed_pairs)),
             distinct=pairs.distinct,
         )
-        summary = summarise(genuine, impostors, targets, "templates", counts, at)
+        summary = summarise(
+            genuine, impostors, targets, "templates", counts, at, int(np.count_nonzero(failed_pairs & pairs.same))
+        )
         person = self._genuine_person()
         summary = replace(summary, tar=_by_subject(summary.tar, genuine, person, seed))
         templates = int(np.count_nonzero(np.logical_or(*self._used())))

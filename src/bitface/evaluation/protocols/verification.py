@@ -1,6 +1,7 @@
 """From embeddings and a list of pairs to a verification result."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +11,7 @@ from bitface.evaluation.arrays import Floats, flags, score_array
 from bitface.evaluation.figures.folds import fold_accuracy
 from bitface.evaluation.figures.health import diagnose
 from bitface.evaluation.figures.operating import FARS, check_fars
-from bitface.evaluation.figures.results import LIST, Counts, VerificationResult, summarise
+from bitface.evaluation.figures.results import LIST, Counts, ListedScores, VerificationResult, summarise
 from bitface.evaluation.lists.pairs import PairList
 from bitface.evaluation.protocols.all_pairs import check_sides, evaluate_all_pairs, side_scores
 from bitface.evaluation.protocols.base import Embeddings
@@ -63,17 +64,22 @@ def verify(
     if all_pairs:
         summary = evaluate_all_pairs(pairs, enrolled, targets, seed=seed, at=at, probe=probe)
     else:
+        failed = ~(usable[pairs.left] & other_usable[pairs.right])
         counts = Counts(
             images=len(rows),
             failed_images=int(np.count_nonzero(~(usable & other_usable))),
             identities=None,
             genuine=pairs.genuine,
             impostor=pairs.impostor,
-            failed_pairs=int(np.count_nonzero(~(usable[pairs.left] & other_usable[pairs.right]))),
+            failed_pairs=int(np.count_nonzero(failed)),
             distinct=distinct,
         )
         genuine = score_array(scores[pairs.same], "genuine")
-        summary = summarise(genuine, ImpostorArray(scores[~pairs.same]), targets, LIST, counts, at)
+        failed_genuine = int(np.count_nonzero(failed & pairs.same))
+        impostors = ImpostorArray(scores[~pairs.same])
+        summary = summarise(genuine, impostors, targets, LIST, counts, at, failed_genuine)
+        listed = ListedScores(genuine, np.sort(scores[~pairs.same & pairs.first])[::-1])
+        summary = replace(summary, listed=listed)
     warnings = diagnose(_delivered(rows, valid))
     if probe is not None:
         warnings = [f"gallery: {warning}" for warning in warnings]

@@ -135,6 +135,7 @@ class YtfProtocol(FaceProtocol):
         left, right = self.pairs.left, self.pairs.right + (len(sides) - 1) * len(self.pairs.videos)
         means = np.rint(sums / np.maximum(frames, 1)[:, None] / _GRID) * _GRID
         first = first_times(self.pairs.left, self.pairs.right)
+        failed = (frames[left] == 0) | (frames[right] == 0)
         lacking = np.unique(np.concatenate((left[frames[left] == 0], self.pairs.right[frames[right] == 0])))
         counts = Counts(
             images=len(self.paths),
@@ -142,11 +143,12 @@ class YtfProtocol(FaceProtocol):
             identities=None,
             genuine=int(np.count_nonzero(self.pairs.same)),
             impostor=int(np.count_nonzero(~self.pairs.same)),
-            failed_pairs=int(np.count_nonzero((frames[left] == 0) | (frames[right] == 0))),
+            failed_pairs=int(np.count_nonzero(failed)),
             distinct=Distinct.of(self.pairs.same, first),
         )
+        failed_genuine = int(np.count_nonzero(failed & self.pairs.same))
         mean, pairwise = (
-            self._result(row_scores(unit, usable, left, right), first, counts, targets, at)
+            self._result(row_scores(unit, usable, left, right), first, counts, targets, at, failed_genuine)
             for unit, usable in (unit_rows(sums), (means, frames > 0))
         )
         videos = len(self.pairs.videos)
@@ -169,11 +171,17 @@ class YtfProtocol(FaceProtocol):
         return sums, np.bincount(self.pairs.video[usable], minlength=len(self.pairs.videos)), ~usable
 
     def _result(
-        self, scores: Floats, first: Bools, counts: Counts, fars: tuple[float, ...], at: Sequence[float]
+        self,
+        scores: Floats,
+        first: Bools,
+        counts: Counts,
+        fars: tuple[float, ...],
+        at: Sequence[float],
+        failed_genuine: int,
     ) -> VerificationResult:
         same = self.pairs.same
         genuine, impostors = score_array(scores[same], "genuine"), ImpostorArray(scores[~same])
-        summary = summarise(genuine, impostors, fars, "videos", counts, at)
+        summary = summarise(genuine, impostors, fars, "videos", counts, at, failed_genuine)
         accuracy = fold_accuracy(scores, same, self.pairs.fold, int(np.count_nonzero(first)))
         return VerificationResult(accuracy, summary, (), same, scores, first)
 

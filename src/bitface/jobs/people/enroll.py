@@ -1,15 +1,19 @@
 """`bitface enroll`: faces into a gallery file."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bitface.data.face_source import FaceSource
-from bitface.data.faces import check_skipped, find_images
-from bitface.evaluation.gallery import Origin, enrolled, write_gallery
+from bitface.data.faces import FaceFile, check_skipped, find_images
+from bitface.errors import BitfaceError
+from bitface.evaluation.gallery import Gallery, Origin, enrolled
+from bitface.evaluation.gallery_file import read_gallery
 from bitface.evaluation.lists.pairs import identity_of
 from bitface.files import path_fields
 from bitface.inputs.embeddings import differences, embed, prepare
+from bitface.jobs.people.gallery import Enrolment
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 
@@ -24,6 +28,10 @@ class EnrollRequest:
         out: the gallery file.
         int8: a quarter of the bytes.
         flip: adds the mirrored image's embedding.
+        key: a file (see `evaluation.keys`) that encrypts the gallery.
+        renewable: turns the embeddings by a rotation of the key, too (see `evaluation.rotation`).
+        again: enrols the people of the gallery that `out` names by this model, in the gallery's own form (`int8`,
+            `flip`, `renewable`); nobody else.
     """
 
     model: Path
@@ -36,24 +44,36 @@ class EnrollRequest:
     preprocess: str | None = None
     size: Size | None = None
     output: str | None = None
+    key: Path | None = None
+    renewable: bool = False
+    again: bool = False
 
 
 def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
     """Writes a gallery of aligned crops, named by their folders (by their file's name where they lie in none).
 
     Returns:
-        The counts, and the file's bytes.
+        The counts, and the file's bytes; `failed_images` and `failed_people`: who couldn't be enrolled (the failure to
+        enrol of ISO/IEC 19795-1).
 
     Raises:
-        BitfaceError: the model or more than 1 % of the images can't be used, or an image has no embedding.
+        BitfaceError: the model or more than 1 % of the images can't be used, an image has no embedding, or somebody who
+            is to be enrolled again has no image.
     """
+    enrolment = Enrolment.of(request.out, request.key, request.renewable)
+    before = read_gallery(request.out, enrolment.secret) if request.again else None
     files = find_images(request.source.images, request.source.image_list)
+    others = 0
+    if before is not None:
+        files, others = _of_gallery(files, before, request)
+        request = replace(request, int8=before.precision == "int8", flip=before.flip)
+        enrolment = replace(enrolment, renewable=before.rotation is not None)
     ready = prepare(
         request.model, files, request.engine, request.threads, request.preprocess, request.size, output=request.output
     )
     embeddings, skipped = embed(ready.embedder, files, request.flip, True, steps("embedding"))
     check_skipped(skipped, len(files), request.source.allow_skipped)
-    names = [identity_of(file.relative) or Path(file.relative).stem for file in files]
+    names = [_name_of(file) for file in files]
     good = [bool(one) for one in (embeddings.valid if embeddings.valid is not None else [True] * len(files))]
     gallery = enrolled(
         embeddings.values[good],
@@ -68,16 +88,30 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
         ),
         int8=request.int8,
     )
-    size = write_gallery(request.out, gallery)
+    facts = enrolment.write(gallery)
+    notes = [f"{others:,} images are of people who aren't in the gallery, and weren't enrolled"] if others else []
     return {
-        "gallery": str(request.out),
-        "images": len(gallery),
-        "people": len(set(gallery.ids)),
-        "precision": gallery.precision,
-        "bytes": size,
-        "fingerprint": gallery.fingerprint,
-        "engine": gallery.engine,
+        **facts,
+        "failed_images": len(files) - len(gallery),
+        "failed_people": len(set(names)) - facts["people"],
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
-        "notes": list(ready.notes),
-        "warnings": list(ready.warnings),
+        "notes": [*ready.notes, *notes],
+        "warnings": [*ready.warnings, *enrolment.exposed()],
     }
+
+
+def _name_of(file: FaceFile) -> str:
+    """Whom a crop shows: its folder, or its file's name where it lies in none."""
+    return identity_of(file.relative) or Path(file.relative).stem
+
+
+def _of_gallery(files: Sequence[FaceFile], gallery: Gallery, request: EnrollRequest) -> tuple[list[FaceFile], int]:
+    """The images of a gallery's people, and how many are of others. Raises BitfaceError where somebody has none."""
+    own = [file for file in files if _name_of(file) in set(gallery.ids)]
+    lacking = sorted(set(gallery.ids) - {_name_of(file) for file in own})
+    if lacking:
+        raise BitfaceError(
+            f"{request.out}: {len(lacking)} of its people have no image here, '{lacking[0]}' the first; add theirs, or "
+            f"remove them first (bitface gallery {request.out} --remove '{lacking[0]}')"
+        )
+    return own, len(files) - len(own)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitface.errors import BitfaceError, flag
-from bitface.evaluation.figures.thresholds import nearest_threshold
-from bitface.evaluation.gallery import Gallery, read_gallery
+from bitface.evaluation.figures.thresholds import about_extrapolation, nearest_threshold
+from bitface.evaluation.gallery import Gallery
+from bitface.evaluation.gallery_file import GalleryFile, read_gallery
 from bitface.evaluation.scores.nearest import nearest
 from bitface.inputs.photographs import LARGEST, FaceWord, face_crops
 from bitface.runtime import Embedder, Model, ModelFile, open_model
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 def identify_images(
     probes: Sequence[Path],
-    gallery_path: Path,
+    gallery_file: Path | GalleryFile,
     model_path: Path | ModelFile,
     *,
     top: int = 5,
@@ -36,6 +37,7 @@ def identify_images(
     The engine is the one that made the gallery, where it is exact on this CPU.
 
     Args:
+        gallery_file: with its key where it is encrypted.
         far: whoever lies below the model's stored threshold for this rate isn't named. None: the most similar are
             named however little alike they are, and `thresholds` say at which stored ones the first would be.
         allow_mixed: the gallery may be another model's, such as the float network of an integer one.
@@ -51,7 +53,9 @@ def identify_images(
         BitfaceError, UsageError: the gallery is another model's, a photograph shows no face, the model holds no
             threshold for `far`.
     """
-    gallery = read_gallery(gallery_path)
+    file = gallery_file if isinstance(gallery_file, GalleryFile) else GalleryFile(Path(gallery_file))
+    secret = file.secret()
+    gallery = read_gallery(file.path, secret)
     model = open_model(model_path, choose=lambda: _size_of(gallery))
     gallery.check_model(model.fingerprint, allow_mixed)
     stored = model.thresholds or []
@@ -65,9 +69,10 @@ def identify_images(
         origins.append(
             other_engine(applied.get("engine"), embedder.engine, applied.get("engines", {}), "the threshold")
         )
-    embeddings = embedder.embed(np.stack([one.crop for one in faces]), gallery.flip)
+    embeddings = gallery.probes(embedder.embed(np.stack([one.crop for one in faces]), gallery.flip), secret)
+    warnings = [*warnings, *file.exposed(secret)]
     common = [*model.known.notes, *filter(None, origins), *engine_notes]
-    common += [] if applied else [_unjudged(probes, gallery_path, model, stored)]
+    common += about_extrapolation(applied) if applied else [_unjudged(probes, file.path, model, stored)]
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
         words = ("without", "with") if gallery.flip else ("with", "without")
         common.append(
@@ -109,7 +114,8 @@ def _size_of(gallery: Gallery) -> "FreeSize":
 
 
 def _facts(threshold: dict[str, Any]) -> dict[str, float]:
-    return {key: float(threshold[key]) for key in ("far", "threshold")}
+    mark = {"extrapolated": True} if threshold.get("extrapolated") else {}
+    return {key: float(threshold[key]) for key in ("far", "threshold")} | mark
 
 
 def _unjudged(probes: Sequence[Path], gallery: Path, model: Model, stored: Sequence[dict[str, Any]]) -> str:
@@ -129,7 +135,11 @@ def _verdict(judged: Sequence[dict[str, Any]]) -> str:
     """At which thresholds an answer would hold, and at which not."""
     clauses = []
     for holds, words in ((True, "would be named"), (False, "wouldn't be named")):
-        points = [f"{one['far']:g} (threshold {one['threshold']:.4f})" for one in judged if one["holds"] is holds]
+        points = [
+            f"{one['far']:g} (threshold {one['threshold']:.4f}{', extrapolated' if 'extrapolated' in one else ''})"
+            for one in judged
+            if one["holds"] is holds
+        ]
         clauses += [f"{words} at FAR {', '.join(points)}"] if points else []
     return " and ".join(clauses)
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from bitface.data.faces import check_skipped
 from bitface.errors import BitfaceError, option
-from bitface.evaluation.gallery import Origin, enrolled, write_gallery
+from bitface.evaluation.gallery import Origin, enrolled
 from bitface.files import path_fields
 from bitface.inputs.vector_files import read_ids, read_vectors
+from bitface.jobs.people.gallery import Enrolment
 from bitface.preprocess import Size
 from bitface.runtime import open_model
 
@@ -29,6 +30,7 @@ class EnrollVectorsRequest:
         ids: whom each row shows, see `inputs.vector_files.read_ids`; None: the file of vectors says it.
         int8: a quarter of the bytes.
         flip: they are sums of an image's embedding and its mirror image's.
+        key, renewable: see `EnrollRequest`.
         allow_skipped: accepts that more than 1 % of the rows are NaN, and leaves them out.
     """
 
@@ -42,6 +44,8 @@ class EnrollVectorsRequest:
     size: Size | None = None
     output: str | None = None
     allow_skipped: bool = False
+    key: Path | None = None
+    renewable: bool = False
 
 
 def enroll_vectors(request: EnrollVectorsRequest) -> dict[str, Any]:
@@ -53,6 +57,7 @@ def enroll_vectors(request: EnrollVectorsRequest) -> dict[str, Any]:
     Raises:
         BitfaceError: the vectors, the ids or the model can't be read, don't fit together, or a vector is zero.
     """
+    enrolment = Enrolment.of(request.out, request.key, request.renewable)
     vectors = read_vectors(request.vectors)
     names = read_ids(request.ids) if request.ids else vectors.names
     count, size = vectors.values.shape
@@ -83,15 +88,12 @@ def enroll_vectors(request: EnrollVectorsRequest) -> dict[str, Any]:
         Origin(model.fingerprint, model.preprocess.name, request.flip, image_size=model.known.size),
         int8=request.int8,
     )
+    facts = enrolment.write(gallery)
     return {
-        "gallery": str(request.out),
-        "images": len(gallery),
-        "people": len(set(gallery.ids)),
-        "precision": gallery.precision,
-        "bytes": write_gallery(request.out, gallery),
-        "fingerprint": gallery.fingerprint,
-        "engine": None,
+        **facts,
+        "failed_images": count - len(gallery),
+        "failed_people": len(set(names)) - facts["people"],
         "skipped": [{"path": path, "reason": reason} for path, reason in skipped],
         "notes": list(model.known.notes),
-        "warnings": list(model.known.warnings),
+        "warnings": [*model.known.warnings, *enrolment.exposed()],
     }

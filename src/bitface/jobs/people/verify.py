@@ -8,7 +8,7 @@ import numpy as np
 
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import row_scores, unit_rows
-from bitface.evaluation.figures.thresholds import nearest_threshold
+from bitface.evaluation.figures.thresholds import about_extrapolation, nearest_threshold
 from bitface.inputs.photographs import LARGEST, FaceCrop, FaceWord, face_crops, face_word
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.embedder import about_engine
@@ -36,7 +36,7 @@ class Judge:
         notes, self.warnings = about_engine(self.embedder, explicit=engine is not None)
         differences = self.stored.get("engines", {})
         origin = other_engine(self.stored.get("engine"), self.embedder.engine, differences, "the threshold")
-        self.notes = [*([origin] if origin else []), *notes]
+        self.notes = [*([origin] if origin else []), *about_extrapolation(self.stored), *notes]
 
     @property
     def size(self) -> tuple[int, int]:
