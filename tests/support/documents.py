@@ -16,8 +16,6 @@ PAGES = [
     *(ROOT / name for name in ("README.md", "SECURITY.md", "CONTRIBUTING.md", "benchmarks/README.md")),
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
-# Commands and options that the documents know already; checked like all others as soon as they are there.
-AWAITED = ("try", "--diff")
 _BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S
 )
@@ -89,15 +87,11 @@ def check_call(words: list[str], whole: bool = True) -> None:
         if name.startswith("-") and not rest:
             return
         if name not in command.commands:
-            if name in AWAITED:
-                return
             raise ValueError(f"there is no command '{name}'")
         command, words = command.commands[name], rest
         context = typer.Context(command, parent=context, info_name=name)
     if "--list" in words or "--help" in words:
         whole = False
-    known = [option for parameter in command.params for option in parameter.opts]
-    words = [word for word in words if word not in AWAITED or word in known]
     values, _, _ = command.make_parser(context).parse_args(args=list(words))
     for parameter in command.params:
         if whole and parameter.required and values.get(parameter.name) in (None, (), []):
