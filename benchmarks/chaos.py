@@ -71,7 +71,7 @@ class World:
         """What an undisturbed run writes the same each time."""
         out = place / self.command.out
         files = [out] if out.is_file() else sorted(path for path in out.rglob("*") if path.is_file())
-        return {path.name: sha256_of(path) for path in files if path.suffix not in VARYING}
+        return {path.name: sha256_of(path) for path in files if not path.name.endswith(VARYING)}
 
     def problems(self, place: Path) -> list[str]:
         """What of the place is wrong after the same command ran again."""

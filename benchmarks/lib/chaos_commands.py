@@ -18,8 +18,8 @@ from bitface.results.folder import check_files
 from lib.children import run
 
 SIDE, PEOPLE, SHOTS = 112, 8, 4
-# What holds a time, or a duration: the same command writes others.
-VARYING = (".html", ".json", ".md", ".csv", ".tex", ".onnx")
+# Endings of the files that hold a time, or a duration: the same command writes others.
+VARYING = (".html", ".json", ".md", ".csv", ".tex", ".onnx", "training.safetensors")
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def made(place: Path) -> list[Command]:
         Command("analyse", ("analyse", net, model, *faces[1:], "--out", "{out}")),
         Command("calibrate", ("calibrate", "{out}", "--images", crops, "--far", "0.2"), "model.bitface", model),
         Command("enroll", ("enroll", model, "--images", crops, "--out", "{out}"), "gallery.safetensors"),
+        Command("embed", ("embed", crops, "--model", model, "--out", "{out}"), "vectors.npz"),
         Command("export (ONNX)", ("export", model, "--target", "onnxruntime", "--out", "{out}"), "net.onnx"),
         Command("export (C)", ("export", model, "--target", "c", "--out", "{out}")),
         Command("report", ("report", f"{place}/made", "--out", "{out}"), "page.html"),
