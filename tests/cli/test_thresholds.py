@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from bitface import artifact, load
-from bitface.data.synthetic import make_faces
+from bitface.data.synthetic import make_faces, write_faces
 from bitface.evaluation import all_pairs
 from bitface.evaluation.scores.similarity import row_scores, unit_rows
 
@@ -257,3 +257,28 @@ def test_an_extrapolated_threshold_says_so_everywhere(bitface: Run, model: Path,
     assert json.loads((tmp_path / "v.json").read_text())["extrapolated"] == beyond["extrapolated"]
     assert "extrapolated" not in bitface("verify", first, second, "--model", model, "--far", "0.05")[1]
     assert "at FAR 0.001 (extrapolated)" in bitface("inspect", model)[1]
+
+
+def test_generated_faces_are_of_somebody_else_each(
+    bitface: Run, model: Path, net: Path, crops: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "faces"
+    images = np.stack([np.asarray(Image.open(path)) for path in sorted(crops.glob("*/*.png"))])
+    write_faces(folder, images, {"kind": "synthetic", "kept": len(images)})
+    command = ("calibrate", model, "--images", folder, "--far", "1e-2,1e-4", "--json", tmp_path / "a.json")
+    code, out, err = bitface(*command)
+    assert code == 0, err
+    assert "isn't known" in " ".join(err.split())
+    assert "no threshold for FAR 0.0001" in out
+    (stored,) = json.loads((tmp_path / "a.json").read_text())["thresholds"]
+    assert (stored["people"], stored["impostor"], stored["genuine"], stored["tar"]) == (48, 48 * 47 // 2, 0, None)
+    assert bitface("verify", *sorted(folder.glob("*.png"))[:2], "--model", model, "--far", "1e-2")[0] in (0, 1)
+    code, out, err = bitface(*command, "--teacher", net, "--preprocess", "rgb-127.5-128")
+    assert code == 0, err
+    assert "the teacher's threshold for FAR 0.01" in " ".join(out.split())
+    assert "FRR" not in out
+    # Others' folders without people are refused as ever.
+    (folder / "manifest.json").unlink()
+    code, _, err = bitface(*command)
+    assert code == 1
+    assert "lies in no person's folder" in " ".join(err.split())

@@ -84,7 +84,7 @@ def calibrate(
             f"{one['threshold']:.4f}{' (extrapolated)' if 'extrapolated' in one else ''}",
             f"{bounds['low']:.4f} – {bounds['high']:.4f}" if bounds else "",
             f"{expected['low']:.2g} – {expected['high']:.2g}",
-            f"{one['tar']:.2%} ({tar['low']:.2%} – {tar['high']:.2%})",
+            f"{one['tar']:.2%} ({tar['low']:.2%} – {tar['high']:.2%})" if tar else "",
         )
     output.print(table)
     more_ways = "" if extrapolate else " (--extrapolate models the tail of the scores)"
@@ -96,9 +96,10 @@ def calibrate(
             soft_wrap=True,
         )
     for one in result["teacher"]:
+        frr = "" if one["tar"] is None else f" and FRR {1 - one['tar']:.2%}"
         output.print(
-            f"the teacher's threshold for FAR {one['target']:g}, {one['threshold']:.4f}, has FAR {one['far']:.3g} "
-            f"and FRR {1 - one['tar']:.2%} on this model",
+            f"the teacher's threshold for FAR {one['target']:g}, {one['threshold']:.4f}, has FAR {one['far']:.3g}{frr} "
+            "on this model",
             soft_wrap=True,
         )
     output.print(result["model"], markup=False, soft_wrap=True)

@@ -12,12 +12,14 @@ from bitface import artifact
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
 from bitface.data.labels import identities
+from bitface.data.sources import DISTILLED, REAL, kind_of
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import all_pairs
 from bitface.evaluation.figures.health import degenerate
-from bitface.evaluation.figures.operating import needed
-from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, ScoreSummary
+from bitface.evaluation.figures.operating import ErrorRates, ImpostorRates, needed
+from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, ImpostorSummary, ScoreSummary
 from bitface.evaluation.figures.thresholds import thresholds, unsupported_fars
+from bitface.evaluation.protocols.all_pairs import strangers
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
@@ -46,7 +48,8 @@ class CalibrateRequest:
         model: the artifact.
         pairs, root: a list of pairs (see `evaluation.read_pairs`) and its images; or
         source: folders of faces, and who is on them (by the folders where it doesn't say): all pairs are formed. Of a
-            list or a protocol only what it accepts counts.
+            list or a protocol only what it accepts counts. Generated faces are of somebody else each; without a second
+            image of anybody thresholds are found on impostors alone, and there is no TAR.
         all_pairs: forms all pairs of a list's images too.
         teacher: the float network, to say what its thresholds would do here.
         data: how the faces are described in the artifact; None: by the list's or the folder's name.
@@ -89,7 +92,9 @@ class _Faces:
 
     def summary(
         self, embeddings: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()
-    ) -> ScoreSummary:
+    ) -> ScoreSummary | ImpostorSummary:
+        if self.people is not None and len(np.unique(self.people)) == len(self.people):
+            return strangers(embeddings, fars, at=at)
         if self.people is not None:
             return all_pairs(embeddings, self.people, fars, seed=seed, at=at)
         assert self.protocol is not None
@@ -161,6 +166,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         raise BitfaceError(f"{request.model}: no threshold can be trusted: {problems[0]}")
     reused, old = _of_teacher(request, teacher, faces, steps) if teacher else ([], [])
     summary = faces.summary(embeddings, request.fars, request.seed, old)
+    rates: Sequence[ErrorRates | ImpostorRates] = summary.fixed
     facts = {
         "protocol": summary.protocol,
         "data": request.data or faces.name,
@@ -184,7 +190,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
             one.to_json() for one in unsupported_fars(summary) if one.far not in {found["far"] for found in stored}
         ],
         "teacher": [
-            {**rates.to_json(), "target": far} for far, rates in zip(reused, summary.fixed, strict=True)
+            {**one.to_json(), "target": far} for far, one in zip(reused, rates, strict=True)
         ],
         "skipped": [{"path": name, "reason": reason} for name, reason in skipped],
         "notes": list(
@@ -208,13 +214,30 @@ def _faces(request: CalibrateRequest) -> _Faces:
     if folders:
         files = files_of(folders, request.source.image_list)
         name = ", ".join(path.name for path in folders)
-        return _Faces(files, name, people=identities(files, request.source.labels or "folder"))
+        return _Faces(files, name, people=_people(files, request.source.labels or "folder"))
     opened = asked_protocol(request.protocol, request.pairs, request.root, all_pairs=request.all_pairs)
     return _Faces(opened.files, request.pairs.name if request.pairs else opened.protocol.name, opened.protocol)
 
 
-def _of_what(summary: ScoreSummary) -> list[str]:
-    """A note where the thresholds aren't those of two images, as `verify` and `identify` compare them."""
+def _people(files: Sequence[FaceFile], labels: str) -> np.ndarray:
+    """Who is on each image. A generator's folder has no folders of people: each of its images shows somebody else."""
+    if labels == "folder" and not any(file.person for file in files):
+        folders = [file.root for file in files]
+        kinds = {kind_of(folder, folders.count(folder)) for folder in set(folders)}
+        if not kinds & {REAL, DISTILLED}:
+            return np.arange(len(files))
+    return identities(files, labels)
+
+
+def _of_what(summary: ScoreSummary | ImpostorSummary) -> list[str]:
+    """A note where the thresholds aren't those of two images, as `verify` and `identify` compare them, or where
+    nothing is known of genuine pairs.
+    """
+    if isinstance(summary, ImpostorSummary):
+        return [
+            f"no two of the {summary.counts.images:,} images show one person, so that thresholds are found on impostor "
+            "pairs alone, and how many genuine pairs pass (TAR) isn't known: two images each of some people say it"
+        ]
     if summary.protocol in (LIST, ALL_PAIRS, PROBES):
         return []
     return [f"the thresholds are of {summary.protocol}: for two single images, find them on pairs of images"]

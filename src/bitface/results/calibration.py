@@ -23,8 +23,8 @@ class StoredThreshold(Section):
     interval: Interval | None
     expected: Interval
     reached: float
-    tar: float
-    tar_interval: Interval
+    tar: float | None
+    tar_interval: Interval | None
     genuine: int
     impostor: int
     protocol: str
@@ -53,8 +53,8 @@ class TeacherRates(Section):
     """What the teacher's threshold for the FAR `target` does on the integer model."""
 
     threshold: float
-    tar: float
-    tar_interval: Interval
+    tar: float | None
+    tar_interval: Interval | None
     far: float
     far_interval: Interval
     genuine: int

@@ -11,6 +11,7 @@ from bitface.evaluation.arrays import Ints
 from bitface.evaluation.figures.bootstrap import paired_differences, resampled_thresholds
 from bitface.evaluation.figures.thresholds import nearest_threshold, thresholds, unsupported_fars
 from bitface.evaluation.lists.pairs import PairList
+from bitface.evaluation.protocols.all_pairs import strangers
 
 
 def people(seed: int, count: int = 150, images: int = 3, spread: float = 0.8) -> tuple[np.ndarray, Ints]:
@@ -149,3 +150,36 @@ def test_a_stored_threshold_is_found_by_its_far() -> None:
         nearest_threshold(stored, 1e-5)
     with pytest.raises(BitfaceError, match="none is"):
         nearest_threshold([], 1e-5)
+
+
+def test_strangers_alone_give_thresholds_without_tar() -> None:
+    """One image of each person: those of impostors are found as ever, and nothing is said of genuine pairs."""
+    rows = np.random.default_rng(6).standard_normal((80, 16))
+    rows[5] = 0  # has no direction: its pairs score -1
+    summary = strangers(rows, (1e-1, 1e-2, 1e-4), at=(0.3,), block=32)
+    unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+    scores = sorted(
+        (-1.0 if 5 in (one, other) else float(unit[one] @ unit[other]) for one in range(80) for other in range(one)),
+        reverse=True,
+    )
+    found = thresholds(summary, resamples=300)
+    assert [one.far for one in found] == [1e-1, 1e-2]
+    for one in found:
+        count = int(one.far * len(scores))
+        assert one.threshold == pytest.approx(scores[count - 1], abs=1e-6)
+        assert (one.reached, one.impostor, one.genuine) == (count / len(scores), len(scores), 0)
+        assert (one.tar, one.tar_interval) == (None, None)
+        assert one.interval is not None
+        assert one.interval.low < one.threshold < one.interval.high
+        assert one.expected.low < one.far < one.expected.high
+    (rates,) = summary.fixed
+    assert (rates.tar, rates.far) == (None, sum(score >= 0.3 for score in scores) / len(scores))
+    assert [(one.far, one.images) for one in unsupported_fars(summary)] == [(1e-4, 451)]
+    (beyond,) = [one for one in thresholds(summary, resamples=10, extrapolate=True) if one.extrapolated]
+    assert (beyond.far, beyond.tar, beyond.tar_interval) == (1e-4, None, None)
+    assert beyond.threshold > found[1].threshold
+    # The same as with a second image of somebody: one pair more.
+    both = all_pairs(np.concatenate((rows, rows[:1])), np.array([*range(80), 0]), (1e-1,), resamples=0)
+    assert both.tar[0].threshold == pytest.approx(found[0].threshold, abs=0.02)
+    with pytest.raises(BitfaceError, match="two"):
+        strangers(rows[:1])

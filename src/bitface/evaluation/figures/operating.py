@@ -49,7 +49,7 @@ class OperatingPoint:
         far: the target.
         supported: whether there are distinct impostor pairs enough; if not, `reason` says so and the rest is None.
         threshold: accept a pair whose score is at least this.
-        tar, interval: share of genuine pairs accepted, and its 95 % interval.
+        tar, interval: share of genuine pairs accepted, and its 95 % interval; None where there are none.
         reached: the share of impostor pairs that the threshold accepts; at most `far`.
         accepted, false_accepts: the genuine and the impostor pairs accepted.
         genuine, impostor: the pairs scored.
@@ -98,6 +98,23 @@ class ErrorRates:
             genuine,
             impostor,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ImpostorRates:
+    """What a fixed threshold does where there are no genuine pairs: the fields of `ErrorRates`, no TAR."""
+
+    threshold: float
+    far: float
+    far_interval: Interval
+    impostor: int
+    genuine: int = 0
+    tar: None = None
+    tar_interval: None = None
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
@@ -163,6 +180,7 @@ def operating_points(
     """TAR at each FAR, in the order given. As `tar_at_far`, for impostor scores in either form.
 
     Args:
+        genuine: [G]; where it is empty, thresholds come without TAR.
         distinct: how many of the pairs are distinct comparisons; None: all.
     """
     checked = check_fars(fars)
@@ -210,8 +228,8 @@ def _points(
                 far=far,
                 supported=True,
                 threshold=threshold,
-                tar=accepted / len(ascending),
-                interval=wilson(accepted, len(ascending), distinct.genuine),
+                tar=accepted / len(ascending) if len(ascending) else None,
+                interval=wilson(accepted, len(ascending), distinct.genuine) if len(ascending) else None,
                 reached=int(false_accepts[index]) / impostors.count,
                 accepted=accepted,
                 false_accepts=int(false_accepts[index]),

@@ -13,8 +13,9 @@ from bitface.evaluation.figures.curve import Roc, roc_counts
 from bitface.evaluation.figures.decisions import Decisions
 from bitface.evaluation.figures.figure import Figure, tar_figures
 from bitface.evaluation.figures.folds import FoldAccuracy
+from bitface.evaluation.figures.intervals import wilson
 from bitface.evaluation.figures.match_errors import ErrorRate, MatchErrors, match_errors
-from bitface.evaluation.figures.operating import Distinct, ErrorRates, OperatingPoint, operating_points
+from bitface.evaluation.figures.operating import Distinct, ErrorRates, ImpostorRates, OperatingPoint, operating_points
 from bitface.evaluation.scores.impostors import DRAWN_BINS, BinnedImpostors, ImpostorScores, histogram
 
 LIST = "list"
@@ -116,6 +117,18 @@ class ScoreSummary:
         if curve:
             result |= {"roc": self.roc.thinned().to_json(), "bins": self.bins.to_json()}
         return result
+
+
+@dataclass(frozen=True, eq=False)
+class ImpostorSummary:
+    """What impostor scores alone say, where no two images show one person: the fields of `ScoreSummary`, no TAR."""
+
+    protocol: str
+    tar: tuple[OperatingPoint, ...]
+    counts: Counts
+    fixed: tuple[ImpostorRates, ...]
+    subjects: SubjectScores = field(repr=False)
+    listed: None = None
 
 
 class Result(ABC):
@@ -251,11 +264,22 @@ def summarise(
     )
 
 
+def impostor_rates(impostors: ImpostorScores, at: Sequence[float]) -> tuple[ImpostorRates, ...]:
+    """What thresholds that were found elsewhere do, of impostor pairs that all are distinct."""
+    false, count = _accepted(impostors, at), impostors.count
+    return tuple(ImpostorRates(float(one), false[one] / count, wilson(false[one], count), count) for one in at)
+
+
+def _accepted(impostors: ImpostorScores, at: Sequence[float]) -> dict[float, int]:
+    """The impostor pairs that each threshold accepts."""
+    values = np.unique(np.asarray(at, dtype=np.float64))
+    return dict(zip(values.tolist(), impostors.counts(values)[1].tolist(), strict=True)) if len(values) else {}
+
+
 def _rates(
     genuine: Floats, impostors: ImpostorScores, at: Sequence[float], distinct: Distinct
 ) -> tuple[ErrorRates, ...]:
-    values = np.unique(np.asarray(at, dtype=np.float64))
-    accepted = dict(zip(values.tolist(), impostors.counts(values)[1].tolist(), strict=True)) if len(values) else {}
+    accepted = _accepted(impostors, at)
     return tuple(
         ErrorRates.of(
             float(one), int(np.count_nonzero(genuine >= one)), len(genuine), accepted[one], impostors.count, distinct

@@ -13,7 +13,7 @@ from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds, 
 from bitface.evaluation.figures.extrapolate import Tail, extrapolated_threshold
 from bitface.evaluation.figures.intervals import LEVEL, Interval, wilson
 from bitface.evaluation.figures.operating import OperatingPoint, needed
-from bitface.evaluation.figures.results import ALL_PAIRS, LIST, ScoreSummary
+from bitface.evaluation.figures.results import ALL_PAIRS, LIST, ImpostorSummary, ScoreSummary
 
 _RESAMPLES = 2000
 _IN_PAIRS = (LIST, ALL_PAIRS)
@@ -31,7 +31,7 @@ class Threshold:
         expected: the FAR that as many other people may show at this threshold, a 95 % prediction interval: it allows
             for the people it was found on and for those it is used on.
         reached: the share of the calibration's impostor pairs that it accepts.
-        tar, tar_interval: the share of genuine pairs that it accepts.
+        tar, tar_interval: the share of genuine pairs that it accepts; None where there are none.
         genuine, impostor: the pairs there were.
         extrapolated: the tail it was found from, where too few pairs decide; `expected` is then the interval of the FAR
             that it really has (see `extrapolate`). None: it was found among the scores themselves.
@@ -42,8 +42,8 @@ class Threshold:
     interval: Interval | None
     expected: Interval
     reached: float
-    tar: float
-    tar_interval: Interval
+    tar: float | None
+    tar_interval: Interval | None
     genuine: int
     impostor: int
     extrapolated: Tail | None = None
@@ -77,7 +77,7 @@ class UnsupportedFar:
         return asdict(self)
 
 
-def unsupported_fars(summary: ScoreSummary) -> tuple[UnsupportedFar, ...]:
+def unsupported_fars(summary: ScoreSummary | ImpostorSummary) -> tuple[UnsupportedFar, ...]:
     """The FARs of a summary that have no threshold, and what each would need.
 
     All pairs grow with the square of the images.
@@ -94,7 +94,7 @@ def unsupported_fars(summary: ScoreSummary) -> tuple[UnsupportedFar, ...]:
 
 
 def thresholds(
-    summary: ScoreSummary, resamples: int = _RESAMPLES, seed: int = 0, extrapolate: bool = False
+    summary: ScoreSummary | ImpostorSummary, resamples: int = _RESAMPLES, seed: int = 0, extrapolate: bool = False
 ) -> tuple[Threshold, ...]:
     """A threshold for each FAR of a summary that its impostor pairs support (see `operating` for the rule).
 
@@ -125,7 +125,7 @@ def thresholds(
     return tuple(result[point.far] for point in summary.tar if point.far in result)
 
 
-def _extrapolated(summary: ScoreSummary, seed: int) -> dict[float, Threshold]:
+def _extrapolated(summary: ScoreSummary | ImpostorSummary, seed: int) -> dict[float, Threshold]:
     """The thresholds of the FARs that the scores don't reach, and their tail does.
 
     Raises:
@@ -142,7 +142,7 @@ def _extrapolated(summary: ScoreSummary, seed: int) -> dict[float, Threshold]:
     return result
 
 
-def _beyond(point: OperatingPoint, summary: ScoreSummary, seed: int) -> Threshold:
+def _beyond(point: OperatingPoint, summary: ScoreSummary | ImpostorSummary, seed: int) -> Threshold:
     """The threshold of a FAR that the scores don't reach."""
     subjects, listed = summary.subjects, summary.listed
     if subjects is not None:
@@ -155,9 +155,10 @@ def _beyond(point: OperatingPoint, summary: ScoreSummary, seed: int) -> Threshol
         )
     one = extrapolated_threshold(highest, point.distinct.impostor, point.far, subjects, seed)
     accepted = int(np.count_nonzero(genuine >= one.threshold))
-    interval = wilson(accepted, point.genuine, point.distinct.genuine)
-    tar = accepted / point.genuine
-    if subjects is not None:
+    tar, interval = None, None
+    if point.genuine:
+        tar, interval = accepted / point.genuine, wilson(accepted, point.genuine, point.distinct.genuine)
+    if subjects is not None and point.genuine:
         there = replace(point, supported=True, threshold=one.threshold, tar=tar, interval=interval, accepted=accepted)
         interval = with_subject_intervals((there,), subjects, seed=seed)[0].interval or interval
     reached = int(np.count_nonzero(highest >= one.threshold)) / point.distinct.impostor
@@ -171,8 +172,6 @@ def _threshold(
 ) -> Threshold:
     assert point.threshold is not None
     assert point.reached is not None
-    assert point.tar is not None
-    assert point.interval is not None
     expected = _independent(point, resamples, generator)
     interval = None
     if draws is not None:

@@ -10,8 +10,15 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.arrays import Bools, Floats, Ints, score_array
 from bitface.evaluation.figures.bootstrap import SubjectScores, tail_needed, with_subject_intervals
 from bitface.evaluation.figures.extrapolate import TAIL
-from bitface.evaluation.figures.operating import FARS, Distinct, OperatingPoint, check_fars
-from bitface.evaluation.figures.results import ALL_PAIRS, Counts, ScoreSummary, summarise
+from bitface.evaluation.figures.operating import FARS, Distinct, OperatingPoint, check_fars, operating_points
+from bitface.evaluation.figures.results import (
+    ALL_PAIRS,
+    Counts,
+    ImpostorSummary,
+    ScoreSummary,
+    impostor_rates,
+    summarise,
+)
 from bitface.evaluation.lists.pairs import PairList
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.evaluation.scores.similarity import row_scores, unit_rows
@@ -93,14 +100,46 @@ def all_pairs(
         distinct=Distinct(len(genuine) // orders, impostors.count // orders),
     )
     summary = summarise(genuine, impostors, targets, ALL_PAIRS, counts, at, failed_genuine)
-    tails = [tail_needed(one.false_accepts) if one.false_accepts is not None else TAIL + 1 for one in summary.tar]
     if not resamples:
         return summary
-    tail, tail_left, tail_right = impostors.highest(max([size for size in tails if size <= _TAIL], default=0))
+    tail, tail_left, tail_right = impostors.highest(_kept(summary.tar))
     scores = SubjectScores(images, genuine, subject[left], tail, whose[tail_left], other_whose[tail_right])
     if orders == 2:
         return replace(summary, tar=_ordered_intervals(summary.tar, scores, resamples, seed))
     return replace(summary, tar=with_subject_intervals(summary.tar, scores, resamples, seed), subjects=scores)
+
+
+def strangers(
+    embeddings: Embeddings | ArrayLike, fars: Sequence[float] = FARS, *, block: int = 1024, at: Sequence[float] = ()
+) -> ImpostorSummary:
+    """Scores all N(N-1)/2 pairs of images that each show somebody else: what FARs need, and no TAR.
+
+    For arguments see `all_pairs`.
+
+    Raises:
+        BitfaceError: there are fewer than two images.
+        UsageError: a FAR isn't between 0 and 1.
+    """
+    targets = check_fars(fars)
+    rows = Embeddings.of(embeddings)
+    unit, usable = unit_rows(rows.values, rows.valid)
+    if len(unit) < 2:
+        raise BitfaceError(f"{len(unit)} image makes no pair; all-pairs verification needs at least two")
+    images, whose = np.ones(len(unit), np.int64), np.flatnonzero(usable)
+    count, formed = (_impostor_pairs(one, one) // 2 for one in (images, images[whose]))
+    impostors = TiledImpostors(unit[usable], whose, count - formed, block)
+    nobody, distinct = np.empty(0), Distinct(0, count)
+    counts = Counts(len(unit), len(unit) - len(whose), len(unit), 0, count, count - formed, distinct)
+    points = operating_points(nobody, impostors, targets)
+    tail, left, right = impostors.highest(_kept(points))
+    scores = SubjectScores(images, nobody, np.empty(0, np.int64), tail, whose[left], whose[right])
+    return ImpostorSummary(ALL_PAIRS, points, counts, impostor_rates(impostors, at), scores)
+
+
+def _kept(points: Sequence[OperatingPoint]) -> int:
+    """The highest impostor scores that are kept for resampling, and for FARs that too few decide."""
+    tails = [tail_needed(one.false_accepts) if one.false_accepts is not None else TAIL + 1 for one in points]
+    return max([size for size in tails if size <= _TAIL], default=0)
 
 
 def check_sides(gallery: Floats, probe: Floats) -> None:
