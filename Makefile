@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 # takes it; else torch stays at the pinned one while everything else is as old as may be.
 OLDEST_TORCH ?= $(TORCH)
 
-.PHONY: demo test test-slow test-all test-oldest browser arm native machines wheel audit fuzz chaos soak lint docs bench clean
+.PHONY: demo test test-slow test-all test-oldest test-pythons journeys browser arm native machines wheel audit fuzz chaos soak lint docs bench clean
 
 demo: $(READY)
 	$(BIN)/bitface demo $(DEMO)
@@ -24,9 +24,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 test: $(READY)
 	$(PYTEST) -m "not slow" $(TESTS)
 
-# What takes more than some seconds; browsers have a target of their own.
+# What takes more than some seconds; browsers and other Pythons have targets of their own.
 test-slow: $(READY)
-	$(PYTEST) -m "slow and not browser" $(TESTS)
+	$(PYTEST) -m "slow and not browser and not pythons" $(TESTS)
 
 test-all: $(READY)
 	$(PYTEST) $(TESTS)
@@ -39,6 +39,14 @@ test-oldest:
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct --editable '.[dev]'
 	$(OLDEST)/bin/uv pip list --python $(OLDEST)/bin/python
 	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n 2 -m "not slow" $(TESTS)
+
+# The wheel with what a device needs, in fresh environments of Python 3.11, 3.12 and 3.13; what isn't installed is said.
+test-pythons: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/pythons
+
+# The twelve guides, each by its commands, from the wheel in a fresh environment.
+journeys: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/journeys
 
 # Debian's Chromium looks at every page; /usr/bin/chromium has to be there (apt-get install chromium).
 browser: $(READY)

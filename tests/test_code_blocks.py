@@ -91,7 +91,7 @@ def test_blocks_run(page: Path, world: Path, tmp_path: Path, monkeypatch: pytest
     def shell(line: str, where: str) -> None:
         _run(line, where, monkeypatch)
 
-    follow((block for block in blocks(page) if block.reason is None), shell, python)
+    follow((block for block in blocks(page) if block.reason is None), tmp_path, shell, python)
 
 
 def _run(line: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:

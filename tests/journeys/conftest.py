@@ -63,7 +63,7 @@ class Reader:
                 self.runs(["bash", "-euc", line], line, where)
 
         self.said = []
-        follow(taken, shell, lambda code, where: self.runs(["python", "-c", code], "", where))
+        follow(taken, self.folder, shell, lambda code, where: self.runs(["python", "-c", code], "", where))
         return "\n".join(self.said)
 
     def runs(self, command: Sequence[str], line: str = "", where: str = "") -> str:

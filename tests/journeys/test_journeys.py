@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,13 +71,20 @@ def test_no_right_to_use_any_real_face(reader: Reader) -> None:
 
 
 def test_500_kb_of_flash(reader: Reader) -> None:
-    reader.follows("budget.md", every=True, instead={"--method qat": "--method qat --epochs 1"})
+    (reader.folder / "crops").mkdir()
+    for number, image in enumerate(crops(200)):
+        Image.fromarray(image).save(reader.folder / "crops" / f"{number:03}.png")
+    # Plans of so small a network are named by hundredths of a KB.
+    shorter = {"--method qat": "--method qat --epochs 1", "plan-0500KB": "plan-500.00KB"}
+    reader.follows("budget.md", every=True, instead=shorter, own=("crops",))
     folder = reader.folder
     assert "Pareto" in page(folder / "search" / "report.html")
-    assert yaml.safe_load((folder / "search" / "plan-0500KB.yaml").read_text())
+    assert yaml.safe_load((folder / "search" / "plan-500.00KB.yaml").read_text())
     assert (folder / "out" / "model.bitface").stat().st_size < 500_000
     page(folder / "compared" / "comparison.html")
-    assert "flash" in (folder / "lock" / "README.md").read_text()
+    memory = re.search(r"FACE_NET_SCRATCH (\d+)", (folder / "lock" / "face_net.h").read_text())
+    assert memory is not None
+    assert int(memory[1]) <= 300_000
     assert list((folder / "lock").glob("*.c"))
 
 
@@ -105,14 +113,8 @@ def test_an_accuracy_that_collapsed(reader: Reader) -> None:
 
 
 def test_a_table_for_a_paper(reader: Reader) -> None:
-    images = crops(32)
-    write_rec(reader.folder / "ms1mv2", [jpeg(one) for one in images], [number // 4 for number in range(32)])
-    (reader.folder / "suite.yaml").write_text(
-        "models: {rcm: rcm/seed-0/model.bitface, ekd: ekd/seed-0/model.bitface}\n"
-        "protocols: {pairs: {pairs: pairs.csv, root: images}}\nfars: [0.1]\n"
-    )
-    shutil.copy(reader.world / "pairs.csv", reader.folder)
-    (reader.folder / "images").symlink_to(reader.world / "crops")
+    images = crops(128)
+    write_rec(reader.folder / "ms1mv2", [jpeg(one) for one in images], [number // 4 for number in range(128)])
     said = reader.follows(
         "research.md",
         every=True,
@@ -142,25 +144,28 @@ def test_a_server_that_answers_many_at_once(reader: Reader) -> None:
 
 def test_a_laptop_that_is_eight_years_old(reader: Reader) -> None:
     said = reader.follows("old-cpu.md")
-    assert "this CPU" in said
+    assert "computed in" in said
     page(reader.folder / "w7" / "report.html")
 
 
 @pytest.mark.assets
 @pytest.mark.usefixtures("assets")
 def test_photographs(reader: Reader) -> None:
-    (reader.folder / "photographs").mkdir()
     for number, face in enumerate(make_faces(60, seed=3).images):
         photograph = Image.new("RGB", (400, 300), (128, 128, 128))
         photograph.paste(Image.fromarray(face), (140, 90))
-        photograph.save(reader.folder / "photographs" / f"{number:02}.jpg", quality=95)
-    for name, number in (("a", 3), ("b", 4)):
-        shutil.copy(reader.folder / "photographs" / f"{number:02}.jpg", reader.folder / f"{name}.jpg")
+        person = reader.folder / "photographs" / f"{number:02}"
+        person.mkdir(parents=True)
+        photograph.save(person / "1.jpg", quality=95)
+        photograph.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(person / "2.jpg", quality=95)
+    Image.new("RGB", (400, 300), (128, 128, 128)).save(reader.folder / "photographs" / "wall.jpg")
+    for name, number in (("a", 1), ("b", 2)):
+        shutil.copy(reader.folder / "photographs" / "03" / f"{number}.jpg", reader.folder / f"{name}.jpg")
     reader.follows("photographs.md", every=True, instead={"bitface try": ""}, own=("crops", "a.jpg", "b.jpg"))
     folder = reader.folder
     assert Image.open(folder / "crops.sheet.png").size[0] > 112
-    assert (folder / "crops" / "faces.csv").read_text().count("\n") > 46
-    assert (folder / "crops" / "skipped.csv").exists()
+    assert (folder / "crops" / "faces.csv").read_text().count("\n") > 60
+    assert "wall.jpg" in (folder / "crops" / "skipped.csv").read_text()
     vectors = np.load(folder / "vectors.npy")
     assert np.isfinite(vectors).all()
     assert (folder / "vectors.list.csv").read_text().count("\n") == len(vectors) + 1

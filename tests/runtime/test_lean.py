@@ -9,29 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from bitface.artifact import Artifact
-from bitface.quant import BitPlan, Calibration, quantize
 from bitface.runtime import load
-from bitface.runtime.model import Model
-from support.quantized import Mixed, faces, network
+from support.door import write_door
 
 HEAVY = ("torch", "torchgen", "functorch", "onnx", "openvino", "scipy", "sklearn", "jinja2", "filelock", "flatbuffers")
-THRESHOLD = {"far": 0.01, "threshold": 0.5, "engine": "onnxruntime"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exported artifact with a threshold, two crops, and a site of packages without the heavy ones."""
     folder = tmp_path_factory.mktemp("lean")
-    net = network(Mixed(), 16)
-    student = quantize(net, faces(8, 16), BitPlan(), Calibration("minmax", bias_correction=False))[0]
-    details = Artifact(student, BitPlan().to_json(), {"name": "mixed", "fingerprint": net.fingerprint()})
-    details.thresholds.append(THRESHOLD)
-    Model(folder / "model.bitface", "artifact", student, details=details).export("onnxruntime", folder / "door.onnx")
-    for name, face in zip("ab", faces(2, 16, seed=1), strict=True):
-        Image.fromarray(face).save(folder / f"{name}.png")
+    write_door(folder)
     (folder / "site").mkdir()
     for package in Path(sysconfig.get_path("purelib")).iterdir():
         if package.name.partition("-")[0].lower() not in HEAVY and "bitface" not in package.name:

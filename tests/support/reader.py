@@ -1,5 +1,6 @@
 """Somebody who follows a page of the documents: what its commands find, and its blocks in their order."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -56,10 +57,17 @@ def enter_world(world: Path, folder: Path, named: Callable[[str], bool] = bool) 
             (folder / path.name).symlink_to(path.resolve())
 
 
-def follow(blocks: Iterable[Block], shell: Callable[[str, str], object], python: Callable[[str, str], object]) -> None:
-    """Hands each line of the shell's blocks, and each of Python's blocks, to what runs it, with where it stands."""
+def follow(
+    blocks: Iterable[Block], folder: Path, shell: Callable[[str, str], object], python: Callable[[str, str], object]
+) -> None:
+    """Hands each line of the shell's blocks, and each of Python's blocks, to what runs it, with where it stands.
+
+    A block of YAML that begins with a file's name, as a comment, is written to the folder as that file.
+    """
     for block in blocks:
-        if block.language == "python":
+        if block.language == "yaml" and (name := re.match(r"# ([\w-]+\.yaml)\n", block.code)):
+            (folder / name[1]).write_text(block.code, encoding="utf-8")
+        elif block.language == "python":
             python(block.code, block.name)
         elif block.language == "sh":
             for line in lines_of(block.code):
