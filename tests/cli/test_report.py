@@ -63,7 +63,8 @@ def test_one_model(bitface: Run, run: Path, tmp_path: Path) -> None:
     assert [one["name"] for one in model["figures"]] == ["accuracy", "TAR at FAR 0.1"]
     assert model["figures"][0]["value"] == evaluation["accuracy"]["mean"]
     assert model["figures"][0]["interval"]["low"] < model["figures"][0]["value"]
-    assert [one["title"] for one in model["tables"]] == ["Thresholds", "Beside the baseline", "Mixed galleries"]
+    titles = ["Thresholds", "Errors (ISO/IEC 19795-1)", "Beside the baseline", "Mixed galleries"]
+    assert [one["title"] for one in model["tables"]] == titles
     (group,) = data["curves"]
     assert [one["name"] for one in group["series"]] == ["net w8a8", "baseline net.onnx"]
     assert [one["label"] for one in data["headline"]] == [

@@ -20,7 +20,7 @@ PREPROCESS = ("--preprocess", "rgb-127.5-128")
 
 def test_every_command_takes_the_same_names() -> None:
     """`--json` of all, `--dry-run` of all that take minutes, and no option that another command calls otherwise."""
-    quick = {"inspect", "verify", "identify", "report", "export", "assets", "cache", "try"}
+    quick = {"inspect", "verify", "identify", "report", "export", "assets", "cache", "try", "gallery", "key"}
     for command in app.COMMANDS:
         name = command.__name__.rstrip("_")
         options = set(inspect.signature(command).parameters)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bitface.report import format
+from bitface.runtime.machine import NOT_INSTALLED
+from bitface.targets.registry import every
 
 YOURS = "yours to say"
 ATTACKS = (
@@ -49,8 +51,8 @@ def _versions(report: Report) -> str:
 
 def _software(report: Report) -> str:
     facts = report.get("provenance") or {}
-    names = ("python", "torch", "onnx", "onnxruntime", "openvino", "numpy", "system")
-    return _listed([f"{key} {value}" for key, value in facts.items() if key in names])
+    names = {"system", "python", "torch", "onnx", "numpy"} | {target.package for target in every().values()}
+    return _listed([f"{key} {value}" for key, value in facts.items() if key in names and value != NOT_INSTALLED])
 
 
 def _hardware(report: Report) -> str:

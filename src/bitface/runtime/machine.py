@@ -17,6 +17,8 @@ _ARM = ("asimddp", "i8mm", "bf16", "sve")
 # Beside the targets' own.
 _PACKAGES = ("bitface", "torch", "onnx")
 _UNKNOWN = "unknown"
+NOT_INSTALLED = "not installed"
+"""The version of what isn't here."""
 
 
 def describe(engines: Iterable[str] | None = None) -> dict[str, str]:
@@ -79,4 +81,4 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED

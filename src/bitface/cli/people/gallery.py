@@ -44,6 +44,7 @@ def gallery(
 
 def key(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The new file; keep it apart from the galleries.")],
+    json: JsonOption = None,
 ) -> None:
     """Draw a key that encrypts galleries, into a file that its owner alone can read. Without it they can't be read.
 
@@ -52,4 +53,5 @@ def key(
     from bitface.evaluation.keys import write_key
 
     write_key(file)
+    write_json(json, {"file": str(file)})
     output.print(str(file), markup=False, soft_wrap=True)
