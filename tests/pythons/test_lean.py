@@ -55,7 +55,7 @@ def test_a_door_embeds_verifies_and_identifies(version: str, wheel: Path, door: 
     environment = tmp_path / "environment"
     subprocess.run([interpreter(version), "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
-    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[run]"]
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[run]"]
     installed = subprocess.run(install, capture_output=True, text=True)
     assert installed.returncode == 0, installed.stderr
 
