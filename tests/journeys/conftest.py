@@ -47,7 +47,8 @@ class Reader:
 
         Args:
             every: the blocks too that the page says take minutes, or things that a reader has.
-            instead: parts of lines and what stands for them here, so that it takes less time; "" leaves a line out.
+            instead: parts of lines, or of Python's blocks, and what stands for them here, so that it takes less time; ""
+                leaves a line out.
             own: what the reader has of their own, so that it doesn't come from the world.
         """
         page = ROOT / "docs" / "guides" / guide
@@ -55,15 +56,18 @@ class Reader:
         text = "\n".join(block.code for block in taken)
         enter_world(self.world, self.folder, lambda name: name in text and name not in own)
 
-        def shell(line: str, where: str) -> None:
+        def shorter(code: str) -> str:
             for part, other in (instead or {}).items():
-                if part in line:
-                    line = line.replace(part, other) if other else ""
-            if line:
+                if part in code:
+                    code = code.replace(part, other) if other else ""
+            return code
+
+        def shell(line: str, where: str) -> None:
+            if line := shorter(line):
                 self.runs(["bash", "-euc", line], line, where)
 
         self.said = []
-        follow(taken, self.folder, shell, lambda code, where: self.runs(["python", "-c", code], "", where))
+        follow(taken, self.folder, shell, lambda code, where: self.runs(["python", "-c", shorter(code)], "", where))
         return "\n".join(self.said)
 
     def runs(self, command: Sequence[str], line: str = "", where: str = "") -> str:
