@@ -47,7 +47,7 @@ class Reader:
 
         Args:
             every: the blocks too that the page says take minutes, or things that a reader has.
-            instead: parts of lines, or of Python's blocks, and what stands for them here, so that it takes less time; ""
+            instead: parts of lines, or of Python's blocks, and what stands for them here, to be shorter; ""
                 leaves a line out.
             own: what the reader has of their own, so that it doesn't come from the world.
         """
