@@ -24,9 +24,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 test: $(READY)
 	$(PYTEST) -m "not slow" $(TESTS)
 
-# What takes more than some seconds; browsers and other Pythons have targets of their own.
+# What takes more than some seconds; browsers, other Pythons and the guides have targets of their own.
 test-slow: $(READY)
-	$(PYTEST) -m "slow and not browser and not pythons" $(TESTS)
+	$(PYTEST) -m "slow and not browser and not pythons and not journeys" $(TESTS)
 
 test-all: $(READY)
 	$(PYTEST) $(TESTS)

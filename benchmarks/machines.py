@@ -56,12 +56,12 @@ class Results:
     """The rows of the C that is written now; several threads add to them."""
 
     rows: list[Row] = field(default_factory=list)
-    code: str = field(default_factory=lambda: written_by("targets/c")[:12])
+    source: str = field(default_factory=lambda: written_by("targets/c")[:12])
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> "Results":
         known = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
-        self.rows = [row for row in known if row.get("code") == self.code]
+        self.rows = [row for row in known if row.get("source") == self.source]
         return self
 
     def known(self, name: str, key: Key) -> bool:
@@ -70,7 +70,7 @@ class Results:
 
     def add(self, row: Row) -> None:
         with self.lock, redirect_stdout(None):  # it prints them all
-            self.rows.append({**row, "code": self.code})
+            self.rows.append({**row, "source": self.source})
             save("machines", self.rows)
         print(row, flush=True)
 

@@ -64,7 +64,8 @@ def main() -> None:
     options = parser.parse_args()
     path = options.artifact or artifact("MobileFaceNet PReLU", "w8a8", ARTIFACTS)
     text = c_source(open_model(path).network)
-    start, end = text.code.index("static void run("), text.code.index("#ifdef BITFACE_ENGINE")
+    start = text.code.index("static void run(")
+    end = text.code.index("#ifdef BITFACE_ENGINE", start)
     calls = re.findall(r"^    (\w+\(.*\);)$", text.code[start:end], re.MULTILINE)
     layers = dict(re.findall(r"^static const layer (\w+) = \{(.*)\};$", text.code, re.MULTILINE))
     rows = []
@@ -92,7 +93,8 @@ def facts_of(call: str, layers: dict[str, str]) -> dict[str, Any]:
 
 def ticks_of(code: str, header: str, kernels: str, runs: int) -> list[int]:
     """Of each call, and last of the loop."""
-    start, end = code.index("static void run("), code.index("#ifdef BITFACE_ENGINE")
+    start = code.index("static void run(")
+    end = code.index("#ifdef BITFACE_ENGINE", start)
     lines, count = [], 0
     for line in code[start:end].splitlines():
         if re.match(r"^    \w+\(.*\);$", line):

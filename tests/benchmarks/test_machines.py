@@ -30,5 +30,5 @@ def test_rows_of_this_c_are_known(machines: Any) -> None:
 
 
 def test_rows_of_another_c_are_left_out(machines: Any) -> None:
-    machines.Results(code="before").add({**ROW, "same": True})
+    machines.Results(source="before").add({**ROW, "same": True})
     assert machines.Results().read().rows == []

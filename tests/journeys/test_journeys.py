@@ -20,7 +20,7 @@ from journeys.conftest import Reader
 from support.documents import ROOT
 from support.packed_sets import crops, jpeg, write_rec
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.journeys]
 
 
 def content(path: Path) -> Any:
