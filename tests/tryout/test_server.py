@@ -104,12 +104,14 @@ def test_other_pages_may_not_send_pictures(server: TryoutServer, pictures: list[
 
 def test_sizes_are_limited_before_anything_is_read(server: TryoutServer, pictures: list[bytes]) -> None:
     head = f"POST /{server.token}/compare?first=1 HTTP/1.1\r\nHost: 127.0.0.1:{server.server_port}\r\n"
-    for size, status in ((f"Content-Length: {MOST_BYTES + 1}", "413"), ("Transfer-Encoding: chunked", "411")):
+    sizes = {f"Content-Length: {MOST_BYTES + 1}": "413", "Transfer-Encoding: chunked": "411"}
+    sizes[f"Content-Length: {'9' * 5000}"] = "411"
+    for size, status in sizes.items():
         with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as line:
             line.sendall(f"{head}Content-Type: application/octet-stream\r\n{size}\r\n\r\n".encode())
             assert line.makefile().readline().split()[1] == status
     body = b"".join(pictures)
-    for first in ("", "0", "-1", str(len(body)), "1e3", "999999"):
+    for first in ("", "0", "-1", str(len(body)), "1e3", "999999", "9" * 5000):
         assert ask(server, f"compare?first={first}", "POST", body, **BINARY)[0] == 400
 
 

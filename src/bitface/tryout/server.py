@@ -74,6 +74,11 @@ class TryoutServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/{self.token}/"
 
 
+def _number(text: str) -> int | None:
+    """A number of bytes; None where it isn't one."""
+    return int(text) if text.isdecimal() and len(text) < 19 else None
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: TryoutServer
     protocol_version = "HTTP/1.1"
@@ -100,22 +105,20 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(HTTPStatus.FORBIDDEN)
         if self.headers.get_content_type() != _BODY:
             return self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-        length, first = (
-            self.headers.get("Content-Length", ""),
-            parse_qs(urlsplit(self.path).query).get("first", [""])[0],
-        )
-        if not length.isdecimal():
+        length = _number(self.headers.get("Content-Length", ""))
+        first = _number(parse_qs(urlsplit(self.path).query).get("first", [""])[0])
+        if length is None:
             return self._refuse(HTTPStatus.LENGTH_REQUIRED)
-        if int(length) > MOST_BYTES:
+        if length > MOST_BYTES:
             return self._refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"two pictures of {MOST_BYTES // 1_000_000} MB at most"
             )
-        body = self.rfile.read(int(length))
-        if not first.isdecimal() or not 0 < int(first) < len(body) == int(length):
+        body = self.rfile.read(length)
+        if first is None or not 0 < first < len(body) == length:
             return self._refuse(HTTPStatus.BAD_REQUEST)
         try:
             with self.server.turn:
-                answer = self.server.trial.compare([body[: int(first)], body[int(first) :]])
+                answer = self.server.trial.compare([body[:first], body[first:]])
         except BitfaceError as error:
             return self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), close=False)
         except Exception as error:
