@@ -181,12 +181,14 @@ def test_photographs(reader: Reader) -> None:
 def _tries(reader: Reader) -> None:
     """`bitface try` serves its page until it is stopped."""
     command = ["/usr/bin/env", "bitface", "try", "out/model.bitface", "--float", "net.onnx"]
+    # A job in the background ignores SIGINT, and so would what it starts.
     with subprocess.Popen(
-        command, cwd=reader.folder, env=reader.environment, stderr=subprocess.PIPE, text=True
-    ) as server:
-        assert server.stderr is not None
+        command, cwd=reader.folder, env=reader.environment, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as server:  # fmt: skip
+        assert server.stdout is not None
         try:
-            url = next(line.split()[0] for line in server.stderr if line.startswith("http://"))
+            url = next(line.split()[0] for line in server.stdout if line.startswith("http://"))
             with urllib.request.urlopen(url) as answer:
                 assert "<html" in answer.read().decode()
         finally:
