@@ -198,6 +198,14 @@ def runner(made: tuple[Path, Network, Network]) -> Embedder:
     return load(made[0] / "model.bitface", "torch")
 
 
+def test_pillow_that_another_thread_is_importing(runner: Embedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its module is known by its name before its class is there."""
+    images = list(faces(2, seed=5))
+    expected = runner.embed(images)
+    monkeypatch.delattr(Image, "Image")
+    np.testing.assert_array_equal(runner.embed(images), expected)
+
+
 def test_one_row_for_every_file(runner: Embedder, tmp_path: Path) -> None:
     names = [f"{index:02}.png" for index in range(19)]
     for index, name in enumerate(names):

@@ -273,9 +273,12 @@ def unit_length(rows: np.ndarray) -> np.ndarray:
 
 
 def _is_pillow(image: object) -> bool:
-    """Whether it is one of Pillow's images; whoever has one has imported Pillow."""
-    pillow = sys.modules.get("PIL.Image")
-    return pillow is not None and isinstance(image, pillow.Image)
+    """Whether it is one of Pillow's images; whoever has one has imported Pillow.
+
+    Another thread may be importing it just now, and then its class isn't there yet, nor an image of it.
+    """
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return kind is not None and isinstance(image, kind)
 
 
 def _stacked(images: list[np.ndarray]) -> np.ndarray:
