@@ -6,7 +6,7 @@ from .api.faces import FaceSet, faces
 from .api.networks import load_network
 from .api.students import plan_for, quantize, train
 from .data.face_source import FaceSource
-from .errors import BitfaceError, UsageError
+from .errors import BitfaceError, BitfaceWarning, UsageError
 from .evaluation.gallery_file import GalleryFile
 from .graph import Network
 from .inputs.comparisons import read_comparison
@@ -55,6 +55,7 @@ __all__ = [
     "AnalyseRequest",
     "BitPlan",
     "BitfaceError",
+    "BitfaceWarning",
     "Budget",
     "CalibrateRequest",
     "Calibration",

@@ -14,6 +14,10 @@ class BitfaceError(Exception):
     exit_code = 1
 
 
+class BitfaceWarning(UserWarning):
+    """What there is to say beside a result. Other libraries' warnings have other classes; the program hides those."""
+
+
 class Interrupted(BitfaceError):
     """Stopped from outside, with everything kept; the message says where to go on."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from bitface.errors import BitfaceError, lacks_memory
+from bitface.errors import BitfaceError, BitfaceWarning, lacks_memory
 from bitface.store import Store
 
 from .conftest import Run
@@ -73,19 +73,20 @@ def test_files_that_cannot_be(bitface: Run, monkeypatch: pytest.MonkeyPatch, cod
     assert len(err.splitlines()) == 1
 
 
-def test_remarks_of_libraries_stay_away(bitface: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remarks_of_libraries_stay_away_and_ours_are_said(bitface: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import logging
 
     def remark(*_: object) -> dict[str, object]:
         warnings.warn("of a library", stacklevel=1)
         warnings.warn("soon gone", DeprecationWarning, stacklevel=1)
+        warnings.warn("a target is left out", BitfaceWarning, stacklevel=1)
         logging.getLogger("some.library").warning("of its log")
         return {}
 
     monkeypatch.setattr(Store, "contents", remark)
     monkeypatch.setattr(sys, "warnoptions", [])
     code, _, err = bitface("cache")
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "warning: a target is left out\n")
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from bitface.api.networks import load_network
-from bitface.errors import UsageError, nearest
+from bitface.errors import BitfaceWarning, UsageError, nearest
 from bitface.evaluation import FARS
 from bitface.evaluation.evaluate import Evaluation
 from bitface.evaluation.figures.figure import Figure
@@ -158,7 +158,7 @@ def evaluate(
     result = report.evaluation.result
     alarms = (*ready.warnings, *report.warnings, *(beside.warnings if beside else ()), *result.warnings)
     for text in alarms:
-        warnings.warn(text, stacklevel=2)
+        warnings.warn(text, BitfaceWarning, stacklevel=2)
     return Figures(
         _called(model),
         protocol.protocol.name,

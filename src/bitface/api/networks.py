@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from bitface.errors import UsageError
+from bitface.errors import BitfaceWarning, UsageError
 from bitface.graph import Network, from_module
 from bitface.preprocess import Size, parse
 from bitface.runtime import Model, open_float
@@ -47,9 +47,9 @@ def load_network(
     else:
         network = open_float(Path(model), preprocess, image_size, output=output)
         for text in network.warnings:
-            warnings.warn(text, stacklevel=2)
+            warnings.warn(text, BitfaceWarning, stacklevel=2)
         if network.free and image_size is None:
-            warnings.warn(f"{model}: {network.free.note}", stacklevel=2)
+            warnings.warn(f"{model}: {network.free.note}", BitfaceWarning, stacklevel=2)
     if preprocess:
         network = network.with_preprocess(parse(preprocess, network.size))
     return replace(network, name=name) if name else network

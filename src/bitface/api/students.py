@@ -12,6 +12,7 @@ from torch import nn
 
 from bitface.api.faces import FaceSet, Images, as_faces
 from bitface.api.networks import load_network
+from bitface.errors import BitfaceWarning
 from bitface.graph import Network
 from bitface.inputs import faces as inputs
 from bitface.inputs import recipes
@@ -71,7 +72,7 @@ def plan_for(targets: str, bits: str | BitPlan = "w8a8") -> BitPlan:
     plan = bits if isinstance(bits, BitPlan) else BitPlan.parse(bits)
     plan, _, notes = for_targets(plan, listed(targets))
     for note in notes:
-        warnings.warn(note, stacklevel=2)
+        warnings.warn(note, BitfaceWarning, stacklevel=2)
     return plan
 
 
@@ -162,7 +163,7 @@ def _prepared(
     calibration, method = (way.calibration, way) if isinstance(way, Method) else (way, None)
     alarms = [*network.warnings, *alarms, *inputs.few(len(gathered.learning)), *slow(calibration, method)]
     for text in alarms:
-        warnings.warn(text, stacklevel=3)
+        warnings.warn(text, BitfaceWarning, stacklevel=3)
     notes = [
         *network.notes, *notes, *gathered.notes, *inputs.unseen(gathered.kind, network), *inputs.lonely(labels),
     ]  # fmt: skip

@@ -40,7 +40,7 @@ from bitface.cli import (
 from bitface.cli.console import exits, output, remarks
 from bitface.cli.options import QuietOption, VerboseOption, spoken
 from bitface.cli.people import align, embed, enroll, gallery, identify, try_, verify
-from bitface.errors import BitfaceError, Interrupted, UsageError, lacks_memory, missing, on_command_line
+from bitface.errors import BitfaceError, BitfaceWarning, Interrupted, UsageError, lacks_memory, missing, on_command_line
 from bitface.progress import errors, voice
 from bitface.terminal import escaped
 
@@ -176,7 +176,7 @@ def main() -> None:
 
 @contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Keeps other libraries' warnings from the terminal, unless Python was told to show them."""
+    """Keeps other libraries' warnings from the terminal, unless Python was told to show them; ours are a line each."""
     if os.environ.get("BITFACE_DEBUG") or sys.warnoptions:
         yield
         return
@@ -184,6 +184,8 @@ def _quiet_libraries() -> Iterator[None]:
     last = logging.lastResort
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("default", BitfaceWarning)
+        warnings.showwarning = lambda message, *_, **__: remarks([], [str(message)])
         logging.lastResort = None  # what prints the records of loggers that nobody listens to
         try:
             yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Union, cast
 import numpy as np
 
 from bitface.cpu import cores
-from bitface.errors import BitfaceError, UsageError, option
+from bitface.errors import BitfaceError, BitfaceWarning, UsageError, option
 from bitface.preprocess import Preprocess, Size, parse
 from bitface.runtime.exact import default_engine, failure, inexact, passed_over
 from bitface.runtime.model import Model, open_model
@@ -145,7 +145,7 @@ class Embedder:
         skipped: list[tuple[str, str]] = []
         files = [FaceFile(Path(path).parent, Path(path).name) for path in paths]
         for note in resizing(crop_sizes(files), self.preprocess.size):
-            warnings.warn(note, stacklevel=3)
+            warnings.warn(note, BitfaceWarning, stacklevel=3)
         embeddings, _ = self.embed_files(files, flip, skipped)
         if skipped:
             raise BitfaceError(f"{skipped[0][0]}: {skipped[0][1]}")
@@ -244,12 +244,12 @@ def load(
         model = model.with_preprocess(parse(preprocess, model.known.size))
     path = model.path
     if size is None and model.known.free:
-        warnings.warn(f"{path}: {model.known.free.note}", stacklevel=2)
+        warnings.warn(f"{path}: {model.known.free.note}", BitfaceWarning, stacklevel=2)
     embedder = Embedder(model, engine, threads, streams=streams)
     reasons = failure(model), inexact(model, embedder.target)
     for reason in (*reasons, *substitute(embedder.target, lambda: model.network)):
         if reason:
-            warnings.warn(f"{path}: {reason}", stacklevel=2)
+            warnings.warn(f"{path}: {reason}", BitfaceWarning, stacklevel=2)
     return embedder
 
 

@@ -9,7 +9,7 @@ TARGETS.register("mine")(Target(title="Mine", suffix=".mine", emit=...))
 import warnings
 from importlib.util import find_spec
 
-from bitface.errors import BitfaceError, UsageError, nearest
+from bitface.errors import BitfaceError, BitfaceWarning, UsageError, nearest
 from bitface.registry import Registry
 from bitface.targets.base import Target
 
@@ -75,7 +75,7 @@ def every() -> dict[str, Target]:
         try:
             result[name] = TARGETS[name]
         except BitfaceError as error:
-            warnings.warn(str(error), stacklevel=2)
+            warnings.warn(str(error), BitfaceWarning, stacklevel=2)
     return result
 
 
