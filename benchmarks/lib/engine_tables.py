@@ -126,18 +126,6 @@ def one_face(content: dict[str, Any]) -> list[str]:
     )
 
 
-def large_gallery(content: dict[str, Any]) -> list[str]:
-    """The memory that enrolling and searching take."""
-    return table(
-        "| command | vectors | MB, at most | times the vectors |",
-        [
-            f"| {row['command']} | {row['vectors']:,} | {row['MB']:,.0f} "
-            f"| {format(row['times the vectors'], '.1f') if 'times the vectors' in row else ''} |"
-            for row in content["rows"]
-        ],
-    )
-
-
 def roofline(content: dict[str, Any]) -> list[str]:
     """Layers of one form together: the share of the time that they take, and of the instruction's peak."""
     kernels = list(dict.fromkeys(row["kernels"] for row in content["rows"]))

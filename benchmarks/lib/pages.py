@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lib import bit_tables, engine_tables, network_tables, pictures, tables
+from lib import bit_tables, engine_tables, gallery_tables, network_tables, pictures, tables
 from lib.drawings import DRAWINGS
 
 ROOT = Path(__file__).parents[2]
@@ -34,8 +34,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "making_faces": (FACES, "making_faces", tables.making_faces),
     "datasets": (ROOT / "docs" / "datasets.md", "datasets", tables.datasets),
     "thresholds": (EVALUATION, "thresholds", tables.thresholds),
-    "extrapolation": (EVALUATION, "extrapolation", tables.extrapolation),
-    "stolen_gallery": (ROOT / "docs" / "galleries.md", "stolen_gallery", tables.stolen_gallery),
+    "extrapolation": (EVALUATION, "extrapolation", gallery_tables.extrapolation),
+    "stolen_gallery": (ROOT / "docs" / "galleries.md", "stolen_gallery", gallery_tables.stolen_gallery),
     "mixed": (EVALUATION, "mixed", tables.mixed),
     "templates": (EVALUATION, "templates", tables.templates),
     "identification": (EVALUATION, "identification", tables.identification),
@@ -70,7 +70,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "chaos": (ROOT / "docs" / "reliability.md", "chaos", engine_tables.chaos),
     "soak": (ROOT / "docs" / "reliability.md", "soak", engine_tables.counts),
     "one_face": (ROOT / "docs" / "api.md", "one_face", engine_tables.one_face),
-    "large_gallery": (EVALUATION, "large_gallery", engine_tables.large_gallery),
+    "large_gallery": (EVALUATION, "large_gallery", gallery_tables.large_gallery),
     "threads": (ROOT / "docs" / "reliability.md", "threads", engine_tables.threads),
 }
 

@@ -352,4 +352,4 @@ def test_the_work_grows_with_the_operators_and_not_with_their_square(tmp_path: P
 def test_no_pass_of_torch_whose_work_grows_with_their_square(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It looks each module up in a list of all: no calls, but minutes."""
     monkeypatch.setattr(GraphModule, "delete_all_unused_submodules", lambda graph: pytest.fail("asked for"))
-    calls_of_reading(10, tmp_path)
+    assert calls_of_reading(10, tmp_path) > 0
