@@ -173,6 +173,9 @@ def test_own_vectors_become_a_gallery(bitface: Run, quantized: Path, tmp_path: P
     np.testing.assert_array_equal(gallery.embeddings, rows)
     assert gallery.ids == tuple(f"person {row % 5}" for row in range(20))
     assert gallery.fingerprint == load(model).fingerprint
+    as_with_images = ("enroll", model, "--vectors", vectors, *(("--ids", ids) if ids else ()))
+    assert bitface(*as_with_images, "--out", tmp_path / "again")[0] == 0
+    assert (tmp_path / "again").read_bytes() == out.read_bytes()
 
 
 def embedded(model: Path, crops: Path, out: Path) -> tuple[int, list[str]]:
@@ -227,6 +230,7 @@ def test_vectors_that_do_not_fit(bitface: Run, net: Path, quantized: Path, tmp_p
     (tmp_path / "gap.csv").write_text('id\na\n""\n')
     ends_in_one_line(bitface(*own, "--ids", tmp_path / "gap.csv"), 1, "line 3 names nobody")
     ends_in_one_line(bitface("enroll", "--vectors", vectors, "--ids", ids, "--out", out), 2, "--fingerprint-of")
+    ends_in_one_line(bitface("enroll", model, *own[1:], "--ids", ids), 2, "name the network that made them once")
     ends_in_one_line(bitface("enroll", "--images", tmp_path, "--out", out), 2, "name a model and --images")
     np.save(tmp_path / "wide.npy", np.ones((20, 33), np.float32))
     np.save(tmp_path / "whole.npy", np.ones((20, 32), np.int64))

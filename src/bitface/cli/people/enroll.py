@@ -69,12 +69,14 @@ def enroll(
     from bitface.jobs.people.vectors import EnrollVectorsRequest, enroll_vectors
 
     if vectors:
-        if model or images or engine or threads or again:
+        if images or engine or threads or again or (model and fingerprint_of):
             raise UsageError(
-                "--vectors are there already: leave the model, --images, --engine, --threads and --again out"
+                "--vectors are there already: leave --images, --engine, --threads and --again out, and name the "
+                "network that made them once"
             )
+        fingerprint_of = fingerprint_of or model
         if fingerprint_of is None:
-            raise UsageError("--vectors needs --fingerprint-of, the network that made them")
+            raise UsageError("--vectors needs the network that made them: --fingerprint-of")
         result = enroll_vectors(
             EnrollVectorsRequest(
                 vectors, fingerprint_of, out, ids, int8, flip, preprocess, size, embedding, allow_skipped, key_file,
