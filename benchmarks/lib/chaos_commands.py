@@ -17,7 +17,7 @@ from bitface.results.documents import read_result
 from bitface.results.folder import check_files
 from lib.children import run
 
-SIDE, PEOPLE, SHOTS = 112, 8, 4
+SIDE, PEOPLE, SHOTS = 112, 8, 10
 # Endings of the files that hold a time, or a duration: the same command writes others.
 VARYING = (".html", ".json", ".md", ".csv", ".tex", ".onnx", "training.safetensors")
 
