@@ -23,6 +23,11 @@ def ending() -> tuple[str, int] | None:
     return (_WORDS[_received], 128 + _received) if _received else None
 
 
+def by_ctrl_c() -> bool:
+    """Whether what ended a command came from the keyboard: where that is how one leaves it, the command has gone well."""
+    return _received in (None, signal.SIGINT)
+
+
 @contextmanager
 def listening() -> Iterator[None]:
     """Until it ends, signals raise KeyboardInterrupt in the main thread; those that are ignored (nohup) stay so."""

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bitface import load
+from bitface import load, signals
 from bitface.data.align import FaceAligner
 from bitface.data.images import read_image
 from bitface.data.synthetic import make_faces
+from bitface.jobs.people.camera import CameraRequest, verify_camera
 
 from .conftest import Run
 from .test_bad_input import ends_in_one_line
@@ -198,6 +201,24 @@ def test_a_video_is_verified_with_the_decision_on_the_picture(
     assert int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 12
     code, out, _ = bitface(*command, "--seconds", 0.4)
     assert out.startswith("same in 2 of 2 frames")
+
+
+def test_ctrl_c_ends_the_looking_and_a_request_to_end_the_command(
+    model: Path, photographs: Path, video: Path, tmp_path: Path
+) -> None:
+    """What was seen until Ctrl-C decides; a TERM ends it without an answer, and leaves no half of a video."""
+    request = CameraRequest(photographs / "ann" / "1.png", str(video), model, 0.05, out=tmp_path / "drawn.avi")
+
+    def until(number: int) -> Callable[..., None]:
+        return lambda done, total, **_: os.kill(os.getpid(), number) if done == 3 else None
+
+    with signals.listening():
+        answer = verify_camera(request, lambda words: until(signal.SIGINT))
+    assert (answer["frames_seen"], answer["same"]) == (3, True)
+    (tmp_path / "drawn.avi").unlink()
+    with signals.listening(), pytest.raises(KeyboardInterrupt):
+        verify_camera(request, lambda words: until(signal.SIGTERM))
+    assert {path.name for path in tmp_path.glob("*.avi")} == {"ann.avi"}
 
 
 def test_what_is_no_camera(bitface: Run, model: Path, photographs: Path, tmp_path: Path) -> None:

@@ -123,12 +123,17 @@ def test_it_listens_here_alone_and_says_nothing(server: TryoutServer, capfd: pyt
         TryoutServer(server.trial, server.server_port)
 
 
-def test_ctrl_c_ends_it_with_one_line(models: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 0, "ended; nothing was stored"), (signal.SIGTERM, 143, "told to end (SIGTERM)")],
+)
+def test_how_it_is_ended_with_one_line(models: Path, number: int, code: int, said: str) -> None:
     program = [sys.executable, "-m", "bitface", "try", str(models / "model.bitface")]
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ) as run:
         assert run.stdout is not None
         assert run.stdout.readline().startswith("http://127.0.0.1:")
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         out, err = run.communicate(timeout=60)
-    assert (run.returncode, out) == (0, "ended; nothing was stored\n")
+    assert run.returncode == code
+    assert said in (out if code == 0 else err)
     assert "Traceback" not in err

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from bitface import signals
 from bitface.cli.console import engine_of, output, remarks, write_json
 from bitface.cli.options import EngineOption, JsonOption, SizeOption
 
@@ -42,4 +43,6 @@ def try_(
             typer.echo(f"{server.url}  (Ctrl-C ends it)", err=output.stderr)
             server.serve_forever()
         except KeyboardInterrupt:
+            if not signals.by_ctrl_c():
+                raise
             typer.echo("ended; nothing was stored", err=output.stderr)

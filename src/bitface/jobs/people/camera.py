@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from bitface import signals
 from bitface.data.images import ImageSkipped
 from bitface.errors import BitfaceError
 from bitface.files import atomic_path, muted, path_fields
@@ -89,7 +90,9 @@ def verify_camera(request: CameraRequest, steps: Steps = silent) -> dict[str, An
                 if not show(_drawn(frame, faces)):
                     break
         except KeyboardInterrupt:
-            pass  # what was seen until then decides
+            if not signals.by_ctrl_c():
+                raise
+            # what was seen until then decides
     if not seen:
         raise BitfaceError(f"{request.camera}: gives no picture; is it a video that OpenCV can read?")
     if not frames:
