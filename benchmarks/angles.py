@@ -15,7 +15,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from lib.common import HERE, LFW, artifact, networks, save
+from lib.common import LFW, artifact, known, networks, save
 
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import find_images
@@ -116,8 +116,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/angles"))
     parser.add_argument("--trained", type=Path, default=Path("out/qat"), help="where qat.py leaves its artifacts")
     options = parser.parse_args()
-    path = HERE / "results" / "angles.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    rows = known("angles")
     wanted = students(options.bits, options.only, options.trained)
     if not wanted:
         raise SystemExit(f"no student's name holds '{options.only}'")

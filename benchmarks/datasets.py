@@ -27,7 +27,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from lib.common import HERE, save
+from lib.common import known, save
 
 from bitface import backbones
 from bitface.data.crops import Crops, Damage
@@ -153,8 +153,7 @@ def main() -> None:
     if not folder.is_dir():
         with new_folder(folder) as temporary:
             RecWriter(temporary).write(made(options.images))
-    path = HERE / "results" / "datasets.json"
-    before = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    before = known("datasets")
     rows: list[dict[str, Any]] = []
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:

@@ -9,12 +9,11 @@ has no stream that could be turned. Rows are saved one by one, and those of othe
 """
 
 import argparse
-import json
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lib.common import HERE, LFW, evaluated, networks, save
+from lib.common import HERE, LFW, evaluated, known, networks, save
 
 from bitface.data.face_source import FaceSource
 from bitface.jobs import QuantizeRequest, quantize_model
@@ -63,8 +62,7 @@ def main() -> None:
 
 def keep(row: dict[str, Any], path: Path, names: list[str]) -> None:
     """Saves a row in the place of the one with the same settings."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    by_key = {tuple(one.get(key) for key in KEYS): one for one in [*rows, row]}
+    by_key = {tuple(one.get(key) for key in KEYS): one for one in [*known(path.stem), row]}
     words = (*PLANS, *ROTATIONS)
     rows = sorted(
         by_key.values(),

@@ -15,7 +15,6 @@ As many are computed at once as there are cores. Writes `benchmarks/results/mach
 """
 
 import argparse
-import json
 import shutil
 import subprocess
 import tempfile
@@ -30,7 +29,7 @@ from shutil import which
 from typing import Any
 
 import numpy as np
-from lib.common import ARTIFACTS, HERE, IRESNET, LFW, artifact, cores, networks, save
+from lib.common import ARTIFACTS, HERE, IRESNET, LFW, artifact, cores, known, networks, save
 from lib.cross import BOARD_TOOLS, BOARDS, OPTIMISATIONS, Board, Machine, crop_source, machines
 from lib.native_times import KERNELS
 
@@ -45,7 +44,6 @@ from bitface.targets.start import start
 PLANS = ("w8a8", "w6a6", "w4a8", "w4a4", "mixed-plan")
 # Bytes of an artifact: of which one face is run on emulated machines; with the last optimisation alone and on no board.
 LARGE, TOO_LARGE = 3_000_000, 10_000_000
-RESULTS = HERE / "results" / "machines.json"
 Row = dict[str, Any]
 # Machine, kernels, compiler and optimisation.
 Key = tuple[str, str, str, str]
@@ -60,8 +58,7 @@ class Results:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> "Results":
-        known = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.is_file() else []
-        self.rows = [row for row in known if row.get("source") == self.source]
+        self.rows = [row for row in known("machines") if row.get("source") == self.source]
         return self
 
     def known(self, name: str, key: Key) -> bool:

@@ -7,16 +7,14 @@ cache but the downloaded assets. A row that `results/making_faces.json` holds al
 """
 
 import argparse
-import json
 import os
 import shutil
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
-from lib.common import HERE, networks, save
+from lib.common import known, networks, save
 
 from bitface.data.assets import ASSETS, fetch
 from bitface.data.sources import Source, cached
@@ -32,8 +30,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for name in ("dcgan", "yunet"):
         fetch(name)
-    path = HERE / "results" / "making_faces.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    rows = known("making_faces")
     wanted = [("synthetic:2000", "", None), *(("none:512", name, where) for name, where in networks().items())]
     for word, name, where in wanted:
         key = f"{word} {name}".strip()

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import FARS, LFW, networks, save
-from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, kept, whole_machine
+from lib.common import FARS, LFW, known, networks, save
+from qat import PRELU, RELU6, Run, alone, carry_out, folder_of, whole_machine
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs
@@ -104,11 +104,11 @@ def main() -> None:
     for bits in RUNS:
         for network in (RELU6, PRELU):
             key = f"{network} {bits}"
-            if options.only not in key or any(row["key"] == key for row in kept("mixed")):
+            if options.only not in key or any(row["key"] == key for row in known("mixed")):
                 continue
             row = measure(network, bits, [options.out, options.trained])
             with alone(options.out / "mixed.lock"):
-                rows = [*(other for other in kept("mixed") if other["key"] != key), row]
+                rows = [*(other for other in known("mixed") if other["key"] != key), row]
                 save(
                     "mixed",
                     rows,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lib.common import HERE, LFW, evaluated, networks, save
+from lib.common import LFW, evaluated, known, networks, save
 
 from bitface.cli.console import progress
 from bitface.data.face_source import FaceSource
@@ -36,7 +36,6 @@ RUNS = [
     ("10 % of float32", "qat"),
 ]
 _TENTH = "3.2bits"
-FILE = HERE / "results" / "mixed_precision.json"
 _QAT_EPOCHS = 4.0
 FACES = FaceSource([LFW / "images"], LFW / "not_in_pairs.txt")
 
@@ -45,12 +44,12 @@ def searched(name: str, budget: str, out: Path) -> Path:
     """The plan file of a budget; searched for unless it is there."""
     path, preprocess = networks()[name]
     folder = out / name.replace(" ", "-") / budget
-    known = folder / "result.json"
-    if not known.is_file():
+    result = folder / "result.json"
+    if not result.is_file():
         base = SensitivityRequest(path, FACES, folder, preprocess=preprocess)
         with progress() as steps:
             search_plans(SearchRequest(base, Budget.parse(budget), cost="jacobian", points=4, tries=4), steps)
-    return folder / json.loads(known.read_text(encoding="utf-8"))["best"]["file"]
+    return folder / json.loads(result.read_text(encoding="utf-8"))["best"]["file"]
 
 
 def planned(name: str, plan: str, out: Path) -> BitPlan:
@@ -63,12 +62,9 @@ def planned(name: str, plan: str, out: Path) -> BitPlan:
 
 def uniform_bytes(name: str) -> int:
     """The packed weights of uniform w4a8, its first and last layer in 8 bits; its row is measured first."""
-    return next(r["weight bytes"] for r in kept() if (r["network"], r["plan"]) == (name, "uniform w4a8"))
-
-
-def kept() -> list[dict[str, Any]]:
-    """The rows that have been measured already."""
-    return json.loads(FILE.read_text(encoding="utf-8"))["rows"] if FILE.is_file() else []
+    return next(
+        r["weight bytes"] for r in known("mixed_precision") if (r["network"], r["plan"]) == (name, "uniform w4a8")
+    )
 
 
 def measure(name: str, plan: str, how: str, out: Path) -> dict[str, Any]:
@@ -110,9 +106,15 @@ def main() -> None:
     for name in options.networks.split(","):
         for plan, how in RUNS:
             key = (name, plan, how)
-            if options.only in " ".join(key) and key not in {(r["network"], r["plan"], r["how"]) for r in kept()}:
+            if options.only in " ".join(key) and key not in {
+                (r["network"], r["plan"], r["how"]) for r in known("mixed_precision")
+            }:
                 row = measure(name, plan, how, options.out)
-                save("mixed_precision", [*kept(), row], test="LFW View 2; TAR over all pairs of its 7,701 images")
+                save(
+                    "mixed_precision",
+                    [*known("mixed_precision"), row],
+                    test="LFW View 2; TAR over all pairs of its 7,701 images",
+                )
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ face, hours for them. Rows of other networks stay in the results.
 """
 
 import argparse
-import json
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, IRESNET, LFW, artifact, network_files, save
+from lib.common import IRESNET, LFW, artifact, known, network_files, save
 
 from bitface.data.images import read_image
 from bitface.evaluation.protocols.base import Embeddings
@@ -117,16 +116,16 @@ def main() -> None:
     parser.add_argument("--lfw", action="store_true", help="the accuracy, too")
     parser.add_argument("--networks", help="default: all four")
     options = parser.parse_args()
-    names, path = list(network_files(options.out)), HERE / "results" / f"npus-{options.target}.json"
+    names = list(network_files(options.out))
     faces = (LFW / "not_in_pairs.txt").read_text().split()[1000 : 1000 + options.faces]
     images = np.stack([read_image(LFW / "images" / name) for name in faces])
     for name in options.networks.split(",") if options.networks else names:
         row = measured(name, images, options)
-        others = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+        others = known(f"npus-{options.target}")
         rows = {one["network"]: one for one in [*others, row]}
         lfw = " --lfw" if any("accuracy" in one for one in rows.values()) else ""
         command = f"python benchmarks/npus.py {options.target} PYTHON --faces {len(images)}{lfw}"
-        save(path.stem, [rows[one] for one in names if one in rows], faces=len(images), command=command)
+        save(f"npus-{options.target}", [rows[one] for one in names if one in rows], faces=len(images), command=command)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ nncf brevitas`). Rows that `results/post_training.json` holds already aren't mea
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from lib import peers
-from lib.common import FARS, HERE, LFW, cores, evaluated, networks, save
+from lib.common import FARS, LFW, cores, evaluated, known, networks, save
 
 from bitface.cli.console import progress
 from bitface.data.face_source import FaceSource
@@ -113,10 +112,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     parser.add_argument("--out", type=Path, default=Path("out/ptq"))
     options = parser.parse_args()
-    file = HERE / "results" / "post_training.json"
     for name in options.networks.split(","):
         for by, bits in [*((f"bitface {effort}", bits) for bits, effort in OURS), *THEIRS]:
-            rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+            rows = known("post_training")
             key = (name, by, bits)
             if options.only not in " ".join(key) or key in {(r["network"], r["by"], r["bits"]) for r in rows}:
                 continue
@@ -125,7 +123,7 @@ def main() -> None:
             else:
                 row = theirs(name, by, bits, options.images, options.out)
             test = "LFW View 2; TAR over all pairs of its 7,701 images"
-            rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+            rows = known("post_training")
             save(
                 "post_training",
                 [*rows, row],

@@ -12,7 +12,6 @@ of the program it was measured. Several of these programs may run beside each ot
 
 import argparse
 import fcntl
-import json
 import os
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, LFW, cores, evaluated, networks, save
+from lib.common import LFW, cores, evaluated, known, networks, save
 
 from bitface.analysis.angular import dissect
 from bitface.cli.console import progress
@@ -304,7 +303,7 @@ def main() -> None:
     for name in options.groups.split(","):
         if name not in GROUPS:
             raise SystemExit(f"unknown group '{name}': use {', '.join(GROUPS)}")
-    measured = {row["key"]: row for row in kept("qat") if current(row)}
+    measured = {row["key"]: row for row in known("qat") if current(row)}
     command = "python benchmarks/qat.py" + f" --groups faceless --results {options.results}" * (
         options.results != "qat"
     )
@@ -312,11 +311,11 @@ def main() -> None:
     if not runs:
         raise SystemExit(f"no run's name in {options.groups} holds '{options.only}'")
     for run in runs.values():
-        if run.key in {row["key"] for row in kept(options.results) if current(row)}:
+        if run.key in {row["key"] for row in known(options.results) if current(row)}:
             continue
         row = measured.get(run.key) or measure(run, options.out)
         with alone(options.out / f"{options.results}.lock"):
-            rows = [*(other for other in kept(options.results) if other["key"] != run.key), row]
+            rows = [*(other for other in known(options.results) if other["key"] != run.key), row]
             test = "LFW View 2; TAR over all pairs of its 7,701 images"
             save(options.results, rows, test=test, command=command, machine=whole_machine())
 
@@ -337,12 +336,6 @@ def alone(lock: Path) -> Iterator[None]:
 def current(row: dict[str, Any]) -> bool:
     """Whether a row isn't marked as measured before a change of the program that matters to it."""
     return "before" not in row
-
-
-def kept(name: str) -> list[dict[str, Any]]:
-    """The rows that have been measured already."""
-    path = HERE / "results" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ simulated in floating point, with its standard error. Seeds draw other faces. Ro
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lib.common import HERE, LFW, networks, save
+from lib.common import LFW, known, networks, save
 
 from bitface.data.face_source import FaceSource
 from bitface.inputs.faces import gather, load_teacher, settle_preprocess
@@ -69,14 +68,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--tuning", type=int, default=60)
     options = parser.parse_args()
-    path = HERE / "results" / "rebuilding.json"
     for seed in map(int, options.seeds.split(",")):
         for changes in (name for name in CHANGES if options.only in name):
-            rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+            rows = known("rebuilding")
             row = rebuilt(options.network, options.bits, changes, seed, options)
             print(row, flush=True)
             key = [row[one] for one in KEYS]
-            save(path.stem, [one for one in rows if [one[part] for part in KEYS] != key] + [row])
+            save("rebuilding", [one for one in rows if [one[part] for part in KEYS] != key] + [row])
 
 
 if __name__ == "__main__":

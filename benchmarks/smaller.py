@@ -9,12 +9,11 @@ one image on one thread of OpenVINO, all of a network's candidates in one run.
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib.common import DATA, HERE, LFW, save
+from lib.common import DATA, HERE, LFW, known, save
 
 from bitface.cli.console import progress
 from bitface.inputs.comparisons import Comparison, read_comparison
@@ -77,9 +76,7 @@ def main() -> None:
         with progress() as steps:
             comparison = located(read_comparison(HERE / f"smaller-{word}.yaml"))
             content = compare_candidates(comparison, options.out / word, steps)
-        path = HERE / "results" / "smaller.json"
-        kept = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-        others = [row for row in kept if row["network"] != NETWORKS[word]]
+        others = [row for row in known("smaller") if row["network"] != NETWORKS[word]]
         test = "LFW View 2; TAR over all pairs of its 7,701 images"
         save("smaller", [*others, *rows_of(NETWORKS[word], content)], test=test, command="python benchmarks/smaller.py")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, IRESNET, LFW, network_files, save
+from lib.common import IRESNET, LFW, known, network_files, save
 from PIL import Image
 
 from bitface.data.face_source import FaceSource
@@ -129,12 +129,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/targets"))
     options = parser.parse_args()
     names = list(network_files(options.out))
-    images, path = test_faces(options.faces), HERE / "results" / "targets.json"
+    images = test_faces(options.faces)
     for name in options.networks.split(",") if options.networks else names:
         for target in installed(options.targets.split(",")):
             row = row_of(name, target, options.out, images)
-            kept = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-            rows = {(one["network"], one["target"]): one for one in [*kept, row]}
+            rows = {(one["network"], one["target"]): one for one in [*known("targets"), row]}
             places = {key: (names.index(key[0]), (FLOAT, *ENGINES, key[1]).index(key[1])) for key in rows}
             save("targets", [rows[key] for key in sorted(rows, key=places.__getitem__)])
 

@@ -8,14 +8,13 @@ calibrate` finds them, and the FAR that they have on the other half is held agai
 """
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, LFW, artifact, networks, save
+from lib.common import LFW, artifact, known, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import all_pairs, identity_of, read_pairs
@@ -80,8 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/thresholds"))
     options = parser.parse_args()
     os.makedirs(options.out, exist_ok=True)
-    path = HERE / "results" / "thresholds.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    rows = known("thresholds")
     for bits in options.bits.split(","):
         for name in networks():
             if options.only not in f"{name} {bits}" or any(row["key"].startswith(f"{name} {bits}") for row in rows):

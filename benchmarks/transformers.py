@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lib.common import HERE, LFW, save
+from lib.common import LFW, known, save
 from torch import Tensor, nn
 
 from bitface.cli.console import progress
@@ -135,12 +135,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=float, help="default: 20 of the ViT, 40 of the EdgeFace")
     parser.add_argument("--out", type=Path, default=Path("out/transformers"))
     options = parser.parse_args()
-    path = HERE / "results" / "transformers.json"
     for name in options.networks.split(","):
         folder = options.out / name
         rows = rows_of(name, folder, distilled(name, folder, options.faces, options.epochs or STUDENTS[name][2]))
-        kept = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-        others = [row for row in kept if row["network"] != STUDENTS[name][1]]
+        others = [row for row in known("transformers") if row["network"] != STUDENTS[name][1]]
         epochs = f" --epochs {options.epochs:g}" if options.epochs else ""
         save("transformers", [*others, *rows], command=f"python benchmarks/transformers.py{epochs}")
 

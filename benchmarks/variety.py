@@ -6,13 +6,12 @@ LFW images that are in no pair, faces from the default generator and noise, embe
 """
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, LFW, networks, save
+from lib.common import LFW, known, networks, save
 
 from bitface.analysis.variety import variety_of
 from bitface.data.faces import find_images, load_faces
@@ -47,10 +46,8 @@ def main() -> None:
     parser.add_argument("--networks", help="default: all three")
     parser.add_argument("--faces", type=int, default=1000)
     options = parser.parse_args()
-    path = HERE / "results" / "variety.json"
     for name in options.networks.split(",") if options.networks else networks():
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-        save(path.stem, [row for row in rows if row["network"] != name] + measured(name, options.faces))
+        save("variety", [row for row in known("variety") if row["network"] != name] + measured(name, options.faces))
 
 
 if __name__ == "__main__":

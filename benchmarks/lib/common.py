@@ -120,6 +120,12 @@ def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
         print("| " + " | ".join(_cell(row.get(key)) for key in keys) + " |")
 
 
+def known(name: str) -> list[dict[str, Any]]:
+    """The rows that `results/NAME.json` has already."""
+    path = HERE / "results" / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+
+
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"

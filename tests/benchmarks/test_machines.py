@@ -1,6 +1,5 @@
 """What is known of the C that is written now isn't computed again; what is known of another one is."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,10 @@ ROW = {"artifact": "net/w8a8", "machine": "x86-64", "kernels": "plain C", "compi
 def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[2] / "benchmarks"), *sys.path])
     import machines
+    from lib import common
 
-    monkeypatch.setattr(machines, "RESULTS", tmp_path / "machines.json")
-    monkeypatch.setattr(machines, "save", lambda _, rows: machines.RESULTS.write_text(json.dumps({"rows": rows})))
+    (tmp_path / "results").mkdir()
+    monkeypatch.setattr(common, "HERE", tmp_path)
     return machines
 
 
