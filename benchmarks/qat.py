@@ -166,6 +166,25 @@ def streams() -> list[Run]:
     ]
 
 
+def sums() -> list[Run]:
+    """Our recipe with 8-bit sums and depthwise weights, and fewer bits by the same."""
+    return [
+        *(
+            Run(network, "best-w4a4s8", seed, (("epochs", 8),) if network == SFACE else ())
+            for seed in range(3)
+            for network in (PRELU, RELU6, SFACE)
+        ),
+        *(
+            Run(network, "best-w4a4s8", 0, (("bits", bits),))
+            for bits in ("w3a3s8", "w2a4s8")
+            for network in (PRELU, RELU6)
+        ),
+        *(Run(PRELU, "best-w4a4s8", seed, (("bits", "w4a4"),)) for seed in range(3)),
+        *(Run(PRELU, "best-w4a4s8", faces=faces) for faces in ("synthetic:5532",)),
+        Run(PRELU, "best-w4a4s8", changes=(("epochs", round(24 * 5532 / 512, 1)),), faces="none:512"),
+    ]
+
+
 def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
     """The sources of a run, and the list that chooses among their images."""
     if run.faces == "real":
@@ -182,7 +201,7 @@ def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
 
 GROUPS = {
     "faceless": faceless, "headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation,
-    "streams": streams,
+    "streams": streams, "sums": sums,
 }  # fmt: skip
 
 
