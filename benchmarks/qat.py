@@ -323,9 +323,9 @@ def main() -> None:
         if name not in GROUPS:
             raise SystemExit(f"unknown group '{name}': use {', '.join(GROUPS)}")
     measured = {row["key"]: row for row in known("qat") if current(row)}
-    command = "python benchmarks/qat.py" + f" --groups faceless --results {options.results}" * (
-        options.results != "qat"
-    )
+    command = "python benchmarks/qat.py"
+    if options.results != "qat":
+        command += f" --groups {options.groups} --results {options.results}"
     runs = {run.key: run for name in options.groups.split(",") for run in GROUPS[name]() if options.only in run.key}
     if not runs:
         raise SystemExit(f"no run's name in {options.groups} holds '{options.only}'")

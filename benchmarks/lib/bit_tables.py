@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from lib.tables import lfw, minutes, table
+from bitface.inputs import recipes
+from lib.tables import errors, figures, lfw, minutes, read, table
 
 
 def mixed_precision(content: dict[str, Any]) -> list[str]:
@@ -70,6 +71,46 @@ def four_bits(content: dict[str, Any]) -> list[str]:
             for row in content["rows"]
         ],
     )  # fmt: skip
+
+
+def four_bits_trained(content: dict[str, Any]) -> list[str]:
+    """Conventions, rotations and what keeps roundings still, after training; the float networks above."""
+    rows = content["rows"]
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    lines = [
+        f"| {row['network']} | float32 | | | | | "
+        f"{row['LFW %']} | {row['TAR@0.0001 %']} | {row['TAR@1e-05 %']} | | | | |"
+        for row in read("accuracy")["rows"]
+        if row["bits"] == "float32" and row["network"] in networks
+    ]
+
+    def place(row: dict[str, Any]) -> tuple[Any, ...]:
+        changes = trained_by(row)
+        return networks.index(row["network"]), changes["epochs"], row["bits"], changes["rotate"], row["key"]
+
+    for row in sorted(rows, key=place):
+        changes = trained_by(row)
+        other = [f"{key}: {value}" for key, value in changes.items() if key not in ("epochs", "rotate", "bits")]
+        other += [row["faces"]] * (row["faces"] != "real")
+        lines.append(
+            f"| {row['network']} | {row['bits']} | {changes['rotate']} | {changes['epochs']:g} | {', '.join(other)} "
+            f"| {row['seed']} | {figures(row)} {errors(row)} {row['bytes']:,} |"
+        )
+    return table(
+        "| network | bits | streams | epochs | besides | seed | LFW ± sd | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine "
+        "| individual error: scalar, vector | class error | bytes |",
+        lines,
+    )
+
+
+def trained_by(row: dict[str, Any]) -> dict[str, Any]:
+    """What a training of `qat.py` changed of its recipe, and the recipe's own epochs and rotation where it didn't."""
+    recipe = recipes.read(row["recipe"])
+    assert isinstance(recipe, recipes.Recipe)
+    assert recipe.method is not None
+    own = {"epochs": recipe.method.training.epochs, "rotate": recipe.method.calibration.rotate}
+    changes = dict(part.split("=", 1) for part in row["changes"].split(", ") if part)
+    return {**own, **changes, "epochs": float(changes.get("epochs", own["epochs"]))}
 
 
 def rebuilding(content: dict[str, Any]) -> list[str]:

@@ -43,6 +43,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "galleries": (EVALUATION, "mixed", tables.galleries),
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", bit_tables.post_training),
     "four_bits": (ROOT / "docs" / "quantization.md", "four_bits", bit_tables.four_bits),
+    "four_bits_trained": (ROOT / "docs" / "quantization.md", "four_bits_trained", bit_tables.four_bits_trained),
     "rebuilding": (ROOT / "docs" / "quantization.md", "rebuilding", bit_tables.rebuilding),
     "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),
     "mixed_precision": (PLANS, "mixed_precision", bit_tables.mixed_precision),
