@@ -20,7 +20,8 @@ from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs, unit_rows
 from bitface.evaluation.figures.extrapolate import TAIL, extrapolated_threshold
 from bitface.evaluation.protocols.all_pairs import all_pairs
-from bitface.inputs.embeddings import embed_kept, prepare
+from bitface.inputs.embeddings import embed_kept
+from bitface.inputs.models import prepare
 from bitface.store import Store
 
 # How many pairs or people are drawn, and the FARs: some thirds of what so many decide, and thirtieths.

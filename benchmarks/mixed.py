@@ -27,7 +27,8 @@ from bitface.evaluation.protocols.closed_set import identify
 from bitface.evaluation.protocols.pairs import PairProtocol
 from bitface.evaluation.protocols.people import ClosedSetProtocol
 from bitface.evaluation.scores.similarity import unit_rows
-from bitface.inputs.embeddings import embed_kept, prepare
+from bitface.inputs.embeddings import embed_kept
+from bitface.inputs.models import prepare
 from bitface.store import Store
 
 RUNS = {

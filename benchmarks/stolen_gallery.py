@@ -26,7 +26,8 @@ from bitface.evaluation.gallery import Gallery, Origin, enrolled
 from bitface.evaluation.keys import GalleryKey
 from bitface.evaluation.scores.nearest import nearest
 from bitface.evaluation.scores.similarity import unit_rows
-from bitface.inputs.embeddings import embed_kept, prepare
+from bitface.inputs.embeddings import embed_kept
+from bitface.inputs.models import prepare
 from bitface.store import Store
 
 OWN, OTHER = "MobileFaceNet PReLU", "MobileFaceNet ReLU6"

@@ -19,7 +19,8 @@ from lib.common import LFW, artifact, known, networks, save
 from bitface.data.faces import FaceFile
 from bitface.evaluation import all_pairs, identity_of, read_pairs
 from bitface.evaluation.figures.thresholds import thresholds
-from bitface.inputs.embeddings import embed_kept, prepare
+from bitface.inputs.embeddings import embed_kept
+from bitface.inputs.models import prepare
 from bitface.jobs.calibrate import DEFAULT_FARS
 from bitface.store import Store
 

@@ -51,7 +51,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_door_embeds_verifies_and_identifies(version: str, wheel: Path, door: Path, tmp_path: Path) -> None:
+def test_a_door_embeds_verifies_enrolls_and_identifies(version: str, wheel: Path, door: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
     subprocess.run([interpreter(version), "-m", "venv", environment], check=True)
     python = environment / "bin" / "python"
@@ -84,5 +84,7 @@ def test_a_door_embeds_verifies_and_identifies(version: str, wheel: Path, door: 
     assert "threshold 0.5" in " ".join(
         runs(bitface, "verify", "a.png", "b.png", "--model", "door.onnx", "--far", "0.01", allowed=(0, 1)).split()
     )
-    said = runs(bitface, "identify", "b.png", "--gallery", "gallery.safetensors", "--model", "door.onnx", "--json", "-")
-    assert json.loads(said)[0]["people"][0]["id"] == "b"
+    runs(bitface, "enroll", "door.onnx", "--images", "people", "--out", tmp_path / "own.safetensors")
+    for gallery in ("gallery.safetensors", tmp_path / "own.safetensors"):
+        said = runs(bitface, "identify", "b.png", "--gallery", gallery, "--model", "door.onnx", "--json", "-")
+        assert json.loads(said)[0]["people"][0]["id"] == "b"

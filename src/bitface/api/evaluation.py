@@ -16,7 +16,7 @@ from bitface.evaluation.evaluate import Evaluation
 from bitface.evaluation.figures.figure import Figure
 from bitface.evaluation.figures.operating import check_fars
 from bitface.graph import Network
-from bitface.inputs.embeddings import prepare
+from bitface.inputs.models import prepare
 from bitface.inputs.protocols import Opened, asked_protocol, open_protocol, read_protocol
 from bitface.jobs.evaluate import EvaluateOptions
 from bitface.jobs.evaluate import evaluate as evaluated

@@ -3,86 +3,25 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from bitface import ranks
-from bitface.data.faces import FaceFile, check_skipped, load_faces
+from bitface.data.faces import FaceFile, check_skipped
 from bitface.errors import BitfaceError
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.files import write_json
-from bitface.graph import FreeSize
-from bitface.inputs.faces import open_for, settle_preprocess
-from bitface.preprocess import Size
-from bitface.runtime import Embedder, Model
-from bitface.runtime.embedder import DECODED, about_engine
-from bitface.runtime.engine_differences import FACES, engine_differences
+from bitface.runtime import Embedder
+from bitface.runtime.embedder import DECODED
 from bitface.store import Form, RowsFile, Store, key_of
 
 Progress = Callable[[int, int], None]
-_RANKED = 48
 # Images between two notes of how far an embedding has come.
 _KEPT_EVERY = 4096
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A model ready to embed, and what is to be said about how its size and its preprocessing were settled."""
-
-    embedder: Embedder
-    notes: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-    @property
-    def thresholds(self) -> list[tuple[float, float]]:
-        """Those in the artifact, as (the FAR that each is for, threshold)."""
-        stored = self.embedder.model.thresholds or []
-        return [(float(one["far"]), float(one["threshold"])) for one in stored]
-
-
-def prepare(
-    path: Path | Model,
-    files: Sequence[FaceFile],
-    engine: str | None = None,
-    threads: int | None = None,
-    preprocess: str | None = None,
-    size: Size | None = None,
-    like: FreeSize | None = None,
-    output: str | None = None,
-) -> Prepared:
-    """Opens a model for these images. A float network's preprocessing is checked on some of them.
-
-    Args:
-        size, like, output: see `inputs.faces.open_for`.
-
-    Raises:
-        BitfaceError: the model can't be used, or its preprocessing can't be settled.
-    """
-    model, notes = open_for(path, files, preprocess, size, like, output)
-    warnings = list(model.network.warnings)
-    if not model.integer:
-        step = max(1, len(files) // _RANKED)
-        sample = load_faces(files[::step][:_RANKED], model.network.size).images
-        network, more, alarms = settle_preprocess(model.network, sample, preprocess)
-        notes += more
-        warnings += alarms
-        assert network.preprocess is not None
-        model = model.with_preprocess(network.preprocess)
-    embedder = Embedder(model, engine, threads)
-    more, engine_warnings = about_engine(embedder, explicit=engine is not None)
-    return Prepared(embedder, (*notes, *more), (*warnings, *engine_warnings))
-
-
-def differences(embedder: Embedder, files: Sequence[FaceFile]) -> dict[str, dict[str, Any]]:
-    """See `engine_differences`; on some of the images."""
-    sample = files[:: max(1, len(files) // FACES)][:FACES]
-    return engine_differences(embedder, load_faces(sample, embedder.preprocess.size).images)
 
 
 def embed(

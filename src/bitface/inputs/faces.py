@@ -1,6 +1,6 @@
 """Which faces calibrate and which are held out, and which size and preprocessing the network wants."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from bitface.data.labels import identities
 from bitface.data.sources import DISTILLED, REAL, GivenFaces, MadeFaces, PackedFaces, Source, cached, kind_of, opened
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.graph import ASSUMED, FreeSize, Network
+from bitface.inputs.models import size_of
 from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent
-from bitface.runtime import Model, open_float, open_model
+from bitface.runtime import open_float
 
 DEFAULT_CALIBRATION, DEFAULT_RECONSTRUCTION = 512, 1024
 HELD_OUT = 256
@@ -63,36 +64,6 @@ class Faces:
     def data(self) -> dict[str, Any]:
         """What an artifact keeps of the faces that are learned from: never a face or a name."""
         return {"kind": self.kind, "images": len(self.learning), "manifest": faces.manifest_hash(self.learning)}
-
-
-def size_of(sizes: Mapping[Size, int]) -> FreeSize:
-    """The size of a network that leaves it free, for crops of these sizes: theirs, where nearly all have one."""
-    common = faces.common_size(sizes)
-    return FreeSize(common, "the size of the crops") if common else ASSUMED
-
-
-def open_for(
-    path: Path | Model,
-    files: Sequence[faces.FaceFile],
-    preprocess: str | None = None,
-    size: Size | None = None,
-    like: FreeSize | None = None,
-    output: str | None = None,
-) -> tuple[Model, list[str]]:
-    """A model that is to read these crops, open or not, and what there is to say of it and of their size.
-
-    Args:
-        preprocess, size, output: see `graph.load_network`.
-        like: the size of a network that leaves it free, where nobody asks for one; None: the crops' own.
-
-    Raises:
-        BitfaceError: the model can't be used.
-    """
-    sizes = faces.crop_sizes(files)
-    model = path
-    if not isinstance(model, Model):
-        model = open_model(model, preprocess, size, lambda: like or size_of(sizes), output)
-    return model, [*model.network.notes, *faces.resizing(sizes, model.network.size)]
 
 
 def load_teacher(

@@ -24,8 +24,9 @@ from bitface.evaluation import unit_rows
 from bitface.evaluation.figures.health import degenerate
 from bitface.files import path_fields
 from bitface.graph import FreeSize
-from bitface.inputs.embeddings import embed, prepare
+from bitface.inputs.embeddings import embed
 from bitface.inputs.faces import files_of
+from bitface.inputs.models import prepare
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size, parse
 from bitface.progress import Steps, silent

@@ -23,8 +23,9 @@ from bitface.evaluation.protocols.all_pairs import strangers
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
-from bitface.inputs.embeddings import Prepared, differences, embed, prepare
+from bitface.inputs.embeddings import embed
 from bitface.inputs.faces import files_of
+from bitface.inputs.models import Prepared, differences, prepare
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent

@@ -17,7 +17,8 @@ from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.files import path_fields, sha256_of
 from bitface.graph import FreeSize
-from bitface.inputs.embeddings import Prepared, embed, prepare
+from bitface.inputs.embeddings import embed
+from bitface.inputs.models import Prepared, prepare
 from bitface.inputs.overlap import Codes, shared_faces, used_faces
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
@@ -146,10 +147,9 @@ def evaluate(
         warnings.append(f"{groups.unknown} of {count} images are in no group: their attributes aren't known")
     seen = codes.of(len(opened.files)) if codes else None
     shared, flagged = shared_faces(used, seen, protocol.paths, embeddings, evaluation.result)
-    details = model.embedder.model.details
     origins = [
         other_engine(one.get("engine"), model.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
-        for one in (details.thresholds if details else ())
+        for one in model.embedder.model.thresholds or ()
     ]
     notes = [*(used.notes if used else ()), *opened.notes, *evaluation.notes, *filter(None, origins)]
     seconds = {

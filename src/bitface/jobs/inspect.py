@@ -11,7 +11,8 @@ from bitface.analysis.preprocessing import best_preset, rank_presets
 from bitface.data.faces import load_faces
 from bitface.errors import BitfaceError
 from bitface.graph.summary import summarise, tensor_table
-from bitface.inputs.faces import chosen_files, files_of, open_for
+from bitface.inputs.faces import chosen_files, files_of
+from bitface.inputs.models import open_for
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.runtime.exact import inexact

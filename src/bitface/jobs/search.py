@@ -16,7 +16,7 @@ from bitface.analysis.probe import WEIGHTS, Probe
 from bitface.errors import BitfaceError, UsageError, nearest, option
 from bitface.files import path_fields, write_bytes
 from bitface.graph import Network
-from bitface.inputs.embeddings import prepare
+from bitface.inputs.models import prepare
 from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.jobs.evaluate import EvaluateOptions, evaluate
 from bitface.jobs.sensitivity import TABLE, measured_table, probed, write_table

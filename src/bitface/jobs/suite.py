@@ -21,8 +21,8 @@ from bitface.evaluation.figures.results import Result
 from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import json_text, sha256_of, write_bytes, write_json
-from bitface.inputs.embeddings import Prepared, embed_kept, prepare
-from bitface.inputs.faces import size_of
+from bitface.inputs.embeddings import embed_kept
+from bitface.inputs.models import Prepared, prepare, size_of
 from bitface.inputs.overlap import Used, kept_codes, shared_faces, used_faces
 from bitface.inputs.protocols import Opened, open_protocol
 from bitface.inputs.suites import Suite

@@ -1,6 +1,7 @@
 """How far the engines' embeddings of one model lie apart, so that a threshold or a gallery can say it where it goes."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def engine_differences(embedder: Embedder, faces: np.ndarray) -> dict[str, dict[
         pair's similarity. Nothing where there are fewer than two faces.
     """
     model = embedder.model
-    if len(faces) < 2 or model.profile:
+    if len(faces) < 2 or model.profile or find_spec("torch") is None:  # without it nothing else runs an artifact
         return {}
     names = (NATIVE, *written()) if model.integer else written()
     others = [name for name in names if name != embedder.engine and is_exact(model, name)]

@@ -1,7 +1,7 @@
 """What is known of an artifact without its graph, kept for the file's content so that nothing has to build it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,9 +129,21 @@ def exported_facts(folder: Path) -> Facts | None:
         raise BitfaceError(f"{file}: damaged ({error}); export the .bitface file again") from error
 
 
+def said_by(path: Path, metadata: Mapping[str, str]) -> Facts | None:
+    """What an artifact's ONNX file says of the artifact; None: it says nothing, as other files don't.
+
+    Raises:
+        BitfaceError: it says something else.
+    """
+    text = metadata.get(FACTS_KEY)
+    try:
+        return None if text is None else Facts.parse(text)
+    except (ValueError, KeyError, TypeError) as error:
+        raise BitfaceError(f"{path}: its {FACTS_KEY} is damaged ({error}); export the .bitface file again") from error
+
+
 def facts_in_onnx(path: Path) -> Facts | None:
-    """What an artifact's ONNX file for ONNX Runtime says of itself, where there is no torch to read its graph; None: it
-    is another ONNX file.
+    """As `said_by`, of a file for ONNX Runtime where there is no torch to read its graph.
 
     Raises:
         BitfaceError: it can't be read.
@@ -142,8 +154,8 @@ def facts_in_onnx(path: Path) -> Facts | None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        text = session.get_modelmeta().custom_metadata_map.get(FACTS_KEY)
-        return None if text is None else Facts.parse(text)
+        metadata = session.get_modelmeta().custom_metadata_map
     except Exception as error:  # onnxruntime's own kinds
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BitfaceError(f"{path}: can't be read as an exported network ({first})") from error
+    return said_by(path, metadata)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitface.errors import BitfaceError, UsageError, missing, option
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.runtime.facts import Facts, exported_facts, facts_in_onnx, facts_of
+from bitface.runtime.facts import Facts, exported_facts, facts_in_onnx, facts_of, said_by
 from bitface.targets.base import FACTS_KEY, NAME_KEY, SCRATCH_KEY, Run, Settings, Unread
 from bitface.targets.registry import NATIVE, PORTABLE, TARGETS
 from bitface.targets.start import start
@@ -46,7 +46,7 @@ class Model:
         network: its graph; of an exported file the simulation that its QDQ pairs describe. None: it is read from the
             file when somebody asks for it.
         details: the artifact, where it is one.
-        facts: of an artifact's file, whose network needn't be read then.
+        facts: of an artifact's file, whose network needn't be read then, or of one that was exported from it.
         """
         self.path, self.kind, self.profile = path, kind, profile
         self._network, self._details, self._facts = network, details, facts
@@ -76,7 +76,7 @@ class Model:
     @property
     def details(self) -> "Artifact | None":
         """The artifact, where it is one. Raises BitfaceError as `network`."""
-        return self._artifact if self._facts else self._details
+        return self._artifact if self._facts and self.kind == "artifact" else self._details
 
     @cached_property
     def _artifact(self) -> "Artifact":
@@ -88,7 +88,7 @@ class Model:
 
     @property
     def thresholds(self) -> list[dict[str, Any]] | None:
-        """Those of an artifact; None: it is none."""
+        """Those of an artifact, or that it had when it was exported; None: the file keeps none."""
         described = self._facts or self._details
         return described.thresholds if described else None
 
@@ -242,8 +242,11 @@ def open_model(
         return Model(path, "float", network)
     if profile not in TARGETS or TARGETS[profile].emit is None:
         raise BitfaceError(f"{path}: was exported for '{profile}', an engine this bitface doesn't know")
-    _same(path, preprocess, network)
-    return Model(path, "exported", network, profile=profile)
+    # What it is stays the same where there is no torch to read its graph: a gallery goes from one place to the other.
+    facts = said_by(path, network.metadata)
+    facts = facts and replace(facts, notes=network.notes, warnings=network.warnings)
+    _same(path, preprocess, facts or network)
+    return Model(path, "exported", network, profile=profile, facts=facts)
 
 
 def _open_artifact(path: Path, preprocess: str | None, size: Size | None, output: str | None) -> Model:

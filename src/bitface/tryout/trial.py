@@ -144,7 +144,7 @@ def _threshold(model: Model, far: float | None) -> dict[str, Any]:
 
 
 def _no_threshold(model: Model) -> str:
-    if model.thresholds is None:
+    if model.kind != "artifact":
         return f"{model.path.name} is no .bitface file, so it holds no threshold: scores are shown, nothing is decided"
     return (
         f"{model.path.name} holds no threshold, so scores are shown and nothing is decided; bitface calibrate "

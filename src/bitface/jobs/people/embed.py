@@ -19,8 +19,9 @@ from bitface.data.faces import FaceFile
 from bitface.data.images import ImageSkipped
 from bitface.errors import BitfaceError, option
 from bitface.files import path_fields
-from bitface.inputs.embeddings import Prepared, file_facts, prepare
+from bitface.inputs.embeddings import file_facts
 from bitface.inputs.faces import files_of
+from bitface.inputs.models import Prepared, prepare
 from bitface.inputs.photographs import ALL, LARGEST, FaceCrop, FaceWord, Photographs, face_word
 from bitface.inputs.vector_files import Row, check_name, write_vectors
 from bitface.preprocess import Size

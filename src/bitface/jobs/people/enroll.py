@@ -12,7 +12,7 @@ from bitface.evaluation.gallery import Gallery, Origin, enrolled
 from bitface.evaluation.gallery_file import read_gallery
 from bitface.evaluation.lists.pairs import identity_of
 from bitface.files import path_fields
-from bitface.inputs.embeddings import differences, embed, prepare
+from bitface.inputs.models import differences, prepare
 from bitface.jobs.people.gallery import Enrolment
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
@@ -71,15 +71,15 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
     ready = prepare(
         request.model, files, request.engine, request.threads, request.preprocess, request.size, output=request.output
     )
-    embeddings, skipped = embed(ready.embedder, files, request.flip, True, steps("embedding"))
+    skipped: list[tuple[str, str]] = []
+    embeddings, valid = ready.embedder.embed_files(files, request.flip, skipped, steps("embedding"))
     check_skipped(skipped, len(files), request.source.allow_skipped)
     names = [_name_of(file) for file in files]
-    good = [bool(one) for one in (embeddings.valid if embeddings.valid is not None else [True] * len(files))]
     gallery = enrolled(
-        embeddings.values[good],
-        [name for name, usable in zip(names, good, strict=True) if usable],
+        embeddings[valid],
+        [name for name, usable in zip(names, valid, strict=True) if usable],
         Origin(
-            embeddings.fingerprint,
+            ready.embedder.fingerprint,
             ready.embedder.preprocess.name,
             request.flip,
             ready.embedder.engine,

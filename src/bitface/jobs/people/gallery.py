@@ -9,7 +9,6 @@ from bitface.evaluation.gallery import Gallery
 from bitface.evaluation.gallery_file import GalleryFile, read_gallery, write_gallery
 from bitface.evaluation.keys import GalleryKey, read_key
 from bitface.files import path_fields
-from bitface.results.locks import holding
 
 # Seconds that another command in the same folder may take to read or to write.
 _PATIENCE = 10.0
@@ -95,6 +94,8 @@ def change_gallery(request: GalleryRequest) -> dict[str, Any]:
     if not (request.remove or request.new_key):
         gallery, removed = read_gallery(path, key), 0
     else:
+        from bitface.results.locks import holding  # an enrolment, where there is no torch, needs none
+
         with holding(path.resolve().parent, "gallery", _PATIENCE):
             before = read_gallery(path, key)
             gallery = before.without(request.remove) if request.remove else before

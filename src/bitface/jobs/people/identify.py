@@ -124,8 +124,10 @@ def _unjudged(probes: Sequence[Path], gallery: Path, model: Model, stored: Seque
     again = f"bitface identify {probes[0]}{more} --gallery {gallery} --model {model.path} --far"
     if stored:
         way = f"name nobody below one: {again} {stored[0]['far']:g}"
-    elif model.thresholds is not None:
+    elif model.kind == "artifact":
         way = f"find one (bitface calibrate {model.path} --images people/ --far 1e-4), then: {again} 1e-4"
+    elif model.thresholds is not None:
+        way = "find one for the .bitface file that it was exported from (bitface calibrate), and export that again"
     else:
         way = "only a .bitface file keeps some: make one with bitface quantize, then bitface calibrate"
     return f"no threshold was applied, so strangers are given a name, too; {way}"
