@@ -27,8 +27,16 @@ def test_every_command_takes_the_same_names() -> None:
         assert "json" in options, name
         assert ("dry_run" in options) == (name not in quick), name
         assert not options & {"pairs_root", "calibration_faces", "int8_gallery"}, name
-        if name in ("verify", "identify", "enroll", "embed", "evaluate", "calibrate", "analyse", "try"):
-            assert "engine" in options, name
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["verify", "identify", "enroll", "embed", "evaluate", "calibrate", "analyse", "try", "compare", "bench"],
+)
+def test_whatever_runs_models_says_in_what(command: str) -> None:
+    parameters = typer.main.get_command(app.app).commands[command].params  # type: ignore[attr-defined]
+    names = [set(parameter.opts) for parameter in parameters]
+    assert any({"--engine", "--target"} <= own for own in names)
 
 
 def test_json_alone_of_commands_that_make_files(bitface: Run, quantized: Path, crops: Path, tmp_path: Path) -> None:

@@ -218,6 +218,20 @@ def test_compared(candidates: Path, tmp_path: Path, bitface: Run) -> None:
     assert (out / "comparison.html").read_text().count("<circle") == 8
 
 
+@pytest.mark.slow
+def test_an_engine_runs_all_models(candidates: Path, tmp_path: Path, bitface: Run) -> None:
+    out = tmp_path / "out"
+    candidates.write_text("\n".join(line for line in candidates.read_text().splitlines() if "w8a8" not in line))
+    candidates.write_text(
+        candidates.read_text().replace("pruned: {prune: {ratio: 0.3", "again: {prune: {ratio: 0.9999")
+    )
+    for options, engine in (((), None), (("--target", "onnxruntime"), "onnxruntime")):
+        assert bitface("compare", candidates, *options, "--out", out)[0] == 1  # none but the original can be made
+        assert json.loads((out / "comparison.json").read_text())["engine"] == engine
+    for kind in ("latencies", "evaluations"):  # nothing of one engine is taken for another's
+        assert len(list((out / kind).glob("*.json"))) == 2
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
@@ -234,6 +248,7 @@ def test_compared(candidates: Path, tmp_path: Path, bitface: Run) -> None:
         ("impossible: {", "impossible: {file: a.bitface, ", ["impossible", "quantized already"]),
         ("quantize: {bits: w8a8}", "quantize: {bits: w9a9}", ["w9a9"]),
         ("quantize: {bits: w8a8}", "quantize: {epochs: 2}", ["epochs", "qat"]),
+        ("fars:", "engine: onnxrumtime\nfars:", ["did you mean 'onnxruntime'"]),
         ("root:", "rot:", ["did you mean 'root'"]),
         ("training: {batch: 8}", "training: {bach: 8}", ["did you mean 'batch'"]),
     ],

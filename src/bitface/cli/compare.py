@@ -6,8 +6,16 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, progress, remarks, write_json
-from bitface.cli.options import DryRunOption, JsonOption, OutputOption, ProtocolOption, SizeOption, to_folder
+from bitface.cli.console import engine_of, output, progress, remarks, write_json
+from bitface.cli.options import (
+    DryRunOption,
+    EngineOption,
+    JsonOption,
+    OutputOption,
+    ProtocolOption,
+    SizeOption,
+    to_folder,
+)
 from bitface.errors import BitfaceError
 
 
@@ -17,6 +25,7 @@ def compare(
     size: SizeOption = None,
     embedding: OutputOption = None,
     protocol: ProtocolOption = None,
+    engine: EngineOption = None,
     dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:
@@ -32,7 +41,10 @@ def compare(
     from bitface.jobs.compare import beforehand_of, compare_candidates
 
     comparison = read_comparison(candidates)
-    comparison = replace(comparison, size=size or comparison.size, output=embedding or comparison.output)
+    comparison = replace(
+        comparison, size=size or comparison.size, output=embedding or comparison.output,
+        engine=engine_of(engine) or comparison.engine,
+    )  # fmt: skip
     if protocol:
         comparison = replace(comparison, pairs=None, root=None, part=None, all_pairs=False, protocol=protocol)
     with named(candidates):

@@ -12,7 +12,7 @@ from bitface.config import Count, File, FilePath, ImageSize, Preprocessing, Seed
 from bitface.data.face_source import FaceSource
 from bitface.errors import UsageError, nearest
 from bitface.evaluation.protocols.pairs import PairFiles
-from bitface.inputs.protocols import ANY_PROTOCOL, Fars, Opened, asked_protocol, describe, open_protocol
+from bitface.inputs.protocols import ANY_PROTOCOL, Engine, Fars, Opened, asked_protocol, describe, open_protocol
 from bitface.inputs.recipes import Rotation
 from bitface.preprocess import Size
 
@@ -42,6 +42,7 @@ class Comparison:
         source: the faces that candidates learn from.
         pairs, root, part, all_pairs: what they are tested on; see `jobs.evaluate.EvaluateRequest`.
         threads: of the latency.
+        engine: that runs all models; None: of the latency OpenVINO, of the figures each model's default one.
         protocol: another protocol in the place of the list: its keys, or a file (see `inputs.protocols.read_protocol`).
         base: the folder that paths in the candidates' options, and in `protocol`, are relative to.
         output: of the network, where it has several: the name of the embedding.
@@ -63,6 +64,7 @@ class Comparison:
     size: Size | None = None
     protocol: str | Mapping[str, Any] | None = None
     output: str | None = None
+    engine: str | None = None
 
     def opened(self) -> Opened:
         """The test."""
@@ -160,6 +162,7 @@ class ComparisonFile(File):
     labels: str | None = None
     fars: Fars = FARS
     threads: Threads = 1
+    engine: Engine | None = None
     seed: Seed = 0
     allow_skipped: bool = False
 

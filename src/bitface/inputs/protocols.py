@@ -12,8 +12,9 @@ from bitface.evaluation.figures.operating import check_fars
 from bitface.evaluation.protocols.pairs import PairFiles, listed_pairs
 from bitface.evaluation.protocols.registry import PROTOCOLS, Description, Opened
 from bitface.files import read_yaml
+from bitface.targets.registry import started
 
-__all__ = ["Fars", "Opened", "asked_protocol", "describe", "listed_pairs", "open_protocol", "read_protocol"]
+__all__ = ["Engine", "Fars", "Opened", "asked_protocol", "describe", "listed_pairs", "open_protocol", "read_protocol"]
 
 
 def _fars(value: Any) -> tuple[float, ...]:
@@ -30,6 +31,13 @@ Fars = Annotated[
 ]
 
 
+def _engine(value: Any) -> str:
+    started(str(value))
+    return str(value)
+
+
+# What runs models: a target that runs here.
+Engine = Annotated[str, PlainValidator(_engine), WithJsonSchema({"type": "string"})]
 # For JSON schemas: any protocol of ours.
 ANY_PROTOCOL: Any = Union[*(model_of(PROTOCOLS[name]) for name in sorted(PROTOCOLS))]
 

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import BeforeValidator, PlainValidator, ValidationInfo
 
 from bitface import config
 from bitface.config import File, FilePath, ImageSize, Name, Preprocessing, Seed, Threads
 from bitface.errors import UsageError, nearest, option
 from bitface.evaluation import FARS
-from bitface.inputs.protocols import ANY_PROTOCOL, Fars, describe
+from bitface.inputs.protocols import ANY_PROTOCOL, Engine, Fars, describe
 from bitface.preprocess import Size
-from bitface.targets.registry import started
 
 
 @dataclass(frozen=True)
@@ -55,11 +54,6 @@ class Suite:
     allow_skipped: bool = False
 
 
-def _engine(value: Any) -> str:
-    started(str(value))
-    return str(value)
-
-
 class ModelEntry(File):
     """A model of a suite; a path alone stands for its `path`."""
 
@@ -99,7 +93,7 @@ class SuiteFile(File):
     mixed: bool = False
     fars: Fars = FARS
     flip: bool = False
-    engine: Annotated[str, PlainValidator(_engine), WithJsonSchema({"type": "string"})] | None = None
+    engine: Engine | None = None
     threads: Threads | None = None
     seed: Seed = 0
     groups: FilePath | None = None

@@ -34,6 +34,7 @@ from bitface.runtime.machine import describe
 from bitface.runtime.relative_latency import relative_latency
 from bitface.search.pareto import alike, pareto_front
 from bitface.store import JSON, Store, key_of
+from bitface.targets.registry import FASTEST
 
 
 def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]
         "model": str(comparison.model),
         "pairs": str(comparison.pairs or opened.protocol.name),
         "threads": comparison.threads,
+        "engine": comparison.engine,
         "rows": [row.to_json() for row in rows],
         "warnings": beforehand_of(comparison),
         **_ranked(finished),
@@ -156,12 +158,12 @@ def _evaluated(
     if comparison.pairs:
         test = (sha256_of(comparison.pairs), str(comparison.root), comparison.part, comparison.all_pairs)
     facts = (key, *test)
-    entry = key_of((bitface.__version__, facts, comparison.fars, comparison.seed))
+    entry = key_of((bitface.__version__, facts, comparison.fars, comparison.seed, comparison.engine))
 
     def compute() -> dict[str, Any]:
         content, result = evaluate_model(
             EvaluateRequest(
-                model, protocol=opened, fars=comparison.fars,
+                model, protocol=opened, fars=comparison.fars, engine=comparison.engine,
                 preprocess=comparison.preprocess if original else None, seed=comparison.seed,
                 allow_skipped=comparison.source.allow_skipped, size=comparison.size if original else None,
                 output=comparison.output if original else None,
@@ -179,10 +181,11 @@ def _latencies(comparison: Comparison, rows: list[CandidateRow], out: Path, step
     """Every candidate's latency beside the original's, all of one run: a candidate more, and all run again."""
     models = {row.name: _opened(comparison, Path(str(row.model)), row.name == ORIGINAL) for row in rows}
     facts = [(name, model.network.fingerprint()) for name, model in models.items()]
-    entry = key_of((bitface.__version__, facts, comparison.threads))
+    engine = comparison.engine or FASTEST
+    entry = key_of((bitface.__version__, facts, comparison.threads, engine))
 
     def compute() -> dict[str, Any]:
-        latencies = relative_latency(models, ORIGINAL, comparison.threads, progress=steps("measuring latency"))
+        latencies = relative_latency(models, ORIGINAL, comparison.threads, engine, progress=steps("measuring latency"))
         return {name: times.to_json() for name, times in latencies.items()}
 
     return Store(out).value("latencies", entry, JSON, compute)

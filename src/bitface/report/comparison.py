@@ -39,7 +39,12 @@ def comparison_page(result: ComparisonRecord) -> dict[str, Any]:
             }
         ],
         "next": _next(result),
-        "provenance": {"model": result.model, "pairs": result.pairs, **result.machine},
+        "provenance": {
+            "model": result.model,
+            "pairs": result.pairs,
+            **({"engine": result.engine} if result.engine else {}),
+            **result.machine,
+        },
     }
 
 

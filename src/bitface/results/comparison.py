@@ -37,6 +37,7 @@ class ComparisonRecord(StoredResult):
     """Candidates side by side.
 
     Attributes:
+        engine: that ran all models, where one was named.
         ranked_by: the name of the figure that decides who is better.
         frontier: cost → names of those that nobody beats at no higher cost.
         equal: cost → groups of names that cost nearly the same, the best first.
@@ -49,6 +50,7 @@ class ComparisonRecord(StoredResult):
     model: str
     pairs: str
     threads: int
+    engine: str | None = None
     rows: tuple[CandidateRow, ...]
     warnings: Texts = ()
     ranked_by: str
