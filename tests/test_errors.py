@@ -7,15 +7,18 @@ from typer.testing import CliRunner
 
 import bitface as bf
 from bitface.cli.app import app
-from bitface.errors import flag, missing, on_command_line, option
+from bitface.errors import flag, missing, on_command_line, option, setting
 
 
 def test_options_are_called_as_the_reader_types_them() -> None:
     in_python = [option("max-images"), option("size", 160), option("protocol", "FILE.yaml"), flag("allow-skipped")]
     assert in_python == ["max_images=", "size=160", "protocol='FILE.yaml'", "allow_skipped=True"]
-    with on_command_line():
+    with on_command_line({"max-images", "size", "protocol", "allow-skipped"}):
         typed = [option("max-images"), option("size", 160), option("protocol", "FILE.yaml"), flag("allow-skipped")]
     assert typed == ["--max-images", "--size 160", "--protocol FILE.yaml", "--allow-skipped"]
+    with on_command_line({"out"}):  # as the file has it that the command reads
+        written = [option("max-images"), option("size", 160), flag("allow-skipped"), setting("batch")]
+    assert written == ["'max_images'", "'size: 160'", "'allow_skipped: true'", "'batch'"]
     assert option("size") == "size="
 
 

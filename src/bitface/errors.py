@@ -34,7 +34,8 @@ _NO_MEMORY = re.compile(
     "alloc_cpu|can't start new thread|failed to map segment|thread: resource temporarily unavailable",
     re.IGNORECASE,
 )
-_on_command_line = False
+# The options of the command that runs; None: none does, the reader writes Python.
+_typed: frozenset[str] | None = None
 
 
 def lacks_memory(error: BaseException) -> bool:
@@ -50,31 +51,50 @@ def lacks_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def on_command_line() -> Iterator[None]:
-    """Until it ends, messages call options as the command line does."""
-    global _on_command_line
-    before, _on_command_line = _on_command_line, True
+def on_command_line(options: Iterable[str]) -> Iterator[None]:
+    """Until it ends, messages call options as the command line does.
+
+    Args:
+        options: those of the command, such as `max-images`: what messages may tell the reader to type.
+    """
+    global _typed
+    before, _typed = _typed, frozenset(options)
     try:
         yield
     finally:
-        _on_command_line = before
+        _typed = before
+
+
+def takes(name: str) -> bool:
+    """Whether a command runs that has an option of this name."""
+    return _typed is not None and name in _typed
 
 
 def option(name: str, value: object = None, field: str | None = None) -> str:
     """An option as the reader types it: `--max-images` or `--size 160`; in Python `max_images=` or `size=160`.
 
+    Of a command that hasn't got it, as a file has it that the command reads: 'max_images', or 'size: 160'.
+
     Args:
         field: what Python calls it, where that is another name.
     """
-    if _on_command_line:
+    if takes(name):
         return f"--{name}" if value is None else f"--{name} {value}"
+    if _typed is not None:
+        key = name.replace("-", "_")
+        return f"'{key}'" if value is None else f"'{key}: {value}'"
     text = "" if value is None else repr(value) if isinstance(value, str) else str(value)
     return f"{field or name.replace('-', '_')}={text}"
 
 
 def flag(name: str) -> str:
     """A switch as the reader of a message types it: `--force`; in Python `force=True`."""
-    return f"--{name}" if _on_command_line else option(name, True)
+    return f"--{name}" if takes(name) else option(name, "true" if _typed is not None else True)
+
+
+def setting(name: str) -> str:
+    """A setting of a recipe as the reader changes it: `--batch` where the command has that, else the recipe's 'batch'."""
+    return f"--{name}" if takes(name) else f"'{name}'"
 
 
 def missing(error: ModuleNotFoundError) -> BitfaceError | None:

@@ -67,7 +67,7 @@ def test_resumed_is_uninterrupted(name: str, stop: int, tmp_path: Path, monkeypa
         asked[0] = status.step == stop
 
     path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Interrupted, match=rf"stopped after step {stop} of \d+; go on with resume=True"):
+    with pytest.raises(Interrupted, match=rf"stopped after step {stop} of \d+; go on with the same again"):
         fit(trainee(training, learned), training, {"network": "a"}, path, watch=interrupt)
     asked[0] = False
     resumed = trainee(training, learned)

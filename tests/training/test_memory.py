@@ -17,9 +17,9 @@ from training.test_loop import SHORT
 @pytest.mark.parametrize(
     ("batch", "parts", "fits", "message"),
     [
-        (512, 1, 200, "with 512 images at a time, 200 would fit: set 'batch' to 200, or 'accumulate' to 3"),
-        (512, 4, 100, "with 128 images at a time, 100 would fit: set 'batch' to 100, or 'accumulate' to 6"),
-        (512, 1, 600, "which others may use too: set 'accumulate' to 2"),
+        (512, 1, 200, "with 512 images at a time, 200 would fit: set 'batch' to 200, or a recipe's 'accumulate' to 3"),
+        (512, 4, 100, "with 128 images at a time, 100 would fit: set 'batch' to 100, or a recipe's 'accumulate' to 6"),
+        (512, 1, 600, "which others may use too: set a recipe's 'accumulate' to 2"),
         (512, 1, 0, "not even one image fits"),
     ],
 )
@@ -52,7 +52,9 @@ def test_a_step_that_does_not_fit_names_the_batch_that_would(monkeypatch: pytest
     monkeypatch.setattr(memory, "images_that_fit", lambda run, inputs, half, optimizer: 3)  # it asks the GPU
     one = trainee(SHORT, evaluate=False)
     one.run = Small(one.model, 3)
-    with pytest.raises(BitfaceError, match=r"8 images at a time, 3 would fit: set 'batch' to 3, or 'accumulate' to 3"):
+    with pytest.raises(
+        BitfaceError, match=r"8 images at a time, 3 would fit: set 'batch' to 3, or a recipe's 'accumulate' to 3"
+    ):
         fit(one, SHORT)
 
 

@@ -255,7 +255,7 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     first, second = on_ranks(2, full, str(path))
     assert first == f"3 {path}: can't be written (File too large)"
-    assert "another rank has ended; go on with resume=True" in second
+    assert "another rank has ended; go on with the same again" in second
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     state = Checkpoint.read(path, {"network": "a"})
     assert state.step == 3

@@ -9,7 +9,7 @@ import numpy as np
 from bitface.analysis import flips
 from bitface.analysis.conditions import shared
 from bitface.analysis.sections import Embedded
-from bitface.errors import BitfaceError, flag, option
+from bitface.errors import BitfaceError, option
 from bitface.evaluation.arrays import Floats
 from bitface.evaluation.protocols.base import Comparisons, Embeddings, FaceProtocol
 from bitface.runtime import Model
@@ -85,7 +85,7 @@ def _stored(student: Model, notes: list[str]) -> dict[float, float]:
     """The artifact's own thresholds by their FAR."""
     thresholds = student.details.thresholds if student.details else []
     if any(one.get("flip") for one in thresholds):
-        notes.append(f"the artifact's thresholds are for embeddings with {flag('flip')} and aren't used here")
+        notes.append("the artifact's thresholds are for embeddings with mirrored images added and aren't used here")
     return {one["far"]: float(one["threshold"]) for one in thresholds if not one.get("flip")}
 
 

@@ -96,9 +96,16 @@ def _options(
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    context.with_resource(on_command_line())
+    context.with_resource(on_command_line(_options_of(context.command, context.invoked_subcommand)))
     if _ranks() > 1 and context.invoked_subcommand not in _DIVIDED:
         raise UsageError(f"{context.invoked_subcommand} isn't divided among ranks; run it without torchrun")
+
+
+def _options_of(group: Any, name: str | None) -> set[str]:
+    """What a command can be told, without the dashes; of a group of commands, what any of them can."""
+    command = group.commands.get(name)
+    commands = [command, *getattr(command, "commands", {}).values()] if command else []
+    return {word.lstrip("-") for one in commands for part in one.params for word in (*part.opts, *part.secondary_opts)}
 
 
 # Each with what it does in the width of a line.
@@ -203,7 +210,7 @@ def _end(error: BaseException) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         _fail("interrupted", _INTERRUPTED)
     if lacks_memory(error) and not os.environ.get("BITFACE_DEBUG"):
-        _fail("out of memory; use fewer images, a smaller batch or fewer threads, or give it more", exits.failure)
+        _fail(f"out of memory; give it more{_or_less()}", exits.failure)
     if isinstance(error, BitfaceError):
         _fail(str(error), exits.failure if error.exit_code == 1 else error.exit_code)
     if isinstance(error, OSError) and error.errno in _NO_FILES:
@@ -215,6 +222,14 @@ def _end(error: BaseException) -> NoReturn:
     if isinstance(error, ModuleNotFoundError) and (reason := missing(error)):
         _fail(str(reason), exits.failure)
     _unexpected(error)
+
+
+def _or_less() -> str:
+    """What of its own options lets the command do with less memory."""
+    name = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    takes = _options_of(typer.main.get_command(app), name)
+    ways = [f"--{word}" for word in ("max-images", "batch", "threads") if word in takes]
+    return f", or a smaller {' or '.join(ways)}" if ways else ""
 
 
 def _ranks() -> int:

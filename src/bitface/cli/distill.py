@@ -6,6 +6,7 @@ import typer
 
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import (
+    BatchOption,
     DeviceOption,
     DryRunOption,
     EpochsOption,
@@ -41,6 +42,7 @@ def distill(
     loss: LossOption = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
+    batch: BatchOption = None,
     embedding_size: Annotated[int | None, typer.Option(min=2, help="Of the student (default: the teacher's).")] = None,
     from_teacher: Annotated[
         bool,
@@ -76,7 +78,7 @@ def distill(
     request = DistillRequest(
         model=teacher, student=student,
         source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,
-        training=settings(SCHOOLING, loss, epochs, seed, device),
+        training=settings(SCHOOLING, loss, epochs, seed, device, batch),
         minutes=minutes, embedding_size=embedding_size, from_teacher=from_teacher,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip

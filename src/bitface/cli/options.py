@@ -177,6 +177,7 @@ SizeOption = Annotated[
 ]
 EpochsOption = Annotated[float | None, typer.Option(min=0.01, help="Passes over the faces.")]
 MinutesOption = Annotated[float | None, typer.Option(min=0.01, help="As many epochs as fit into this time.")]
+BatchOption = Annotated[int | None, typer.Option(min=2, help="Images in a step of the training.")]
 DeviceOption = Annotated[
     str | None,
     typer.Option(

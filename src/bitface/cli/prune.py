@@ -6,6 +6,7 @@ import typer
 
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import (
+    BatchOption,
     DeviceOption,
     DryRunOption,
     EpochsOption,
@@ -46,6 +47,7 @@ def prune(
     loss: LossOption = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
+    batch: BatchOption = None,
     image_list: ListOption = None,
     max_images: Annotated[int | None, typer.Option(min=1, help="Faces to learn from (default: all).")] = None,
     labels: LabelsOption = None,
@@ -79,7 +81,7 @@ def prune(
     request = PruneRequest(
         model=model, source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,
          pruning=Pruning(ratio, **options, seed=seed),
-        training=settings(RECOVERY, loss, epochs, seed, device), minutes=minutes,
+        training=settings(RECOVERY, loss, epochs, seed, device, batch), minutes=minutes,
         preprocess=preprocess, seed=seed, resume=resume, size=size, force=force, output=embedding,
     )  # fmt: skip
     with progress(dry_run) as steps:

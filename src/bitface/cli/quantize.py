@@ -9,6 +9,7 @@ import typer
 
 from bitface.cli.console import engine_line, output, progress, remarks, seeds_of, write_json
 from bitface.cli.options import (
+    BatchOption,
     DeviceOption,
     DryRunOption,
     EpochsOption,
@@ -90,6 +91,7 @@ def quantize(
     ] = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
+    batch: BatchOption = None,
     labels: LabelsOption = None,
     target: TargetsOption = None,
     device: DeviceOption = None,
@@ -127,13 +129,13 @@ def quantize(
     options = recipes.Options(
         model, source_of(images, image_list, max_images, labels, allow_skipped, workers), out,
         None if bits is None else BitPlan.parse(bits), preprocess, size, seed, epochs, minutes,
-        listed(target) if target else None, embedding, device,
+        listed(target) if target else None, embedding, device, batch,
     )  # fmt: skip
     if method == "qat":
         recipe = recipes.for_training(recipe_, options.plan or BitPlan())
     else:
-        training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--labels": labels}
-        for option, value in {**training_only, "--resume": resume, "--log": log}.items():
+        training_only = {"--recipe": recipe_, "--epochs": epochs, "--minutes": minutes, "--batch": batch}
+        for option, value in {**training_only, "--labels": labels, "--resume": resume, "--log": log}.items():
             if value:
                 raise UsageError(f"{option} is for --method qat")
         calibration = Calibration(**settings, reconstruction=reconstruct.effort(effort or "fast"))
@@ -173,6 +175,7 @@ def run(
     ] = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
+    batch: BatchOption = None,
     labels: LabelsOption = None,
     target: TargetsOption = None,
     device: DeviceOption = None,
@@ -202,7 +205,7 @@ def run(
     source = source_of(images, image_list, max_images, labels, allow_skipped, workers)
     targets = listed(target) if target else None
     options = recipes.Options(
-        model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding, device
+        model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding, device, batch
     )
     recipe = recipes.read(recipe_)
     if seeds is not None:

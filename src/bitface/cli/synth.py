@@ -45,7 +45,7 @@ def synth(
 ) -> None:
     """Make faces of people who don't exist, or images from a network alone, and a sheet of them to look at.
 
-    Whatever takes --images takes the same words, or the folder that this writes.
+    Commands that learn from images take the same words, or the folder that this writes.
 
     bitface synth synthetic:2000 --out faces/
 

@@ -79,6 +79,12 @@ class Recipe:
             method = replace(method, training=training, calibration=replace(method.calibration, device=device))
         return replace(self, method=method, calibration=calibration)
 
+    def in_batches(self, batch: int) -> "Recipe":
+        """The same with so many images in a step. Raises UsageError out of range, or where it takes no steps."""
+        if self.method is None:
+            raise UsageError(f"{self.name} trains nothing, so {option('batch')} has no place in it")
+        return replace(self, method=replace(self.method, training=replace(self.method.training, batch=batch)))
+
     def for_epochs(self, epochs: float) -> "Recipe":
         """The same with exactly this number of epochs. Raises UsageError out of range."""
         if self.method is None:
@@ -107,6 +113,10 @@ class Pretraining:
         """The same with another seed."""
         return replace(self, stages=tuple(replace(stage, seed=seed) for stage in self.stages), seed=seed)
 
+    def in_batches(self, batch: int) -> "Pretraining":
+        """The same with so many images in a step. Raises UsageError out of range."""
+        return replace(self, stages=tuple(replace(stage, batch=batch) for stage in self.stages))
+
     def on(self, device: str) -> "Pretraining":
         """The same on another device."""
         return replace(self, stages=tuple(replace(stage, device=device) for stage in self.stages))
@@ -128,6 +138,7 @@ class Options:
     targets: tuple[str, ...] | None = None
     output: str | None = None
     device: str | None = None
+    batch: int | None = None
 
 
 # Options that have no place in a training from scratch, and what they are called.
@@ -153,6 +164,8 @@ def merged(recipe: R, options: Options) -> R:
             raise UsageError(f"{recipe.name} trains a teacher from scratch, so {word} has no place in it")
     elif options.epochs:
         recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
+    if options.batch is not None:
+        recipe = recipe.in_batches(options.batch)
     if options.seed is not None:
         recipe = recipe.seeded(options.seed)
     if options.device is not None:

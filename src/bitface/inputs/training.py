@@ -54,15 +54,20 @@ def needs_labels(training: Training) -> bool:
 
 
 def settings(
-    base: Training, loss: str | None = None, epochs: float | None = None, seed: int = 0, device: str | None = None
+    base: Training,
+    loss: str | None = None,
+    epochs: float | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    batch: int | None = None,
 ) -> Training:
-    """A training with the losses (see `with_losses`), epochs, seed and device of the command line.
+    """A training with the losses (see `with_losses`), epochs, seed, device and batch of the command line.
 
     Raises:
         UsageError: an unknown loss, a value out of range, or a device that isn't there.
     """
     device_of(device or base.device)
-    training = replace(base, seed=seed, device=device or base.device)
+    training = replace(base, seed=seed, device=device or base.device, batch=batch or base.batch)
     training = replace(training, epochs=epochs, min_steps=0) if epochs else training
     return with_losses(training, loss or None)
 

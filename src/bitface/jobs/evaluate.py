@@ -229,7 +229,7 @@ def _alarms(options: EvaluateOptions, *sides: tuple[Prepared | None, Embeddings 
         if ready and side and (problems := degenerate(side.values, side.valid))
     ]
     if alarms and not options.anyway:
-        raise BitfaceError(f"{alarms[0]} ({flag('anyway')} gives them all the same)")
+        raise BitfaceError(f"{alarms[0]} (evaluate with {flag('anyway')} gives them all the same)")
     return alarms
 
 

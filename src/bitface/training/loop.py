@@ -19,7 +19,7 @@ from bitface import ranks, signals
 from bitface.cpu import keep_memory
 from bitface.data.crops import Crops
 from bitface.device import computing, device_of, precision_of, title_of
-from bitface.errors import BitfaceError, Interrupted, flag
+from bitface.errors import BitfaceError, Interrupted, flag, takes
 from bitface.losses.base import Again, Block
 from bitface.training.batchwide import over_ranks
 from bitface.training.checkpoint import Checkpoint, copied
@@ -92,7 +92,7 @@ def fit(
                     watch(run.status())
                 if run.stop if ranks.count() > 1 else stopped():
                     run.write()
-                    where = f"; go on with {flag('resume')} ({checkpoint})" if checkpoint else ""
+                    where = f"; {_way_on(checkpoint)}" if checkpoint else ""
                     raise Interrupted(f"stopped after step {run.step} of {run.steps}{where}")
     return run.finish()
 
@@ -336,9 +336,11 @@ def _recoverable(checkpoint: Path | None) -> Iterator[None]:
         yield
     except ranks.Lost as error:
         there = checkpoint is not None and checkpoint.exists()
-        raise ranks.Lost(
-            f"{error}; " + (f"go on with {flag('resume')} ({checkpoint})" if there else "begin again")
-        ) from None
+        raise ranks.Lost(f"{error}; {_way_on(checkpoint) if there else 'begin again'}") from None
+
+
+def _way_on(checkpoint: Path | None) -> str:
+    return f"go on with {flag('resume') if takes('resume') else 'the same again'} ({checkpoint})"
 
 
 def _no_teacher(images: np.ndarray) -> np.ndarray:

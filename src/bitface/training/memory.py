@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bitface import ranks
 from bitface.device import fitting
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, setting
 from bitface.training.settings import Training
 
 _TRIED = 4
@@ -57,13 +57,13 @@ def too_large(device: torch.device, batch: int, parts: int, fits: int) -> str:
         )
     if fits >= own:
         return (
-            f"{device} is out of memory with {own} images at a time, which others may use too: set 'accumulate' to "
-            f"{2 * parts}"
+            f"{device} is out of memory with {own} images at a time, which others may use too: set a recipe's "
+            f"'accumulate' to {2 * parts}"
         )
     several = math.ceil(batch / ranks.count() / fits)
     return (
-        f"{device} is out of memory with {own} images at a time, {fits} would fit: set 'batch' to "
-        f"{fits * ranks.count()}, or 'accumulate' to {several}, which gives the same result in more time"
+        f"{device} is out of memory with {own} images at a time, {fits} would fit: set {setting('batch')} to "
+        f"{fits * ranks.count()}, or a recipe's 'accumulate' to {several}, which gives the same result in more time"
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bitface.errors import UsageError
+from bitface.errors import UsageError, setting
 from bitface.training.faces import TrainingFaces
 from bitface.training.settings import Training
 
@@ -25,7 +25,7 @@ class Sampler:
         if training.batch > len(faces.images) * self._repeats:
             raise UsageError(
                 f"'batch' is {training.batch}, but there are {len(faces.images)} faces to learn from; give more faces "
-                "or a smaller batch"
+                f"or a smaller {setting('batch')}"
             )
 
     @property

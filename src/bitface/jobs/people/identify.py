@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bitface.errors import BitfaceError, flag
+from bitface.errors import BitfaceError
 from bitface.evaluation.figures.thresholds import about_extrapolation, nearest_threshold
 from bitface.evaluation.gallery import Gallery
 from bitface.evaluation.gallery_file import GalleryFile, read_gallery
@@ -76,9 +76,8 @@ def identify_images(
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
         words = ("without", "with") if gallery.flip else ("with", "without")
         common.append(
-            f"the thresholds were found {words[0]} mirrored images added ({flag('flip')}), the gallery was made "
-            f"{words[1]}: "
-            "they don't fit each other; make one of the two again"
+            f"the thresholds were found {words[0]} mirrored images added, the gallery was made {words[1]}: they don't "
+            "fit each other; make one of the two again"
         )
     answers = []
     for one, best in zip(faces, _people(gallery, embeddings, top), strict=True):
