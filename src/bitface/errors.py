@@ -93,7 +93,7 @@ def flag(name: str) -> str:
 
 
 def setting(name: str) -> str:
-    """A setting of a recipe as the reader changes it: `--batch` where the command has that, else the recipe's 'batch'."""
+    """A setting of a recipe as the reader changes it: `--batch` where the command takes it, else 'batch'."""
     return f"--{name}" if takes(name) else f"'{name}'"
 
 

@@ -18,7 +18,7 @@ from .test_bad_input import ends_in_one_line
 
 SOURCE = Path(package.__file__).parent
 GROUP: Any = typer.main.get_command(app.app)
-# What other programs are told: pip, xcode-select, vendors' converters, TensorBoard; and what options were called before.
+# What other programs are told: pip, xcode-select, converters of vendors, TensorBoard; and what options were called.
 OTHERS = ("data/assets.py", "quant/kernels/native.py", "targets/rknn.py", "targets/tensorrt.py", "training/trackers.py")
 FOREIGN = {"--nproc_per_node", "--help", *(old for names in app.RENAMED.values() for old in names)}
 

@@ -103,6 +103,13 @@ def test_every_face_of_a_group(bitface: Run, photographs: Path, tmp_path: Path) 
     ends_in_one_line(bitface("align", photographs, "--face", "first", "--out", tmp_path / "b"), 2, "--face takes")
 
 
+def test_crops_of_another_size(bitface: Run, photographs: Path, tmp_path: Path) -> None:
+    for size, shape in (("112x96", (112, 96, 3)), ("160", (160, 160, 3))):
+        code, _, err = bitface("align", photographs / "ann", "--size", size, "--out", tmp_path / size)
+        assert code == 0, err
+        assert {read_image(tmp_path / size / f"{name}.png").shape for name in "12"} == {shape}
+
+
 def test_photographs_of_one_name(bitface: Run, photographs: Path, tmp_path: Path) -> None:
     for suffix in ("png", "bmp"):
         Image.open(photographs / "ann" / "1.png").save(tmp_path / f"a.{suffix}")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from bitface.data.align import CROP, TEMPLATE, FaceAligner, crop_face, similarity
+from bitface.data.align import CROP, TEMPLATE, FaceAligner, crop_face, similarity, template
 from bitface.data.assets import fetch
 from bitface.data.synthetic import make_faces
 from bitface.errors import BitfaceError
@@ -82,6 +82,29 @@ def test_landmarks_fall_on_the_template(scale: float, angle: float) -> None:
         down, right = np.mgrid[int(y) - 7 : int(y) + 8, int(x) - 7 : int(x) + 8]
         centre = (window * right).sum() / window.sum(), (window * down).sum() / window.sum()
         np.testing.assert_allclose(centre, (x, y), atol=0.1)
+
+
+@pytest.mark.parametrize("size", [(112, 96), (128, 128), (224, 224), (64, 48)])
+def test_crops_of_other_sizes(size: tuple[int, int]) -> None:
+    """What is drawn at 112x112 and scaled, or cut off at both sides, lies where the template of the size has it."""
+    points = template(size)
+    image = spotted(TEMPLATE * 4 + 100, (600, 700), 8)
+    crop = crop_face(image, TEMPLATE * 4 + 100, size)
+    assert crop.shape == (*size, 3)
+    down, right = np.mgrid[: size[0], : size[1]]
+    for x, y in points:
+        near = np.hypot(right - x, down - y) < size[0] / 14
+        window = crop[..., 0].astype(float) * near
+        centre = (window * right).sum() / window.sum(), (window * down).sum() / window.sum()
+        np.testing.assert_allclose(centre, (x, y), atol=0.25)
+
+
+def test_sizes_that_others_cut() -> None:
+    np.testing.assert_array_equal(template((CROP, CROP)), TEMPLATE)
+    sphereface = [(30.2946, 51.6963), (65.5318, 51.5014), (48.0252, 71.7366), (33.5493, 92.3655), (62.7299, 92.2041)]
+    np.testing.assert_allclose(template((112, 96)), sphereface)
+    image = np.random.default_rng(0).integers(0, 256, (112, 112, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(crop_face(image, TEMPLATE, (112, 96)), image[:, 8:-8])
 
 
 def test_large_faces_are_averaged_not_sampled() -> None:

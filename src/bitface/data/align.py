@@ -22,7 +22,7 @@ _MAX_DETECTION_SIDE = 1024
 
 @dataclass(frozen=True)
 class AlignedFace:
-    """`crop` is uint8 RGB `[112, 112, 3]`; `landmarks` are the five points `[5, 2]` (x, y) in pixels of the
+    """`crop` is uint8 RGB `[H, W, 3]`; `landmarks` are the five points `[5, 2]` (x, y) in pixels of the
     original image, in the template's order; `score` is the detector's confidence, 0 to 1; `box` is where the face lies
     in the original image, in whole pixels (x, y, width, height); `faces` is the number of faces in the image, and
     `number` this one's among them, from 1 on, from the left to the right."""
@@ -63,21 +63,34 @@ def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([[factor.real, -factor.imag, shift.real], [factor.imag, factor.real, shift.imag]])
 
 
-def crop_face(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Warps uint8 RGB `[H, W, 3]` so that the five landmarks `[5, 2]` fall on the template: `[112, 112, 3]`.
+def template(size: tuple[int, int]) -> np.ndarray:
+    """Where a crop of a size (height, width) has the five points: as `TEMPLATE`, by its height, in the middle of it.
+
+    So 112x96 (height x width) is the inner part of 112x112, the crop of SphereFace (Liu et al., 2017), and every square
+    is 112x112 at another scale.
+    """
+    scale = size[0] / CROP
+    # Pixel centres, not corners, have whole coordinates.
+    points: np.ndarray = (TEMPLATE + 0.5) * scale - 0.5
+    points[:, 0] += (size[1] - CROP * scale) / 2
+    return points
+
+
+def crop_face(image: np.ndarray, landmarks: np.ndarray, size: tuple[int, int] = (CROP, CROP)) -> np.ndarray:
+    """Warps uint8 RGB `[H, W, 3]` so that the five landmarks `[5, 2]` fall on the template of a size (height, width).
 
     What lies outside the image is black. Where a face is more than twice as large as the crop, the image is
     averaged down by a whole factor first: bilinear sampling alone would pick single pixels and alias.
     """
-    matrix = similarity(landmarks, TEMPLATE)
+    points = template(size)
+    matrix = similarity(landmarks, points)
     factor = int(1 / np.hypot(matrix[0, 0], matrix[1, 0]))
     if factor > 1:
         height, width = (max(1, side // factor) for side in image.shape[:2])
         scale = np.array([width / image.shape[1], height / image.shape[0]])
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        # Pixel centres, not corners, have whole coordinates.
-        matrix = similarity((landmarks + 0.5) * scale - 0.5, TEMPLATE)
-    return cv2.warpAffine(image, matrix, (CROP, CROP), flags=cv2.INTER_LINEAR)
+        matrix = similarity((landmarks + 0.5) * scale - 0.5, points)
+    return cv2.warpAffine(image, matrix, size[::-1], flags=cv2.INTER_LINEAR)
 
 
 class FaceAligner:
@@ -87,6 +100,7 @@ class FaceAligner:
 
     Args:
         boxes: that the detector looks at, several for each face: `FEW` do for images of one face, groups want `MANY`.
+        size: of the crops, height and width; see `template`.
 
     Raises:
         BitfaceError: the detector's file is missing or can't be loaded.
@@ -94,7 +108,10 @@ class FaceAligner:
 
     FEW, MANY = 50, 5000
 
-    def __init__(self, yunet_path: Path, score: float = 0.6, boxes: int = FEW) -> None:
+    def __init__(
+        self, yunet_path: Path, score: float = 0.6, boxes: int = FEW, size: tuple[int, int] = (CROP, CROP)
+    ) -> None:
+        self.size = size
         if not Path(yunet_path).is_file():
             raise BitfaceError(f"{yunet_path}: no such file; give the YuNet face detector (.onnx)")
         try:
@@ -129,7 +146,7 @@ class FaceAligner:
         for row in sorted(() if rows is None else rows.astype(np.float64), key=lambda row: row[0] + row[2] / 2):
             landmarks = (row[4:14].reshape(5, 2) + 0.5) * ratio - 0.5
             try:
-                crop = crop_face(image, landmarks)
+                crop = crop_face(image, landmarks, self.size)
             except (ValueError, cv2.error):
                 continue  # landmarks in one point: whatever was found, it can't be aligned
             x, y, across, down = (round(float(side)) for side in row[:4] * np.tile(ratio, 2))

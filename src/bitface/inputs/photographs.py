@@ -9,6 +9,7 @@ import numpy as np
 
 from bitface.data.images import ImageSkipped, read_image
 from bitface.errors import BitfaceError, UsageError, option
+from bitface.preprocess import Size
 
 if TYPE_CHECKING:
     from bitface.data.align import AlignedFace, FaceAligner
@@ -126,7 +127,8 @@ class Photographs:
             height, width = faces[0].crop.shape[:2]
             raise BitfaceError(
                 f"{path}: the aligner makes crops of {width}x{height}, the network takes "
-                f"{self.size[1]}x{self.size[0]}; give an aligned crop of that size"
+                f"{self.size[1]}x{self.size[0]}; give an aligned crop of that size (bitface align --size "
+                f"{Size(*self.size)} cuts some)"
             )
         return [FaceCrop(path, face.crop, Photograph(path, face.faces, face.box, face.number, word)) for face in faces]
 
@@ -150,9 +152,13 @@ def face_crops(paths: Iterable[Path], size: tuple[int, int], words: Iterable[Fac
     return result
 
 
-def aligner(score: float = 0.6) -> "FaceAligner":
-    """The default detector, for photographs of one face and of many. Raises BitfaceError where it can't be had."""
+def aligner(score: float = 0.6, size: tuple[int, int] = (112, 112)) -> "FaceAligner":
+    """The default detector, for photographs of one face and of many, with crops of a size (height, width).
+
+    Raises:
+        BitfaceError: it can't be had.
+    """
     from bitface.data.align import FaceAligner  # crops need none
     from bitface.data.assets import fetch
 
-    return FaceAligner(fetch("yunet"), score, FaceAligner.MANY)
+    return FaceAligner(fetch("yunet"), score, FaceAligner.MANY, size)

@@ -7,6 +7,7 @@ import typer
 
 from bitface.cli.console import output, progress, remarks, write_json
 from bitface.cli.options import DryRunOption, FaceOption, JsonOption, to_folder
+from bitface.preprocess import Size
 
 
 def align(
@@ -14,10 +15,16 @@ def align(
     out: Annotated[Path, typer.Option(callback=to_folder, help="The folder of the crops; it must be empty or new.")],
     face: FaceOption = "largest",
     score: Annotated[float, typer.Option(min=0.05, max=1.0, help="What the detector has to be sure of.")] = 0.6,
+    size: Annotated[
+        Size | None,
+        typer.Option(
+            parser=Size.parse, metavar="PIXELS", help="Of the crops (default 112): 160, or 112x96 (HEIGHTxWIDTH)."
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     json: JsonOption = None,
 ) -> None:
-    """Cut aligned crops of 112x112 out of photographs, by five points of each face.
+    """Cut aligned crops out of photographs, by five points of each face.
 
     OUT keeps the photographs' folders and names. OUT/faces.csv says of each crop where it is from, OUT/skipped.csv why
     a photograph gave none, and OUT.sheet.png shows them.
@@ -28,8 +35,9 @@ def align(
     """
     from bitface.jobs.people.align import AlignRequest, align_photographs
 
+    request = AlignRequest(tuple(photographs), out, face, score, size or AlignRequest.size)
     with progress(dry_run) as steps:
-        content = align_photographs(AlignRequest(tuple(photographs), out, face, score), steps)
+        content = align_photographs(request, steps)
     write_json(json, content)
     remarks(content["notes"], content["warnings"])
     output.print(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bitface.data.align import AlignedFace
+from bitface.data.align import CROP, AlignedFace, FaceAligner
 from bitface.data.faces import FaceFile, find_images, table_bytes
 from bitface.data.images import ImageSkipped, read_image
 from bitface.data.sheet import sheet_png
@@ -37,16 +37,18 @@ class AlignRequest:
         out: the folder of the crops; it must be empty or new.
         face: which of several faces in one: `largest`, `all`, or a number from the left.
         score: what the detector has to be sure of, 0 to 1.
+        size: of the crops, see `data.align.template`.
     """
 
     photographs: tuple[Path, ...]
     out: Path
     face: FaceWord = LARGEST
     score: float = 0.6
+    size: tuple[int, int] = (CROP, CROP)
 
 
 def align_photographs(request: AlignRequest, steps: Steps = silent) -> dict[str, Any]:
-    """Writes a 112x112 PNG of each face, in the folders and by the names of the photographs.
+    """Writes a PNG of each face, in the folders and by the names of the photographs.
 
     Beside the crops `faces.csv` says of each where it was found (box and five points), how many faces its photograph
     shows and which this one is; `skipped.csv` says why a photograph gave none. `OUT.sheet.png` shows up to 200 of them.
@@ -68,7 +70,7 @@ def align_photographs(request: AlignRequest, steps: Steps = silent) -> dict[str,
     with locked(out.with_name(f".{out.name}.lock"), out, "align"), new_folder(out) as folder:
         names = _Names()
         tell = steps("aligning")
-        for done, (file, faces) in enumerate(_found(files, word, request.score), 1):
+        for done, (file, faces) in enumerate(_found(files, word, aligner(request.score, request.size)), 1):
             if isinstance(faces, str):
                 skipped.append((file.relative, faces))
             else:
@@ -112,10 +114,9 @@ def photographs_of(paths: Sequence[Path]) -> list[FaceFile]:
 
 
 def _found(
-    files: Sequence[FaceFile], word: FaceWord, score: float
+    files: Sequence[FaceFile], word: FaceWord, detector: FaceAligner
 ) -> Iterator[tuple[FaceFile, list[AlignedFace] | str]]:
     """Of each photograph the faces that are wanted, or the reason why there are none."""
-    detector = aligner(score)
     for file in files:
         try:
             yield file, chosen(detector.faces(read_image(file.encoded)), word)
