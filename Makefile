@@ -48,9 +48,9 @@ test-pythons: $(READY)
 journeys: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/journeys
 
-# Debian's Chromium looks at every page; /usr/bin/chromium has to be there (apt-get install chromium).
+# Debian's Chromium looks at every page, the site's too; /usr/bin/chromium has to be there (apt-get install chromium).
 browser: $(READY)
-	$(BIN)/pip install --quiet playwright axe-playwright-python
+	$(BIN)/pip install --quiet playwright axe-playwright-python --editable '.[docs]'
 	OMP_NUM_THREADS=1 BITFACE_SCREENSHOTS=$(SCREENSHOTS) $(BIN)/python -m pytest -m browser -rs tests/browser
 
 # ncnn's aarch64 build under qemu beside x86's, where qemu-user-static is there (apt-get install qemu-user-static).

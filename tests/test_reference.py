@@ -38,3 +38,10 @@ def test_every_public_name(reference: ModuleType) -> None:
     assert "### Embedder.embed" in text
     assert "**Raises**" in text
     assert "Args:" not in text
+    assert " at 0x" not in text
+
+
+def test_long_signatures_have_a_line_for_each_parameter(reference: ModuleType) -> None:
+    text = reference._one_a_line("f(a: dict[str, int] = {1: (2, 3)}, *, b: str) -> tuple[int, (str)]")
+    assert text == "f(\n    a: dict[str, int] = {1: (2, 3)},\n    *,\n    b: str\n) -> tuple[int, (str)]"
+    assert reference._one_a_line(f"f(a: int = {'1' * 80})") == "f(\n    a: int = …\n)"

@@ -118,7 +118,22 @@ def _signature(name: str, value: Any) -> str:
     except (TypeError, ValueError):
         return name
     text = re.sub(r"<factory>", "…", re.sub(r"(?:[A-Za-z_]\w*\.)+([A-Za-z_]\w*)", r"\1", text))
-    return text if len(text) < 100 else text.replace("(", "(\n    ", 1).replace(", ", ",\n    ")
+    text = re.sub(r"Annotated\[(.*?), GetPydanticSchema\(.*?None\)\]", r"\1", text)  # how a file is read
+    text = re.sub(r"<function (\w+) at 0x[0-9a-f]+>", r"\1", re.sub(r"ForwardRef\((.*?)\)", r"\1", text))
+    return text if len(text) < 80 else _one_a_line(text)
+
+
+def _one_a_line(signature: str) -> str:
+    """A long signature with each parameter on a line of its own."""
+    depth, begin, parts = 0, signature.index("(") + 1, []
+    for place, character in enumerate(signature):
+        depth += (character in "([{") - (character in ")]}")
+        if (character == "," and depth == 1) or (character == ")" and depth == 0):
+            parts.append(re.sub(r" = .{60,}$", " = …", signature[begin:place].strip()))  # settings of settings
+            begin = place + 1
+            if depth == 0:
+                break
+    return signature.partition("(")[0] + "(\n    " + ",\n    ".join(parts) + "\n)" + signature[begin:]
 
 
 def _docstring(value: Any) -> str:

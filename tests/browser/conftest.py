@@ -13,7 +13,6 @@ import pytest
 
 from bitface import artifact
 from bitface.cli import main
-from bitface.jobs import distill, prune
 from bitface.jobs.people.try_ import TryRequest, serve_trial
 from bitface.tryout import TryoutServer
 from cli.conftest import crops, pairs  # noqa: F401
@@ -131,12 +130,9 @@ def tried(pages: dict[str, Path]) -> Iterator[TryoutServer]:
 def _smaller(folder: Path, net: Path, faces: Path, listed: Path) -> list[Path]:
     """What was pruned, distilled and quantized one out of the other, and a suite; the folders of their results."""
     pruned, distilled, quantized = (folder / name for name in ("pruned", "distilled", "w8"))
-    short = ("--images", faces, "--epochs", 1)
+    short = ("--images", faces, "--epochs", 1, "--batch", 8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BITFACE_CACHE", str(folder / "cache"))
-        # Trainings of few images: the usual batch would be refused.
-        patch.setattr(prune, "RECOVERY", replace(prune.RECOVERY, batch=8))
-        patch.setattr(distill, "SCHOOLING", replace(distill.SCHOOLING, batch=8))
         _run("prune", net, "--ratio", 0.3, *short, "--out", pruned, *PREPROCESS)
         _run("distill", pruned / "model.onnx", "--student", "mobilefacenet:0.125", *short, "--out", distilled)
     _run("quantize", pruned / "model.onnx", "--images", faces, "--out", quantized)

@@ -134,7 +134,7 @@ def test_pairs_of_a_list_at_the_artifacts_own_threshold(
         "analyse", net, model, "--images", few, "--pairs", pairs, "--out", tmp_path / "out", "--faces"
     )
     assert code == 0, err
-    assert "with --flip" in err
+    assert "for embeddings with mirrored images added" in err
     result = content(tmp_path / "out")
     (point,) = result["flips"]["points"]
     assert (point["far"], point["student"], point["own"]) == (0.5, 1.0, True)

@@ -129,7 +129,7 @@ def test_answers_without_a_threshold_say_so(
 
     artifact.write(model, replace(details, thresholds=[{**stored[0], "flip": True}]))
     _, err = answered("--far", "0.01")
-    assert "note: the thresholds were found with mirrored images added (--flip), the gallery was made without" in err
+    assert "note: the thresholds were found with mirrored images added, the gallery was made without" in err
 
     code, _, err = bitface(
         "identify", probes[0], "--gallery", gallery, "--model", net, "--preprocess", "rgb-127.5-128", "--allow-mixed"
