@@ -24,7 +24,7 @@ def ending() -> tuple[str, int] | None:
 
 
 def by_ctrl_c() -> bool:
-    """Whether what ended a command came from the keyboard: where that is how one leaves it, the command has gone well."""
+    """Whether what ended a command came from the keyboard: where that is how one leaves it, it has gone well."""
     return _received in (None, signal.SIGINT)
 
 
