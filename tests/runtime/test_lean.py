@@ -142,6 +142,20 @@ def test_what_a_file_says_of_itself_is_whole(folder: Path, text: str, tmp_path: 
     assert "bitface.facts is damaged" in process.stderr.splitlines()[-1]
 
 
+def test_another_graph_is_another_model(folder: Path, tmp_path: Path) -> None:
+    model = onnx.load(folder / "door.onnx")
+    weights = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    weights.raw_data = bytes(reversed(weights.raw_data))
+    onnx.save(model, tmp_path / "door.onnx")
+    with pytest.raises(BitfaceError, match=r"door\.onnx: was changed after it was exported"):
+        open_model(tmp_path / "door.onnx")
+    process = ran(folder, "-c", f"import bitface; bitface.load({str(tmp_path / 'door.onnx')!r})")
+    assert "was changed after it was exported" in process.stderr.splitlines()[-1]
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "door.onnx")
+    assert open_model(tmp_path / "door.onnx").fingerprint != open_model(folder / "door.onnx").fingerprint
+
+
 def test_other_files_say_what_they_need(folder: Path) -> None:
     (folder / "other.onnx").write_bytes(b"no network")
     process = ran(

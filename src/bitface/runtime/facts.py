@@ -1,7 +1,7 @@
 """What is known of an artifact without its graph, kept for the file's content so that nothing has to build it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +10,9 @@ from bitface.errors import BitfaceError
 from bitface.files import sha256_of
 from bitface.limits import LARGEST_FILE
 from bitface.preprocess import Preprocess, Size
+from bitface.runtime.onnx_properties import read_properties
 from bitface.store import Form, key_of, remembered, written_by
-from bitface.targets.base import FACTS_FILE, FACTS_KEY
+from bitface.targets.base import FACTS_FILE, FACTS_KEY, GRAPH_KEY
 
 if TYPE_CHECKING:
     from bitface.artifact import Artifact
@@ -129,33 +130,26 @@ def exported_facts(folder: Path) -> Facts | None:
         raise BitfaceError(f"{file}: damaged ({error}); export the .bitface file again") from error
 
 
-def said_by(path: Path, metadata: Mapping[str, str]) -> Facts | None:
+def facts_in_onnx(path: Path) -> Facts | None:
     """What an artifact's ONNX file says of the artifact; None: it says nothing, as other files don't.
 
     Raises:
-        BitfaceError: it says something else.
+        BitfaceError: it can't be read, what it says is damaged, or its graph isn't the one that was exported.
     """
-    text = metadata.get(FACTS_KEY)
     try:
-        return None if text is None else Facts.parse(text)
+        properties, graph = read_properties(path)
+    except (OSError, ValueError) as error:
+        raise BitfaceError(f"{path}: can't be read as an ONNX file ({error})") from error
+    text = properties.get(FACTS_KEY)
+    if text is None:
+        return None
+    try:
+        facts = Facts.parse(text)
     except (ValueError, KeyError, TypeError) as error:
         raise BitfaceError(f"{path}: its {FACTS_KEY} is damaged ({error}); export the .bitface file again") from error
-
-
-def facts_in_onnx(path: Path) -> Facts | None:
-    """As `said_by`, of a file for ONNX Runtime where there is no torch to read its graph.
-
-    Raises:
-        BitfaceError: it can't be read.
-    """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        metadata = session.get_modelmeta().custom_metadata_map
-    except Exception as error:  # onnxruntime's own kinds
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BitfaceError(f"{path}: can't be read as an exported network ({first})") from error
-    return said_by(path, metadata)
+    if properties.get(GRAPH_KEY) != graph:
+        raise BitfaceError(
+            f"{path}: was changed after it was exported, so what it says of thresholds and galleries isn't true of it; "
+            f"export the .bitface file again, or take {FACTS_KEY} out of its properties"
+        )
+    return facts

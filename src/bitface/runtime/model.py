@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bitface.errors import BitfaceError, UsageError, missing, option
 from bitface.preprocess import Preprocess, Size, parse
-from bitface.runtime.facts import Facts, exported_facts, facts_in_onnx, facts_of, said_by
+from bitface.runtime.facts import Facts, exported_facts, facts_in_onnx, facts_of
 from bitface.targets.base import FACTS_KEY, NAME_KEY, SCRATCH_KEY, Run, Settings, Unread
 from bitface.targets.registry import NATIVE, PORTABLE, TARGETS
 from bitface.targets.start import start
@@ -243,7 +243,7 @@ def open_model(
     if profile not in TARGETS or TARGETS[profile].emit is None:
         raise BitfaceError(f"{path}: was exported for '{profile}', an engine this bitface doesn't know")
     # What it is stays the same where there is no torch to read its graph: a gallery goes from one place to the other.
-    facts = said_by(path, network.metadata)
+    facts = facts_in_onnx(path) if FACTS_KEY in network.metadata else None
     facts = facts and replace(facts, notes=network.notes, warnings=network.warnings)
     _same(path, preprocess, facts or network)
     return Model(path, "exported", network, profile=profile, facts=facts)

@@ -56,6 +56,8 @@ NAME_KEY = "bitface.name"
 FACTS_KEY, FACTS_FILE = "bitface.facts", "model.json"
 # Likewise the most bytes that it may work in, in digits.
 SCRATCH_KEY = "bitface.scratch"
+# The SHA-256 of an ONNX file's graph, by which what it says of itself is known to be of this graph.
+GRAPH_KEY = "bitface.graph"
 
 
 @dataclass(frozen=True)

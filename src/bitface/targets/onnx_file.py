@@ -1,12 +1,13 @@
 """Targets that read ONNX files: the forms of one writer."""
 
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitface.files import write_bytes
 from bitface.graph.onnx_form import OnnxForm
-from bitface.targets.base import Emit, Simulate
+from bitface.targets.base import FACTS_KEY, GRAPH_KEY, Emit, Simulate
 
 if TYPE_CHECKING:
     from bitface.graph import Network
@@ -22,7 +23,10 @@ def emitter(form: OnnxForm, rewrite: Simulate = lambda graph: graph) -> Emit:
     def emit(network: "Network", facts: Mapping[str, str], path: Path) -> None:
         from bitface.graph import to_onnx
 
-        write_bytes(path, to_onnx(rewrite(network.graph), form, dict(facts)).SerializeToString())
+        model = to_onnx(rewrite(network.graph), form, dict(facts))
+        if FACTS_KEY in facts:
+            model.metadata_props.add(key=GRAPH_KEY, value=sha256(model.graph.SerializeToString()).hexdigest())
+        write_bytes(path, model.SerializeToString())
 
     return emit
 
