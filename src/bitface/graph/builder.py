@@ -1,9 +1,11 @@
 """Builds a graph node by node and knows every shape on the way; both importers write through it."""
 
+import gc
 import keyword
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -23,6 +25,18 @@ BATCH = 7919
 
 class ShapeError(BitfaceError):
     """Operators whose shapes don't fit each other: at another size of the image they might."""
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No garbage is looked for meanwhile: of many objects that all stay, each search goes through all there are."""
+    collected = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collected:
+            gc.enable()
 
 
 class Builder:
@@ -61,7 +75,7 @@ class Builder:
             ShapeError: the module doesn't accept inputs of these shapes, or mixes the images of a batch.
             BitfaceError: one of its attributes isn't finite.
         """
-        shapes, input_shapes = ", ".join(map(shape_text, inputs)), [shape_of(node) for node in inputs]
+        input_shapes = [shape_of(node) for node in inputs]
         spec = spec_of(module) or OpSpec(type(module).__name__)
         try:
             spec.check(module, input_shapes)
@@ -69,13 +83,13 @@ class Builder:
                 value = module.eval()(*(self._values[node] for node in inputs))
         except Exception as error:  # torch raises many kinds for shapes that don't fit
             raise ShapeError(
-                f"{name}: {type(module).__name__} can't take inputs of {shapes}: {one_line(error)}"
+                f"{name}: {type(module).__name__} can't take inputs of {_shapes_text(inputs)}: {one_line(error)}"
             ) from error
         along_batch = getattr(module, "dim", None) in (0, -value.dim())
         if value.shape[:1] != (0,) or along_batch or spec.mixes_images(module, input_shapes):
-            raise ShapeError(f"{name}: {type(module).__name__} of {shapes} mixes the images of a batch")
+            raise ShapeError(f"{name}: {type(module).__name__} of {_shapes_text(inputs)} mixes the images of a batch")
         if 0 in value.shape[1:]:
-            raise ShapeError(f"{name}: {type(module).__name__} of {shapes} leaves nothing")
+            raise ShapeError(f"{name}: {type(module).__name__} of {_shapes_text(inputs)} leaves nothing")
         check_numbers(name, type(module).__name__, value.shape[1:])
         if len(self._values) > MOST_OPERATORS:  # the image is one
             raise BitfaceError(f"{name}: the network has more than {MOST_OPERATORS:,} operators; no face network")
@@ -102,7 +116,10 @@ class Builder:
     def finish(self, output: Node) -> GraphModule:
         """The graph, without nodes that lead nowhere."""
         self._graph.output(output)
-        return _tidied(GraphModule(self._root, self._graph), compiled=True)
+        for node in reversed(self._graph.nodes):
+            if not node.users and node.op not in ("placeholder", "output"):
+                self._graph.erase_node(node)
+        return GraphModule(self._root, self._graph).eval()  # which takes over what its nodes name, and no more
 
     def _hold(self, name: str, numbers: int) -> None:
         self._numbers -= numbers
@@ -153,19 +170,13 @@ def check_numbers(name: str, kind: str, sides: Sequence[int]) -> None:
 
 def tidy(graph: GraphModule) -> GraphModule:
     """Drops what nothing reads and regenerates the code."""
-    return _tidied(graph, compiled=False)
-
-
-def _tidied(graph: GraphModule, compiled: bool) -> GraphModule:
-    """`compiled`: its code is that of its nodes already."""
     before = _constants(graph)
-    compiled = not graph.graph.eliminate_dead_code() and compiled
+    graph.graph.eliminate_dead_code()
     for target in before - _constants(graph):
         holder, _, leaf = target.rpartition(".")
         delattr(graph.get_submodule(holder), leaf)
     _drop_unused(graph)
-    if not compiled:
-        graph.recompile()
+    graph.recompile()
     return graph.eval()
 
 
@@ -209,6 +220,10 @@ def gives_embedding(graph: GraphModule, node: Node) -> bool:
 
 def shape_text(node: Node) -> str:
     return str(list(shape_of(node))).replace(str(BATCH), "N")
+
+
+def _shapes_text(nodes: Sequence[Node]) -> str:
+    return ", ".join(map(shape_text, nodes))
 
 
 def one_line(error: BaseException | str) -> str:

@@ -215,4 +215,4 @@ def rebuild(name: str, values: dict[str, Any]) -> nn.Module:
     if unknown:
         raise ValueError(f"operator {name} has no attribute {sorted(unknown)}")
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return construct(kind, **plain).eval()
+    return construct(kind, **plain)

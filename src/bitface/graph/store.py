@@ -8,7 +8,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph import ops
-from bitface.graph.builder import Builder, one_line, shape_of
+from bitface.graph.builder import Builder, one_line, shape_of, uncollected
 
 
 def dump(graph: GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -49,7 +49,8 @@ def load(description: dict[str, Any], tensors: dict[str, Tensor]) -> GraphModule
         BitfaceError: shapes that don't fit.
     """
     try:
-        return _load(description, tensors)
+        with uncollected():
+            return _load(description, tensors)
     except (ValueError, KeyError, TypeError, BitfaceError):
         raise
     except Exception as error:  # torch refuses impossible attributes in many ways
