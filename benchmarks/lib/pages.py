@@ -69,6 +69,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "scaling": (SCALING, "scaling", engine_tables.scaling),
     "fuzz": (ROOT / "docs" / "reliability.md", "fuzz", engine_tables.counts),
     "chaos": (ROOT / "docs" / "reliability.md", "chaos", engine_tables.chaos),
+    "many_operators": (ROOT / "docs" / "reliability.md", "many_operators", engine_tables.counts),
     "soak": (ROOT / "docs" / "reliability.md", "soak", engine_tables.counts),
     "one_face": (ROOT / "docs" / "api.md", "one_face", engine_tables.one_face),
     "large_gallery": (EVALUATION, "large_gallery", gallery_tables.large_gallery),

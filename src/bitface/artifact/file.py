@@ -16,6 +16,7 @@ from bitface.artifact.packing import pack, unpack
 from bitface.errors import BitfaceError
 from bitface.files import write_bytes
 from bitface.graph import Network, store
+from bitface.graph.builder import uncollected
 from bitface.limits import LARGEST_FILE, LARGEST_HEADER, largest_content
 from bitface.preprocess import Preprocess
 
@@ -96,7 +97,8 @@ def read(path: Path, sha256: str | None = None) -> Artifact:
     if sha256 not in (None, hashlib.sha256(data).hexdigest()):
         raise BitfaceError(f"{path}: has changed since it was opened; open it again")
     try:
-        return _parse(data)
+        with uncollected():
+            return _parse(data)
     except Exception as error:  # whatever json, safetensors and torch make of a file that was tampered with
         reason = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         reason = reason.splitlines()[0][:400]

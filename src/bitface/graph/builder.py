@@ -4,7 +4,7 @@ import gc
 import keyword
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -19,6 +19,8 @@ from bitface.limits import MOST_NUMBERS, MOST_OPERATORS
 
 Kind = TypeVar("Kind", bound=nn.Module)
 
+# What fx, torch and Python call their own in a network: no operator's name.
+_RESERVED = frozenset((*keyword.kwlist, *dir(GraphModule), *vars(GraphModule(nn.Module(), Graph())), "image"))
 # Stands for the batch in every shape. Large and prime, so that no other dimension is taken for it.
 BATCH = 7919
 
@@ -51,6 +53,8 @@ class Builder:
         # Of no images: every module gives its shape, and nothing is computed.
         self._values: dict[Node, Tensor] = {}
         self._root = nn.Module()
+        # Every full name, and the module that holds others under it; None: an operator's or a constant's.
+        self._parts: dict[str, nn.Module | None] = {}
         self._names: dict[str, int] = {}
         self._numbers = numbers
         self._graph = Graph()
@@ -136,27 +140,27 @@ class Builder:
     def _place(self, name: str) -> tuple[str, nn.Module, str]:
         """A dotted name that nothing has yet and Python accepts, the module to hold it, and its last part."""
         words = [re.sub(r"\W", "_", word, flags=re.ASCII) for word in re.split(r"[./]+", name) if word]
-        path: list[str] = []
-        holder = self._root
-        for place, word in enumerate(words or ["node"]):
-            last, free = place + 1 >= len(words), word
-            full_name = ".".join((*path, word))
-            # Words that fx or Python reserve can't be names, nor can an operator be a folder of others.
-            while (
-                keyword.iskeyword(free)
-                or hasattr(GraphModule, free)
-                or free in ("image", "meta")
-                or (hasattr(holder, free) and (last or type(getattr(holder, free)) is not nn.Module))
-            ):
-                # Counted on from the last of this name: as many nodes may have one.
-                self._names[full_name] = self._names.get(full_name, 0) + 1
-                free = f"{word}_{self._names[full_name]}"
-            path.append(free)
-            if not last:
-                if not hasattr(holder, free):
-                    holder.add_module(free, nn.Module())
-                holder = holder.get_submodule(free)
-        return ".".join(path), holder, path[-1]
+        *folders, last = words or ["node"]
+        holder, prefix = self._root, ""
+        for folder in folders:
+            word = self._free(prefix, folder, lambda other: isinstance(other, nn.Module))
+            part = self._parts.get(prefix + word)
+            if part is None:
+                part = self._parts[prefix + word] = nn.Module()
+                holder.add_module(word, part)
+            holder, prefix = part, f"{prefix}{word}."
+        leaf = self._free(prefix, last, lambda other: False)
+        self._parts[prefix + leaf] = None
+        return prefix + leaf, holder, leaf
+
+    def _free(self, prefix: str, word: str, may_be: Callable[[nn.Module | None], bool]) -> str:
+        """A word that nothing has at this place, or something that it may be."""
+        free, full_name = word, prefix + word
+        while free in _RESERVED or (prefix + free in self._parts and not may_be(self._parts[prefix + free])):
+            # Counted on from the last of this name: as many nodes may have one.
+            self._names[full_name] = self._names.get(full_name, 0) + 1
+            free = f"{word}_{self._names[full_name]}"
+        return free
 
 
 def check_numbers(name: str, kind: str, sides: Sequence[int]) -> None:

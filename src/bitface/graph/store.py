@@ -8,7 +8,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError
 from bitface.graph import ops
-from bitface.graph.builder import Builder, one_line, shape_of, uncollected
+from bitface.graph.builder import Builder, one_line, shape_of
 
 
 def dump(graph: GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -49,8 +49,7 @@ def load(description: dict[str, Any], tensors: dict[str, Tensor]) -> GraphModule
         BitfaceError: shapes that don't fit.
     """
     try:
-        with uncollected():
-            return _load(description, tensors)
+        return _load(description, tensors)
     except (ValueError, KeyError, TypeError, BitfaceError):
         raise
     except Exception as error:  # torch refuses impossible attributes in many ways
