@@ -1,4 +1,4 @@
-"""The same command with the same seed writes the same, whole files compared; what varies is named, and nothing else does."""
+"""One command with one seed writes the same, whole files compared; what varies is named, and nothing else does."""
 
 import json
 from pathlib import Path
