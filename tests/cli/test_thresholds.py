@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -257,6 +258,21 @@ def test_an_extrapolated_threshold_says_so_everywhere(bitface: Run, model: Path,
     assert json.loads((tmp_path / "v.json").read_text())["extrapolated"] == beyond["extrapolated"]
     assert "extrapolated" not in bitface("verify", first, second, "--model", model, "--far", "0.05")[1]
     assert "at FAR 0.001 (extrapolated)" in bitface("inspect", model)[1]
+    pairs = [f"p{one}/{a}.png,p{other}/{b}.png,{int(one == other)},{one % 2}" for one in range(12)
+             for other, a, b in ((one, 0, 1), ((one + 1) % 12, 2, 3))]  # fmt: skip
+    (tmp_path / "pairs.csv").write_text("\n".join(["a,b,same,fold", *pairs]))
+    test = ("--pairs", tmp_path / "pairs.csv", "--root", crops, "--far", "0.2")
+    code, out, err = bitface("evaluate", model, *test, "--json", tmp_path / "e.json")
+    assert code == 0, err
+    assert "threshold for FAR 0.05, " in out
+    assert re.search(r"threshold for FAR 0.001, [\d.]+, extrapolated, has FAR", out)
+    assert "note: the threshold for FAR 0.001 is extrapolated" in err
+    marks = [one.get("extrapolated") for one in json.loads((tmp_path / "e.json").read_text())["stored_thresholds"]]
+    assert marks == [None, True]
+    code, _, err = bitface("report", tmp_path / "e.json", "--out", tmp_path / "page.html")
+    assert code == 0, err
+    for name in ("page.html", "page.md"):
+        assert (tmp_path / name).read_text().count("stored, extrapolated") == 1
 
 
 def test_generated_faces_are_of_somebody_else_each(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitface.data.faces import FaceFile, common_size, crop_sizes, load_faces, resizing
 from bitface.graph.image_size import ASSUMED, FreeSize
@@ -11,6 +11,9 @@ from bitface.preprocess import Size
 from bitface.runtime import Embedder, Model, open_model
 from bitface.runtime.embedder import about_engine
 from bitface.runtime.engine_differences import FACES, engine_differences
+
+if TYPE_CHECKING:
+    from bitface.evaluation.evaluate import RatesAt
 
 _RANKED = 48
 
@@ -28,6 +31,12 @@ class Prepared:
         """Those in the artifact, as (the FAR that each is for, threshold)."""
         stored = self.embedder.model.thresholds or []
         return [(float(one["far"]), float(one["threshold"])) for one in stored]
+
+    def at_thresholds(self, rates: Sequence["RatesAt"]) -> list[dict[str, Any]]:
+        """Both error rates at those in the artifact, as plain JSON values; extrapolated ones are marked."""
+        stored = self.embedder.model.thresholds or []
+        marks = [{"extrapolated": True} if one.get("extrapolated") else {} for one in stored]
+        return [one.to_json() | mark for one, mark in zip(rates, marks, strict=False)]  # no rates: none decides here
 
 
 def prepare(

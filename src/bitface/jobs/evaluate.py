@@ -13,6 +13,7 @@ from bitface.evaluation.evaluate import Evaluation, Questions
 from bitface.evaluation.evaluate import evaluate as evaluate_embeddings
 from bitface.evaluation.figures.health import degenerate
 from bitface.evaluation.figures.results import Result
+from bitface.evaluation.figures.thresholds import about_extrapolation
 from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings
 from bitface.files import path_fields, sha256_of
@@ -151,6 +152,7 @@ def evaluate(
         other_engine(one.get("engine"), model.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
         for one in model.embedder.model.thresholds or ()
     ]
+    origins += [note for one in (details.thresholds if details else ()) for note in about_extrapolation(one)]
     notes = [*(used.notes if used else ()), *opened.notes, *evaluation.notes, *filter(None, origins)]
     seconds = {
         "embedding": round(embedded - started, 2),
@@ -192,7 +194,7 @@ def evaluate_model(request: EvaluateRequest, steps: Steps = silent) -> tuple[dic
         "test": opened.protocol.name,
         **result.to_json(curve=True),
         "figures": [figure.to_json() for figure in result.figures()],
-        "stored_thresholds": [one.to_json() for one in evaluation.stored],
+        "stored_thresholds": ready.at_thresholds(evaluation.stored),
         "baseline": _beside(request.against, base, evaluation) if base else None,
         "groups": evaluation.groups_json(),
         "overlap": report.overlap,

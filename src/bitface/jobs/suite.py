@@ -178,7 +178,7 @@ def _computed(
             _questions(suite, opened.protocol, ready[gallery]),
             results.get(baseline or ""),
         )
-        results[gallery], extra = evaluation.result, _beside_figures(evaluation)
+        results[gallery], extra = evaluation.result, _beside_figures(evaluation, ready[gallery])
         result = evaluation.result
     else:
         result = opened.protocol.score(
@@ -208,13 +208,13 @@ def _questions(suite: Suite, protocol: FaceProtocol, ready: Prepared) -> Questio
     return Questions(suite.fars, suite.seed, ready.thresholds, groups, mixed=False)
 
 
-def _beside_figures(evaluation: Evaluation) -> dict[str, Any]:
+def _beside_figures(evaluation: Evaluation, model: Prepared) -> dict[str, Any]:
     """What a cell says beside its figures: groups, the artifact's thresholds, and the baseline."""
     content: dict[str, Any] = {"notes": list(evaluation.notes)}
     if (tables := evaluation.groups_json()) is not None:
         content["groups"] = tables["model"]
     if evaluation.stored:
-        content["stored_thresholds"] = [one.to_json() for one in evaluation.stored]
+        content["stored_thresholds"] = model.at_thresholds(evaluation.stored)
     if evaluation.baseline:
         content["comparison"] = evaluation.baseline.compared()
     return content

@@ -31,7 +31,8 @@ def _thresholds(evaluation: EvaluationRecord) -> Table:
             tar = percent(Figure("TAR", point.tar, point.interval))
             rows.append(["found here", f"{point.far:g}", f"{point.threshold:.4f}", f"{point.reached:.3g}", tar])
     for rates in evaluation.stored_thresholds:
-        rows.append(["stored", f"{rates.target:g}", f"{rates.threshold:.4f}", _far(rates), _tar(rates)])
+        origin = "stored, extrapolated" if rates.extrapolated else "stored"
+        rows.append([origin, f"{rates.target:g}", f"{rates.threshold:.4f}", _far(rates), _tar(rates)])
     columns = ["Threshold", "For FAR", "Cosine", "FAR here", "TAR here, %"]
     return {"title": "Thresholds", "columns": columns, "rows": rows}
 

@@ -44,7 +44,11 @@ class ScoreHistograms(Section):
 
 
 class TargetRates(Section):
-    """Both error rates at a threshold that was found elsewhere, for the FAR `target`."""
+    """Both error rates at a threshold that was found elsewhere, for the FAR `target`.
+
+    Attributes:
+        extrapolated: it was found from the tail of too few scores.
+    """
 
     target: float
     threshold: float
@@ -54,6 +58,7 @@ class TargetRates(Section):
     far_interval: Interval
     genuine: int
     impostor: int
+    extrapolated: bool = False
 
 
 class TarChange(Section):

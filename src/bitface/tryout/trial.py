@@ -12,7 +12,7 @@ import numpy as np
 from bitface.data.images import ImageSkipped
 from bitface.errors import BitfaceError
 from bitface.evaluation import row_scores, unit_rows
-from bitface.evaluation.figures.thresholds import nearest_threshold
+from bitface.evaluation.figures.thresholds import about_extrapolation, nearest_threshold
 from bitface.inputs.photographs import FaceCrop, Photographs
 from bitface.runtime import Embedder, Model
 from bitface.runtime.embedder import about_engine
@@ -56,6 +56,7 @@ class Trial:
             self.notes = [*self.notes, *([origin] if origin else [])]
         else:
             self.notes = [*self.notes, _no_threshold(model)]
+        self.notes = [*self.notes, *about_extrapolation(self._stored)]
         if float_model is not None:
             if float_model.known.size != model.known.size:
                 raise BitfaceError(

@@ -59,12 +59,17 @@ def operating_points(name: str, before: EvaluationRecord, after: EvaluationRecor
 
 def thresholds(before: Side, after: Side, columns: Sequence[str]) -> Table:
     """Those stored in the artifacts."""
-    first, second = ({one["far"]: one["threshold"] for one in side.model.thresholds} for side in (before, after))
+    first, second = ({one["far"]: one for one in side.model.thresholds} for side in (before, after))
     rows = []
     for far in sorted(first.keys() | second.keys(), reverse=True):
-        values = first.get(far), second.get(far)
-        change = f"{second[far] - first[far]:+.4f}" if far in first and far in second else format.DASH
-        rows.append([format.far(far), *map(format.unit, values), change])
+        points = first.get(far, {}), second.get(far, {})
+        values = [point.get("threshold") for point in points]
+        words = [
+            f"{format.unit(value)}{' (extrapolated)' if point.get('extrapolated') else ''}"
+            for value, point in zip(values, points, strict=True)
+        ]
+        change = f"{values[1] - values[0]:+.4f}" if None not in values else format.DASH
+        rows.append([format.far(far), *words, change])
     title = "Thresholds in the artifacts"
     return {"title": title, "columns": ["FAR", *columns, "Change"], "rows": rows}
 
