@@ -187,8 +187,8 @@ def _print_stored(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         mark = ", extrapolated" if row.get("extrapolated") else ""
         output.print(
-            f"the artifact's threshold for FAR {row['target']:g}, {row['threshold']:.4f}{mark}, has FAR {row['far']:.3g} "
-            f"and TAR {row['tar']:.2%} here",
+            f"the artifact's threshold for FAR {row['target']:g}, {row['threshold']:.4f}{mark}, has FAR "
+            f"{row['far']:.3g} and TAR {row['tar']:.2%} here",
             soft_wrap=True,
         )
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bitface.data.faces import table_bytes
+from bitface.data.parquet_columns import about, check_rows, read_columns
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation.lists.pairs import identity_of
 from bitface.files import atomic_path, write_bytes
@@ -215,7 +216,11 @@ def _read_npz(path: Path) -> Vectors:
 
 def _read_parquet(path: Path) -> Vectors:
     arrow = _pyarrow(path)
-    table = importlib.import_module("pyarrow.parquet").read_table(path)
+    opened = importlib.import_module("pyarrow.parquet").ParquetFile
+    with about(path), open(path, "rb") as source, opened(path) as file:
+        size, groups = path.stat().st_size, range(file.metadata.num_row_groups)
+        check_rows(file.metadata.num_rows, size)
+        table = read_columns(file, source, groups, file.schema_arrow.names, size)
     kinds = {field.name: field.type for field in table.schema}
     lists = [
         name

@@ -2,7 +2,7 @@
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from bitface.data.dataset import FaceDataset
 from bitface.data.images import ImageSkipped
+from bitface.data.parquet_columns import about, check_rows, read_columns
 from bitface.data.sources import DATA_SETS, PackedFaces
 from bitface.errors import BitfaceError
 
@@ -46,6 +47,8 @@ class ParquetFaces(FaceDataset):
         self._facts: list[str] = []
         for number, _ in enumerate(self._paths):
             metadata = self._file(number).metadata
+            with about(self._paths[number]):
+                check_rows(metadata.num_rows, self._paths[number].stat().st_size)
             for group in range(metadata.num_row_groups):
                 facts = metadata.row_group(group)
                 groups.append((number, group, facts.num_rows))
@@ -96,13 +99,24 @@ class ParquetFaces(FaceDataset):
             import pyarrow as pa
 
             try:
-                table = self._file(file).read_row_group(group, [self.column], use_threads=False)
-            except (OSError, pa.ArrowException) as error:
+                table = self._table(file, [group], self.column, self._packed(file, group))
+            except (BitfaceError, OSError, ValueError, pa.ArrowException) as error:
                 raise ImageSkipped(f"its group of rows can't be read ({error})") from error
             self._kept[file, group] = table.column(0).combine_chunks()
             while len(self._kept) > _GROUPS:
                 self._kept.popitem(last=False)
         return self._kept[file, group]
+
+    def _packed(self, file: int, group: int) -> int:
+        """The bytes that the images of a group take in their file."""
+        facts = self._file(file).metadata.row_group(group)
+        columns = map(facts.column, range(facts.num_columns))
+        own = (int(one.total_compressed_size) for one in columns if one.path_in_schema.partition(".")[0] == self.column)
+        return min(sum(own), self._paths[file].stat().st_size)
+
+    def _table(self, file: int, groups: Sequence[int], column: str, packed: int) -> Any:
+        with open(self._paths[file], "rb") as source:
+            return read_columns(self._file(file), source, groups, [column], packed)
 
     def _file(self, number: int) -> Any:
         import pyarrow as pa
@@ -148,9 +162,13 @@ class ParquetFaces(FaceDataset):
     def _read_labels(self) -> np.ndarray:
         import pyarrow as pa
 
-        columns = [
-            self._file(n).read([self.label_column], use_threads=False).column(0) for n in range(len(self._paths))
-        ]
+        assert self.label_column is not None
+        columns = []
+        for number, path in enumerate(self._paths):
+            groups = range(self._file(number).metadata.num_row_groups)
+            with about(path):
+                table = self._table(number, groups, self.label_column, path.stat().st_size)
+            columns.append(table.column(0))
         values = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
         if values.null_count:
             raise BitfaceError(f"{self.root}: {values.null_count:,} rows have no '{self.label_column}'")

@@ -63,12 +63,11 @@ def thresholds(before: Side, after: Side, columns: Sequence[str]) -> Table:
     rows = []
     for far in sorted(first.keys() | second.keys(), reverse=True):
         points = first.get(far, {}), second.get(far, {})
-        values = [point.get("threshold") for point in points]
         words = [
-            f"{format.unit(value)}{' (extrapolated)' if point.get('extrapolated') else ''}"
-            for value, point in zip(values, points, strict=True)
+            f"{format.unit(point.get('threshold'))}{' (extrapolated)' if point.get('extrapolated') else ''}"
+            for point in points
         ]
-        change = f"{values[1] - values[0]:+.4f}" if None not in values else format.DASH
+        change = f"{points[1]['threshold'] - points[0]['threshold']:+.4f}" if all(points) else format.DASH
         rows.append([format.far(far), *words, change])
     title = "Thresholds in the artifacts"
     return {"title": title, "columns": ["FAR", *columns, "Change"], "rows": rows}
