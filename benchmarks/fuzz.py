@@ -3,8 +3,9 @@
     python benchmarks/fuzz.py [--minutes 30 | --files 10000] [--kinds artifact,YAML] [--seed 0]        (make fuzz)
 
 Small whole files are damaged: bytes, or what they say (a description is changed and signed again, a pickle in its
-archive, a value of a YAML file). Each is read in a process of its own: it has to be read or refused in one line,
-within 20 seconds and 1 GB. Others are kept in --keep. `mutations.py` does the same to ONNX files of all exporters.
+archive, a value of a YAML file). They are read in a process of their own, a hundred at most in one: each has to be read
+or refused in one line, within 20 seconds and 1 GB. Others are kept in --keep. `mutations.py` does the same to ONNX
+files of all exporters.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from lib.common import HERE, save
 from lib.fuzz_kinds import Kind, kinds
-from lib.mutating import read_in_child
+from lib.mutating import Reader
 from mutations import WRONG
 
 from bitface.errors import BitfaceError
@@ -32,14 +33,14 @@ def attacked(
     counts: Counter[str] = Counter()
     longest, most, wrong, begin = 0.0, 0, [], time.monotonic()
     names = list(kind.files)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, Reader(kind.read) as read:
         os.environ["BITFACE_CACHE"] = f"{folder}/cache"
         number = 0
         while number < files and time.monotonic() - begin < seconds:
             own = names[number % len(names)]
             path = Path(folder) / f"file{Path(own).suffix if not own.endswith('.tar.gz') else '.tar.gz'}"
             path.write_bytes(kind.damage(kind.files[own], np.random.default_rng((seed, number))))
-            outcome = read_in_child(path, kind.read)
+            outcome = read(path)
             counts[outcome.kind] += 1
             longest, most = max(longest, outcome.seconds), max(most, outcome.bytes)
             if outcome.kind in WRONG:

@@ -1,4 +1,4 @@
-"""What do damaged ONNX files do to the reader: 10,000 of them, each read in a process of its own?
+"""What do damaged ONNX files do to the reader: 10,000 of them, read in processes of their own?
 
     python benchmarks/mutations.py [--files 10000] [--processes 2] [--seed 0] [--keep out/mutations]
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from lib.common import HERE, cores, save
-from lib.mutating import Outcome, mutated, read_in_child
+from lib.mutating import Outcome, Reader, mutated
 
 from bitface import backbones
 from bitface.errors import BitfaceError
@@ -49,18 +49,18 @@ def networks(folder: Path | None) -> dict[str, bytes]:
     return files
 
 
-def one(number: int, files: dict[str, bytes], seed: int, folder: Path) -> tuple[str, Path, Outcome]:
+def one(number: int, files: dict[str, bytes], seed: int, folder: Path, read: Reader) -> tuple[str, Path, Outcome]:
     """The network that file `number` is made of, where it lies, and what reading it did."""
     name = list(files)[number % len(files)]
     path = folder / f"{number}.onnx"
     path.write_bytes(mutated(files[name], np.random.default_rng((seed, number))))
-    return name, path, read_in_child(path)
+    return name, path, read(path)
 
 
 def worker(numbers: range, files: dict[str, bytes], seed: int, keep: Path, out: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder, open(out, "w", encoding="utf-8") as lines:
+    with tempfile.TemporaryDirectory() as folder, open(out, "w", encoding="utf-8") as lines, Reader() as read:
         for number in numbers:
-            name, path, outcome = one(number, files, seed, Path(folder))
+            name, path, outcome = one(number, files, seed, Path(folder), read)
             if outcome.kind in WRONG:
                 keep.mkdir(parents=True, exist_ok=True)
                 (keep / path.name).write_bytes(path.read_bytes())
@@ -110,7 +110,8 @@ def main() -> None:
             except BitfaceError as error:
                 print(f"{name}, undamaged: {error}")
         if options.only is not None:
-            name, path, outcome = one(options.only, files, options.seed, folder)
+            with Reader() as read:
+                name, path, outcome = one(options.only, files, options.seed, folder, read)
             print(name, outcome)
             options.keep.mkdir(parents=True, exist_ok=True)
             (options.keep / path.name).write_bytes(path.read_bytes())

@@ -1,7 +1,8 @@
-"""What is measured on: real faces and networks, and the default assets. A test is skipped where they are absent."""
+"""What is measured on, real faces and networks and the default assets, skipped where they are absent; little memory."""
 
 import os
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,13 @@ def asset() -> Callable[[str], Path]:
             pytest.skip(f"no asset '{name}': {error}")
 
     return get
+
+
+@pytest.fixture
+def small_memory() -> Iterator[None]:
+    """No room for more than 300 MB beside what the process has."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)

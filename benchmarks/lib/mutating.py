@@ -1,5 +1,6 @@
 """Damaged ONNX files, and what reading any file does, seen from outside: `mutations.py` and `fuzz.py` ask both."""
 
+import json
 import os
 import resource
 import select
@@ -271,48 +272,97 @@ _DAMAGES: tuple[Callable[[onnx.ModelProto, Random], None], ...] = (
 )  # fmt: skip
 
 
-def read_in_child(path: Path, read: Callable[[Path], object] = load_network) -> Outcome:
-    """Reads a file in a process of its own, which is a copy of this one, so that nothing is loaded again."""
-    reader, writer = os.pipe()
-    start = time.monotonic()
-    child = os.fork()
-    if not child:
-        os.close(reader)
-        code = 70
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(SECONDS)
-            text = _reading(path, read)
-            os.write(writer, text.encode(errors="replace")[:60_000])
-            code = 0
-        finally:
-            os._exit(code)
-    os.close(writer)
-    answer = b""
-    while select.select([reader], [], [], SECONDS + 10)[0] and (part := os.read(reader, 65536)):
-        answer += part
-    os.close(reader)
-    _, status, usage = os.wait4(child, 0)
-    seconds, memory = time.monotonic() - start, usage.ru_maxrss * 1024
-    kind, _, rest = answer.decode(errors="replace").partition(":")
-    if os.WIFSIGNALED(status):
-        kind = "hang" if os.WTERMSIG(status) == signal.SIGALRM else "crash"
-        rest = f"signal {os.WTERMSIG(status)}"
-    elif os.WEXITSTATUS(status):
-        kind, rest = "crash", f"exit code {os.WEXITSTATUS(status)}"
-    elif kind not in ("read", "refused", "crash"):
-        kind, rest = "crash", f"an answer of its own: {kind[:200]}"
-    elif memory > BYTES or any(word in rest for word in _ALLOCATION):
-        kind = "memory"
-    return Outcome(kind, rest, seconds, memory)
+class Reader:
+    """Reads files in a process of its own, a copy of this one, so that nothing is loaded again.
+
+    It reads some files one after the other, each with its own time and peak of memory; another begins after them, and
+    after a file that it doesn't survive, or that it took too much memory for.
+    """
+
+    def __init__(self, read: Callable[[Path], object] = load_network, files: int = 100) -> None:
+        self._read, self._files, self._left = read, files, 0
+        self._child, self._asks, self._answers = 0, -1, -1
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def __call__(self, path: Path) -> Outcome:
+        if not self._left:
+            self._end()
+            self._begin()
+        self._left -= 1
+        start, answer, part = time.monotonic(), b"", b""
+        os.write(self._asks, f"{path}\n".encode())
+        while not answer.endswith(b"\n"):
+            ready = select.select([self._answers], [], [], SECONDS + 10)[0]
+            part = os.read(self._answers, 65536) if ready else b""
+            if not part:
+                break
+            answer += part
+        seconds = time.monotonic() - start
+        if not answer.endswith(b"\n"):
+            status, memory = self._end(signal.SIGKILL if not ready else None)
+            by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+            kind = "hang" if by == signal.SIGALRM or not ready else "crash"
+            return Outcome(kind, f"signal {by}" if by else f"exit code {os.WEXITSTATUS(status)}", seconds, memory)
+        text, memory = json.loads(answer)
+        kind, _, rest = text.partition(":")
+        if memory > BYTES or any(word in rest for word in _ALLOCATION):
+            kind = "memory"
+        if kind in ("crash", "memory"):
+            self._end()
+        return Outcome(kind, rest, seconds, memory)
+
+    def _begin(self) -> None:
+        (asked, self._asks), (self._answers, answered) = os.pipe(), os.pipe()
+        self._child, self._left = os.fork(), self._files
+        if not self._child:
+            try:
+                os.close(self._asks)
+                os.close(self._answers)
+                _serve(self._read, asked, answered)
+            finally:
+                os._exit(0)
+        os.close(asked)
+        os.close(answered)
+
+    def _end(self, by: signal.Signals | None = None) -> tuple[int, int]:
+        """Waits for the end of the process; its status, and the most memory it took."""
+        if not self._child:
+            return 0, 0
+        if by is not None:
+            os.kill(self._child, by)
+        os.close(self._asks)
+        os.close(self._answers)
+        _, status, usage = os.wait4(self._child, 0)
+        self._child = self._left = 0
+        return status, usage.ru_maxrss * 1024
 
 
-def _reading(path: Path, read: Callable[[Path], object]) -> str:
-    """`read:`, `refused: why`, or `crash: ` and a traceback."""
+def _serve(read: Callable[[Path], object], asked: int, answered: int) -> None:
+    """Reads each file whose name comes, and answers what that did."""
     with open("/proc/self/statm", encoding="ascii") as file:
         own = int(file.read().split()[0]) * resource.getpagesize()
     # What the copied process has reserved counts, too; beyond it there is room for a little more than may be used.
     resource.setrlimit(resource.RLIMIT_AS, (own + BYTES, own + BYTES))
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    with os.fdopen(asked, encoding="utf-8") as lines:
+        for line in lines:
+            with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+                file.write("5")  # the peak counts from here
+            signal.alarm(SECONDS)
+            text = _reading(Path(line.rstrip("\n")), read)
+            signal.alarm(0)
+            status = Path("/proc/self/status").read_text(encoding="ascii")
+            peak = int(status.split("VmHWM:")[1].split()[0]) * 1024
+            os.write(answered, json.dumps([text[:60_000], peak]).encode() + b"\n")
+
+
+def _reading(path: Path, read: Callable[[Path], object]) -> str:
+    """`read:`, `refused: why`, or `crash: ` and a traceback."""
     try:
         read(path)
     except BitfaceError as error:

@@ -2,10 +2,9 @@
 
 import copy
 import json
-import resource
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,6 @@ GOLDEN = Path(__file__).with_name("golden.bitface").read_bytes()
 CONTENT = content_of(GOLDEN)
 DESCRIPTION, TENSORS = parse(CONTENT)
 Tensors = dict[str, np.ndarray]
-
-
-@pytest.fixture
-def small_memory() -> Iterator[None]:
-    """No room for more than 300 MB beside what the process has."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 def signed(description: Any, tensors: Tensors) -> bytes:

@@ -184,6 +184,29 @@ def test_hostile_programs_end_in_one_line(parts: tuple[bytes, ...], tmp_path: Pa
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.usefixtures("small_memory")
+@pytest.mark.parametrize("settings", [False, True])
+@pytest.mark.parametrize(
+    "length",
+    [b"X\xff\xff\xff\x7f", b"\x8d\x00\x00\x00\x00\x01\x00\x00\x00", b"B\xff\xff\xff\xff",
+     b"\x8e\x00\x00\x00\x00\x00\x01\x00\x00", b"\x96\x00\x00\x00\x40\x00\x00\x00\x00", b"T\xff\xff\xff\x7f",
+     b"\x8b\x00\x00\x00\x40", b"\x95\x00\x00\x00\x40\x00\x00\x00\x00"],
+)  # fmt: skip
+def test_a_length_without_its_bytes_asks_for_no_memory(length: bytes, settings: bool, tmp_path: Path) -> None:
+    """Of text, bytes, a number or a frame, where a file of the older form begins or where its content does."""
+    beginning = b"".join(pickle.dumps(value, 2) for value in [0x1950A86A20F9469CFC6C, 1001, [1]])
+    namespace = b"cargparse\nNamespace\n" if settings else b""
+    for content in (length, beginning + b"\x80\x02}" + namespace + length):
+        (tmp_path / "a.pth").write_bytes(content + b"abc")
+        with pytest.raises(BitfaceError) as caught:
+            backbones.load(tmp_path / "a.pth")
+        assert "\n" not in str(caught.value)
+        seen: BaseException | None = caught.value
+        while seen is not None:
+            assert not isinstance(seen, MemoryError)
+            seen = seen.__cause__ or seen.__context__
+
+
 def test_dictionaries_that_hold_each_other_many_times_over_end(tmp_path: Path) -> None:
     content: dict[str, Any] = {"weight": torch.ones(1)}
     for _ in range(30):

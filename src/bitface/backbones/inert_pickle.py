@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -124,6 +124,12 @@ class _Unpickler(pickle._Unpickler):
         super().__init__(file, encoding="latin1")
         self.storages: dict[str, _Storage] = {}
 
+    def load_bytearray8(self: Any) -> None:
+        """Python's makes room for the length that the file names before it reads."""
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: load_bytearray8}
+
     def find_class(self, module: str, name: str) -> Any:
         place, first = f"{module}.{name}", module.partition(".")[0]
         if first in ("builtins", "__builtin__"):
@@ -145,6 +151,19 @@ class _Unpickler(pickle._Unpickler):
         return self.storages.setdefault(str(pid[2]), _Storage(str(pid[2]), dtype))
 
 
+class BoundedFile(io.BufferedReader):
+    """A file that is never asked for more than it holds: room for what is asked for is made before it is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._size = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As any file's."""
+        rest = max(self._size - self.tell(), 0)
+        return super().read(rest if size is None or size < 0 else min(size, rest))
+
+
 def tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, by the keys that lead to them joined by dots.
 
@@ -152,7 +171,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
         Refused: it names what would execute code.
         Exception: it is damaged; whatever Python's library raises.
     """
-    with open(path, "rb") as file:
+    with BoundedFile(path) as file:
         if zipfile.is_zipfile(file):
             return _from_zip(file, path.stat().st_size)
         file.seek(0)

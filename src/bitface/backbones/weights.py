@@ -1,5 +1,6 @@
 """The tensors in files of weights, without ever executing what is in them."""
 
+import contextlib
 import pickle
 import warnings
 import zipfile
@@ -62,12 +63,13 @@ def load_plain(path: Path) -> Any:
         BitfaceError: it would unpack far more than the file is large (the message names no file).
         Exception: it holds something else, or is damaged; whatever torch and Python's library raise.
     """
-    if zipfile.is_zipfile(path):
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
         with zipfile.ZipFile(path) as archive:
             check_content(sum(info.file_size for info in archive.infolist()), path.stat().st_size)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.nullcontext(path) if zipped else inert_pickle.BoundedFile(path) as file:
         warnings.simplefilter("ignore")  # torch's hints on pickles that it refuses right after
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _beyond(tensors: Mapping[str, torch.Tensor]) -> str | None:
