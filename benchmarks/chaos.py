@@ -7,6 +7,7 @@ rename, a removal, a flush, … `--points` takes so many of these, evenly, in th
 on files (as a full disk), on open files and on memory, where nothing may be written, and twice at once. What is left
 under a name that is read has to be readable, and of one run. The same command, run again, has to do its work, give the
 same network, and leave nothing of the run before. Whatever fails has to say so in one line.
+It goes on where it was stopped.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any
 import torch
 from lib.chaos_commands import VARYING, Command, made, unreadable
 from lib.children import Ending, as_anybody, begun, ended, killed_at, limited, run
-from lib.common import save
+from lib.common import kept_rows, save
 
 from bitface.files import sha256_of
 
@@ -176,45 +177,50 @@ def main() -> None:
     )
     parser.add_argument("--commands", help="of these alone")
     parser.add_argument("--faults", default=",".join(FAULTS), help="of these alone; '': only run each command")
+    parser.add_argument("--again", action="store_true", help="commands that a result with as many points has, too")
     parser.add_argument("--dry", action="store_true", help="keep no result")
     options = parser.parse_args()
     torch.set_num_threads(1)  # threads aren't copied with a process
     import bitface.jobs  # noqa: F401  # what is imported now isn't imported by every copy
 
-    begin, rows, wrong = time.monotonic(), [], []
+    begin = time.monotonic()
+    rows = (
+        []
+        if options.again or options.dry
+        else [row for row in kept_rows("chaos") if row.get("points") == options.points]
+    )
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         root = Path(folder)
         root.chmod(0o755)
         chosen = options.commands.split(",") if options.commands else None
-        for command in made(root):
-            if chosen and command.name not in chosen:
+        commands = made(root)
+        names = [command.name for command in commands]
+        for command in commands:
+            if (chosen and command.name not in chosen) or any(row["command"] == command.name for row in rows):
                 continue
             world = World(command, root)
             place = world.place()
             ending = world.run(place)
             if ending.code:
-                wrong.append(f"{command.name}: undisturbed, it {ending}")
-                print(wrong[-1], flush=True)
-                continue
+                raise SystemExit(f"{command.name}: undisturbed, it {ending}")
             world.reference = world.written(place)
             shutil.rmtree(place)
-            row: dict[str, Any] = {"command": command.name}
+            row: dict[str, Any] = {"command": command.name, "points": options.points, "wrong": []}
             for fault in filter(None, options.faults.split(",")):
                 results = attempts(world, fault, options.points)
                 failures = [f"{command.name}: {text}" for result in results for text in result]
                 row[fault] = {"attempts": len(results), "failures": sum(map(bool, results))}
-                wrong += failures
+                row["wrong"] += failures
                 print(
                     f"{time.monotonic() - begin:.0f} s {command.name} {fault}: {row[fault]}",
                     *failures,
                     sep="\n  ",
                     flush=True,
                 )
-            rows.append(row)
+            rows = sorted([*rows, row], key=lambda one: names.index(one["command"]))
             if not options.dry:  # after each, so that an interrupted run keeps what it has
-                minutes = round((time.monotonic() - begin) / 60, 1)
                 words = f"python benchmarks/chaos.py{f' --points {options.points}' if options.points else ''}"
-                save("chaos", rows, points=options.points, minutes=minutes, wrong=wrong, command=words)
+                save("chaos", rows, command=words)
 
 
 if __name__ == "__main__":

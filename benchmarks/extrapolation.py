@@ -9,12 +9,11 @@ held against the interval.
 """
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import HERE, LFW, networks, save
+from lib.common import LFW, kept_rows, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs, unit_rows
@@ -95,13 +94,6 @@ def row_of(
     }
 
 
-def kept() -> list[dict[str, Any]]:
-    """The rows that are there already."""
-    path = HERE / "results" / "extrapolation.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=100)
@@ -111,7 +103,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in networks():
         keys = [(name, kind, count, far) for kind, sizes in DRAWN.items() for count, fars in sizes for far in fars]
-        there = {row["key"] for row in kept()}
+        there = {row["key"] for row in kept_rows("extrapolation")}
         texts = {key: f"{key[0]} {key[1]} {key[2]} {key[3]:g}" for key in keys}
         keys = [key for key in keys if options.only in texts[key] and texts[key] not in there]
         if not keys:
@@ -122,7 +114,7 @@ def main() -> None:
             row = row_of(key, truth, rows, people, options.draws)
             order = [f"{name} {kind} {count} {far:g}" for name in networks() for kind, sizes in DRAWN.items()
                      for count, fars in sizes for far in fars]  # fmt: skip
-            table = sorted([*kept(), row], key=lambda one: order.index(one["key"]))
+            table = sorted([*kept_rows("extrapolation"), row], key=lambda one: order.index(one["key"]))
             save("extrapolation", table, test="the 29.6 million impostor pairs of LFW View 2, subsampled")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lib.common import HERE, save
+from lib.common import HERE, kept_rows, save
 from lib.fuzz_kinds import Kind, kinds
 from lib.mutating import Reader
 from mutations import WRONG
@@ -52,6 +52,7 @@ def attacked(
     row = {
         "kind": name, "files": number, **{word: counts[word] for word in ("read", "refused", *WRONG)},
         "longest seconds": round(longest, 2), "most MB": round(most / 1e6),
+        "files/s": round(number / (time.monotonic() - begin), 1),
     }  # fmt: skip
     return row, wrong
 
@@ -66,7 +67,6 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="keep no result")
     options = parser.parse_args()
     torch.set_num_threads(1)  # threads aren't copied with a process
-    begin, rows, wrong = time.monotonic(), [], []
     with tempfile.TemporaryDirectory() as folder:
         every = kinds(Path(folder))
         chosen = options.kinds.split(",") if options.kinds else list(every)
@@ -83,15 +83,10 @@ def main() -> None:
             seconds = options.minutes * 60 / len(chosen) if options.minutes else float("inf")
             files = 10**9 if options.minutes else options.files
             row, failures = attacked(name, kind, files, seconds, options.seed, options.keep)
-            rows.append(row)
-            wrong += failures
-            print(row, flush=True)
-    if not options.dry:
-        amount = f"--minutes {options.minutes:g}" if options.minutes else f"--files {options.files}"
-        minutes = round((time.monotonic() - begin) / 60, 1)
-        save(
-            "fuzz", rows, seed=options.seed, minutes=minutes, wrong=wrong, command=f"python benchmarks/fuzz.py {amount}"
-        )
+            print(row, *failures, sep="\n", flush=True)
+            if not options.dry:  # after each, beside what others have
+                rows = {one["kind"]: one for one in kept_rows("fuzz")} | {name: row | {"failures": failures}}
+                save("fuzz", [rows[one] for one in every if one in rows], seed=options.seed)
 
 
 if __name__ == "__main__":

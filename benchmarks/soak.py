@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lib.common import save
+from lib.common import kept_rows, save
 
 import bitface
 from bitface import artifact, backbones
@@ -95,14 +95,14 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="keep no result")
     options = parser.parse_args()
     engines = [options.engine] if options.engine else [name for name in ENGINES if runs_here(name)]
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = model(Path(folder))
         for engine in engines:
-            rows.append(soaked(path, engine, options.embeddings))
-            print(rows[-1], flush=True)
-    if not options.dry:
-        save("soak", rows, command=f"python benchmarks/soak.py --embeddings {options.embeddings}")
+            row = soaked(path, engine, options.embeddings)
+            print(row, flush=True)
+            if not options.dry:  # after each, beside what others have
+                rows = {one["engine"]: one for one in kept_rows("soak")} | {engine: row}
+                save("soak", [rows[name] for name in ENGINES if name in rows])
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def reliability(content: dict[str, Any]) -> list[str]:
 
 def chaos(content: dict[str, Any]) -> list[str]:
     """How often each command was disturbed, and how often it left something wrong."""
-    faults = list(dict.fromkeys(key for row in content["rows"] for key in row if key != "command"))
+    faults = list(dict.fromkeys(key for row in content["rows"] for key in row if isinstance(row[key], dict)))
     cells = [
         " | ".join(f"{row[fault]['failures']} of {row[fault]['attempts']}" if fault in row else "" for fault in faults)
         for row in content["rows"]
@@ -47,9 +47,9 @@ def chaos(content: dict[str, Any]) -> list[str]:
 
 def counts(content: dict[str, Any]) -> list[str]:
     """Rows as they are, of names and numbers."""
-    names = list(content["rows"][0])
+    names = [name for name, value in content["rows"][0].items() if not isinstance(value, list)]
     lines = [
-        " | ".join(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values())
+        " | ".join(f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in names)
         for row in content["rows"]
     ]
     return table(f"| {' | '.join(names)} |", [f"| {line} |" for line in lines])
