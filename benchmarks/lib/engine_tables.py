@@ -22,14 +22,15 @@ def saturation(content: dict[str, Any]) -> list[str]:
     )
 
 
-def reliability(content: dict[str, Any]) -> list[str]:
-    """Promises, their tests, and how often these failed."""
+def reliability(content: dict[str, Any], group: str = "promise") -> list[str]:
+    """Promises, what is asked or standards; their tests, and how often these failed."""
     return table(
-        "| promise | tests | attempts | failures |",
+        f"| {group} | tests | attempts | failures |",
         [
             f"| {row['promise']} | {', '.join(f'`{place}`' for place in row['tests']) or 'all'} | {row['attempts']:,} "
             f"| {row['failures']} |"
             for row in content["rows"]
+            if row["group"] == group
         ],
     )
 

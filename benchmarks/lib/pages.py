@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "transformers": (ROOT / "docs" / "transformers.md", "transformers", tables.transformers),
     "smaller": (ROOT / "docs" / "smaller.md", "smaller", tables.smaller),
     "reliability": (ROOT / "docs" / "reliability.md", "reliability", engine_tables.reliability),
+    "asked": (ROOT / "docs" / "reliability.md", "reliability", partial(engine_tables.reliability, group="asked")),
+    "standard": (ROOT / "docs" / "reliability.md", "reliability", partial(engine_tables.reliability, group="standard")),
     "networks": (NETWORKS, "networks", network_tables.networks),
     "network_packages": (NETWORKS, "networks", network_tables.network_packages),
     "network_forms": (NETWORKS, "networks", network_tables.network_forms),

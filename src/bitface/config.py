@@ -65,6 +65,16 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
+def number_of(value: Any) -> float:
+    """A number of a file, or a word of one, as YAML takes `1e-4` for a word. Raises ValueError where it is neither."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError from error
+
+
 # A path, relative to the folder that `check` is told.
 FilePath = Annotated[Path, PlainValidator(_path), WithJsonSchema({"type": "string", "minLength": 1})]
 # The size of an image: `112` or `112x96`.

@@ -134,6 +134,25 @@ def test_without_lambda_it_is_the_margin_loss(margin: str) -> None:
     assert torch.allclose(loss(student, teacher, LABELS), loss.margin(student, teacher, LABELS))
 
 
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_student_equal_to_its_teacher_gets_the_plain_margin(form: str, error: str) -> None:
+    loss, _, teacher = made(form=form, error=error, lam=3.0)
+    loss.refresh([(teacher, teacher, LABELS)])
+    assert torch.allclose(loss(teacher, teacher, LABELS), loss.margin(teacher, teacher, LABELS), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_rotation_of_everything_changes_nothing(error: str) -> None:
+    loss, student, teacher = made(error=error, lam=3.0)
+    before = loss(student, teacher, LABELS)
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0]
+    loss.refresh([((student.flip(1) + teacher) @ turn, teacher @ turn, LABELS)])
+    with torch.no_grad():
+        loss.margin.weight.copy_(loss.margin.weight @ turn)
+    assert torch.allclose(loss(student @ turn, teacher @ turn, LABELS), before)
+
+
 def test_classes_without_a_centre_get_the_plain_margin() -> None:
     loss, student, teacher = made()
     loss.refresh([(student[:1] * 3, teacher[:1] + 1, LABELS[:1])])

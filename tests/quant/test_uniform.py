@@ -44,13 +44,25 @@ def levels_of(bits: int, signed: bool, narrow: bool = False) -> tuple[int, int]:
 @settings(max_examples=12, derandomize=True)
 @given(values=TENSORS, beyond=TENSORS, narrow=st.booleans())
 def test_equals_the_oracle(
-    bits: int,
-    signed: bool,
-    symmetric: bool,
-    per_channel: bool,
-    values: np.ndarray,
-    beyond: np.ndarray,
-    narrow: bool,
+    bits: int, signed: bool, symmetric: bool, per_channel: bool, values: np.ndarray, beyond: np.ndarray, narrow: bool
+) -> None:
+    against_the_oracle(bits, signed, symmetric, per_channel, values, beyond, narrow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_channel", [False, True])
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("bits", BITS)
+@settings(max_examples=200, derandomize=True)
+@given(values=TENSORS, beyond=TENSORS, signed=st.booleans(), narrow=st.booleans())
+def test_equals_the_oracle_in_two_hundred_cases(
+    bits: int, signed: bool, symmetric: bool, per_channel: bool, values: np.ndarray, beyond: np.ndarray, narrow: bool
+) -> None:
+    against_the_oracle(bits, signed, symmetric, per_channel, values, beyond, narrow)
+
+
+def against_the_oracle(
+    bits: int, signed: bool, symmetric: bool, per_channel: bool, values: np.ndarray, beyond: np.ndarray, narrow: bool
 ) -> None:
     narrow = narrow and signed
     channels = len(values) if per_channel else 1

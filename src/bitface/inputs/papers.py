@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from bitface.config import File, Words, read
+from bitface.config import File, Words, number_of, read
 from bitface.errors import UsageError, nearest
 from bitface.inputs import recipes
 from bitface.quant import BitPlan
@@ -21,9 +21,9 @@ SYNTHETIC = "synthetic"
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, str):
         raise ValueError
-    return float(value)
+    return number_of(value)
 
 
 Per100 = Annotated[float, PlainValidator(_number), WithJsonSchema({"type": "number"})]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import PlainValidator, WithJsonSchema
 
-from bitface.config import check, model_of
+from bitface.config import check, model_of, number_of
 from bitface.errors import UsageError, nearest, option
 from bitface.evaluation.figures.operating import check_fars
 from bitface.evaluation.protocols.pairs import PairFiles, listed_pairs
@@ -20,7 +20,7 @@ __all__ = ["Engine", "Fars", "Opened", "asked_protocol", "describe", "listed_pai
 def _fars(value: Any) -> tuple[float, ...]:
     if not isinstance(value, list):
         raise ValueError
-    return check_fars([float(far) for far in value])
+    return check_fars([number_of(far) for far in value])
 
 
 # False accept rates of a file; YAML takes `1e-4` for a word.
