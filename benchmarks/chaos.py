@@ -2,15 +2,17 @@
 
     python benchmarks/chaos.py [--points 0] [--commands quantize,enroll] [--faults kill,full]        (make chaos)
 
-Every command that writes is killed (kill -9) before each of its changes of a file: a file opened to be written, a
-rename, a removal, a flush, … `--points` takes so many of these, evenly, in the place of all. Then it runs with a limit
-on files (as a full disk), on open files and on memory, where nothing may be written, and twice at once. What is left
-under a name that is read has to be readable, and of one run. The same command, run again, has to do its work, give the
-same network, and leave nothing of the run before. Whatever fails has to say so in one line.
+Every command that writes runs twice, and has to write the same but for dates and durations. It is killed (kill -9)
+before each of its changes of a file: a file opened to be written, a rename, a removal, a flush, … `--points` takes so
+many of these, evenly, in the place of all. Then it runs with a limit on files (as a full disk), on open files and on
+memory, where nothing may be written, and twice at once. What is left under a name that is read has to be readable, and
+of one run. The same command, run again, has to do its work, give the same, and leave nothing of the run before.
+Whatever fails has to say so in one line.
 It goes on where it was stopped.
 """
 
 import argparse
+import hashlib
 import os
 import resource
 import shutil
@@ -22,16 +24,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lib.chaos_commands import VARYING, Command, made, unreadable
+from lib.chaos_commands import Command, made, unreadable
 from lib.children import Ending, as_anybody, begun, ended, killed_at, limited, run
 from lib.common import kept_rows, save
 
-from bitface.files import sha256_of
+from bitface.results.same_again import lasting
 
 # Bytes of a file, of which every command writes larger ones; megabytes beside what the process has.
 FULL, ROOM = (2_000, 20_000), (0, 16, 64, 256)
 OURS = (".bitface", ".unfinished", ".out", "bitface-", "tmp.")
-FAULTS = ("kill", "full", "files", "memory", "read-only", "two")
+FAULTS = ("again", "kill", "full", "files", "memory", "read-only", "two")
 
 
 class World:
@@ -69,10 +71,15 @@ class World:
         return ending
 
     def written(self, place: Path) -> dict[str, str]:
-        """What an undisturbed run writes the same each time."""
-        out = place / self.command.out
+        """What an undisturbed run writes the same each time: all but dates, durations and the name of the place."""
+        out, here = place / self.command.out, str(place).encode()
         files = [out] if out.is_file() else sorted(path for path in out.rglob("*") if path.is_file())
-        return {path.name: sha256_of(path) for path in files if not path.name.endswith(VARYING)}
+        names = {str(path.relative_to(place if path == out else out)): path for path in files}
+        return {
+            name: hashlib.sha256(lasting(path).replace(here, b"")).hexdigest()
+            for name, path in names.items()
+            if not name.startswith(self.command.timed or "\0")
+        }
 
     def problems(self, place: Path) -> list[str]:
         """What of the place is wrong after the same command ran again."""
@@ -81,9 +88,19 @@ class World:
         if ending.code:
             wrong.append(f"the next run {ending}")
         elif self.written(place) != self.reference:
-            wrong.append("the next run gives something else")
+            written = self.written(place)
+            others = {name for name, _ in written.items() ^ self.reference.items()}
+            wrong.append(f"the next run gives something else: {', '.join(sorted(others))}")
         left = [path for path in place.rglob("*") if path.name.startswith(OURS)]
         return wrong + [f"left behind: {path.relative_to(place)}" for path in left]
+
+
+def again(world: World) -> list[list[str]]:
+    """Nothing is wrong: the same command writes the same."""
+    place = world.place()
+    problems = [f"again: {one}" for one in world.problems(place)]
+    shutil.rmtree(place)
+    return [problems]
 
 
 def kill(world: World, points: int) -> list[list[str]]:
@@ -153,6 +170,8 @@ def two(world: World) -> list[list[str]]:
 def attempts(world: World, fault: str, points: int) -> list[list[str]]:
     """What was wrong at each attempt; nothing, mostly."""
     match fault:
+        case "again":
+            return again(world)
         case "kill":
             return kill(world, points)
         case "full":

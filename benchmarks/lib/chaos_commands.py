@@ -18,8 +18,6 @@ from bitface.results.folder import check_files
 from lib.children import run
 
 SIDE, PEOPLE, SHOTS = 112, 8, 10
-# Endings of the files that hold a time, or a duration: the same command writes others.
-VARYING = (".html", ".json", ".md", ".csv", ".tex", ".onnx", "training.safetensors")
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,14 @@ class Command:
 
     Attributes:
         copies: a file that lies there before, which the command writes over.
+        timed: beginnings of names of files in which latencies stand: the same command writes others.
     """
 
     name: str
     arguments: Sequence[str]
     out: str = "out"
     copies: str | None = None
+    timed: tuple[str, ...] = ()
 
 
 def made(place: Path) -> list[Command]:
@@ -90,7 +90,8 @@ def made(place: Path) -> list[Command]:
                             "--preprocess", "rgb-127.5-128", "--out", "{out}")),
         Command("search", ("search", *faces, "--max-images", "8", "--budget", "40KB", "--out", "{out}")),
         Command("sensitivity", ("sensitivity", *faces, "--max-images", "8", "--out", "{out}")),
-        Command("compare", ("compare", f"{place}/compare.yaml", "--out", "{out}")),
+        Command("compare", ("compare", f"{place}/compare.yaml", "--out", "{out}"),
+                timed=("comparison.", "latencies")),
         Command("suite", ("evaluate", "--suite", f"{place}/suite.yaml", "--out", "{out}")),
         Command("analyse", ("analyse", net, model, *faces[1:], "--out", "{out}")),
         Command("calibrate", ("calibrate", "{out}", "--images", crops, "--far", "0.2"), "model.bitface", model),

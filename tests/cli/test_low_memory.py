@@ -45,6 +45,8 @@ LACKS: dict[str, Callable[[], object]] = {
     "the system": _raised(OSError(errno.ENOMEM, "Cannot allocate memory")),
     "threads": _raised(RuntimeError("can't start new thread")),
     "ONNX Runtime": _raised(RuntimeError("[ONNXRuntimeError] : 1 : FAIL : bad allocation")),
+    "Python itself": _raised(SystemError("error return without exception set")),
+    "a module in C": _raised(SystemError("<built-in function f> returned NULL without setting an exception")),
     "loader": _raised(ImportError("libtorch_cpu.so: failed to map segment from shared object")),
 }
 

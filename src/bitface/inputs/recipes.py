@@ -225,7 +225,7 @@ Rotation = Annotated[
 class CalibrationFile(File):
     """How ranges are found; see `quant.Calibration`."""
 
-    observer: Annotated[str, PlainValidator(lambda word: word), WithJsonSchema({"enum": list(OBSERVERS)})] = "mse"
+    observer: Annotated[str, PlainValidator(str), WithJsonSchema({"enum": list(OBSERVERS)})] = "mse"
     equalization: bool = Calibration.equalization
     rotate: Rotation = AUTO
     bias_correction: bool = Calibration.bias_correction
