@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from lib.chaos_commands import Command, made, unreadable
 from lib.children import Ending, as_anybody, begun, ended, killed_at, limited, run
-from lib.common import kept_rows, save
+from lib.common import known, save
 
 from bitface.results.same_again import lasting
 
@@ -204,9 +204,7 @@ def main() -> None:
 
     begin = time.monotonic()
     rows = (
-        []
-        if options.again or options.dry
-        else [row for row in kept_rows("chaos") if row.get("points") == options.points]
+        [] if options.again or options.dry else [row for row in known("chaos") if row.get("points") == options.points]
     )
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         root = Path(folder)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lib.common import LFW, kept_rows, networks, save
+from lib.common import LFW, known, networks, save
 
 from bitface.data.faces import FaceFile
 from bitface.evaluation import identity_of, read_pairs, unit_rows
@@ -103,7 +103,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for name in networks():
         keys = [(name, kind, count, far) for kind, sizes in DRAWN.items() for count, fars in sizes for far in fars]
-        there = {row["key"] for row in kept_rows("extrapolation")}
+        there = {row["key"] for row in known("extrapolation")}
         texts = {key: f"{key[0]} {key[1]} {key[2]} {key[3]:g}" for key in keys}
         keys = [key for key in keys if options.only in texts[key] and texts[key] not in there]
         if not keys:
@@ -114,7 +114,7 @@ def main() -> None:
             row = row_of(key, truth, rows, people, options.draws)
             order = [f"{name} {kind} {count} {far:g}" for name in networks() for kind, sizes in DRAWN.items()
                      for count, fars in sizes for far in fars]  # fmt: skip
-            table = sorted([*kept_rows("extrapolation"), row], key=lambda one: order.index(one["key"]))
+            table = sorted([*known("extrapolation"), row], key=lambda one: order.index(one["key"]))
             save("extrapolation", table, test="the 29.6 million impostor pairs of LFW View 2, subsampled")
 
 

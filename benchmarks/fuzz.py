@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lib.common import HERE, kept_rows, save
+from lib.common import HERE, known, save
 from lib.fuzz_kinds import Kind, kinds
 from lib.mutating import Reader
 from mutations import WRONG
@@ -85,7 +85,7 @@ def main() -> None:
             row, failures = attacked(name, kind, files, seconds, options.seed, options.keep)
             print(row, *failures, sep="\n", flush=True)
             if not options.dry:  # after each, beside what others have
-                rows = {one["kind"]: one for one in kept_rows("fuzz")} | {name: row | {"failures": failures}}
+                rows = {one["kind"]: one for one in known("fuzz")} | {name: row | {"failures": failures}}
                 save("fuzz", [rows[one] for one in every if one in rows], seed=options.seed)
 
 

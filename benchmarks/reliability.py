@@ -19,7 +19,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-from lib.common import HERE, kept_rows, save
+from lib.common import HERE, known, save
 from lib.promises import GROUPS, places
 
 from bitface.targets.exact import exact
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--named", action="store_true", help="only the tests of what is promised, once")
     options = parser.parse_args()
     if options.named:
-        whole = [row for row in kept_rows("reliability") if row["promise"] == WHOLE]
+        whole = [row for row in known("reliability") if row["promise"] == WHOLE]
         cases = run(0, {}, *places(), processes=1)
         print([test for test, how in cases if how == "failed"], flush=True)
         save("reliability", rows(cases) + whole, command="python benchmarks/reliability.py --named")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lib.common import kept_rows, save
+from lib.common import known, save
 
 import bitface
 from bitface import artifact, backbones
@@ -101,7 +101,7 @@ def main() -> None:
             row = soaked(path, engine, options.embeddings)
             print(row, flush=True)
             if not options.dry:  # after each, beside what others have
-                rows = {one["engine"]: one for one in kept_rows("soak")} | {engine: row}
+                rows = {one["engine"]: one for one in known("soak")} | {engine: row}
                 save("soak", [rows[name] for name in ENGINES if name in rows])
 
 

@@ -110,13 +110,6 @@ def evaluated(path: Path, preprocess: str | None) -> dict[str, Any]:
     return row
 
 
-def kept_rows(name: str) -> list[dict[str, Any]]:
-    """The rows of a result that is there already."""
-    path = HERE / "results" / f"{name}.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return rows
-
-
 def save(name: str, rows: list[dict[str, Any]], **facts: Any) -> None:
     """Writes `results/NAME.json` with the machine and the date, and prints the rows as a Markdown table."""
     created = datetime.now(UTC).isoformat(timespec="seconds")

@@ -30,7 +30,7 @@ def reliability(content: dict[str, Any], group: str = "promise") -> list[str]:
             f"| {row['promise']} | {', '.join(f'`{place}`' for place in row['tests']) or 'all'} | {row['attempts']:,} "
             f"| {row['failures']} |"
             for row in content["rows"]
-            if row["group"] == group
+            if row.get("group", "promise") == group
         ],
     )
 
