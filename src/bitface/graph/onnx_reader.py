@@ -13,7 +13,7 @@ from bitface.errors import BitfaceError
 from bitface.graph.arranged import from_onnx as arranged_onnx
 from bitface.graph.arranged.channels_last import CHANNELS_LAST
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
-from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text
+from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text, uncollected
 from bitface.graph.image_size import WantedSize
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_file import QuantizedBefore, opset_of, quantized_by, read_model
@@ -74,7 +74,8 @@ def from_onnx(
     """
     try:
         model = read_model(Path(path))
-        graph = _convert(model, size or WantedSize(), output)
+        with uncollected():
+            graph = _convert(model, size or WantedSize(), output)
         return graph, {entry.key: entry.value for entry in model.metadata_props}
     except BitfaceError as error:
         # Names in the file may hold line breaks, or worse for a terminal, and be of any length.
