@@ -55,6 +55,8 @@ def test_garbage_is_looked_for_as_before(enabled: bool) -> None:
     try:
         with uncollected():
             assert not gc.isenabled()
+            with uncollected():
+                assert not gc.isenabled()
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if before else gc.disable)()

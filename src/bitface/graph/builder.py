@@ -31,14 +31,18 @@ class ShapeError(BitfaceError):
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage is looked for meanwhile: of many objects that all stay, each search goes through all there are."""
-    collected = gc.isenabled()
+    """No garbage is looked for meanwhile: of many objects that all stay, each search goes through all there are.
+
+    Of several threads, the first that ends lets it be looked for again.
+    """
+    if not gc.isenabled():  # by somebody who allows it again, or doesn't want it
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
-        if collected:
-            gc.enable()
+        gc.enable()
 
 
 class Builder:
