@@ -5,6 +5,7 @@ editors read (`schema_of`, `python -m bitface.inputs.schemas`) come from it. A c
 is a function of the room that the file belongs to, and raises UsageError itself.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
@@ -33,6 +34,9 @@ from bitface.files import read_yaml
 from bitface.limits import LARGEST_SEED
 from bitface.preprocess import Size, parse
 
+# Bytes of a part of a path, and of all of it.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+
 T = TypeVar("T")
 F = TypeVar("F", bound="File")
 
@@ -46,8 +50,16 @@ class File(BaseModel):
 def _path(value: Any, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise ValueError
-    base: Path = (info.context or {}).get("base", Path())
-    return base / value
+    return path_below((info.context or {}).get("base", Path()), value)
+
+
+def path_below(base: Path, word: str) -> Path:
+    """The path that a file in a folder names. Raises UsageError where no file system has names as long as that."""
+    path = base / word
+    parts = [os.fsencode(part) for part in path.parts]
+    if max(map(len, parts), default=0) > _LONGEST_NAME or sum(map(len, parts)) + len(parts) > _LONGEST_PATH:
+        raise UsageError(f"no file has a name as long as '{word[:20]}…' ({len(word):,} characters); give its path")
+    return path
 
 
 def _size(value: Any) -> Size:

@@ -178,3 +178,13 @@ def test_bad_fars(quantized: Path, pairs: Path, crops: Path, bitface: Run, far: 
     code, _, err = bitface("evaluate", quantized / "model.bitface", "--pairs", pairs, "--root", crops, "--far", far)
     assert code == 2
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "x/" * 3000])
+def test_names_that_no_file_can_have(bitface: Run, crops: Path, tmp_path: Path, name: str) -> None:
+    for command in (("embed", name, "--model", name, "--out", tmp_path / "a.npz"), ("inspect", name),
+                    ("embed", crops, "--model", name, "--out", name), ("evaluate", "--suite", name)):  # fmt: skip
+        code, _, err = bitface(*command)
+        assert code in (1, 2)
+        assert "unexpected" not in err
+        assert len([line for line in err.splitlines() if line.startswith("error:")]) == 1

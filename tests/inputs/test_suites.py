@@ -21,6 +21,7 @@ protocol: {pairs: pairs.txt, root: images}
 candidates: {a: {quantize: {bits: w8a8}}}
 """
 RECIPE = "bits: w4a4\n"
+LONG, DEEP = "x" * 300, "x/" * 3000
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,24 @@ def refused(folder: Path, text: str, more: str, words: str) -> None:
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [LONG, DEEP])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "images: {}",
+        "images: crops\nlabels: {}",
+        "images: crops\nmodel: {}",
+        "images: crops\nprotocol: {{pairs: a, root: {}}}",
+        "images: crops\ncandidates: {{a: {{file: {}}}}}",
+    ],
+)
+def test_names_that_no_file_can_have(tmp_path: Path, name: str, lines: str) -> None:
+    text = {key: value for line in COMPARISON.strip().splitlines() for key, value in [line.split(": ", 1)]}
+    text |= {key: value for line in lines.format(name).splitlines() for key, value in [line.split(": ", 1)]}
+    path = tmp_path / "a.yaml"
+    path.write_text("\n".join(f"{key}: {value}" for key, value in text.items()))
+    with pytest.raises(UsageError, match="no file has a name as long as") as caught:
+        read_comparison(path)
+    assert len(str(caught.value)) < 400

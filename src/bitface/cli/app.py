@@ -47,6 +47,9 @@ from bitface.terminal import escaped
 # Of a disk, a user's share of it, or the largest file that may be; and of a disk that is read alone.
 _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _NO_FILES = (errno.EMFILE, errno.ENFILE)
+# A name that is too long, goes in circles, leads through a file, or that others keep to themselves.
+_NOT_REACHED = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.EPERM)
+_LONGEST_NAME = 100
 _INTERRUPTED = 130
 # Commands that several ranks share; any other would be done by each of them, over what another one writes.
 _DIVIDED = ("run", "quantize", "prune", "distill", "evaluate", "embed")
@@ -219,6 +222,10 @@ def _end(error: BaseException) -> NoReturn:
         _forget_output()
         where = error.filename or "standard output"
         _fail(f"{where} can't be written ({error.strerror}); make room, or write elsewhere", exits.failure)
+    if isinstance(error, OSError) and error.errno in _NOT_REACHED and error.filename:
+        name = str(error.filename)
+        name = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+        _fail(f"{name}: can't be reached ({error.strerror})", exits.failure)
     if isinstance(error, ModuleNotFoundError) and (reason := missing(error)):
         _fail(str(reason), exits.failure)
     _unexpected(error)

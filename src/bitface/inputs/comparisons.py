@@ -178,7 +178,9 @@ def read_comparison(path: Path) -> Comparison:
     base = path.resolve().parent
     content = config.read(path, ComparisonFile, "comparison")
     values = {**dict(content), **content.protocol}
-    labels = content.labels and (content.labels if content.labels == "folder" else str(base / content.labels))
+    labels = content.labels and (
+        content.labels if content.labels == "folder" else str(config.path_below(base, content.labels))
+    )
     images = [_source(one, base) for one in content.images]
     source = FaceSource(images, content.image_list, content.max_images, labels, content.allow_skipped)
     if "protocol" not in content.protocol:
@@ -206,7 +208,8 @@ def step_of(step: str, options: Any) -> File:
 
 def _source(word: str, base: Path) -> Path:
     """A folder below the file's, or a word such as `synthetic:1000` as it is."""
-    return base / word if (base / word).exists() or ":" not in word else Path(word)
+    path = config.path_below(base, word)
+    return path if path.exists() or ":" not in word else Path(word)
 
 
 def _candidate(name: str, content: Any, base: Path) -> Candidate:
@@ -223,7 +226,7 @@ def _candidate(name: str, content: Any, base: Path) -> Candidate:
     if "file" in entries:
         if next(iter(entries)) != "file" or not isinstance(entries["file"], str):
             raise UsageError(f"'file' of the candidate '{name}' must be a path, and come before every step")
-        file = base / entries.pop("file")
+        file = config.path_below(base, entries.pop("file"))
         if file.suffix == ".bitface" and entries:
             raise UsageError(
                 f"the candidate '{name}' goes on after an artifact, which is quantized already; give a network"
