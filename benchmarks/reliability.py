@@ -66,12 +66,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--named", action="store_true", help="only the tests of what is promised, once")
+    parser.add_argument("--only", default="", help="with --named: promises in which this file or test is named")
     options = parser.parse_args()
     if options.named:
-        whole = [row for row in known("reliability") if row["promise"] == WHOLE]
-        cases = run(0, {}, *places(), processes=1)
+        others = [row for row in known("reliability") if not any(options.only in place for place in row["tests"])]
+        cases = run(0, {}, *places(options.only), processes=1)
         print([test for test, how in cases if how == "failed"], flush=True)
-        save("reliability", rows(cases) + whole, command="python benchmarks/reliability.py --named")
+        measured = {row["promise"]: row for row in [*others, *rows(cases, options.only)]}
+        order = [*(promise for promises in GROUPS.values() for promise in promises), WHOLE]
+        table = [measured[promise] for promise in order if promise in measured]
+        save("reliability", table, command="python benchmarks/reliability.py --named")
         return
     cases = []
     for number in range(1, options.runs + 1):
@@ -83,12 +87,13 @@ def main() -> None:
         save("reliability", rows(cases) + whole, command=f"python benchmarks/reliability.py --runs {number}")
 
 
-def rows(cases: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    """A line of the result for each promise."""
+def rows(cases: list[tuple[str, str]], only: str = "") -> list[dict[str, Any]]:
+    """A line of the result for each promise, or for those in which a file or test is named."""
     return [
         {"group": group, "promise": promise, "tests": own, **counted(cases, own)}
         for group, promises in GROUPS.items()
         for promise, own in promises.items()
+        if any(only in place for place in own)
     ]
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,15 @@ def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"file", "folder"}
 
 
+@pytest.fixture
+def no_nohup() -> Iterator[None]:
+    """SIGHUP ends a process, as it does where nobody said otherwise."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("no_nohup")
 def test_handlers_come_back() -> None:
     before = {one: signal.getsignal(one) for one in CODES}
     with signals.listening():

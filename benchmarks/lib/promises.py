@@ -206,7 +206,8 @@ STANDARDS: Places = {
 GROUPS: dict[str, Places] = {"promise": PROMISES, "asked": ASKED, "standard": STANDARDS}
 
 
-def places() -> list[str]:
-    """Every file or test that is named, once; none that lies in a file which is named whole."""
-    named = {place for group in GROUPS.values() for own in group.values() for place in own}
+def places(only: str = "") -> list[str]:
+    """Every file or test that is named, or that is named beside one, once; none in a file which is named whole."""
+    chosen = [own for group in GROUPS.values() for own in group.values() if any(only in place for place in own)]
+    named = {place for own in chosen for place in own}
     return sorted(place for place in named if "::" not in place or place.partition("::")[0] not in named)
