@@ -152,7 +152,7 @@ def evaluate(
         other_engine(one.get("engine"), model.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
         for one in model.embedder.model.thresholds or ()
     ]
-    origins += [note for one in (details.thresholds if details else ()) for note in about_extrapolation(one)]
+    origins += [note for one in model.embedder.model.thresholds or () for note in about_extrapolation(one)]
     notes = [*(used.notes if used else ()), *opened.notes, *evaluation.notes, *filter(None, origins)]
     seconds = {
         "embedding": round(embedded - started, 2),
