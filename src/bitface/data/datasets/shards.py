@@ -7,6 +7,7 @@ import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
@@ -62,7 +63,8 @@ def unpacked(path: Path) -> Path:
         raise BitfaceError(f"{path}: can't be unpacked ({error.strerror or error})") from error
     # A damaged archive fails in many ways, in the middle too.
     except (
-        tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, EOFError, ValueError, RuntimeError, NotImplementedError,
+        tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError,
+        NotImplementedError,
     ) as error:  # fmt: skip
         raise BitfaceError(f"{path}: is no whole .tar or .zip file ({error})") from error
 
