@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.limits import LARGEST_YAML, MOST_VALUES
-from bitface.scratch import scratch
+from bitface.scratch import remove_left, scratch
 
 T = TypeVar("T")
 
@@ -149,6 +149,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         BitfaceError: the folder exists and isn't empty, or can't be written.
     """
+    remove_left(folder.parent)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise BitfaceError(f"{folder}: exists and isn't an empty folder; choose another one")

@@ -74,6 +74,24 @@ def test_files_that_cannot_be(bitface: Run, monkeypatch: pytest.MonkeyPatch, cod
     assert len(err.splitlines()) == 1
 
 
+def test_objects_of_libraries_go_in_silence(bitface: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's loader of data is one that says so when it never became whole, as without files for it."""
+
+    class Half:
+        def __del__(self) -> None:
+            raise AttributeError("_shutdown")
+
+    def contents(*_: object) -> None:
+        Half()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    before = sys.unraisablehook
+    monkeypatch.setattr(Store, "contents", contents)
+    _, _, err = bitface("cache")
+    assert err.splitlines() == ["error: too many files are open (Too many open files); raise the limit (ulimit -n)"]
+    assert sys.unraisablehook is before
+
+
 def test_remarks_of_libraries_stay_away_and_ours_are_said(bitface: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     import logging
 

@@ -191,16 +191,17 @@ def _quiet_libraries() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    last = logging.lastResort
+    last, unraisable = logging.lastResort, sys.unraisablehook
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("default", BitfaceWarning)
         warnings.showwarning = lambda message, *_, **__: remarks([], [str(message)])
         logging.lastResort = None  # what prints the records of loggers that nobody listens to
+        sys.unraisablehook = lambda _: None  # as of objects that were never whole, when they go
         try:
             yield
         finally:
-            logging.lastResort = last
+            logging.lastResort, sys.unraisablehook = last, unraisable
 
 
 def _end(error: BaseException) -> NoReturn:
