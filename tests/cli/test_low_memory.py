@@ -82,7 +82,8 @@ def test_objects_of_libraries_go_in_silence(bitface: Run, monkeypatch: pytest.Mo
             raise AttributeError("_shutdown")
 
     def contents(*_: object) -> None:
-        Half()
+        half = Half()  # which the error's frames hold
+        assert half
         raise OSError(errno.EMFILE, "Too many open files")
 
     before = sys.unraisablehook

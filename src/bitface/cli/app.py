@@ -181,7 +181,11 @@ def main() -> None:
                 _fail(*(signals.ending() or ("interrupted", _INTERRUPTED)))
             raise
         except (KeyboardInterrupt, Exception) as error:
-            _end(error)
+            try:
+                _end(error)
+            except MemoryError:  # saying why takes some, too
+                os.write(2, b"error: out of memory; give it more\n")
+                sys.exit(exits.failure)
 
 
 @contextmanager
@@ -213,6 +217,7 @@ def _end(error: BaseException) -> NoReturn:
         _fail(str(error) if isinstance(error, Interrupted) else words, code)
     if isinstance(error, KeyboardInterrupt):
         _fail("interrupted", _INTERRUPTED)
+    _let_go(error)
     if lacks_memory(error) and not os.environ.get("BITFACE_DEBUG"):
         _fail(f"out of memory; give it more{_or_less()}", exits.failure)
     if isinstance(error, BitfaceError):
@@ -238,6 +243,14 @@ def _or_less() -> str:
     takes = _options_of(typer.main.get_command(app), name)
     ways = [f"--{word}" for word in ("max-images", "batch", "threads") if word in takes]
     return f", or a smaller {' or '.join(ways)}" if ways else ""
+
+
+def _let_go(error: BaseException) -> None:
+    """Objects that the error's frames hold go here, while libraries are quiet, and not when the program has ended."""
+    cause: BaseException | None = error
+    while cause is not None and not (os.environ.get("BITFACE_DEBUG") or voice.verbose):
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__
 
 
 def _ranks() -> int:
