@@ -34,7 +34,7 @@ from bitface.results.same_again import lasting
 FULL, ROOM = (2_000, 20_000), (0, 16, 64, 256)
 OURS = (".bitface", ".unfinished", ".out", "bitface-", "tmp.")
 # What a command says that makes nothing again: what is there has to be whole.
-_FINISHED = "exists and isn't an empty folder"
+_FINISHED = ("exists and isn't an empty folder", "is there already, and")
 FAULTS = ("again", "kill", "full", "files", "memory", "read-only", "two")
 
 
@@ -87,7 +87,9 @@ class World:
         """What of the place is wrong after the same command ran again."""
         ending = self.again(place)
         wrong = unreadable(place)
-        if ending.code and not (_FINISHED in ending.errors and self.written(place) == self.reference):
+        if ending.code and not (
+            any(words in ending.errors for words in _FINISHED) and self.written(place) == self.reference
+        ):
             wrong.append(f"the next run {ending}")
         elif self.written(place) != self.reference:
             written = self.written(place)

@@ -6,6 +6,7 @@ from pathlib import Path
 from bitface.errors import BitfaceError
 from bitface.files import atomic_path, check_destination, filled_once
 from bitface.graph import Network
+from bitface.scratch import remove_left
 from bitface.targets.base import NAME_KEY, Target
 from bitface.targets.conform import coarser, conformed
 from bitface.targets.guide import guide
@@ -24,6 +25,7 @@ def check_place(name: str, path: Path) -> None:
     if _is_file(name, path):
         check_destination(path)
     elif path.exists() or path.is_symlink():
+        remove_left(path.parent)
         if emitted(name).suffix:
             check_destination(path)  # which names what is there
         raise BitfaceError(f"{path}: is there already, and {name} is written as a folder; name a new one")
