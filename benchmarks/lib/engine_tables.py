@@ -1,6 +1,7 @@
 """Tables of what engines do on which CPU and in how many threads, and of the promises that are tested."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from lib.tables import table
@@ -91,6 +92,8 @@ _NATIVE = ("AVX-512 VNNI", "OpenVINO int8", "OpenVINO bf16", "OpenVINO f32", "AV
 
 def native(content: dict[str, Any]) -> list[str]:
     """A network as C: milliseconds beside OpenVINO's, where its bits are the same, and bytes."""
+    networks = list(dict.fromkeys(Path(row["artifact"]).parent for row in content["rows"]))
+    rows = sorted(content["rows"], key=lambda row: networks.index(Path(row["artifact"]).parent))
     return table(
         "| artifact | same bits | ms: C with AVX-512 VNNI | OpenVINO int8 | OpenVINO bf16 | OpenVINO f32 "
         "| C with AVX-VNNI | plain C | C with AVX2 | OpenVINO f32 with AVX2 | constants, code, scratch |",
@@ -101,7 +104,7 @@ def native(content: dict[str, Any]) -> list[str]:
                 f"| {_milliseconds(row.get('ms with AVX2 alone') or {}, name)} " for name in ("AVX2", "OpenVINO f32")
             )
             + f"| {row['constants']:,}, {row['code']:,}, {row['scratch']:,} |"
-            for row in content["rows"]
+            for row in rows
         ],
     )
 
