@@ -207,13 +207,13 @@ def main() -> None:
     import bitface.jobs  # noqa: F401  # what is imported now isn't imported by every copy
 
     begin = time.monotonic()
-    rows = (
-        [] if options.again or options.dry else [row for row in known("chaos") if row.get("points") == options.points]
-    )
+    chosen = options.commands.split(",") if options.commands else None
+    rows = [] if options.dry else [row for row in known("chaos") if row.get("points") == options.points]
+    if options.again:
+        rows = [row for row in rows if chosen and row["command"] not in chosen]
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         root = Path(folder)
         root.chmod(0o755)
-        chosen = options.commands.split(",") if options.commands else None
         commands = made(root)
         names = [command.name for command in commands]
         for command in commands:
