@@ -111,7 +111,8 @@ def test_a_camera_beside_a_picture(camera: Any, tried: TryoutServer, shots: list
         keep(page, "try camera")
         # The picture that is kept goes on being compared, and the camera is let go.
         page.get_by_role("button", name="Keep this picture").click()
-        page.wait_for_selector("#right img:not([hidden])")
+        page.wait_for_selector("#right video", state="hidden")
+        assert page.locator("#right img:visible").count()
         assert page.locator("#right video").evaluate("one => one.srcObject") is None
         page.wait_for_selector("#answers:not([hidden])")
 
