@@ -1,4 +1,4 @@
-"""What scales of weights are worth that learn while units are rebuilt, in short runs.
+"""What scales of weights that learn while units are rebuilt are worth, and longer units, in short runs.
 
     python benchmarks/rebuilding.py [--network NAME] [--bits w4a4s8] [--seeds 0] [--only WORDS]
 
@@ -23,10 +23,13 @@ from bitface.progress import silent
 from bitface.quant import BitPlan, Calibration, Reconstruction
 from bitface.quant.post_training import calibrated
 
-# When scales of weights learn → what differs from today's settings.
+# What is tried → what differs from today's settings.
 CHANGES: dict[str, dict[str, Any]] = {
     "learn with the roundings": {},
     "learn at last": {"scale_weights": False},
+    # Neighbouring units learn together, as MRECG (Ma et al., CVPR 2023) joins those whose errors depend on one another.
+    "units of up to 6 layers": {"layers": 6},
+    "units of up to 9 layers": {"layers": 9},
 }
 KEYS = ("network", "bits", "changes", "images", "steps", "tuning", "seed")
 

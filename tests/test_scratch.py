@@ -4,13 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from bitface import scratch as module
+from bitface.errors import BitfaceError
 from bitface.files import filled_once, new_folder, write_bytes
 from bitface.scratch import scratch
+from bitface.targets.write import check_place
 
 HELD = """
 import sys, time
@@ -61,6 +65,28 @@ def test_what_a_killed_process_left_goes_and_what_a_live_one_has_stays(tmp_path:
     module._seen.clear()
     write_bytes(tmp_path / "file", b"x")
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def _into_a_full_folder(folder: Path) -> None:
+    with new_folder(folder):
+        raise AssertionError("it is refused before")
+
+
+@pytest.mark.usefixtures("another_process")
+@pytest.mark.parametrize("refused", [_into_a_full_folder, partial(check_place, "ncnn")])
+def test_what_a_killed_process_left_goes_where_its_folder_is_refused(
+    tmp_path: Path, refused: Callable[[Path], None]
+) -> None:
+    killed, left = held(tmp_path)
+    killed.kill()
+    killed.wait()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert (tmp_path / left).is_dir()
+    with pytest.raises(BitfaceError):
+        refused(tmp_path / "full")
+    assert {path.name for path in tmp_path.iterdir()} == {"full"}
+    assert (tmp_path / "full" / "file").exists()
 
 
 @pytest.mark.usefixtures("another_process")

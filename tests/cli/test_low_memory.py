@@ -29,8 +29,8 @@ def _torch() -> None:
     torch.empty(1 << 60, dtype=torch.uint8)
 
 
-def _raised(error: Exception) -> Callable[[], None]:
-    def fail() -> None:
+def _raised(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
         raise error
 
     return fail
@@ -59,6 +59,24 @@ def test_a_lack_of_memory_is_called_that(bitface: Run, monkeypatch: pytest.Monke
     assert err == "error: out of memory; give it more\n"  # this command has nothing to do with less
 
 
+SPEECHLESS = """
+import sys
+from bitface.cli import app
+def lacking(error):
+    raise MemoryError
+app._end = lacking
+sys.argv = ["bitface", "inspect", "nowhere.bitface"]
+app.main()
+"""
+
+
+def test_where_no_memory_is_left_to_say_why_that_is_said() -> None:
+    """Words for an error take some memory, too."""
+    ended = subprocess.run([sys.executable, "-c", SPEECHLESS], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "error: out of memory; give it more\n"
+
+
 @pytest.mark.parametrize("error", [ValueError("x"), BitfaceError("b.txt: no memory of it"), OSError(2, "gone")])
 def test_other_errors_are_not(error: Exception) -> None:
     assert not lacks_memory(error)
@@ -66,7 +84,7 @@ def test_other_errors_are_not(error: Exception) -> None:
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EFBIG, errno.EROFS, errno.ENOSPC])
 def test_files_that_cannot_be(bitface: Run, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    monkeypatch.setattr(Store, "contents", lambda *_: _raised(OSError(code, "why", "file"))())
+    monkeypatch.setattr(Store, "contents", _raised(OSError(code, "why", "file")))
     monkeypatch.setattr("bitface.cli.app._forget_output", lambda: None)
     ended, _, err = bitface("cache")
     assert ended == 1
