@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 
 from bitface.graph import passes
+from bitface.quant.basis import hadamard, turn
 from bitface.quant.batches import run_watched
 from bitface.quant.learned_rotation import learned
-from bitface.quant.rotate import hadamard, streams, turn
+from bitface.quant.rotate import streams
 from support.quantized import Residual, network
 
 
@@ -40,5 +41,5 @@ def test_a_stream_learns_to_be_rounded() -> None:
     assert errors[0] < 0.9 * min(errors[1:])
     with torch.no_grad():
         expected = graph(images)
-        turn(graph, stream, matrix)
+        turn(graph, stream.sides, matrix)
         assert (graph(images) - expected).abs().max() <= 1e-5 * expected.abs().max()

@@ -9,15 +9,16 @@ from bitface import backbones
 from bitface.errors import UsageError
 from bitface.graph import from_module, passes
 from bitface.quant import BitPlan, Calibration, quantize
+from bitface.quant.basis import hadamard, turn
 from bitface.quant.post_training import begun
-from bitface.quant.rotate import Stream, hadamard, streams, turn, turned_like
+from bitface.quant.rotate import Stream, streams, turned_like
 from support.quantized import Residual, faces, network, settle
 
 
 def rotate(graph: GraphModule) -> list[Stream]:
     result = streams(graph)
     for stream in result:
-        turn(graph, stream, hadamard(stream.channels))
+        turn(graph, stream.sides, hadamard(stream.channels))
     return result
 
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
+from bitface.quant.basis import hadamard
 from bitface.quant.batches import Batches, Progress, run_watched
-from bitface.quant.rotate import Stream, hadamard
+from bitface.quant.rotate import Stream
 
 _STEPS = 200
 _RATE = 0.015

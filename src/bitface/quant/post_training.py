@@ -13,6 +13,8 @@ from bitface.errors import UsageError, nearest
 from bitface.graph import Network, passes
 from bitface.preprocess import Preprocess
 from bitface.quant import calibrate
+from bitface.quant.attention import heads
+from bitface.quant.basis import hadamard, turn
 from bitface.quant.batches import Batches, Progress
 from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
@@ -20,7 +22,7 @@ from bitface.quant.learned_rotation import learned
 from bitface.quant.observers import OBSERVERS
 from bitface.quant.plan import BitPlan, PlannedLayer
 from bitface.quant.reconstruct import Reconstruction, reconstruct
-from bitface.quant.rotate import AUTO, LEARNED, OFF, ROTATIONS, hadamard, streams, turn
+from bitface.quant.rotate import AUTO, LEARNED, OFF, ROTATIONS, streams
 from bitface.quant.student import Student, build, planned
 
 
@@ -34,7 +36,8 @@ class Calibration:
         bias_correction: measured on at most `bias_images` of the images.
         batch: images in one run of the network; part of the result, as float sums depend on it in the last digit.
         reconstruction: how units learn to give what the float network gives; None: they don't.
-        rotate: residual streams, a word of `rotate.ROTATIONS`; `auto`: those that are rounded to fewer than 8 bits.
+        rotate: residual streams and heads of attention, a word of `rotate.ROTATIONS`; `auto`: those that are rounded
+            to fewer than 8 bits.
         device: where they learn, see `device.device_of`; everything else is found on the CPU.
     """
 
@@ -129,19 +132,23 @@ def begun(
     if calibration.equalization and plan.weights_per_channel:
         equalize(graph, batches, len(images))
     if calibration.rotate != OFF:
-        _turn_streams(graph, plan, calibration.rotate, batches, len(images))
+        _turn(graph, plan, calibration.rotate, batches, len(images))
     return placed(network, graph, plan), batches
 
 
-def _turn_streams(graph: GraphModule, plan: BitPlan, way: str, batches: Batches, count: int) -> None:
-    """Turns residual streams in place; `way`: a word of `rotate.ROTATIONS`."""
+def _turn(graph: GraphModule, plan: BitPlan, way: str, batches: Batches, count: int) -> None:
+    """Turns residual streams and heads of attention in place; `way`: a word of `rotate.ROTATIONS`."""
     widths = {layer.name: layer.bits.activation for layer in planned(graph, plan)}
     bits = {stream: min(widths[str(node.target)] for node in stream.readers) for stream in streams(graph)}
+    products = {one: widths[str(one.product.target)] for one in heads(graph)}
     if way == AUTO:
-        bits = {stream: width for stream, width in bits.items() if width < 8}
+        bits = {one: width for one, width in bits.items() if width < 8}
+        products = {one: width for one, width in products.items() if width < 8}
     matrices = learned(graph, bits, batches, count) if way == LEARNED else {one: hadamard(one.channels) for one in bits}
     for stream, matrix in matrices.items():
-        turn(graph, stream, matrix)
+        turn(graph, stream.sides, matrix)
+    for one in products:
+        turn(graph, one.sides, hadamard(one.channels))
 
 
 def bias_images(network: Network, images: np.ndarray, calibration: Calibration = Calibration()) -> Tensor:

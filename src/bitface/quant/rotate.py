@@ -18,6 +18,8 @@ from torch.fx import GraphModule, Node
 from bitface.graph import ops, passes
 from bitface.graph.builder import shape_of
 from bitface.graph.integer import INTEGER_LAYERS
+from bitface.quant.attention import heads
+from bitface.quant.basis import Side, turn
 
 AUTO, OFF, HADAMARD, LEARNED = "auto", "off", "hadamard", "learned"
 ROTATIONS = (AUTO, OFF, HADAMARD, LEARNED)
@@ -40,6 +42,13 @@ class Stream:
     def channels(self) -> int:
         """How many each tensor has."""
         return shape_of(self.makers[0])[1 if len(shape_of(self.makers[0])) == 4 else -1]
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """All channels of all makers and readers."""
+        every = torch.arange(self.channels)[None]
+        makers = tuple(Side(node, every, True) for node in self.makers)
+        return *makers, *(Side(node, every, False) for node in self.readers)
 
 
 def streams(graph: GraphModule) -> list[Stream]:
@@ -89,21 +98,8 @@ def _mixes(graph: GraphModule, node: Node) -> bool:
     return isinstance(module, nn.Conv2d) and module.groups == 1
 
 
-def turn(graph: GraphModule, stream: Stream, matrix: Tensor) -> None:
-    """Gives a stream another basis, in place; `matrix`: orthogonal, float64 `[channels, channels]`."""
-    with torch.no_grad():
-        for node in stream.makers:
-            layer: Any = passes.module_of(graph, node)
-            layer.weight.copy_((matrix @ layer.weight.double().flatten(1)).view_as(layer.weight))
-            if layer.bias is not None:
-                layer.bias.copy_(matrix @ layer.bias.double())
-        for node in stream.readers:
-            layer = passes.module_of(graph, node)
-            layer.weight.copy_(torch.einsum("oi...,ji->oj...", layer.weight.double(), matrix))
-
-
 def turned_like(graph: GraphModule, other: GraphModule) -> GraphModule:
-    """A folded graph with its streams in the basis that they have in a graph made of it; itself where that is its own.
+    """A folded graph in the basis that its channels have in a graph made of it; itself where that is its own.
 
     What the makers' weights were multiplied by is the nearest orthogonal matrix to `Σ W' Wᵀ` (Procrustes' problem, as
     Schönemann solves it, Psychometrika 1966).
@@ -113,12 +109,13 @@ def turned_like(graph: GraphModule, other: GraphModule) -> GraphModule:
     """
     result = graph
     modules = dict(other.named_modules())
-    for stream in streams(graph):
-        names = [str(node.target) for node in stream.makers]
-        if not all(name in modules for name in names):
+    for sides in [one.sides for one in streams(graph)] + [one.sides for one in heads(graph)]:
+        makers = [side for side in sides if side.gives]
+        if not all(str(side.layer.target) in modules for side in makers):
             continue
         before, after = (
-            torch.cat([_matrix(kind[name]) for name in names], 1) for kind in (dict(graph.named_modules()), modules)
+            torch.cat([_rows(kind[str(side.layer.target)], side.channels) for side in makers], 1)
+            for kind in (dict(graph.named_modules()), modules)
         )
         if before.shape != after.shape:
             continue
@@ -127,28 +124,11 @@ def turned_like(graph: GraphModule, other: GraphModule) -> GraphModule:
         # A free matrix always fits a little better; one that was turned by it fits much better.
         if (after - matrix @ before).square().sum() < 0.5 * (after - before).square().sum():
             result = copy.deepcopy(graph) if result is graph else result
-            turn(result, stream, matrix)
+            turn(result, sides, matrix)
     return result
 
 
-def _matrix(layer: Any) -> Tensor:
-    """A layer's weights, float64 `[outputs, inputs]`."""
+def _rows(layer: Any, channels: Tensor) -> Tensor:
+    """A layer's weights of these outputs, float64 `[size, groups · inputs]`."""
     weight: Tensor = layer.float_weight() if isinstance(layer, INTEGER_LAYERS) else layer.weight
-    return weight.detach().double().flatten(1)
-
-
-def hadamard(size: int) -> Tensor:
-    """An orthogonal matrix whose entries are as equal as they can be, float64 `[size, size]`.
-
-    For powers of two Sylvester's; else the product (Kronecker's) of one with the cosine transform of what is left.
-    """
-    odd = size
-    while odd % 2 == 0:
-        odd //= 2
-    places = torch.arange(odd, dtype=torch.float64)
-    result: Tensor = torch.cos(torch.pi / odd * (places + 0.5) * places[:, None]) * (2 / odd) ** 0.5
-    result[0] /= 2**0.5
-    pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / 2**0.5
-    while len(result) < size:
-        result = torch.kron(pair, result)
-    return result
+    return weight.detach().double().flatten(1)[channels].movedim(1, 0).flatten(1)
