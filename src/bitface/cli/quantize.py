@@ -84,7 +84,7 @@ def quantize(
     ] = None,
     rotate: Annotated[
         str | None,
-        typer.Option(help="ptq: turn residual streams and attention: auto (below 8 bits; the default), off, hadamard, learned."),
+        typer.Option(help="ptq: turn streams and attention: auto (below 8 bits, the default), off, hadamard, learned."),
     ] = None,
     recipe_: Annotated[
         str | None, typer.Option("--recipe", help="qat: a recipe's name or file (default: our best for the bits).")
