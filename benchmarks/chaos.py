@@ -8,7 +8,7 @@ many of these, evenly, in the place of all. Then it runs with a limit on files (
 memory, where nothing may be written, and twice at once. What is left under a name that is read has to be readable, and
 of one run. The same command, run again, has to do its work, give the same, and leave nothing of the run before.
 Whatever fails has to say so in one line.
-It goes on where it was stopped.
+It goes on where it was stopped. A command that was killed at other points is done anew, and the other rows stay.
 """
 
 import argparse
@@ -200,7 +200,7 @@ def main() -> None:
     )
     parser.add_argument("--commands", help="of these alone")
     parser.add_argument("--faults", default=",".join(FAULTS), help="of these alone; '': only run each command")
-    parser.add_argument("--again", action="store_true", help="commands that a result with as many points has, too")
+    parser.add_argument("--again", action="store_true", help="commands, too, that were killed at as many points before")
     parser.add_argument("--dry", action="store_true", help="keep no result")
     options = parser.parse_args()
     torch.set_num_threads(1)  # threads aren't copied with a process
@@ -208,16 +208,15 @@ def main() -> None:
 
     begin = time.monotonic()
     chosen = options.commands.split(",") if options.commands else None
-    rows = [] if options.dry else [row for row in known("chaos") if row.get("points") == options.points]
-    if options.again:
-        rows = [row for row in rows if chosen and row["command"] not in chosen]
+    rows = [] if options.dry else known("chaos")
+    done = {row["command"] for row in rows if row["points"] == options.points and not options.again}
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         root = Path(folder)
         root.chmod(0o755)
         commands = made(root)
         names = [command.name for command in commands]
         for command in commands:
-            if (chosen and command.name not in chosen) or any(row["command"] == command.name for row in rows):
+            if (chosen and command.name not in chosen) or command.name in done:
                 continue
             world = World(command, root)
             place = world.place()
@@ -238,10 +237,11 @@ def main() -> None:
                     sep="\n  ",
                     flush=True,
                 )
+            rows = [one for one in rows if one["command"] != command.name]
             rows = sorted([*rows, row], key=lambda one: names.index(one["command"]))
             if not options.dry:  # after each, so that an interrupted run keeps what it has
-                words = f"python benchmarks/chaos.py{f' --points {options.points}' if options.points else ''}"
-                save("chaos", rows, command=words)
+                points = sorted({f" --points {one['points']}" if one["points"] else "" for one in rows})
+                save("chaos", rows, command=" and ".join(f"python benchmarks/chaos.py{one}" for one in points))
 
 
 if __name__ == "__main__":
