@@ -8,18 +8,14 @@ simulated in floating point, with its standard error. Seeds draw other faces. Ro
 """
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lib.common import LFW, known, networks, save
+from lib.common import known, save
+from lib.learning import network_and_faces
 
-from bitface.data.face_source import FaceSource
-from bitface.inputs.faces import gather, load_teacher, settle_preprocess
-from bitface.progress import silent
 from bitface.quant import BitPlan, Calibration, Reconstruction
 from bitface.quant.post_training import calibrated
 
@@ -35,12 +31,7 @@ KEYS = ("network", "bits", "changes", "images", "steps", "tuning", "seed")
 
 
 def rebuilt(name: str, bits: str, changes: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    path, preprocess = networks()[name]
-    source = FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", options.images)
-    network = load_teacher(path, source, preprocess)
-    with tempfile.TemporaryDirectory() as folder:
-        faces = gather(source, network.size, seed, Path(folder) / "skipped.csv", silent, network)
-    network, *_ = settle_preprocess(network, faces.learning, preprocess)
+    network, faces = network_and_faces(name, options.images, seed)
     settings = Reconstruction(steps=options.steps, tuning=options.tuning, batch=16, seed=seed, **CHANGES[changes])
     began = time.process_time()
     calibration = Calibration(rotate="hadamard", reconstruction=settings, device="cpu")
