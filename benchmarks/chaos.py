@@ -29,6 +29,7 @@ from lib.children import Ending, as_anybody, begun, ended, killed_at, limited, r
 from lib.common import known, save
 
 from bitface.results.same_again import lasting
+from bitface.runtime.machine import describe
 
 # Bytes of a file, of which every command writes larger ones; megabytes beside what the process has.
 FULL, ROOM = (2_000, 20_000), (0, 16, 64, 256)
@@ -225,7 +226,12 @@ def main() -> None:
                 raise SystemExit(f"{command.name}: undisturbed, it {ending}")
             world.reference = world.written(place)
             shutil.rmtree(place)
-            row: dict[str, Any] = {"command": command.name, "points": options.points, "wrong": []}
+            row: dict[str, Any] = {
+                "command": command.name,
+                "points": options.points,
+                "wrong": [],
+                "cpu": describe()["cpu"],
+            }
             for fault in filter(None, options.faults.split(",")):
                 results = attempts(world, fault, options.points)
                 failures = [f"{command.name}: {text}" for result in results for text in result]
@@ -241,7 +247,7 @@ def main() -> None:
             rows = sorted([*rows, row], key=lambda one: names.index(one["command"]))
             if not options.dry:  # after each, so that an interrupted run keeps what it has
                 points = sorted({f" --points {one['points']}" if one["points"] else "" for one in rows})
-                save("chaos", rows, command=" and ".join(f"python benchmarks/chaos.py{one}" for one in points))
+                save("chaos", rows, command="` and `".join(f"python benchmarks/chaos.py{one}" for one in points))
 
 
 if __name__ == "__main__":

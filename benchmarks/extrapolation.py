@@ -21,6 +21,7 @@ from bitface.evaluation.figures.extrapolate import TAIL, extrapolated_threshold
 from bitface.evaluation.protocols.all_pairs import all_pairs
 from bitface.inputs.embeddings import embed_kept
 from bitface.inputs.models import prepare
+from bitface.runtime.machine import describe
 from bitface.store import Store
 
 # How many pairs or people are drawn, and the FARs: some thirds of what so many decide, and thirtieths.
@@ -86,6 +87,7 @@ def row_of(
         "count": count,
         "far": far,
         "draws": draws,
+        "cpu": describe()["cpu"],
         "held": int(((low <= true) & (true <= high)).sum()),
         "below": int((true < low).sum()),
         "above": int((true > high).sum()),

@@ -25,6 +25,7 @@ from bitface import artifact, backbones
 from bitface.artifact import Artifact
 from bitface.graph import from_module
 from bitface.quant import BitPlan, quantize
+from bitface.runtime.machine import describe
 from bitface.targets.registry import runs_here
 
 ENGINES = ("openvino", "onnxruntime", "torch", "c")
@@ -84,7 +85,7 @@ def soaked(path: Path, engine: str, count: int) -> dict[str, Any]:
         "MB after a tenth": round(first["bytes"] / 1e6, 1), "MB at the end": round(last["bytes"] / 1e6, 1),
         "growth %": round(100 * (last["bytes"] / first["bytes"] - 1), 2),
         "more threads": last["threads"] - first["threads"], "more files": last["files"] - first["files"],
-        "minutes": round((time.monotonic() - begin) / 60, 1),
+        "minutes": round((time.monotonic() - begin) / 60, 1), "cpu": describe()["cpu"],
     }  # fmt: skip
 
 

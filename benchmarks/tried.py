@@ -26,6 +26,7 @@ from bitface.graph import ops, passes
 from bitface.inputs import recipes
 from bitface.quant import BitPlan
 from bitface.quant.post_training import calibrated
+from bitface.quant.quantizers import Quantizer
 from bitface.quant.student import Student
 from bitface.runtime.machine import describe
 from bitface.runtime.teacher import teacher_of
@@ -108,7 +109,7 @@ def short_memory(_: Student) -> AbstractContextManager[Any]:
 def order_of_bits(student: Student) -> AbstractContextManager[Any]:
     """Activations of 4 bits have 8 in the first quarter of the steps, 6 in the second (PROFIT, Park and Yoo, 2020)."""
     advance, now = loops._Run.advance, 4
-    limits = {one: one.limits for one in student.activation_quantizers.values() if one.bits == 4}
+    limits = dict[Quantizer, tuple[int, int]]()
 
     def begin(bits: int) -> None:
         finer = (2**bits - 1) / (2**now - 1)
@@ -124,6 +125,9 @@ def order_of_bits(student: Student) -> AbstractContextManager[Any]:
         progress = run.step / run.steps
         bits = 8 if progress < 0.25 else 6 if progress < 0.5 else 4
         if bits != now:
+            if not limits:  # the quantizers that learn are there now
+                found = student.activation_quantizers.values()
+                limits.update((one, one.limits) for one in found if one.bits == 4)
             begin(bits)
             now, run.best, run.best_figure = bits, {}, -float("inf")  # what was best had more bits
         advance(run, *arguments)

@@ -116,10 +116,22 @@ def trained_by(row: dict[str, Any]) -> dict[str, Any]:
 def rebuilding(content: dict[str, Any]) -> list[str]:
     """Parts of a rebuilding, in short runs."""
     return table(
-        "| network | bits | scales of weights | faces | steps: a unit, all at last | seed | cosine ± standard error |",
+        "| network | bits | what differs | faces | steps: a unit, all at last | seed | cosine ± standard error |",
         [
             f"| {row['network']} | {row['bits']} | {row['changes']} | {row['images']} "
             f"| {row['steps']}, {row['tuning']} | {row['seed']} | {row['cosine']:.4f} ± {row['standard error']:.4f} |"
+            for row in content["rows"]
+        ],
+    )
+
+
+def tried(content: dict[str, Any]) -> list[str]:
+    """Changes of a training, in short runs."""
+    return table(
+        "| network | bits | change | steps | seed | cosine ± standard error | images/s |",
+        [
+            f"| {row['network']} | {row['bits']} | {row['changes']} | {row['steps']} | {row['seed']} "
+            f"| {row['cosine']:.4f} ± {row['standard error']:.4f} | {row['images/s']:.0f} |"
             for row in content["rows"]
         ],
     )

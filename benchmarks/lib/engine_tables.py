@@ -49,7 +49,8 @@ def chaos(content: dict[str, Any]) -> list[str]:
 
 def counts(content: dict[str, Any]) -> list[str]:
     """Rows as they are, of names and numbers."""
-    names = [name for name, value in content["rows"][0].items() if not isinstance(value, list)]
+    first = content["rows"][0]  # the CPUs are named below
+    names = [name for name, value in first.items() if name != "cpu" and not isinstance(value, list)]
     lines = [
         " | ".join(f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in names)
         for row in content["rows"]

@@ -26,14 +26,16 @@ class Attention(nn.Module):
     Args:
         leak: what is read once more beside the product: query, key, value or scores.
         shared: keys and queries are the same.
+        constant: the scores are the same for every image, and so is what they make of a value in floating point.
     """
 
-    def __init__(self, leak: str = "", shared: bool = False) -> None:
+    def __init__(self, leak: str = "", shared: bool = False, constant: bool = False) -> None:
         super().__init__()
         self.patch = nn.Conv2d(3, WIDTH, 4, 4)
         self.query, self.key, self.value = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
         self.proj = nn.Linear(WIDTH, WIDTH)
         self.leak, self.shared = leak, shared
+        self.scores = nn.Parameter(torch.randn(9, 9)) if constant else None
 
     def split(self, x: Tensor) -> Tensor:
         return x.reshape(-1, 9, HEADS, WIDTH // HEADS).transpose(1, 2)
@@ -42,7 +44,9 @@ class Attention(nn.Module):
         x = self.patch(image).flatten(2).transpose(1, 2)
         query, value = self.query(x), self.value(x)
         key = query if self.shared else self.key(x)
-        scores = torch.softmax(self.split(query) @ self.split(key).transpose(2, 3), 3)
+        scores: Tensor | None = self.scores
+        if scores is None:
+            scores = torch.softmax(self.split(query) @ self.split(key).transpose(2, 3), 3)
         mixed = (scores @ self.split(value)).transpose(1, 2).reshape(-1, 9, WIDTH)
         result = self.proj(mixed)
         beside = {"query": query, "key": key, "value": value, "mixed": mixed}.get(self.leak)
@@ -115,6 +119,14 @@ def test_a_layer_that_is_called_twice_is_two() -> None:
     graph = folded(net)
     assert len(heads(graph)) == 2
     check_turned(graph)
+
+
+def test_scores_that_no_image_changes() -> None:
+    graph = folded(Attention(constant=True))
+    assert names(graph) == [{"value", "proj"}]
+    check_turned(graph)
+    student, _ = begun(network(Attention(constant=True), SIZE), faces(4, SIZE), BitPlan.parse("w4a4"))
+    assert student.layers
 
 
 @pytest.mark.parametrize(

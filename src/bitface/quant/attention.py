@@ -119,7 +119,7 @@ def _heads_of(numbers: Tensor) -> Tensor | None:
     Args:
         numbers: `[1, …, tokens, channels]`.
     """
-    same = bool((numbers == numbers[..., :1, :]).all())
+    same = numbers.dim() > 2 and bool((numbers == numbers[..., :1, :]).all())
     return numbers[..., 0, :].flatten(0, -2) if same else None
 
 

@@ -20,7 +20,7 @@ from bitface.quant.equalize import equalize
 from bitface.quant.freeze import freeze
 from bitface.quant.learned_rotation import learned
 from bitface.quant.observers import OBSERVERS
-from bitface.quant.plan import BitPlan, PlannedLayer
+from bitface.quant.plan import FLOAT, BitPlan, PlannedLayer
 from bitface.quant.reconstruct import Reconstruction, reconstruct
 from bitface.quant.rotate import AUTO, LEARNED, OFF, ROTATIONS, streams
 from bitface.quant.student import Student, build, planned
@@ -140,7 +140,7 @@ def _turn(graph: GraphModule, plan: BitPlan, way: str, batches: Batches, count: 
     """Turns residual streams and heads of attention in place; `way`: a word of `rotate.ROTATIONS`."""
     widths = {layer.name: layer.bits.activation for layer in planned(graph, plan)}
     bits = {stream: min(widths[str(node.target)] for node in stream.readers) for stream in streams(graph)}
-    products = {one: widths[str(one.product.target)] for one in heads(graph)}
+    products = {one: widths.get(str(one.product.target), FLOAT) for one in heads(graph)}
     if way == AUTO:
         bits = {one: width for one, width in bits.items() if width < 8}
         products = {one: width for one, width in products.items() if width < 8}
