@@ -18,6 +18,7 @@ from lib.learning import network_and_faces
 
 from bitface.quant import BitPlan, Calibration, Reconstruction
 from bitface.quant.post_training import calibrated
+from bitface.runtime.machine import describe
 
 # What is tried → what differs from today's settings.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -49,6 +50,7 @@ def rebuilt(name: str, bits: str, changes: str, seed: int, options: argparse.Nam
         "network": name, "bits": bits, "changes": changes, "images": options.images, "steps": options.steps,
         "tuning": options.tuning, "seed": seed, "cosine": round(float(every.mean()), 4),
         "standard error": round(float(every.std()) / len(every) ** 0.5, 4), "seconds of one core": round(seconds, 1),
+        "cpu": describe()["cpu"],
     }  # fmt: skip
 
 
