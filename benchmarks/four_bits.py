@@ -20,6 +20,7 @@ from bitface.jobs import QuantizeRequest, quantize_model
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.reconstruct import effort
 from bitface.results.quantization import agreed
+from bitface.runtime.machine import describe
 
 ROTATIONS = ("off", "hadamard", "learned")
 PLANS = ("w4a4", "w4a4s8")
@@ -40,6 +41,7 @@ def quantized(name: str, bits: str, rotate: str, seed: int, options: argparse.Na
         "network": name, "bits": bits, "rotate": rotate, "effort": options.effort, "seed": seed,
         **evaluated(folder / "model.bitface", None), "cosine mean": agreed(result)[1]["mean"],
         "bytes": result["bytes"]["model.bitface"], "images": options.images,
+        "cpu": describe()["cpu"],
     }  # fmt: skip
 
 

@@ -45,6 +45,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", bit_tables.post_training),
     "four_bits": (ROOT / "docs" / "quantization.md", "four_bits", bit_tables.four_bits),
     "four_bits_trained": (ROOT / "docs" / "quantization.md", "four_bits_trained", bit_tables.four_bits_trained),
+    "endings": (ROOT / "docs" / "training.md", "endings", bit_tables.four_bits_trained),
     "tried": (ROOT / "docs" / "quantization.md", "tried", bit_tables.tried),
     "rebuilding": (ROOT / "docs" / "quantization.md", "rebuilding", bit_tables.rebuilding),
     "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),
