@@ -78,11 +78,10 @@ def test_they_end_with_the_process_whatever_ends_it(tmp_path: Path, stop: signal
     """Ctrl-C goes to all of the group, and is for the first process to answer; a killed one can't say goodbye."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import signal, sys\n"
+        "import sys\n"
         "from itertools import count\n"
         "from data.test_workers import squares\n"
         "from bitface.data.workers import in_order\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores\n"
         "try:\n"
         "    for _, process, _ in in_order(squares, count(), 2):\n"
         "        print(process, flush=True)\n"

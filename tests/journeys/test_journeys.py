@@ -181,11 +181,9 @@ def test_photographs(reader: Reader) -> None:
 def _tries(reader: Reader) -> None:
     """`bitface try` serves its page until it is stopped."""
     command = ["/usr/bin/env", "bitface", "try", "out/model.bitface", "--float", "net.onnx"]
-    # A job in the background ignores SIGINT, and so would what it starts.
     with subprocess.Popen(
-        command, cwd=reader.folder, env=reader.environment, stdout=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as server:  # fmt: skip
+        command, cwd=reader.folder, env=reader.environment, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdout is not None
         try:
             url = next(line.split()[0] for line in server.stdout if line.startswith("http://"))

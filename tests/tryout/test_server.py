@@ -133,7 +133,10 @@ def test_how_it_is_ended_with_one_line(models: Path, number: int, code: int, sai
         assert run.stdout is not None
         assert run.stdout.readline().startswith("http://127.0.0.1:")
         run.send_signal(number)
-        out, err = run.communicate(timeout=60)
+        try:
+            out, err = run.communicate(timeout=60)
+        finally:
+            run.kill()  # whoever doesn't end fails, and isn't waited for
     assert run.returncode == code
     assert said in (out if code == 0 else err)
     assert "Traceback" not in err
