@@ -1,5 +1,6 @@
 """Tables of what bits cost: plans, proxies of them, and quantization without training."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from bitface.inputs import recipes
@@ -115,23 +116,29 @@ def trained_by(row: dict[str, Any]) -> dict[str, Any]:
 
 def rebuilding(content: dict[str, Any]) -> list[str]:
     """Parts of a rebuilding, in short runs."""
-    return table(
-        "| network | bits | what differs | faces | steps: a unit, all at last | seed | cosine ± standard error |",
-        [
-            f"| {row['network']} | {row['bits']} | {row['changes']} | {row['images']} "
-            f"| {row['steps']}, {row['tuning']} | {row['seed']} | {row['cosine']:.4f} ± {row['standard error']:.4f} |"
-            for row in content["rows"]
-        ],
-    )
+    return short_runs(
+        content,
+        {
+            "what differs": "{changes}", "faces": "{images}", "steps: a unit, all at last": "{steps}, {tuning}",
+            "seed": "{seed}", **_COSINE,
+        },
+    )  # fmt: skip
 
 
 def tried(content: dict[str, Any]) -> list[str]:
     """Changes of a training, in short runs."""
-    return table(
-        "| network | bits | change | steps | seed | cosine ± standard error | images/s |",
-        [
-            f"| {row['network']} | {row['bits']} | {row['changes']} | {row['steps']} | {row['seed']} "
-            f"| {row['cosine']:.4f} ± {row['standard error']:.4f} | {row['images/s']:.0f} |"
-            for row in content["rows"]
-        ],
-    )
+    columns = {"change": "{changes}", "steps": "{steps}", "seed": "{seed}", **_COSINE, "images/s": "{images/s:.0f}"}
+    return short_runs(content, columns)
+
+
+_COSINE = {"cosine ± standard error": "{cosine:.4f} ± {standard error:.4f}"}
+
+
+def short_runs(content: dict[str, Any], columns: dict[str, str]) -> list[str]:
+    """A table of runs; `columns`: what stands above each, and how it is written of a row."""
+    columns = {"network": "{network}", "bits": "{bits}", **columns}
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    return table(line(columns), [line(cell.format_map(row) for cell in columns.values()) for row in content["rows"]])
