@@ -130,7 +130,7 @@ def begun(
     batches = _batches(network, images, calibration.batch)
     graph = passes.fold(network.graph)
     if calibration.equalization and plan.weights_per_channel:
-        equalize(graph, batches, len(images))
+        equalize(graph, batches, len(images), plan)
     if calibration.rotate != OFF:
         _turn(graph, plan, calibration.rotate, batches, len(images))
     return placed(network, graph, plan), batches

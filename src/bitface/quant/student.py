@@ -108,7 +108,7 @@ def build(graph: GraphModule, plan: BitPlan, unsigned_image: bool = False) -> St
             for source in _activations(node):
                 readers_by_tensor.setdefault(_origin(graph, source), {}).setdefault(width, []).append(node)
     for tensor, readers in readers_by_tensor.items():
-        positive = unsigned_image if tensor.op == "placeholder" else _never_negative(graph, tensor)
+        positive = unsigned_image if tensor.op == "placeholder" else never_negative(graph, tensor)
         _place(student, tensor, readers, positive)
     for name, module in list(graph.named_modules()):
         if name in bits and bits[name].weight != FLOAT and isinstance(module, ops.LAYERS):
@@ -193,11 +193,11 @@ def _is_image(node: Node) -> bool:
     return len(shape_of(node)) == 4
 
 
-def _never_negative(graph: GraphModule, node: Node) -> bool:
+def never_negative(graph: GraphModule, node: Node) -> bool:
     module = passes.module_of(graph, node)
     traits = ops.traits_of(module)
     if isinstance(module, Quantizer) or traits.keeps_sign:
-        return _never_negative(graph, node.all_input_nodes[0])
+        return never_negative(graph, node.all_input_nodes[0])
     return traits.never_negative
 
 
