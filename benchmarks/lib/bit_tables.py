@@ -67,11 +67,22 @@ def four_bits(content: dict[str, Any]) -> list[str]:
     return table(
         "| network | bits | streams | effort | seed | LFW ± sd | TAR@FAR 1e-4 | TAR@FAR 1e-5 | cosine | bytes |",
         [
-            "| " + " | ".join(str(row.get(key, "")) for key in keys)
+            "| " + " | ".join(str({**row, "LFW %": lfw(row)}.get(key, "")) for key in keys)
             + (f" | {row['cosine mean']:.4f} | {row['bytes']:,} |" if "bytes" in row else " |  |  |")
             for row in content["rows"]
         ],
     )  # fmt: skip
+
+
+def equalizing(content: dict[str, Any]) -> list[str]:
+    """Ways to scale channels between convolutions, without training."""
+    # A dot in a name is an attribute to `str.format`.
+    rows = [{key.replace(".", ""): value for key, value in row.items()} for row in content["rows"]]
+    columns = {
+        "channels": "{channels}", "seed": "{seed}", "LFW ± sd": "{LFW %}", "TAR@FAR 1e-4": "{TAR@00001 %}",
+        "TAR@FAR 1e-5": "{TAR@1e-05 %}", "cosine": "{cosine mean:.4f}", "bytes": "{bytes:,}",
+    }  # fmt: skip
+    return short_runs({"rows": rows}, columns)
 
 
 def four_bits_trained(content: dict[str, Any]) -> list[str]:

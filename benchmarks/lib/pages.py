@@ -44,6 +44,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "galleries": (EVALUATION, "mixed", tables.galleries),
     "post_training": (ROOT / "docs" / "quantization.md", "post_training", bit_tables.post_training),
     "four_bits": (ROOT / "docs" / "quantization.md", "four_bits", bit_tables.four_bits),
+    "equalizing": (ROOT / "docs" / "quantization.md", "equalizing", bit_tables.equalizing),
     "four_bits_trained": (ROOT / "docs" / "quantization.md", "four_bits_trained", bit_tables.four_bits_trained),
     "endings": (ROOT / "docs" / "training.md", "endings", bit_tables.four_bits_trained),
     "tried": (ROOT / "docs" / "quantization.md", "tried", bit_tables.tried),

@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -6,7 +7,10 @@ from torch import Tensor, nn
 
 from bitface import backbones
 from bitface.graph import from_module, passes
+from bitface.quant import BitPlan, calibrate
 from bitface.quant.equalize import equalize
+from bitface.quant.plan import LayerBits
+from bitface.quant.student import build
 from support.quantized import settle
 
 
@@ -123,3 +127,53 @@ def test_behind_a_cap_channels_are_raised_towards_it_and_the_function_stays() ->
     between = (uneven > 0) & (uneven < 4.8) & (uneven > 0.048)
     assert between.any()
     torch.testing.assert_close(after[between], torch.full((int(between.sum()),), 4.8))
+
+
+FOUR = BitPlan(LayerBits(4, 4), first=LayerBits(8, 4), last=LayerBits(8, 4))
+
+
+def read(graph: torch.fx.GraphModule) -> Tensor:
+    """What the second convolution makes of the images, before its mean over places is taken."""
+    seen: list[Tensor] = []
+    handle = graph.get_submodule("depthwise").register_forward_hook(lambda _, __, value: seen.append(value))
+    with torch.no_grad():
+        graph(images())
+    handle.remove()
+    return seen[0]
+
+
+def rounding_error(graph: torch.fx.GraphModule, expected: Tensor) -> float:
+    """The mean squared error there that activations of four bits make."""
+    student = build(graph, FOUR)
+    calibrate.activation_ranges(student, batches, 6)
+    calibrate.weight_scales(student)
+    return float((read(student.graph) - expected).square().mean())
+
+
+@pytest.mark.parametrize("name", [*BETWEEN, "relu6"])
+def test_with_few_bits_channels_get_steps_of_least_error(name: str) -> None:
+    between = nn.ReLU6() if name == "relu6" else BETWEEN[name]()
+    graph = from_module(settle(Pair(between), 8), size=(8, 8)).graph
+    equal, site = copy.deepcopy(graph), "first" if name == "nothing" else "between"
+    before = read(graph)
+    assert equalize(graph, batches, 6, FOUR) == equalize(equal, batches, 6) == [site]
+    if name != "relu6":  # whose cap cuts off what the last level would
+        torch.testing.assert_close(read(graph), before, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(peaks(graph, site), peaks(equal, site), rtol=0.05)
+    assert rounding_error(graph, before) < rounding_error(equal, before)
+
+
+def test_with_few_bits_channels_before_dense_convolutions_are_balanced_and_the_function_stays() -> None:
+    module = settle(Pair(nn.PReLU(6), groups=1), 8)
+    with torch.no_grad():
+        module.first.weight[0] *= 30
+        module.first.bias[0] *= 30
+        module.depthwise.weight[:, 0] /= 30
+    graph = from_module(module, size=(8, 8)).graph
+    plain = copy.deepcopy(graph)
+    before = read(graph)
+    assert equalize(graph, batches, 6, FOUR) == ["between"]
+    torch.testing.assert_close(read(graph), before, rtol=1e-5, atol=1e-5)
+    assert peaks(graph, "between").max() / peaks(graph, "between").min() < 10
+    assert peaks(plain, "between").max() / peaks(plain, "between").min() > 20
+    assert rounding_error(graph, before) < 0.5 * rounding_error(plain, before)

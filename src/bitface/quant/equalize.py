@@ -15,8 +15,8 @@ level, and is by the cap: that range becomes the cap's.
 The scale and shift of a LayerNorm can be divided by anything that the linear layers behind it multiply their columns
 by. There both sides pay: the tensor has one scale for all channels, and each row of the weights one for all columns. So
 a channel is scaled by the square root of what each would choose (Xiao et al., ICML 2023, SmoothQuant, alpha 0.5). With
-fewer than 8 bits the same is done between a convolution and a dense one, with more for the activations, which are the
-coarser ones there.
+fewer than 8 bits, and none fewer for the weights, the same is done around an activation between a convolution and a
+dense one, with more for the tensor, which has one scale for all faces as well.
 """
 
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def equalize(
     progress: Progress | None = None,
 ) -> list[str]:
     """Equalizes, in place, every tensor between a layer and a depthwise convolution, between a LayerNorm and linear
-    layers, and with fewer than 8 bits between convolutions; gives their names.
+    layers, and with few bits between convolutions; gives their names.
 
     Args:
         graph: folded (see `graph.passes`); its function stays the same up to float rounding, after a cap on the
@@ -58,12 +58,19 @@ def equalize(
         plan: says how many bits each tensor gets.
         batches, count: calibration images, see `calibrate.activation_ranges`.
     """
-    widths = {layer.name: layer.bits.activation for layer in planned(graph, plan)}
+    bits = {layer.name: layer.bits for layer in planned(graph, plan)}
     pairs = {str(node.target): pair for node in graph.graph.nodes if (pair := _pair(graph, node))}
     sites = {name: pair for name, pair in pairs.items() if pair.depthwise}
     norms = {str(node.target): node for node in graph.graph.nodes if _linear_readers(graph, node)}
-    few = {name: pair for name, pair in pairs.items() if widths[pair.name] < 8}
-    dense = {name: pair for name, pair in few.items() if pair.reader.groups == 1 and pair.cap == inf}
+    few = {name: pair for name, pair in pairs.items() if bits[pair.name].activation < 8}
+    dense = {
+        name: pair
+        for name, pair in few.items()
+        if pair.activated
+        and pair.cap == inf
+        and pair.reader.groups == 1
+        and bits[pair.name].weight >= bits[pair.name].activation
+    }
     modules = {name: graph.get_submodule(name) for name in (*sites, *norms, *dense)}
     extremes: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -77,7 +84,7 @@ def equalize(
     if modules:
         run_watched(graph, modules, watch, batches, count, progress)
         counts = {
-            name: ChannelCounts(*extremes[name], bins=max(512, 32 * 2 ** widths[pair.name]))
+            name: ChannelCounts(*extremes[name], bins=max(512, 32 * 2 ** bits[pair.name].activation))
             for name, pair in sites.items()
             if name in few
         }
@@ -90,7 +97,7 @@ def equalize(
     for name, pair in sites.items():
         wanted, room = peaks[name], _ROOM
         if name in counts:
-            quantizer = activation_quantizer(plan.activations, widths[pair.name], pair.never_negative)
+            quantizer = activation_quantizer(plan.activations, bits[pair.name].activation, pair.never_negative)
             wanted, room = channel_steps(counts[name], quantizer, pair.gains) * quantizer.limits[1], 1.0
         widest = pair.cap / room if pair.cap < inf else float(wanted.max())
         factors = wanted / max(widest, torch.finfo(torch.float32).tiny)
@@ -107,12 +114,14 @@ class _Pair:
 
     Attributes:
         name: of the reader.
+        activated: there is an activation between them; without one a residual stream may be turned there.
         cap: what the tensor between them never lies above; never_negative: nor below 0.
     """
 
     before: nn.Module
     reader: nn.Conv2d
     name: str
+    activated: bool
     cap: float
     never_negative: bool
 
@@ -140,8 +149,9 @@ def _pair(graph: GraphModule, node: Node) -> _Pair | None:
         cap = float(rectifier(module)[1])
         source = node.all_input_nodes[0]
         module = passes.module_of(graph, source) if len(source.users) == 1 else None
-    positive = never_negative(graph, node)
-    return _Pair(module, reader, str(user.target), cap, positive) if isinstance(module, ops.LAYERS) else None
+    if not isinstance(module, ops.LAYERS):
+        return None
+    return _Pair(module, reader, str(user.target), bool(rectifier), cap, never_negative(graph, node))
 
 
 def _scale(before: nn.Module, readers: Sequence[nn.Module], factors: Tensor) -> None:
