@@ -8,18 +8,20 @@ from bitface.analysis import sensitivity
 from bitface.analysis.probe import Probe, prepare
 from bitface.errors import UsageError
 from bitface.graph import ops
-from bitface.quant import BitPlan, LayerBits, quantize
+from bitface.quant import BitPlan, Calibration, LayerBits, quantize
 from bitface.quant.plan import Layer, escaped
 from bitface.quant.post_training import calibrated
 from bitface.search.trial import Trial, groups, plan_of
 from support.quantized import Mixed, faces, network
 
 LEARNING, HELD = faces(32, 16), faces(24, 16, seed=1)
+# A plan of few bits is equalized for its own widths, trials for 8 bits.
+PLAIN = Calibration(equalization=False)
 
 
 @pytest.fixture(scope="module")
 def probe() -> Probe:
-    return prepare(network(Mixed(), 16), LEARNING, (8, 4, 2), (8, 4))
+    return prepare(network(Mixed(), 16), LEARNING, (8, 4, 2), (8, 4), PLAIN)
 
 
 def test_a_trial_says_what_quantization_will_give(probe: Probe, tmp_path: Path) -> None:
@@ -34,8 +36,8 @@ def test_a_trial_says_what_quantization_will_give(probe: Probe, tmp_path: Path) 
         plan = plan_of(layers, weights, activations, probe.readers, sizes)
         path = tmp_path / "plan.yaml"
         path.write_text(yaml.safe_dump(plan.to_json()))
-        simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path))
-        student, planned = quantize(probe.network, LEARNING, BitPlan.parse(path))
+        simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path), PLAIN)
+        student, planned = quantize(probe.network, LEARNING, BitPlan.parse(path), PLAIN)
         assert {layer.name: layer.bits.weight for layer in planned if layer.name in weights} == weights
         with torch.no_grad():
             teacher, exact, own = (one.graph(probe.inputs(HELD)) for one in (probe.network, simulated, student))
@@ -49,7 +51,7 @@ def test_a_trial_says_what_quantization_will_give(probe: Probe, tmp_path: Path) 
 
 
 def test_sums_of_their_own_width_are_as_quantization_makes_them(tmp_path: Path) -> None:
-    probe = prepare(network(Mixed(), 16), LEARNING, (8, 4), (4,), sums=8)
+    probe = prepare(network(Mixed(), 16), LEARNING, (8, 4), (4,), PLAIN, sums=8)
     (addition,) = [layer.name for layer in probe.student.layers if layer.kind == "Add"]
     assert len(probe.sums) == 2
     assert {one.bits for one in probe.sums.values()} == {8}
@@ -64,14 +66,30 @@ def test_sums_of_their_own_width_are_as_quantization_makes_them(tmp_path: Path) 
     assert plan.word == "w4a4s8"
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(plan.to_json()))
-    simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path))
+    simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path), PLAIN)
     assert {layer.name: str(layer.bits) for layer in simulated.layers}[addition] == "w8a8"
     with torch.no_grad():
         teacher, exact = (one.graph(probe.inputs(HELD)) for one in (probe.network, simulated))
     assert 1 - found == pytest.approx(float(sensitivity.turned(teacher, exact).mean()), rel=1e-3)
-    strict = Trial(prepare(network(Mixed(), 16), LEARNING, (8, 4), (4,)), LEARNING)
+    strict = Trial(prepare(network(Mixed(), 16), LEARNING, (8, 4), (4,), PLAIN), LEARNING)
     every = dict.fromkeys(strict.probe.readers, 4)
     assert strict.agreement(weights, every, HELD, strict.expected(HELD)) < found
+
+
+def test_with_equalization_a_trial_at_eight_bits_is_exact_and_one_at_four_is_near(tmp_path: Path) -> None:
+    probe = prepare(network(Mixed(), 16), LEARNING, (8,), (8, 4))
+    layers = [layer.name for layer in probe.student.layers]
+    sizes = {s.name: s.module.weight.numel() for s in probe.walk.steps if isinstance(s.module, ops.LAYERS)}
+    trial, weights = Trial(probe, LEARNING), dict.fromkeys(sizes, 8)
+    for bits, near in ((8, 1e-3), (4, 0.3)):
+        activations = dict.fromkeys(probe.readers, bits)
+        found = trial.agreement(weights, activations, HELD, trial.expected(HELD))
+        path = tmp_path / f"{bits}.yaml"
+        path.write_text(yaml.safe_dump(plan_of(layers, weights, activations, probe.readers, sizes).to_json()))
+        simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path))
+        with torch.no_grad():
+            teacher, exact = (one.graph(probe.inputs(HELD)) for one in (probe.network, simulated))
+        assert 1 - found == pytest.approx(float(sensitivity.turned(teacher, exact).mean()), rel=near)
 
 
 def test_what_is_added_has_one_width(probe: Probe) -> None:

@@ -22,6 +22,8 @@ from bitface.quant.student import Student
 class Trial:
     """Measures plans on faces: quantizers as calibration finds them, and biases corrected again for every plan.
 
+    Channels stay equalized for 8 bits; a plan of fewer gets steps of its own (`quant.equalize`), mostly better ones.
+
     Attributes:
         probe: knows every width that a plan may ask for.
         learning: the calibration faces that correct biases, uint8 RGB `[N, H, W, 3]`.
