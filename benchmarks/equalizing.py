@@ -17,13 +17,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from lib.common import LFW, evaluated, known, networks, save
+from lib.common import known, networks, save
+from lib.learning import quantized
 
-from bitface.data.face_source import FaceSource
-from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.quant import BitPlan, Calibration, equalize, post_training
-from bitface.results.quantization import agreed
-from bitface.runtime.machine import describe
+from bitface.quant import Calibration, equalize, post_training
 
 KEYS = ("network", "bits", "channels", "seed")
 WAYS: dict[str, AbstractContextManager[Any]] = {
@@ -32,21 +29,6 @@ WAYS: dict[str, AbstractContextManager[Any]] = {
     "steps of least error": patch.object(equalize, "_smooth", lambda *_: None),
     "and before dense layers": nullcontext(),
 }
-
-
-def quantized(name: str, bits: str, seed: int, folder: Path) -> dict[str, Any]:
-    path, preprocess = networks()[name]
-    result = quantize_model(
-        QuantizeRequest(
-            path, FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", 256), folder, BitPlan.parse(bits),
-            preprocess=preprocess, data_kind="real", seed=seed, targets=("openvino",), force=True,
-            calibration=Calibration(rotate="hadamard").seeded(seed),
-        )
-    )  # fmt: skip
-    return {
-        **evaluated(folder / "model.bitface", None), "cosine mean": agreed(result)[1]["mean"],
-        "bytes": result["bytes"]["model.bitface"], "cpu": describe()["cpu"],
-    }  # fmt: skip
 
 
 def main() -> None:
@@ -63,7 +45,7 @@ def main() -> None:
             continue
         folder = options.out / "-".join([name.replace(" ", "-"), bits, str(list(WAYS).index(way)), str(seed)])
         with WAYS[way]:
-            row |= quantized(name, bits, seed, folder)
+            row |= quantized(name, folder, bits, Calibration(rotate="hadamard"), seed, 256)
         rows = sorted([*known("equalizing"), row], key=partial(place, list(networks())))
         save("equalizing", rows)
 

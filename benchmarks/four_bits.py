@@ -13,35 +13,23 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lib.common import HERE, LFW, evaluated, known, networks, save
+from lib.common import HERE, evaluated, known, networks, save
+from lib.learning import quantized
 
-from bitface.data.face_source import FaceSource
-from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.quant import BitPlan, Calibration
+from bitface.quant import Calibration
 from bitface.quant.reconstruct import effort
-from bitface.results.quantization import agreed
-from bitface.runtime.machine import describe
 
 ROTATIONS = ("off", "hadamard", "learned")
 PLANS = ("w4a4", "w4a4s8")
 KEYS = ("network", "bits", "rotate", "effort", "seed")
 
 
-def quantized(name: str, bits: str, rotate: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    path, preprocess = networks()[name]
-    folder = options.out / path.stem / f"{bits}-{rotate}-{options.effort}-{seed}"
-    result = quantize_model(
-        QuantizeRequest(
-            path, FaceSource([LFW / "images"], LFW / "not_in_pairs.txt", options.images), folder, BitPlan.parse(bits),
-            preprocess=preprocess, data_kind="real", seed=seed, targets=("openvino",), force=True,
-            calibration=Calibration(rotate=rotate, reconstruction=effort(options.effort)).seeded(seed),
-        )
-    )  # fmt: skip
+def row_of(name: str, bits: str, rotate: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    folder = options.out / networks()[name][0].stem / f"{bits}-{rotate}-{options.effort}-{seed}"
+    calibration = Calibration(rotate=rotate, reconstruction=effort(options.effort))
     return {
         "network": name, "bits": bits, "rotate": rotate, "effort": options.effort, "seed": seed,
-        **evaluated(folder / "model.bitface", None), "cosine mean": agreed(result)[1]["mean"],
-        "bytes": result["bytes"]["model.bitface"], "images": options.images,
-        "cpu": describe()["cpu"],
+        **quantized(name, folder, bits, calibration, seed, options.images), "images": options.images,
     }  # fmt: skip
 
 
@@ -59,7 +47,7 @@ def main() -> None:
         keep({"network": name, "bits": "float32", **evaluated(*networks()[name])}, path, names)
         for seed in map(int, options.seeds.split(",")):
             for bits, rotate in product(PLANS, options.rotations.split(",")):
-                keep(quantized(name, bits, rotate, seed, options), path, names)
+                keep(row_of(name, bits, rotate, seed, options), path, names)
 
 
 def keep(row: dict[str, Any], path: Path, names: list[str]) -> None:

@@ -194,6 +194,7 @@ def _is_image(node: Node) -> bool:
 
 
 def never_negative(graph: GraphModule, node: Node) -> bool:
+    """Whether a tensor is the output of something that gives no value below 0, or keeps the sign of such a one."""
     module = passes.module_of(graph, node)
     traits = ops.traits_of(module)
     if isinstance(module, Quantizer) or traits.keeps_sign:
