@@ -73,6 +73,14 @@ class Overflowing(nn.Module):
         return self.fc(torch.flatten(self.second(self.first(x)), 1))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_before_a_depthwise_layer_is_named_at_few_bits_too(value: float) -> None:
+    net = network(nn.Sequential(nn.Conv2d(3, 6, 1), nn.PReLU(6), nn.Conv2d(6, 6, 3, groups=6), nn.Flatten()), 8)
+    net.graph.get_parameter("0.weight").data[2] = value
+    with pytest.raises(BitfaceError, match="is NaN or infinite"):
+        quantize(net, faces(3, 8), BitPlan.parse("w4a4"))
+
+
 @pytest.mark.parametrize(("word", "named"), [("w8a8", "second_a8"), ("w8a32", "second")])
 def test_an_activation_that_is_no_number_is_named(word: str, named: str) -> None:
     net = network(Overflowing(), 8)
