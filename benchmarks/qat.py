@@ -179,14 +179,6 @@ def sums() -> list[Run]:
     ]
 
 
-def endings() -> list[Run]:
-    """What keeping integers from going back and forth is worth to a training of three epochs, alone and together."""
-    ways = {"freeze_oscillating": 0.01, "dampen": 1e-3, "freeze_integers": 0.1}
-    parts: list[dict[str, float]] = [{}, *({key: value} for key, value in ways.items()), ways]
-    base = {"epochs": 3, "bits": "w4a4", "rotate": "hadamard"}
-    return [Run(PRELU, "best-w4a4", seed, tuple({**base, **part}.items())) for seed, part in product(range(3), parts)]
-
-
 def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
     """The sources of a run, and the list that chooses among their images."""
     if run.faces == "real":
@@ -203,10 +195,10 @@ def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
 
 GROUPS = {
     "faceless": faceless, "headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation,
-    "streams": streams, "sums": sums, "endings": endings,
+    "streams": streams, "sums": sums,
 }  # fmt: skip
 # Groups with results of their own (`--results`): the tables of `results/qat.json` are of the others.
-ELSEWHERE = ("faceless", "streams", "sums", "endings")
+ELSEWHERE = ("faceless", "streams", "sums")
 
 
 def chosen(run: Run) -> recipe.Recipe:

@@ -19,6 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from lib.common import known, networks, save
+from lib.held_integers import HeldIntegers, Hold
 from lib.learning import network_and_faces
 from torch import Tensor
 
@@ -46,6 +47,7 @@ class Way:
     """A change: settings of the training, and what is put in the place of the library's own while it runs."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = "lsq"
     during: Callable[[Student], AbstractContextManager[Any]] = lambda _: nullcontext()
 
 
@@ -188,14 +190,39 @@ def features(student: Student) -> Iterator[None]:
         yield
 
 
+def held(way: Hold) -> Way:
+    """Integers of weights kept from going back and forth (see `lib.held_integers`)."""
+
+    @contextmanager
+    def during(_: Student) -> Iterator[None]:
+        advance, integers = loops._Run.advance, list[HeldIntegers]()
+
+        def watched(run: Any, *arguments: Any) -> None:
+            if not integers:  # the quantizers that learn are there now
+                integers.append(HeldIntegers(run.model, way))
+                run.optimizer.register_step_pre_hook(lambda *_: integers[0].dampen(run.step, run.steps))
+                run.optimizer.register_step_post_hook(lambda *_: integers[0].follow(run.step + 1, run.steps))
+            advance(run, *arguments)
+
+        with patch.object(loops._Run, "advance", watched):
+            yield
+
+    return Way(weights="lsq-held", during=during)
+
+
 WAYS = {
     "none": Way(),
     "twice the rate": Way({"rate": 2e-3}),
     "half the rate": Way({"rate": 5e-4}),
+    "batches of 32": Way({"batch": 32, "rate": 7e-4}),
+    "batches of 16": Way({"batch": 16, "rate": 5e-4}),
     "Adam, β₂ .98": Way(during=short_memory),
     "Muon": Way(during=muon),
     "features on the student's grid": Way(during=features),
     "8, 6, then 4 bits": Way(during=order_of_bits),
+    "what oscillates is frozen": held(Hold(frequency=0.01)),
+    "weights drawn to their levels": held(Hold(dampen=1e-3)),
+    "integers frozen in the last tenth": held(Hold(last=0.1)),
 }
 
 
@@ -222,12 +249,12 @@ def main() -> None:
             if options.only not in changes or any(all(one[key] == row[key] for key in KEYS) for one in known("tried")):
                 continue
             training = replace(
-                recipe.method.training, epochs=options.steps * 64 / len(images), min_steps=options.steps, seed=seed,
+                recipe.method.training, epochs=options.steps * 64 / len(images), min_steps=0, seed=seed,
                 **way.settings,
             )  # fmt: skip
             teacher = teacher_of(networks()[NETWORK][0], network, training)
             student = copy.deepcopy(begun)
-            method = replace(recipe.method, calibration=calibration, training=training)
+            method = replace(recipe.method, calibration=calibration, training=training, weights=way.weights)
             with patch.object(trainings, "calibrated", lambda *_, student=student: student), way.during(student):
                 _, _, history = train(network, TrainingFaces(images), faces.held_out, plan, method, teacher)
             cosines = torch.nn.functional.cosine_similarity(

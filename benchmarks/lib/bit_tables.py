@@ -86,7 +86,7 @@ def equalizing(content: dict[str, Any]) -> list[str]:
 
 
 def four_bits_trained(content: dict[str, Any]) -> list[str]:
-    """Conventions, rotations and what keeps roundings still, after training; the float networks above."""
+    """Conventions and rotations, after training; the float networks above."""
     rows = content["rows"]
     networks = list(dict.fromkeys(row["network"] for row in rows))
     lines = [

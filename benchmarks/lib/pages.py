@@ -46,7 +46,6 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "four_bits": (ROOT / "docs" / "quantization.md", "four_bits", bit_tables.four_bits),
     "equalizing": (ROOT / "docs" / "quantization.md", "equalizing", bit_tables.equalizing),
     "four_bits_trained": (ROOT / "docs" / "quantization.md", "four_bits_trained", bit_tables.four_bits_trained),
-    "endings": (ROOT / "docs" / "training.md", "endings", bit_tables.four_bits_trained),
     "tried": (ROOT / "docs" / "quantization.md", "tried", bit_tables.tried),
     "rebuilding": (ROOT / "docs" / "quantization.md", "rebuilding", bit_tables.rebuilding),
     "saturation": (ROOT / "docs" / "quantization.md", "saturation", engine_tables.saturation),

@@ -1,21 +1,13 @@
 """The reading of exporters' files in `benchmarks/lib/onnx_files.py`, and its table."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path that `python benchmarks/NAME.py` has."""
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
 
 
 def written(path: Path, slope: np.ndarray) -> Path:

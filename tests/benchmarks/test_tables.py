@@ -2,18 +2,9 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The path that `python benchmarks/NAME.py` has."""
-    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
 
 
 def test_pages_hold_what_the_results_say() -> None:

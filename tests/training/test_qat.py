@@ -17,7 +17,6 @@ import torch
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
-from bitface.graph.integer import INTEGER_LAYERS
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration
 from bitface.quant.post_training import calibrated
@@ -26,7 +25,6 @@ from bitface.runtime import Embedder, Model
 from bitface.store import Store
 from bitface.training import History, Method, Session, Teacher, Training, TrainingFaces, loop, qat, train
 from bitface.training.distil import agreement, likeness
-from bitface.training.roundings import Roundings
 from bitface.training.teacher import cached_targets
 from support.quantized import Mixed, PreActivation, faces, network
 
@@ -34,8 +32,11 @@ STEPS = 12
 TRAINING = Training(loss={"feature": {"form": "cosine"}}, epochs=STEPS / 4, batch=8, rate=3e-3, precision="f32")
 
 REBUILT = Calibration(reconstruction=Reconstruction(steps=4, tuning=4, batch=8))
-HELD = replace(TRAINING, freeze_oscillating=1e-3, dampen=0.01, freeze_integers=0.25, average=0.5)
-METHODS = {"plain": Method(TRAINING), "rebuilt": Method(TRAINING, calibration=REBUILT), "held": Method(HELD)}
+METHODS = {
+    "plain": Method(TRAINING),
+    "rebuilt": Method(TRAINING, calibration=REBUILT),
+    "averaged": Method(replace(TRAINING, average=0.5)),
+}
 
 
 def teacher(size: int = 16) -> Network:
@@ -134,25 +135,6 @@ def test_the_same_seed_gives_the_same_integers() -> None:
     assert trained()[1].fingerprint() != trained(method=other)[1].fingerprint()
 
 
-def test_frozen_integers_are_those_that_are_exported(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[torch.Tensor]] = []
-    follow = Roundings.follow
-
-    def watched(self: Roundings, step: int, steps: int) -> None:
-        follow(self, step, steps)
-        seen.append([quantizer.integers(layer.weight.detach()) for layer, quantizer in self.layers])
-
-    monkeypatch.setattr(Roundings, "follow", watched)
-    monkeypatch.setattr(loop, "_LOOKS", 1)  # the last state is the best
-    _, student, _ = trained(method=Method(replace(TRAINING, rate=0.03, freeze_integers=0.5)))
-    first, middle, last = seen[0], seen[STEPS // 2 - 1], seen[-1]
-    assert all(torch.equal(one, other) for one, other in zip(middle, last, strict=True))
-    assert not all(torch.equal(one, other) for one, other in zip(first, middle, strict=True))
-    exported = [module.weight for module in student.graph.modules() if isinstance(module, INTEGER_LAYERS)]
-    for integers, weight in zip(last, exported, strict=True):
-        assert torch.equal(integers, weight.float())
-
-
 CODE = """
 import sys
 from pathlib import Path
@@ -177,8 +159,7 @@ print(test_qat.trained(method=method, checkpoint=Path(sys.argv[1]), resume=True)
                 ("plain", 11),
                 ("rebuilt", 1),
                 ("rebuilt", 5),
-                ("held", 5),
-                ("held", 11),
+                ("averaged", 5),
             ]
         ),
     ],

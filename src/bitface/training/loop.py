@@ -28,7 +28,6 @@ from bitface.training.heads import SplitHeads
 from bitface.training.loader import Loader
 from bitface.training.memory import within_memory
 from bitface.training.optimizer import clip, optimizer_of, sum_gradients
-from bitface.training.roundings import Roundings
 from bitface.training.schedule import share_of_rate
 from bitface.training.settings import Training
 from bitface.training.trainee import History, Status, Trainee, check
@@ -119,7 +118,6 @@ class _Run:
         runs = (trainee.run or self.model).to(self.device)
         trainee.loss.to(self.device)
         ranks.as_the_first([*self.model.state_dict().values(), *trainee.loss.state_dict().values()])
-        self.roundings = Roundings(self.model, training)
         self.heads = SplitHeads(trainee.loss)
         self.optimizer = optimizer_of(self.model, trainee.loss, training)
         self.batch = WholeBatch(runs, trainee.loss, self.precision == "bf16", training.accumulate)
@@ -198,13 +196,11 @@ class _Run:
         flags = torch.tensor([stop, due], dtype=torch.float32, device=self.device)
         loss_parameters = [p for p in self.trainee.loss.parameters() if id(p) not in self.heads.parameters]
         sum_gradients(self.model.parameters(), loss_parameters, flags)
-        self.roundings.dampen(self.step, self.steps)
         if self.training.clip:
             parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
             clip(parameters, self.heads.parameters, self.training.clip)
         self.optimizer.step()
         self.step += 1
-        self.roundings.follow(self.step, self.steps)
         self._follow()
         last = self.step == self.steps
         if last or self.device.type == "cpu" or self.step % _UNSEEN == 0:

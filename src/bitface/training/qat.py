@@ -6,17 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from bitface.errors import UsageError
 from bitface.graph import Network, passes
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration, learn
 from bitface.quant.fused import fused
 from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
-from bitface.quant.quantizers import QUANTIZERS
 from bitface.training.distil import Learner, Session, Teacher, distil, left
 from bitface.training.faces import TrainingFaces, digest
-from bitface.training.roundings import NEEDS_LSQ
 from bitface.training.settings import Training
 from bitface.training.trainee import History, check
 
@@ -37,10 +34,6 @@ class Method:
     weights: str = "lsq"
     activations: str = "lsq"
     calibration: Calibration = field(default_factory=Calibration)
-
-    def __post_init__(self) -> None:
-        if self.training.holds_integers and not QUANTIZERS[self.weights].freezes:
-            raise UsageError(NEEDS_LSQ)
 
     def to_json(self) -> dict[str, Any]:
         return {

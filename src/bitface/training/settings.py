@@ -45,11 +45,6 @@ class Training:
         precision: f32, tf32 (of NVIDIA's GPUs), bf16, or auto: bf16 where that is faster (on a CPU by a trial, on a GPU
             from Ampere on). A live teacher computes in it too.
         freeze_ranges: the ranges that calibration found stay as they are.
-        freeze_oscillating: weights whose integers turn back more often than this, a share of the steps, are frozen; see
-            `roundings`. From a quarter of the steps on; at first those of ten times that frequency. 0: none.
-        dampen: how strongly, at last, weights are drawn to the middles of their levels; 0: not.
-        freeze_integers: the last share of the steps, in which all integers stay and only scales, biases and norms
-            learn, from a tenth of the highest rate down again; 0: none.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`, see `device.device_of`.
         accumulate: parts in which a rank computes its images, for batches that don't fit into memory at once; see
             `whole_batch`. BatchNorms that learn take the statistics of a part.
@@ -75,9 +70,6 @@ class Training:
     average: float = 0.0
     precision: str = "auto"
     freeze_ranges: bool = False
-    freeze_oscillating: float = 0.0
-    dampen: float = 0.0
-    freeze_integers: float = 0.0
     seed: int = 0
     # How it is computed isn't what is computed: a training goes on elsewhere.
     device: str = field(default="auto", repr=False)
@@ -96,11 +88,6 @@ class Training:
             raise UsageError(f"'batch' ({self.batch}) must be a multiple of 'per_identity' ({self.per_identity})")
         if self.teacher == "cached" and (self.views in ("mild", "strong", "severe") or self.mix):
             raise UsageError("'views' beyond flip and 'mix' need 'teacher: live', which embeds what the student sees")
-
-    @property
-    def holds_integers(self) -> bool:
-        """Whether it does something to the integers of weights, see `roundings`."""
-        return bool(self.freeze_oscillating or self.dampen or self.freeze_integers)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as `result.json` holds them; losses that are objects as their classes and plain attributes."""
@@ -133,9 +120,6 @@ _RANGES = {
     "clip": (0, 1e6),
     "mix": (0, 1),
     "average": (0, 0.99999),
-    "freeze_oscillating": (0, 1),
-    "dampen": (0, 1e6),
-    "freeze_integers": (0, 0.9),
     "seed": (0, LARGEST_SEED),
     "accumulate": (1, 4096),
 }

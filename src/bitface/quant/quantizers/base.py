@@ -29,7 +29,6 @@ class Quantizer(nn.Module):
         weights: it quantizes a layer's weights, not an activation.
         activations_only: it can't quantize weights.
         one_bit: it can train weights of 1 bit.
-        freezes: weights can be held at integers while their scale learns (`LsqQuantizer.freeze`).
         scale, zero_point: float32 and whole numbers, `[channels]`: what is exported.
     """
 
@@ -37,7 +36,6 @@ class Quantizer(nn.Module):
     zero_point: Tensor
     activations_only = False
     one_bit = False
-    freezes = False
     # See `kernels.Grid`.
     inner = 1.0
     sharpness = 0.0

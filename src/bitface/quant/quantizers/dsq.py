@@ -15,7 +15,6 @@ class DsqQuantizer(LsqQuantizer):
     LSQ (the paper learns its ends).
     """
 
-    freezes = False  # its gradient at a level isn't 1, so that the scale would learn by another function
     alpha = 0.4
 
     @property

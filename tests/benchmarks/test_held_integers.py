@@ -1,24 +1,18 @@
 """Integers that turn back, are drawn to the middle of their levels, or frozen: beside one weight by hand."""
 
-from dataclasses import replace
-
 import pytest
 import torch
+from lib.held_integers import HeldIntegers, HeldLsqQuantizer, Hold, Oscillation
 from torch import Tensor, nn
 
-from bitface.errors import UsageError
-from bitface.quant.quantizers import LsqQuantizer
 from bitface.quant.student import QuantizedLinear
-from bitface.training import Method, Training
-from bitface.training.roundings import Oscillation, Roundings
-from bitface.training.schedule import share_of_rate
 
 STEPS = 40
 
 
-def layer_of(bits: int = 3, symmetric: bool = True) -> tuple[QuantizedLinear, LsqQuantizer]:
+def layer_of(bits: int = 3, symmetric: bool = True) -> tuple[QuantizedLinear, HeldLsqQuantizer]:
     layer = QuantizedLinear(5, 4)
-    quantizer = LsqQuantizer(bits, True, symmetric, 4)
+    quantizer = HeldLsqQuantizer(bits, True, symmetric, 4)
     quantizer.weights = True
     torch.manual_seed(0)
     nn.init.normal_(layer.weight, 0, 0.3)
@@ -58,12 +52,12 @@ def test_what_turns_back_too_often_stays_at_its_mean(symmetric: bool) -> None:
     layer, quantizer = layer_of(symmetric=symmetric)
     scale = quantizer.scale.detach()[0]
     layer.weight.data[0, :2] = 0.6 * scale
-    roundings = Roundings(layer, Training(freeze_oscillating=0.005))
+    held = HeldIntegers(layer, Hold(frequency=0.005))
     with torch.no_grad():
         layer.weight[0, 0] = 0.4 * scale
         for step in range(1, STEPS + 1):  # over the edge and back; three times of four it is above
             layer.weight[0, 1] = (0.6 if step % 4 else 0.4) * scale
-            roundings.follow(step, STEPS)
+            held.follow(step, STEPS)
             if step < STEPS / 4:
                 assert quantizer.frozen is not None
                 assert not quantizer.frozen.any()
@@ -87,10 +81,9 @@ def test_a_mean_that_is_far_behind_counts_as_the_nearer_of_two() -> None:
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_frozen_integers_stay_and_scales_learn_by_them(symmetric: bool) -> None:
     layer, quantizer = layer_of(symmetric=symmetric)
-    training = Training(freeze_integers=0.25)
-    roundings = Roundings(layer, training)
+    held = HeldIntegers(layer, Hold(last=0.25))
     for step in range(1, 31):
-        roundings.follow(step, STEPS)
+        held.follow(step, STEPS)
     with torch.no_grad():
         integers = quantizer.integers(layer.weight).clone()
         layer.weight += 1
@@ -111,9 +104,9 @@ def test_frozen_integers_stay_and_scales_learn_by_them(symmetric: bool) -> None:
 
 def test_dampening_is_the_gradient_of_the_distance_to_the_level() -> None:
     layer, quantizer = layer_of()
-    roundings = Roundings(layer, Training(dampen=0.1))
+    held = HeldIntegers(layer, Hold(dampen=0.1))
     layer.weight.grad = torch.zeros_like(layer.weight)
-    roundings.dampen(STEPS // 2, STEPS)
+    held.dampen(STEPS // 2, STEPS)
     scale = quantizer.scale.detach()[:, None]
     levels = layer.quantized_weight().detach()
     weight = layer.weight.detach().clone().requires_grad_()
@@ -122,23 +115,5 @@ def test_dampening_is_the_gradient_of_the_distance_to_the_level() -> None:
     assert (weight.grad == 0).any()  # outside the range
     torch.testing.assert_close(layer.weight.grad, weight.grad)
     layer.weight.grad.zero_()
-    roundings.dampen(0, STEPS)
+    held.dampen(0, STEPS)
     assert not layer.weight.grad.any()
-
-
-def test_rates_begin_again_where_integers_are_frozen() -> None:
-    training = Training(freeze_integers=0.2)
-    shares = [share_of_rate(training, step, 100) for step in range(100)]
-    whole = [share_of_rate(replace(training, freeze_integers=0), step, 80) for step in range(80)]
-    assert shares[:80] == whole
-    assert shares[80] == pytest.approx(0.1)
-    assert shares[80:] == sorted(shares[80:], reverse=True)
-    assert shares[99] < 0.002
-
-
-def test_only_weights_with_a_scale_that_learns() -> None:
-    with pytest.raises(UsageError, match="set 'weights: lsq'"):
-        Method(Training(freeze_integers=0.1), weights="dorefa")
-    with pytest.raises(UsageError, match="are for weights in integers"):
-        Roundings(nn.Linear(2, 2), Training(dampen=0.1))
-    assert not Roundings(nn.Linear(2, 2), Training()).layers
