@@ -15,7 +15,7 @@ from bitface.search.trial import Trial, groups, plan_of
 from support.quantized import Mixed, faces, network
 
 LEARNING, HELD = faces(32, 16), faces(24, 16, seed=1)
-# A plan of few bits is equalized for its own widths, trials for 8 bits.
+# A plan is equalized for the width of each tensor, trials for one width.
 PLAIN = Calibration(equalization=False)
 
 
@@ -76,20 +76,22 @@ def test_sums_of_their_own_width_are_as_quantization_makes_them(tmp_path: Path) 
     assert strict.agreement(weights, every, HELD, strict.expected(HELD)) < found
 
 
-def test_with_equalization_a_trial_at_eight_bits_is_exact_and_one_at_four_is_near(tmp_path: Path) -> None:
-    probe = prepare(network(Mixed(), 16), LEARNING, (8,), (8, 4))
+@pytest.mark.parametrize(("equalized", "bits", "near"), [(8, 8, 1e-3), (4, 4, 1e-3), (8, 4, 0.3)])
+def test_a_trial_is_exact_at_the_bits_that_its_channels_are_equalized_for(
+    equalized: int, bits: int, near: float, tmp_path: Path
+) -> None:
+    probe = prepare(network(Mixed(), 16), LEARNING, (8,), (8, 4), equalized=equalized)
     layers = [layer.name for layer in probe.student.layers]
     sizes = {s.name: s.module.weight.numel() for s in probe.walk.steps if isinstance(s.module, ops.LAYERS)}
     trial, weights = Trial(probe, LEARNING), dict.fromkeys(sizes, 8)
-    for bits, near in ((8, 1e-3), (4, 0.3)):
-        activations = dict.fromkeys(probe.readers, bits)
-        found = trial.agreement(weights, activations, HELD, trial.expected(HELD))
-        path = tmp_path / f"{bits}.yaml"
-        path.write_text(yaml.safe_dump(plan_of(layers, weights, activations, probe.readers, sizes).to_json()))
-        simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path))
-        with torch.no_grad():
-            teacher, exact = (one.graph(probe.inputs(HELD)) for one in (probe.network, simulated))
-        assert 1 - found == pytest.approx(float(sensitivity.turned(teacher, exact).mean()), rel=near)
+    activations = dict.fromkeys(probe.readers, bits)
+    found = trial.agreement(weights, activations, HELD, trial.expected(HELD))
+    path = tmp_path / f"{bits}.yaml"
+    path.write_text(yaml.safe_dump(plan_of(layers, weights, activations, probe.readers, sizes).to_json()))
+    simulated = calibrated(probe.network, LEARNING, BitPlan.parse(path))
+    with torch.no_grad():
+        teacher, exact = (one.graph(probe.inputs(HELD)) for one in (probe.network, simulated))
+    assert 1 - found == pytest.approx(float(sensitivity.turned(teacher, exact).mean()), rel=near)
 
 
 def test_what_is_added_has_one_width(probe: Probe) -> None:

@@ -16,7 +16,7 @@ from bitface.analysis.walk import Values, Walk, WalkStep, beside, channel_means,
 from bitface.graph import Network, ops, passes
 from bitface.quant import BitPlan, Calibration, LayerBits, calibrate
 from bitface.quant.batches import Progress
-from bitface.quant.post_training import begun, bias_images
+from bitface.quant.post_training import bias_images, placed, transformed
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
 from bitface.quant.student import Student, activation_quantizer, weight_quantizer
 
@@ -126,6 +126,7 @@ def prepare(
     calibration: Calibration = Calibration(),
     progress: Progress | None = None,
     sums: int | None = None,
+    equalized: int = 8,
 ) -> Probe:
     """Finds the numbers of every unit on calibration faces.
 
@@ -134,11 +135,14 @@ def prepare(
         faces: uint8 RGB `[N, H, W, 3]`.
         weight_bits, activation_bits: widths to ask about.
         sums: bits of what sums read, whatever layers read of the same tensors; None: they read what layers read.
+        equalized: bits of activations that channels get their steps for, and streams are turned for.
 
     Raises:
         BitfaceError: an activation is NaN or infinite (named).
     """
-    student, batches = begun(network, faces, replace(PLAN, sums=_SUMS) if sums else PLAN, calibration)
+    plan = replace(PLAN, sums=_SUMS) if sums else PLAN
+    graph, batches = transformed(network, faces, replace(plan, bits=LayerBits(8, equalized)), calibration)
+    student = placed(network, graph, plan)
     observers = calibrate.observed_inputs(student, batches, len(faces), calibration.observer, progress)
     student.enable(False)
     student.graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -28,7 +28,7 @@ from bitface.results.documents import read_result
 from bitface.results.folder import Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.results.search import SearchRecord
-from bitface.results.sensitivity import SensitivityRecord
+from bitface.results.sensitivity import SensitivityRecord, SweptWidths
 from bitface.runtime import Model
 from bitface.runtime.machine import describe
 from bitface.search import by_size, by_time
@@ -102,6 +102,7 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
         request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER,
         pairs=None, root=None, part=None, protocol=None,
         sums=request.sums if request.narrow else None, rotate=HADAMARD if request.narrow else OFF,
+        equalized=max(request.activations),
     )  # fmt: skip
     opened = _protocol(request.base)
     request = replace(request, base=base)
@@ -200,8 +201,11 @@ def _known(request: SearchRequest, experiment: SweptNetwork) -> list[Costs]:
         table = _read(path, experiment)
         if table.by == BLOCK:
             unfit, other = "is a table by block", "a search needs one by layer"
-        elif (table.settings.sums, table.settings.rotate or OFF) != (request.base.sums, request.base.rotate):
-            unfit, other = "has sums and streams of another convention", "a search like this one measures its own"
+        elif _convention(table.settings) != (request.base.sums, request.base.rotate, request.base.equalized):
+            unfit, other = (
+                "has sums, streams or channels of another convention",
+                "a search like this one measures its own",
+            )
         else:
             tables.append(_costs_of(table, path, request.cost))
             continue
@@ -210,6 +214,10 @@ def _known(request: SearchRequest, experiment: SweptNetwork) -> list[Costs]:
             raise BitfaceError(f"{path}: {unfit}, and {other}; {hint if table.by == BLOCK else 'leave this one out'}")
         experiment.notes.append(f"{path} {unfit}; {other} and left it alone")
     return tables
+
+
+def _convention(settings: SweptWidths) -> tuple[int | None, str, int]:
+    return settings.sums, settings.rotate or OFF, settings.equalized or 8
 
 
 def _read(path: Path, experiment: SweptNetwork) -> SensitivityRecord:

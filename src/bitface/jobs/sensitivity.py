@@ -77,6 +77,7 @@ def probed(request: SensitivityRequest, experiment: SweptNetwork, steps: Steps =
         Calibration(rotate=request.rotate),
         steps("calibrating"),
         request.sums,
+        request.equalized,
     )
     return by_block(probe, experiment.learning) if request.by == BLOCK else probe
 

@@ -125,6 +125,17 @@ def begun(
 
     Arguments and errors as in `quantize`.
     """
+    graph, batches = transformed(network, images, plan, calibration)
+    return placed(network, graph, plan), batches
+
+
+def transformed(
+    network: Network, images: np.ndarray, plan: BitPlan, calibration: Calibration = Calibration()
+) -> tuple[GraphModule, Batches]:
+    """The network's graph in floating point, folded, equalized and turned for a plan, and the calibration faces.
+
+    Arguments and errors as in `quantize`.
+    """
     if not len(images):
         raise ValueError("there are no calibration images")
     batches = _batches(network, images, calibration.batch)
@@ -133,7 +144,7 @@ def begun(
         equalize(graph, batches, len(images), plan)
     if calibration.rotate != OFF:
         _turn(graph, plan, calibration.rotate, batches, len(images))
-    return placed(network, graph, plan), batches
+    return graph, batches
 
 
 def _turn(graph: GraphModule, plan: BitPlan, way: str, batches: Batches, count: int) -> None:

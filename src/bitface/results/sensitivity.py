@@ -11,6 +11,7 @@ class SweptWidths(Section):
 
     Attributes:
         sums: bits of what additions read, where that was settled; rotate: how residual streams were turned.
+        equalized: bits of activations that channels got their steps for, below 8.
     """
 
     weight_bits: tuple[int, ...]
@@ -18,6 +19,7 @@ class SweptWidths(Section):
     seed: int
     sums: int | None = None
     rotate: str | None = None
+    equalized: int | None = None
 
 
 class SweptFaces(Section):

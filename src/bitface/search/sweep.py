@@ -52,6 +52,7 @@ class SensitivityRequest:
         size: of the image, for a network that leaves it free; None: see `inputs.faces.load_teacher`.
         sums: bits of what additions read, whatever layers read of the same tensors; None: what layers read.
         rotate: of residual streams, see `quant.Calibration`.
+        equalized: bits of activations that channels get their steps for, see `quant.equalize`.
     """
 
     model: Path
@@ -74,6 +75,7 @@ class SensitivityRequest:
     output: str | None = None
     sums: int | None = None
     rotate: str = OFF
+    equalized: int = 8
 
     @property
     def judged(self) -> bool:
@@ -141,6 +143,7 @@ def settings(request: SensitivityRequest) -> dict[str, Any]:
         "seed": request.seed,
         **({"sums": request.sums} if request.sums else {}),
         **({"rotate": request.rotate} if request.rotate != OFF else {}),
+        **({"equalized": request.equalized} if request.equalized < 8 else {}),
     }
 
 

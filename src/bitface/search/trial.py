@@ -22,7 +22,8 @@ from bitface.quant.student import Student
 class Trial:
     """Measures plans on faces: quantizers as calibration finds them, and biases corrected again for every plan.
 
-    Channels stay equalized for 8 bits; a plan of fewer gets steps of its own (`quant.equalize`), mostly better ones.
+    Channels stay equalized for the activations' bits that the probe was made for; a plan whose activations differ from
+    one another gets steps of its own for each (`quant.equalize`), mostly better ones.
 
     Attributes:
         probe: knows every width that a plan may ask for.
