@@ -179,6 +179,13 @@ def sums() -> list[Run]:
     ]
 
 
+def made() -> list[Run]:
+    """What stronger views and blended images are worth to made faces, which are much alike, in three epochs."""
+    base = (("epochs", 3), ("bits", "w4a4s8"), ("rotate", "learned"))
+    ways: list[tuple[tuple[str, Any], ...]] = [(), (("views", "strong"),), (("views", "severe"),), (("mix", 0.5),)]
+    return [Run(PRELU, "best-w4a4", 0, (*base, *way), "synthetic:5532") for way in ways]
+
+
 def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
     """The sources of a run, and the list that chooses among their images."""
     if run.faces == "real":
@@ -195,10 +202,10 @@ def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
 
 GROUPS = {
     "faceless": faceless, "headline": headline, "papers": papers, "quantizers": quantizers, "ablation": ablation,
-    "streams": streams, "sums": sums,
+    "streams": streams, "sums": sums, "made": made,
 }  # fmt: skip
 # Groups with results of their own (`--results`): the tables of `results/qat.json` are of the others.
-ELSEWHERE = ("faceless", "streams", "sums")
+ELSEWHERE = ("faceless", "streams", "sums", "made")
 
 
 def chosen(run: Run) -> recipe.Recipe:

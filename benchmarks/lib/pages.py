@@ -32,6 +32,7 @@ TABLES: dict[str, tuple[Path, str, Callable[[dict[str, Any]], list[str]]]] = {
     "training_speed": (TRAINING, "training_speed", tables.training_speed),
     "faceless": (FACES, "faceless", tables.faceless),
     "variety": (FACES, "variety", tables.variety),
+    "made_faces": (FACES, "made_faces", bit_tables.four_bits_trained),
     "making_faces": (FACES, "making_faces", tables.making_faces),
     "datasets": (ROOT / "docs" / "datasets.md", "datasets", tables.datasets),
     "thresholds": (EVALUATION, "thresholds", tables.thresholds),

@@ -38,7 +38,7 @@ class Training:
         clip: largest norm of the gradient; 0 doesn't clip.
         views: what the student sees of a face: the image, or its mirror image too (`flip`), or shifted, turned,
             brighter and darker (`mild`), or blurred, noisy and partly covered besides (`strong`), or all of that twice
-            as much, from other angles and in other colours (`severe`, for made faces, which are too much alike).
+            as much, from other angles and in other colours (`severe`; what it cost made faces: `docs/faces.md`).
         mix: share of images that are blended with another one (needs a teacher that sees the same blend).
         teacher: `cached`: embeddings of the image and of its mirror image, computed once; `live`: of each view.
         average: weights averaged over steps with this decay (0: not), used from evaluation on.

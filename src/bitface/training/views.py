@@ -4,7 +4,7 @@ Views depend on the seed and the step alone, so that a resumed training sees the
 
 The amounts are those between two photographs that an aligner cuts out, not those of another person: some pixels of
 shift, some degrees, exposure; `strong` adds what cameras do (blur, noise, compression) and things that cover faces;
-`severe`, for faces that a generator makes all alike, adds other angles and colours of light and doubles the amounts.
+`severe` adds other angles and colours of light and doubles the amounts.
 """
 
 from collections.abc import Mapping
