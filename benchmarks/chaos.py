@@ -14,12 +14,14 @@ It goes on where it was stopped. A command that was killed at other points is do
 import argparse
 import hashlib
 import os
+import pkgutil
 import resource
 import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from lib.chaos_commands import Command, made, unreadable
 from lib.children import Ending, as_anybody, begun, ended, killed_at, limited, run
 from lib.common import known, save
 
+import bitface.jobs
 from bitface.results.same_again import lasting
 from bitface.runtime.machine import describe
 
@@ -205,7 +208,8 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="keep no result")
     options = parser.parse_args()
     torch.set_num_threads(1)  # threads aren't copied with a process
-    import bitface.jobs  # noqa: F401  # what is imported now isn't imported by every copy
+    for module in pkgutil.walk_packages(bitface.jobs.__path__, "bitface.jobs."):
+        import_module(module.name)  # what is imported now isn't imported by every copy
 
     begin = time.monotonic()
     chosen = options.commands.split(",") if options.commands else None

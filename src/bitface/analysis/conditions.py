@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 NAMES = ("sharpness", "brightness", "contrast", "asymmetry")
 # What each measures, and what it tells.
@@ -58,6 +57,8 @@ def shared(values: Mapping[str, np.ndarray], flipped: np.ndarray) -> list[Shared
         values: of each condition, `[N]`.
         flipped: bool `[N]`.
     """
+    from scipy.stats import mannwhitneyu  # takes a second, and every command reads this file for its page
+
     conditions = []
     for name, column in values.items():
         if np.ptp(column) == 0 or not flipped.any():
