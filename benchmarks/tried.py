@@ -246,7 +246,8 @@ def main() -> None:
             row: dict[str, Any] = {
                 "network": NETWORK, "bits": options.bits, "changes": changes, "steps": options.steps, "seed": seed,
             }  # fmt: skip
-            if options.only not in changes or any(all(one[key] == row[key] for key in KEYS) for one in known("tried")):
+            measured = [one for one in known("tried") if "before" not in one]
+            if options.only not in changes or any(all(one[key] == row[key] for key in KEYS) for one in measured):
                 continue
             training = replace(
                 recipe.method.training, epochs=options.steps * 64 / len(images), min_steps=0, seed=seed,

@@ -137,9 +137,10 @@ def rebuilding(content: dict[str, Any]) -> list[str]:
 
 
 def tried(content: dict[str, Any]) -> list[str]:
-    """Changes of a training, in short runs."""
+    """Changes of a training, in short runs; † of before a change of what they begin with."""
+    rows = [{**row, "changes": row["changes"] + "†" * ("before" in row)} for row in content["rows"]]
     columns = {"change": "{changes}", "steps": "{steps}", "seed": "{seed}", **_COSINE, "images/s": "{images/s:.0f}"}
-    return short_runs(content, columns)
+    return short_runs({"rows": rows}, columns)
 
 
 _COSINE = {"cosine ± standard error": "{cosine:.4f} ± {standard error:.4f}"}

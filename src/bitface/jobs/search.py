@@ -102,7 +102,7 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
         request.base, weight_bits=widths, activation_bits=tuple(sorted({8, *request.activations})), by=LAYER,
         pairs=None, root=None, part=None, protocol=None,
         sums=request.sums if request.narrow else None, rotate=HADAMARD if request.narrow else OFF,
-        equalized=max(request.activations),
+        equalized=min(8, max(request.activations)),
     )  # fmt: skip
     opened = _protocol(request.base)
     request = replace(request, base=base)
