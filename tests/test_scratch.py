@@ -13,6 +13,7 @@ import pytest
 from bitface import scratch as module
 from bitface.errors import BitfaceError
 from bitface.files import filled_once, new_folder, write_bytes
+from bitface.jobs.synth import synthesize
 from bitface.scratch import scratch
 from bitface.targets.write import check_place
 
@@ -73,7 +74,9 @@ def _into_a_full_folder(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("another_process")
-@pytest.mark.parametrize("refused", [_into_a_full_folder, partial(check_place, "ncnn")])
+@pytest.mark.parametrize(
+    "refused", [_into_a_full_folder, partial(check_place, "ncnn"), partial(synthesize, "synthetic:1")]
+)
 def test_what_a_killed_process_left_goes_where_its_folder_is_refused(
     tmp_path: Path, refused: Callable[[Path], None]
 ) -> None:

@@ -142,6 +142,20 @@ def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
+def check_new(folder: Path) -> None:
+    """Refuses a folder that isn't free for a result, after what killed processes left beside it is gone.
+
+    Raises:
+        BitfaceError: it exists and isn't empty, or can't be looked at.
+    """
+    remove_left(folder.parent)
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise BitfaceError(f"{folder}: exists and isn't an empty folder; choose another one")
+    except OSError as error:
+        raise BitfaceError(f"{folder}: can't be written ({error.strerror or error})") from error
+
+
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that becomes `folder` when the block ends well; it vanishes when not.
@@ -149,10 +163,8 @@ def new_folder(folder: Path) -> Iterator[Path]:
     Raises:
         BitfaceError: the folder exists and isn't empty, or can't be written.
     """
-    remove_left(folder.parent)
+    check_new(folder)
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise BitfaceError(f"{folder}: exists and isn't an empty folder; choose another one")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with scratch(folder.parent) as place:
             temporary = place / folder.name

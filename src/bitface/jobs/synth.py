@@ -5,9 +5,9 @@ from typing import Any
 
 from bitface.data import sources
 from bitface.data.sheet import sheet_png
-from bitface.data.synthetic import write_faces
-from bitface.errors import BitfaceError, UsageError, option
-from bitface.files import write_bytes
+from bitface.data.synthetic import fill_faces
+from bitface.errors import UsageError, option
+from bitface.files import check_new, new_folder, write_bytes
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.results.locks import locked
@@ -48,11 +48,11 @@ def synthesize(
     sheet = out.with_name(f"{out.name}.sheet.png")
     # Beside the folder, which appears when it is complete.
     with locked(out.with_name(f".{out.name}.lock"), out, "synth"):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise BitfaceError(f"{out}: exists and isn't an empty folder; choose another one")
+        check_new(out)  # before minutes of making
         network = open_float(model, preprocess, size) if model and data_set.from_teacher else None
         faces = data_set.make(source, sources.Making(seed, network, truncation, steps("making faces")))
-        write_faces(out, faces.images, faces.manifest)
-        write_bytes(sheet, sheet_png(faces.images[:_ON_SHEET]))
+        with new_folder(out) as folder:
+            fill_faces(folder, faces.images, faces.manifest)
+            write_bytes(sheet, sheet_png(faces.images[:_ON_SHEET]))
     remarks = {key: list(getattr(network, key)) if network else [] for key in ("notes", "warnings")}
     return {**faces.manifest, "sheet": str(sheet), **remarks}
