@@ -19,7 +19,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from lib.common import known, networks, save
-from lib.held_integers import HeldIntegers, Hold
+from lib.held_integers import HeldIntegers, HeldLsqQuantizer, Hold
 from lib.learning import network_and_faces
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from bitface.graph import ops, passes
 from bitface.inputs import recipes
 from bitface.quant import BitPlan
 from bitface.quant.post_training import calibrated
-from bitface.quant.quantizers import Quantizer
+from bitface.quant.quantizers import QUANTIZERS, Quantizer
 from bitface.quant.student import Student
 from bitface.runtime.machine import describe
 from bitface.runtime.teacher import teacher_of
@@ -38,6 +38,7 @@ from bitface.training.distil import embedded
 from bitface.training.optimizer import optimizer_of
 from bitface.training.whole_batch import WholeBatch
 
+QUANTIZERS.register("lsq-held")(HeldLsqQuantizer)
 NETWORK = "MobileFaceNet PReLU"
 KEYS = ("network", "bits", "changes", "steps", "seed")
 

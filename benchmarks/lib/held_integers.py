@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bitface.quant.quantizers import QUANTIZERS
 from bitface.quant.quantizers.lsq import LsqQuantizer
 from bitface.quant.student import QuantizedConv2d, QuantizedLinear
 
@@ -21,7 +20,6 @@ from bitface.quant.student import QuantizedConv2d, QuantizedLinear
 _FROM, _TIMES = 0.25, 10.0
 
 
-@QUANTIZERS.register("lsq-held")
 class HeldLsqQuantizer(LsqQuantizer):
     """LSQ whose weights may be frozen at integers, from where their scale goes on learning.
 
@@ -100,7 +98,7 @@ class Hold:
 
 
 class HeldIntegers:
-    """What a `Hold` does to the weights of a model whose quantizers are `lsq-held`."""
+    """What a `Hold` does to the weights of a model that are rounded by a `HeldLsqQuantizer`."""
 
     def __init__(self, model: nn.Module, hold: Hold) -> None:
         self.way = hold

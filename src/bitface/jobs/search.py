@@ -108,7 +108,7 @@ def _searched(request: SearchRequest, steps: Steps) -> dict[str, Any]:
     request = replace(request, base=base)
     # Tables and plans of another network and a budget too small should be refused before an hour has gone.
     experiment = _split(subject(base, steps))
-    cache = MeasuredPlans(base.out, experiment)
+    cache = MeasuredPlans(base.out, experiment, f"sums {base.sums}, streams {base.rotate}, channels {base.equalized}")
     plan_request = by_size.PlanRequest(request.budget, request.widths, request.activations, request.activation_bits)
     if not timed:
         by_size.check_budget(plan_request, experiment.network)

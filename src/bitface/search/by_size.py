@@ -59,9 +59,6 @@ class _Search:
         bits = self.problem.bits(choice)
         every = [*bits.values(), *(self.activations[tensor] for tensor in self.trial.probe.readers)]
 
-        if sums := self.trial.probe.sums:
-            what += f", with sums of {next(iter(sums.values())).bits} bits"
-
         def measured() -> Figures:
             return {"agreement": self.trial.agreement(bits, self.activations, *side)}
 

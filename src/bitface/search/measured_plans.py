@@ -19,9 +19,13 @@ class MeasuredPlans:
     asked for: another budget, other widths, more tries.
     """
 
-    def __init__(self, out: Path, experiment: SweptNetwork) -> None:
-        """Raises BitfaceError where the folder holds those of another network or of other faces."""
-        self.path = out / STATE
+    def __init__(self, out: Path, experiment: SweptNetwork, convention: str) -> None:
+        """`convention`: how sums, streams and channels are treated; plans of others are kept beside.
+
+        Raises:
+            BitfaceError: the folder holds those of another network or of other faces.
+        """
+        self.path, self.convention = out / STATE, convention
         self.identity = {**experiment.identity, "judging faces": manifest_hash(experiment.spare)}
         self.entries: dict[str, Figures] = {}
         if self.path.exists():
@@ -34,7 +38,7 @@ class MeasuredPlans:
             what: is measured, on what.
             bits: of everything that plans differ in, in one order.
         """
-        key = f"{what}: {' '.join(map(str, bits))}"
+        key = f"{what}, {self.convention}: {' '.join(map(str, bits))}"
         if key not in self.entries:
             self.entries[key] = measure()
             Checkpoint(self.identity, len(self.entries), {}, self.entries).write(self.path)

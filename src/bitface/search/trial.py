@@ -22,8 +22,9 @@ from bitface.quant.student import Student
 class Trial:
     """Measures plans on faces: quantizers as calibration finds them, and biases corrected again for every plan.
 
-    Channels stay equalized for the activations' bits that the probe was made for; a plan whose activations differ from
-    one another gets steps of its own for each (`quant.equalize`), mostly better ones.
+    Channels stay equalized for the activations' bits that the probe was made for, with weights of 8 bits; a plan whose
+    activations differ from one another gets steps of its own for each (`quant.equalize`), mostly better ones, and where
+    weights are narrower than activations, channels before dense layers aren't balanced.
 
     Attributes:
         probe: knows every width that a plan may ask for.
