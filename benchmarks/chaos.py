@@ -38,7 +38,7 @@ from bitface.runtime.machine import describe
 FULL, ROOM = (2_000, 20_000), (0, 16, 64, 256)
 OURS = (".bitface", ".unfinished", ".out", "bitface-", "tmp.")
 # What a command says that makes nothing again: what is there has to be whole.
-_FINISHED = ("exists and isn't an empty folder", "is there already, and")
+_FINISHED = ("exists and isn't an empty folder", "is there already, and", "isn't in the gallery")
 FAULTS = ("again", "kill", "full", "files", "memory", "read-only", "two")
 
 

@@ -1,5 +1,6 @@
 """Where a file's content goes: files at once, links to where they lead, devices and pipes into themselves."""
 
+import errno
 import json
 import os
 import stat
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitface.errors import BitfaceError
-from bitface.files import atomic_path, write_bytes, write_json
+from bitface.files import atomic_path, write_bytes, write_json, write_new
 
 
 def test_a_file_is_replaced_and_keeps_its_permissions(tmp_path: Path) -> None:
@@ -125,3 +126,26 @@ def test_what_fails_in_between_leaves_the_old_content(tmp_path: Path) -> None:
         half()
     assert path.read_text() == "old"
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path, dangling = tmp_path / "new", tmp_path / "dangling"
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", refuse)
+        with pytest.raises(PermissionError):
+            write_new(path, b"x")
+    assert list(tmp_path.iterdir()) == []
+    write_new(path, b"x")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"x", 0o600)
+    dangling.symlink_to("gone")
+    for taken in (path, dangling):
+        with pytest.raises(FileExistsError):
+            write_new(taken, b"y")
+    assert path.read_bytes() == b"x"
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["dangling", "new"]

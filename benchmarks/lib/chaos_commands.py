@@ -12,6 +12,7 @@ from PIL import Image
 
 from bitface import artifact, backbones
 from bitface.evaluation.gallery_file import read_gallery
+from bitface.evaluation.keys import read_key
 from bitface.graph import from_module, load_network, to_onnx
 from bitface.results.documents import read_result
 from bitface.results.folder import check_files
@@ -74,10 +75,15 @@ def made(place: Path) -> list[Command]:
         (place / name).write_text(text)
     net, crops, few = f"{place}/net.onnx", f"{place}/crops", ("--max-images", "16")
     quantize = ("quantize", net, "--images", crops, *few, "--preprocess", "rgb-127.5-128")
-    ending = run([*quantize, "--out", place / "made"], place)
-    if ending.code:
-        raise SystemExit(f"the artifact can't be made: {ending.errors}")
+    _run([*quantize, "--out", place / "made"], place)
     model = f"{place}/made/model.bitface"
+    _run(["enroll", model, "--images", f"{place}/crops", "--out", place / "gallery.safetensors"], place)
+    _run(["synth", "synthetic:3", "--out", place / "faces"], place)
+    (place / "photographs").mkdir()
+    for face in sorted((place / "faces").rglob("*.png")):
+        photograph = Image.new("RGB", (640, 480), (128, 128, 128))
+        photograph.paste(Image.open(face).resize((224, 224)), (200, 130))
+        photograph.save(place / "photographs" / face.name)
     pairs = ("--pairs", f"{place}/pairs.csv", "--root", crops)
     faces = (net, "--images", crops, "--preprocess", "rgb-127.5-128")
     prune = ("--ratio", "0.3", "--epochs", "1", "--images", crops, "--preprocess", "rgb-127.5-128")
@@ -103,7 +109,17 @@ def made(place: Path) -> list[Command]:
         Command("evaluate --json", ("evaluate", model, *pairs, "--far", "0.2", "--json", "{out}"), "result.json"),
         Command("data pack", ("data", "pack", crops, "--labels", "folder", "--out", "rec:{out}")),
         Command("synth", ("synth", "synthetic:8", "--out", "{out}")),
+        Command("align", ("align", f"{place}/photographs", "--out", "{out}")),
+        Command("key", ("key", "{out}"), "gallery.key", timed=("gallery.key",)),
+        Command("gallery --remove", ("gallery", "{out}", "--remove", "p0"), "gallery.safetensors",
+                f"{place}/gallery.safetensors"),
     ]  # fmt: skip
+
+
+def _run(arguments: Sequence[object], place: Path) -> None:
+    ending = run(arguments, place)
+    if ending.code:
+        raise SystemExit(f"{arguments[0]}: what the commands are given can't be made: {ending.errors}")
 
 
 def unreadable(folder: Path) -> list[str]:
@@ -126,6 +142,8 @@ def _read(path: Path) -> None:
         load_network(path)
     elif path.name == "gallery.safetensors":
         read_gallery(path)
+    elif path.suffix == ".key":
+        read_key(path)
     elif path.suffix == ".safetensors":
         _safetensors(path)
     elif path.suffix == ".json":

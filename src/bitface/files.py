@@ -185,6 +185,28 @@ def write_bytes(path: Path, content: bytes, private: bool = False) -> None:
         temporary.write_bytes(content)
 
 
+def write_new(path: Path, content: bytes) -> None:
+    """Writes a file that wasn't there, for its owner alone; it is there whole or not at all.
+
+    Raises:
+        FileExistsError: something is there, a link that leads nowhere included.
+        OSError: the folder isn't there, or can't be written.
+    """
+    with scratch(path.parent) as folder:
+        temporary = folder / path.name
+        temporary.touch(0o600)
+        temporary.write_bytes(content)
+        sync(temporary)
+        try:
+            os.link(temporary, path)
+        except OSError:
+            # A file system without hard links (of a memory card): what comes in the last moment is replaced.
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            temporary.rename(path)
+    sync(path.parent)
+
+
 def readable_by_others(path: Path) -> str | None:
     """That a file or folder isn't its owner's alone, and how to make it so; None: it is, or nobody can say."""
     mode = stat.S_IMODE(path.stat().st_mode) if os.name == "posix" else 0

@@ -6,13 +6,12 @@ RFC 5869, which is all that a uniformly random secret needs).
 """
 
 import hmac
-import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitface.errors import BitfaceError
-from bitface.files import readable_by_others
+from bitface.files import readable_by_others, write_new
 
 _BYTES = 32
 _DIGITS = 2 * _BYTES
@@ -58,11 +57,7 @@ def write_key(path: Path) -> None:
         BitfaceError: the file is there already, so that galleries may need it, or can't be written.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(secrets.token_hex(_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(path, f"{secrets.token_hex(_BYTES)}\n".encode("ascii"))
     except FileExistsError as error:
         raise BitfaceError(f"{path}: is there already, and galleries may need it; name another file") from error
     except OSError as error:
