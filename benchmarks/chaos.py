@@ -39,6 +39,8 @@ FULL, ROOM = (2_000, 20_000), (0, 16, 64, 256)
 OURS = (".bitface", ".unfinished", ".out", "bitface-", "tmp.")
 # What a command says that makes nothing again: what is there has to be whole.
 _FINISHED = ("exists and isn't an empty folder", "is there already, and", "isn't in the gallery")
+# Seconds from one word on how far it is to the next.
+TOLD = 60
 FAULTS = ("again", "kill", "full", "files", "memory", "read-only", "two")
 
 
@@ -120,14 +122,19 @@ def kill(world: World, points: int) -> list[list[str]]:
     total = int(count.read_text()) if count.exists() else 0
     shutil.rmtree(place)
     some = {1 + round(index * (total - 1) / max(points - 1, 1)) for index in range(points)}
-    results = []
-    for number in sorted(some) if points else range(1, total + 1):
+    numbers = sorted(some) if points else range(1, total + 1)
+    results: list[list[str]] = []
+    begin = told = time.monotonic()
+    for number in numbers:
         place = world.place()
         ending = world.run(place, killed_at(number, place))
         wrong = [] if ending.code in (-signal.SIGKILL, 0) else [f"wasn't killed, but {ending}"]
         wrong += unreadable(place) + world.problems(place)
         results.append([f"killed at {number} of {total}: {one}" for one in wrong])
         shutil.rmtree(place)
+        if (now := time.monotonic()) - told > TOLD:
+            told, rest = now, (len(numbers) - len(results)) * (now - begin) / len(results)
+            print(f"  {len(results)} of {len(numbers)}, {rest / 60:.0f} min left", flush=True)
     return results
 
 

@@ -172,6 +172,7 @@ def sums() -> list[Run]:
     return [
         *(Run(network, name, seed) for seed, network in product(range(3), both)),
         *(Run(SFACE, name, seed, (("epochs", 8),)) for seed in range(3)),
+        *(Run(network, name, changes=(("epochs", 72),)) for network in both),
         *(Run(network, name, changes=(("bits", bits),)) for bits, network in product(("w3a3s8", "w2a4s8"), both)),
         *(Run(PRELU, name, seed, (("bits", "w4a4"),)) for seed in range(3)),
         Run(PRELU, name, faces="synthetic:5532"),
