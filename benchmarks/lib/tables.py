@@ -33,9 +33,15 @@ def accuracy(content: dict[str, Any]) -> list[str]:
     return lines
 
 
+def trainings() -> list[dict[str, Any]]:
+    """Our recipes as they come, on real faces: strict ones, and those with sums and depthwise weights at 8 bits."""
+    rows = [row for name in ("qat", "four_bits_trained") for row in read(name)["rows"]]
+    return [row for row in rows if ours(row) and not changed(row)]
+
+
 def headline(content: dict[str, Any]) -> list[str]:
     """Each network in float32, at 8 bits, and trained at 4, the first seed."""
-    trainings = [row for row in read("qat")["rows"] if ours(row) and not changed(row) and row["seed"] == 0]
+    trained_rows = {row["network"]: row for row in trainings() if (row["recipe"], row["seed"]) == ("best-w4a4s8", 0)}
     lines = []
     for row in content["rows"]:
         if row["bits"] == "float32":
@@ -43,13 +49,9 @@ def headline(content: dict[str, Any]) -> list[str]:
         elif row["bits"] == "w8a8":
             how = f"300 unlabelled faces | {row['seconds'] / 60:.1f}"
             lines.append(f"| | w8a8 | {row['bytes']:,} | {row['TAR@0.0001 %']} | {how} |")
-            trained_rows = [
-                one for one in trainings if (one["network"], one["recipe"]) == (row["network"], "best-w4a4")
-            ]
-            for one in trained_rows[:1]:
+            if one := trained_rows.get(row["network"]):
                 how = f"5,532 unlabelled faces, by training | {minutes(one)}"
-                mark = "†" * ("before" in one)
-                lines.append(f"| | w4a4 | {one['bytes']:,} | {one['TAR@0.0001 %']}{mark} | {how} |")
+                lines.append(f"| | {one['bits']} | {one['bytes']:,} | {one['TAR@0.0001 %']} | {how} |")
     return table("| network | bits | bytes | TAR@FAR 1e-4 | made from | minutes |", lines)
 
 
@@ -104,10 +106,9 @@ def minutes(row: dict[str, Any]) -> str:
     return f"{row['minutes']}" + f" ({where})" * (one or bool(words))
 
 
-def qat(content: dict[str, Any]) -> list[str]:
+def qat(_: dict[str, Any]) -> list[str]:
     """Our recipes as they come, on real faces."""
-    own = [row for row in content["rows"] if ours(row) and not changed(row)]
-    own.sort(key=lambda row: (row["network"], widest(row), row["seed"]))
+    own = sorted(trainings(), key=lambda row: (row["network"], widest(row), row["seed"]))
     return table(
         f"| network | recipe | seed | minutes | images/s | {_FIGURES} bytes |",
         [
@@ -118,15 +119,15 @@ def qat(content: dict[str, Any]) -> list[str]:
     )
 
 
-def seeds(content: dict[str, Any]) -> list[str]:
-    """Our recipes that were measured with several seeds, in points from the float network."""
+def seeds(_: dict[str, Any]) -> list[str]:
+    """Our recipes with several seeds, in points from the float network: of today's program, else of an earlier one."""
     floats = {row["network"]: row for row in read("accuracy")["rows"] if row["bits"] == "float32"}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in sorted(content["rows"], key=lambda row: row["seed"]):
-        if ours(row) and not changed(row):
-            groups.setdefault((row["network"], named(row)), []).append(row)
+    for row in sorted(trainings(), key=lambda row: row["seed"]):
+        groups.setdefault((row["network"], named(row)), []).append(row)
     lines = []
-    for (network, name), rows in sorted(groups.items(), key=lambda item: (item[0][0], widest(item[1][0]))):
+    for (network, name), all_rows in sorted(groups.items(), key=lambda item: (item[0][0], widest(item[1][0]))):
+        rows = [row for row in all_rows if "before" not in row] or all_rows
         if len(rows) > 1:
             plain = floats[network]
             accuracies = [row["accuracy"] - plain["accuracy"] for row in rows]
