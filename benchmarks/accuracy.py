@@ -1,6 +1,6 @@
 """What quantization costs in accuracy: three networks, calibrated on faces outside the LFW pairs, tested on LFW.
 
-    python benchmarks/accuracy.py [--bits w8a8,w6a6,w4a8] [--images 300] [--out out/accuracy]
+    python benchmarks/accuracy.py [--bits w8a8,w6a6,w4a8,w4a4s8] [--images 300] [--out out/accuracy]
 
 Needs LFW and two networks in $BITFACE_DATA (or ../shared/data): `lfw/images`, `lfw/pairs.csv`,
 `lfw/not_in_pairs.txt`, `models/*.onnx`. Float networks and integer ones both run in OpenVINO, single crop, no flip.
@@ -21,7 +21,7 @@ from bitface.results.quantization import agreed
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bits", default="w8a8,w6a6,w4a8")
+    parser.add_argument("--bits", default="w8a8,w6a6,w4a8,w4a4s8")
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("out/accuracy"))
     options = parser.parse_args()
