@@ -22,9 +22,9 @@ from bitface.cli.console import progress
 from bitface.data.face_source import FaceSource
 from bitface.inputs import recipes as recipe
 from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.jobs.float_student import CHECKPOINT
 from bitface.jobs.search import SearchRequest, search_plans
 from bitface.quant import BitPlan
+from bitface.results.folder import CHECKPOINT
 from bitface.results.quantization import agreed
 from bitface.search.budget import Budget
 from bitface.search.sweep import SensitivityRequest

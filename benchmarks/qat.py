@@ -33,9 +33,9 @@ from bitface.data.synthetic import write_faces
 from bitface.evaluation import read_pairs
 from bitface.inputs import recipes as recipe
 from bitface.jobs import QuantizeRequest, quantize_model
-from bitface.jobs.float_student import CHECKPOINT
 from bitface.quant import BitPlan
 from bitface.quant.reconstruct import effort
+from bitface.results.folder import CHECKPOINT
 from bitface.results.quantization import agreed
 from bitface.runtime import Embedder, open_model
 from bitface.runtime.machine import describe

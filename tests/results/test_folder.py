@@ -17,7 +17,8 @@ from bitface.errors import BitfaceError
 from bitface.graph import from_module
 from bitface.quant import BitPlan, quantize
 from bitface.results.documents import of_kind, read_runs
-from bitface.results.folder import RESULT, check_beside, check_free, staging, write_result
+from bitface.results.folder import CHECKPOINT, RESULT, check_beside, check_free, finished, staging, write_result
+from bitface.results.locks import LOCK, holding
 from bitface.results.quantization import QuantizationRecord
 
 NAMES = ("faces.safetensors", "model.onnxruntime.onnx", "model.openvino.onnx", "report.html")
@@ -163,3 +164,17 @@ def test_a_folder_in_the_way_costs_nothing(models: list[Path], tmp_path: Path) -
     assert (out / "model.bitface").read_bytes() == models[0].read_bytes()
     (left,) = out.glob(".unfinished.*")
     assert json.loads((left / RESULT).read_text())["seed"] == 1
+
+
+def test_what_a_step_left_that_was_killed_at_its_end_goes(tmp_path: Path) -> None:
+    assert not finished(tmp_path, "compare")
+    (tmp_path / RESULT).write_text("{}")
+    (tmp_path / LOCK).write_text("{}")
+    (tmp_path / ".unfinished.1").mkdir()
+    (tmp_path / ".unfinished.1" / "file").touch()
+    with holding(tmp_path, "quantize"), pytest.raises(BitfaceError, match="bitface quantize .* is writing there"):
+        finished(tmp_path, "compare")
+    assert finished(tmp_path, "compare")
+    assert [file.name for file in tmp_path.iterdir()] == [RESULT]
+    (tmp_path / CHECKPOINT).touch()
+    assert not finished(tmp_path, "compare")

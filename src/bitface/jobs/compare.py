@@ -27,7 +27,7 @@ from bitface.progress import Steps, silent
 from bitface.report.comparison import COSTS, comparison_page, cost
 from bitface.report.tables import comparison as table
 from bitface.results.comparison import CandidateRow, ComparisonRecord
-from bitface.results.folder import RESULT, check_beside
+from bitface.results.folder import check_beside, finished
 from bitface.results.locks import holding
 from bitface.runtime import Model, open_model
 from bitface.runtime.machine import describe
@@ -134,7 +134,7 @@ def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps)
         request = request_for(comparison, step, options, model, Path(), place == 0 and not own_file)
         key = step_key(request, key)
         folder = Store(out).path("steps", f"{step}-{key}")
-        if not (folder / RESULT).is_file():
+        if not finished(folder, "compare"):
             _carry_out(replace(request, out=folder), steps)
         model = folder / ("model.bitface" if step == "quantize" else "model.onnx")
         check_beside(model)

@@ -25,7 +25,7 @@ from bitface.losses.projected import Projected
 from bitface.preprocess import Size
 from bitface.progress import Steps
 from bitface.results.float_students import DistillationRecord, PruningRecord
-from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.results.folder import CHECKPOINT, Clock, check_free, staging, write_result
 from bitface.runtime import Embedder, Model
 from bitface.runtime.machine import describe
 from bitface.runtime.teacher import teacher_of
@@ -35,7 +35,6 @@ from bitface.training.distil import likeness
 from bitface.training.progress import training_line
 
 # The state of a training while it runs.
-CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)

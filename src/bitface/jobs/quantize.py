@@ -19,14 +19,13 @@ from bitface.inputs import faces as job_faces
 from bitface.inputs import recipes
 from bitface.inputs.overlap import CODES
 from bitface.inputs.training import account, kernels, needs_labels, slow
-from bitface.jobs.float_student import CHECKPOINT
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.quant.plan import PlannedLayer
 from bitface.report.next_steps import after_quantization
 from bitface.report.quantization import report_of
-from bitface.results.folder import Clock, check_free, staging, write_result
+from bitface.results.folder import CHECKPOINT, Clock, check_free, staging, write_result
 from bitface.results.locks import holding
 from bitface.results.quantization import QuantizationRecord, describe_student, heavy_edges, measure_agreement
 from bitface.runtime import Model

@@ -19,17 +19,17 @@ from bitface.data.face_source import FaceSource
 from bitface.data.faces import find_images
 from bitface.data.sources import Source, cached
 from bitface.errors import BitfaceError, UsageError, option
-from bitface.files import write_bytes, write_json
+from bitface.files import new_folder, write_bytes, write_json
 from bitface.inputs import papers, recipes
 from bitface.inputs.papers import Row
 from bitface.inputs.suites import Suite, SuiteModel
 from bitface.jobs.pretrain import pretrain, training_of
 from bitface.jobs.quantize import quantize_model
 from bitface.jobs.runs.forecast import forecast
-from bitface.jobs.runs.reproduction import SMALL_IMAGES, ReproduceRequest, Reproduction, Run, done
+from bitface.jobs.runs.reproduction import SMALL_IMAGES, ReproduceRequest, Reproduction, Run
 from bitface.jobs.suite import run_suite
 from bitface.progress import Steps, silent
-from bitface.results.folder import RESULT
+from bitface.results.folder import RESULT, finished, is_finished
 from bitface.results.locks import holding
 from bitface.results.quantization import agreed
 from bitface.results.reproduction import ReproducedRow, ReproductionRecord
@@ -50,7 +50,7 @@ def foretold(reproduction: Reproduction, steps: Steps = silent) -> list[str]:
         _make_people(reproduction.images[0])
     for run in reproduction.runs:
         title = f"{run.row.title}" + f", seed {run.seed}" * (run.row.seeds > 1)
-        if done(run):
+        if is_finished(run.folder):
             lines.append(f"{title}: is there")
         elif not reproduction.models[run.row.network].exists():
             lines.append(f"{title}: can't be told before its float network is trained")
@@ -134,12 +134,13 @@ def _check_same(request: ReproduceRequest) -> None:
 def _make_people(folder: Path) -> None:
     """People who don't exist, each in two views: as generated, and shifted and darker."""
     images = find_images([cached(Source.parse(f"synthetic:{2 * SMALL_IMAGES}"))])
-    for number, file in enumerate(images):
-        face = np.asarray(Image.open(file.path).convert("RGB"))
-        person = folder / f"{number:04d}"
-        person.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(face).save(person / "a.png")
-        Image.fromarray((0.85 * np.roll(face, (2, 3), (0, 1))).astype(np.uint8)).save(person / "b.png")
+    with new_folder(folder) as people:
+        for number, file in enumerate(images):
+            face = np.asarray(Image.open(file.path).convert("RGB"))
+            person = people / f"{number:04d}"
+            person.mkdir()
+            Image.fromarray(face).save(person / "a.png")
+            Image.fromarray((0.85 * np.roll(face, (2, 3), (0, 1))).astype(np.uint8)).save(person / "b.png")
 
 
 def _train(reproduction: Reproduction, name: str, path: Path, steps: Steps) -> None:
@@ -153,7 +154,7 @@ def _train(reproduction: Reproduction, name: str, path: Path, steps: Steps) -> N
 
 
 def _agreement(reproduction: Reproduction, run: Run, steps: Steps) -> float:
-    if done(run):
+    if finished(run.folder, "reproduce"):
         content = json.loads((run.folder / RESULT).read_text(encoding="utf-8"))
     else:
         content = quantize_model(reproduction.quantization(run), lambda name: steps(f"{run.row.title}: {name}"))

@@ -14,8 +14,9 @@ from bitface import artifact, ranks
 from bitface.errors import BitfaceError, flag, option
 from bitface.files import sha256_of, sync, sync_all, write_json
 from bitface.results.base import StoredResult
+from bitface.results.locks import holding
 
-RESULT = "result.json"
+RESULT, CHECKPOINT = "result.json", "checkpoint.safetensors"
 _UNFINISHED = ".unfinished."
 # Where a result says which run it is of → the word before it in a message.
 _TOLD = {
@@ -54,8 +55,7 @@ class staging:
     def __enter__(self) -> Path:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            for left in self.out.glob(f"{_UNFINISHED}*"):  # of a process that was killed
-                shutil.rmtree(left, ignore_errors=True)
+            _clear(self.out)
             self.folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.out))
         except OSError as error:
             raise BitfaceError(f"{self.out}: can't be written ({error.strerror}); choose another folder") from error
@@ -137,6 +137,25 @@ def check_beside(model: Path) -> None:
         check_files(path, content)
 
 
+def is_finished(out: Path) -> bool:
+    """Whether a result is there, and no training that goes on."""
+    return (out / RESULT).is_file() and not (out / CHECKPOINT).exists()
+
+
+def finished(out: Path, command: str) -> bool:
+    """As `is_finished`, of a step that `command` leaves out then: what a process left goes that was killed at its end.
+
+    Raises:
+        BitfaceError: another command holds the folder.
+    """
+    if not is_finished(out):
+        return False
+    with holding(out, command):
+        if ranks.is_first():
+            _clear(out)
+    return True
+
+
 def check_free(
     out: Path, force: bool, result: str = RESULT, checkpoint: Path | None = None, resume: bool = False
 ) -> None:
@@ -162,6 +181,12 @@ def check_free(
             f"{out / result}: {state} ({_told(_content(out / result))}); write over it with {flag('force')}, or "
             f"choose another {option('out')}"
         )
+
+
+def _clear(out: Path) -> None:
+    """Removes what a process left in a folder that was killed as it wrote there. The caller holds the folder."""
+    for left in out.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _told(content: Mapping[str, Any]) -> str:

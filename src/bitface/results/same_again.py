@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bitface.results.folder import CHECKPOINT
+
 # Keys of results, wherever they stand.
 VARYING_KEYS = frozenset({"created", "seconds", "images_per_second"})
 # Of a page the date and the list of steps, of a card its line.
@@ -28,7 +30,7 @@ def lasting(path: Path) -> bytes:
         return _PAGE.sub("", content.decode("utf-8")).encode()
     if path.suffix == ".md":
         return _CARD.sub("", content.decode("utf-8")).encode()
-    if path.name in ("training.safetensors", "checkpoint.safetensors"):
+    if path.name in ("training.safetensors", CHECKPOINT):
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])
         facts = {key: _without(json.loads(text)) for key, text in header.pop("__metadata__", {}).items()}

@@ -17,7 +17,7 @@ from bitface.inputs import papers, recipes
 from bitface.inputs.papers import Row, Selection
 from bitface.inputs.protocols import open_protocol
 from bitface.jobs.quantize import QuantizeRequest, request_of
-from bitface.results.folder import RESULT
+from bitface.results.folder import is_finished
 from bitface.runtime import open_float
 
 SMALL_IMAGES = 96
@@ -220,7 +220,7 @@ def _check_faces(word: Path) -> None:
 def _check_room(reproduction: Reproduction) -> None:
     place = next(folder for folder in (reproduction.request.out.resolve(), *reproduction.request.out.resolve().parents)
                  if folder.exists())  # fmt: skip
-    sizes = [_bytes(reproduction.models[run.row.network]) for run in reproduction.runs if not done(run)]
+    sizes = [_bytes(reproduction.models[run.row.network]) for run in reproduction.runs if not is_finished(run.folder)]
     needed, free = _SIZES * sum(sizes), shutil.disk_usage(place).free
     if needed > free:
         raise BitfaceError(f"{place}: has {free / 1e9:.1f} GB left, and the rows take some {needed / 1e9:.1f} GB")
@@ -228,8 +228,3 @@ def _check_room(reproduction: Reproduction) -> None:
 
 def _bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 200 << 20
-
-
-def done(run: Run) -> bool:
-    """Whether a run's result is there."""
-    return (run.folder / RESULT).is_file()

@@ -11,7 +11,7 @@ from bitface import ranks
 from bitface.files import write_bytes
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
 from bitface.progress import Steps, silent
-from bitface.results.folder import RESULT
+from bitface.results.folder import RESULT, finished
 from bitface.results.quantization import agreed
 
 # What is told of each seed → where it stands in an agreement, and its digits.
@@ -72,7 +72,7 @@ def quantize_seeds(
     for seed in seeds:
         folder = out / f"seed-{seed}"
         one = request(seed, folder)
-        done = one.resume and (folder / RESULT).exists() and not (folder / "checkpoint.safetensors").exists()
+        done = one.resume and finished(folder, "quantize")
         if ranks.told(done)[0]:
             result: dict[str, Any] = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         else:
