@@ -50,8 +50,8 @@ class Run:
     """A recipe on a network.
 
     `changes` are settings of the training, quantizers, `bits`, `post_training`, the `effort` that a training begins
-    with, how streams are turned (`rotate`), or a number of `synthetic` faces beside the real ones. `faces` is a source
-    of `bitface quantize --images`, `real` or `noise`.
+    with, how streams are turned (`rotate`), or a number of `synthetic` faces beside the real ones. `faces` are sources
+    of `bitface quantize --images`, joined by +, or `real` or `noise`.
     """
 
     network: str
@@ -181,10 +181,17 @@ def sums() -> list[Run]:
 
 
 def made() -> list[Run]:
-    """What stronger views and blended images are worth to made faces, which are much alike, in three epochs."""
-    base = (("epochs", 3), ("bits", "w4a4s8"), ("rotate", "learned"))
+    """What helps made faces, which are much alike, in as many steps as three epochs of 5,532 are.
+
+    Stronger views, blended images, and faces that the teacher brought apart, alone and beside those that it didn't.
+    """
+    base = (("bits", "w4a4s8"), ("rotate", "learned"))
     ways: list[tuple[tuple[str, Any], ...]] = [(), (("views", "strong"),), (("views", "severe"),), (("mix", 0.5),)]
-    return [Run(PRELU, "best-w4a4", 0, (*base, *way), "synthetic:5532") for way in ways]
+    spread = [("spread:5532", 3.0), ("synthetic:5532+spread:5532", 1.5)]
+    return [
+        *(Run(PRELU, "best-w4a4", 0, (("epochs", 3), *base, *way), "synthetic:5532") for way in ways),
+        *(Run(PRELU, "best-w4a4", 0, (("epochs", epochs), *base), faces) for faces, epochs in spread),
+    ]
 
 
 def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
@@ -193,7 +200,7 @@ def images_of(run: Run, out: Path) -> tuple[list[Path], Path | None]:
         return [LFW / "images"], LFW / "not_in_pairs.txt"
     kind, _, count = run.faces.partition(":")
     if kind != "noise":
-        return [Path(run.faces)], None
+        return [Path(word) for word in run.faces.split("+")], None
     folder = out / run.faces.replace(":", "-")
     if not folder.is_dir():
         noise = np.random.default_rng(0).integers(0, 256, (int(count), 112, 112, 3), dtype=np.uint8)

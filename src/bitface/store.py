@@ -28,7 +28,7 @@ T = TypeVar("T")
 KINDS = {
     "assets": "the default network, face detector and face generator",
     "embeddings": "what teachers say of faces that students learn from",
-    "faces": "made faces: synthetic:N, generator:FILE:N, none:N",
+    "faces": "made faces: synthetic:N, spread:N, generator:FILE:N, none:N",
     "indexes": "where images lie in packed sets, and whom they show",
     "kernels": "compiled kernels of trainings, and compiled networks",
     "models": "what artifacts are, and which engine runs them",

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from bitface import artifact, load
+from bitface.data.sources import SPREAD
 from bitface.data.synthetic import make_faces, write_faces
 from bitface.evaluation import all_pairs
 from bitface.evaluation.scores.similarity import row_scores, unit_rows
@@ -293,8 +294,11 @@ def test_generated_faces_are_of_somebody_else_each(
     assert code == 0, err
     assert "the teacher's threshold for FAR 0.01" in " ".join(out.split())
     assert "FRR" not in out
-    # Others' folders without people are refused as ever.
-    (folder / "manifest.json").unlink()
-    code, _, err = bitface(*command)
-    assert code == 1
-    assert "lies in no person's folder" in " ".join(err.split())
+    # Others' folders without people are refused as ever, and so are people who were brought apart by a network.
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({"kind": SPREAD, "kept": len(images)}))
+    for change in (lambda: None, manifest.unlink):
+        change()
+        code, _, err = bitface(*command)
+        assert code == 1
+        assert "lies in no person's folder" in " ".join(err.split())

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from bitface.data import distilled, sources
-from bitface.data.distilled import distilled_faces
+from bitface.data.distilled import apart, distilled_faces
+from bitface.data.faces import find_images, load_faces
 from bitface.data.synthetic import fill_faces
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network, from_module
@@ -180,6 +181,33 @@ def test_as_a_source() -> None:
         sources.cached(source)
 
 
+def test_faces_are_brought_apart() -> None:
+    """By little: pixels stay near what they were, and the teacher tells the images apart better than before."""
+    net = network(Mixed(), 16)
+    faces = np.random.default_rng(0).integers(0, 256, (16, 16, 16, 3), dtype=np.uint8)
+    calls: list[tuple[int, int]] = []
+    images = apart(net, faces, progress=lambda done, total: calls.append((done, total)))
+    assert (images.shape, images.dtype, calls) == (faces.shape, np.uint8, [(1, 4), (2, 4), (3, 4), (4, 4)])
+    assert spread(net, images) < spread(net, faces)
+    assert 2 < np.abs(images.astype(int) - faces).mean() < 30
+    np.testing.assert_array_equal(apart(net, faces[:8]), images[:8])
+    with pytest.raises(BitfaceError, match="name it with preprocess="):
+        apart(replace(net, preprocess=None), faces)
+
+
+@pytest.mark.assets
+def test_spread_faces_as_a_source() -> None:
+    net = network(Mixed(), 16)
+    with pytest.raises(UsageError, match="'spread' makes images from a teacher: name the network"):
+        sources.cached(sources.Source.parse("spread:9"))
+    folder, plain = (sources.cached(sources.Source.parse(word), 0, net) for word in ("spread:9", "synthetic:16"))
+    assert (len(list(folder.glob("*.png"))), sources.kind_of(folder, 9)) == (9, sources.SPREAD)
+    own, before = (load_faces(find_images([one]), net.size).images for one in (folder, plain))
+    assert 2 < np.abs(own.astype(int) - before[:9]).mean() < 30
+    more = load_faces(find_images([sources.cached(sources.Source.parse("spread:11"), 0, net)]), net.size).images
+    np.testing.assert_array_equal(more[:9], own)
+
+
 def test_two_processes_make_the_same_faces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BITFACE_CACHE", str(tmp_path))
     write, others = fill_faces, []
@@ -204,6 +232,7 @@ def test_two_processes_make_the_same_faces(monkeypatch: pytest.MonkeyPatch, tmp_
         ("synthetics", "folder", "synthetics", 0),
         ("none", "none", None, 512),
         ("none:64", "none", None, 64),
+        ("spread:64", "spread", None, 64),
         ("generator:a/b.onnx", "generator", "a/b.onnx", 2000),
         ("generator:C:\\net.pt:12", "generator", "C:\\net.pt", 12),
     ],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bitface.data.face_source import FaceSource
-from bitface.data.sources import DISTILLED, REAL
+from bitface.data.sources import DISTILLED, REAL, SPREAD
 from bitface.data.synthetic import DCGAN
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import passes
@@ -99,3 +99,5 @@ def test_what_could_not_be_seen_is_said() -> None:
     assert len(notes) == 2
     assert "no BatchNorm" in notes[0]
     assert faces.unseen(REAL, folded) == []
+    (note,) = faces.unseen(f"{REAL} and {SPREAD}", whole)
+    assert "brought apart" in note

@@ -172,7 +172,7 @@ def test_what_a_step_left_that_was_killed_at_its_end_goes(tmp_path: Path) -> Non
     (tmp_path / LOCK).write_text("{}")
     (tmp_path / ".unfinished.1").mkdir()
     (tmp_path / ".unfinished.1" / "file").touch()
-    with holding(tmp_path, "quantize"), pytest.raises(BitfaceError, match="bitface quantize .* is writing there"):
+    with holding(tmp_path, "quantize"), pytest.raises(BitfaceError, match=r"bitface quantize .* is writing there"):
         finished(tmp_path, "compare")
     assert finished(tmp_path, "compare")
     assert [file.name for file in tmp_path.iterdir()] == [RESULT]

@@ -92,7 +92,8 @@ def faces(
 
     Args:
         images: a folder of aligned crops, a `.tar` or `.zip` of them, `synthetic:N` (people who don't exist),
-            `generator:FILE:N`, `none` (images made from the network itself), `rec:FOLDER` and other packed sets,
+            `spread:N` (the same, brought apart by the network), `generator:FILE:N`, `none` (images made from the
+            network itself), `rec:FOLDER` and other packed sets,
             several of these, or uint8 RGB crops `[N, H, W, 3]`.
         size: height and width at which they are read, such as `network.size`; None: the network's that reads them.
         seed: of their order and of every draw.

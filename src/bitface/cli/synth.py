@@ -21,11 +21,13 @@ _SAID = {
 
 
 def synth(
-    source: Annotated[str, typer.Argument(help="synthetic:N, generator:FILE:N, or none:N (from --model alone).")],
+    source: Annotated[str, typer.Argument(help="synthetic:N, generator:FILE:N; with --model also spread:N or none:N.")],
     out: Annotated[
         Path | None, typer.Option(callback=to_folder, help="The folder to write to; it must be empty or new.")
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="The teacher that 'none' starts from, or that judges.")] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The teacher that 'spread' and 'none' need, or that judges.")
+    ] = None,
     preprocess: Annotated[
         str | None, typer.Option(help="How that teacher wants its input, where its file doesn't say.")
     ] = None,
@@ -50,6 +52,8 @@ def synth(
     bitface synth synthetic:2000 --out faces/
 
     bitface synth generator:stylegan2.pt:5000 --truncation 0.7 --out faces/
+
+    bitface synth spread:2000 --model net.onnx --out apart/
 
     bitface synth none:512 --model net.onnx --out images/
 

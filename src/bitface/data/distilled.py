@@ -5,11 +5,13 @@ over the sphere, the same for an image, its mirror image and a slightly shifted 
 tensors look like on real faces, the images match that too (ZeroQ, Cai et al. 2020); an embedding network without a
 classifier and with its BatchNorms folded away needs nothing else. The images are sums over scales, so that coarse
 things change first, as in photographs.
+
+Begun with faces in the place of noise, the first steps of the same bring made faces apart, which are much alike.
 """
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,8 +26,10 @@ from bitface.errors import BitfaceError, option
 from bitface.graph import Network, ops, passes
 from bitface.store import Store, array
 
-STEPS = 30
+STEPS, APART_STEPS = 30, 2
 BATCH = 64
+# Pixels of faces to begin with lie so far from black and white, shares of the way, that they can be changed.
+_ROOM = 0.02
 _RATE = 0.05
 _SCALES = (28, 16, 8, 4, 2, 1)
 _SHIFT = 3
@@ -42,7 +46,7 @@ _ALIKE = 0.9
 def version() -> str:
     """Names how images are made: what was kept under other numbers is of another kind."""
     weights = (_MIRROR, _SPREAD, _SMOOTH, _LENGTH, _STATISTICS)
-    numbers = repr((STEPS, BATCH, _RATE, _SCALES, _SHIFT, _MIRRORED, weights, _COLOURS.tolist()))
+    numbers = repr((STEPS, APART_STEPS, BATCH, _ROOM, _RATE, _SCALES, _SHIFT, _MIRRORED, weights, _COLOURS.tolist()))
     return hashlib.sha256(numbers.encode()).hexdigest()[:8]
 
 
@@ -67,18 +71,47 @@ def distilled_faces(
     Raises:
         BitfaceError: the preprocessing is unknown, or the network answers alike to whatever it is shown.
     """
-    if network.preprocess is None:
-        raise BitfaceError(
-            f"{network.name}: doesn't say how its input is normalised, and without faces that can't be found; "
-            f"name it with {option('preprocess')}"
-        )
-    keep_memory()
-    batches = math.ceil(count / BATCH)
+    return _made(network, [None] * math.ceil(count / BATCH), STEPS, seed, store, progress, device)[:count]
+
+
+def apart(
+    network: Network,
+    faces: np.ndarray,
+    seed: int = 0,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    device: torch.device = torch.device("cpu"),
+) -> np.ndarray:
+    """Faces, changed a little until a teacher takes them for less alike: uint8 RGB, as `faces`.
+
+    Args:
+        network: the teacher, with its preprocessing.
+        faces: uint8 RGB `[N, H, W, 3]`, of the network's size; N is a multiple of `BATCH`, whose faces are brought
+            apart from one another.
+        store, progress, device: as in `distilled_faces`.
+
+    Raises:
+        BitfaceError: as `distilled_faces`.
+    """
+    return _made(network, np.split(faces, len(faces) // BATCH), APART_STEPS, seed, store, progress, device)
+
+
+def _made(
+    network: Network,
+    starts: Sequence[np.ndarray | None],
+    steps: int,
+    seed: int,
+    store: Store | None,
+    progress: Progress | None,
+    device: torch.device,
+) -> np.ndarray:
+    """The images of several batches; each begins with faces, or with noise."""
     images = []
-    for number in range(batches):
-        compute = partial(_batch, network, number, seed, _tell(progress, number * STEPS, batches * STEPS), device)
+    for number, start in enumerate(starts):
+        tell = _tell(progress, number * steps, len(starts) * steps)
+        compute = partial(_batch, network, start, steps, seed * 1_000_003 + number, tell, device)
         images.append(store.value("batches", f"{number:05d}", array("images"), compute) if store else compute())
-    return np.concatenate(images)[:count]
+    return np.concatenate(images)
 
 
 def has_statistics(graph: GraphModule) -> bool:
@@ -86,24 +119,33 @@ def has_statistics(graph: GraphModule) -> bool:
     return any(isinstance(module, ops.NORMS) for module in graph.modules())
 
 
-def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None], device: torch.device) -> np.ndarray:
-    assert network.preprocess is not None
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
-    height, width = network.size
-    layers = [
-        torch.randn(BATCH, 3, math.ceil(height / scale), math.ceil(width / scale), generator=generator).mul_(
-            0.5 if scale > 2 else 0.1
+def _batch(
+    network: Network, faces: np.ndarray | None, steps: int, seed: int, tell: Callable[[int], None], device: torch.device
+) -> np.ndarray:
+    """Images after some steps from noise, or from faces."""
+    if network.preprocess is None:
+        raise BitfaceError(
+            f"{network.name}: doesn't say how its input is normalised, and without faces that can't be found; "
+            f"name it with {option('preprocess')}"
         )
-        for scale in _SCALES
-    ]
+    keep_memory()
+    generator = torch.Generator().manual_seed(seed)
+    height, width = network.size
+    sides = [(scale, math.ceil(height / scale), math.ceil(width / scale)) for scale in _SCALES]
+    if faces is None:
+        start = torch.zeros((), device=device)
+        layers = [torch.randn(BATCH, 3, *s, generator=generator).mul_(0.5 if scale > 2 else 0.1) for scale, *s in sides]
+    else:
+        start = _logits(faces).to(device)
+        layers = [torch.zeros(BATCH, 3, *s) for _, *s in sides]
     layers = [layer.to(device).requires_grad_(True) for layer in layers]
     channels = network.preprocess.channels
     numbers = network.preprocess.mean, network.preprocess.std
     mean, std = (torch.tensor(values[:channels], device=device).view(channels, 1, 1) for values in numbers)
     optimizer = torch.optim.Adam(layers, _RATE)
     graph, statistics = _watched(network.graph, device)
-    for step in range(STEPS):
-        images = _image(layers, height, width)
+    for step in range(steps):
+        images = _image(start, layers, height, width)
         shift = torch.randint(-_SHIFT, _SHIFT + 1, (2,), generator=generator).tolist()
         view = images.roll(shift, (2, 3))
         view = view.flip(1) if network.preprocess.color == "bgr" else view
@@ -127,15 +169,22 @@ def _batch(network: Network, number: int, seed: int, tell: Callable[[int], None]
             f"no images can be made from it; give faces, or check {option('preprocess')}"
         )
     with torch.no_grad():
-        pixels = _image(layers, height, width).round().clamp(0, 255).to(torch.uint8)
+        pixels = _image(start, layers, height, width).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def _image(layers: list[Tensor], height: int, width: int) -> Tensor:
+def _logits(faces: np.ndarray) -> Tensor:
+    """What `_image` begins with so that it gives these faces, uint8 `[B, H, W, 3]`; `[B, 3, H, W]`."""
+    shares = torch.from_numpy(faces).permute(0, 3, 1, 2) / 255
+    return shares.clamp(_ROOM, 1 - _ROOM).logit()
+
+
+def _image(start: Tensor, layers: list[Tensor], height: int, width: int) -> Tensor:
     """RGB from 0 to 255, `[B, 3, H, W]`."""
     size = (height, width)
     planes = [nn.functional.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in layers]
-    return torch.sigmoid(torch.einsum("bchw,dc->bdhw", torch.stack(planes).sum(0), _COLOURS.to(planes[0].device))) * 255
+    colours = torch.einsum("bchw,dc->bdhw", torch.stack(planes).sum(0), _COLOURS.to(planes[0].device))
+    return torch.sigmoid(start + colours) * 255
 
 
 def _objective(images: Tensor, embeddings: Tensor, mirrored: Tensor, statistics: list[Tensor]) -> tuple[Tensor, float]:

@@ -1,9 +1,9 @@
 """Where faces come from: folders, generators of people who don't exist, or nothing but the teacher.
 
 A source is a word: a folder, a shard (`.tar`, `.zip`), a packed set (`rec:FOLDER`, `tar:PATTERN`, `parquet:PATH`),
-`synthetic[:N]`, `generator:FILE[:N]`, `none[:N]`, or what another package reads. Each kind is a file in `datasets/`.
-What has to be made is made once and kept in the cache as a folder of PNG files with a manifest, like the one of a
-folder that `bitface synth` wrote.
+`synthetic[:N]`, `spread[:N]`, `generator:FILE[:N]`, `none[:N]`, or what another package reads. Each kind is a file in
+`datasets/`. What has to be made is made once and kept in the cache as a folder of PNG files with a manifest, like the
+one of a folder that `bitface synth` wrote.
 """
 
 import json
@@ -15,7 +15,8 @@ from typing import Any
 
 from bitface.data.dataset import FaceDataset, FaceFiles
 from bitface.data.faces import Progress, find_images
-from bitface.data.synthetic import SyntheticFaces, fill_faces
+from bitface.data.synthetic import DCGAN, SyntheticFaces, fill_faces
+from bitface.device import device_of
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
 from bitface.registry import Registry
@@ -23,6 +24,7 @@ from bitface.store import Store
 
 REAL = "real or unknown"
 DISTILLED = "none (images distilled from the teacher)"
+SPREAD = f"{DCGAN}, spread by the teacher"
 MANIFEST = "manifest.json"
 ANY_OTHER = "folder"
 
@@ -107,6 +109,17 @@ class Making:
     progress: Progress | None = None
     device: str = "cpu"
 
+    def teacher(self, word: str) -> Network:
+        """The network, for a data set that needs it. Raises UsageError where there is none."""
+        if self.network is None:
+            raise UsageError(f"'{word}' makes images from a teacher: name the network")
+        return self.network
+
+    def teacher_key(self, word: str, version: str) -> str:
+        """What the teacher's images depend on, as a part of a file's name: on another device they are others."""
+        device = device_of(self.device).type
+        return f"{word}-{self.teacher(word).fingerprint()[:16]}-{version}{'' if device == 'cpu' else '-' + device}"
+
 
 @dataclass(frozen=True)
 class MadeFaces:
@@ -158,7 +171,7 @@ def cached(
     """The folder of a source: there already, or unpacked or made at the first call and kept.
 
     Raises:
-        UsageError: `none` without a teacher.
+        UsageError: `none` or `spread` without a teacher.
         BitfaceError: it can't be read; see `synthetic.make_faces` and `distilled.distilled_faces`.
     """
     data_set = source.data_set

@@ -16,7 +16,18 @@ from bitface.data.dataset import ChosenFaces, FaceDataset, FaceFiles, FaceRecord
 from bitface.data.distilled import has_statistics
 from bitface.data.face_source import FaceSource
 from bitface.data.labels import identities
-from bitface.data.sources import DISTILLED, REAL, GivenFaces, MadeFaces, PackedFaces, Source, cached, kind_of, opened
+from bitface.data.sources import (
+    DISTILLED,
+    REAL,
+    SPREAD,
+    GivenFaces,
+    MadeFaces,
+    PackedFaces,
+    Source,
+    cached,
+    kind_of,
+    opened,
+)
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.graph import ASSUMED, FreeSize, Network
 from bitface.inputs.models import size_of
@@ -241,7 +252,12 @@ def settle_preprocess(network: Network, images: FaceImages, word: str | None) ->
 
 
 def unseen(kind: str, network: Network) -> list[str]:
-    """Notes where nothing but images from the teacher itself could be looked at."""
+    """Notes where what could be looked at is images from the teacher itself, or faces that it changed."""
+    if SPREAD in kind.split(" and "):
+        return [
+            "agreement is measured on made faces that the teacher brought apart, too, and is higher there than on real "
+            "ones; prove it with bitface evaluate"
+        ]
     if kind != DISTILLED:
         return []
     folded = (

@@ -12,7 +12,7 @@ from bitface import artifact
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
 from bitface.data.labels import identities
-from bitface.data.sources import DISTILLED, REAL, kind_of
+from bitface.data.sources import DISTILLED, REAL, SPREAD, kind_of
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import all_pairs
 from bitface.evaluation.figures.health import degenerate
@@ -225,7 +225,7 @@ def _people(files: Sequence[FaceFile], labels: str) -> np.ndarray:
     if labels == "folder" and not any(file.person for file in files):
         folders = [file.root for file in files]
         kinds = {kind_of(folder, folders.count(folder)) for folder in set(folders)}
-        if not kinds & {REAL, DISTILLED}:
+        if not kinds & {REAL, DISTILLED, SPREAD}:  # apart by the network's own measure, which would flatter it
             return np.arange(len(files))
     return identities(files, labels)
 

@@ -42,7 +42,7 @@ def synthesize(
     source = sources.Source.parse(word)
     data_set = source.data_set
     if not isinstance(data_set, sources.MadeFaces):
-        raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, generator:FILE:N or none:N")
+        raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, spread:N, generator:FILE:N or none:N")
     if data_set.from_teacher and model is None:
         raise UsageError(f"'{source.kind}' makes images from a teacher: name it with {option('model')}")
     sheet = out.with_name(f"{out.name}.sheet.png")

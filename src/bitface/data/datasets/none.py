@@ -5,24 +5,15 @@ from bitface.data.faces import manifest_hash
 from bitface.data.sources import DATA_SETS, DISTILLED, MadeFaces, Making, Source
 from bitface.data.synthetic import SyntheticFaces
 from bitface.device import device_of
-from bitface.errors import UsageError
-from bitface.graph import Network
 from bitface.store import Store
 
 
-def _teacher(making: Making) -> Network:
-    if making.network is None:
-        raise UsageError("'none' makes images from a teacher: name the network")
-    return making.network
-
-
 def _key(_: Source, making: Making) -> str:
-    device = device_of(making.device).type
-    return f"distilled-{_teacher(making).fingerprint()[:16]}-{version()}{'' if device == 'cpu' else '-' + device}"
+    return making.teacher_key("none", version())
 
 
 def _make(source: Source, making: Making) -> SyntheticFaces:
-    network, seed = _teacher(making), making.seed
+    network, seed = making.teacher("none"), making.seed
     # Finished batches stay, so that stopping loses little and asking for more begins with them.
     batches = Store().parts("faces", f"{_key(source, making)}-{seed}")
     images = distilled_faces(network, source.count, seed, batches, making.progress, device_of(making.device))
