@@ -187,7 +187,7 @@ def made() -> list[Run]:
     """
     base = (("bits", "w4a4s8"), ("rotate", "learned"))
     ways: list[tuple[tuple[str, Any], ...]] = [(), (("views", "strong"),), (("views", "severe"),), (("mix", 0.5),)]
-    spread = [("spread:5532", 3.0), ("synthetic:5532+spread:5532", 1.5)]
+    spread: list[tuple[str, float]] = [("spread:5532", 3), ("synthetic:5532+spread:5532", 1.5)]
     return [
         *(Run(PRELU, "best-w4a4", 0, (("epochs", 3), *base, *way), "synthetic:5532") for way in ways),
         *(Run(PRELU, "best-w4a4", 0, (("epochs", epochs), *base), faces) for faces, epochs in spread),

@@ -50,8 +50,12 @@ def test_kept_embeddings_are_those_that_are_computed(
     assert found.fingerprint == embedder.fingerprint
     assert skipped == []
     monkeypatch.setattr(Embedder, "embed_files", lambda *_: pytest.fail("computed again"))
+    (entry,) = (tmp_path / "embeddings").iterdir()
+    left = entry.with_name(f".{entry.name}") / "parts"  # by a process that was killed when all was there
+    left.mkdir(parents=True)
     again, _ = embed_kept(embedder, faces, Store(tmp_path))
     assert np.array_equal(again.values, expected.values)
+    assert list((tmp_path / "embeddings").iterdir()) == [entry]
 
 
 def test_what_was_begun_is_gone_on_with(

@@ -89,8 +89,8 @@ def embed_kept(
         except OSError as error:
             raise BitfaceError(f"{store.root}: can't be written ({error.strerror or error})") from error
         ranks.wait()
-        if ranks.local() == 0:
-            shutil.rmtree(parts.root, ignore_errors=True)
+    if ranks.local() == 0:  # of a process, too, that was killed when all was there
+        shutil.rmtree(parts.root, ignore_errors=True)
     values, valid, skipped = _whole(folder, shape)
     check_skipped(skipped, len(files), allow_skipped)
     return Embeddings(values, valid, embedder.fingerprint), skipped

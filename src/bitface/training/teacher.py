@@ -76,14 +76,14 @@ def cached_targets(
     key = key_of(f"{identity} {images.shape} {digest(TrainingFaces(images))}")
     path, parts = store.path("embeddings", key, ".npy"), store.parts("embeddings", key)
     targets = _read(path, total)
-    if all(ranks.told(targets is not None)) and targets is not None:
-        return targets
-    with atomic_path(path) if ranks.local() == 0 else nullcontext() as temporary:
-        _fill(temporary, faces, teach, parts, progress)
-    ranks.wait()
-    if ranks.local() == 0:
+    if not all(ranks.told(targets is not None)) or targets is None:
+        with atomic_path(path) if ranks.local() == 0 else nullcontext() as temporary:
+            _fill(temporary, faces, teach, parts, progress)
+        ranks.wait()
+        targets = StoredTargets(path)
+    if ranks.local() == 0:  # of a process, too, that was killed when all was there
         shutil.rmtree(parts.root, ignore_errors=True)
-    return StoredTargets(path)
+    return targets
 
 
 def _fill(path: Path | None, faces: TrainingFaces, teach: Teach, parts: Store, progress: Progress | None) -> None:
