@@ -2,7 +2,8 @@
 
     python benchmarks/variety.py [--networks NAMES] [--faces 1000]
 
-LFW images that are in no pair, faces from the default generator and noise, embedded by each network in float32.
+LFW images that are in no pair, faces from the default generator, as they are and brought apart by the network, and
+noise, embedded by each network in float32.
 """
 
 import argparse
@@ -15,12 +16,12 @@ from lib.common import LFW, known, networks, save
 
 from bitface.analysis.variety import variety_of
 from bitface.data.faces import find_images, load_faces
-from bitface.data.sources import Source, opened
+from bitface.data.sources import Source, cached, opened
 from bitface.inputs.faces import chosen_files, settle_preprocess
 from bitface.runtime import Embedder, Model, open_float
 from bitface.targets.registry import FASTEST
 
-SYNTHETIC = "synthetic:2000"
+SYNTHETIC, SPREAD = "synthetic:2000", "spread:1000"
 
 
 def measured(name: str, count: int) -> list[dict[str, Any]]:
@@ -31,8 +32,10 @@ def measured(name: str, count: int) -> list[dict[str, Any]]:
         SYNTHETIC: opened(Source.parse(SYNTHETIC)),
     }
     images = {kind: load_faces(chosen_files(files, count), network.size).images for kind, files in sets.items()}
-    images["random noise"] = np.random.default_rng(0).integers(0, 256, (200, *network.size, 3), dtype=np.uint8)
     network, *_ = settle_preprocess(network, images["real (LFW)"], preprocess)
+    spread = find_images([cached(Source.parse(SPREAD), network=network)])
+    images[SPREAD] = load_faces(chosen_files(spread, count), network.size).images
+    images["random noise"] = np.random.default_rng(0).integers(0, 256, (200, *network.size, 3), dtype=np.uint8)
     embedder = Embedder(Model(Path(path), "float", network), FASTEST)
     rows = [{"network": name, "kind": kind, **asdict(variety_of(embedder.embed(one)))} for kind, one in images.items()]
     for row in rows:
