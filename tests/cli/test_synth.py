@@ -96,6 +96,7 @@ def test_a_generator_without_faces(bitface: Run, asset: Callable[[str], Path], t
         (["crops"], "has nothing to be made"),
         (["none:5"], "name it with --model"),
         (["spread:5"], "'spread' makes images from a teacher: name it with --model"),
+        (["spread:5", "--model", "net.onnx", "--truncation", "0.5"], "leave it out of 'spread'"),
         (["none:0", "--model", "net.onnx"], "asks for no faces"),
         (["none:5", "--model", "gone.onnx"], "gone.onnx: no such file"),
         (["generator:gone.onnx:5"], "gone.onnx: no such file"),

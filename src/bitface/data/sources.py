@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bitface.data.dataset import FaceDataset, FaceFiles
-from bitface.data.faces import Progress, find_images
+from bitface.data.faces import Progress, find_images, manifest_hash
 from bitface.data.synthetic import DCGAN, SyntheticFaces, fill_faces
 from bitface.device import device_of
 from bitface.errors import BitfaceError, UsageError
@@ -119,6 +121,14 @@ class Making:
         """What the teacher's images depend on, as a part of a file's name: on another device they are others."""
         device = device_of(self.device).type
         return f"{word}-{self.teacher(word).fingerprint()[:16]}-{version}{'' if device == 'cpu' else '-' + device}"
+
+    def teacher_made(self, word: str, kind: str, images: np.ndarray, steps: int) -> SyntheticFaces:
+        """Images that the teacher made in so many steps, with their account."""
+        manifest = {
+            "kind": kind, "seed": self.seed, "teacher": self.teacher(word).fingerprint(), "steps": steps,
+            "kept": len(images), "faces_sha256": manifest_hash(images),
+        }  # fmt: skip
+        return SyntheticFaces(images, manifest)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ def synthesize(
         raise UsageError(f"'{word}' has nothing to be made: use synthetic:N, spread:N, generator:FILE:N or none:N")
     if data_set.from_teacher and model is None:
         raise UsageError(f"'{source.kind}' makes images from a teacher: name it with {option('model')}")
+    if data_set.from_teacher and truncation != 1:
+        raise UsageError(f"{option('truncation')} is of a generator's latents; leave it out of '{source.kind}'")
     sheet = out.with_name(f"{out.name}.sheet.png")
     # Beside the folder, which appears when it is complete.
     with locked(out.with_name(f".{out.name}.lock"), out, "synth"):

@@ -1,7 +1,6 @@
 """`none[:N]`: images distilled from the teacher itself."""
 
 from bitface.data.distilled import STEPS, distilled_faces, version
-from bitface.data.faces import manifest_hash
 from bitface.data.sources import DATA_SETS, DISTILLED, MadeFaces, Making, Source
 from bitface.data.synthetic import SyntheticFaces
 from bitface.device import device_of
@@ -17,11 +16,7 @@ def _make(source: Source, making: Making) -> SyntheticFaces:
     # Finished batches stay, so that stopping loses little and asking for more begins with them.
     batches = Store().parts("faces", f"{_key(source, making)}-{seed}")
     images = distilled_faces(network, source.count, seed, batches, making.progress, device_of(making.device))
-    manifest = {
-        "kind": DISTILLED, "seed": seed, "teacher": network.fingerprint(), "steps": STEPS, "kept": len(images),
-        "faces_sha256": manifest_hash(images),
-    }  # fmt: skip
-    return SyntheticFaces(images, manifest)
+    return making.teacher_made("none", DISTILLED, images, STEPS)
 
 
 DATA_SETS.register("none")(MadeFaces(word="none", count=512, key=_key, make=_make, from_teacher=True))

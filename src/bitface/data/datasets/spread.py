@@ -3,7 +3,7 @@
 import math
 
 from bitface.data.distilled import APART_STEPS, BATCH, apart, version
-from bitface.data.faces import find_images, load_faces, manifest_hash
+from bitface.data.faces import find_images, load_faces
 from bitface.data.sources import DATA_SETS, SPREAD, MadeFaces, Making, Source, cached
 from bitface.data.synthetic import SyntheticFaces
 from bitface.device import device_of
@@ -18,17 +18,14 @@ def _key(_: Source, making: Making) -> str:
 def _make(source: Source, making: Making) -> SyntheticFaces:
     network, seed = making.teacher("spread"), making.seed
     # Whole batches, so that more faces begin with fewer.
-    folder = cached(Source("synthetic", count=math.ceil(source.count / BATCH) * BATCH), seed)
+    plain = Source("synthetic", count=math.ceil(source.count / BATCH) * BATCH)
+    folder = cached(plain, seed, progress=making.progress)
     faces = load_faces(find_images([folder]), network.size)
     if faces.skipped:
         raise BitfaceError(f"{network.name}: can't be shown made faces, the first: {faces.skipped[0][1]}")
     batches = Store().parts("faces", f"{_key(source, making)}-{seed}")
     images = apart(network, faces.images, seed, batches, making.progress, device_of(making.device))[: source.count]
-    manifest = {
-        "kind": SPREAD, "seed": seed, "teacher": network.fingerprint(), "steps": APART_STEPS, "kept": len(images),
-        "faces_sha256": manifest_hash(images),
-    }  # fmt: skip
-    return SyntheticFaces(images, manifest)
+    return making.teacher_made("spread", SPREAD, images, APART_STEPS)
 
 
 DATA_SETS.register("spread")(MadeFaces(word="spread", count=2000, key=_key, make=_make, from_teacher=True))
