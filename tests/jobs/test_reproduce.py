@@ -15,6 +15,7 @@ from bitface.errors import BitfaceError, UsageError
 from bitface.graph import from_module, to_onnx
 from bitface.inputs import papers
 from bitface.inputs.papers import Row, Selection, selected
+from bitface.jobs import reproduce as reproducing
 from bitface.jobs.reproduce import foretold, reproduce
 from bitface.jobs.runs.reproduction import ReproduceRequest, prepared
 from bitface.results.documents import read_result
@@ -80,6 +81,29 @@ def few(selection: Selection, rows: tuple[Row, ...]) -> Selection:
     """The table with these rows alone."""
     table = selection.table.model_copy(update={"rows": rows})
     return replace(selection, file=selection.file.model_copy(update={"tables": {selection.name: table}}))
+
+
+def test_people_are_made_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is cut off as it makes them leaves none, where the next run would learn from some."""
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((8, 8, 3), number, np.uint8)).save(faces / f"{number}.png")
+    monkeypatch.setattr(reproducing, "cached", lambda _: faces)
+    save, saved = Image.Image.save, list[Path]()
+
+    def cut_off(image: Image.Image, path: Path) -> None:
+        saved.append(path)
+        if len(saved) == 4:
+            raise KeyboardInterrupt
+        save(image, path)
+
+    monkeypatch.setattr(Image.Image, "save", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        reproducing._make_people(tmp_path / "people")
+    assert [path.name for path in tmp_path.iterdir()] == ["faces"]
+    reproducing._make_people(tmp_path / "people")
+    assert len(list((tmp_path / "people").glob("*/*.png"))) == 6
 
 
 @pytest.mark.slow
