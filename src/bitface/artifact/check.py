@@ -31,7 +31,7 @@ def packed_weights(description: dict[str, Any]) -> dict[str, tuple[int, torch.Si
 
 
 def tensors(description: dict[str, Any], state: dict[str, Tensor]) -> None:
-    """Every operator takes as much memory as the file has tensors for, and packed weights are bytes."""
+    """Every operator takes as much memory as the file has tensors for; packed weights are bytes, others numbers."""
     if len(description["nodes"]) > MOST_OPERATORS:
         raise ValueError(f"more than {MOST_OPERATORS:,} nodes")
     packed = packed_weights(description)
@@ -42,13 +42,13 @@ def tensors(description: dict[str, Any], state: dict[str, Tensor]) -> None:
         for name, shape in _largest(node):
             if name not in packed and state[name].shape != shape:
                 raise ValueError(f"tensor '{name}' has shape {list(state[name].shape)} instead of {list(shape)}")
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise ValueError(f"tensor '{name}' holds NaN or infinity")
 
 
 def graph(network: GraphModule) -> None:
-    """Its numbers are numbers, its integers are in range, and it gives a vector for each image."""
-    for name, value in network.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ValueError(f"tensor '{name}' holds NaN or infinity")
+    """Its integers are in range, and it gives a vector for each image."""
     for name, module in network.named_modules():
         if isinstance(module, INTEGER_LAYERS):
             low, high = limits(module.bits, signed=True)

@@ -56,7 +56,8 @@ class Builder:
     def __init__(self, shape: tuple[int, ...], numbers: float = math.inf) -> None:
         # Of no images: every module gives its shape, and nothing is computed.
         self._values: dict[Node, Tensor] = {}
-        self._root = nn.Module()
+        # Everything in it is in evaluation mode from the start: going through all of it again takes long.
+        self._network = GraphModule(nn.Module().eval(), Graph())
         # Every full name, and the module that holds others under it; None: an operator's or a constant's.
         self._parts: dict[str, nn.Module | None] = {}
         self._names: dict[str, int] = {}
@@ -106,16 +107,17 @@ class Builder:
         self._hold(name, sum(tensor.numel() for tensor in (*module.parameters(), *module.buffers())))
         target, holder, leaf = self._place(name)
         holder.add_module(leaf, module)
-        node = self._graph.call_module(target, tuple(inputs))
+        node = self._graph.call_module(target)
+        node.args = tuple(inputs)  # after it: what `call_module` asks of each costs as much as all else that it does
         self._record(node, value)
         return node
 
     def step(self, node: object, kind: type[Kind]) -> tuple[Kind, tuple[Node, ...]] | None:
         """The module that computes a node, and what it reads; None where it isn't of this kind."""
-        module = (
-            self._root.get_submodule(str(node.target)) if isinstance(node, Node) and node.op == "call_module" else None
-        )
-        return (module, tuple(node.all_input_nodes)) if isinstance(module, kind) and isinstance(node, Node) else None
+        if not isinstance(node, Node) or node.op != "call_module":
+            return None
+        module = self._network.get_submodule(str(node.target))
+        return (module, tuple(node.all_input_nodes)) if isinstance(module, kind) else None
 
     def value(self, node: Node) -> Tensor:
         """The value of a constant; of anything else an empty tensor in its shape."""
@@ -124,10 +126,16 @@ class Builder:
     def finish(self, output: Node) -> GraphModule:
         """The graph, without nodes that lead nowhere."""
         self._graph.output(output)
+        unread = False
         for node in reversed(self._graph.nodes):
             if not node.users and node.op not in ("placeholder", "output"):
                 self._graph.erase_node(node)
-        return GraphModule(self._root, self._graph).eval()  # which takes over what its nodes name, and no more
+                _remove(self._network, str(node.target))
+                unread = True
+        self._network.graph = self._graph  # which generates its code
+        if unread:
+            _drop_unused(self._network)  # what held nothing else
+        return self._network
 
     def _hold(self, name: str, numbers: int) -> None:
         self._numbers -= numbers
@@ -145,12 +153,13 @@ class Builder:
         """A dotted name that nothing has yet and Python accepts, the module to hold it, and its last part."""
         words = [re.sub(r"\W", "_", word, flags=re.ASCII) for word in re.split(r"[./]+", name) if word]
         *folders, last = words or ["node"]
-        holder, prefix = self._root, ""
+        holder: nn.Module = self._network
+        prefix = ""
         for folder in folders:
             word = self._free(prefix, folder, lambda other: isinstance(other, nn.Module))
             part = self._parts.get(prefix + word)
             if part is None:
-                part = self._parts[prefix + word] = nn.Module()
+                part = self._parts[prefix + word] = nn.Module().eval()
                 holder.add_module(word, part)
             holder, prefix = part, f"{prefix}{word}."
         leaf = self._free(prefix, last, lambda other: False)
@@ -181,11 +190,16 @@ def tidy(graph: GraphModule) -> GraphModule:
     before = _constants(graph)
     graph.graph.eliminate_dead_code()
     for target in before - _constants(graph):
-        holder, _, leaf = target.rpartition(".")
-        delattr(graph.get_submodule(holder), leaf)
+        _remove(graph, target)
     _drop_unused(graph)
     graph.recompile()
     return graph.eval()
+
+
+def _remove(graph: GraphModule, target: str) -> None:
+    """Takes away a module or a constant."""
+    holder, _, leaf = target.rpartition(".")
+    delattr(graph.get_submodule(holder), leaf)
 
 
 def _drop_unused(graph: GraphModule) -> None:
