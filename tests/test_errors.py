@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 import bitface as bf
 from bitface.cli.app import app
-from bitface.errors import flag, missing, on_command_line, option, setting
+from bitface.errors import flag, missing, on_command_line, one_line, option, setting
 
 
 def test_options_are_called_as_the_reader_types_them() -> None:
@@ -36,3 +36,26 @@ def test_what_making_networks_needs_is_said_where_it_is_missing(monkeypatch: pyt
     monkeypatch.setattr("bitface.errors.find_spec", lambda _: None)
     assert str(missing(absent)) == "this needs torch, which isn't installed: pip install 'bitface[quantize]'"
     assert missing(ModuleNotFoundError("No module named 'bitface.none'", name="bitface.none")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("wrong size\nof all"), "wrong size"),
+        (ValueError("\n  late"), "late"),
+        (MemoryError(), "MemoryError"),
+        ("no 'graph'", "no 'graph'"),
+        # OpenVINO begins with places in its own source.
+        (
+            RuntimeError("Exception from src/core.cpp:105:\nException from src/x.cpp:1:\nUnable to read"),
+            "Unable to read",
+        ),
+        (
+            RuntimeError("Exception from src/core.cpp:105:\nCheck 'a == b' failed at src/x.cpp:18:\nno such op\n"),
+            "no such op",
+        ),
+        (RuntimeError("Exception from src/core.cpp:105:\n"), "RuntimeError"),
+    ],
+)
+def test_one_line_of_an_error_says_something(error: Exception | str, line: str) -> None:
+    assert one_line(error) == line

@@ -36,6 +36,8 @@ _NO_MEMORY = re.compile(
     "error return without exception set|without setting an exception",
     re.IGNORECASE,
 )
+# With what OpenVINO begins: where in its own source it noticed.
+_PLACE = re.compile(r"(Exception from|Check '.*' failed at) \S+:\d+:?$")
 # The options of the command that runs; None: none does, the reader writes Python.
 _typed: frozenset[str] | None = None
 
@@ -107,6 +109,12 @@ def missing(error: ModuleNotFoundError) -> BitfaceError | None:
     if package == __package__ or find_spec("torch") is not None:  # it is what all of them come with
         return None
     return BitfaceError(f"this needs {package}, which isn't installed: pip install 'bitface[quantize]'")
+
+
+def one_line(error: BaseException | str) -> str:
+    """The first line of a message that says more than a place in a source; the error's kind where none does."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not _PLACE.match(line)), type(error).__name__)
 
 
 def nearest(word: object, words: Iterable[str], cutoff: float = 0.6) -> str:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from safetensors import SafetensorError
 
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, one_line
 from bitface.limits import LARGEST_YAML, MOST_VALUES
 from bitface.scratch import remove_left, scratch
 
@@ -257,7 +257,7 @@ def read_yaml(path: Path, what: str) -> Any:
             raise ValueError(f"more than {LARGEST_YAML >> 20} MB")
         return yaml.load(path.read_text(encoding="utf-8"), Loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UsageError(f"{path}: no readable {what} ({str(error).splitlines()[0]})") from error
+        raise UsageError(f"{path}: no readable {what} ({one_line(error)})") from error
 
 
 def _values(root: Any) -> float:

@@ -22,7 +22,7 @@ from torch import distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 import bitface
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.store import Form, Store
 
 T = TypeVar("T")
@@ -57,8 +57,7 @@ def begin() -> None:
         _store = store
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise BitfaceError(f"the other ranks can't be reached ({reason}); start them with torchrun") from error
+        raise BitfaceError(f"the other ranks can't be reached ({one_line(error)}); start them with torchrun") from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _told_to_end)  # as torchrun does when a rank has failed
 

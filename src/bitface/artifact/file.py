@@ -13,7 +13,7 @@ import torch
 
 from bitface.artifact import check
 from bitface.artifact.packing import pack, unpack
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.files import write_bytes
 from bitface.graph import Network, store
 from bitface.graph.builder import uncollected
@@ -100,8 +100,7 @@ def read(path: Path, sha256: str | None = None) -> Artifact:
         with uncollected():
             return _parse(data)
     except Exception as error:  # whatever json, safetensors and torch make of a file that was tampered with
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        reason = reason.splitlines()[0][:400]
+        reason = one_line(f"no {error}" if isinstance(error, KeyError) else error)[:400]
         raise BitfaceError(f"{path}: {reason if isinstance(error, BitfaceError) else f'damaged ({reason})'}") from error
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from bitface.backbones.head import input_size_of
 from bitface.backbones.registry import BACKBONES
-from bitface.backbones.weights import describe, is_state_dict, one_line, read_tensors
+from bitface.backbones.weights import describe, is_state_dict, named_line, read_tensors
 from bitface.errors import BitfaceError, UsageError
 
 # Profilers count in buffers of these names, one for each module.
@@ -162,7 +162,7 @@ def _recognised(prefix: str, state: dict[str, torch.Tensor]) -> Recognised | Non
         answer = next((one for one in answers if one is not None), None)
     except (KeyError, IndexError, ValueError, RuntimeError, ZeroDivisionError, UsageError) as error:
         raise BitfaceError(
-            f"weights named like a known network that don't form one ({one_line(error)}); "
+            f"weights named like a known network that don't form one ({named_line(error)}); "
             "check that the file is complete"
         ) from error
     if answer is None:

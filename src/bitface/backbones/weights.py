@@ -13,7 +13,7 @@ import torch
 
 from bitface.backbones import inert_pickle
 from bitface.backbones.nests import leaves
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.limits import MOST_TENSORS, check_content
 
 SUFFIXES = (".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".safetensors")
@@ -98,7 +98,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return safetensors.torch.load_file(path, device="cpu")
     except Exception as error:  # the parser's errors have no common type
-        raise BitfaceError(f"{path}: not a readable safetensors file ({one_line(error)}); save it again") from error
+        raise BitfaceError(f"{path}: not a readable safetensors file ({named_line(error)}); save it again") from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -125,7 +125,7 @@ def _read_pickle(path: Path) -> Any:
         ) from error
     except Exception as error:
         raise BitfaceError(
-            f"{path}: refused, because it is damaged, or a pickle of more than tensors ({one_line(error)}); {_ALONE}"
+            f"{path}: refused, because it is damaged, or a pickle of more than tensors ({named_line(error)}); {_ALONE}"
         ) from error
 
 
@@ -159,7 +159,7 @@ def without_prefixes(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return state
 
 
-def one_line(error: Exception) -> str:
+def named_line(error: Exception) -> str:
     """Kind and first line of another library's error."""
-    lines = str(error).splitlines()
-    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+    kind, line = type(error).__name__, one_line(error)
+    return f"{kind}: {line[:120]}" if line != kind else kind

@@ -40,7 +40,16 @@ from bitface.cli import (
 from bitface.cli.console import exits, output, remarks
 from bitface.cli.options import QuietOption, VerboseOption, spoken
 from bitface.cli.people import align, embed, enroll, gallery, identify, try_, verify
-from bitface.errors import BitfaceError, BitfaceWarning, Interrupted, UsageError, lacks_memory, missing, on_command_line
+from bitface.errors import (
+    BitfaceError,
+    BitfaceWarning,
+    Interrupted,
+    UsageError,
+    lacks_memory,
+    missing,
+    on_command_line,
+    one_line,
+)
 from bitface.progress import errors, voice
 from bitface.terminal import escaped
 
@@ -288,9 +297,8 @@ def _heard() -> bool:
 def _unexpected(error: BaseException) -> NoReturn:
     if os.environ.get("BITFACE_DEBUG") or voice.verbose:
         raise error
-    first = (str(error).strip().splitlines() or [""])[0]
     _fail(
-        f"unexpected {type(error).__name__}: {first} (run with BITFACE_DEBUG=1 for details and report it)",
+        f"unexpected {type(error).__name__}: {one_line(error)} (run with BITFACE_DEBUG=1 for details and report it)",
         exits.failure,
     )
 

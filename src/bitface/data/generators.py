@@ -14,11 +14,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from bitface.backbones.weights import describe, is_state_dict, load_plain, one_line, unnested, without_prefixes
+from bitface.backbones.weights import describe, is_state_dict, load_plain, named_line, unnested, without_prefixes
 from bitface.data import dcgan
 from bitface.data.stylegan2 import first_difference, stylegan2_from_state
 from bitface.errors import BitfaceError
 from bitface.graph.onnx_file import read_model
+from bitface.telemetry import silenced
 
 _ACCEPTED = "an ONNX file from latents to images, or the state dict of a DCGAN or StyleGAN2-ADA generator"
 _NESTS = ("G_ema", "g_ema", "netG_state_dict", "state_dict", "generator")
@@ -78,11 +79,12 @@ def open_generator(path: Path) -> Generator:
         text = "".join(letter if letter.isprintable() else " " for letter in str(error))
         raise BitfaceError(f"{path}: {text}") from error
     except Exception as error:  # tensors of a kind that no generator has make torch raise anything
-        raise BitfaceError(f"{path}: damaged, or its tensors are of another kind ({one_line(error)})") from error
+        raise BitfaceError(f"{path}: damaged, or its tensors are of another kind ({named_line(error)})") from error
 
 
 def _from_onnx(path: Path) -> Generator:
-    import onnxruntime as ort
+    with silenced():
+        import onnxruntime as ort
 
     try:
         read_model(path)  # which refuses what is too large, or lies outside the file's folder
@@ -94,7 +96,7 @@ def _from_onnx(path: Path) -> Generator:
     try:
         session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the engine raises RuntimeError and its own kinds
-        raise BitfaceError(f"ONNX Runtime can't load it ({one_line(error)}); give {_ACCEPTED}") from error
+        raise BitfaceError(f"ONNX Runtime can't load it ({named_line(error)}); give {_ACCEPTED}") from error
     fixed, latent = _latent_shape(session.get_inputs())
     source, target = session.get_inputs()[0].name, session.get_outputs()[0].name
 
@@ -108,7 +110,7 @@ def _from_onnx(path: Path) -> Generator:
         except BitfaceError:
             raise
         except Exception as error:
-            raise BitfaceError(f"ONNX Runtime can't run it ({one_line(error)})") from error
+            raise BitfaceError(f"ONNX Runtime can't run it ({named_line(error)})") from error
 
     latents = torch.randn(fixed or 8, *latent, generator=torch.Generator().manual_seed(0))
     first = run(latents)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.graph.attributes import attributes
 from bitface.graph.op_spec import OpSpec, spec_of, traits_of
 from bitface.limits import MOST_NUMBERS, MOST_OPERATORS
@@ -246,8 +246,3 @@ def shape_text(node: Node) -> str:
 
 def _shapes_text(nodes: Sequence[Node]) -> str:
     return ", ".join(map(shape_text, nodes))
-
-
-def one_line(error: BaseException | str) -> str:
-    """The first line of a message; the error's kind where it has none."""
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -9,8 +9,7 @@ from pathlib import Path
 import onnx
 from onnx import external_data_helper
 
-from bitface.errors import BitfaceError
-from bitface.graph.builder import one_line
+from bitface.errors import BitfaceError, one_line
 from bitface.graph.onnx_limits import check_external, check_limits, graphs
 from bitface.limits import LARGEST_FILE
 

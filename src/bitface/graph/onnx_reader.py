@@ -9,11 +9,11 @@ import onnx
 from onnx import numpy_helper
 from torch.fx import GraphModule, Node
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.graph.arranged import from_onnx as arranged_onnx
 from bitface.graph.arranged.channels_last import CHANNELS_LAST
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
-from bitface.graph.builder import Builder, ShapeError, one_line, shape_of, shape_text, uncollected
+from bitface.graph.builder import Builder, ShapeError, shape_of, shape_text, uncollected
 from bitface.graph.image_size import WantedSize
 from bitface.graph.onnx_context import Context
 from bitface.graph.onnx_file import QuantizedBefore, opset_of, quantized_by, read_model

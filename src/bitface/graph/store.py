@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule, Node
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.graph import ops
-from bitface.graph.builder import Builder, one_line, shape_of
+from bitface.graph.builder import Builder, shape_of
 
 
 def dump(graph: GraphModule) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -8,10 +8,10 @@ import torch
 from torch import fx, nn
 from torch.fx import GraphModule, Node
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.graph.arranged import from_torch as arranged_torch
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged, arranged
-from bitface.graph.builder import Builder, ShapeError, one_line
+from bitface.graph.builder import Builder, ShapeError
 from bitface.graph.op_spec import torch_call
 from bitface.graph.recognition import recognise
 from bitface.graph.torch_context import TorchContext, one_image

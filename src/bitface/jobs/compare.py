@@ -11,7 +11,7 @@ from typing import Any
 
 import bitface
 from bitface import report
-from bitface.errors import BitfaceError, Interrupted
+from bitface.errors import BitfaceError, Interrupted, one_line
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.graph import ASSUMED, FreeSize
 from bitface.inputs.comparisons import ORIGINAL, Candidate, Comparison
@@ -121,8 +121,9 @@ def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path
     except Exception as error:  # whatever it is, hours of other candidates shouldn't be lost to it
         if candidate.name == ORIGINAL:
             raise
-        first = next(iter(str(error).strip().splitlines()), "")
-        reason = first if isinstance(error, BitfaceError) else f"unexpected {type(error).__name__}: {first}"
+        reason = one_line(error)
+        if not isinstance(error, BitfaceError):
+            reason = f"unexpected {type(error).__name__}: {reason}"
         return row.but(error=reason)
 
 

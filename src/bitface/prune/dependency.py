@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.graph import ops
-from bitface.graph.builder import Builder, one_line, shape_of
+from bitface.graph.builder import Builder, shape_of
 from bitface.graph.passes import module_of
 
 

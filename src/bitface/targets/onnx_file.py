@@ -12,6 +12,11 @@ from bitface.targets.base import FACTS_KEY, GRAPH_KEY, Emit, Simulate
 if TYPE_CHECKING:
     from bitface.graph import Network
 
+# For guides beside files that ONNX Runtime runs in programs of their own.
+RUNTIME_TELLS = """\
+ONNX Runtime 1.29 and newer tells Microsoft of each session, with the model's name, unless the process's environment
+says `ORT_DISABLE_TELEMETRY=1`."""
+
 
 def emitter(form: OnnxForm, rewrite: Simulate = lambda graph: graph) -> Emit:
     """Writes the ONNX file of a form.

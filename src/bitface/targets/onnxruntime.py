@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from bitface.graph.onnx_form import OnnxForm
 from bitface.targets.base import Holds, Run, Settings, Target
-from bitface.targets.onnx_file import content, emitter
+from bitface.targets.onnx_file import RUNTIME_TELLS, content, emitter
 from bitface.targets.registry import TARGETS
+from bitface.telemetry import silenced
 
 if TYPE_CHECKING:
     from bitface.graph import Network
@@ -28,7 +29,8 @@ FORM = OnnxForm(
 
 def start(source: "Network | Path", settings: Settings) -> Run:
     """ONNX Runtime on the CPU. Where there are several streams, a call computes in the thread that it comes from."""
-    import onnxruntime as ort
+    with silenced():
+        import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
@@ -61,12 +63,14 @@ Ort::Value input = Ort::Value::CreateTensor<float>(
     Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault), image, {count}, shape.data(), shape.size());
 auto result = session.Run(Ort::RunOptions{{}}, inputs, &input, 1, outputs, 1);
 const float *embedding = result[0].GetTensorData<float>();
-```"""
+```
+
+{tells}"""
 
 
 def usage(network: "Network") -> str:
     shape = [1, network.channels, *network.size]
-    return _USAGE.format(image=shape, shape=", ".join(map(str, shape)), count=prod(shape))
+    return _USAGE.format(image=shape, shape=", ".join(map(str, shape)), count=prod(shape), tells=RUNTIME_TELLS)
 
 
 TARGETS.register("onnxruntime")(

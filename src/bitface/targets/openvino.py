@@ -18,6 +18,7 @@ from bitface.graph.onnx_form import OnnxForm
 from bitface.targets.base import Holds, Run, Settings, Target
 from bitface.targets.onnx_file import content, emitter
 from bitface.targets.registry import TARGETS
+from bitface.telemetry import silenced
 
 FORM = OnnxForm()
 # Runs that the times of layers are the mean of.
@@ -66,7 +67,8 @@ class OpenVINO:
         return self._several
 
     def _compiled(self, streams: int) -> "_Requests":
-        import openvino as ov
+        with silenced():
+            import openvino as ov
 
         core = ov.Core()
         network = core.read_model(self._model)
@@ -136,7 +138,8 @@ def layer_times(network: Network, names: Iterable[str], threads: int = 1) -> tup
     Raises:
         BitfaceError: the engine's counters name none of the layers.
     """
-    import openvino as ov
+    with silenced():
+        import openvino as ov
 
     core = ov.Core()
     model = core.read_model(content(network, FORM))
@@ -190,7 +193,10 @@ request.infer();
 const float *embedding = request.get_output_tensor().data<float>();
 ```
 
-Without the precision, CPUs with AMX compute what is left in floating point in bfloat16."""
+Without the precision, CPUs with AMX compute what is left in floating point in bfloat16.
+
+Imported in Python, OpenVINO tells Google Analytics, unless `opt_in_out --opt_out` was run once or the package
+`openvino-telemetry` isn't installed."""
 
 
 def usage(network: Network) -> str:

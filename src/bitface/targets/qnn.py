@@ -10,7 +10,7 @@ from bitface.graph.onnx_form import OnnxForm
 from bitface.targets import onnx_rules
 from bitface.targets.base import Holds, Rule, Target
 from bitface.targets.every_tensor import every_tensor_rounded
-from bitface.targets.onnx_file import emitter
+from bitface.targets.onnx_file import RUNTIME_TELLS, emitter
 from bitface.targets.onnx_rules import checked
 from bitface.targets.registry import TARGETS
 
@@ -120,7 +120,9 @@ options.AppendExecutionProvider("QNN", {{{{"backend_path", "libQnnHtp.so"}}}});
 Ort::Session session(env, "model.onnx", options);
 ```
 
-The option `session.disable_cpu_ep_fallback` set to `1` turns a part that the NPU doesn't take into an error."""
+The option `session.disable_cpu_ep_fallback` set to `1` turns a part that the NPU doesn't take into an error.
+
+{RUNTIME_TELLS}"""
 
 
 TARGETS.register("qnn")(

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from bitface.errors import BitfaceError, UsageError
+from bitface.errors import BitfaceError, UsageError, one_line
 from bitface.targets.base import Run, Settings, Target, Unread
 from bitface.targets.registry import TARGETS, runs_here, started, way_to_install
 
@@ -59,8 +59,7 @@ def _started(name: str, starts: Callable[[], Run], what: Path | str) -> Run:
     except BitfaceError:
         raise
     except Exception as error:  # engines raise RuntimeError and their own kinds
-        text = str(error).strip().splitlines() or [type(error).__name__]
-        raise BitfaceError(f"{what}: {name} can't load it: {text[0]}") from error
+        raise BitfaceError(f"{what}: {name} can't load it: {one_line(error)}") from error
 
 
 def _held(name: str, network: "Network", what: Path | str) -> "Network":

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from bitface import ranks
-from bitface.errors import BitfaceError
+from bitface.errors import BitfaceError, one_line
 from bitface.registry import Registry
+from bitface.telemetry import silenced
 from bitface.training.trainee import Status
 
 # Told of a step and the figures there: loss, images a second, agreement with the teacher where it was measured.
@@ -62,7 +63,7 @@ def _failing(what: str) -> Iterator[None]:
     except BitfaceError:
         raise
     except Exception as error:
-        raise BitfaceError(f"{what}: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        raise BitfaceError(f"{what}: {one_line(error)}") from error
 
 
 @TRACKERS.register("jsonl")
@@ -117,6 +118,7 @@ def _mlflow(folder: Path, about: Mapping[str, Any], stack: ExitStack) -> Tell:
 
 def _package(name: str) -> Any:
     try:
-        return import_module(name)
+        with silenced():
+            return import_module(name)
     except ImportError as error:
         raise BitfaceError(f"{name} isn't installed here: pip install 'bitface[{name}]', or log to jsonl") from error
