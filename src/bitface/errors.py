@@ -31,7 +31,7 @@ class UsageError(BitfaceError):
 # What libraries say where there is no memory, in whatever kind of error they say it.
 _NO_MEMORY = re.compile(
     "allocate memory|bad.alloc|bad allocation|failed to allocate|unable to allocate|out of memory|not enough memory|"
-    "alloc_cpu|can't start new thread|failed to map segment|thread: resource temporarily unavailable|"
+    "can't alloc|alloc_cpu|can't start new thread|failed to map segment|(thread: |^)resource temporarily unavailable|"
     # Python's own words where it had no memory to say so.
     "error return without exception set|without setting an exception",
     re.IGNORECASE,

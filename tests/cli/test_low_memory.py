@@ -47,6 +47,8 @@ LACKS: dict[str, Callable[[], object]] = {
     "ONNX Runtime": _raised(RuntimeError("[ONNXRuntimeError] : 1 : FAIL : bad allocation")),
     "Python itself": _raised(SystemError("error return without exception set")),
     "a module in C": _raised(SystemError("<built-in function f> returned NULL without setting an exception")),
+    "OpenVINO": _raised(RuntimeError("Exception from src/plugin.cpp:1:\ncan't alloc")),
+    "its threads": _raised(RuntimeError("Resource temporarily unavailable")),
     "loader": _raised(ImportError("libtorch_cpu.so: failed to map segment from shared object")),
 }
 

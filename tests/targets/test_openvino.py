@@ -1,11 +1,13 @@
-"""OpenVINO in a process that handles signals."""
+"""OpenVINO in a process that handles signals, or has little memory."""
 
 import ctypes
+import mmap
 import sys
 
 import numpy as np
 import pytest
 
+from bitface.errors import BitfaceError, lacks_memory
 from bitface.targets import Settings
 from bitface.targets.openvino import _SignalStack
 from bitface.targets.start import start
@@ -31,3 +33,10 @@ def test_signal_handlers_keep_their_stack() -> None:
             assert (now.address, now.size) == (ours.address, ours.size)
     finally:
         libc.sigaltstack(ctypes.byref(before), None)
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_a_lack_of_memory_is_said_where_openvino_would_end_the_process() -> None:
+    with mmap.mmap(-1, 100 << 20), pytest.raises(BitfaceError, match="can't load it: it takes 256 MB") as caught:
+        start("openvino", network(Mixed(), 16), Settings())
+    assert lacks_memory(caught.value)

@@ -1,6 +1,7 @@
 """OpenVINO: the fastest on x86 CPUs, with QDQ pairs where the graph has its quantizers and PReLU as one operator."""
 
 import ctypes
+import mmap
 import os
 import sys
 import threading
@@ -23,6 +24,8 @@ from bitface.telemetry import silenced
 FORM = OnnxForm()
 # Runs that the times of layers are the mean of.
 _RUNS = 60
+# Bytes of addresses; a small MobileFaceNet on one thread never did with less, and mostly with 400 MB.
+_ROOM = 256 << 20
 # What it calls a layer whose bias it adds apart.
 _SPLIT = "/WithoutBiases"
 
@@ -30,6 +33,16 @@ _SPLIT = "/WithoutBiases"
 def start(source: Network | Path, settings: Settings) -> Run:
     """OpenVINO on the CPU. On CPUs with AMX its own default would be bf16, so the precision is always said."""
     return OpenVINO(content(source, FORM), settings)
+
+
+def _ask_for_room() -> None:
+    """Raises MemoryError where the process may not have what even a small network takes: OpenVINO itself would end the
+    process then, or wait for ever, at places of its own.
+    """
+    try:
+        mmap.mmap(-1, _ROOM, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except OSError as error:
+        raise MemoryError(f"it takes {_ROOM >> 20} MB of memory, which aren't there") from error
 
 
 class OpenVINO:
@@ -67,6 +80,7 @@ class OpenVINO:
         return self._several
 
     def _compiled(self, streams: int) -> "_Requests":
+        _ask_for_room()
         with silenced():
             import openvino as ov
 
