@@ -36,7 +36,8 @@ def test_signal_handlers_keep_their_stack() -> None:
 
 
 @pytest.mark.usefixtures("small_memory")
-def test_a_lack_of_memory_is_said_where_openvino_would_end_the_process() -> None:
+def test_a_lack_of_memory_is_said_where_openvino_would_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)  # as in a process that hasn't started it yet
     with mmap.mmap(-1, 100 << 20), pytest.raises(BitfaceError, match="can't load it: it takes 256 MB") as caught:
         start("openvino", network(Mixed(), 16), Settings())
     assert lacks_memory(caught.value)

@@ -80,7 +80,8 @@ class OpenVINO:
         return self._several
 
     def _compiled(self, streams: int) -> "_Requests":
-        _ask_for_room()
+        if "openvino" not in sys.modules:  # its libraries are what takes most
+            _ask_for_room()
         with silenced():
             import openvino as ov
 
