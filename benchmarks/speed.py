@@ -23,6 +23,7 @@ from bitface.runtime import Model
 from bitface.runtime.bench import bench, race
 from bitface.targets import Settings
 from bitface.targets.openvino import OpenVINO, start
+from bitface.telemetry import silenced
 
 FACES = np.random.default_rng(0).integers(0, 256, (32, 112, 112, 3), dtype=np.uint8)
 
@@ -36,11 +37,13 @@ def contenders(name: str) -> Network:
 
 def nncf_model(network: Network, folder: Path) -> bytes | None:
     """NNCF's int8 of the same float graph, or None where NNCF isn't installed."""
-    try:
-        import nncf
-    except ImportError:
-        return None
-    import openvino as ov
+    with silenced():
+        import openvino as ov
+
+        try:
+            import nncf
+        except ImportError:
+            return None
 
     assert network.preprocess is not None
     core = ov.Core()

@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
+
+from bitface.telemetry import silenced
+
+with silenced():
+    import onnxruntime
 
 OWN = "own rounding"
 ROUNDING = re.compile("QuantizeLinear|^QLinear|^QGemm$")

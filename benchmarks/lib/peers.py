@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from bitface.graph import Network, passes, to_onnx
+from bitface.telemetry import silenced
 
 Embed = Callable[[np.ndarray], np.ndarray]
 _BATCH = 16
@@ -35,8 +36,9 @@ def in_batches(network: Network, run: Callable[[np.ndarray], np.ndarray], batch:
 
 def nncf(network: Network, faces: np.ndarray) -> tuple[Embed, Callable[[np.ndarray], np.ndarray]]:
     """NNCF's post-training quantization in OpenVINO; the second function takes one preprocessed image at a time."""
-    import nncf as library
-    import openvino as ov
+    with silenced():
+        import nncf as library
+        import openvino as ov
 
     assert network.preprocess is not None
     core, inputs = ov.Core(), network.preprocess(faces)
@@ -53,7 +55,8 @@ def nncf(network: Network, faces: np.ndarray) -> tuple[Embed, Callable[[np.ndarr
 
 def onnxruntime(network: Network, faces: np.ndarray) -> Embed:
     """ONNX Runtime's static quantization in ONNX Runtime."""
-    import onnxruntime as ort
+    with silenced():
+        import onnxruntime as ort
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -48,6 +48,7 @@ PROMISES: Places = {
         "tests/data/test_assets.py",
     ],
     "A training that goes on is the one that wasn't stopped": ["tests/training/test_loop.py"],
+    "No package that is imported tells its makers, or leaves a number for its user": ["tests/test_telemetry.py"],
     "A training without compiled kernels says so": ["tests/quant/test_kernels.py", "tests/cli/test_training.py"],
     "One command with one seed writes the same, but for what is named": ["tests/cli/test_same_again.py"],
 }
