@@ -318,8 +318,9 @@ def best_for(plan: BitPlan) -> str:
     listed = sorted(min(bits.weight, bits.activation) for bits in (plan.bits, *(bits for _, bits in plan.layers)))
     narrowest = min(plan.bits.weight, plan.bits.activation, listed[(len(listed) - 1) // 2])
     narrowest = 1 if any(bits.weight == 1 for _, bits in plan.layers) else narrowest
-    four = "best-w4a4s8" if plan.sums and plan.sums.activation == 8 else "best-w4a4"
-    by_bits = {1: "best-w1a4", 2: "best-w2a4", 3: "best-w3a3", 4: four, 8: "best-w8a8", FLOAT: "best-w8a8"}
+    if narrowest in (2, 3, 4) and plan.sums and plan.sums.activation == 8:
+        return "best-w4a4s8"
+    by_bits = {1: "best-w1a4", 2: "best-w2a4", 3: "best-w3a3", 4: "best-w4a4", 8: "best-w8a8", FLOAT: "best-w8a8"}
     return by_bits.get(narrowest, "best-w6a6")
 
 

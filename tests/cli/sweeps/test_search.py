@@ -186,7 +186,8 @@ def test_a_mixed_plan_finds_its_recipe(searched: Path) -> None:
     assert best_for(BitPlan.from_json(few)) == "best-w2a4"
     assert best_for(BitPlan.from_json({"bits": "w4a4", "layers": {"stem": "w8a8"}})) == "best-w4a4"
     assert best_for(BitPlan.parse("w4a4s8")) == "best-w4a4s8"
-    assert best_for(BitPlan.parse("w3a3s8")) == "best-w3a3"
+    assert best_for(BitPlan.parse("w3a3s8")) == best_for(BitPlan.parse("w2a4s8")) == "best-w4a4s8"
+    assert best_for(BitPlan.parse("w2a4")) == "best-w2a4"
     assert best_for(BitPlan.from_json({"bits": "w4a4", "layers": {"stem": "w1a8"}})) == "best-w1a4"
     assert best_for(BitPlan.from_json({"bits": "w8a8", "layers": {"stem": "w32a32"}})) == "best-w8a8"
 
