@@ -210,7 +210,7 @@ const float *embedding = request.get_output_tensor().data<float>();
 
 Without the precision, CPUs with AMX compute what is left in floating point in bfloat16.
 
-Imported in Python, OpenVINO tells Google Analytics, unless `opt_in_out --opt_out` was run once or the package
+Imported in Python, OpenVINO tells Google Analytics, unless its script `opt_in_out` was told once not to, or the package
 `openvino-telemetry` isn't installed."""
 
 
