@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from importlib import import_module
-from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
 
@@ -18,12 +17,13 @@ from bitface.targets.registry import TARGETS, runs_here
 from bitface.telemetry import silenced
 from support.quantized import Mixed, faces, network
 
-# What Python tells of a program that speaks to the network, in forked processes, too.
+# What Python tells of a program that speaks to the network, and of the processes that it forks (others aren't watched).
 SPEAKING = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "urllib.Request", "http.client.connect")
 # What in the environment of these tests keeps packages silent.
 SILENCING = ("CI", "TF_BUILD", "JENKINS_URL", "ORT_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY")
 WATCHED = f"""
-import os, sys
+import multiprocessing, os, sys
+multiprocessing.set_start_method("fork")
 def watch(event, arguments):
     if event in {SPEAKING}:
         os.write(1, f"{{event}} {{arguments}}\\n".encode())
@@ -49,19 +49,26 @@ def run(program: str, folder: Path, *arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("engine", [name for name in TARGETS if runs_here(name)])
-def test_no_engine_tells_anybody(engine: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """An artifact and images for it."""
+    folder = tmp_path_factory.mktemp("files")
     student = quantize(network(Mixed(), 16), faces(8, 16), BitPlan(), Calibration("minmax"))[0]
-    artifact.write(tmp_path / "model.bitface", Artifact(student, BitPlan().to_json(), {"name": "mixed"}))
-    np.save(tmp_path / "faces.npy", faces(2, 16, seed=1))
-    said = run(WATCHED + EMBEDS, tmp_path, tmp_path / "model.bitface", engine, tmp_path / "faces.npy")
-    assert not said
+    artifact.write(folder / "model.bitface", Artifact(student, BitPlan().to_json(), {"name": "mixed"}))
+    np.save(folder / "faces.npy", faces(2, 16, seed=1))
+    return folder / "model.bitface", folder / "faces.npy"
+
+
+@pytest.mark.parametrize("engine", [name for name in TARGETS if runs_here(name)])
+def test_no_engine_tells_anybody(engine: str, files: tuple[Path, Path], tmp_path: Path) -> None:
+    model, images = files
+    assert not run(WATCHED + EMBEDS, tmp_path, model, engine, images)
     assert not list((tmp_path / "home").rglob("*"))
 
 
 def test_what_packages_ask_is_answered_and_what_stands_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
-    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "")  # so that what is said below goes again
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY")
     with silenced():
         pass
@@ -78,9 +85,10 @@ def test_packages_that_tell_for_others_come_back(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.skipif("openvino" not in TARGETS or not runs_here("openvino"), reason="no OpenVINO")
-def test_what_is_watched_for_is_there(tmp_path: Path) -> None:
+def test_the_watch_sees_what_is_told(tmp_path: Path) -> None:
     """OpenVINO, imported by itself, keeps a number for this user, and would send it."""
-    if not list(distributions(name="openvino-telemetry")):
-        pytest.skip("OpenVINO came without what tells")
-    assert "urllib.Request" in run(WATCHED + "import openvino", tmp_path)
+    said = run(WATCHED + "import openvino", tmp_path)
+    if not said and not list((tmp_path / "home").rglob("*")):
+        pytest.skip("this OpenVINO tells nobody by itself")
+    assert "urllib.Request" in said
     assert list((tmp_path / "home").rglob("openvino_ga_cid"))
