@@ -24,6 +24,7 @@ class Written(nn.Module):
         self.conv, self.twice = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
         self.norm, self.norm2 = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
         self.relu = nn.ReLU(inplace=True)
+        self.same, self.dropout, self.flat = nn.Identity(), nn.Dropout(inplace=True), nn.Flatten(2)
         self.fc = nn.Linear(4, 4)
         self.slope = nn.Parameter(torch.tensor([0.1, -0.2, 0.3, 0.4]))
         self.register_buffer("scale", torch.tensor([0.5, 2.0, -1.0, 1.5]))
@@ -52,6 +53,59 @@ def in_place_before_another_reader(m: Written, x: Tensor) -> Tensor:
     return x * 2 + y
 
 
+def chained_in_place(m: Written, x: Tensor) -> Tensor:
+    x.sub_(0.1).div_(2.0)
+    return m.twice(x)
+
+
+def in_place_behind_an_identity(m: Written, x: Tensor) -> Tensor:
+    short = m.same(x)
+    return m.relu(x) * 2 + short
+
+
+def in_place_of_an_identity(m: Written, x: Tensor) -> Tensor:
+    same = F.dropout(m.dropout(x).detach(), 0.5, False)
+    m.relu(same)
+    return x - 1
+
+
+def assigned_in_place(m: Written, x: Tensor) -> Tensor:
+    before, copy = x, x.clone()
+    x += 1
+    x -= 0.2
+    x *= 3
+    x /= 2
+    x **= 2
+    return before + copy
+
+
+def parts_in_place(m: Written, x: Tensor) -> Tensor:
+    first, second = x.chunk(2, 1)
+    first *= 2
+    return torch.cat((second, m.relu(first)), 1)
+
+
+def view_in_place(m: Written, x: Tensor) -> Tensor:
+    flat = x.flatten(1)
+    m.relu(flat)
+    F.dropout(m.dropout(flat), 0.5, False)
+    return flat.view(x.size(0), -1, 6)
+
+
+def in_place_with_the_batch_behind(m: Written, x: Tensor) -> Tensor:
+    rows = x.flatten(2).permute(2, 0, 1)
+    same = m.same(rows)
+    rows += 1
+    return same.permute(1, 0, 2)
+
+
+def numbers_assigned(m: Written, x: Tensor) -> Tensor:
+    side = other = x.size(2)
+    side *= 6
+    other += 1
+    return x.view(x.size(0), 4, side) * other
+
+
 def squeeze_excite(m: Written, x: Tensor) -> Tensor:
     batch, channels, _, _ = x.size()
     gate = F.adaptive_avg_pool2d(x, 1).view(batch, channels)
@@ -77,6 +131,14 @@ FORMS: dict[str, Callable[[Written, Tensor], Any]] = {
     "relu_": lambda m, x: x.relu_() + x,
     "module in place": in_place_before_another_reader,
     "add_": lambda m, x: x.add_(1.0) * x,
+    "chained in place": chained_in_place,
+    "in place behind an identity": in_place_behind_an_identity,
+    "in place of an identity": in_place_of_an_identity,
+    "assigned in place": assigned_in_place,
+    "parts in place": parts_in_place,
+    "view in place": view_in_place,
+    "in place with the batch behind": in_place_with_the_batch_behind,
+    "numbers assigned": numbers_assigned,
     "relu6": lambda m, x: F.relu6(x * 9),
     "leaky relu": lambda m, x: F.leaky_relu(x, 0.2),
     "prelu": lambda m, x: F.prelu(x, m.slope),
@@ -206,6 +268,53 @@ def test_refused_forms(
     with pytest.raises(BitfaceError, match=message) as caught:
         read_module(network(written, scramble), SIZE)
     assert "\n" not in str(caught.value)
+
+
+VIEWS: dict[str, Callable[[Written, Tensor], Tensor]] = {
+    "slice": lambda m, x: x[:, :2],
+    "picked": lambda m, x: x[:, 1],
+    "chunk": lambda m, x: x.chunk(2, 1)[0],
+    "split": lambda m, x: torch.split(x, 1, 1)[3],
+    "unbind": lambda m, x: x.unbind(1)[0],
+    "view": lambda m, x: x.view(x.size(0), -1),
+    "reshape": lambda m, x: x.reshape(-1, 192),
+    "flatten": lambda m, x: torch.flatten(x, 1),
+    "Flatten": lambda m, x: m.flat(x),
+    "permute": lambda m, x: x.permute(0, 2, 3, 1),
+    "transpose": lambda m, x: torch.transpose(x, 1, 2),
+    "squeeze": lambda m, x: x.unsqueeze(1).squeeze(1),
+    "unsqueeze": lambda m, x: x.unsqueeze(1),
+    "contiguous": lambda m, x: x.contiguous(),
+    "float": lambda m, x: x.float(),
+    "expand": lambda m, x: x.expand(-1, 4, 8, 6),
+    "expand_as": lambda m, x: x.expand_as(x),
+    "batch behind": lambda m, x: x.permute(1, 0, 2, 3),
+}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_a_change_in_place_that_views_share_is_refused_where_they_are_read(
+    name: str, scramble: Callable[[nn.Module], nn.Module]
+) -> None:
+    def through_the_view(m: Written, x: Tensor) -> Tensor:
+        view = VIEWS[name](m, x)
+        view += 1
+        return x
+
+    def under_the_view(m: Written, x: Tensor) -> Tensor:
+        view = VIEWS[name](m, x)
+        m.relu(x)
+        return view * 2
+
+    for written in (through_the_view, under_the_view):
+        with pytest.raises(BitfaceError, match=r"reads '\w+' after a change in place .* shares its memory") as caught:
+            read_module(network(written, scramble), SIZE)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_tensor_of_the_network_that_it_changes_is_refused(scramble: Callable[[nn.Module], nn.Module]) -> None:
+    with pytest.raises(BitfaceError, match="changes its 'slope' in place"):
+        read_module(network(lambda m, x: m.slope.view(4, 1, 1).add_(x), scramble), SIZE)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import copy
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.fx import GraphModule, Node
 
 from bitface.errors import BitfaceError, one_line
@@ -15,6 +16,20 @@ from bitface.graph.builder import Builder, ShapeError
 from bitface.graph.op_spec import torch_call
 from bitface.graph.recognition import recognise
 from bitface.graph.torch_context import TorchContext, one_image
+
+# What gives back the tensor that it reads, and what gives a view of it or, as the case may be, a copy.
+_SAME = (nn.Identity, nn.Dropout, nn.Dropout2d, "detach", "dropout", "dropout2d")
+_VIEWS = (
+    nn.Flatten, "contiguous", "float", "view", "reshape", "flatten", "squeeze", "unsqueeze", "permute", "transpose",
+    "getitem", "chunk", "split", "unbind", "expand", "expand_as",
+)  # fmt: skip
+# Python's assignments that change a tensor in place, and what each computes.
+_ASSIGNMENTS: dict[Any, Any] = {
+    getattr(operator, f"i{name}"): getattr(operator, name)
+    for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+}
+# What asks for the shape of a tensor alone.
+_OF_SHAPE = ("size", "dim", "getattr")
 
 
 def from_module(module: nn.Module, size: tuple[int, int] = (112, 112)) -> GraphModule:
@@ -38,6 +53,18 @@ def from_module(module: nn.Module, size: tuple[int, int] = (112, 112)) -> GraphM
     return _Converter(root, trace, size).convert()
 
 
+class _Traced(fx.Proxy):
+    """Records `x += 1` as what changes `x`, for all who hold it; fx alone takes it for `x = x + 1`."""
+
+
+def _recorded(assignment: Any) -> Callable[[_Traced, Any], Any]:
+    return lambda traced, other: traced.tracer.create_proxy("call_function", assignment, (traced, other), {})
+
+
+for _assignment in _ASSIGNMENTS:
+    setattr(_Traced, f"__{_assignment.__name__}__", _recorded(_assignment))
+
+
 class _Tracer(fx.Tracer):
     """Records what makes constants in a shape of the image, too: it is called with numbers, which fx doesn't see."""
 
@@ -45,31 +72,34 @@ class _Tracer(fx.Tracer):
         super().__init__(autowrap_functions=(torch.zeros, torch.ones, torch.full))
         self._autowrap_search.append(torch)
 
+    def proxy(self, node: Node) -> fx.Proxy:
+        return _Traced(node, self)
+
 
 class _Converter:
     def __init__(self, root: nn.Module, trace: fx.Graph, size: tuple[int, int]) -> None:
         self.root, self.trace = root, trace
         self.builder = Builder((3, *size))
-        self.values: dict[Node, Any] = {}
+        self.values = _Values()
 
     def convert(self) -> GraphModule:
         for index, node in enumerate(self.trace.nodes):
             if node.op == "placeholder":
                 if index and not node.args:
                     raise BitfaceError("the network takes more than one input; a face network takes one image batch")
-                self.values[node] = node.args[0] if index else self.builder.input
+                self.values.add(node, node.args[0] if index else self.builder.input)
             elif node.op == "output":
-                result = fx.node.map_arg(node.args[0], lambda source: self.values[source])
+                result = self.values.read_by(node, node.args[0])
                 if isinstance(result, Arranged):
                     raise BitfaceError(OUTPUT_ARRANGED)
                 if not isinstance(result, Node):
                     raise BitfaceError("the network gives more than one output; a face network gives one embedding")
                 return recognise(self.builder.finish(result))
             elif node.op == "get_attr":
-                self.values[node] = operator.attrgetter(str(node.target))(self.root)
+                self.values.add(node, operator.attrgetter(str(node.target))(self.root))
             else:
                 try:
-                    self.values[node] = self._call(node)
+                    self._call(node)
                 except BitfaceError:
                     raise
                 except Exception as error:  # arguments that a handler doesn't take, or that don't fit
@@ -79,19 +109,33 @@ class _Converter:
                     ) from error
         raise BitfaceError("the network has no output")
 
-    def _call(self, node: Node) -> Any:
-        args: Any = fx.node.map_arg(node.args, lambda source: self.values[source])
-        keywords = {key: value for key, value in node.kwargs.items() if value is not None}
-        kwargs: Any = fx.node.map_arg(keywords, lambda source: self.values[source])
+    def _call(self, node: Node) -> None:
+        args = self.values.read_by(node, node.args)
+        kwargs = self.values.read_by(node, {key: value for key, value in node.kwargs.items() if value is not None})
         operation = _called(node)
-        context = TorchContext(self.builder, node.name, operation.endswith("_") or operation in ("iadd", "imul"))
+        context = TorchContext(self.builder, node.name, operation.endswith("_") or node.target in _ASSIGNMENTS)
         value = self._value(node, context, args, kwargs)
-        if context.in_place and isinstance(value, Node):
-            self.values[node.all_input_nodes[0]] = value
-        return value
+        source = next(iter(node.args), None)
+        if not isinstance(source, Node):
+            self.values.add(node, value)
+        elif self._is_one_of(node, _SAME):
+            self.values.add(node, value, source)
+        elif context.in_place and isinstance(args[0], Node | Arranged | Tensor):
+            self.values.add(node, value, source)
+            self.values.change(source, value)
+        else:
+            self.values.add(node, value, source if self._is_one_of(node, _VIEWS) else None, view=True)
+
+    def _is_one_of(self, node: Node, calls: tuple[Any, ...]) -> bool:
+        """Whether a node calls one of these functions, methods or kinds of module."""
+        if node.op != "call_module":
+            return _called(node) in calls
+        kinds = tuple(kind for kind in calls if isinstance(kind, type))
+        return isinstance(self.root.get_submodule(str(node.target)), kinds)
 
     def _value(self, node: Node, context: TorchContext, args: Any, kwargs: Any) -> Any:
         """What a call gives: a node of the graph, or what Python computes with."""
+        target = _ASSIGNMENTS.get(node.target, node.target)
         sources: list[Node] = []
         fx.node.map_arg((args, kwargs), sources.append)
         if node.op == "call_module":
@@ -106,10 +150,10 @@ class _Converter:
         if arranged_torch.takes(_called(node), args):
             return arranged_torch.call(context, _called(node), *args, **kwargs)
         if not sources:  # arithmetic on sizes and constants
-            args = one_image(node.target, args)
-            function: Any = node.target if node.op == "call_function" else getattr(args[0], str(node.target))
+            args = one_image(target, args)
+            function: Any = target if node.op == "call_function" else getattr(args[0], str(target))
             return function(*(args if node.op == "call_function" else args[1:]), **kwargs)
-        read = torch_call(node.target)
+        read = torch_call(target)
         if read is None:
             raise BitfaceError(
                 f"the network calls '{_called(node)}' (node '{node.name}'), which bitface doesn't know; "
@@ -123,9 +167,67 @@ class _Converter:
             return arranged(self.builder, context.name, args[0]).reshape(_sides(args[1:]))
 
 
+class _Values:
+    """The values of traced nodes. What changes a tensor in place changes it for all nodes that are this tensor.
+
+    A view of it changes, too, and it with each of its views. That isn't followed: nothing may read these afterwards,
+    but for other parts of one tensor (`q, k, v = x.chunk(3, 1)`).
+    """
+
+    def __init__(self) -> None:
+        self._values: dict[Node, Any] = {}
+        # Of each node the first one that is the same tensor, and all that share its memory.
+        self._first: dict[Node, Node] = {}
+        self._sharing: dict[Node, list[Node]] = {}
+        # Of which tensors it is a part, and which.
+        self._parts: dict[Node, dict[Node, int]] = {}
+        self._outdated: set[Node] = set()
+
+    def add(self, node: Node, value: Any, source: Node | None = None, view: bool = False) -> None:
+        """A node's value. `source`: the node that it is the same tensor as, or a view of."""
+        self._values[node] = value
+        self._first[node] = node if source is None or view else self._first[source]
+        self._sharing[node] = [] if source is None else self._sharing[source]
+        self._sharing[node].append(node)
+        self._parts[node] = {} if source is None else dict(self._parts[source])
+        if source is not None and node.target is operator.getitem and type(node.args[1]) is int and node.args[1] >= 0:
+            self._parts[node][source] = node.args[1]
+
+    def change(self, node: Node, value: Any) -> None:
+        """What a change in place made of a node's tensor. Raises BitfaceError where that is the network's own."""
+        for other in self._sharing[node]:
+            if other.op == "get_attr":
+                raise BitfaceError(
+                    f"the network changes its '{other.target}' in place, so that no image would find it as the one "
+                    "before; write that without changes in place"
+                )
+            if self._first[other] is self._first[node]:
+                self._values[other] = value
+            elif all(self._parts[node].get(whole, part) == part for whole, part in self._parts[other].items()):
+                self._outdated.add(other)
+
+    def read_by(self, node: Node, arguments: Any) -> Any:
+        """The arguments of a node, with the values of nodes in their place.
+
+        Raises:
+            BitfaceError: a change in place has made one of another value than is known.
+        """
+
+        def value(source: Node) -> Any:
+            if source in self._outdated and _called(node) not in _OF_SHAPE:
+                raise BitfaceError(
+                    f"node '{node.name}' reads '{source.name}' after a change in place to a tensor that shares its "
+                    "memory, which bitface can't follow; write it without changes in place (`inplace=False`)"
+                )
+            return self._values[source]
+
+        return fx.node.map_arg(arguments, value)
+
+
 def _sides(args: Any) -> Any:
     return args if isinstance(args[0], int) else args[0]
 
 
 def _called(node: Node) -> str:
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+    target = _ASSIGNMENTS.get(node.target, node.target)
+    return target if isinstance(target, str) else getattr(target, "__name__", str(target))
