@@ -14,6 +14,7 @@ from bitface.errors import BitfaceError
 from bitface.graph.torch_reader import from_module as read_module
 
 SIZE = (8, 6)
+TRIANGLE = torch.triu_indices(8, 8)
 
 
 class Written(nn.Module):
@@ -250,6 +251,10 @@ class TwoInputs(nn.Module):
         (lambda m, x: torch.cat([x, x], 0), "mixes the images"),
         (lambda m, x: x[0], "slices the batch"),
         (lambda m, x: x[:, None], "indexes a tensor by None"),
+        (lambda m, x: x[:, True], "indexes a tensor by True"),
+        (lambda m, x: x[:, [0, 1], [0, 1]], "by several lists at once"),
+        (lambda m, x: x[:, [0, 1], :, [0, 1]], "by several lists at once"),
+        (lambda m, x: (x @ x.transpose(2, 3))[..., TRIANGLE[0], TRIANGLE[1]], "by several lists at once"),
         (lambda m, x: x[:, 9:], "leaves nothing"),
         (lambda m, x: x.layout, "reads '.layout' of a tensor"),
         (lambda m, x: (x, x), "more than one output"),

@@ -125,7 +125,7 @@ def _activation(form: Arranged, module: nn.Module) -> Node:
     return form.builder.add(form.name, module, form.node)
 
 
-def _softmax(form: Arranged, dim: int, dtype: Any = None) -> Any:
+def _softmax(form: Arranged, dim: int, dtype: Any = None, _stacklevel: int = 3) -> Any:
     return softmax(form.builder, form.name, form, dim % len(form.groups))
 
 

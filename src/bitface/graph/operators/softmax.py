@@ -29,7 +29,7 @@ def _read(context: Context, x: Node) -> Node:
     return reshape(context.builder, context.name + "_back", context.add(nn.Softmax(axis), flat), shape)
 
 
-def _call(context: TorchContext, x: Node, dim: int, dtype: Any = None) -> Node:
+def _call(context: TorchContext, x: Node, dim: int, dtype: Any = None, _stacklevel: int = 3) -> Node:
     (axis,) = context.dims(x, dim)
     return context.add(nn.Softmax(axis), x)
 

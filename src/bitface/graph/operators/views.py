@@ -257,9 +257,11 @@ def _call_item(context: TorchContext, x: Any, item: Any) -> Any:
         gap = len(shape_of(x)) - len(picks) + 1
         place = picks.index(Ellipsis)
         picks = picks[:place] + (slice(None),) * gap + picks[place + 1 :]
+    if sum(isinstance(index, list | Tensor) for index in picks) > 1:  # torch pairs them
+        raise BitfaceError(f"node '{context.name}' indexes by several lists at once, which bitface doesn't know")
     axes = []
     for dim, index in enumerate(picks):
-        if isinstance(index, int):
+        if type(index) is int:  # no True, which makes an axis
             x = pick(context.builder, context.name, x, dim, [index])
             axes.append(dim)
         elif isinstance(index, slice):
