@@ -31,7 +31,7 @@ def newest_opset() -> int:
     return 21
 
 
-OPSETS = sorted({9, 11, 13, 17, 21, newest_opset()})
+OPSETS = sorted({7, 9, 11, 13, 17, 21, newest_opset()})
 
 
 PAIRS = [(case, opset) for case in CASES for opset in OPSETS if case.first <= opset <= case.last]

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from bitface.errors import BitfaceError
 from bitface.graph import to_onnx
 from bitface.graph.torch_reader import from_module
+from support.onnx_models import run_onnx
 
 ORDER = torch.tensor([2, 0, 1])
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -34,6 +35,13 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "interpolate exact": lambda x: F.interpolate(x, size=(5, 14), mode="nearest-exact"),
     "interpolate cubic": lambda x: F.interpolate(x, size=(5, 11), mode="bicubic"),
     "interpolate cubic corners": lambda x: F.interpolate(x, scale_factor=1.6, mode="bicubic", align_corners=True),
+    "interpolate to one row": lambda x: F.interpolate(x, (1, 5), mode="bilinear"),
+    "interpolate to one pixel": lambda x: F.interpolate(x, (1, 1), mode="bilinear"),
+    "interpolate to a copy": lambda x: F.interpolate(x, scale_factor=1.1),
+    "interpolate linear to a copy": lambda x: F.interpolate(x, scale_factor=1.1, mode="bilinear"),
+    "interpolate to twice the size": lambda x: F.interpolate(x, scale_factor=2.1),
+    "interpolate to half of it": lambda x: F.interpolate(F.pad(x, (0, 8, 0, 6)), (8, 2)),
+    "interpolate again": lambda x: F.interpolate(x, scale_factor=1.6, mode="bilinear", recompute_scale_factor=True),
     "rolled": lambda x: x.roll((3, -1), (2, 3)) + torch.roll(x, -4, 1) + torch.roll(x, shifts=2, dims=-1),
     "pixels": lambda x: F.pixel_unshuffle(F.pixel_shuffle(x.repeat(1, 4, 1, 1), 2), 2),
     "padded channels": lambda x: F.pad(x, (0, 1, 0, 0, 1, 2)) + F.pad(x, (1, 0, 0, 0, 2, 1), value=0.5),
@@ -72,6 +80,7 @@ MODULES: list[nn.Module] = [
         nn.Sequential(nn.Flatten(2), nn.Conv1d(3, 4, 5, 2, 3, bias=bias), nn.Conv1d(4, 4, 3, padding="same", groups=2))
         for bias in (True, False)
     ),
+    nn.Upsample(scale_factor=1.6, mode="bilinear", recompute_scale_factor=True),
     *(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.ZeroPad2d(1)),
 ]
 
@@ -122,3 +131,15 @@ def test_constants_of_the_whole_batch_are_written_so_that_the_batch_stays_free()
     images = torch.randn(3, 3, 8, 6)
     again = onnx.reference.ReferenceEvaluator(to_onnx(graph)).run(None, {"image": images.numpy()})[0]
     torch.testing.assert_close(graph(images), torch.from_numpy(again))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
+def test_a_file_takes_the_pixels_that_torch_takes(mode: str) -> None:
+    """Also where its scales, in float32, lie on the other side of a border between two pixels."""
+
+    def resized(x: Tensor) -> Tensor:
+        return F.interpolate(F.pad(x, (0, 8, 0, 6)), size=(62, 31), mode=mode)
+
+    images = torch.randn(2, 3, 8, 6)
+    written = run_onnx(to_onnx(from_module(Called(resized), (8, 6))), images.numpy())
+    torch.testing.assert_close(torch.from_numpy(written), resized(images))

@@ -152,6 +152,9 @@ def resize(sizes: list[int] | None = None, scales: list[float] | None = None, **
 
 for mode in ("nearest", "linear"):
     case(f"Resize {mode} by scales", 10, 10)(resize(scales=[1, 1, 2.5, 0.6], mode=mode))
+    case(f"Upsample {mode} by an attribute", 7, 8)(
+        lambda m, mode=mode: m.add("Upsample", "image", scales=[1.0, 1.0, 2.0, 1.5], mode=mode)
+    )
     case(f"Upsample {mode}", 9, 9)(
         lambda m, mode=mode: m.add("Upsample", "image", m.constant([1, 1, 2, 1.5], "f"), mode=mode)
     )

@@ -1,6 +1,6 @@
 """Images at other sizes, the size known: Resize and Upsample; and depth that becomes space, or space depth."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import Any
 
@@ -15,7 +15,7 @@ from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer
 from bitface.graph.op_spec import OnnxReader, OpSpec, Shape, Traits, register
-from bitface.graph.operators.views import Reshape, Transpose
+from bitface.graph.operators.views import Reshape, Transpose, pick
 from bitface.graph.torch_context import TorchContext
 
 _MODES = ("nearest", "linear")
@@ -65,14 +65,18 @@ class Resize(nn.Module):
 
     def _along(self, x: Tensor, axis: int, size: int, scale: float) -> Tensor:
         last = x.shape[axis] - 1
-        place = self.places(size, scale, last + 1)
         if self.mode == "nearest":
-            return x.index_select(axis, self._rounded(place).long().clamp(0, last))
-        place = place.clamp(0, last)
+            return x.index_select(axis, self.nearest(size, scale, last + 1))
+        place = self.places(size, scale, last + 1).clamp(0, last)
         lower = place.floor().long()
         share = (place - lower).view(-1, *[1] * (x.dim() - axis - 1))
         above = x.index_select(axis, (lower + 1).clamp(max=last))
         return x.index_select(axis, lower) * (1 - share) + above * share
+
+    def nearest(self, size: int, scale: float, side: int) -> Tensor:
+        """The old pixels that the new ones are."""
+        place = self.places(size, scale, side) if scale != 1 else torch.arange(size)
+        return self._rounded(place).long().clamp(0, side - 1)
 
     def places(self, size: int, scale: float, side: int) -> Tensor:
         """The coordinates of the new pixels in the old ones, float32 as in ONNX Runtime."""
@@ -96,6 +100,24 @@ class Resize(nn.Module):
         if self.rounding == "ceil":
             return place.ceil()
         return (place - 0.5).ceil() if self.rounding == "round_prefer_floor" else (place + 0.5).floor()
+
+
+def _add(context: AnyContext, x: Node, resize: Resize, wanted: Sequence[Tensor] | None = None) -> Node:
+    """A Resize; a pick along each axis where a file's scales, in float32, would come to other pixels than the nearest.
+
+    Args:
+        wanted: for each axis but the batch the old pixels that the new ones are; None: those of the Resize.
+    """
+    if resize.mode != "nearest":
+        return context.add(resize, x)
+    axes = list(zip(resize.sizes, resize.scales, shape_of(x)[1:], strict=True))
+    wanted = wanted or [resize.nearest(*one) for one in axes]
+    written = [resize.nearest(size, float(_written_scale(side, size, scale)), side) for size, scale, side in axes]
+    if all(map(torch.equal, wanted, written)):
+        return context.add(resize, x)
+    for axis, places in enumerate(wanted, start=1):
+        x = pick(context.builder, context.name, x, axis, places.tolist())
+    return x
 
 
 def _cubic(
@@ -129,8 +151,8 @@ def _cubic_matrix(places: Tensor, side: int, a: float, exclude_outside: bool) ->
 
 
 def _read(context: Context, x: Node, *operands: Value) -> Node:
-    """Opset 10 has only scales, newer ones a region of interest, scales and sizes."""
-    scales, sizes = [*operands, None, None][1:3] if len(operands) > 1 else [*operands, None][:2]
+    """Scales alone before opset 11, an attribute before 9; since then a region of interest, scales and sizes."""
+    scales, sizes = [*operands, None, None][1:3] if len(operands) > 1 else [*operands, None, None][:2]
     shape = shape_of(x)
     whole = range(len(shape))
     dims = [axis_of(axis, len(shape)) for axis in context.attribute("axes", whole)]
@@ -147,7 +169,7 @@ def _read(context: Context, x: Node, *operands: Value) -> Node:
         context.refuse("resizes the batch")
     resize = _resize(context, shape[1:], new, factors)
     if context.attribute("mode", "nearest") != _CUBIC:
-        return context.add(resize, x)
+        return _add(context, x, resize)
     excluded = bool(context.attribute("exclude_outside", 0))
     return _cubic(context, x, resize, context.attribute("cubic_coeff_a", _COEFFICIENT), excluded)
 
@@ -187,7 +209,7 @@ def _interpolate(
         "nearest-exact": ("nearest", "half_pixel", "round_prefer_ceil"),
         **dict.fromkeys(
             ("linear", "bilinear"),
-            ("linear", "align_corners" if align_corners else "pytorch_half_pixel", "round_prefer_floor"),
+            ("linear", "align_corners" if align_corners else "half_pixel", "round_prefer_floor"),
         ),
         "bicubic": ("linear", "align_corners" if align_corners else "half_pixel", "round_prefer_floor"),
     }
@@ -197,14 +219,32 @@ def _interpolate(
     values = [value] * len(sides) if isinstance(value, int | float) else list(value)
     new = [int(v) for v in values] if size is not None else [int(s * v) for s, v in zip(sides, values, strict=True)]
     exact = size is None and not recompute_scale_factor
-    scales = values if exact else [n / s for n, s in zip(new, sides, strict=True)]
-    resize = Resize((channels, *new), (1.0, *map(float, scales)), *words[mode])
-    return _cubic(context, x, resize) if mode == "bicubic" else context.add(resize, x)
+    # To these multiples of a side torch copies pixels, whatever the factor is.
+    copies = {"nearest": (1, 2), "linear": (1,), "bilinear": (1,)}.get(mode, ())
+    scales = [
+        float(v) if exact and n not in [times * s for times in copies] else n / s
+        for v, n, s in zip(values, new, sides, strict=True)
+    ]
+    resize = Resize((channels, *new), (1.0, *scales), *words[mode])
+    if mode == "bicubic":
+        return _cubic(context, x, resize)
+    if resize.mode != "nearest":
+        return context.add(resize, x)
+    options = {"scale_factor": tuple(map(float, values))} if exact else {"size": tuple(new)}
+    return _add(context, x, resize, [torch.arange(channels), *_torch_pixels(sides, mode, options)])
+
+
+def _torch_pixels(sides: Sequence[int], mode: str, options: dict[str, Any]) -> Iterator[Tensor]:
+    """The old pixels that torch takes along each axis: it computes them otherwise by number of axes and by size."""
+    for axis, side in enumerate(sides):
+        old = torch.arange(float(side)).view(-1, *[1] * (len(sides) - axis - 1)).expand(1, 1, *sides).contiguous()
+        new = nn.functional.interpolate(old, mode=mode, **options)
+        yield new.movedim(axis + 2, 0).flatten(1)[:, 0].long()
 
 
 def _call_upsample(context: TorchContext, module: nn.Upsample, x: Node) -> Node:
-    factor = module.scale_factor
-    return _interpolate(context, x, module.size, factor, module.mode, module.align_corners)
+    again = module.recompute_scale_factor
+    return _interpolate(context, x, module.size, module.scale_factor, module.mode, module.align_corners, again)
 
 
 def _written_scale(side: int, size: int, scale: float) -> np.float32:
