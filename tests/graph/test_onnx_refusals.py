@@ -37,7 +37,7 @@ Save = Callable[[onnx.ModelProto], Path]
         (lambda m: m.add("LeakyRelu", "image", alpha=float("inf")), "NaN or infinite"),
         (lambda m: m.add("Add", "image", m.floats(5)), "can't take inputs"),
         (lambda m: m.add("Add", "image", m.floats(2, 1, 3, 8, 6)), "mixes the images"),
-        (lambda m: m.add("Mul", "image", m.add("Shape", "image")), "can't take inputs"),
+        (lambda m: m.add("Mul", "image", m.add("Shape", "image")), "computes with the number of images in a batch"),
         (lambda m: m.add("Mul", "image", m.add("ConstantOfShape", m.add("Shape", m.add("Flatten", "image")))),
          "can't take inputs"),
         (lambda m: m.add("Add", "image", m.constant(np.zeros((0, 1, 1, 1), np.float32))), "a constant that is empty"),

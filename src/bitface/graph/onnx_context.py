@@ -22,6 +22,9 @@ from bitface.graph.onnx_ways import way_out
 
 # The types that are computed in float32; casts between them are left out.
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
+# What makes a constant in a shape, the last operand, and what brings an image into one.
+_OF_A_SHAPE = ("ConstantOfShape", "Expand", "Tile")
+_TAKES_A_SHAPE = ("Reshape", "Expand", "Resize")
 
 
 @dataclass
@@ -85,10 +88,45 @@ class Context:
 
 def one_image(kind: str, operands: Sequence[Value]) -> list[Value]:
     """The operands of a node that makes a constant in a shape: one row where the shape is of the whole batch."""
-    if kind not in ("ConstantOfShape", "Expand", "Tile"):
+    if kind not in _OF_A_SHAPE:
         return list(operands)
     *others, shape = operands
     return [*others, np.where(np.asarray(shape) == BATCH, 1, shape)]
+
+
+def with_one_image(kind: str, operands: Sequence[Value], true: Sequence[Value]) -> list[Value]:
+    """The true operands of a node of constants, with one row where `one_image` has one."""
+    if kind not in _OF_A_SHAPE:
+        return list(true)
+    return [*true[:-1], np.where(np.asarray(operands[-1]) == BATCH, 1, true[-1])]
+
+
+def true_shape(shape: Value, batch: int | None) -> Value:
+    """A shape with the file's own batch instead of `BATCH`, or with one image where it is free; else what it is."""
+    if not isinstance(shape, np.ndarray):
+        return shape
+    return np.where(shape % BATCH == 0, shape // BATCH * (batch or 1), shape)
+
+
+def without_stand_in(context: Context, operands: list[Value], true: list[Value]) -> list[Value]:
+    """The operands of a node, not of constants alone, where the batch is a number in some of them.
+
+    What takes a shape knows `BATCH` for the batch; anything else gets the true number.
+
+    Raises:
+        BitfaceError: the batch is free, so that there is none.
+    """
+    kind = context.node.op_type
+    for one, other in zip(operands, true, strict=True):
+        # Of images that lie one behind the other Gather may pick for each.
+        if kind == "Gather" and not isinstance(operands[0], Node) and np.shape(one)[:1] == (BATCH,):
+            continue
+        if one is other or (kind in _TAKES_A_SHAPE and np.array_equal(true_shape(one, context.batch), other)):
+            continue
+        if context.batch is None:
+            context.refuse("computes with the number of images in a batch")
+        return true
+    return operands
 
 
 def axis_of(axis: int, rank: int) -> int:

@@ -15,7 +15,7 @@ from bitface.graph.arranged.channels_last import CHANNELS_LAST
 from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged
 from bitface.graph.builder import Builder, ShapeError, shape_of, shape_text, uncollected
 from bitface.graph.image_size import WantedSize
-from bitface.graph.onnx_context import Context
+from bitface.graph.onnx_context import Context, true_shape, with_one_image, without_stand_in
 from bitface.graph.onnx_file import QuantizedBefore, opset_of, quantized_by, read_model
 from bitface.graph.onnx_folding import Folding
 from bitface.graph.onnx_integers import IMAGE_VALUES, STILL_INTEGERS, Integers, Value
@@ -148,6 +148,9 @@ class _Reading:
         self._nodes = list(graph.node)
         self._by = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
         self._done: set[int] = set()
+        # Of constants in which the batch is a number, which `_values` has for `BATCH`: what they are for the file's own
+        # batch, or for one image where that is free.
+        self._true: dict[str, Value] = {}
 
     def value(self, name: str) -> Value:
         """The value of a tensor; None: nothing computes it.
@@ -203,9 +206,25 @@ class _Reading:
                 raise BitfaceError(f"node '{name}' reads '{source}', which nothing computes; the file is damaged")
         operands = [self._values[source] if source else None for source in node.input]
         context = Context(node, name, self.builder, self.inputs.image.batch, self._folding.opset)
+        true = [self._true.get(source, operand) for source, operand in zip(node.input, operands, strict=True)]
+        by_batch = any(source in self._true for source in node.input)
+        if by_batch and (_kind(node) == "If" or not _constant(operands)):
+            operands, by_batch = without_stand_in(context, operands, true), False
         branch = _branch(context, operands)
-        results = _computed(context, operands, self._folding) if branch is None else self._inlined(context, branch)
-        self._values.update((output, one) for output, one in zip(node.output, results, strict=False) if output)
+        if branch is not None:
+            results = self._inlined(context, branch)
+            true = [self._true.get(output.name, one) for output, one in zip(branch.output, results, strict=True)]
+        else:
+            results = _computed(context, operands, self._folding)
+            if by_batch:
+                true = _computed(context, with_one_image(node.op_type, operands, true), self._folding)
+            else:
+                true = results if _constant(operands) else [true_shape(one, context.batch) for one in results]
+        for output, one, other in zip(node.output, results, true, strict=False):
+            if output:
+                self._values[output] = one
+                if one is not other and not np.array_equal(one, other):
+                    self._true[output] = other
 
     def _inlined(self, context: Context, branch: onnx.GraphProto) -> list[Value]:
         """What the nodes of a branch give, as nodes of the file."""
@@ -234,7 +253,7 @@ def _computed(context: Context, operands: Sequence[Value], folding: Folding) -> 
         BitfaceError: an operator outside the vocabulary, or a form of one that isn't supported.
     """
     node, name = context.node, context.name
-    constant = not any(isinstance(operand, (*IMAGE_VALUES, Arranged)) for operand in operands)
+    constant = _constant(operands)
     # A loop of constants may run for ever.
     nested = any(attribute.HasField("g") or attribute.graphs for attribute in node.attribute)
     kind = _kind(node)
@@ -247,6 +266,10 @@ def _computed(context: Context, operands: Sequence[Value], folding: Folding) -> 
         raise
     except Exception as error:  # onnx's reference operators, numpy and torch raise whatever they like
         raise BitfaceError(f"node '{name}' ({node.op_type}) isn't as ONNX says: {one_line(error)}") from error
+
+
+def _constant(operands: Sequence[Value]) -> bool:
+    return not any(isinstance(operand, (*IMAGE_VALUES, Arranged)) for operand in operands)
 
 
 def _kind(node: onnx.NodeProto) -> str:

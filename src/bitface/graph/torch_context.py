@@ -87,6 +87,22 @@ def one_image(function: Any, arguments: Any) -> Any:
     return map_aggregate(arguments, lambda value: 1 if type(value) is int and value == BATCH else value)
 
 
+def of_one(value: Any) -> Any:
+    """A shape, or anything with shapes in it, as it would be for one image."""
+    return map_aggregate(value, lambda one: one // BATCH if type(one) is int and one % BATCH == 0 else one)
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two values are the same, in tuples, lists and dictionaries, too."""
+    if isinstance(one, dict):
+        one, other = list(one.items()), list(other.items())
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    if isinstance(one, Tensor):
+        return isinstance(other, Tensor) and torch.equal(one, other)
+    return one is other or bool(one == other)
+
+
 def call_module(make: Callable[..., nn.Module]) -> Callable[..., Node]:
     """Reads a call that is a module of its own: `F.relu(x)`."""
     return lambda context, x, *args, **options: context.module(make(*args, **options), x)

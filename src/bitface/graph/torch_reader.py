@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.fx import GraphModule, Node
+from torch.fx.node import map_aggregate, map_arg
 
 from bitface.errors import BitfaceError, one_line
 from bitface.graph.arranged import from_torch as arranged_torch
@@ -15,7 +16,7 @@ from bitface.graph.arranged.form import OUTPUT_ARRANGED, Arranged, arranged
 from bitface.graph.builder import Builder, ShapeError
 from bitface.graph.op_spec import torch_call
 from bitface.graph.recognition import recognise
-from bitface.graph.torch_context import TorchContext, one_image
+from bitface.graph.torch_context import TorchContext, equal, of_one, one_image
 
 # What gives back the tensor that it reads, and what gives a view of it or, as the case may be, a copy.
 _SAME = (nn.Identity, nn.Dropout, nn.Dropout2d, "detach", "dropout", "dropout2d")
@@ -30,6 +31,8 @@ _ASSIGNMENTS: dict[Any, Any] = {
 }
 # What asks for the shape of a tensor alone.
 _OF_SHAPE = ("size", "dim", "getattr")
+# What takes a shape, in which `BATCH` is the batch.
+_TAKE_SHAPES = ("view", "reshape", "expand", "new_zeros", "new_ones")
 
 
 def from_module(module: nn.Module, size: tuple[int, int] = (112, 112)) -> GraphModule:
@@ -81,6 +84,8 @@ class _Converter:
         self.root, self.trace = root, trace
         self.builder = Builder((3, *size))
         self.values = _Values()
+        # Of numbers that the batch decides, which `values` has for `BATCH`: what they are for one image.
+        self.single: dict[Node, Any] = {}
 
     def convert(self) -> GraphModule:
         for index, node in enumerate(self.trace.nodes):
@@ -110,11 +115,25 @@ class _Converter:
         raise BitfaceError("the network has no output")
 
     def _call(self, node: Node) -> None:
-        args = self.values.read_by(node, node.args)
-        kwargs = self.values.read_by(node, {key: value for key, value in node.kwargs.items() if value is not None})
+        arguments = (node.args, {key: value for key, value in node.kwargs.items() if value is not None})
+        args, kwargs = self.values.read_by(node, arguments)
         operation = _called(node)
         context = TorchContext(self.builder, node.name, operation.endswith("_") or node.target in _ASSIGNMENTS)
+        by_batch = any(source in self.single for source in node.all_input_nodes)
+        alone: Any = map_arg(arguments, lambda one: self.single.get(one, self.values.of(one)))
+        takes_shape = operation in _TAKE_SHAPES and equal(of_one((args, kwargs)), alone)
+        changes = context.in_place and isinstance(args[0], Tensor)
+        constant = not (changes or _reads_image((args, kwargs)))
+        if by_batch and not constant and not takes_shape:
+            raise BitfaceError(
+                f"node '{node.name}' computes with the number of images in a batch, so that what one face gives would "
+                "depend on how many others there are; write that number as -1, or leave it out"
+            )
         value = self._value(node, context, args, kwargs)
+        if by_batch and constant:
+            self._note(node, value, self._value(node, context, alone[0], alone[1]))
+        elif operation in _OF_SHAPE:
+            self._note(node, value, of_one(value))
         source = next(iter(node.args), None)
         if not isinstance(source, Node):
             self.values.add(node, value)
@@ -125,6 +144,11 @@ class _Converter:
             self.values.change(source, value)
         else:
             self.values.add(node, value, source if self._is_one_of(node, _VIEWS) else None, view=True)
+
+    def _note(self, node: Node, value: Any, alone: Any) -> None:
+        """Keeps what a node gives for one image, where that is another value."""
+        if not equal(value, alone):
+            self.single[node] = alone
 
     def _is_one_of(self, node: Node, calls: tuple[Any, ...]) -> bool:
         """Whether a node calls one of these functions, methods or kinds of module."""
@@ -137,7 +161,7 @@ class _Converter:
         """What a call gives: a node of the graph, or what Python computes with."""
         target = _ASSIGNMENTS.get(node.target, node.target)
         sources: list[Node] = []
-        fx.node.map_arg((args, kwargs), sources.append)
+        map_arg((args, kwargs), sources.append)
         if node.op == "call_module":
             context.name = str(node.target)
             module = self.root.get_submodule(context.name)
@@ -193,6 +217,9 @@ class _Values:
         if source is not None and node.target is operator.getitem and type(node.args[1]) is int and node.args[1] >= 0:
             self._parts[node][source] = node.args[1]
 
+    def of(self, node: Node) -> Any:
+        return self._values[node]
+
     def change(self, node: Node, value: Any) -> None:
         """What a change in place made of a node's tensor. Raises BitfaceError where that is the network's own."""
         for other in self._sharing[node]:
@@ -219,9 +246,16 @@ class _Values:
                     f"node '{node.name}' reads '{source.name}' after a change in place to a tensor that shares its "
                     "memory, which bitface can't follow; write it without changes in place (`inplace=False`)"
                 )
-            return self._values[source]
+            return self.of(source)
 
-        return fx.node.map_arg(arguments, value)
+        return map_arg(arguments, value)
+
+
+def _reads_image(arguments: Any) -> bool:
+    """Whether some of the arguments of a call depend on the image."""
+    found: list[bool] = []
+    map_aggregate(arguments, lambda one: found.append(isinstance(one, Node | Arranged)))
+    return any(found)
 
 
 def _sides(args: Any) -> Any:

@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from bitface.graph.arranged.channels_last import channels_first, channels_last
 from bitface.graph.arranged.form import Arranged, arranged, binary, product, softmax
-from bitface.graph.builder import ShapeError
+from bitface.graph.builder import BATCH, ShapeError
 from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Integers, Value
 from bitface.graph.op_spec import OnnxReader
@@ -126,6 +126,8 @@ def _gather(context: Context, form: Arranged, indices: Value) -> Any:
     if np.ndim(indices) == 0:
         return form.pick(axis, axis_of(int(indices), form.shape[axis]))
     result = form.pick_behind(axis, np.asarray(indices), context.batch)
+    if result is None and indices.shape[:1] == (BATCH,):
+        context.refuse("picks by the batch")
     return form.pick_several(axis, np.asarray(indices)) if result is None else result
 
 

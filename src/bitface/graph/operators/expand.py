@@ -25,7 +25,7 @@ def expand(builder: Builder, name: str, x: Node, shape: tuple[int, ...], fixed_b
     """`x` in another shape; -1 keeps an axis. Raises BitfaceError for one with more axes, or another batch."""
     old_shape = shape_of(x)
     shape = (1,) * (len(old_shape) - len(shape)) + tuple(shape)
-    if len(shape) > len(old_shape) or shape[0] not in (1, -1, BATCH, fixed_batch):
+    if len(shape) > len(old_shape) or shape[0] not in (1, -1, BATCH, fixed_batch) or BATCH in shape[1:]:
         raise BitfaceError(f"{name}: expands {shape_text(x)} to {list(shape)}, which isn't supported")
     ones = [max(new, 1) if old == 1 else 1 for new, old in zip(shape[1:], old_shape[1:], strict=True)]
     if math.prod(ones) == 1:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import Node
 
 from bitface.graph.attributes import construct, fill
-from bitface.graph.builder import shape_of
+from bitface.graph.builder import BATCH, shape_of
 from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer
@@ -165,8 +165,8 @@ def _read(context: Context, x: Node, *operands: Value) -> Node:
         values = context.attribute("scales") if scales is None else scales
         factors = dict(zip(dims, np.asarray(values, np.float32).reshape(-1).tolist(), strict=True))
         new = {axis: int(np.floor(np.float32(shape[axis]) * np.float32(scale))) for axis, scale in factors.items()}
-    if new.get(0, shape[0]) not in (shape[0], context.batch):
-        context.refuse("resizes the batch")
+    if new.get(0, shape[0]) not in (shape[0], context.batch) or BATCH in [new[axis] for axis in new if axis]:
+        context.refuse("resizes the batch, or by it")
     resize = _resize(context, shape[1:], new, factors)
     if context.attribute("mode", "nearest") != _CUBIC:
         return _add(context, x, resize)

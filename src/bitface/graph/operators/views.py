@@ -187,8 +187,8 @@ def _read_gather(context: Context, x: Value, indices: Value) -> Node:
     if isinstance(indices, Node) or not isinstance(x, Node):
         context.refuse("picks by computed indices")
     axis = axis_of(context.attribute("axis", 0), len(shape_of(x)))
-    if axis == 0:
-        context.refuse("picks from the batch")
+    if axis == 0 or np.shape(indices)[:1] == (BATCH,):
+        context.refuse("picks from the batch, or by it")
     values = pick(context.builder, context.name, x, axis, np.reshape(indices, -1).tolist())
     sides = (*shape_of(x)[:axis], *np.shape(indices), *shape_of(x)[axis + 1 :])
     return reshape(context.builder, context.name + "_picked", values, sides)
