@@ -1,6 +1,9 @@
 """Galleries from the command line: enrolled, searched, and kept from other models' probes."""
 
 import json
+import shlex
+import shutil
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +14,13 @@ import pytest
 from PIL import Image
 
 from bitface import artifact, load
+from bitface.data.face_source import FaceSource
+from bitface.errors import BitfaceError, UsageError
+from bitface.evaluation.gallery_file import read_gallery
+from bitface.evaluation.keys import read_key
+from bitface.jobs.people.enroll import EnrollRequest, enroll
+from bitface.jobs.people.gallery import GalleryRequest, change_gallery
+from bitface.progress import Progress
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -81,6 +91,7 @@ def test_strangers_are_nobody(bitface: Run, quantized: Path, gallery: Path, crop
         named.append([answer["people"] for answer in json.loads((tmp_path / "a.json").read_text())])
     assert named[1] == [[one for one in people if one["similarity"] >= least] for people in named[0]]
     assert sum(map(len, named[1])) < sum(map(len, named[0]))
+    assert "compared with all 48 images" in " ".join(err.split())
 
 
 def test_answers_without_a_threshold_say_so(
@@ -235,3 +246,82 @@ def test_failures_to_enrol_are_counted(bitface: Run, quantized: Path, crops: Pat
     assert code == 0, err
     assert "failures to enrol: 1 people, 2 images without an embedding" in out
     assert bitface(*command, "--allow-skipped", "--renewable")[0] == 2
+
+
+def test_who_leaves_while_others_are_enrolled_again_stays_away(quantized: Path, gallery: Path, crops: Path) -> None:
+    """Faces are embedded for minutes, and somebody is removed meanwhile."""
+    removed: list[int] = []
+
+    def steps(_: str) -> Progress:
+        def tell(done: int, total: int, words: str = "") -> None:
+            if not removed:
+                removed.append(change_gallery(GalleryRequest(gallery, remove=("p4",)))["removed_images"])
+
+        return tell
+
+    request = EnrollRequest(quantized / "model.bitface", FaceSource([crops]), gallery, again=True)
+    with pytest.raises(BitfaceError, match="another command wrote to it meanwhile"):
+        enroll(request, steps)
+    assert removed == [4]
+    assert "p4" not in read_gallery(gallery).ids
+    with pytest.raises(UsageError, match="keeps the form of the gallery"):
+        enroll(replace(request, int8=True))
+
+
+def test_people_of_one_folder_name_stay_apart(bitface: Run, quantized: Path, crops: Path, tmp_path: Path) -> None:
+    model, out = quantized / "model.bitface", tmp_path / "gallery.safetensors"
+    for site, person in (("a", "p1"), ("b", "p2")):
+        shutil.copytree(crops / person, tmp_path / "sites" / site / "0001")
+    code, said, err = bitface("enroll", model, "--images", tmp_path / "sites", "--out", out)
+    assert code == 0, err
+    assert "8 images of 2 people" in said
+    assert set(read_gallery(out).ids) == {"a/0001", "b/0001"}
+    assert "such as a/0001 and b/0001: these count as different people" in err
+    both = ("--images", tmp_path / "sites" / "a", "--images", tmp_path / "sites" / "b")
+    code, said, err = bitface("enroll", model, *both, "--out", out)
+    assert code == 0, err
+    assert "8 images of 1 people" in said
+    assert "'0001' the first: each counts as one" in err
+    code, _, err = bitface(
+        "calibrate", model, *both, "--images", crops, "--far", "0.1", "--out", tmp_path / "c.bitface"
+    )
+    assert code == 0, err
+    assert "'0001' the first: each counts as one" in err
+
+
+def test_accents_make_no_second_person(bitface: Run, quantized: Path, crops: Path, tmp_path: Path) -> None:
+    """A Mac writes them as two characters."""
+    model, out = quantized / "model.bitface", tmp_path / "gallery.safetensors"
+    composed, apart = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
+    shutil.copytree(crops / "p1", tmp_path / "people" / composed)
+    shutil.copytree(crops / "p1", tmp_path / "people" / apart)
+    shutil.copytree(crops / "p2", tmp_path / "people" / "Ada")
+    assert bitface("enroll", model, "--images", tmp_path / "people", "--out", out)[0] == 0
+    assert set(read_gallery(out).ids) == {composed, "Ada"}
+    assert bitface("gallery", out, "--remove", apart)[0] == 0
+    assert set(read_gallery(out).ids) == {"Ada"}
+
+
+def test_next_commands_can_be_pasted(bitface: Run, quantized: Path, crops: Path, tmp_path: Path) -> None:
+    place = tmp_path / "O'Neil's faces"
+    place.mkdir()
+    gallery, key, face = place / "a gallery", place / "the key", place / "my face.png"
+    shutil.copy(crops / "p1" / "0.png", face)
+    shutil.copy(quantized / "model.bitface", place / "model.bitface")
+    assert bitface("key", key)[0] == 0
+    people = place / "people"
+    shutil.copytree(crops / "p1", people / "O'Neil")
+    shutil.copytree(crops / "p2", people / "Ada")
+    secret = ("--key-file", key)
+    assert bitface("enroll", place / "model.bitface", "--images", people, "--out", gallery, *secret)[0] == 0
+    _, _, err = bitface("identify", face, "--gallery", gallery, "--model", place / "model.bitface", *secret)
+    words = shlex.split(" ".join(err.split("then: ")[1].split()))
+    assert words[:3] == ["bitface", "identify", str(face)]
+    options = dict(zip(words[3::2], words[4::2], strict=False))
+    assert (options["--gallery"], options["--key-file"]) == (str(gallery), str(key))
+    shutil.rmtree(people / "O'Neil")
+    _, _, err = bitface("enroll", place / "model.bitface", "--images", people, "--out", gallery, *secret, "--again")
+    words = shlex.split(" ".join(err.split("remove them first (")[1].split()).rstrip(")"))
+    assert words[0] == "bitface"
+    assert bitface(*words[1:])[0] == 0
+    assert read_gallery(gallery, read_key(key)).ids == ("Ada",) * 4

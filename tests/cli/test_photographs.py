@@ -210,6 +210,29 @@ def test_a_video_is_verified_with_the_decision_on_the_picture(
     assert out.startswith("same in 2 of 2 frames")
 
 
+def test_of_many_faces_in_a_frame_the_chances_are_said(
+    bitface: Run, model: Path, photographs: Path, tmp_path: Path
+) -> None:
+    frames = cv2.VideoWriter(str(tmp_path / "both.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 5, (800, 600))
+    for _ in range(3):
+        frames.write(cv2.imread(str(photographs / "both.png")))
+    frames.release()
+    command = (
+        "verify",
+        photographs / "ann" / "1.png",
+        "--camera",
+        tmp_path / "both.avi",
+        "--model",
+        model,
+        "--far",
+        0.05,
+    )
+    for face, said in (("all", True), ("largest", False)):
+        code, _, err = bitface(*command, "--face", face)
+        assert code in (0, 1), err
+        assert ("the most similar of 2 pairs of faces decides" in " ".join(err.split())) == said
+
+
 def test_ctrl_c_ends_the_looking_and_a_request_to_end_the_command(
     model: Path, photographs: Path, video: Path, tmp_path: Path
 ) -> None:

@@ -50,6 +50,19 @@ def written(path: Path, content: Any) -> Path:
     return path
 
 
+def test_another_networks_times_arent_a_models_own(bitface: Run, run: Path, tmp_path: Path) -> None:
+    """Every quantization's file is called model.bitface."""
+    fingerprint = artifact.read(run / "model.bitface").network.fingerprint()
+    for measured, expected in ((fingerprint, 2.0), ("0" * 64, None)):
+        content = bench()
+        content["rows"][1]["fingerprint"] = measured
+        outcome = bitface("report", run, written(tmp_path / "bench.json", content), "--out", tmp_path / "page.html")
+        assert outcome[0] == 0, outcome
+        (model,) = json.loads((tmp_path / "page.json").read_text())["models"]
+        assert model.get("latency", {}).get("median_ms") == expected
+        assert ("are of another network than" in " ".join(outcome[2].split())) == (expected is None)
+
+
 def test_one_model(bitface: Run, run: Path, tmp_path: Path) -> None:
     latency = written(tmp_path / "bench.json", bench())
     outcome = bitface("report", run, latency, "--out", tmp_path / "page.html")

@@ -302,3 +302,29 @@ def test_generated_faces_are_of_somebody_else_each(
         code, _, err = bitface(*command)
         assert code == 1
         assert "lies in no person's folder" in " ".join(err.split())
+
+
+def test_thresholds_that_go_are_named(bitface: Run, model: Path, crops: Path) -> None:
+    calibrate = ("calibrate", model, "--images", crops, "--far")
+    assert bitface(*calibrate, "0.1,0.05")[0] == 0
+    code, _, err = bitface(*calibrate, "0.2")
+    assert code == 0, err
+    assert "FAR 0.1, 0.05 are gone" in " ".join(err.split())
+    assert "--far 0.2,0.1,0.05" in " ".join(err.split())
+    assert [one["far"] for one in artifact.read(model).thresholds] == [0.2]
+    assert "are gone" not in bitface(*calibrate, "0.2,0.1")[2]
+
+
+@pytest.mark.parametrize("found_with", [True, False])
+def test_thresholds_tried_without_what_they_were_found_with(
+    bitface: Run, model: Path, pairs: Path, crops: Path, found_with: bool
+) -> None:
+    flip = ("--flip",)
+    found, tried = (flip, ()) if found_with else ((), flip)
+    assert bitface("calibrate", model, "--images", crops, "--far", "0.05", *found)[0] == 0
+    evaluation = ("evaluate", model, "--pairs", pairs, "--root", crops, "--far", "0.05")
+    code, _, err = bitface(*evaluation, *tried)
+    assert code == 0, err
+    words = ("with", "without") if found_with else ("without", "with")
+    assert f"were found {words[0]} mirrored images added and are tried {words[1]}" in " ".join(err.split())
+    assert "mirrored images" not in bitface(*evaluation, *found)[2]

@@ -2,15 +2,21 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from PIL import Image
+from torch import nn
 
 from bitface import load
 from bitface.data.face_source import FaceSource
 from bitface.evaluation.gallery_file import read_gallery
+from bitface.graph import from_module, to_onnx
 from bitface.jobs.people import embed as embed_job
 from bitface.jobs.people.embed import EmbedRequest, embed_faces
 from bitface.progress import silent
@@ -259,3 +265,83 @@ def test_an_index_that_holds_vectors_approximately(bitface: Run, quantized: Path
         "--out", tmp_path / "gallery.safetensors",
     )  # fmt: skip
     ends_in_one_line(outcome, 1, "IndexIVFFlat")
+
+
+def enrolled_from(bitface: Run, vectors: Path, model: Path, *more: object) -> tuple[int, str, str]:
+    out = vectors.parent / "gallery.safetensors"
+    return bitface("enroll", "--vectors", vectors, "--fingerprint-of", model, "--out", out, *more)
+
+
+def rewritten(path: Path, columns: list[str]) -> Path:
+    """A copy of a table with these columns in this order."""
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    copy = path.with_name("rewritten.csv")
+    with open(copy, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return copy
+
+
+def test_columns_of_numbers_may_be_in_any_order(bitface: Run, quantized: Path, tmp_path: Path) -> None:
+    model, (vectors, _) = quantized / "model.bitface", own_vectors(tmp_path, "csv")
+    columns = ["id", *(f"e{at}" for at in range(32))]
+    assert enrolled_from(bitface, rewritten(vectors, sorted(columns)), model)[0] == 0
+    rows = read_gallery(tmp_path / "gallery.safetensors").embeddings
+    np.testing.assert_array_equal(rows, np.load(tmp_path / "a.npy"))
+    lacking = [column for column in columns if column != "e7"]
+    outcome = enrolled_from(bitface, rewritten(vectors, lacking), model)
+    ends_in_one_line(outcome, 1, "where e7 is due, there is e8")
+
+
+def test_a_line_of_column_numbers_is_no_vector(bitface: Run, quantized: Path, tmp_path: Path) -> None:
+    vectors, ids = own_vectors(tmp_path, "plain")
+    vectors.write_text(",".join(map(str, range(32))) + "\n" + vectors.read_text())
+    outcome = enrolled_from(bitface, vectors, quantized / "model.bitface", "--ids", ids)
+    ends_in_one_line(outcome, 1, "its first line is 0 to 31")
+
+
+def test_rows_that_name_nobody_or_bystanders(bitface: Run, quantized: Path, tmp_path: Path) -> None:
+    pa, pq = (pytest.importorskip(name) for name in ("pyarrow", "pyarrow.parquet"))
+    model, rows = quantized / "model.bitface", list(np.eye(4, 32, dtype=np.float32))
+    vectors = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["a", None, "b", "c"], "embedding": rows}), vectors)
+    ends_in_one_line(enrolled_from(bitface, vectors, model), 1, "row 2 names nobody")
+    party = {"path": ["ada/party.jpg"] * 3 + ["bob/1.jpg"], "face": [1, 2, 3, 1], "embedding": rows}
+    pq.write_table(pa.table(party), vectors)
+    ends_in_one_line(enrolled_from(bitface, vectors, model), 1, "ada/party.jpg has rows of several faces", "--ids")
+    (tmp_path / "ids.csv").write_text("ada\neva\nben\nbob\n")
+    code, out, err = enrolled_from(bitface, vectors, model, "--ids", tmp_path / "ids.csv")
+    assert code == 0, err
+    assert "4 images of 4 people" in out
+
+
+def test_names_that_look_like_formulas_come_back(bitface: Run, quantized: Path, crops: Path, tmp_path: Path) -> None:
+    model, people = quantized / "model.bitface", tmp_path / "people"
+    for name, source in {"-anna": "p1", "=ben": "p2"}.items():
+        shutil.copytree(crops / source, people / name)
+    for out, ids in (("v.csv", ()), ("v.npy", ("--ids", tmp_path / "v.list.csv"))):
+        assert bitface("embed", people, "--model", model, "--out", tmp_path / out)[0] == 0
+        assert enrolled_from(bitface, tmp_path / out, model, *ids)[0] == 0
+        assert set(read_gallery(tmp_path / "gallery.safetensors").ids) == {"-anna", "=ben"}
+
+
+def test_an_image_of_which_the_network_makes_nothing(bitface: Run, tmp_path: Path) -> None:
+    """Without a bias, a black image's embedding is zero."""
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3, 4, bias=False), nn.ReLU(), nn.Flatten(), nn.LazyLinear(8, bias=False))
+    layers(torch.zeros(1, 3, 32, 32))
+    onnx.save(to_onnx(from_module(layers.eval(), "rgb-0-255", size=(32, 32)).graph), tmp_path / "net.onnx")
+    for name, value in (("ada", 0), ("bob", 120)):
+        (tmp_path / "crops" / name).mkdir(parents=True)
+        Image.fromarray(np.full((32, 32, 3), value, np.uint8)).save(tmp_path / "crops" / name / "1.png")
+    out = tmp_path / "v.csv"
+    code, _, err = bitface(
+        "embed", tmp_path / "crops", "--model", tmp_path / "net.onnx", "--preprocess", "rgb-0-255", "--out", out
+    )
+    assert code == 0, err
+    assert "1 of 2 rows are NaN" in err
+    with open(out, newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["reason"], first["e0"]) == ("the network gives no usable embedding", "nan")
+    assert second["reason"] == ""

@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pytest
 
+from bitface.evaluation.figures.operating import Distinct
 from bitface.evaluation.group_spread import group_spreads
 from bitface.evaluation.groups import GroupRow
 
 
-def row(group: str, false: int, missed: int, attribute: str = "age") -> GroupRow:
-    """Of 10,000 impostor and 500 genuine pairs."""
-    rates = {"target": 1e-3, "far": false / 10_000, "tar": 1 - missed / 500, "impostor": 10_000, "genuine": 500}
-    return GroupRow(attribute, group, 100, [], [rates])
+def row(group: str, false: int, missed: int, attribute: str = "age", times: int = 1) -> GroupRow:
+    """Of 10,000 impostor and 500 genuine pairs, each listed so many times."""
+    rates = {"target": 1e-3, "far": false / 10_000, "tar": 1 - missed / 500}
+    rates |= {"impostor": times * 10_000, "genuine": times * 500}
+    return GroupRow(attribute, group, 100, [], [rates], distinct=Distinct(500, 10_000))
 
 
 def test_ratios_by_hand() -> None:
@@ -52,3 +54,8 @@ def test_it_is_deterministic() -> None:
     rows = [row("a", 3, 5), row("b", 30, 9)]
     assert group_spreads(rows) == group_spreads(rows)
     assert np.isfinite([one.worst_to_mean or 0 for one in group_spreads(rows)]).all()
+
+
+def test_pairs_that_are_listed_again_are_no_further_evidence() -> None:
+    once = group_spreads([row("a", 40, 9), row("b", 10, 12)])
+    assert group_spreads([row("a", 40, 9, times=10), row("b", 10, 12, times=10)]) == once

@@ -23,7 +23,7 @@ from bitface.runtime.model import Model, open_model
 from bitface.targets.base import FACTS_KEY
 from support.door import write_door
 
-HEAVY = ("torch", "torchgen", "functorch", "onnx", "openvino", "scipy", "sklearn", "jinja2", "filelock", "flatbuffers")
+HEAVY = ("torch", "torchgen", "functorch", "onnx", "openvino", "scipy", "sklearn", "jinja2", "flatbuffers")
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +164,10 @@ def test_other_files_say_what_they_need(folder: Path) -> None:
     assert process.returncode == 3  # it can't be told
     assert "other.onnx" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_who_leaves_a_gallery_can_where_there_is_no_torch(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "gallery.safetensors"
+    python(folder, "-m", "bitface", "enroll", "door.onnx", "--images", "people", "--out", out)
+    assert "1 people" in python(folder, "-m", "bitface", "gallery", out, "--remove", "a")
+    assert read_gallery(out).ids == ("b",)

@@ -32,7 +32,7 @@ class DiagnosedStudent:
     Attributes:
         trained: by quantization-aware training.
         bits: the plan's, such as `w4a4`; None: not known.
-        preprocess, size: the words that the teacher's file doesn't say itself.
+        preprocess, size: of the teacher, whose file may not say them itself.
     """
 
     teacher: str

@@ -21,6 +21,7 @@ def export(
     scratch: Annotated[str | None, typer.Option(help="The most memory that code may work in, such as 300KB.")] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
+    preprocess: Annotated[str | None, typer.Option(help="For float networks that don't say it themselves.")] = None,
     json: JsonOption = None,
 ) -> None:
     """Write an artifact for a target, an engine or a format; of a float network, its fastest float graph.
@@ -33,7 +34,7 @@ def export(
     """
     from bitface.jobs.export import export_model
 
-    exported = export_model(model, out, target, size, embedding, name, scratch)
+    exported = export_model(model, out, target, size, embedding, name, scratch, preprocess)
     write_json(json, exported)
     remarks(exported["notes"], [])
     output.print(f"{out}: {exported['bytes']:,} bytes", markup=False, soft_wrap=True)

@@ -1,11 +1,10 @@
 """Folders of face crops → arrays, in an order that names and seeds alone decide."""
 
-import csv
 import hashlib
-import io
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from bitface.data.align import CROP, crop_face
 from bitface.data.images import ImageSkipped, image_size, read_image
 from bitface.errors import BitfaceError, UsageError, flag
-from bitface.files import write_bytes
+from bitface.files import table_bytes, write_bytes
 from bitface.preprocess import LARGEST_SIDE, Size
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
@@ -56,8 +55,7 @@ class FaceFile:
     @property
     def person(self) -> str | None:
         """Who is on it by the source itself, such as the name of its folder; None: nobody says."""
-        parent = str(PurePosixPath(self.relative).parent)
-        return None if parent == "." else parent
+        return person_of(self.relative)
 
     def facts(self) -> object:
         """What decides whether it is still the same."""
@@ -67,6 +65,14 @@ class FaceFile:
         except OSError:
             facts = None
         return str(self.path.resolve()), facts
+
+
+def person_of(path: str) -> str | None:
+    """Whom an image of this path below its source shows: by its folder, with those that this lies in; None: it lies in
+    none. Letters with accents are one name whether they are written as one character or as two (NFC, NFD).
+    """
+    parent = str(PurePosixPath(path).parent)
+    return None if parent == "." else unicodedata.normalize("NFC", parent)
 
 
 def find_images(sources: Sequence[Path], image_list: Path | None = None) -> list[FaceFile]:
@@ -360,18 +366,6 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
     except OSError as error:
         raise BitfaceError(f"{path}: can't be removed ({error.strerror}); choose another folder") from error
-
-
-def table_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """A CSV file with a name for each column, of which a spreadsheet runs nothing, whatever its texts are."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        # A spreadsheet runs a cell that starts so as a formula; file names come from anybody.
-        formula = ("=", "+", "-", "@", "\t", "\r")
-        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(formula) else cell for cell in row])
-    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def content_hash(image: np.ndarray) -> str:

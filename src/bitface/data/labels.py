@@ -2,11 +2,11 @@
 
 import csv
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from bitface.data.dataset import FaceDataset
+from bitface.data.dataset import FaceDataset, FaceRecord
 from bitface.data.faces import FaceFile
 from bitface.errors import BitfaceError, option
 
@@ -23,6 +23,33 @@ def identities(files: Sequence[FaceFile], source: str) -> np.ndarray:
     """
     own = files.labels if source == "folder" and isinstance(files, FaceDataset) else None
     return np.unique(names_of(files, source) if own is None else own, return_inverse=True)[1].astype(np.int64)
+
+
+def ambiguous_names(files: Sequence[FaceFile], names: Sequence[str]) -> list[str]:
+    """What there is to say of people's names that may be one person's or several's.
+
+    Args:
+        names: as `names_of`, or whatever else is made of `FaceFile.person`.
+    """
+    folders: dict[str, set[str]] = {}
+    sources: dict[str, set[Path]] = {}
+    for file, name in zip(files, names, strict=True):
+        if isinstance(file, FaceRecord):  # of a packed set, which is told apart from others
+            continue
+        folders.setdefault(PurePosixPath(name).name, set()).add(name)
+        sources.setdefault(name, set()).add(file.root)
+    notes = []
+    if several := [sorted(full) for full in folders.values() if len(full) > 1]:
+        first, second, *_ = several[0]
+        notes.append(
+            f"{len(several):,} folders' names are in several places, such as {first} and {second}: these count as "
+            "different people"
+        )
+    if shared := [name for name, roots in sources.items() if len(roots) > 1]:
+        notes.append(
+            f"{len(shared):,} people are in several of the folders given, '{shared[0]}' the first: each counts as one"
+        )
+    return notes
 
 
 def names_of(files: Sequence[FaceFile], source: str) -> list[str]:

@@ -5,6 +5,7 @@ unit vector, and the scale is a 127th of the largest one. How a gallery lies in 
 """
 
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -134,15 +135,16 @@ class Gallery:
         return replace(self, embeddings=codes, scales=scales)
 
     def without(self, people: Sequence[str]) -> "Gallery":
-        """The gallery without some of its people.
+        """The gallery without some of its people, however the accents of their names are written (see `enrolled`).
 
         Raises:
             UsageError: somebody isn't in it, or nobody would be left.
         """
-        unknown = [name for name in people if name not in self.ids]
+        names, leaving = one_form(self.ids), one_form(people)
+        unknown = [name for name in leaving if name not in names]
         if unknown:
-            raise UsageError(f"'{unknown[0]}' isn't in the gallery{nearest(unknown[0], set(self.ids))}")
-        rest = np.array([name not in people for name in self.ids])
+            raise UsageError(f"'{unknown[0]}' isn't in the gallery{nearest(unknown[0], set(names))}")
+        rest = np.array([name not in leaving for name in names])
         if not rest.any():
             raise UsageError("nobody would be left in the gallery; delete the file")
         ids = tuple(name for name, stays in zip(self.ids, rest, strict=True) if stays)
@@ -194,6 +196,8 @@ class Origin:
 def enrolled(embeddings: ArrayLike, ids: Sequence[str], origin: Origin, *, int8: bool = False) -> Gallery:
     """A gallery of embeddings [N, D], of any floating-point type; `int8` takes a quarter of the bytes.
 
+    Names that differ only in how their accents are written (NFC, NFD) are one.
+
     Raises:
         BitfaceError: as `Gallery`.
     """
@@ -202,8 +206,13 @@ def enrolled(embeddings: ArrayLike, ids: Sequence[str], origin: Origin, *, int8:
             values = np.asarray(embeddings, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise BitfaceError(f"embeddings aren't numbers ({error}); expected a matrix [images, size]") from error
-    gallery = Gallery(values, tuple(ids), **vars(origin))
+    gallery = Gallery(values, one_form(ids), **vars(origin))
     return gallery.quantized() if int8 else gallery
+
+
+def one_form(names: Sequence[str]) -> tuple[str, ...]:
+    """Names with each accented letter as one character (NFC): a Mac's folders have two."""
+    return tuple(unicodedata.normalize("NFC", name) if isinstance(name, str) else name for name in names)
 
 
 def quantized(embeddings: Rows | ArrayLike) -> tuple[Codes, Single]:

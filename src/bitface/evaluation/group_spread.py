@@ -51,26 +51,26 @@ def group_spreads(rows: Sequence[GroupRow], seed: int = 0) -> list[GroupSpread]:
     for attribute in dict.fromkeys(row.attribute for row in rows):
         own = [row for row in rows if row.attribute == attribute]
         for target in dict.fromkeys(rates["target"] for row in own for rates in row.rates):
-            there = {row.group: rates for row in own for rates in row.rates if rates["target"] == target}
+            there = [(row, rates) for row in own for rates in row.rates if rates["target"] == target]
             if len(there) < 2:
                 continue
-            for name, kind in (("FAR", "impostor"), ("FRR", "genuine")):
-                shares = [rates["far"] if name == "FAR" else 1 - rates["tar"] for rates in there.values()]
-                trials = np.array([rates[kind] for rates in there.values()])
-                errors = np.rint(np.array(shares) * trials)
-                spreads.append(
-                    _spread(
-                        attribute, target, name, dict(zip(there, zip(errors, trials, strict=True), strict=True)), seed
-                    )
-                )
+            for name in ("FAR", "FRR"):
+                shares = {row.group: _share(row, rates, name) for row, rates in there}
+                spreads.append(_spread(attribute, target, name, shares, seed))
     return spreads
 
 
-def _spread(attribute: str, target: float, name: str, counts: dict[str, tuple[float, float]], seed: int) -> GroupSpread:
-    """Of the errors and trials of each group."""
-    groups = list(counts)
-    errors, trials = np.array(list(counts.values())).T
-    rates = errors / trials
+def _share(row: GroupRow, rates: dict[str, Any], name: str) -> tuple[float, int]:
+    """The rate, and the distinct comparisons behind it."""
+    assert row.distinct is not None
+    return (rates["far"], row.distinct.impostor) if name == "FAR" else (1 - rates["tar"], row.distinct.genuine)
+
+
+def _spread(attribute: str, target: float, name: str, shares: dict[str, tuple[float, int]], seed: int) -> GroupSpread:
+    """Of the rate and the distinct trials of each group."""
+    groups = list(shares)
+    rates, trials = np.array(list(shares.values())).T
+    errors = rates * trials
     worst, best = groups[int(rates.argmax())], groups[int(rates.argmin())]
     if not rates.all():
         reason = f"no error in {best}"

@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -97,7 +97,11 @@ def _read(path: Path) -> tuple[str, list[str], dict[str, dict[str, str]]]:
 
 @dataclass(frozen=True)
 class GroupRow:
-    """One group: its images and pairs, accuracy figures of its own, and both error rates at everybody's threshold."""
+    """One group: its images and pairs, accuracy figures of its own, and both error rates at everybody's threshold.
+
+    Attributes:
+        distinct: the comparisons behind `rates` that count as evidence; not in the JSON.
+    """
 
     attribute: str
     group: str
@@ -105,10 +109,11 @@ class GroupRow:
     figures: list[dict[str, Any]]
     rates: list[dict[str, Any]]
     reason: str | None = None
+    distinct: Distinct | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """The fields as plain JSON values."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "distinct"}
 
 
 def groupable(protocol: FaceProtocol) -> bool:
@@ -138,17 +143,18 @@ def by_group(
         for group, inside in members.items():
             figures: list[dict[str, Any]] = []
             rates: list[dict[str, Any]] = []
-            reason = None
+            reason, distinct = None, None
             try:
                 part = protocol.within(inside)
                 assert part is not None
                 result = part.score(embeddings, fars=fars, seed=seed, at=[threshold for _, threshold in points])
                 figures = [figure.to_json() for figure in result.figures()]
                 if points and (own := result.verification()):
+                    distinct = own.counts.distinct
                     rates = [{"target": far, **one.to_json()} for (far, _), one in zip(points, own.fixed, strict=True)]
             except BitfaceError as error:
                 reason = str(error)
-            rows.append(GroupRow(attribute, group, int(inside.sum()), figures, rates, reason))
+            rows.append(GroupRow(attribute, group, int(inside.sum()), figures, rates, reason, distinct))
     return rows
 
 
@@ -184,7 +190,8 @@ def _by_group_of_pairs(
             figures += [*tar_figures(summary.tar), Figure("AUC", summary.auc), Figure("EER", summary.eer)]
             supported = [point.far for point in overall.tar if point.threshold is not None]
             rates = [{"target": far, **one.to_json()} for far, one in zip(supported, summary.fixed, strict=True)]
-            rows.append(GroupRow(attribute, group, int(inside.sum()), [f.to_json() for f in figures], rates))
+            own = [figure.to_json() for figure in figures]
+            rows.append(GroupRow(attribute, group, int(inside.sum()), own, rates, distinct=summary.counts.distinct))
     return rows
 
 

@@ -44,8 +44,8 @@ def matrix(
 
     Over all pairs, mixed cells score each two images twice: either may be the enrolled one. That is one comparison
     still, so that every cell supports the same FARs. With lists of pairs
-    there is identification, too, which enrols the first image of each person; it is left out where images aren't in
-    their people's folders.
+    there is identification, too, which enrols the first image of each person; it is left out where the list doesn't say
+    who is on each image, and the folders contradict it.
 
     Args:
         scored: the results of baseline and model alone, where they are known already.
@@ -56,9 +56,9 @@ def matrix(
     sides = {BASELINE: baseline, MODEL: model}
     alone = dict(zip(sides, scored, strict=True)) if scored else {}
     identification = None
-    if isinstance(protocol, PairProtocol):
+    if isinstance(protocol, PairProtocol) and not len(protocol.pairs.contradicting):
         with suppress(BitfaceError):
-            identification = ClosedSetProtocol.of(protocol.paths, ranks=(1,))
+            identification = ClosedSetProtocol.of(protocol.paths, (1,), protocol.pairs.identities)
     cells = []
     for gallery, enrolled in sides.items():
         for probe, asking in sides.items():

@@ -15,22 +15,25 @@ import csv
 import importlib
 import importlib.util
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bitface.data.faces import table_bytes
+from bitface.data.faces import person_of
 from bitface.data.parquet_columns import about, check_rows, read_columns
-from bitface.errors import BitfaceError, UsageError
-from bitface.evaluation.lists.pairs import identity_of
-from bitface.files import atomic_path, write_bytes
+from bitface.errors import BitfaceError, UsageError, option
+from bitface.files import atomic_path, cell_text, table_bytes, write_bytes
 
 WRITTEN = (".npy", ".npz", ".parquet", ".csv")
 INDEXES = (".faiss", ".index")
+TELLING = ("id", "path", "face")
+"""The columns of a table that say whom a row shows."""
+
 _PARQUET_ROWS = 4096
 
 
@@ -162,22 +165,24 @@ class Vectors:
     """Embeddings of a file, `[N, D]` of any floating-point type, perhaps memory-mapped.
 
     Attributes:
-        names: whom each shows; None: the file doesn't say it.
+        told: those columns of `TELLING` that the file has, a cell for each row.
     """
 
     values: np.ndarray
-    names: list[str] | None = None
+    told: Mapping[str, Sequence[object]] = field(default_factory=dict, repr=False)
 
 
 def read_vectors(path: Path) -> Vectors:
     """Reads a file of embeddings: .npy, .npz, .parquet, .csv, or a flat FAISS index (.faiss, .index).
 
-    In a table the columns of numbers named e0, e1, … are the vectors, or a column of lists (`embedding`, or the only
-    one); in a .npz file `embeddings`, or its only matrix. A column `id` says whom each shows, or `path` by its folder.
+    In a table the columns of numbers named e0, e1, …, in any order, are the vectors, or a column of lists
+    (`embedding`, or the only one); in a .npz file `embeddings`, or its only matrix. A column `id` says whom each shows,
+    or `path` by its folder, where no image has rows of several faces (see `face` above).
 
     Raises:
         UsageError: a file of another kind.
-        BitfaceError: it can't be read, is damaged, holds no embeddings, or needs a package that isn't installed.
+        BitfaceError: it can't be read, is damaged, holds no embeddings, names nobody in a row, or needs a package that
+            isn't installed.
     """
     readers = {".npy": _read_npy, ".npz": _read_npz, ".parquet": _read_parquet, ".csv": _read_csv}
     readers |= dict.fromkeys(INDEXES, _read_index)
@@ -210,8 +215,7 @@ def _read_npz(path: Path) -> Vectors:
         ]
         if len(matrices) != 1:
             raise BitfaceError(f"{path}: holds {len(matrices)} matrices of numbers; call one of them 'embeddings'")
-        column = _naming(archive.files)
-        return Vectors(archive[matrices[0]], _people(column, archive[column]) if column else None)
+        return Vectors(archive[matrices[0]], {name: archive[name] for name in TELLING if name in archive.files})
 
 
 def _read_parquet(path: Path) -> Vectors:
@@ -229,53 +233,92 @@ def _read_parquet(path: Path) -> Vectors:
     ]
     if "embedding" in lists:
         lists = ["embedding"]
-    naming = _naming(kinds)
-    names = _people(naming, table.column(naming).to_pylist()) if naming else None
+    told = {name: table.column(name).to_pylist() for name in TELLING if name in kinds}
     if len(lists) == 1:
         column = table.column(lists[0])
         if column.null_count:
             raise BitfaceError(f"{path}: {column.null_count} rows have no vector; leave them out")
         flat = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-        return Vectors(flat.reshape(len(table), -1), names)
-    numbers = sorted((name for name in kinds if name[:1] == "e" and name[1:].isdigit()), key=lambda name: int(name[1:]))
+        return Vectors(flat.reshape(len(table), -1), told)
+    numbers = _numbered(path, list(kinds))
     if lists or not numbers:
         raise BitfaceError(f"{path}: has no column 'embedding' of lists of numbers, and no columns e0, e1, …")
-    return Vectors(np.stack([table.column(name).to_numpy() for name in numbers], 1), names)
+    return Vectors(np.stack([table.column(at).to_numpy() for at in numbers], 1), told)
 
 
 def _read_csv(path: Path) -> Vectors:
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
         head = next(rows, [])
-        places = [at for at, name in enumerate(head) if name[:1] == "e" and name[1:].isdigit()]
+        places = _numbered(path, head)
         lines: Iterator[list[str]] = rows
+        if head == [str(at) for at in range(len(head))]:
+            raise BitfaceError(
+                f"{path}: its first line is 0 to {len(head) - 1}, numbers of columns and no vector; call them e0, e1 "
+                "and so on, or leave the line out"
+            )
         if not places:  # numbers alone, without a head
             places, lines, head = list(range(len(head))), chain([head], rows), []
-        naming = _naming(head)
-        names: list[str] = []
+        told: dict[str, list[str]] = {name: [] for name in TELLING if name in head}
         # A part at a time, as texts take many times the memory of their numbers.
         blocks: list[np.ndarray] = []
         block: list[list[float]] = []
         for line in lines:
             block.append([float(line[at]) for at in places])
-            if naming:
-                names.append(line[head.index(naming)])
+            for name, cells in told.items():
+                cells.append(cell_text(line[head.index(name)]))
             if len(block) == _PARQUET_ROWS:
                 blocks.append(np.array(block, np.float32))
                 block = []
     blocks.append(np.array(block, np.float32).reshape(len(block), len(places)))
-    return Vectors(np.concatenate(blocks), _people(naming, names) if naming else None)
+    return Vectors(np.concatenate(blocks), told)
 
 
-def _naming(columns: Iterable[str]) -> str | None:
-    """The column that says whom the rows show."""
-    return next((name for name in ("id", "path") if name in columns), None)
+def _numbered(path: Path, columns: Sequence[str]) -> list[int]:
+    """Where the columns e0, e1, … are, in the order of their numbers.
+
+    Raises:
+        BitfaceError: one isn't there, or is there twice.
+    """
+    numbers = {at: int(name[1:]) for at, name in enumerate(columns) if name[:1] == "e" and name[1:].isdecimal()}
+    places = sorted(numbers, key=numbers.__getitem__)
+    for expected, at in enumerate(places):
+        if numbers[at] != expected:
+            raise BitfaceError(
+                f"{path}: its columns of numbers aren't e0 to e{len(places) - 1}: where e{expected} is due, there is "
+                f"{columns[at]}; write them all, each once"
+            )
+    return places
 
 
-def _people(column: str, values: Iterable[object]) -> list[str]:
-    """Whom the rows show: by name, or by the folder that their image lies in, or by its own name in none."""
-    texts = map(str, values)
-    return list(texts) if column == "id" else [identity_of(text) or Path(text).stem for text in texts]
+def people(told: Mapping[str, Sequence[object]], line: int | None = None) -> list[str] | None:
+    """Whom the rows of a table show, by those of its columns `TELLING` that there are.
+
+    By `id`; without it by the folder that the image at `path` lies in, or by the image's own name in none. None: there
+    is neither.
+
+    Args:
+        line: where the first row stands in a text, for messages; None: rows are counted.
+
+    Raises:
+        BitfaceError: a row names nobody, or a photograph has rows of several faces and no `id`.
+    """
+    naming = "id" if "id" in told else "path"
+    if naming not in told:
+        return None
+    texts = ["" if cell is None else str(cell) for cell in told[naming]]
+    if "" in texts:
+        where = f"row {texts.index('') + 1}" if line is None else f"line {texts.index('') + line}"
+        raise BitfaceError(f"{where} names nobody")
+    if naming == "id":
+        return texts
+    if "face" in told and len(set(texts)) < len(texts):
+        several = Counter(texts).most_common(1)[0][0]
+        raise BitfaceError(
+            f"{several} has rows of several faces, and its folder is the name of one; say whom each row shows in a "
+            f"column id, or give {option('ids')} a list"
+        )
+    return [person_of(text) or Path(text).stem for text in texts]
 
 
 def _read_index(path: Path) -> Vectors:
@@ -291,10 +334,8 @@ def _read_index(path: Path) -> Vectors:
             "give a flat one, or the vectors themselves"
         )
     values = np.array(faiss.rev_swig_ptr(inner.get_xb(), inner.ntotal * inner.d)).reshape(inner.ntotal, inner.d)
-    names = None
-    if isinstance(index, faiss.IndexIDMap):
-        names = [str(one) for one in faiss.vector_to_array(index.id_map)]
-    return Vectors(values, names)
+    mapped = isinstance(index, faiss.IndexIDMap)
+    return Vectors(values, {"id": faiss.vector_to_array(index.id_map)} if mapped else {})
 
 
 def read_ids(path: Path) -> list[str]:
@@ -310,16 +351,15 @@ def read_ids(path: Path) -> list[str]:
     except (OSError, ValueError, csv.Error) as error:
         raise BitfaceError(f"{path}: no readable list of ids ({getattr(error, 'strerror', None) or error})") from error
     head = rows[0] if rows else []
-    if naming := _naming(head):
-        place, first = head.index(naming), 2
-        names = _people(naming, (row[place] if len(row) > place else "" for row in rows[1:]))
-    else:
-        names, first = [row[0] if len(row) == 1 else "" for row in rows], 1
-    if "" in names:
-        raise BitfaceError(
-            f"{path}: line {names.index('') + first} names nobody; give a CSV with a column id, or one name a line"
-        )
-    return names
+    cells = {name: head.index(name) for name in TELLING if name in head}
+    try:
+        if "id" in cells or "path" in cells:
+            rest = rows[1:]
+            told = {name: [cell_text(row[at]) if len(row) > at else "" for row in rest] for name, at in cells.items()}
+            return people(told, 2) or []
+        return people({"id": [row[0] if len(row) == 1 else "" for row in rows]}, 1) or []
+    except BitfaceError as error:
+        raise BitfaceError(f"{path}: {error}; give a CSV with a column id, or one name a line") from error
 
 
 def _pyarrow(path: Path) -> Any:

@@ -189,7 +189,7 @@ def _known(parts: dict[str, Any]) -> Angles:
 
 def _subject(request: AnalyseRequest, teacher: Model, student: Model, folder: Path) -> DiagnosedStudent:
     """What the diagnosis is about."""
-    details, word = student.details, request.preprocess
+    details, word = student.details, teacher.preprocess.name if teacher.preprocess else request.preprocess
     try:
         bits = str(LayerBits.parse(details.plan["bits"])) if details else None
     except (KeyError, UsageError):  # a plan is whatever the file says

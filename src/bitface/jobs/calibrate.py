@@ -1,7 +1,6 @@
 """`bitface calibrate`: an artifact and labelled faces in, decision thresholds out, into the artifact itself."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from bitface import artifact
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
-from bitface.data.labels import identities
+from bitface.data.labels import ambiguous_names, identities
 from bitface.data.sources import DISTILLED, REAL, SPREAD, kind_of
 from bitface.errors import BitfaceError, UsageError, option
 from bitface.evaluation import all_pairs
@@ -21,7 +20,7 @@ from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES, Impostor
 from bitface.evaluation.figures.thresholds import thresholds, unsupported_fars
 from bitface.evaluation.protocols.all_pairs import strangers
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
-from bitface.files import path_fields, sha256_of
+from bitface.files import path_fields
 from bitface.graph import FreeSize
 from bitface.inputs.embeddings import embed
 from bitface.inputs.faces import files_of
@@ -30,14 +29,12 @@ from bitface.inputs.protocols import Opened, asked_protocol
 from bitface.preprocess import Size
 from bitface.progress import Steps, silent
 from bitface.results.calibration import CalibrationRecord
-from bitface.results.locks import holding
+from bitface.results.locks import Replacement
 from bitface.runtime import open_float
 from bitface.runtime.machine import describe
 
 # What some hundred images support (of different people 1e-2 needs about 45, 1e-3 140 and 1e-4 450), and one more.
 DEFAULT_FARS = (1e-2, 1e-3, 1e-4, 1e-5)
-# Seconds that another calibration in the same folder may take to read or to write.
-_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class CalibrateRequest:
             image of anybody thresholds are found on impostors alone, and there is no TAR.
         all_pairs: forms all pairs of a list's images too.
         teacher: the float network, to say what its thresholds would do here.
+        fars: all that the artifact shall have a threshold for.
         data: how the faces are described in the artifact; None: by the list's or the folder's name.
         out: where the artifact is written with its thresholds; None: over itself.
         output: of a network that has several: the name of the embedding; None: the one that looks like it.
@@ -90,6 +88,7 @@ class _Faces:
     name: str
     protocol: FaceProtocol | None = None
     people: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def summary(
         self, embeddings: Embeddings, fars: Sequence[float], seed: int, at: Sequence[float] = ()
@@ -108,39 +107,6 @@ class _Faces:
         return summary
 
 
-@dataclass(frozen=True)
-class _Update:
-    """Where the artifact goes and, where that is over itself, what it was when it was read."""
-
-    path: Path
-    sha256: str | None
-
-    @staticmethod
-    def of(request: CalibrateRequest) -> "_Update":
-        path = request.out or request.model
-        if not request.model.is_file() or not (path.exists() and path.samefile(request.model)):
-            return _Update(path, None)
-        with _Update.held(path):
-            return _Update(path, sha256_of(path))
-
-    @staticmethod
-    def held(path: Path) -> AbstractContextManager[None]:
-        """The folder that the file really lies in, against whoever replaces it."""
-        return holding(path.resolve().parent, "calibrate", _PATIENCE)
-
-    def write(self, details: artifact.Artifact) -> None:
-        """Raises BitfaceError where another command wrote to the file meanwhile."""
-        if self.sha256 is None:
-            artifact.write(self.path, details)
-            return
-        with self.held(self.path):
-            if not self.path.is_file() or sha256_of(self.path) != self.sha256:
-                raise BitfaceError(
-                    f"{self.path}: another command wrote to it meanwhile, so nothing was written; calibrate it again"
-                )
-            artifact.write(self.path, details)
-
-
 def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[str, Any]:
     """Finds a threshold for each FAR and writes them into the artifact, in the place of those it had.
 
@@ -152,7 +118,7 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         BitfaceError: no artifact, faces that can't be used or support none of the FARs, or a degenerate model; the
             artifact stays as it was. Or another command wrote over the artifact meanwhile: that one stays.
     """
-    writing = _Update.of(request)
+    replacement = _replacement(request)
     faces = _faces(request)
     ready = prepare(request.model, faces.files, request.engine, request.threads)
     details = ready.embedder.model.details
@@ -182,9 +148,10 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
     stored = [
         {**one.to_json(), **facts} for one in thresholds(summary, seed=request.seed, extrapolate=request.extrapolate)
     ]
-    writing.write(replace(details, thresholds=stored))
+    with replacement.writing():
+        artifact.write(replacement.path, replace(details, thresholds=stored))
     facts = {
-        "model": str(writing.path),
+        "model": str(replacement.path),
         "engine": ready.embedder.engine,
         "thresholds": stored,
         "unsupported": [
@@ -196,13 +163,25 @@ def calibrate_model(request: CalibrateRequest, steps: Steps = silent) -> dict[st
         "skipped": [{"path": name, "reason": reason} for name, reason in skipped],
         "notes": list(
             dict.fromkeys(
-                [*ready.notes, *(teacher.notes if teacher else ()), *_of_what(summary), *_beyond(stored)]
+                [*ready.notes, *faces.notes, *(teacher.notes if teacher else ()), *_of_what(summary), *_beyond(stored)]
             )
         ),
-        "warnings": [*ready.warnings, *(f"of the teacher: {text}" for text in (teacher.warnings if teacher else ()))],
+        "warnings": [
+            *ready.warnings,
+            *_gone(details.thresholds, stored),
+            *(f"of the teacher: {text}" for text in (teacher.warnings if teacher else ())),
+        ],
         "machine": describe(),
     }  # fmt: skip
     return CalibrationRecord.of(facts).to_json()
+
+
+def _replacement(request: CalibrateRequest) -> Replacement:
+    """Where the artifact goes: perhaps over itself."""
+    path = request.out or request.model
+    if request.model.is_file() and path.exists() and path.samefile(request.model):
+        return Replacement.of_read(path, "calibrate")
+    return Replacement(path, "calibrate")
 
 
 def _faces(request: CalibrateRequest) -> _Faces:
@@ -215,7 +194,10 @@ def _faces(request: CalibrateRequest) -> _Faces:
     if folders:
         files = files_of(folders, request.source.image_list)
         name = ", ".join(path.name for path in folders)
-        return _Faces(files, name, people=_people(files, request.source.labels or "folder"))
+        labels = request.source.labels or "folder"
+        names = [file.person or file.relative for file in files]
+        notes = ambiguous_names(files, names) if labels == "folder" else ()
+        return _Faces(files, name, people=_people(files, labels), notes=tuple(notes))
     opened = asked_protocol(request.protocol, request.pairs, request.root, all_pairs=request.all_pairs)
     return _Faces(opened.files, request.pairs.name if request.pairs else opened.protocol.name, opened.protocol)
 
@@ -242,6 +224,18 @@ def _of_what(summary: ScoreSummary | ImpostorSummary) -> list[str]:
     if summary.protocol in (LIST, ALL_PAIRS, PROBES):
         return []
     return [f"the thresholds are of {summary.protocol}: for two single images, find them on pairs of images"]
+
+
+def _gone(before: Sequence[dict[str, Any]], stored: Sequence[dict[str, Any]]) -> list[str]:
+    """A warning where the artifact had thresholds for FARs that it has none for any more."""
+    fars = [f"{one['far']:g}" for one in before if one["far"] not in {found["far"] for found in stored}]
+    if not fars:
+        return []
+    together = ",".join(f"{far:g}" for far in sorted({one["far"] for one in (*before, *stored)}, reverse=True))
+    return [
+        f"the thresholds that it had for FAR {', '.join(fars)} are gone, as all are of one calibration: to have them "
+        f"too, name them together ({option('far', together)})"
+    ]
 
 
 def _beyond(stored: Sequence[dict[str, Any]]) -> list[str]:

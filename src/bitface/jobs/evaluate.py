@@ -152,6 +152,7 @@ def evaluate(
         other_engine(one.get("engine"), model.embedder.engine, one.get("engines", {}), "a threshold of the artifact")
         for one in model.embedder.model.thresholds or ()
     ]
+    origins += _of_mirrored(model.embedder.model.thresholds or (), options.flip)
     origins += [note for one in model.embedder.model.thresholds or () for note in about_extrapolation(one)]
     notes = [*(used.notes if used else ()), *opened.notes, *evaluation.notes, *filter(None, origins)]
     seconds = {
@@ -221,6 +222,18 @@ def _baseline(request: EvaluateRequest, opened: Opened, size: Size) -> Prepared 
         like,
         request.output,
     )
+
+
+def _of_mirrored(stored: Sequence[dict[str, Any]], flip: bool) -> list[str]:
+    """A note where thresholds of an artifact are tried on other embeddings than they were found on."""
+    if all(bool(one.get("flip", False)) == flip for one in stored):
+        return []
+    found, tried = ("without", "with") if flip else ("with", "without")
+    more = "leave" if flip else "add"
+    return [
+        f"thresholds of the artifact were found {found} mirrored images added and are tried {tried}, which isn't what "
+        f"bitface verify does with them: {more} {flag('flip')}{' out' if flip else ''} to see that"
+    ]
 
 
 def _alarms(options: EvaluateOptions, *sides: tuple[Prepared | None, Embeddings | None]) -> list[str]:

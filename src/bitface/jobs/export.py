@@ -19,6 +19,7 @@ def export_model(
     output: str | None = None,
     name: str | None = None,
     scratch: str | None = None,
+    preprocess: str | None = None,
 ) -> dict[str, Any]:
     """Writes what a target reads: of an artifact its integers, of a float network its fastest float graph.
 
@@ -26,6 +27,8 @@ def export_model(
         out: a file, where it ends in the target's suffix; else a new folder, with a guide to what is in it.
         name: of the functions in it, for targets that are code.
         scratch: the most memory that they may work in, such as 300KB; None: as much as is fastest.
+
+        preprocess: of a float network that doesn't say it, for targets whose files hold it.
 
     Returns:
         `path` and `bytes` of what was written, and `notes`.
@@ -37,7 +40,7 @@ def export_model(
     """
     out, most = Path(out), None if scratch is None else _bytes(scratch)
     check_place(target, out)
-    model = open_model(Path(path), size=size, output=output)
+    model = open_model(Path(path), preprocess, size, output=output)
     notes = [*model.network.notes, *notes_of(target, model.network)]
     return {"path": str(out), "bytes": model.export(target, out, name, most), "notes": notes}
 

@@ -35,7 +35,7 @@ def models_of(models: Sequence[ReportedModel], latency: Section | None, remarks:
         tables = [*row.get("tables", ()), *([steps([*before, model])] if before else ())]
         row |= _evaluated(model, several, remarks)
         row["tables"] = [*tables, *row["tables"]]
-        row["latency"] = _own_time(model, models, latency)
+        row["latency"] = _own_time(model, models, latency, remarks)
         rows.append({key: value for key, value in row.items() if value or key == "unquantized"})
     return rows
 
@@ -108,11 +108,20 @@ def _unsupported(result: EvaluationRecord) -> str | None:
     return f"{test_of(result)}: no TAR at FAR {fars} ({points[0].reason})"
 
 
-def _own_time(model: ReportedModel, models: Sequence[ReportedModel], latency: Section | None) -> dict[str, Any] | None:
-    """A model's time for the overview: of the smallest batch on the fewest threads, of the fastest engine."""
+def _own_time(
+    model: ReportedModel, models: Sequence[ReportedModel], latency: Section | None, remarks: Remarks
+) -> dict[str, Any] | None:
+    """A model's time for the overview: of the smallest batch on the fewest threads, of the fastest engine.
+
+    Files of many networks have one name: where both fingerprints are known they decide.
+    """
     full, short = model.labels
     alone = [one for one in models if one.labels[1] == short] == [model]
-    rows = [row for row in (latency or {}).get("rows", ()) if row["model"] == full or (alone and row["model"] == short)]
+    names = (full, short) if alone else (full,)
+    named = [row for row in (latency or {}).get("rows", ()) if row["model"] in names]
+    rows = [row for row in named if not model.fingerprint or row.get("fingerprint") in (None, model.fingerprint)]
+    if len(rows) < len(named):
+        remarks.warn(f"the times of {named[0]['model']} are of another network than {model.name}, and aren't its own")
     return min(rows, key=lambda row: (row["batch"], row["threads"], row["median_ms"]), default=None)
 
 

@@ -3,18 +3,22 @@
 import json
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bitface import ranks
 from bitface.errors import BitfaceError, option
+from bitface.files import sha256_of
 from bitface.scratch import remove_left
 
 LOCK = ".bitface.lock"
+# Seconds that another command may take to write one file.
+_PATIENCE = 10.0
 # Seconds. A holder that just lets go removes the file, and whoever opened it before must open the next one.
 _SHORT = 0.5
 
@@ -34,7 +38,8 @@ def holding(folder: Path, command: str, patience: float = _SHORT) -> Iterator[No
     Raises:
         BitfaceError: another command holds the folder (the message names it), or the folder can't be written.
     """
-    if not ranks.is_first():
+    ranks = sys.modules.get("bitface.ranks")  # which needs torch; where nothing has loaded it, this is the only rank
+    if ranks is not None and not ranks.is_first():
         yield
         return
     if folder.exists() and not folder.is_dir():
@@ -76,6 +81,58 @@ def locked(file: Path, what: Path, command: str, patience: float = _SHORT) -> It
         with suppress(OSError):
             file.unlink()
         lock.release()
+
+
+@contextmanager
+def holding_file(path: Path, command: str) -> Iterator[None]:
+    """Holds the folder that a file really lies in against others who replace the file; errors as of `holding`."""
+    with holding(path.resolve().parent, command, _PATIENCE):
+        yield
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A file that a command writes at its end, over one that it may have read at its beginning.
+
+    Attributes:
+        sha256: of the file that was read; None: none was.
+    """
+
+    path: Path
+    command: str
+    sha256: str | None = None
+
+    @staticmethod
+    def of_read(path: Path, command: str) -> "Replacement":
+        """Of a file that is read after this; where it isn't there its reader says so.
+
+        Raises:
+            BitfaceError: as `holding`, or it can't be read.
+        """
+        if not path.is_file():
+            return Replacement(path, command)
+        try:
+            with holding_file(path, command):
+                return Replacement(path, command, sha256_of(path))
+        except OSError as error:
+            raise BitfaceError(f"{path}: can't be read ({error.strerror or error})") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the file, where there is one, while the block writes it.
+
+        Raises:
+            BitfaceError: as `holding`; or another command wrote to the file, or removed it, since it was read.
+        """
+        if self.sha256 is None and not self.path.is_file():  # a new file, a device, a pipe
+            yield
+            return
+        with holding_file(self.path, self.command):
+            if self.sha256 is not None and not (self.path.is_file() and sha256_of(self.path) == self.sha256):
+                raise BitfaceError(
+                    f"{self.path}: another command wrote to it meanwhile, so nothing was written; run this one again"
+                )
+            yield
 
 
 def _holder(file: Path) -> str:

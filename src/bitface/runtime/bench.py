@@ -55,6 +55,7 @@ class Row:
             there is no baseline.
         ratio_interval: 95 % of the ratio (bootstrap over rounds).
         ratios: the ratio to the same network in `f32` and, where measured, in `bf16`.
+        fingerprint: of an integer network (see `Network.fingerprint`), whose file's name says little.
     """
 
     model: str
@@ -72,6 +73,7 @@ class Row:
     ratio_interval: Interval | None = None
     ratios: dict[str, float | None] = field(default_factory=dict)
     note: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def compare(times: Mapping[_Contender, Sequence[float]], batch: int, threads: in
         row = Row(
             contender.label, contender.engine, contender.precision, batch, threads, len(values),
             median, high - low, late, batch * 1e3 / median,
+            fingerprint=contender.model.fingerprint if contender.model.integer else None,
         )  # fmt: skip
         for base in times:
             same = (base.family, base.engine) == (contender.family, contender.engine)

@@ -7,6 +7,7 @@ from bitface.evaluation import all_pairs, identity_of, verify, wilson
 from bitface.evaluation.arrays import first_times
 from bitface.evaluation.figures.compare import compare
 from bitface.evaluation.figures.thresholds import thresholds
+from bitface.evaluation.group_spread import group_spreads
 from bitface.evaluation.groups import Groups, by_group
 from bitface.evaluation.lists.pairs import PairList
 from bitface.evaluation.lists.templates import TemplateList, TemplatePairs
@@ -192,3 +193,36 @@ def test_mates_in_either_order_are_one_comparison() -> None:
     ours, theirs = one.tar[0].interval, two.tar[0].interval
     assert one.tar[0].tar == two.tar[0].tar
     assert (theirs.low, theirs.high) == pytest.approx((ours.low, ours.high), abs=1e-12)
+
+
+def templates(times: int) -> TemplateProtocol:
+    """Each image a template, all genuine and some impostor pairs, every other time in their other order."""
+    pairs, count = listed(), PEOPLE * IMAGES
+    every = np.arange(count, dtype=np.int32)
+    names = tuple(map(str, range(PEOPLE)))
+    list_of = TemplateList(pairs.paths, every.astype(np.int64), every, every, every, every // IMAGES, subjects=names)
+    sides = [(pairs.left, pairs.right) if turn % 2 == 0 else (pairs.right, pairs.left) for turn in range(times)]
+    left, right = (np.concatenate(side) for side in zip(*sides, strict=True))
+    everything = np.ones(len(left), bool)
+    return TemplateProtocol("toy", list_of, TemplatePairs(left, right, np.tile(pairs.same, times)).chosen(everything))
+
+
+def test_two_models_differ_as_surely_on_templates_that_are_compared_again() -> None:
+    once, often = (
+        templates(times).score(Embeddings(faces()), fars=(0.1,)).decisions()[0] for times in (1, 4)
+    )  # fmt: skip
+    assert len(once.right) == 120
+    np.testing.assert_array_equal(once.right, often.right)
+    np.testing.assert_array_equal(once.person, often.person)
+
+
+def test_groups_differ_as_surely_where_pairs_are_listed_again() -> None:
+    group = np.arange(PEOPLE * IMAGES) // IMAGES % 2 == 0
+    spreads = []
+    for pairs in (listed(), again(listed())):
+        protocol = PairProtocol("toy", pairs)
+        groups = Groups({"kind": {"a": group, "b": ~group}}, 0)
+        overall = protocol.score(Embeddings(faces()), fars=(0.1,))
+        spreads.append(group_spreads(by_group(protocol, Embeddings(faces()), groups, overall)))
+    assert spreads[0] == spreads[1]
+    assert spreads[0][0].worst_to_best_interval is not None

@@ -1,5 +1,7 @@
 """Thresholds beyond the data, from the tail of the impostor scores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import optimize
@@ -9,8 +11,11 @@ from bitface.errors import BitfaceError
 from bitface.evaluation import all_pairs
 from bitface.evaluation.figures import extrapolate as module
 from bitface.evaluation.figures.bootstrap import SubjectScores
-from bitface.evaluation.figures.extrapolate import Tail, extrapolated_threshold
+from bitface.evaluation.figures.extrapolate import Tail, TailError, extrapolated_threshold
+from bitface.evaluation.figures.operating import Distinct
+from bitface.evaluation.figures.results import LIST, Counts, ListedScores, summarise
 from bitface.evaluation.figures.thresholds import Threshold, thresholds
+from bitface.evaluation.scores.impostors import ImpostorArray
 
 
 def scores(count: int, seed: int = 0) -> np.ndarray:
@@ -138,3 +143,39 @@ def test_thresholds_of_all_pairs_are_extrapolated_where_they_are_asked_for() -> 
     assert beyond.expected.low < 1e-4 < beyond.expected.high
     impostor = (unit @ unit.T)[people[:, None] < people]
     assert beyond.reached == (impostor >= beyond.threshold).mean()
+
+
+def of_list(impostor: np.ndarray, *fars: float) -> tuple[Threshold, ...]:
+    genuine = np.full(50, 0.9)
+    counts = Counts(10, 0, None, 50, len(impostor), 0, Distinct(50, len(impostor)))
+    summary = summarise(genuine, ImpostorArray(impostor), fars, LIST, counts)
+    return thresholds(replace(summary, listed=ListedScores(genuine, np.sort(impostor)[::-1])), extrapolate=True)
+
+
+def with_others(count: int) -> np.ndarray:
+    """A thousand scores of strangers, some of which are really of one person under two names."""
+    rng = np.random.default_rng(0)
+    usual = np.clip(rng.normal(0.05, 0.1, 1000 - count), -1, 0.45)
+    return np.concatenate((usual, rng.normal(0.8, 0.01, count)))
+
+
+def test_a_stricter_far_has_no_lower_threshold() -> None:
+    measured, beyond = of_list(with_others(13), 1e-2, 5e-3)
+    assert measured.extrapolated is None
+    assert beyond.extrapolated is not None
+    assert beyond.threshold >= measured.threshold
+
+
+def test_an_interval_never_excludes_what_was_seen() -> None:
+    for count in range(3, 14):
+        for far in (5e-3, 2e-3, 1e-3):
+            try:
+                *_, beyond = of_list(with_others(count), 1e-2, far)
+            except BitfaceError:
+                continue
+            assert beyond.reached <= beyond.expected.high, (count, far)
+
+
+def test_scores_that_contradict_their_tail_are_refused() -> None:
+    with pytest.raises(TailError, match=r"10 of 1,000 impostor pairs pass .* under two names"):
+        of_list(with_others(11), 1e-2, 2e-3)

@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bitface.errors import BitfaceError, UsageError
 from bitface.evaluation import read_pairs
+from bitface.evaluation.mixed import matrix
+from bitface.evaluation.protocols.base import Embeddings
+from bitface.evaluation.protocols.pairs import PairProtocol
 
 from .test_pair_formats import make, rows
 
@@ -97,3 +101,13 @@ def test_cfp_mistakes(cfp: Path) -> None:
         images.write_text(content)
         with pytest.raises(BitfaceError, match=message):
             read_pairs(cfp, cfp, "fp")
+
+
+def test_who_is_found_beside_a_baseline_is_known_from_the_list(cfp: Path) -> None:
+    """Innermost folders are called frontal and profile."""
+    pairs = read_pairs(cfp, cfp, "cfp-fp")
+    names = sorted(set(pairs.identities))
+    apart = np.eye(len(names))[[names.index(one) for one in pairs.identities]]
+    cells = matrix(PairProtocol("cfp-fp", pairs), Embeddings(apart), Embeddings(apart), (0.5,))
+    for cell in cells:
+        assert {figure.name: figure.value for figure in cell.figures}["rank-1"] == 1.0

@@ -258,3 +258,24 @@ def test_from_published_files_to_a_result(tmp_path: Path) -> None:
     assert [one.reason for one in points] == [
         f"needs at least {count} non-mated searches, has 1" for count in (100, 1000, 10000)
     ]
+
+
+def test_failed_images_and_searches_are_counted(case: Case) -> None:
+    lists, values = case
+    subject = lists.templates.subject
+    assert subject is not None
+    mated = np.isin(subject, subject[np.concatenate(list(lists.galleries.values()))])
+    failed = np.concatenate((lists.probes[~mated[lists.probes]][:3], lists.probes[mated[lists.probes]][:2]))
+    valid = np.ones(len(values), bool)
+    valid[failed] = False
+    result = SearchProtocol("toy", lists).score(Embeddings(values, valid), fars=(0.1,))
+    summary = result.verification()
+    assert summary is not None
+    # Each of the two galleries is searched for all probes; of it every mated one's mate is in one gallery alone.
+    galleries = [subject[members] for members in lists.galleries.values()]
+    genuine = sum(int(subject[probe] in people) for probe in failed for people in galleries)
+    assert (summary.counts.failed_images, summary.failed_genuine) == (5, genuine)
+    assert summary.counts.failed_pairs == 2 * len(failed)
+    acquired = summary.failure_to_acquire()
+    assert acquired is not None
+    assert (acquired.errors, acquired.trials) == (5, len(values))

@@ -9,7 +9,9 @@ beta distribution), the FAR at a score is its mean, and the interval holds 99 % 
 Tails of real faces are Pareto's only nearly: the very highest impostor scores may be of one person under two names, or
 of twins, and bend the whole tail. The interval therefore also holds what the tail says without the two highest. Pairs
 that share a person aren't independent: where people are known they are resampled (see `bootstrap`), and the interval
-covers that, too. How often the true rate lies in it is measured (`benchmarks/extrapolation.py`).
+covers that, too. How often the true rate lies in it is measured (`benchmarks/extrapolation.py`). Where more scores are
+of another kind, more pairs pass than the interval allows: it is widened or, where that can't be chance, there is no
+threshold.
 """
 
 import math
@@ -22,7 +24,7 @@ import numpy as np
 from bitface.errors import BitfaceError
 from bitface.evaluation.arrays import Floats, Ints
 from bitface.evaluation.figures.bootstrap import SubjectScores, resampled_pairs
-from bitface.evaluation.figures.intervals import Interval
+from bitface.evaluation.figures.intervals import LEVEL, Interval
 
 TAIL = 1000
 """The most of the highest impostor scores that a tail is modelled on."""
@@ -77,8 +79,17 @@ class Extrapolation:
     tail: Tail
 
 
+class TailError(BitfaceError):
+    """The impostor scores contradict the tail that is modelled on them."""
+
+
 def extrapolated_threshold(
-    highest: Floats, impostors: int, far: float, subjects: SubjectScores | None = None, seed: int = 0
+    highest: Floats,
+    impostors: int,
+    far: float,
+    subjects: SubjectScores | None = None,
+    seed: int = 0,
+    least: float = -1.0,
 ) -> Extrapolation:
     """The threshold at which the modelled FAR is the one asked for.
 
@@ -87,15 +98,17 @@ def extrapolated_threshold(
         impostors: how many distinct impostor pairs there are.
         subjects: whose pairs these are, in the same order; None: pairs are taken to be independent.
         seed: of the draws behind the interval.
+        least: the threshold for a larger FAR, below which none for this one may lie.
 
     Raises:
+        TailError: more of the pairs pass than the interval allows.
         BitfaceError: there are too few pairs for a tail, or the FAR lies too far beyond them, or no cosine reaches it.
     """
     count = min(TAIL, int(_SHARE * impostors))
     if count < _FEWEST or far * impostors < FURTHEST or len(highest) <= count:
-        least = max(math.ceil(_FEWEST / _SHARE), math.ceil(FURTHEST / far))
+        few = max(math.ceil(_FEWEST / _SHARE), math.ceil(FURTHEST / far))
         raise BitfaceError(
-            f"a threshold for FAR {far:g} can be extrapolated from {least:,} impostor pairs on, there are {impostors:,}"
+            f"a threshold for FAR {far:g} can be extrapolated from {few:,} impostor pairs on, there are {impostors:,}"
         )
     above = float(highest[count])
     excess = highest[:count] - above
@@ -112,7 +125,7 @@ def extrapolated_threshold(
     def rate(score: float) -> float:
         return float((count + 0.5) / (impostors + 1) * (posterior @ model.survival(score - above)))
 
-    threshold = _root(rate, above, far)
+    threshold = max(_root(rate, above, far), least)
     survival, generator = model.survival(threshold - above), np.random.default_rng((seed, 2))
     shares = generator.beta(count + 0.5, impostors - count + 0.5, (2, _DRAWS))
     whole, trimmed = shares * survival[_drawn(posteriors, generator.random((2, _DRAWS)))]
@@ -123,6 +136,16 @@ def extrapolated_threshold(
         interval = interval.hull(
             _bounds(weights.sum(1) / totals * survival[drawn], ""), _METHOD.format("subject bootstrap")
         )
+    passing = int(np.count_nonzero(highest >= threshold))
+    if passing > interval.high * impostors:
+        seen = generator.beta(passing + 0.5, impostors - passing + 0.5, _DRAWS)
+        if np.quantile(seen, (1 - LEVEL) / 2) > interval.high:
+            raise TailError(
+                f"a threshold for FAR {far:g} can't be extrapolated: {passing:,} of {impostors:,} impostor pairs pass "
+                f"{threshold:.4f}, where the scores below let {interval.high * impostors:.1f} expect at most; look "
+                "whether the highest are of one person under two names"
+            )
+        interval = interval.hull(_bounds(seen, ""), interval.method)
     tail = Tail("generalised Pareto", above, count, float(posterior @ model.shape), float(posterior @ model.scale))
     return Extrapolation(threshold, interval, tail)
 

@@ -10,7 +10,7 @@ import numpy as np
 from bitface.errors import BitfaceError, flag
 from bitface.evaluation.arrays import Floats
 from bitface.evaluation.figures.bootstrap import follows, resampled_thresholds, with_subject_intervals
-from bitface.evaluation.figures.extrapolate import Tail, extrapolated_threshold
+from bitface.evaluation.figures.extrapolate import Tail, TailError, extrapolated_threshold
 from bitface.evaluation.figures.intervals import LEVEL, Interval, wilson
 from bitface.evaluation.figures.operating import OperatingPoint, needed
 from bitface.evaluation.figures.results import ALL_PAIRS, LIST, ImpostorSummary, ScoreSummary
@@ -105,6 +105,7 @@ def thresholds(
         extrapolate: a FAR that too few impostor pairs would decide is extrapolated from the highest scores.
 
     Raises:
+        TailError: the highest scores are of another kind than the tail below them (see `extrapolate`).
         BitfaceError: no FAR is supported by the impostor pairs there are.
     """
     points = [point for point in summary.tar if point.supported]
@@ -129,21 +130,28 @@ def _extrapolated(summary: ScoreSummary | ImpostorSummary, seed: int) -> dict[fl
     """The thresholds of the FARs that the scores don't reach, and their tail does.
 
     Raises:
+        TailError: see `extrapolated_threshold`.
         BitfaceError: there are no others, and none can be extrapolated.
     """
     result: dict[float, Threshold] = {}
-    for point in summary.tar:
-        if not point.supported:
-            try:
-                result[point.far] = _beyond(point, summary, seed)
-            except BitfaceError:
-                if not result and not any(other.supported for other in summary.tar):
-                    raise
+    least = -1.0
+    for point in sorted(summary.tar, key=lambda point: -point.far):
+        if point.supported:
+            least = max(least, point.threshold or least)
+            continue
+        try:
+            result[point.far] = _beyond(point, summary, seed, least)
+            least = result[point.far].threshold
+        except TailError:  # too few pairs aren't the reason
+            raise
+        except BitfaceError:
+            if not result and not any(other.supported for other in summary.tar):
+                raise
     return result
 
 
-def _beyond(point: OperatingPoint, summary: ScoreSummary | ImpostorSummary, seed: int) -> Threshold:
-    """The threshold of a FAR that the scores don't reach."""
+def _beyond(point: OperatingPoint, summary: ScoreSummary | ImpostorSummary, seed: int, least: float) -> Threshold:
+    """The threshold of a FAR that the scores don't reach; none below that of a larger FAR, `least`."""
     subjects, listed = summary.subjects, summary.listed
     if subjects is not None:
         genuine, highest = subjects.genuine, subjects.tail
@@ -153,7 +161,7 @@ def _beyond(point: OperatingPoint, summary: ScoreSummary | ImpostorSummary, seed
         raise BitfaceError(
             f"a threshold for FAR {point.far:g} {point.reason}, and only those of pairs of images can be extrapolated"
         )
-    one = extrapolated_threshold(highest, point.distinct.impostor, point.far, subjects, seed)
+    one = extrapolated_threshold(highest, point.distinct.impostor, point.far, subjects, seed, least)
     accepted = int(np.count_nonzero(genuine >= one.threshold))
     tar, interval = None, None
     if point.genuine:

@@ -68,6 +68,12 @@ class PairList:
         """[N], the person of each image: by the list where it says so, else by the folder (see `identity_of`)."""
         return self.people or tuple(identity_of(path) for path in self.paths)
 
+    @property
+    def contradicting(self) -> Ints:
+        """The places of pairs of which `identities` say something else than the list."""
+        names = np.array(self.identities)
+        return np.flatnonzero((names[self.left] == names[self.right]) != self.same)
+
 
 def identity_of(path: str) -> str:
     """The person an image shows, by the name of the folder it lies in: `Person/img.jpg` is `Person`.

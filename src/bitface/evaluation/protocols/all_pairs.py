@@ -191,8 +191,7 @@ def evaluate_all_pairs(
     Raises:
         BitfaceError: as `all_pairs`, or the identities contradict the list.
     """
-    names = np.array(pairs.identities)
-    wrong = np.flatnonzero((names[pairs.left] == names[pairs.right]) != pairs.same)
+    wrong = pairs.contradicting
     if len(wrong):
         a, b = pairs.paths[pairs.left[wrong[0]]], pairs.paths[pairs.right[wrong[0]]]
         kind = "genuine" if pairs.same[wrong[0]] else "impostor"
@@ -201,7 +200,7 @@ def evaluate_all_pairs(
             f"{len(wrong)} pairs contradict their {basis}, first the {kind} pair {a}, {b}; "
             "all pairs needs one folder per person (Person/image.jpg)"
         )
-    return all_pairs(embeddings, names, fars, seed=seed, at=at, probe=probe)
+    return all_pairs(embeddings, np.array(pairs.identities), fars, seed=seed, at=at, probe=probe)
 
 
 def _same_subject_pairs(subject: Ints, images: Ints) -> tuple[Ints, Ints]:

@@ -113,7 +113,8 @@ class SearchProtocol(FaceProtocol):
             *diagnosis,
             *templates.notes,
         ]
-        summary = _summary([one.searches for one in results], len(self.paths), check_fars(fars), at)
+        failed = int(np.count_nonzero(enrolled.failed_images | searched.failed_images))
+        summary = _summary([one.searches for one in results], (len(self.paths), failed), check_fars(fars), at)
         return SearchResult(tuple(results), len(probes), sum(lacking), tuple(warnings), summary)
 
     def _pool(self, embeddings: Embeddings, selection: Bools) -> Pooled:
@@ -121,16 +122,23 @@ class SearchProtocol(FaceProtocol):
 
 
 def _summary(
-    searches: Sequence[Searches], images: int, fpirs: tuple[float, ...], at: Sequence[float]
+    searches: Sequence[Searches], images: tuple[int, int], fpirs: tuple[float, ...], at: Sequence[float]
 ) -> ScoreSummary | None:
-    """The searches of all galleries, judged by one threshold."""
+    """The searches of all galleries, judged by one threshold.
+
+    Args:
+        images: how many there are, and how many failed.
+    """
     others = np.concatenate([one.non_mated for one in searches])
     if not len(others):
         return None
     # A mate that doesn't come first is missed at every threshold.
     mated = np.concatenate([np.where(one.rank <= 1, one.mated, FAILED) for one in searches])
-    counts = Counts(images, 0, None, len(mated), len(others), 0, Distinct(len(mated), len(others)))
-    return summarise(mated, ImpostorArray(others), fpirs, "searches", counts, at)
+    # Without a usable image of the probe, or of its mate.
+    failed_mated = sum(int(np.count_nonzero(one.mated == FAILED)) for one in searches)
+    failed_pairs = failed_mated + int(np.count_nonzero(others == FAILED))
+    counts = Counts(*images, None, len(mated), len(others), failed_pairs, Distinct(len(mated), len(others)))
+    return summarise(mated, ImpostorArray(others), fpirs, "searches", counts, at, failed_mated)
 
 
 @PROTOCOLS.register("galleries")

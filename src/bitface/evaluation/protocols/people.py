@@ -36,30 +36,37 @@ class ClosedSetProtocol(FaceProtocol):
     """The first image of each person is enrolled, the others are probes.
 
     Attributes:
-        paths: N distinct images, sorted; the folder of each names the person.
+        paths: N distinct images, sorted.
+        whom: [N], the person that each shows.
         enrolled, probes: positions in `paths`. People with a single image are enrolled only.
         ranks: where to report the share found.
     """
 
     paths: tuple[str, ...]
+    whom: tuple[str, ...]
     enrolled: Ints
     probes: Ints
     ranks: tuple[int, ...] = RANKS
     name: str = "closed-set identification"
 
     @staticmethod
-    def of(paths: Sequence[str], ranks: Sequence[int] = RANKS) -> "ClosedSetProtocol":
+    def of(
+        paths: Sequence[str], ranks: Sequence[int] = RANKS, whom: Sequence[str] | None = None
+    ) -> "ClosedSetProtocol":
         """The protocol of some images, in any order.
+
+        Args:
+            whom: the person that each shows; None: the folder that it lies in names them.
 
         Raises:
             BitfaceError: an image is named twice or lies in no folder; there are fewer than two people, or nobody has
                 two images.
             UsageError: a rank below 1.
         """
-        images = tuple(sorted(paths))
+        named = sorted(zip(paths, whom or map(identity_of, paths), strict=True))
+        images, people = tuple(path for path, _ in named), tuple(person for _, person in named)
         if twice := [path for path, following in pairwise(images) if path == following]:
             raise BitfaceError(f"{twice[0]}: is named more than once; name every image once")
-        people = [identity_of(path) for path in images]
         if "" in people:
             stray = images[people.index("")]
             raise BitfaceError(f"{stray}: lies in no folder that names a person; identification needs Person/image.jpg")
@@ -70,11 +77,11 @@ class ClosedSetProtocol(FaceProtocol):
                 f"{len(images)} images of {len(first)} people; identification needs at least two people, "
                 "one of them with two images"
             )
-        return ClosedSetProtocol(images, first, probes, check_ranks(ranks))
+        return ClosedSetProtocol(images, people, first, probes, check_ranks(ranks))
 
     def people(self) -> tuple[str, ...]:
-        """By the folders of the images."""
-        return tuple(identity_of(path) for path in self.paths)
+        """Whom each image shows."""
+        return self.whom
 
     def within(self, images: Bools) -> "ClosedSetProtocol":
         """The people of the group among themselves: its probes in a gallery of its enrolled images."""

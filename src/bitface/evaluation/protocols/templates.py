@@ -10,7 +10,7 @@ import numpy as np
 from bitface.config import FilePath, FilePaths
 from bitface.data.faces import FaceFile
 from bitface.errors import UsageError
-from bitface.evaluation.arrays import Bools, Floats, Ints, score_array
+from bitface.evaluation.arrays import Bools, Floats, Ints, first_times, score_array
 from bitface.evaluation.figures.bootstrap import SubjectScores, with_subject_intervals
 from bitface.evaluation.figures.decisions import Decisions
 from bitface.evaluation.figures.figure import Figure, tar_figures
@@ -40,6 +40,7 @@ class TemplateResult(Result):
         templates, failed_templates: those in pairs, and those among them without a usable image.
         norm, quality: how templates were pooled, see `pool`.
         genuine, person: [G], the scores of the genuine pairs and whose each is; not in the JSON.
+        first: [G], false where one repeats another before it, in either order; not in the JSON.
     """
 
     summary: ScoreSummary
@@ -50,15 +51,16 @@ class TemplateResult(Result):
     warnings: tuple[str, ...]
     genuine: Floats = field(repr=False)
     person: Ints = field(repr=False)
+    first: Bools = field(repr=False)
 
     def verification(self) -> ScoreSummary:
         """The operating points."""
         return self.summary
 
     def decisions(self) -> list[Decisions]:
-        """The genuine pairs at each threshold."""
+        """The distinct genuine pairs at each threshold."""
         return [
-            Decisions(figure.name, self.genuine >= point.threshold, self.person)
+            Decisions(figure.name, (self.genuine >= point.threshold)[self.first], self.person[self.first])
             for figure, point in zip(tar_figures(self.summary.tar), self.summary.tar, strict=True)
             if point.threshold is not None
         ]
@@ -166,7 +168,8 @@ class TemplateProtocol(FaceProtocol):
         templates = int(np.count_nonzero(np.logical_or(*self._used())))
         failed = int(np.count_nonzero(lacking[0] | lacking[1]))
         warnings = (*self._failures(counts, templates, failed), *problems, *self.templates.notes)
-        return TemplateResult(summary, templates, failed, self.norm, self.quality, warnings, genuine, person)
+        first = first_times(pairs.left, pairs.right)[pairs.same]
+        return TemplateResult(summary, templates, failed, self.norm, self.quality, warnings, genuine, person, first)
 
     def _used(self) -> tuple[Bools, Bools]:
         """Which templates stand left in a pair, and which right."""

@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 
 from bitface.data.align import CROP, AlignedFace, FaceAligner
-from bitface.data.faces import FaceFile, find_images, table_bytes
+from bitface.data.faces import FaceFile, find_images
 from bitface.data.images import ImageSkipped, read_image
 from bitface.data.sheet import sheet_png
 from bitface.errors import BitfaceError, option
-from bitface.files import new_folder, path_fields, write_bytes
+from bitface.files import new_folder, path_fields, table_bytes, write_bytes
 from bitface.inputs.photographs import LARGEST, FaceWord, aligner, chosen, face_word
 from bitface.progress import Steps, silent
 from bitface.results.locks import locked

@@ -14,7 +14,7 @@ from bitface.data.images import ImageSkipped
 from bitface.errors import BitfaceError
 from bitface.files import atomic_path, muted, path_fields
 from bitface.inputs.photographs import LARGEST, FaceWord, NoFace, Photographs, face_crops
-from bitface.jobs.people.verify import Judge
+from bitface.jobs.people.verify import Judge, of_many
 from bitface.progress import Steps, silent
 
 _TITLE = "bitface verify (q or Esc ends it)"
@@ -110,7 +110,11 @@ def verify_camera(request: CameraRequest, steps: Steps = silent) -> dict[str, An
         "frames_judged": len(best),
         "frames_same": same,
         "frames": frames,
-        "notes": [*([first.photograph.note] if first.photograph else []), *judge.notes],
+        "notes": [
+            *([first.photograph.note] if first.photograph else []),
+            *of_many(max(len(frame["faces"]) for frame in frames)),
+            *judge.notes,
+        ],
         "warnings": judge.warnings,
     }
 

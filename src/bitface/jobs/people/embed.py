@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile
 from bitface.data.images import ImageSkipped
 from bitface.errors import BitfaceError, option
+from bitface.evaluation import unit_rows
 from bitface.files import path_fields
 from bitface.inputs.embeddings import file_facts
 from bitface.inputs.faces import files_of
@@ -34,6 +35,7 @@ from bitface.store import Form, Store, key_of
 # Images between two notes of how far it has come.
 _KEPT_EVERY = 1024
 _AT_ONCE = 64
+_UNUSABLE = "the network gives no usable embedding"
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class _Work:
         )
         reasons = dict(zip(np.flatnonzero(~valid).tolist(), (reason for _, reason in skipped), strict=True))
         rows = [Row(file.relative, None, reasons.get(place, "")) for place, file in enumerate(files)]
-        return _Part(self._finished(values, valid), rows)
+        return self._finished(values, rows)
 
     def _of_photographs(self, files: Sequence[FaceFile], begin: int, tell: Progress) -> _Part:
         assert self.word is not None
@@ -211,14 +213,19 @@ class _Work:
                 blocks.append(self.embedder.embed(np.stack(waiting), self.flip))
                 waiting = []
             tell(begin + done, len(self.files))
-        valid = np.array([not row.reason for row in rows], bool)
-        return _Part(self._finished(np.concatenate(blocks), valid), rows, several)
+        return self._finished(np.concatenate(blocks), rows, several)
 
-    def _finished(self, values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def _finished(self, values: np.ndarray, rows: list[Row], several: int = 0) -> _Part:
+        """NaN where a row has a reason, or where the network gives nothing that can be compared."""
+        usable = unit_rows(values)[1]
+        told = [
+            row if row.reason or fine else replace(row, reason=_UNUSABLE)
+            for row, fine in zip(rows, usable.tolist(), strict=True)
+        ]
         if self.normalize:
             values = unit_length(values)
-        values[~valid] = np.nan
-        return values
+        values[[bool(row.reason) for row in told]] = np.nan
+        return _Part(values, told, several)
 
 
 def _read_part(path: Path) -> _Part:

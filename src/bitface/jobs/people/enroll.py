@@ -1,5 +1,6 @@
 """`bitface enroll`: faces into a gallery file."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,10 +8,10 @@ from typing import Any
 
 from bitface.data.face_source import FaceSource
 from bitface.data.faces import FaceFile, check_skipped, find_images
-from bitface.errors import BitfaceError
-from bitface.evaluation.gallery import Gallery, Origin, enrolled
+from bitface.data.labels import ambiguous_names
+from bitface.errors import BitfaceError, UsageError, flag
+from bitface.evaluation.gallery import Gallery, Origin, enrolled, one_form
 from bitface.evaluation.gallery_file import read_gallery
-from bitface.evaluation.lists.pairs import identity_of
 from bitface.files import path_fields
 from bitface.inputs.models import differences, prepare
 from bitface.jobs.people.gallery import Enrolment
@@ -30,8 +31,8 @@ class EnrollRequest:
         flip: adds the mirrored image's embedding.
         key: a file (see `evaluation.keys`) that encrypts the gallery.
         renewable: turns the embeddings by a rotation of the key, too (see `evaluation.rotation`).
-        again: enrols the people of the gallery that `out` names by this model, in the gallery's own form (`int8`,
-            `flip`, `renewable`); nobody else.
+        again: enrols the people of the gallery that `out` names by this model, in the gallery's own form, so that
+            `int8`, `flip` and `renewable` are left out; nobody else.
     """
 
     model: Path
@@ -57,10 +58,16 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
         enrol of ISO/IEC 19795-1).
 
     Raises:
+        UsageError: `again` with what the gallery says itself.
         BitfaceError: the model or more than 1 % of the images can't be used, an image has no embedding, or somebody who
-            is to be enrolled again has no image.
+            is to be enrolled again has no image; or another command wrote to the gallery meanwhile.
     """
-    enrolment = Enrolment.of(request.out, request.key, request.renewable)
+    if request.again and (request.int8 or request.flip or request.renewable):
+        raise UsageError(
+            f"{flag('again')} keeps the form of the gallery that is there: leave {flag('int8')}, {flag('flip')} and "
+            f"{flag('renewable')} out, or enrol everybody anew"
+        )
+    enrolment = Enrolment.of(request.out, request.key, request.renewable, request.again)
     before = read_gallery(request.out, enrolment.secret) if request.again else None
     files = find_images(request.source.images, request.source.image_list)
     others = 0
@@ -90,6 +97,7 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
     )
     facts = enrolment.write(gallery)
     notes = [f"{others:,} images are of people who aren't in the gallery, and weren't enrolled"] if others else []
+    notes += ambiguous_names(files, names)
     return {
         **facts,
         "failed_images": len(files) - len(gallery),
@@ -101,17 +109,20 @@ def enroll(request: EnrollRequest, steps: Steps = silent) -> dict[str, Any]:
 
 
 def _name_of(file: FaceFile) -> str:
-    """Whom a crop shows: its folder, or its file's name where it lies in none."""
-    return identity_of(file.relative) or Path(file.relative).stem
+    """Whom a crop shows: its folder, with those that this lies in, or its file's name where it lies in none."""
+    return one_form([file.person or Path(file.relative).stem])[0]
 
 
 def _of_gallery(files: Sequence[FaceFile], gallery: Gallery, request: EnrollRequest) -> tuple[list[FaceFile], int]:
     """The images of a gallery's people, and how many are of others. Raises BitfaceError where somebody has none."""
-    own = [file for file in files if _name_of(file) in set(gallery.ids)]
-    lacking = sorted(set(gallery.ids) - {_name_of(file) for file in own})
+    people = set(one_form(gallery.ids))
+    own = [file for file in files if _name_of(file) in people]
+    lacking = sorted(people - {_name_of(file) for file in own})
     if lacking:
+        key = ["--key-file", str(request.key)] if request.key else []
+        removal = shlex.join(["bitface", "gallery", str(request.out), *key, f"--remove={lacking[0]}"])
         raise BitfaceError(
             f"{request.out}: {len(lacking)} of its people have no image here, '{lacking[0]}' the first; add theirs, or "
-            f"remove them first (bitface gallery {request.out} --remove '{lacking[0]}')"
+            f"remove them first ({removal})"
         )
     return own, len(files) - len(own)

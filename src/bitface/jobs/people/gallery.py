@@ -9,9 +9,7 @@ from bitface.evaluation.gallery import Gallery
 from bitface.evaluation.gallery_file import GalleryFile, read_gallery, write_gallery
 from bitface.evaluation.keys import GalleryKey, read_key
 from bitface.files import path_fields
-
-# Seconds that another command in the same folder may take to read or to write.
-_PATIENCE = 10.0
+from bitface.results.locks import Replacement, holding_file
 
 
 @dataclass(frozen=True)
@@ -21,22 +19,35 @@ class Enrolment:
     file: GalleryFile
     secret: GalleryKey | None
     renewable: bool
+    replacement: Replacement
 
     @staticmethod
-    def of(out: Path, key: Path | None, renewable: bool) -> "Enrolment":
-        """Raises UsageError where there is nothing to turn it by, BitfaceError where the key can't be read."""
+    def of(out: Path, key: Path | None, renewable: bool, again: bool = False) -> "Enrolment":
+        """Args:
+            again: the gallery that is there is read for it.
+
+        Raises:
+            UsageError: there is nothing to turn it by.
+            BitfaceError: the key or the gallery can't be read.
+        """
         if renewable and key is None:
             raise UsageError(
                 f"{flag('renewable')} turns embeddings by a key; name its file ({option('key-file', 'FILE')})"
             )
         file = GalleryFile(out, key)
-        return Enrolment(file, file.secret(), renewable)
+        replacement = Replacement.of_read(out, "enroll") if again else Replacement(out, "enroll")
+        return Enrolment(file, file.secret(), renewable, replacement)
 
     def write(self, gallery: Gallery) -> dict[str, Any]:
-        """Writes the file, and says what it holds. Raises BitfaceError where it can't be written."""
+        """Writes the file, and says what it holds.
+
+        Raises:
+            BitfaceError: it can't be written, or was another when it was read.
+        """
         if self.renewable and self.secret:
             gallery = gallery.turned(self.secret)
-        write_gallery(self.file.path, gallery, self.secret)
+        with self.replacement.writing():
+            write_gallery(self.file.path, gallery, self.secret)
         return _facts(self.file.path, gallery, self.secret)
 
     def exposed(self) -> list[str]:
@@ -94,9 +105,7 @@ def change_gallery(request: GalleryRequest) -> dict[str, Any]:
     if not (request.remove or request.new_key):
         gallery, removed = read_gallery(path, key), 0
     else:
-        from bitface.results.locks import holding  # an enrolment, where there is no torch, needs none
-
-        with holding(path.resolve().parent, "gallery", _PATIENCE):
+        with holding_file(path, "gallery"):
             before = read_gallery(path, key)
             gallery = before.without(request.remove) if request.remove else before
             new = read_key(request.new_key) if request.new_key else key

@@ -1,5 +1,6 @@
 """`bitface identify`: who of a gallery a face is."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bitface.errors import BitfaceError
+from bitface.evaluation.figures.results import ALL_PAIRS, LIST, PROBES
 from bitface.evaluation.figures.thresholds import about_extrapolation, nearest_threshold
 from bitface.evaluation.gallery import Gallery
 from bitface.evaluation.gallery_file import GalleryFile, read_gallery
@@ -72,7 +74,8 @@ def identify_images(
     embeddings = gallery.probes(embedder.embed(np.stack([one.crop for one in faces]), gallery.flip), secret)
     warnings = [*warnings, *file.exposed(secret)]
     common = [*model.known.notes, *filter(None, origins), *engine_notes]
-    common += about_extrapolation(applied) if applied else [_unjudged(probes, file.path, model, stored)]
+    common += about_extrapolation(applied) if applied else [_unjudged(probes, file, model, stored, face)]
+    common += _of_many(applied, len(gallery)) if applied else []
     if any(bool(one.get("flip", False)) != gallery.flip for one in ([applied] if applied else stored)):
         words = ("without", "with") if gallery.flip else ("with", "without")
         common.append(
@@ -117,14 +120,31 @@ def _facts(threshold: dict[str, Any]) -> dict[str, float]:
     return {key: float(threshold[key]) for key in ("far", "threshold")} | mark
 
 
-def _unjudged(probes: Sequence[Path], gallery: Path, model: Model, stored: Sequence[dict[str, Any]]) -> str:
+def _of_many(applied: dict[str, Any], images: int) -> list[str]:
+    """What there is to say where a threshold for one comparison decides in a whole gallery."""
+    if images == 1 or applied.get("protocol") not in (LIST, ALL_PAIRS, PROBES):
+        return []
+    return [
+        f"the threshold is for one comparison, and each face is compared with all {images:,} images of the gallery, so "
+        f"strangers are named up to {images:,} times as often as the FAR of {applied['far']:g} says: take one for a "
+        "smaller FAR (bitface calibrate)"
+    ]
+
+
+def _unjudged(
+    probes: Sequence[Path], gallery: GalleryFile, model: Model, stored: Sequence[dict[str, Any]], face: FaceWord
+) -> str:
     """What an answer without a threshold is worth, and the next command."""
     more = " ..." if len(probes) > 1 else ""
-    again = f"bitface identify {probes[0]}{more} --gallery {gallery} --model {model.path} --far"
+    options = ["--gallery", gallery.path, "--model", model.path, *(("--key-file", gallery.key) if gallery.key else ())]
+    options += [] if face == LARGEST else ["--face", face]
+    first = shlex.join(["bitface", "identify", str(probes[0])])
+    again = f"{first}{more} {shlex.join(map(str, options))} --far"
+    calibration = shlex.join(["bitface", "calibrate", str(model.path)])
     if stored:
         way = f"name nobody below one: {again} {stored[0]['far']:g}"
     elif model.kind == "artifact":
-        way = f"find one (bitface calibrate {model.path} --images people/ --far 1e-4), then: {again} 1e-4"
+        way = f"find one ({calibration} --images people/ --far 1e-4), then: {again} 1e-4"
     elif model.thresholds is not None:
         way = "find one for the .bitface file that it was exported from (bitface calibrate), and export that again"
     else:

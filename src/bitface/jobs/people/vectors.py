@@ -10,7 +10,7 @@ from bitface.data.faces import check_skipped
 from bitface.errors import BitfaceError, option
 from bitface.evaluation.gallery import Origin, enrolled
 from bitface.files import path_fields
-from bitface.inputs.vector_files import read_ids, read_vectors
+from bitface.inputs.vector_files import Vectors, people, read_ids, read_vectors
 from bitface.jobs.people.gallery import Enrolment
 from bitface.preprocess import Size
 from bitface.runtime import open_model
@@ -59,7 +59,7 @@ def enroll_vectors(request: EnrollVectorsRequest) -> dict[str, Any]:
     """
     enrolment = Enrolment.of(request.out, request.key, request.renewable)
     vectors = read_vectors(request.vectors)
-    names = read_ids(request.ids) if request.ids else vectors.names
+    names = read_ids(request.ids) if request.ids else _names(vectors, request.vectors)
     count, size = vectors.values.shape
     if names is None:
         raise BitfaceError(f"{request.vectors}: doesn't say whom its rows show; give {option('ids')} a list")
@@ -97,3 +97,10 @@ def enroll_vectors(request: EnrollVectorsRequest) -> dict[str, Any]:
         "notes": list(model.known.notes),
         "warnings": [*model.known.warnings, *enrolment.exposed()],
     }
+
+
+def _names(vectors: Vectors, path: Path) -> list[str] | None:
+    try:
+        return people(vectors.told)
+    except BitfaceError as error:
+        raise BitfaceError(f"{path}: {error}") from error

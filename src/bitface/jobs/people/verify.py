@@ -107,7 +107,7 @@ def verify_images(
         "images": [str(first), str(second)],
         "aligned": [str(one.path) for one in faces],
         "faces": [one.to_json() for one in faces],
-        "notes": [*(one.note for one in faces), *_of_many(similarities.size), *judge.notes],
+        "notes": [*(one.note for one in faces), *of_many(similarities.size), *judge.notes],
         "warnings": judge.warnings,
     }
 
@@ -121,8 +121,8 @@ def _of_each(face: FaceWord | Sequence[FaceWord]) -> list[FaceWord]:
     return [words[0], words[-1]]
 
 
-def _of_many(comparisons: int) -> list[str]:
-    """What there is to say where the best of several comparisons decides."""
+def of_many(comparisons: int) -> list[str]:
+    """What there is to say where the best of so many comparisons decides."""
     if comparisons == 1:
         return []
     return [
