@@ -181,4 +181,8 @@ def _triple(values: Any) -> Triple:
 
 
 def _write(values: Triple) -> str:
-    return f"{values[0]:g}" if len(set(values)) == 1 else ",".join(f"{value:g}" for value in values)
+    """As few digits as say the numbers exactly, without an exponent, whose minus would end them."""
+    import numpy as np
+
+    texts = [np.format_float_positional(value, trim="-") for value in values]
+    return texts[0] if len(set(texts)) == 1 else ",".join(texts)

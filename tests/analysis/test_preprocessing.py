@@ -229,3 +229,12 @@ def test_four_people_are_enough(data_dir: Path) -> None:
 @pytest.mark.assets
 def test_default_teacher(data_dir: Path, asset: Callable[[str], Path]) -> None:
     _check(asset("sface"), data_dir, "rgb-raw", 2)
+
+
+@pytest.mark.parametrize(
+    "word", ["bgr-91.4953,103.8827,131.0912-1", "rgb-0-0.00001", "rgb-127.5-128", "grey-0.1234567890123-58.395"]
+)
+def test_the_word_says_the_numbers_exactly(word: str) -> None:
+    preprocess = parse(word, (112, 112))
+    assert preprocess.name == word
+    assert parse(preprocess.name, (112, 112)) == preprocess

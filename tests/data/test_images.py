@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from bitface.data.images import MAX_PIXELS, ImageSkipped, image_size, read_image
+from bitface.data.images import MAX_PIXELS, ImageSkipped, image_size, pixels_of, read_image
 from bitface.errors import BitfaceError
 
 DOWN, RIGHT = np.mgrid[:120, :90]
@@ -78,6 +78,9 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int, form: str
     path = written(tmp_path, content)
     np.testing.assert_array_equal(read_image(path), oracle)
     assert image_size(path) == oracle.shape[:2]
+    with Image.open(path) as opened:  # which isn't decoded yet, and then is
+        np.testing.assert_array_equal(pixels_of(opened), oracle)
+        np.testing.assert_array_equal(pixels_of(opened), oracle)
 
 
 def test_grey_and_palette(tmp_path: Path) -> None:
@@ -223,3 +226,36 @@ def test_damaged_files_are_silent(tmp_path: Path, capfd: pytest.CaptureFixture[s
     output = capfd.readouterr()
     assert output.out == ""
     assert output.err == ""
+
+
+def deep_tiff(values: np.ndarray, bits: int, sample_format: int = 1, photometric: int = 1) -> bytes:
+    """An uncompressed grey TIFF, little-endian, in one strip; numbers of 12 bits are packed, the highest bits first."""
+    height, width = values.shape
+    if bits == 12:
+        pairs = values.reshape(height, -1, 2).astype(np.uint32)
+        whole = pairs[..., 0] << 12 | pairs[..., 1]
+        strip = np.stack([whole >> 16, whole >> 8 & 255, whole & 255], -1).astype(np.uint8).tobytes()
+    else:
+        strip = values.astype(f"<{'i' if sample_format == 2 else 'u'}{bits // 8}").tobytes()
+    entries = {
+        256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1, 278: height, 279: len(strip),
+        339: sample_format,
+    }  # fmt: skip
+    entries[273] = 8 + 2 + 12 * len(entries) + 4
+    fields = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(entries)) + fields + b"\0" * 4 + strip
+
+
+@pytest.mark.parametrize(("bits", "photometric"), [(16, 1), (16, 0), (12, 1)])
+def test_deep_grey_is_as_light_as_its_depth_says(tmp_path: Path, bits: int, photometric: int) -> None:
+    white = (1 << bits) - 1
+    levels = np.linspace(0, white, 40 * 40).round().reshape(40, 40)
+    expected = np.rint(levels * 255 / white)
+    image = read_image(written(tmp_path, deep_tiff(levels, bits, photometric=photometric)))
+    assert np.abs(image[..., 0] - (expected if photometric else 255 - expected)).max() <= 1
+
+
+@pytest.mark.parametrize(("bits", "sample_format"), [(32, 1), (32, 2), (16, 2)])
+def test_grey_of_which_nobody_knows_what_is_white(tmp_path: Path, bits: int, sample_format: int) -> None:
+    with pytest.raises(ImageSkipped, match=r"more than 16 bits|signed"):
+        read_image(written(tmp_path, deep_tiff(np.full((40, 40), 200), bits, sample_format)))

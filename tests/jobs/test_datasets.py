@@ -127,3 +127,11 @@ def test_labels_of_a_list(tmp_path: Path) -> None:
     content = pack_dataset(source(tmp_path / "flat", labels=str(tmp_path / "labels.csv")), f"rec:{tmp_path / 'out'}")
     assert content["identities"] == 4
     assert json.dumps(content)
+
+
+def test_crops_of_another_shape_are_no_damage(tmp_path: Path) -> None:
+    for number, image in enumerate([*CROPS[:5], CROPS[0]]):
+        Image.fromarray(image[:, 8:104]).save(tmp_path / f"{number}.png")
+    content = check_dataset(source(tmp_path))
+    assert content["damaged"] == []
+    assert [pair[:2] for pair in content["identical"]] == [["0.png", "5.png"]]

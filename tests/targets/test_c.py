@@ -177,6 +177,10 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         write("c", unknown, {}, tmp_path / "net")
     with pytest.raises(UsageError, match="'2nets' is no name for a C function"):
         write("c", everything(), {"bitface.name": "2nets"}, tmp_path / "net")
+    with pytest.raises(UsageError, match="'example' is the name of another file"):
+        write("c", everything(), {"bitface.name": "example"}, tmp_path / "net")
+    with pytest.raises(UsageError, match="'bitface' is the name of another file"):
+        write("c", everything(), {"bitface.name": "bitface"}, tmp_path / "net")
     with pytest.raises(BitfaceError, match="is no folder with the C of a network"):
         start("c", tmp_path)
     monkeypatch.setenv("CC", "no-such-compiler")

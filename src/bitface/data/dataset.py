@@ -62,6 +62,12 @@ class FaceDataset(Sequence[FaceFile]):
         return (self.root,)
 
     @cached_property
+    def title(self) -> str:
+        """What it is called, unlike others that lie in one folder with it."""
+        first, *others = self.paths()
+        return f"{first} to {others[-1].name}" if others else str(first)
+
+    @cached_property
     def content(self) -> str:
         """SHA-256 that names the images and their order, in hexadecimal, without reading all of them.
 
@@ -96,6 +102,13 @@ class FaceDataset(Sequence[FaceFile]):
         return FaceRecord(self.root, self.name(index), None, self, index)
 
 
+def numbered(labels: np.ndarray) -> np.ndarray:
+    """Labels as int32; where there are larger ones, as of accounts, all are numbered anew in their order."""
+    if len(labels) and labels.max() > np.iinfo(np.int32).max:
+        labels = np.unique(labels, return_inverse=True)[1]
+    return labels.astype(np.int32)
+
+
 @dataclass(frozen=True)
 class FaceRecord(FaceFile):
     """An image of a data set that isn't a file of its own."""
@@ -113,7 +126,7 @@ class FaceRecord(FaceFile):
         assert self.dataset is not None
         labels = self.dataset.labels
         # Numbers of two data sets are two people.
-        return None if labels is None else f"{self.root} {int(labels[self.index]):09}"
+        return None if labels is None else f"{self.dataset.title} {int(labels[self.index]):09}"
 
     def facts(self) -> object:
         assert self.dataset is not None
@@ -272,9 +285,10 @@ class OpenFile:
         """So many bytes, fewer at the end of the file. Raises OSError."""
         return os.pread(self._descriptor, count, begin)
 
-    def facts(self) -> tuple[str, int, int]:
+    def facts(self) -> tuple[str | int, ...]:
         """Path, size and time: what an index that is kept of it belongs to."""
-        return str(self.path.resolve()), self.size, os.fstat(self._descriptor).st_mtime_ns
+        status = os.fstat(self._descriptor)
+        return str(self.path.resolve()), self.size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OpenFile, (self.path,)

@@ -7,6 +7,7 @@ import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,9 @@ _UPRIGHT = {
 }
 # By these, height and width change places.
 _TURNED = (5, 6, 7, 8)
-
+# Tags of TIFF 6.0 that say what a number stands for, and what they say of numbers below zero and of negatives.
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_SIGNED, _WHITE_IS_ZERO = 2, 0
 
 # Without any handler Python prints the library's remarks on damaged files; whoever wants them can log them.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -51,12 +54,12 @@ def read_image(source: Path | bytes) -> np.ndarray:
 
     The content decides on the format, not the name. EXIF orientation is applied; grey becomes three equal
     channels; transparency is composited onto black (what stands behind transparent pixels is arbitrary); CMYK
-    is converted without a colour profile; 16-bit grey is divided by 257 and rounded, 16-bit colour keeps its
-    high byte; of an animation the first frame is taken.
+    is converted without a colour profile; grey of 9 to 16 bits is scaled by its depth and rounded, 16-bit colour keeps
+    its high byte; of an animation the first frame is taken.
 
     Raises:
         ImageSkipped: the file is empty, truncated, no image of `FORMATS`, has more than `MAX_PIXELS` by its
-            header (found before anything of that size is allocated), or floating-point or 32-bit pixels.
+            header (found before anything of that size is allocated), or floating-point, signed or 32-bit pixels.
     """
     with _reasons(source):
         return _decode(source)
@@ -69,6 +72,7 @@ def pixels_of(image: Image.Image) -> np.ndarray:
         ImageSkipped: as there, for what an image in memory can have.
     """
     with _reasons(b"opened"):
+        image.load()
         return _upright_rgb(image)
 
 
@@ -140,12 +144,13 @@ def _decode(source: Path | bytes) -> np.ndarray:
 
 
 def _upright_rgb(image: Image.Image) -> np.ndarray:
-    turn = _UPRIGHT.get(_orientation(image))
-    return _to_rgb(image if turn is None else image.transpose(turn))
+    """The pixels of a loaded image."""
+    turn, deep = _UPRIGHT.get(_orientation(image)), _Depth.of(image)
+    return _to_rgb(image if turn is None else image.transpose(turn), deep)
 
 
 def _orientation(image: Image.Image) -> int:
-    # Read after decoding, since TIFF images are then upright already and no longer say otherwise. Damaged
+    # Read of a loaded image, since TIFF images are then upright already and no longer say otherwise. Damaged
     # EXIF is no reason to lose good pixels.
     try:
         return int(image.getexif().get(_ORIENTATION, 1))
@@ -153,15 +158,44 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
+@dataclass(frozen=True)
+class _Depth:
+    """What the numbers of a grey image of more than 8 bits stand for: Pillow gives them as a TIFF holds them.
+
+    Attributes:
+        bits: of a number; white is the largest one.
+        signed: they may be below zero.
+        negative: 0 is white.
+    """
+
+    bits: int = 16
+    signed: bool = False
+    negative: bool = False
+
+    @staticmethod
+    def of(image: Image.Image) -> "_Depth":
+        tags = getattr(image, "tag_v2", None)
+        if tags is None:
+            return _Depth()
+        bits, kinds = tags.get(_BITS_PER_SAMPLE, (16,)), tags.get(_SAMPLE_FORMAT, (1,))
+        return _Depth(int(bits[0]), kinds[0] == _SIGNED, tags.get(_PHOTOMETRIC, 1) == _WHITE_IS_ZERO)
+
+    def grey(self, values: np.ndarray) -> np.ndarray:
+        """From 0 to 255, rounded. Raises ImageSkipped where nobody knows what is white."""
+        if self.bits > 16 or values.min() < 0 or values.max() >= 1 << self.bits:
+            raise ImageSkipped("more than 16 bits per channel")
+        if self.signed:
+            raise ImageSkipped("signed pixels")
+        white = (1 << self.bits) - 1
+        grey = ((values.astype(np.uint32) * 255 + white // 2) // white).astype(np.uint8)
+        return 255 - grey if self.negative else grey
+
+
+def _to_rgb(image: Image.Image, depth: _Depth) -> np.ndarray:
     if image.mode == "F":
         raise ImageSkipped("floating-point pixels")
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageSkipped("more than 16 bits per channel")
-        grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.repeat(depth.grey(np.asarray(image))[..., None], 3, axis=2)
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         image = Image.new("RGB", image.size)

@@ -190,7 +190,9 @@ def _looked_at(dataset: FaceDataset, begin: int) -> tuple[np.ndarray, np.ndarray
     damaged = []
     for place, index in enumerate(rows):
         try:
-            image = read_crop(dataset.file(index), _LOOKED_AT)[0]
+            file = dataset.file(index)
+            # A crop of any shape; what is a photograph is cut out.
+            image = read_image(file.encoded) if file.landmarks is None else read_crop(file, _LOOKED_AT)[0]
             content = dataset.encoded(index)
         except ImageSkipped as error:
             damaged.append((index, error.reason))

@@ -165,3 +165,13 @@ def test_damaged_pages_are_one_line(tmp_path: Path) -> None:
         dataset = opened(Source.parse(f"parquet:{tmp_path / 'b.parquet'}"))
         with contextlib.suppress(ImageSkipped):
             dataset.encoded(0)
+
+
+def test_large_and_empty_labels(tmp_path: Path) -> None:
+    large = np.array([2**63 + 5, 5, 2**32 + 5, 2**63 + 5], np.uint64)
+    dataset = opened(Source.parse(f"parquet:{write(tmp_path / 'a.parquet', {'image': IMAGES[:4], 'label': large})}"))
+    assert dataset.labels is not None
+    assert dataset.labels.tolist() == [2, 0, 1, 2]
+    path = write(tmp_path / "b.parquet", {"image": IMAGES[:3], "label": ["a", "", "b"]})
+    with pytest.raises(BitfaceError, match="1 rows have an empty 'label'"):
+        _ = opened(Source.parse(f"parquet:{path}")).labels

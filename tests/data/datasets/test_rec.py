@@ -137,6 +137,14 @@ def test_labels_out_of_range(tmp_path: Path, label: float) -> None:
         dataset.labels  # noqa: B018
 
 
+def test_labels_that_records_cant_tell_apart(tmp_path: Path) -> None:
+    """They are numbers of 32 bits with a point, which hold every whole number up to 2^24."""
+    write_rec(tmp_path, IMAGES, [*LABELS[:-1], 2.0**24])
+    (tmp_path / "property").unlink()
+    with pytest.raises(BitfaceError, match="records tell apart whole numbers from 0 to 16777215"):
+        RecordFaces(tmp_path).labels  # noqa: B018
+
+
 def test_a_missing_property_is_said(tmp_path: Path) -> None:
     write_rec(tmp_path, IMAGES, LABELS)
     (tmp_path / "property").unlink()

@@ -1,7 +1,9 @@
 """WebDataset's tar files, read where they lie."""
 
 import gzip
+import io
 import pickle
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,50 @@ def test_bad_files_are_one_line(tmp_path: Path) -> None:
     write_tar(tmp_path / "mixed/1.tar", IMAGES[:2], [0, 1])
     write_tar(tmp_path / "mixed/2.tar", IMAGES[2:4], None)
     refused(tmp_path / "mixed", "2 of 4 images have no label beside them")
+
+
+def of(path: Path, *members: tuple[str, bytes]) -> Path:
+    """A tar file of just these."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_large_labels_stay_apart(tmp_path: Path) -> None:
+    """Numbers of accounts: beyond 32 bits, and beyond 63."""
+    for labels in ([5, 4294967301, 2147483648, 5], [2**63 + 5, 5, 2**70, 2**63 + 5]):
+        dataset = opened(Source.parse(f"tar:{write_tar(tmp_path / f'{len(str(labels))}.tar', IMAGES[:4], labels)}"))
+        assert dataset.labels is not None
+        assert [dataset.labels.tolist().index(label) for label in dataset.labels] == [0, 1, 2, 0]
+
+
+def test_what_is_named_is_read_whatever_it_would_mean_as_a_pattern(tmp_path: Path) -> None:
+    wanted = write_tar(tmp_path / "set[1]" / "x{1,2}.tar", IMAGES[:2], None)
+    write_tar(tmp_path / "set1" / "x1.tar", IMAGES[2:], None)
+    for word in (wanted, wanted.parent):
+        assert read(opened(Source.parse(f"tar:{word}"))) == IMAGES[:2]
+
+
+def test_sets_that_lie_in_one_folder_are_of_different_people(tmp_path: Path) -> None:
+    for name in ("a1", "a2", "b1", "b2"):
+        write_tar(tmp_path / f"{name}.tar", IMAGES[:2], [0, 1])
+    sets = [opened(Source.parse(f"tar:{tmp_path}/{name}*.tar")) for name in ("a", "b")]
+    assert len({file.person for dataset in sets for file in dataset}) == 4
+
+
+def test_images_and_labels_that_would_be_lost(tmp_path: Path) -> None:
+    def refused(message: str, *members: tuple[str, bytes]) -> None:
+        with pytest.raises(BitfaceError, match=message) as error:
+            opened(Source.parse(f"tar:{of(tmp_path / 'a.tar', *members)}"))
+        assert "\n" not in str(error.value)
+
+    image = IMAGES[0]
+    refused("Robert_Downey_Jr._0001.jpg has a point", ("p/ok.jpg", image), ("p/Robert_Downey_Jr._0001.jpg", image))
+    refused("a.cls holds no label", ("a.jpg", image), ("a.cls", b""))
+    refused("says the label 2, and another file 1", ("a.jpg", image), ("a.cls", b"1"), ("a.json", b'{"label": 2}'))
+    refused("holds two files a.jpg", ("a.jpg", image), ("a.jpg", image))
+    whole = of(tmp_path / "b.tar", ("a.jpg", image), ("a.seg.png", b"a mask"))
+    assert len(opened(Source.parse(f"tar:{whole}"))) == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bitface.data.dataset import FaceDataset
+from bitface.data.dataset import FaceDataset, numbered
 from bitface.data.images import ImageSkipped
 from bitface.data.parquet_columns import about, check_rows, read_columns
 from bitface.data.sources import DATA_SETS, PackedFaces
@@ -176,10 +176,13 @@ class ParquetFaces(FaceDataset):
         if labels.dtype.kind not in "iu":
             if labels.dtype.kind == "f":
                 raise BitfaceError(f"{self.root}: '{self.label_column}' holds fractions; give whole numbers, or names")
-            labels = np.unique(labels.astype(str), return_inverse=True)[1]
+            names = labels.astype(str)
+            if empty := int((names == "").sum()):
+                raise BitfaceError(f"{self.root}: {empty:,} rows have an empty '{self.label_column}'")
+            labels = np.unique(names, return_inverse=True)[1]
         if len(labels) and labels.min() < 0:
             raise BitfaceError(f"{self.root}: the label {labels.min()} is out of range; they are numbered from 0")
-        return labels.astype(np.int32)
+        return numbered(labels)
 
 
 DATA_SETS.register("parquet")(PackedFaces(ParquetFaces))

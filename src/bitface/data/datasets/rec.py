@@ -17,6 +17,8 @@ PROPERTY = "property"
 # Records at which an index is tried before it is believed.
 _TRIED = 64
 _BLOCK = 1 << 24
+# Labels are float32, which from here on hold only some of the whole numbers.
+_TOLD_APART = 1 << 24
 
 
 class RecordFaces(FaceDataset):
@@ -73,13 +75,13 @@ class RecordFaces(FaceDataset):
         key = key_of(self._file.facts(), self._begins)
         values = Store().value("indexes", key, array("labels"), lambda: labels_at(self._file, self._begins))
         good = np.isfinite(values)
-        above = np.inf if self.classes is None else self.classes
+        above = min(self.classes or _TOLD_APART, _TOLD_APART)
         wrong = np.flatnonzero(good & ~((values >= 0) & (values < above) & (values == np.floor(values))))
         if len(wrong):
-            expected = "whole numbers from 0 on" if self.classes is None else f"0 to {self.classes - 1}"
+            says = f"{PROPERTY} says" if self.classes else "records tell apart"
             raise BitfaceError(
                 f"{self.root}: {len(wrong):,} of {len(self):,} labels are out of range, the first that of image "
-                f"{wrong[0]}: {values[wrong[0]]:g} ({PROPERTY} says {expected})"
+                f"{wrong[0]}: {values[wrong[0]]:g} ({says} whole numbers from 0 to {above - 1})"
             )
         # A record that can't be read has no label, and nobody will see it.
         return np.where(good, values, values[good][0] if good.any() else 0).astype(np.int32)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from bitface.data.dataset import FaceDataset, OpenFile
+from bitface.data.dataset import FaceDataset, OpenFile, numbered
 from bitface.data.faces import EXTENSIONS
 from bitface.data.images import ImageSkipped
 from bitface.data.sources import DATA_SETS, PackedFaces
 from bitface.data.tar_headers import PlainHeader
 from bitface.errors import BitfaceError
-from bitface.store import Form, Store, key_of
+from bitface.store import Form, Store, key_of, written_by
 
 _LABEL_KEYS = ("label", "cls", "class", "identity", "id")
 _HEADER = 512
@@ -44,10 +44,10 @@ class TarFaces(FaceDataset):
         except OSError as error:
             raise BitfaceError(f"{error.filename}: can't be read ({error.strerror})") from error
         self.root = paths[0] if len(paths) == 1 else paths[0].parent
-        key = key_of([file.facts() for file in self._files])
+        key = key_of((written_by("data/datasets/tar.py"), [file.facts() for file in self._files]))
         index = Store().value("indexes", key, _INDEX, lambda: _index(self._files))
         self._begins, self._sizes, self._ends = index["begins"], index["sizes"].astype(np.int32), index["ends"]
-        self._labels = index["labels"].astype(np.int32) if len(index["labels"]) else None
+        self._labels = numbered(index["labels"]) if len(index["labels"]) else None
         if not len(self._begins):
             raise BitfaceError(f"{pattern}: no image ({' '.join(EXTENSIONS)}) is packed in it")
 
@@ -83,8 +83,11 @@ class TarFaces(FaceDataset):
 
 def _paths(pattern: Path) -> list[Path]:
     if pattern.is_dir():
-        pattern = pattern / "*.tar"
-    paths = [Path(path) for word in _alternatives(str(pattern)) for path in _matching(word)]
+        paths = sorted(pattern.glob("*.tar"))
+    elif pattern.is_file():  # whatever its name would mean as a pattern
+        paths = [pattern]
+    else:
+        paths = [Path(path) for word in _alternatives(str(pattern)) for path in _matching(word)]
     packed = [path for path in paths if path.suffix != ".tar"]
     if packed:
         raise BitfaceError(
@@ -124,16 +127,29 @@ def _index(files: list[OpenFile]) -> Index:
     for file in files:
         keys: dict[str, int] = {}
         said: dict[str, Any] = {}
+        names: set[str] = set()
+        other: dict[str, str] = {}  # images whose names go on after the key, of each key the first
         for name, begin, size in _members(file):
             key, extension = _split(name)
             if extension in EXTENSIONS:
+                if name in names:
+                    raise BitfaceError(f"{file.path}: holds two files {name}; give each a name of its own")
+                names.add(name)
                 keys[key] = len(begins)
                 begins.append(begin)
                 sizes.append(size)
+            elif extension.endswith(EXTENSIONS):
+                other.setdefault(key, name)
             elif extension in (".cls", ".json"):
                 value = _label(file, begin, size, extension, name)
-                if value is not None:
-                    said[key] = value
+                if said.setdefault(key, value) != value:
+                    raise BitfaceError(f"{file.path}: {name} says the label {value!r}, and another file {said[key]!r}")
+        if hidden := [name for key, name in other.items() if key not in keys]:
+            raise BitfaceError(
+                f"{file.path}: {hidden[0]} has a point within its name, where 'tar:' takes the key to end; rename it, "
+                "or leave 'tar:' away"
+            )
+        said = {key: value for key, value in said.items() if value is not None}
         labels |= {keys[key]: value for key, value in said.items() if key in keys}
         ends.append(len(begins))
     if labels and len(labels) < len(begins):
@@ -146,6 +162,7 @@ def _index(files: list[OpenFile]) -> Index:
         values = np.unique(values.astype(str), return_inverse=True)[1]
     if len(values) and values.min() < 0:
         raise BitfaceError(f"{files[0].path}: the label {values.min()} is out of range; they are numbered from 0")
+    values = numbered(values)  # numbers beyond int64, too
     columns = {"begins": begins, "sizes": sizes, "ends": ends, "labels": values}
     return {name: np.asarray(column, np.int64) for name, column in columns.items()}
 
@@ -178,12 +195,14 @@ def _label(file: OpenFile, begin: int, size: int, extension: str, name: str) -> 
     try:
         if extension == ".cls":
             word = text.decode().strip()
+            if not word:
+                raise ValueError("it is empty")
             return int(word) if re.fullmatch(r"-?\d+", word) else word
         content = json.loads(text)
         value = next((content[key] for key in _LABEL_KEYS if key in content), None)
     except (ValueError, TypeError, RecursionError) as error:
         raise BitfaceError(f"{file.path}: {name} holds no label ({error})") from error
-    if isinstance(value, bool | float | list | dict):
+    if isinstance(value, bool | float | list | dict) or value == "":
         raise BitfaceError(f"{file.path}: {name} says the label {value!r}: use a whole number or a name")
     return value
 

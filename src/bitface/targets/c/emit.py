@@ -15,6 +15,8 @@ from bitface.targets.c.writer import Writer
 
 _WRITERS = {**layers.WRITERS, **operators.WRITERS}
 
+# What is written beside the network, and what its engine here calls.
+_TAKEN = ("example", "bitface")
 _EXAMPLE = """/* Prints the embedding of a crop, a file of {height} x {width} pixels of 3 bytes (red, green, blue). */
 #include <stdio.h>
 
@@ -79,6 +81,8 @@ def emit(network: Network, facts: Mapping[str, str], path: Path) -> None:
     name = facts.get(NAME_KEY, DEFAULT_NAME)
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,50}", name):
         raise UsageError(f"'{name}' is no name for a C function here: use a-z, 0-9 and _, as in {DEFAULT_NAME}")
+    if name in _TAKEN:
+        raise UsageError(f"'{name}' is the name of another file or function here; take another one, as {DEFAULT_NAME}")
     if network.preprocess is None:
         raise BitfaceError(
             f"{network.name}: its preprocessing isn't known, so it can't be part of the C; say it with "
