@@ -123,6 +123,14 @@ def check_destination(path: Path) -> os.stat_result | None:
     return status
 
 
+def same_file(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, by whatever links; of what isn't there, to one place."""
+    try:
+        return os.path.samefile(first, second)
+    except OSError:
+        return os.path.realpath(first) == os.path.realpath(second)
+
+
 def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     """A folder that `fill` fills at the first call; it is there whole or not at all, whoever else fills it meanwhile.
 

@@ -215,3 +215,32 @@ def test_a_damaged_result(bitface: Run, run: Path, tmp_path: Path, kind: str) ->
             if outcome[0]:
                 ends_in_one_line(outcome, 1, "make it again")
     assert not (tmp_path / "damaged.md").exists()
+
+
+def test_a_report_replaces_reports_alone(bitface: Run, run: Path, tmp_path: Path) -> None:
+    made = Path(shutil.copytree(run, tmp_path / "made"))
+    latency = written(tmp_path / "latency.json", bench())
+    own = written(tmp_path / "own.json", {"name": "of a program"})
+    (tmp_path / "notes.md").write_text("mine")
+    (tmp_path / "linked.json").symlink_to(latency)
+    written(tmp_path / "other.json", bench())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for out, where, words in (
+        (latency, latency, "made of it"),
+        (tmp_path / "linked.json", tmp_path / "linked.json", "made of it"),
+        (made / "result.json", made / "result.json", "made of it"),
+        (made / "evaluation.json", made / "evaluation.json", "made of it"),
+        (tmp_path / "other.json", tmp_path / "other.json", "isn't a report's"),
+        (own, own, "isn't a report's"),
+        (tmp_path / "notes.md", tmp_path / "notes.md", "isn't a report's"),
+        (made / "README.md", made / "README.md", "isn't a report's"),
+    ):
+        ends_in_one_line(bitface("report", made, latency, "--out", out.with_suffix(".html")), 2, f"{where}: ", words)
+    for json_file in (made / "evaluation.json", tmp_path / "other.json", tmp_path / "a.html", tmp_path / "a.md"):
+        ends_in_one_line(bitface("report", made, "--out", tmp_path / "a.html", "--json", json_file), 2, str(json_file))
+    ends_in_one_line(bitface("report", made, made, "--diff", "--out", made / "result.html"), 2, "made of it")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    # Its own three files, and the page that a command wrote, are written anew.
+    for place in (made / "report.html", tmp_path / "a.html"):
+        for _ in range(2):
+            assert bitface("report", made, "--out", place, "--json", place.with_suffix(".json"))[0] == 0

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from bitface.cli.console import output, remarks, write_json
+from bitface.cli.console import STDOUT, output, remarks, write_json
 from bitface.cli.options import JsonOption, to_file
 
 
@@ -35,7 +35,7 @@ def report(
     """
     from bitface.jobs.report import ReportRequest, make_report
 
-    content = make_report(ReportRequest(runs, out, title, faces, diff))
+    content = make_report(ReportRequest(runs, out, title, faces, diff, None if json in STDOUT else json))
     write_json(json, content)
     remarks([], content.get("warnings", []))
     for path in (out, out.with_suffix(".md"), out.with_suffix(".json")):
