@@ -11,6 +11,7 @@ from bitface.analysis.layers import Point, compare_layers, start_of
 from bitface.errors import BitfaceError
 from bitface.graph import Network, from_module, passes
 from bitface.graph.integer import INTEGER_LAYERS, QuantizeDequantize
+from bitface.prune import Pruning, prune
 from bitface.quant import BitPlan, quantize
 from bitface.quant.equalize import equalize
 from support.quantized import Mixed, PreActivation, faces, network, settle
@@ -46,6 +47,14 @@ def test_a_student_that_is_its_teacher(teacher: Network, images: np.ndarray) -> 
     assert {point.snr for point in found.points} == {120.0}
     assert min(point.cosine for point in found.points) == pytest.approx(1)
     assert found.faces == 24
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.3, 0.5])
+def test_a_pruned_network_beside_its_teacher(teacher: Network, images: np.ndarray, ratio: float) -> None:
+    """Its last layer gives the same numbers as the teacher's and reads fewer: they aren't one layer."""
+    student, _ = prune(teacher, Pruning(ratio, round_to=2), images)
+    with pytest.raises(BitfaceError, match="other names, shapes or another order"):
+        compare_layers(passes.fold(teacher.graph), passes.fold(student.graph), batches_of(teacher, images))
 
 
 class Depthwise(nn.Module):

@@ -158,14 +158,23 @@ class _Tally:
 
 
 def _common(teacher: GraphModule, student: GraphModule) -> set[str]:
-    """The names of the tensors that both have, of one shape, in one order."""
-    shapes = {_name(node): shape_of(node)[1:] for node in student.graph.nodes if node.op == "call_module"}
-    ours = [_name(n) for n in teacher.graph.nodes if n.op == "call_module" and shapes.get(_name(n)) == shape_of(n)[1:]]
+    """The names of the tensors that both have, of one shape, in one order; the embedding is among them.
+
+    What makes them reads one shape as well, and so has weights of one shape: a layer of a pruned network may give as
+    many channels as the teacher's and read fewer, so that neither could take what the other takes.
+    """
+
+    def shapes_of(node: Node) -> list[tuple[int, ...]]:
+        return [shape_of(one)[1:] for one in (node, *node.all_input_nodes)]
+
+    shapes = {_name(node): shapes_of(node) for node in student.graph.nodes if node.op == "call_module"}
+    layers = [node for node in teacher.graph.nodes if node.op == "call_module"]
+    ours = [_name(node) for node in layers if shapes.get(_name(node)) == shapes_of(node)]
     theirs = [name for name in shapes if name in set(ours)]
-    if not ours or ours != theirs:
+    if not ours or ours != theirs or ours[-1] != _name(layers[-1]):
         raise BitfaceError(
-            "the layers of teacher and student have other names or another order, so they can't be compared one by "
-            "one; give the float network that the student was made from"
+            "the layers of teacher and student have other names, shapes or another order, so they can't be compared "
+            "one by one; give the float network that the student was made from"
         )
     return set(ours)
 
