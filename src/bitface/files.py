@@ -131,6 +131,35 @@ def same_file(first: Path, second: Path) -> bool:
         return os.path.realpath(first) == os.path.realpath(second)
 
 
+def folders_below(top: Path) -> Iterator[tuple[Path, list[str]]]:
+    """A folder and those below it that aren't hidden, each with the names of its files; linked folders, too.
+
+    Each is entered once: by its own name, else by the first link to it. A link to a folder that `top` lies in isn't
+    followed: it leads in a circle, past what is somebody else's. Raises OSError.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    def identity(folder: str | Path) -> tuple[int, int]:
+        status = os.stat(folder)
+        return status.st_dev, status.st_ino
+
+    entered = {identity(folder) for folder in Path(os.path.realpath(top)).parents}
+    places = [top]
+    while places:  # what has a name of its own comes before what is linked
+        links: list[Path] = []
+        for folder, folders, names in (step for place in places for step in os.walk(place, onerror=fail)):
+            if (own := identity(folder)) in entered:
+                folders.clear()
+                continue
+            entered.add(own)
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            links += [Path(folder) / name for name in folders if os.path.islink(os.path.join(folder, name))]
+            yield Path(folder), names
+        places = sorted(links)
+
+
 def filled_once(folder: Path, fill: Callable[[Path], None]) -> Path:
     """A folder that `fill` fills at the first call; it is there whole or not at all, whoever else fills it meanwhile.
 

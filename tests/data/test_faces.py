@@ -47,6 +47,27 @@ def test_finds_images_below_in_order_of_their_names(tmp_path: Path) -> None:
     assert files[1].path == tmp_path / "b" / "1.png"
 
 
+def test_linked_folders_are_read_once_each(tmp_path: Path) -> None:
+    """By their own name where they have one in the source, else by the first link; none that leads out of a circle."""
+    for name in ("elsewhere/s1/1.png", "elsewhere/s2/1.png", "people/s3/1.png", "stranger/1.png"):
+        save(tmp_path / name, side=32)
+    people, elsewhere = tmp_path / "people", tmp_path / "elsewhere"
+    for name, target in (
+        ("a3", people / "s3"), ("s1", elsewhere / "s1"), ("s1 again", elsewhere / "s1"),
+        ("s2", Path("../elsewhere/s2")),
+        ("up", tmp_path), ("here", people), ("s3/loop", people), (".hidden", elsewhere), ("gone", tmp_path / "gone"),
+    ):  # fmt: skip
+        (people / name).symlink_to(target)
+    (elsewhere / "s1" / "back").symlink_to(people / "s2")
+    assert names(find_images([people])) == ["s1/1.png", "s2/1.png", "s3/1.png"]
+    (tmp_path / "link").symlink_to(people)
+    assert names(find_images([tmp_path / "link"])) == ["s1/1.png", "s2/1.png", "s3/1.png"]
+    (people / "s4").symlink_to(elsewhere)
+    assert names(find_images([people])) == ["s1/1.png", "s2/1.png", "s3/1.png"], "s4 holds what has been read"
+    save(elsewhere / "s5" / "1.png", side=32)
+    assert names(find_images([people])) == ["s1/1.png", "s2/1.png", "s3/1.png", "s4/s5/1.png"]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_order_on_disk_never_matters(tmp_path: Path, seed: int) -> None:
     every = [f"{person}/{number}.png" for person in "abc" for number in range(4)]

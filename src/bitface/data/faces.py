@@ -15,7 +15,7 @@ import numpy as np
 from bitface.data.align import CROP, crop_face
 from bitface.data.images import ImageSkipped, image_size, read_image
 from bitface.errors import BitfaceError, UsageError, flag
-from bitface.files import table_bytes, write_bytes
+from bitface.files import folders_below, table_bytes, write_bytes
 from bitface.preprocess import LARGEST_SIDE, Size
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
@@ -78,9 +78,9 @@ def person_of(path: str) -> str | None:
 def find_images(sources: Sequence[Path], image_list: Path | None = None) -> list[FaceFile]:
     """All image files below the folders, sorted by relative path; or those of the list, in its order.
 
-    Hidden files and folders (AppleDouble's `._*` among them) are left out. Links to files are followed, links
-    to folders are not. The list has one relative path per line; blank lines and lines that start with `#` are
-    ignored, and each path is looked up in the sources in the order given.
+    Hidden files and folders (AppleDouble's `._*` among them) are left out. Links are followed, those to folders
+    as `files.folders_below` says. The list has one relative path per line; blank lines and lines that start with `#`
+    are ignored, and each path is looked up in the sources in the order given.
 
     Raises:
         BitfaceError: a source isn't a readable folder or holds no image; a listed path is in none of the
@@ -99,22 +99,21 @@ def find_images(sources: Sequence[Path], image_list: Path | None = None) -> list
         below = [FaceFile(source, relative) for relative in _walk(source)]
         if not below:
             raise BitfaceError(
-                f"{source}: no image ({' '.join(EXTENSIONS)}) in this folder or below it; "
-                "links to folders aren't followed, give those folders themselves"
+                f"{source}: no image ({' '.join(EXTENSIONS)}) in this folder or below it; give the folder that holds "
+                "the face images"
             )
         images += below
     return sorted(images, key=lambda file: file.relative)
 
 
 def _walk(source: Path) -> Iterator[str]:
-    def fail(error: OSError) -> None:
-        raise BitfaceError(f"{error.filename}: can't be read ({error.strerror}); mend its permissions")
-
-    for folder, folders, names in os.walk(source, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
-                yield (Path(folder) / name).relative_to(source).as_posix()
+    try:
+        for folder, names in folders_below(source):
+            for name in names:
+                if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
+                    yield (folder / name).relative_to(source).as_posix()
+    except OSError as error:
+        raise BitfaceError(f"{error.filename}: can't be read ({error.strerror}); mend its permissions") from error
 
 
 def _listed(sources: Sequence[Path], image_list: Path) -> list[FaceFile]:
