@@ -14,8 +14,8 @@ from bitface.cli.options import (
     ProtocolOption,
     SizeOption,
     SkipOption,
-    to_file,
 )
+from bitface.cli.paths import Over, Words, to_file
 from bitface.limits import LARGEST_SEED
 
 
@@ -36,7 +36,9 @@ def calibrate(
     preprocess: Annotated[str | None, typer.Option(help="Of a teacher that doesn't say it itself.")] = None,
     size: SizeOption = None,
     embedding: OutputOption = None,
-    data: Annotated[str | None, typer.Option(help="How the artifact describes these faces; no names, please.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="How the artifact describes these faces; no names, please."), Words()
+    ] = None,
     engine: EngineOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine.")] = None,
     flip: Annotated[
@@ -45,7 +47,9 @@ def calibrate(
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of the bootstrap.")] = 0,
     allow_skipped: SkipOption = False,
     out: Annotated[
-        Path | None, typer.Option(callback=to_file, help="Write to this file and leave the artifact as it is.")
+        Path | None,
+        typer.Option(callback=to_file, help="Write to this file and leave the artifact as it is."),
+        Over("model"),
     ] = None,
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="FARs that too few pairs decide: by the scores' tail, marked so.")

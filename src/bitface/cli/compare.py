@@ -7,15 +7,8 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import engine_of, output, progress, remarks, write_json
-from bitface.cli.options import (
-    DryRunOption,
-    EngineOption,
-    JsonOption,
-    OutputOption,
-    ProtocolOption,
-    SizeOption,
-    to_folder,
-)
+from bitface.cli.options import DryRunOption, EngineOption, JsonOption, OutputOption, ProtocolOption, SizeOption
+from bitface.cli.paths import to_folder
 from bitface.errors import BitfaceError
 
 

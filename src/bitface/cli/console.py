@@ -59,6 +59,8 @@ exits = Exits()
 
 # Whether this process writes results: of several ranks the first alone does.
 writes = True
+# What a file was when `--json` named it.
+_expected: dict[Path, tuple[int, int, int] | None] = {}
 # What `--json` takes for standard output.
 STDOUT = (Path("-"), Path("/dev/stdout"))
 
@@ -125,11 +127,26 @@ def remarks(notes: list[str], warnings: list[str]) -> None:
         errors.print(f"warning: {text}", markup=False, style="yellow", soft_wrap=True)
 
 
+def expect_json(path: Path) -> None:
+    """Notes what is where `--json` writes, so that nothing is written over what comes there meanwhile."""
+    _expected.clear()
+    _expected[path] = _state(path)
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What tells one content of a file from another; None: it is no file."""
+    if not path.is_file():
+        return None
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def write_json(path: Path | None, content: Any) -> None:
     """Writes a result where `--json` says: to a file, to standard output, or nowhere.
 
     Raises:
         BitfaceError: the file can't be written.
+        UsageError: it is a file of another content that the command itself has just written, such as its model.
         OSError: standard output can't.
     """
     from bitface import files
@@ -140,4 +157,8 @@ def write_json(path: Path | None, content: Any) -> None:
         sys.stdout.write(files.json_text(content))
         sys.stdout.flush()
     elif path is not None:
+        if (now := _state(path)) != _expected.get(path, now) and path.read_bytes() != files.json_text(content).encode():
+            raise UsageError(
+                f"--json {path}: was written while the command ran, and stays; all else is done: choose another name"
+            )
         files.write_json(path, content)

@@ -14,8 +14,8 @@ from bitface.cli.options import (
     ProtocolOption,
     SizeOption,
     SkipOption,
-    to_folder,
 )
+from bitface.cli.paths import to_folder
 from bitface.errors import UsageError
 from bitface.limits import LARGEST_SEED
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, remarks, write_json
-from bitface.cli.options import JsonOption, OutputOption, SizeOption, to_output
+from bitface.cli.options import JsonOption, OutputOption, SizeOption
+from bitface.cli.paths import to_output
 from bitface.targets.registry import FASTEST
 
 

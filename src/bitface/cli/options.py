@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bitface.cli.console import STDOUT, output
-from bitface.errors import UsageError
-from bitface.files import check_destination
+from bitface.cli.paths import check_paths, to_folder, to_json
 from bitface.preprocess import Size
 from bitface.progress import voice
 
@@ -21,38 +19,6 @@ if TYPE_CHECKING:
 
 # Columns of an example, without its margin and the backslash.
 _EXAMPLE = 75
-
-
-def to_folder(path: Path | None) -> Path | None:
-    """The callback of an option that names a folder to write to."""
-    if path in STDOUT:
-        raise UsageError(f"--out names a folder, and '{path}' is none")
-    return path
-
-
-def to_output(path: Path | None) -> Path | None:
-    """The callback of an option that names a file or a folder, whichever the command finds it to be."""
-    if path in STDOUT:
-        raise UsageError(
-            "--out names a file: standard output also carries what a command says; only --json writes there"
-        )
-    return path
-
-
-def to_file(path: Path | None) -> Path | None:
-    """The callback of an option that names a file: what can't be written is refused before anything is computed."""
-    to_output(path)
-    if path is not None:
-        check_destination(path)
-    return path
-
-
-def _json(path: Path | None) -> Path | None:
-    # Standard output is for the JSON alone, whatever is printed.
-    output.stderr = path in STDOUT
-    if path is not None and path not in STDOUT:
-        check_destination(path)
-    return path
 
 
 def _quiet(value: bool) -> bool:
@@ -74,14 +40,15 @@ VerboseOption = Annotated[
 
 
 def spoken(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes -q and -v, too, which are the program's own."""
+    """A command whose paths are checked before it runs, and that takes -q and -v, too, which are the program's own."""
+    signature = inspect.signature(command)
 
     @functools.wraps(command)
     def run(*arguments: Any, quiet: bool = False, verbose: bool = False, **options: Any) -> None:
+        check_paths(command, signature.bind(*arguments, **options).arguments)
         command(*arguments, **options)
 
     added = {"quiet": QuietOption, "verbose": VerboseOption}
-    signature = inspect.signature(command)
     own = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=kind)
         for name, kind in added.items()
@@ -128,7 +95,7 @@ ImagesOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option(callback=to_folder, help="The folder to write to.")]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", callback=_json, help="Write the result to this file; -: to standard output.")
+    Path | None, typer.Option("--json", callback=to_json, help="Write the result to this file; -: to standard output.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Write over the result that OUT holds.")]
 ProtocolOption = Annotated[

@@ -30,8 +30,8 @@ from bitface.cli.options import (
     TargetsOption,
     WorkersOption,
     source_of,
-    to_folder,
 )
+from bitface.cli.paths import to_folder
 from bitface.errors import UsageError
 from bitface.limits import LARGEST_SEED
 

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import STDOUT, output, remarks, write_json
-from bitface.cli.options import JsonOption, to_file
+from bitface.cli.options import JsonOption
+from bitface.cli.paths import Words, to_file
 
 
 def report(
@@ -16,7 +17,7 @@ def report(
     out: Annotated[Path, typer.Option(callback=to_file, help="The page; .md and .json lie beside it.")] = Path(
         "report.html"
     ),
-    title: Annotated[str | None, typer.Option(help="Of the page (default: the models' names).")] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page (default: the models' names)."), Words()] = None,
     faces: Annotated[
         bool, typer.Option("--faces", help="Show the faces of flipped pairs, where an analysis found some.")
     ] = False,

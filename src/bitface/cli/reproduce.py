@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress, remarks, write_json
-from bitface.cli.options import DeviceOption, JsonOption, PreprocessOption, to_folder
+from bitface.cli.options import DeviceOption, JsonOption, PreprocessOption
+from bitface.cli.paths import to_folder
 from bitface.errors import UsageError
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitface.cli.console import output, progress, remarks, table_of, write_json
-from bitface.cli.options import DryRunOption, JsonOption, OutputOption, SizeOption, to_folder
+from bitface.cli.options import DryRunOption, JsonOption, OutputOption, SizeOption
+from bitface.cli.paths import to_folder
 from bitface.limits import LARGEST_SEED
 
 if TYPE_CHECKING:

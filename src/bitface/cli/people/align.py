@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from bitface.cli.console import output, progress, remarks, write_json
-from bitface.cli.options import DryRunOption, FaceOption, JsonOption, to_folder
+from bitface.cli.options import DryRunOption, FaceOption, JsonOption
+from bitface.cli.paths import to_folder
 from bitface.preprocess import Size
 
 

@@ -15,14 +15,18 @@ from bitface.cli.options import (
     PreprocessOption,
     SizeOption,
     source_of,
-    to_file,
 )
+from bitface.cli.paths import Beside, to_file
 
 
 def embed(
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE", help="Folders, rec:FOLDER, tar:PATTERN, …")],
     model: Annotated[Path, typer.Option(help="A network file, a .bitface artifact or an exported ONNX file.")],
-    out: Annotated[Path, typer.Option(callback=to_file, help="A .npy, .npz, .parquet or .csv file.")],
+    out: Annotated[
+        Path,
+        typer.Option(callback=to_file, help="A .npy, .npz, .parquet or .csv file."),
+        Beside(".npy", ".list.csv"),
+    ],
     face: Annotated[
         str | None,
         typer.Option(

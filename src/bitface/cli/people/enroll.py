@@ -15,8 +15,8 @@ from bitface.cli.options import (
     SizeOption,
     SkipOption,
     source_of,
-    to_file,
 )
+from bitface.cli.paths import to_file
 from bitface.errors import UsageError
 
 

@@ -7,12 +7,13 @@ import typer
 
 from bitface.cli.console import output, remarks, write_json
 from bitface.cli.options import JsonOption, KeyOption
+from bitface.cli.paths import Words
 
 
 def gallery(
     file: Annotated[Path, typer.Argument(metavar="GALLERY", help="A file of bitface enroll.")],
     remove: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Somebody who leaves it; may be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="Somebody who leaves it; may be repeated."), Words()
     ] = None,
     key_file: KeyOption = None,
     new_key_file: Annotated[

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from bitface.cli.console import engine_line, engine_of, exits, output, progress, remarks, write_json
-from bitface.cli.options import EngineOption, JsonOption, to_file
+from bitface.cli.options import EngineOption, JsonOption
+from bitface.cli.paths import to_file
 from bitface.errors import UsageError
 
 SAME, ANOTHER, UNDECIDED = 0, 1, 3
