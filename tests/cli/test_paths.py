@@ -1,4 +1,4 @@
-"""Paths among the options: what a command writes is nothing that it reads, nor written twice."""
+"""Paths among the options: what a command writes is nothing that it reads, nor written twice, and none is empty."""
 
 import inspect
 import json
@@ -128,6 +128,20 @@ def test_an_output_is_no_part_of_a_word_that_is_read(tmp_path: Path, bitface: Ru
         ("embed", "absent", "--image-list", tmp_path / "v.list.csv", "--model", "absent", "--out", tmp_path / "v.npy"),
     ):
         ends_in_one_line(bitface(*command), 2, "would write over")
+
+
+@pytest.mark.parametrize(("words", "own"), ALL)
+def test_an_empty_word_is_no_path(
+    words: tuple[str, ...], own: list[Parameter], tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a variable of a shell that isn't set; as a path it would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for one in own:
+        if one.is_path:
+            ends_in_one_line(bitface(*words, *call(own, {one.name: ""})), 2, "is empty", one.option or "argument after")
+            if one.option:
+                ends_in_one_line(bitface(*words, f"{one.option}="), 2, f"{one.option} is empty")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_word_is_no_path_where_no_file_is(

@@ -39,6 +39,7 @@ from bitface.cli import (
 )
 from bitface.cli.console import exits, output, remarks
 from bitface.cli.options import QuietOption, VerboseOption, spoken
+from bitface.cli.paths import check_given
 from bitface.cli.people import align, embed, enroll, gallery, identify, try_, verify
 from bitface.errors import (
     BitfaceError,
@@ -181,6 +182,7 @@ def main() -> None:
         try:
             if _ranks() > 1:
                 _join()
+            check_given(sys.argv[1:])
             app(args=today(sys.argv[1:]))
         except BrokenPipeError:
             _forget_output()  # the reader of a pipe has gone: nothing to say

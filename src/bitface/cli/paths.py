@@ -1,4 +1,4 @@
-"""Paths among the options: what a command writes is nothing that it reads, nor written twice.
+"""Paths among the options: none is empty, and what a command writes is nothing that it reads, nor written twice.
 
 An option that is written has one of the callbacks below; whatever else may be a path counts as read.
 """
@@ -7,7 +7,7 @@ import inspect
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -122,6 +122,15 @@ def check_paths(command: Callable[..., Any], values: Mapping[str, Any]) -> None:
                 raise UsageError(
                     f"{one.label} would write over {one.path}, which is {other.label} as well; choose another name"
                 )
+
+
+def check_given(arguments: Sequence[str]) -> None:
+    """Refuses an empty argument, which as a path would be the current folder. Raises UsageError."""
+    for before, word in zip(["bitface", *arguments], arguments, strict=False):
+        option, equals, value = word.partition("=")
+        if not word or (word.startswith("--") and equals and not value):
+            where = f"{option} is" if word else f"the argument after {before} is"
+            raise UsageError(f"{where} empty, as of a variable that isn't set; name something, the current folder as .")
 
 
 def _label(name: str, info: ParameterInfo | None) -> str:
