@@ -62,6 +62,50 @@ def test_a_finished_result_is_written_over_only_when_asked(net: Path, crops: Pat
     assert all(after[name] != before[name] for name in before if name != "README.md")
 
 
+def test_files_of_somebody_else_stay(
+    net: Path, crops: Path, pairs: Path, tmp_path: Path, bitface: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every command that writes a folder, before anything is computed; with --force, too."""
+    monkeypatch.chdir(tmp_path)
+    protocol = f"{{pairs: {pairs}, root: {crops}}}"
+    Path("suite.yaml").write_text(f"models: {{a: {net}}}\nprotocols: {{p: {protocol}}}\n")
+    Path("candidates.yaml").write_text(
+        f"model: {net}\nimages: {crops}\nprotocol: {protocol}\ncandidates: {{a: {{quantize: {{bits: w8a8}}}}}}\n"
+    )
+    faces = ("--images", crops, *PREPROCESS)
+    for number, (name, *command) in enumerate((
+        ("README.md", "quantize", net, *faces),
+        ("model.openvino.onnx", "quantize", net, *faces, "--method", "qat", "--force"),
+        ("model.onnx", "prune", net, "--ratio", 0.3, *faces),
+        ("model.onnx", "distill", net, "--student", "mobilefacenet:0.125", *faces, "--force"),
+        ("model.safetensors", "run", "scratch-mobilefacenet", "--images", crops),
+        ("analysis.html", "analyse", net, net, *faces),
+        ("sensitivity.html", "sensitivity", net, *faces),
+        ("report.html", "search", net, *faces, "--budget", "5bits"),
+        ("comparison.md", "compare", "candidates.yaml"),
+        ("results.md", "evaluate", "--suite", "suite.yaml"),
+        ("report.html", "demo", "--quick"),
+        ("table.md", "reproduce", "rcm", "4", "--small"),
+        ("seeds.md", "run", "best-w6a6", net, "--images", crops, "--seeds", "0,1"),
+    )):  # fmt: skip
+        out = tmp_path / str(number)
+        out.mkdir()
+        (out / name).write_text("mine")
+        run = bitface(*command, "--out", out)
+        ends_in_one_line(run, 1, f"{out / name}: is there, and no result of bitface lists it", "another --out")
+        assert content(out) == {name: b"mine"}
+
+
+def test_a_network_is_not_replaced_by_what_is_made_of_it(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
+    model = Path(shutil.copy(net, tmp_path / "model.onnx"))
+    (tmp_path / "result.json").write_text('{"files": {"model.onnx": ""}}')
+    before = content(tmp_path)
+    for command in (("quantize",), ("prune", "--ratio", 0.3), ("search", "--budget", "5bits")):
+        run = bitface(*command, model, "--images", crops, *PREPROCESS, "--out", tmp_path, "--force")
+        ends_in_one_line(run, 1, f"{model}: is read", "another --out")
+    assert content(tmp_path) == before
+
+
 def test_tables_and_analyses_too(net: Path, crops: Path, made: Path, tmp_path: Path, bitface: Run) -> None:
     (tmp_path / "sensitivity.json").write_text('{"model": {"name": "net"}, "settings": {"seed": 3}}')
     (tmp_path / "analysis.json").write_text('{"title": "this beside that"}')

@@ -104,10 +104,11 @@ def test_killed_at_every_change_of_a_name(models: list[Path], tmp_path: Path) ->
     assert seen.count("refused") >= 10  # the old files go, the new ones come
     last = max(places.iterdir(), key=lambda one: int(one.name))
     assert {one.name for one in last.iterdir()} == {*NAMES, "model.bitface", RESULT}
-    # What was cut off is made again in the same folder, and nothing is left of it.
-    check_free(places / "8", False)
-    write(places / "8", 1, models[1])
-    assert {one.name for one in (places / "8").iterdir()} == {*NAMES, "model.bitface", RESULT}
+    # What was cut off, wherever, is made again in the same folder, and nothing is left of it.
+    for place in places.iterdir():
+        check_free(place, (place / RESULT).is_file(), files=("model.bitface", *NAMES))
+        write(place, 1, models[1])
+        assert {one.name for one in place.iterdir()} == {*NAMES, "model.bitface", RESULT}
 
 
 def test_files_of_another_run(models: list[Path], tmp_path: Path) -> None:
@@ -164,6 +165,48 @@ def test_a_folder_in_the_way_costs_nothing(models: list[Path], tmp_path: Path) -
     assert (out / "model.bitface").read_bytes() == models[0].read_bytes()
     (left,) = out.glob(".unfinished.*")
     assert json.loads((left / RESULT).read_text())["seed"] == 1
+
+
+def test_a_file_of_somebody_else_stays(models: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.html").write_text("mine")
+    (out / "other.json").write_text('{"files": ["report.html"], "name": "of a program"}')
+    for force in (False, True):
+        with pytest.raises(BitfaceError, match=r"report.html: is there, and no result of bitface lists it"):
+            check_free(out, force, files=NAMES)
+    check_free(out, False, files=("model.bitface",))
+    # Where the names aren't known before, nothing moves, and what was made is kept, however often.
+    for _ in range(2):
+        with pytest.raises(BitfaceError, match=r"report.html is there, and no result lists it.*the new files are in"):
+            write(out, 0, models[0])
+        with pytest.raises(BitfaceError, match="no result of bitface lists it"):
+            check_free(out, True, files=NAMES)
+    assert (out / "report.html").read_text() == "mine"
+    assert not (out / RESULT).exists()
+    assert not (out / "model.bitface").exists()
+    assert len([*out.glob(".unfinished.*/model.bitface")]) == 2
+    (out / "report.html").rename(out / "mine.html")
+    write(out, 0, models[0])
+    assert {one.name for one in out.iterdir()} == {*NAMES, "model.bitface", RESULT, "mine.html", "other.json"}
+    # Its own files are written over, also by a result that lists others, and beside one of the first version.
+    check_free(out, True, files=NAMES)
+    write(out, 1, models[1])
+    content = json.loads((out / RESULT).read_text())
+    del content["files"]
+    (out / RESULT).write_text(json.dumps(content))
+    check_free(out, True, files=NAMES)
+    write(out, 0, models[0])
+
+
+def test_what_is_read_stays(models: list[Path], tmp_path: Path) -> None:
+    """A network that is made smaller in the folder that it lies in would go with the result that it came with."""
+    out = tmp_path / "out"
+    write(out, 0, models[0])
+    (tmp_path / "link").symlink_to(out / "model.onnxruntime.onnx")
+    with pytest.raises(BitfaceError, match=r"model.onnxruntime.onnx: is read"):
+        check_free(out, True, reads=[tmp_path / "link"])
+    check_free(out, True, files=NAMES, reads=[models[0], tmp_path / "absent"])
 
 
 def test_what_a_step_left_that_was_killed_at_its_end_goes(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def analyse_student(request: AnalyseRequest, steps: Steps = silent) -> dict[str,
         BitfaceError: models that can't be compared, faces or labels that can't be used; then nothing is written.
     """
     with holding(request.out, "analyse"):
-        check_free(request.out, request.force, RESULT)
+        check_free(request.out, request.force, RESULT, files=["analysis.html"])
         return _analysed(request, steps)
 
 

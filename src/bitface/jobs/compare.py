@@ -27,7 +27,7 @@ from bitface.progress import Steps, silent
 from bitface.report.comparison import COSTS, comparison_page, cost
 from bitface.report.tables import comparison as table
 from bitface.results.comparison import CandidateRow, ComparisonRecord
-from bitface.results.folder import check_beside, finished
+from bitface.results.folder import check_beside, check_foreign, finished, holds
 from bitface.results.locks import holding
 from bitface.runtime import Model, open_model
 from bitface.runtime.machine import describe
@@ -49,6 +49,8 @@ def compare_candidates(comparison: Comparison, out: Path, steps: Steps = silent)
         BitfaceError: the network or the test can't be used, nothing can be written, or a training was interrupted.
     """
     with holding(out, "compare"):
+        written = ("comparison.json", "comparison.md", "comparison.html")
+        check_foreign(out, written, ours=holds(out, written[0], ComparisonRecord.kind_name()))
         return _compared(comparison, out, steps)
 
 

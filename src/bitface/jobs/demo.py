@@ -22,7 +22,7 @@ from bitface.report.next_steps import after_quantization
 from bitface.report.quantization import report_of
 from bitface.results.bench import BenchRecord
 from bitface.results.demo import DemoRecord
-from bitface.results.folder import RESULT
+from bitface.results.folder import RESULT, check_foreign, holds
 from bitface.results.locks import holding
 from bitface.runtime import open_model
 from bitface.runtime.bench import bench, slower_in_integers
@@ -54,6 +54,7 @@ def demo(out: Path, quick: bool = False, seed: int = 0, steps: Steps = silent) -
             for bits in BITS:
                 if (out / bits / RESULT).exists():
                     raise BitfaceError(f"{out / bits}: holds another command's result; choose another {option('out')}")
+        check_foreign(out, (_CONTENT, "report.html"), ours=holds(out, _CONTENT, DemoRecord.kind_name()))
         return _shown(out, quick, seed, steps)
 
 
@@ -97,9 +98,9 @@ def _shown(out: Path, quick: bool, seed: int, steps: Steps) -> dict[str, Any]:
     page["next"] = after_quantization(str(teacher), artifacts[0])
     page["warnings"] += slower_in_integers(latency.rows)
     page["headline"] += _speed_headline(latency, record.results[0].engine)
-    report.write(out / "report.html", page)
     content = record.to_json()
-    write_json(out / _CONTENT, content)
+    write_json(out / _CONTENT, content)  # first, since it says whose the page is
+    report.write(out / "report.html", page)
     return content
 
 

@@ -83,7 +83,10 @@ def prepare(request: FloatStudentRequest, steps: Steps) -> PreparedTeacher:
     Raises:
         BitfaceError: `out` isn't free (see `check_free`), or the teacher or the faces can't be used.
     """
-    check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
+    check_free(
+        request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume, files=["model.onnx"],
+        reads=[request.model],
+    )  # fmt: skip
     clock = Clock()
     network = job_faces.load_teacher(
         request.model, request.source, request.preprocess, request.size, output=request.output

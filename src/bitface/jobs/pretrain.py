@@ -84,7 +84,10 @@ def pretrain(request: PretrainRequest, steps: Steps = silent) -> dict[str, Any]:
     """
     with holding(request.out, "run"):
         checkpoints = [request.out / f"checkpoint-{stage}.safetensors" for stage in range(1, len(request.stages) + 1)]
-        check_free(request.out, request.force, checkpoint=checkpoints[0], resume=request.resume)
+        check_free(
+            request.out, request.force, checkpoint=checkpoints[0], resume=request.resume,
+            files=["model.onnx", "model.safetensors"],
+        )  # fmt: skip
         return _trained(request, checkpoints, steps)
 
 

@@ -111,7 +111,10 @@ def quantize_model(request: QuantizeRequest, steps: Steps = silent) -> dict[str,
     plan, targets, notes = for_targets(request.plan, request.targets)
     request = replace(request, plan=plan, targets=targets)
     with holding(request.out, "quantize"):
-        check_free(request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume)
+        check_free(
+            request.out, request.force, checkpoint=request.out / CHECKPOINT, resume=request.resume,
+            files=["model.bitface", CODES, "report.html", GUIDE, *map(_file_of, targets)], reads=[request.model],
+        )  # fmt: skip
         return _quantized(request, notes, steps)
 
 
@@ -273,6 +276,11 @@ def _enough(request: QuantizeRequest) -> int | None:
     return job_faces.DEFAULT_RECONSTRUCTION if request.calibration.reconstruction else job_faces.DEFAULT_CALIBRATION
 
 
+def _file_of(target: str) -> str:
+    """What a target's file, or folder, is called."""
+    return f"model.{target}{TARGETS[target].suffix}"
+
+
 def _write_models(folder: Path, details: artifact.Artifact, targets: Sequence[str]) -> dict[str, int]:
     """Artifact and exports; gives the bytes of each file (of a target's folder, those in it)."""
     path = folder / "model.bitface"
@@ -280,7 +288,7 @@ def _write_models(folder: Path, details: artifact.Artifact, targets: Sequence[st
     model = Model(path, "artifact", details.network, details=details)
     guides = []
     for name in targets:
-        file = f"model.{name}{TARGETS[name].suffix}"
+        file = _file_of(name)
         sizes[file] = model.export(name, folder / file)
         own = f"# {model.network.name} for {TARGETS[name].title}\n\nSee `{file}/{GUIDE}`.\n"
         guides.append(guide(name, model.network, file) if TARGETS[name].suffix else own)

@@ -29,7 +29,7 @@ from bitface.jobs.runs.forecast import forecast
 from bitface.jobs.runs.reproduction import SMALL_IMAGES, ReproduceRequest, Reproduction, Run
 from bitface.jobs.suite import run_suite
 from bitface.progress import Steps, silent
-from bitface.results.folder import RESULT, finished, is_finished
+from bitface.results.folder import RESULT, check_foreign, finished, is_finished
 from bitface.results.locks import holding
 from bitface.results.quantization import agreed
 from bitface.results.reproduction import ReproducedRow, ReproductionRecord
@@ -120,6 +120,7 @@ def _check_same(request: ReproduceRequest) -> None:
     """A folder holds rows of one table, of one kind."""
     facts = {"paper": request.selection.paper, "table": request.selection.name, "small": request.small}
     file = request.out / "reproduction.json"
+    check_foreign(request.out, (RESULT, TABLE), ours=file.is_file())
     if file.is_file():
         earlier = json.loads(file.read_text(encoding="utf-8"))
         if earlier != facts:

@@ -90,7 +90,7 @@ def search_plans(request: SearchRequest, steps: Steps = silent) -> dict[str, Any
     """
     _check(request)
     with holding(request.base.out, "search"):
-        check_free(request.base.out, request.base.force)
+        check_free(request.base.out, request.base.force, files=["report.html"], reads=[request.base.model])
         return _searched(request, steps)
 
 

@@ -53,7 +53,7 @@ def measure_sensitivity(request: SensitivityRequest, steps: Steps = silent) -> d
             f"{BLOCK})"
         )
     with holding(request.out, "sensitivity"):
-        check_free(request.out, request.force, TABLE)
+        check_free(request.out, request.force, TABLE, files=[str(Path(TABLE).with_suffix(".html"))])
         return write_table(request.out, measured_table(request, subject(request, steps), steps))
 
 

@@ -28,6 +28,7 @@ from bitface.inputs.protocols import Opened, open_protocol
 from bitface.inputs.suites import Suite
 from bitface.progress import Steps, silent
 from bitface.report.tables import latex, markdown
+from bitface.results.folder import check_foreign, holds
 from bitface.results.locks import holding
 from bitface.results.suite import Cell, SuiteRecord, who
 from bitface.runtime.machine import describe
@@ -44,6 +45,8 @@ def run_suite(suite: Suite, steps: Steps = silent) -> dict[str, Any]:
         BitfaceError: a model, a protocol or its images can't be used; what has been computed is kept.
     """
     with holding(suite.out, "evaluate --suite"):
+        written = ("results.json", "results.md", "results.tex")
+        check_foreign(suite.out, written, ours=holds(suite.out, written[0], SuiteRecord.kind_name()))
         return _evaluated(suite, steps)
 
 

@@ -3,21 +3,25 @@
 import errno
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bitface import artifact, ranks
 from bitface.errors import BitfaceError, flag, option
-from bitface.files import sha256_of, sync, sync_all, write_json
+from bitface.files import same_file, sha256_of, sync, sync_all, write_json
 from bitface.results.base import StoredResult
+from bitface.results.first_version import kind_of
 from bitface.results.locks import holding
 
 RESULT, CHECKPOINT = "result.json", "checkpoint.safetensors"
 _UNFINISHED = ".unfinished."
+# In such a folder, once its files have begun to move: the result that they take the place of, for the files it lists.
+_EARLIER = ".earlier.json"
 # Where a result says which run it is of → the word before it in a message.
 _TOLD = {
     ("model", "name"): "", ("title",): "", ("architecture",): "student ", ("backbone",): "backbone ",
@@ -43,7 +47,8 @@ class staging:
     """A folder whose files move to `out` when the block ends well, in the place of an earlier result's.
 
     Whoever uses it holds `out` (see `locks`). The earlier result goes first, then its files, then the new files come,
-    and their result last: whenever the process ends, `out` never holds files of two results beside one of them.
+    and their result last: whenever the process ends, `out` never holds files of two results beside one of them. What
+    else lies in `out` stays; where one of its files is in the way, nothing moves.
 
     Args:
         result: the name of the file that `write_result` writes.
@@ -55,7 +60,6 @@ class staging:
     def __enter__(self) -> Path:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            _clear(self.out)
             self.folder = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=self.out))
         except OSError as error:
             raise BitfaceError(f"{self.out}: can't be written ({error.strerror}); choose another folder") from error
@@ -67,6 +71,7 @@ class staging:
                 sync_all(self.folder)
                 self._move()
                 sync(self.out)
+                _clear(self.out)  # not before: what others left may say which files are ours
             except OSError as error:
                 raise BitfaceError(
                     f"{self.out}: can't be written ({error.strerror}); the new files are in {self.folder}"
@@ -81,7 +86,11 @@ class staging:
             # A folder goes only where it is, byte for byte, the one that the earlier result was written with.
             if (self.out / name).is_dir() and listed.get(name) != _digest(self.out / name):
                 raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
-        (self.out / self.result).unlink(missing_ok=True)
+        if foreign := _foreign(self.out, files, self.result):
+            raise FileExistsError(errno.EEXIST, f"{foreign} is there, and no result lists it: move it")
+        (self.folder / _EARLIER).touch()
+        if (self.out / self.result).exists():
+            (self.out / self.result).replace(self.folder / _EARLIER)
         sync(self.out)
         # Against the order in which they come: a model is never there without the codes of its faces.
         for name in sorted(old, reverse=True):
@@ -157,20 +166,74 @@ def finished(out: Path, command: str) -> bool:
 
 
 def check_free(
-    out: Path, force: bool, result: str = RESULT, checkpoint: Path | None = None, resume: bool = False
+    out: Path,
+    force: bool,
+    result: str = RESULT,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    files: Sequence[str] = (),
+    reads: Sequence[Path] = (),
 ) -> None:
     """Makes sure that a command may write its result into a folder; the command holds it (see `locks`).
 
     Args:
-        force: whatever there is may be written over.
+        force: an earlier result may be written over.
         checkpoint: where an unfinished training would be; `resume`: it goes on.
+        files: what will be written beside the result, as far as it is known.
+        reads: what the command needs, and mustn't replace or remove.
 
     Raises:
-        BitfaceError: there is a finished result (what it is of is named) or an unfinished training.
+        BitfaceError: there is a finished result (what it is of is named), an unfinished training, a file that bitface
+            didn't write, or one that is read.
     """
-    unfinished = checkpoint is not None and checkpoint.exists()
-    if force or (unfinished and resume) or not ranks.is_first():  # the first may have begun to write
+    if not ranks.is_first():  # the first may have begun to write
         return
+    unfinished = checkpoint is not None and checkpoint.exists()
+    if not (force or (unfinished and resume)):
+        _check_empty(out, result, unfinished, resume)
+    check_foreign(out, files, result)
+    for name in {*files, *_files(_content(out / result))}:
+        if any(same_file(out / name, path) for path in reads):
+            raise BitfaceError(
+                f"{out / name}: is read, and the new result would take its place; choose another {option('out')}"
+            )
+
+
+def check_foreign(out: Path, files: Sequence[str], result: str = RESULT, ours: bool = False) -> None:
+    """Makes sure that a command puts none of its files in the place of one that bitface didn't write.
+
+    Args:
+        files: that it will write; `ours`: an earlier run has written them, though no result lists them.
+
+    Raises:
+        BitfaceError: such a file is there (it is named).
+    """
+    if not ours and ranks.is_first() and (foreign := _foreign(out, files, result)):
+        raise BitfaceError(
+            f"{out / foreign}: is there, and no result of bitface lists it, so it would be lost; move it, or choose "
+            f"another {option('out')}"
+        )
+
+
+def holds(out: Path, result: str, kind: str) -> bool:
+    """Whether a folder holds a result of a kind."""
+    return kind_of(_content(out / result)) == kind
+
+
+def _foreign(out: Path, files: Sequence[str], result: str) -> str | None:
+    """The first of these files that is there and that no result in the folder was written with.
+
+    Results of bitface 0.1.0 don't list theirs: beside one of them all are.
+    """
+    content = _content(out / result)
+    if kind_of(content) is not None and "files" not in content:
+        return None
+    begun = [place.parent for place in out.glob(f"{_UNFINISHED}*/{_EARLIER}")]
+    listed = {name for place in (out, *begun) for path in place.glob("*.json") for name in _files(_content(path))}
+    return next((name for name in files if name not in listed and os.path.lexists(out / name)), None)
+
+
+def _check_empty(out: Path, result: str, unfinished: bool, resume: bool) -> None:
     if unfinished:
         raise BitfaceError(
             f"{out}: holds an unfinished training; go on with {flag('resume')}, or begin again with {flag('force')}"

@@ -11,7 +11,7 @@ from bitface import ranks
 from bitface.files import write_bytes
 from bitface.jobs.quantize import QuantizeRequest, quantize_model
 from bitface.progress import Steps, silent
-from bitface.results.folder import RESULT, finished
+from bitface.results.folder import RESULT, check_foreign, finished
 from bitface.results.quantization import agreed
 
 # What is told of each seed → where it stands in an agreement, and its digits.
@@ -69,6 +69,7 @@ def quantize_seeds(
         BitfaceError, UsageError: see `quantize_model`.
     """
     figures: dict[str, list[float]] = {name: [] for name in FIGURES}
+    check_foreign(out, ("seeds.md", "seeds.tex"), ours=any(out.glob(f"seed-*/{RESULT}")))
     for seed in seeds:
         folder = out / f"seed-{seed}"
         one = request(seed, folder)
