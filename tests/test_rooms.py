@@ -10,7 +10,7 @@ import bitface
 SOURCE = Path(bitface.__file__).parent
 OUTSIDE = {
     "compiler", "config", "cpu", "device", "errors", "files", "limits", "preprocess", "progress", "ranks", "registry",
-    "scratch", "signals", "store", "telemetry", "terminal", "__init__", "__main__",
+    "scratch", "signals", "store", "tables", "telemetry", "terminal", "__init__", "__main__",
 }  # fmt: skip
 
 

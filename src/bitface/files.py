@@ -1,16 +1,14 @@
 """Files that are either whole or not there; links, devices and pipes are written through."""
 
-import csv
 import errno
 import hashlib
-import io
 import json
 import math
 import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import UnionType
@@ -25,8 +23,6 @@ from bitface.scratch import remove_left, scratch
 T = TypeVar("T")
 
 STDOUT, STDERR = 1, 2
-# A spreadsheet runs a cell that starts so as a formula; file names come from anybody.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _TURN_OFF = threading.RLock()
 if hasattr(os, "register_at_fork"):  # a process that is forked meanwhile would stay silent, and wait for ever
     os.register_at_fork(before=_TURN_OFF.acquire, after_in_parent=_TURN_OFF.release, after_in_child=_TURN_OFF.release)
@@ -333,21 +329,6 @@ def cache_folder() -> Path:
         return Path.home() / ".cache" / "bitface"
     except RuntimeError as error:
         raise BitfaceError("no home folder: set BITFACE_CACHE to a folder for what is kept between runs") from error
-
-
-def cell_text(cell: str) -> str:
-    """What a cell of `table_bytes` was made of."""
-    return cell[1:] if cell.startswith(tuple(f"'{start}" for start in _FORMULA)) else cell
-
-
-def table_bytes(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
-    """A CSV file with a name for each column, of which a spreadsheet runs nothing, whatever its texts are."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell for cell in row])
-    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def sha256_of(path: Path) -> str:

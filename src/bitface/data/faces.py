@@ -15,8 +15,9 @@ import numpy as np
 from bitface.data.align import CROP, crop_face
 from bitface.data.images import ImageSkipped, image_size, read_image
 from bitface.errors import BitfaceError, UsageError, flag
-from bitface.files import folders_below, table_bytes, write_bytes
+from bitface.files import folders_below, write_bytes
 from bitface.preprocess import LARGEST_SIDE, Size
+from bitface.tables import table_bytes
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif")
 MIN_SIDE = 32

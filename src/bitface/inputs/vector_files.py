@@ -27,7 +27,8 @@ import numpy as np
 from bitface.data.faces import person_of
 from bitface.data.parquet_columns import about, check_rows, read_columns
 from bitface.errors import BitfaceError, UsageError, option
-from bitface.files import atomic_path, cell_text, table_bytes, write_bytes
+from bitface.files import atomic_path, write_bytes
+from bitface.tables import cell_text, table_bytes
 
 WRITTEN = (".npy", ".npz", ".parquet", ".csv")
 INDEXES = (".faiss", ".index")

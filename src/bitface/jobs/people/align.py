@@ -13,10 +13,11 @@ from bitface.data.faces import FaceFile, find_images
 from bitface.data.images import ImageSkipped, read_image
 from bitface.data.sheet import sheet_png
 from bitface.errors import BitfaceError, option
-from bitface.files import new_folder, path_fields, table_bytes, write_bytes
+from bitface.files import new_folder, path_fields, write_bytes
 from bitface.inputs.photographs import LARGEST, FaceWord, aligner, chosen, face_word
 from bitface.progress import Steps, silent
 from bitface.results.locks import locked
+from bitface.tables import table_bytes
 
 FACES, SKIPPED = "faces.csv", "skipped.csv"
 _ON_SHEET = 200
