@@ -1,17 +1,46 @@
-"""OpenVINO in a process that handles signals, or has little memory."""
+"""OpenVINO computes every operator as torch does; and in a process that handles signals, or has little memory."""
 
 import ctypes
 import mmap
 import sys
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
 
 from bitface.errors import BitfaceError, lacks_memory
+from bitface.graph import Network
 from bitface.targets import Settings
 from bitface.targets.openvino import _SignalStack
 from bitface.targets.start import start
+from support.onnx_models import Model
+from support.operator_modules import EXAMPLES, SHAPE, chain, graph_of
 from support.quantized import Mixed, network
+
+# No networks on their own.
+INTEGER = ("QuantizeDequantize", "IntegerConv", "IntegerLinear")
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name not in INTEGER])
+def test_operators(name: str) -> None:
+    torch.manual_seed(0)
+    images = torch.rand(3, *SHAPE) * 2 - 1
+    for example in EXAMPLES[name]:
+        graph = graph_of(*chain(example))
+        with torch.no_grad():
+            expected = graph(images).numpy()
+        result = start("openvino", Network(graph, name), Settings(batch=3, threads=1))(images.numpy())
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_older_file_with_an_l1_norm(tmp_path: Path) -> None:
+    """Whose axes OpenVINO doesn't see."""
+    model, path = Model(), tmp_path / "l1.onnx"
+    onnx.save(model.finish(model.add("ReduceL1", "image", axes=[1], keepdims=0)), path)
+    with pytest.raises(BitfaceError, match=r"'ReduceL1_0' is a ReduceL1, which OpenVINO computes over all axes; export"):
+        start("openvino", path, Settings())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such stacks")

@@ -32,7 +32,22 @@ _SPLIT = "/WithoutBiases"
 
 def start(source: Network | Path, settings: Settings) -> Run:
     """OpenVINO on the CPU. On CPUs with AMX its own default would be bf16, so the precision is always said."""
-    return OpenVINO(content(source, FORM), settings)
+    model = content(source, FORM)
+    if isinstance(source, Path):
+        _refuse_l1(model)
+    return OpenVINO(model, settings)
+
+
+def _refuse_l1(model: bytes) -> None:
+    """Raises BitfaceError for a file with a ReduceL1, as older ones have: OpenVINO reduces it over all axes."""
+    if b"ReduceL1" in model:  # or in a name
+        import onnx
+
+        for node in onnx.load_from_string(model).graph.node:
+            if node.op_type == "ReduceL1":
+                raise BitfaceError(
+                    f"'{node.name}' is a ReduceL1, which OpenVINO computes over all axes; export the .bitface file anew"
+                )
 
 
 def _ask_for_room() -> None:

@@ -115,10 +115,15 @@ def _attributes(module: Any) -> dict[str, Any]:
     return {"axes": list(module.dims), "keepdims": int(module.keepdim)}
 
 
-def _write_sum(writer: Writer, node: Node, module: ReduceSum, inputs: list[str]) -> str:
+def _write_sum(writer: Writer, node: Node, module: _Reduction, inputs: list[str]) -> str:
     """Its axes became an input ahead of the others'."""
     axes = writer.constant(f"{node.target}.axes", np.array(module.dims))
     return writer.op("ReduceSum", [*inputs, axes], str(node.target), keepdims=int(module.keepdim))
+
+
+def _write_l1(writer: Writer, node: Node, module: ReduceL1, inputs: list[str]) -> str:
+    """In parts, as OpenVINO reduces a ReduceL1 over all axes where they are an attribute."""
+    return _write_sum(writer, node, module, [writer.op("Abs", inputs, f"{node.target}_absolute")])
 
 
 def _register(
@@ -165,7 +170,7 @@ _register(
         **dict.fromkeys(("min", torch.min, "minimum", torch.minimum), _extreme(ReduceMin, Min)),
     },
 )
-_register(ReduceL1, Traits(never_negative=True), {})
+_register(ReduceL1, Traits(never_negative=True), {}, write=_write_l1)
 _register(
     ReduceL2,
     Traits(never_negative=True),
