@@ -147,6 +147,17 @@ def test_it_is_recognised_and_gives_the_same(kind: str, build: Build, opset: int
         assert relative_difference(graph(torch.from_numpy(images)), run_onnx(file, images)) <= 1e-5
 
 
+def square(m: Model) -> str:
+    """`[N, 3, 6, 6]`"""
+    return m.add("Slice", "image", m.ints(0), m.ints(6), m.ints(2))
+
+
+def turned_norm(m: Model, x: str) -> str:
+    """Of each row, beside the column of its number."""
+    norm = m.add("ReduceL2", x, axes=[3], keepdims=0)
+    return m.add("Unsqueeze", norm, m.ints(2))
+
+
 LIKE_THEM: dict[str, Build] = {
     "of another tensor": lambda m: m.add("Add", m.add("Relu", m.add("Tanh", "image")), m.add(
         "Mul", m.add("Min", "image", number(m, 0)), slopes(m))),
@@ -165,6 +176,13 @@ LIKE_THEM: dict[str, Build] = {
     "norm of another": lambda m: m.add("Div", m.add("Tanh", "image"), m.add("Sqrt", squares(m, "image", "Pow"))),
     "cubes": lambda m: m.add("Div", "image", m.add("Sqrt", axes(m, "ReduceSum", m.add(
         "Abs", m.add("Pow", "image", number(m, 3))), 1, attribute_before=13))),
+    **{f"norm of rows beside columns, {name}": lambda m, build=build: build(m, square(m)) for name, build in {
+        "divided": lambda m, x: m.add("Div", x, turned_norm(m, x)),
+        "multiplied": lambda m, x: m.add("Mul", m.add("Reciprocal", turned_norm(m, x)), x),
+        "one divided": lambda m, x: m.add("Mul", x, m.add("Div", number(m, 1), turned_norm(m, x))),
+        "repeated": lambda m, x: m.add("Div", x, m.add("Mul", turned_norm(m, x), m.constant(
+            np.ones((1, 1, 6, 1)), np.float32))),
+    }.items()},
 }  # fmt: skip
 
 

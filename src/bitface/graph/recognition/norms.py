@@ -45,13 +45,25 @@ def _l2_norm(graph: GraphModule, node: Node) -> None:
     module = module_of(graph, node)
     if isinstance(module, Div):
         tensor, norm = (source for source in node.args if isinstance(source, Node))
-        pairs = [(tensor, dim) for dim in _norm_of(graph, norm, tensor)]
+        found = [(tensor, norm, dim) for dim in _norm_of(graph, norm, tensor)]
     else:
-        pairs = [(tensor, dim) for tensor, part in _factors(graph, node) for dim in _one_by_norm(graph, part, tensor)]
-    for tensor, dim in pairs:
-        if shape_of(tensor) == shape_of(node):
+        factors = _factors(graph, node)
+        found = [(tensor, part, dim) for tensor, part in factors for dim in _one_by_norm(graph, part, tensor)]
+    for tensor, part, dim in found:
+        if shape_of(tensor) == shape_of(node) and _stands_along(part, tensor, dim):
             replace_module(graph, node, Normalize(dim), tensor)
             return
+
+
+def _stands_along(part: Node, tensor: Node, dim: int) -> bool:
+    """Whether each norm along an axis stands beside the numbers that it is of: where it was viewed with an axis of
+    length 1 in another place, it stands beside others.
+    """
+    while shape_of(part) == shape_of(tensor):  # repeated along the axis
+        (part,) = (source for source in part.all_input_nodes if source.op != "get_attr")
+    sides = list(shape_of(tensor))
+    sides[dim] = 1
+    return shape_of(part) == tuple(sides)
 
 
 def _one_by_norm(graph: GraphModule, node: Node, tensor: Node) -> list[int]:
