@@ -93,6 +93,41 @@ def test_what_is_near_stays(write: Write) -> None:
     assert not {"GELU", "Hardswish", "LayerNorm"} & set(kinds)
 
 
+def silu(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+def normed(m: Network, x: Tensor) -> Tensor:
+    """Over all the map, so that few of many numbers may be large: the cubes make them few."""
+    return moments(m, x * x * x * 1e-9, (1, 2, 3)) + 0.1
+
+
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (lambda m, x: silu(x).clamp(-1e9, 12), "SiLU"),
+        (lambda m, x: silu(x).clamp(max=2e5), "SiLU"),
+        (lambda m, x: (x * torch.clamp(x + 3, 0, 6) / 6).clamp(max=11), "Hardswish"),
+        (lambda m, x: silu(x.clamp(-11, 12)), "SiLU"),
+        (lambda m, x: normed(m, x).clamp(-6, 6), "LayerNorm"),
+        (lambda m, x: nn.functional.relu(normed(m, x) + 6), "LayerNorm"),
+        (lambda m, x: nn.functional.hardsigmoid(normed(m, x) / 2), "LayerNorm"),
+        (lambda m, x: (x / (2 + 0.3 * neighbours(x, 3, 1)) ** 0.75).clamp(-2e4, 500), "LocalResponseNorm"),
+        (lambda m, x: x.clamp(-500, 500) / (2 + 0.3 * neighbours(x, 3, 1)) ** 0.75, ""),
+        (lambda m, x: x / (2 + 0.3 * neighbours(x, 3, 1)).clamp(max=1e5) ** 0.75, ""),
+    ],
+)
+def test_limits_of_large_numbers_stay(write: Write, kind: str) -> None:
+    torch.manual_seed(0)
+    model = Network(write).eval()
+    graph, images = from_module(model, (8, 8)), torch.randn(8, 3, 8, 8)
+    images[:, :, 3, 3] *= torch.logspace(0, 7, 8)[:, None] * torch.tensor([1, -1, 1])
+    with torch.no_grad():
+        torch.testing.assert_close(graph(images), model(images), rtol=1e-4, atol=1e-4)
+    kinds = {type(one).__name__ for one in graph.modules()}
+    assert not kind or kind in kinds
+
+
 @pytest.mark.parametrize(
     ("write", "eps"),
     [

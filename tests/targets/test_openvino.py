@@ -39,7 +39,9 @@ def test_an_older_file_with_an_l1_norm(tmp_path: Path) -> None:
     """Whose axes OpenVINO doesn't see."""
     model, path = Model(), tmp_path / "l1.onnx"
     onnx.save(model.finish(model.add("ReduceL1", "image", axes=[1], keepdims=0)), path)
-    with pytest.raises(BitfaceError, match=r"'ReduceL1_0' is a ReduceL1, which OpenVINO computes over all axes; export"):
+    with pytest.raises(
+        BitfaceError, match=r"'ReduceL1_0' is a ReduceL1, which OpenVINO computes over all axes; export"
+    ):
         start("openvino", path, Settings())
 
 

@@ -6,6 +6,7 @@ gives, it becomes that one.
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
+from bitface.graph.attributes import UNBOUNDED
 from bitface.graph.builder import shape_of
 from bitface.graph.operators.activations import HardSigmoid
 from bitface.graph.operators.arithmetic import Add, Div, Mul, Sub
@@ -26,6 +28,7 @@ from bitface.graph.passes import insert_after, module_of
 
 _ARITHMETIC = (Add, Sub, Mul, Div)
 _CURVES = (Erf, Exp, Log, nn.Tanh, nn.Sigmoid, nn.Softplus, HardSigmoid, Clip, nn.ReLU)
+_LIMITERS = (Clip, nn.ReLU, HardSigmoid)
 _PARTS = (*_ARITHMETIC, *_CURVES, Neg, Pow, Sqrt, Reciprocal, ReduceMean)
 # By which means over neighbouring channels are written.
 _WINDOWED = (Reshape, Pad, nn.AvgPool2d)
@@ -37,6 +40,9 @@ _FUNCTIONS = (
 _LARGEST = 20
 # How far a function may lie from its name: constants of files in 16 bits are rounded.
 _NEAR = 5e-5
+# Where functions are compared: finely where they bend, and so far out that every limit of a network cuts something off.
+_BENDS = torch.linspace(-10, 10, 2001, dtype=torch.float64)
+_FAR = torch.logspace(1, 10, 181, dtype=torch.float64)
 # A LayerNorm's numbers are read off its values: so large that its epsilon doesn't count, and so small that it does.
 _LARGE, _SMALL = 1e6, 1e-3
 
@@ -60,10 +66,33 @@ class _Stretch:
         return {node: self.graph.get_buffer(str(node.target)).double() for node in nodes}
 
     def run(self, x: Tensor) -> Tensor:
+        return self._values(x)[self.result]
+
+    def limits_met(self, x: Tensor) -> bool:
+        """Whether every limit cuts something off: one that doesn't may do it with other values."""
+        values = self._values(x)
+        for node, module in zip(self.nodes, self.modules, strict=True):
+            low, high = _limits(module)
+            read = values[node.all_input_nodes[0]]
+            if (low > -UNBOUNDED and not (read < low).any()) or (high < UNBOUNDED and not (read > high).any()):
+                return False
+        return True
+
+    def _values(self, x: Tensor) -> dict[Node, Tensor]:
         values = {self.source: x, **self.constants}
         for node, module in zip(self.nodes, self.modules, strict=True):
             values[node] = module(*(values[source] for source in node.args if isinstance(source, Node)))
-        return values[self.result]
+        return values
+
+
+def _limits(module: nn.Module) -> tuple[float, float]:
+    """The numbers between which a module cuts nothing off."""
+    if isinstance(module, Clip):
+        return module.low, module.high
+    if isinstance(module, HardSigmoid) and module.alpha:
+        ends = (-module.beta / module.alpha, (1 - module.beta) / module.alpha)
+        return min(ends), max(ends)
+    return 0 if isinstance(module, nn.ReLU) else -math.inf, math.inf
 
 
 def recognise_stretches(graph: GraphModule) -> None:
@@ -99,21 +128,23 @@ def _meaning(stretch: _Stretch) -> list[nn.Module]:
     means = [module.dims for module in stretch.modules if isinstance(module, ReduceMean)]
     if shape_of(stretch.source) != shape_of(stretch.result):
         return []
-    if any(isinstance(module, _WINDOWED) for module in stretch.modules):
-        return _local_response(stretch)
+    if not means and not any(isinstance(module, _WINDOWED) for module in stretch.modules):
+        return _function(stretch)
+    if any(isinstance(module, _LIMITERS) for module in stretch.modules):
+        return []  # which a few images don't meet
     if means:
         return _layer_norm(stretch, means[0]) if len(means) > 1 and len(set(means)) == 1 else []
-    return _function(stretch)
+    return _local_response(stretch)
 
 
 def _function(stretch: _Stretch) -> list[nn.Module]:
     one_number = all(value.numel() == 1 for value in stretch.constants.values())
     if not one_number or not any(isinstance(module, _CURVES) for module in stretch.modules):
         return []
-    x = torch.linspace(-10, 10, 2001, dtype=torch.float64).view(-1, *[1] * (len(shape_of(stretch.source)) - 1))
+    x = torch.cat([_BENDS, -_FAR, _FAR]).view(-1, *[1] * (len(shape_of(stretch.source)) - 1))
     y = stretch.run(x)
     alike = [function for function in _FUNCTIONS if ((y - function(x)).abs() <= _NEAR * (1 + y.abs())).all()]
-    return [copy.deepcopy(alike[0])] if alike else []
+    return [copy.deepcopy(alike[0])] if alike and stretch.limits_met(x) else []
 
 
 def _layer_norm(stretch: _Stretch, dims: tuple[int, ...]) -> list[nn.Module]:
@@ -141,7 +172,7 @@ def _layer_norm(stretch: _Stretch, dims: tuple[int, ...]) -> list[nn.Module]:
     epsilon = float(f"{(variance * (1 / shrunk.square() - 1)).median().item():.6g}")
     if not epsilon > 0 or not bool(torch.isfinite(scale).all() and torch.isfinite(shift).all()):
         return []
-    for size in (_SMALL, 1.0):
+    for size in (_SMALL, 1.0, _LARGE):
         expected = nn.functional.layer_norm(x * size, sides, scale, shift, epsilon).reshape(-1, *sides)
         if not torch.allclose(run(x * size), expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max())):
             return []
