@@ -97,7 +97,7 @@ def _convert(model: onnx.ModelProto, size: WantedSize, output: str | None) -> Gr
     else:
         choice, note = choose_output([_examined(reading, one) for one in model.graph.output], reading.depends)
         name, notes = choice.name, [note, *notes]
-    embedding = reading.value(name)
+    embedding = reading.output(name)
     if isinstance(embedding, Integers):
         raise BitfaceError("its output is in integers; export the network with a DequantizeLinear at its end")
     if isinstance(embedding, Arranged):
@@ -117,7 +117,7 @@ def _examined(reading: "_Reading", value: onnx.ValueInfoProto) -> Output:
     kinds = reading.kinds_before(value.name)
     probability = next(kinds, "") in ("Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "TopK")
     try:
-        result = reading.value(value.name)
+        result = reading.output(value.name)
     except BitfaceError:
         sides = [side.dim_value for side in value.type.tensor_type.shape.dim][1:]
         return Output(value.name, tuple(sides) if sides and all(sides) else None, probability)
@@ -163,6 +163,11 @@ class _Reading:
                 self._import(index)
                 self._done.add(index)
         return self._values.get(name)
+
+    def output(self, name: str) -> Value:
+        """The value of an output, with the batch in front again where the file has squeezed it away."""
+        value = self.value(name)
+        return value.with_batch() if isinstance(value, Arranged) else value
 
     def depends(self, name: str, on: str) -> bool:
         """Whether one tensor is computed from another."""

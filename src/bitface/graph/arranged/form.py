@@ -31,7 +31,8 @@ class Arranged:
 
     Attributes:
         node: the graph's tensor, the batch in front.
-        groups: for each axis of the file's tensor the axes of the graph's that it runs through, the slowest first.
+        groups: for each axis of the file's tensor the axes of the graph's that it runs through, the slowest first. A
+            batch in none of them is one that the file fixes to 1 and has squeezed away.
     """
 
     builder: Builder
@@ -122,11 +123,21 @@ class Arranged:
         """Raises ShapeError where the axis is the batch, or made of several."""
         return self.with_node(take(self.builder, self.name, self.node, self._own(axis), places))
 
-    def drop(self, axis: int) -> "Node | Arranged":
-        """Without an axis of length 1. Raises ShapeError where it is longer."""
-        if self.shape[axis] != 1:
-            raise ShapeError(f"{self.name}: leaves out an axis of {self.shape[axis]}")
-        axes = set(self.groups[axis])
+    def sides(self, batch: int | None) -> tuple[int, ...]:
+        """The shape with the file's own batch, where it fixes one."""
+        own = (batch or BATCH, *shape_of(self.node)[1:])
+        return tuple(math.prod(own[axis] for axis in group) for group in self.groups)
+
+    def drop(self, axis: int, batch: int | None = None) -> "Node | Arranged":
+        """Without an axis of length 1; `batch`: what the file's fixed batch is.
+
+        Raises:
+            ShapeError: it is longer, or the only one.
+        """
+        side = self.sides(batch)[axis]
+        if side != 1 or len(self.groups) == 1:
+            raise ShapeError(f"{self.name}: leaves out an axis of {side}" + ", the last one" * (side == 1))
+        axes = set(self.groups[axis]) - {0}
         rest = [own for own in range(len(shape_of(self.node))) if own not in axes]
         place = {own: index for index, own in enumerate(rest)}
         node = self._add(Reshape(tuple(shape_of(self.node)[own] for own in rest[1:])), self.node) if axes else self.node
@@ -134,8 +145,16 @@ class Arranged:
         return Arranged(self.builder, self.name, node, groups).settled()
 
     def insert(self, axis: int) -> "Node | Arranged":
-        """With an axis of length 1."""
-        return Arranged(self.builder, self.name, self.node, (*self.groups[:axis], (), *self.groups[axis:])).settled()
+        """With an axis of length 1: in front the batch, where it was squeezed away."""
+        own = () if axis or self.has_batch() else (0,)
+        return Arranged(self.builder, self.name, self.node, (*self.groups[:axis], own, *self.groups[axis:])).settled()
+
+    def with_batch(self) -> "Node | Arranged":
+        """With the batch in front, where it was squeezed away."""
+        return self if self.has_batch() else self.insert(0)
+
+    def has_batch(self) -> bool:
+        return any(0 in group for group in self.groups)
 
     def reshape(self, shape: Sequence[int], batch: int | None = None) -> "Node | Arranged":
         """In another shape (0 keeps a side, -1 is what is left); `batch`: what the file's fixed batch is.
@@ -147,6 +166,8 @@ class Arranged:
         new_shape = [
             old_shape[axis] if side == 0 and axis < len(old_shape) else side for axis, side in enumerate(shape)
         ]
+        if not self.has_batch():
+            return self._reshape_one(new_shape)
         sides = list(shape_of(self.node))
         for first in (BATCH, batch):
             if first is None:
@@ -159,6 +180,18 @@ class Arranged:
         raise ShapeError(
             f"{self.name}: reshapes {list(self.shape)} to {list(shape)}, which mixes the batch with other dimensions"
         )
+
+    def _reshape_one(self, shape: Sequence[int]) -> "Node | Arranged":
+        """The same of a batch of 1 that was squeezed away, and comes back as an axis of 1 in front."""
+        size = math.prod(shape_of(self.node)[1:])
+        rest = math.prod(side for side in shape if side != -1)
+        full = [size // max(rest, 1) if side == -1 else side for side in shape]
+        form = Arranged(self.builder, self.name, self.node, ((0,), *self.groups))
+        comes_back = full[:1] == [1]
+        result = form._regrouped(full if comes_back else [1, *full], 1) if math.prod(full) == size else None
+        if result is None:
+            raise ShapeError(f"{self.name}: reshapes {list(self.shape)} to {list(shape)}")
+        return result.settled() if comes_back else result.drop(0, 1)
 
     def _regrouped(self, shape: Sequence[int], batch: int) -> "Arranged | None":
         """The same in groups of these lengths, axes cut in two where a length ends within one; None: it can't be."""
@@ -298,7 +331,10 @@ def product(builder: Builder, name: str, a: Any, b: Any, linear: Callable[[Node,
         return form.with_node(linear(form.node, np.asarray(b))).settled()
     if not isinstance(a, Node | Arranged):
         raise ShapeError(f"{name}: multiplies a constant with a tensor in another form, which isn't supported")
-    left, right = (arranged(builder, name, value).merged().last_alone(2) for value in (a, b))
+    forms = [arranged(builder, name, value) for value in (a, b)]
+    if min(len(form.groups) for form in forms) < 2:
+        raise ShapeError(f"{name}: multiplies vectors that are computed from the image, which isn't supported")
+    left, right = (form.merged().last_alone(2) for form in forms)
     if left.groups[:-2] != right.groups[:-2] or len(left.groups) != len(right.groups):
         raise ShapeError(f"{name}: multiplies tensors with the batch at two places, which isn't supported")
     return left.with_node(builder.add(name, MatMul(), left.node, right.node)).settled()

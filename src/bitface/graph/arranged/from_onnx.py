@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from bitface.graph.arranged.channels_last import channels_first, channels_last
 from bitface.graph.arranged.form import Arranged, arranged, binary, product, softmax
-from bitface.graph.builder import BATCH, ShapeError
+from bitface.graph.builder import BATCH, ShapeError, shape_of
 from bitface.graph.onnx_context import Context, axis_of
 from bitface.graph.onnx_integers import Integers, Value
 from bitface.graph.op_spec import OnnxReader
@@ -28,8 +28,7 @@ def read(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> Any
     if (turned := channels_first(context, reader, operands)) is not None:
         return channels_last(context, read(context, reader, turned))
     kind = context.node.op_type
-    moves_batch = kind == "Transpose" and next(iter(context.attribute("perm", [1]))) != 0
-    if not moves_batch and not any(isinstance(_numbers(operand), Arranged) for operand in operands):
+    if not _moves_batch(context, operands) and not any(isinstance(_numbers(operand), Arranged) for operand in operands):
         try:
             return reader.read(context, *operands)
         except ShapeError:
@@ -49,12 +48,36 @@ def read(context: Context, reader: OnnxReader, operands: Sequence[Value]) -> Any
     if not isinstance(operands[0], Node | Arranged):
         context.refuse("reads a tensor whose first axis isn't the batch")
     form = _form(context, operands[0])
-    if kind in ("LayerNormalization", "ReduceMean") and _along_last(context, form, *operands[1:]):
+    if not form.has_batch() and (kind == "Expand" or kind.startswith("Reduce")):
+        return _beside_the_batch(context, reader, form, *operands[1:])
+    if kind in ("LayerNormalization", "LpNormalization", "ReduceMean") and _along_last(context, form, *operands[1:]):
         form = form.last_alone()
         return form.with_node(reader.read(context, form.node, *operands[1:]))
     if kind not in _READERS:
         context.refuse("reads a tensor whose first axis isn't the batch")
     return _READERS[kind](context, form, *operands[1:])
+
+
+def _beside_the_batch(context: Context, reader: OnnxReader, form: Arranged, numbers: Value = None) -> Any:
+    """What a reduction or an Expand of a tensor gives whose batch was squeezed away."""
+    image, rank = form.with_batch(), len(form.groups)
+    if context.node.op_type == "Expand":
+        fits = np.size(numbers) <= rank
+    else:
+        axes = context.ints("axes", numbers)
+        fits, numbers = bool(axes), np.array([axis_of(axis, rank) + 1 for axis in axes or []])
+    if not fits:
+        context.refuse("changes the axes of a tensor without a batch")
+    return _form(context, reader.read(context, image, numbers)).drop(0, context.batch)
+
+
+def _moves_batch(context: Context, operands: Sequence[Value]) -> bool:
+    """Whether a node takes the batch elsewhere than in front, or away."""
+    kind = context.node.op_type
+    if kind == "Squeeze" and context.batch == 1 and isinstance(operands[0], Node):
+        axes = context.ints("axes", *operands[1:2] or [None])
+        return not axes or 0 in {axis_of(axis, len(shape_of(operands[0]))) for axis in axes}
+    return kind == "Transpose" and next(iter(context.attribute("perm", [1]))) != 0
 
 
 def _numbers(operand: Value) -> Value:
@@ -167,11 +190,12 @@ def _slice(
 
 
 def _squeeze(context: Context, form: Arranged, axes: Value = None) -> Any:
-    shape = form.shape
-    dims = context.ints("axes", axes) or [axis for axis, side in enumerate(shape) if side == 1]
+    """Without axes all of length 1, of which a batch that the file fixes to 1 is one."""
+    sides = form.sides(context.batch)
+    dims = context.ints("axes", axes) or [axis for axis, side in enumerate(sides) if side == 1]
     result: Any = form
-    for axis in sorted((axis_of(axis, len(shape)) for axis in dims), reverse=True):
-        result = _form(context, result).drop(axis)
+    for axis in sorted((axis_of(axis, len(sides)) for axis in dims), reverse=True):
+        result = _form(context, result).drop(axis, context.batch)
     return result
 
 
