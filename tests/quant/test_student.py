@@ -128,6 +128,58 @@ def test_a_tensor_that_is_never_negative_gets_no_sign(scheme: str) -> None:
     assert (quantizer.signed, quantizer.symmetric) == (scheme == "symmetric", scheme == "symmetric")
 
 
+class Extreme(nn.Module):
+    """What a function of two maps gives is read by a layer."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(3, 8, 3, 1, 1)
+        self.function = function
+        self.fc = nn.Linear(8 * 4 * 4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(torch.flatten(self.function(self.a(x), self.b(x)), 1))
+
+
+@pytest.mark.parametrize(
+    ("function", "signed"),
+    [
+        (lambda a, b: torch.minimum(torch.relu(a), b), True),
+        (lambda a, b: torch.minimum(b, torch.relu(a)), True),
+        (lambda a, b: torch.minimum(torch.relu(a), torch.sigmoid(b)), False),
+        (lambda a, b: torch.maximum(torch.relu(a), b), False),
+        (lambda a, b: torch.maximum(a, torch.relu(b)), False),
+        (lambda a, b: torch.maximum(a, b), True),
+        (lambda a, b: torch.minimum(torch.relu(a + b), torch.linspace(-1, 1, 8).view(8, 1, 1)), True),
+        (lambda a, b: torch.minimum(torch.relu(a + b), torch.linspace(0, 1, 8).view(8, 1, 1)), False),
+        (lambda a, b: torch.clamp(a + b, 0, -1), True),
+    ],
+)
+def test_the_sign_of_extremes(function: Callable[[Tensor, Tensor], Tensor], signed: bool) -> None:
+    """Numbers below zero would be cut off by integers without a sign."""
+    torch.manual_seed(0)
+    module = Extreme(function)
+    student = student_of(module, BitPlan(), 4)
+    (quantizer,) = inputs_of(student, "fc")
+    assert quantizer.signed == signed
+    net, images = network(module, 4), faces(16, 4)
+    assert net.preprocess is not None
+    integer, _ = quantize(net, images, BitPlan())
+    inputs = torch.from_numpy(net.preprocess(images))
+    with torch.no_grad():
+        assert float(nn.functional.cosine_similarity(integer.graph(inputs), net.graph(inputs)).min()) > 0.99
+
+
+def test_the_sign_of_many_extremes_is_found_in_time() -> None:
+    def both(x: Tensor, _: Tensor) -> Tensor:
+        for _ in range(40):
+            x = torch.maximum(nn.functional.max_pool2d(x, 3, 1, 1), nn.functional.avg_pool2d(x, 3, 1, 1))
+        return x
+
+    (quantizer,) = inputs_of(student_of(Extreme(both), BitPlan(), 4), "fc")
+    assert quantizer.signed
+
+
 def test_first_and_last_like_the_rest_where_the_plan_says_so() -> None:
     student = student_of(Mixed(), BitPlan(LayerBits(4, 4), first=None, last=None))
     check_placement(student)

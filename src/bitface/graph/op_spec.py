@@ -27,7 +27,7 @@ class Traits:
 
     Attributes:
         never_negative: gives no number below zero, whatever it reads.
-        keeps_sign: gives none below zero where the tensor that it reads has none.
+        keeps_sign: gives none below zero where the tensors that it reads have none.
         keeps_levels: gives some of the numbers that it reads, or 0, which is always a level: integers stay integers.
         moves: only moves or picks numbers. Engines fuse through it.
         border: the number that it sets around what it reads; None: it sets none.

@@ -16,6 +16,7 @@ from torch.fx import GraphModule, Node
 
 from bitface.graph import ops, passes
 from bitface.graph.builder import shape_of, tidy
+from bitface.graph.operators.arithmetic import Max
 from bitface.quant.kernels import depthwise, depthwise_fits
 from bitface.quant.plan import FLOAT, BitPlan, Layer, PlannedLayer
 from bitface.quant.quantizers import Quantizer, UniformQuantizer
@@ -193,12 +194,27 @@ def _is_image(node: Node) -> bool:
     return len(shape_of(node)) == 4
 
 
-def never_negative(graph: GraphModule, node: Node) -> bool:
-    """Whether a tensor is the output of something that gives no value below 0, or keeps the sign of such a one."""
+def never_negative(graph: GraphModule, node: Node, known: dict[Node, bool] | None = None) -> bool:
+    """Whether a tensor is the output of something that gives no value below 0, or keeps the sign of such ones; of what
+    a maximum reads, one is enough.
+
+    Args:
+        known: what was found of other tensors, so that none is looked at twice.
+    """
+    known = {} if known is None else known
+    if node not in known:
+        known[node] = _never_negative(graph, node, known)
+    return known[node]
+
+
+def _never_negative(graph: GraphModule, node: Node, known: dict[Node, bool]) -> bool:
+    if node.op == "get_attr":
+        return bool((graph.get_buffer(str(node.target)) >= 0).all())
     module = passes.module_of(graph, node)
     traits = ops.traits_of(module)
     if isinstance(module, Quantizer) or traits.keeps_sign:
-        return never_negative(graph, node.all_input_nodes[0])
+        enough = any if isinstance(module, Max) else all
+        return enough(never_negative(graph, source, known) for source in node.all_input_nodes)
     return traits.never_negative
 
 

@@ -89,7 +89,7 @@ def _write_clip(writer: Writer, node: Node, module: Clip, inputs: list[str]) -> 
 
 def _traits_of_clip(module: Clip) -> Traits:
     return Traits(
-        never_negative=module.low >= 0,
+        never_negative=min(module.low, module.high) >= 0,
         rectifier=(lambda clip: (torch.zeros(1), clip.high)) if module.low == 0 else None,
         activation=True,
         limiter=True,
