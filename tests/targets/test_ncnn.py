@@ -16,6 +16,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import Network, ops
 from bitface.graph.builder import Builder
 from bitface.graph.integer import IntegerConv2d, IntegerLinear, LayerIntegers, QuantizeDequantize, Window
+from bitface.graph.operators.resizing import _COORDINATES, _ROUNDINGS, Resize
 from bitface.preprocess import parse
 from bitface.quant import BitPlan, Calibration, quantize
 from bitface.targets import TARGETS, Settings
@@ -36,7 +37,7 @@ pytest.importorskip("ncnn")
 # Forms of operators that ncnn has no layer for: the example's place among those of its operator.
 REFUSED = {
     ("Compare", 0), ("Compare", 1), ("Where", 0), ("MatMul", 0), ("Softplus", 1), ("ThresholdedRelu", 0),
-    ("ThresholdedRelu", 1), ("Resize", 0), ("Resize", 1), ("Gather", 1), ("Slice", 1), ("Slice", 3), ("Pad", 4),
+    ("ThresholdedRelu", 1), ("Resize", 1), ("Gather", 1), ("Slice", 1), ("Slice", 3), ("Pad", 4),
 }  # fmt: skip
 # No network on their own, or with weights that `Holds` refuses.
 INTEGER = ("QuantizeDequantize", "IntegerConv", "IntegerLinear")
@@ -117,6 +118,28 @@ def test_operators(name: str, index: int) -> None:
         return
     expected = computed(graph, x)
     np.testing.assert_allclose(run(graph, x), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("coordinates", _COORDINATES)
+@pytest.mark.parametrize(("mode", "rounding"), [("linear", "floor"), *(("nearest", word) for word in _ROUNDINGS)])
+def test_resizes_are_exact_or_refused(mode: str, rounding: str, coordinates: str) -> None:
+    fit = 0
+    for old, new in ((6, 12), (6, 18), (6, 3), (6, 2), (6, 1), (1, 4), (6, 4), (5, 8), (7, 1), (14, 2)):
+        resize = Resize((4, new, new), (1, new / old, new / old), mode, coordinates, rounding)
+        graph, x = graph_of(resize, image=(4, old, old)), torch.randn(2, 4, old, old)
+        try:
+            result = run(graph, x)
+        except BitfaceError:
+            continue
+        fit += 1
+        np.testing.assert_allclose(result, computed(graph, x), rtol=1e-4, atol=1e-4)
+    # The usual ones are taken: by a half pixel, and torch's own words.
+    if mode == "linear":
+        assert fit >= {"half_pixel": 10, "align_corners": 10, "pytorch_half_pixel": 8}.get(coordinates, 0)
+    elif rounding.startswith("round") and coordinates in ("half_pixel", "pytorch_half_pixel"):
+        assert fit >= 3
+    elif (coordinates, rounding) == ("asymmetric", "floor"):
+        assert fit >= 9
 
 
 @pytest.mark.parametrize("kind", list(FUSED), ids=lambda kind: kind.__name__)

@@ -14,6 +14,7 @@ from torch.fx import Node
 
 from bitface.graph.builder import shape_of
 from bitface.graph.op_spec import traits_of
+from bitface.graph.operators.resizing import Resize
 from bitface.targets.ncnn.layers import write_convolution, write_linear
 from bitface.targets.ncnn.model_files import Parameter
 from bitface.targets.ncnn.writer import WriteOperator, Writer
@@ -242,18 +243,27 @@ def _write_matmul(writer: Writer, node: Node, module: nn.Module) -> None:
     writer.layer("MatMul", node, [writer.read(x, rank) for x in node.args])
 
 
+def _picks_alike(module: Resize, old: int, new: int, scale: float) -> bool:
+    """Whether the nearest pixels along an axis are those that ncnn takes: where the new ones begin."""
+    along = Resize((new,), (scale,), module.mode, module.coordinates, module.rounding)
+    begins = (np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))).astype(int)
+    return np.array_equal(along(torch.arange(old)[None])[0].numpy(), begins.clip(max=old - 1))
+
+
 def _write_resize(writer: Writer, node: Node, module: Any) -> None:
     before, after = shape_of(node.all_input_nodes[0])[1:], module.sizes
-    down = (module.mode, module.coordinates, module.rounding) == ("nearest", "asymmetric", "floor")
-    doubled = module.mode == "nearest" and module.coordinates in ("half_pixel", "pytorch_half_pixel", "asymmetric")
-    doubled = doubled and all(new % old == 0 for new, old in zip(after, before, strict=True))
-    doubled = doubled and (module.coordinates != "asymmetric" or module.rounding == "floor")
+    axes = list(zip(before, after, module.scales, strict=True))
     aligned = module.coordinates == "align_corners"
-    linear = module.mode == "linear" and (aligned or module.coordinates in ("half_pixel", "pytorch_half_pixel"))
-    exact = all(np.isclose(new / old, scale) for new, old, scale in zip(after, before, module.scales, strict=True))
-    if len(after) != 3 or before[0] != after[0] or not exact or not (down or doubled or linear):
+    if module.mode == "nearest":
+        fits = all(_picks_alike(module, *axis) for axis in axes)
+    else:  # of one new pixel it takes the middle
+        middle = module.coordinates == "half_pixel" or all(new > 1 or old == 1 for old, new, _ in axes)
+        fits = aligned or (middle and module.coordinates in ("half_pixel", "pytorch_half_pixel"))
+    exact = all(np.isclose(new / old, scale) for old, new, scale in axes)
+    if len(after) != 3 or before[0] != after[0] or not exact or not fits:
         raise writer.refusal(node, f"is a Resize by {module.mode}, {module.coordinates}, {module.rounding}")
-    parameters: dict[int, Parameter] = {0: 2 if linear else 1, 3: after[1], 4: after[2], 6: int(aligned)}
+    kind = 2 if module.mode == "linear" else 1
+    parameters: dict[int, Parameter] = {0: kind, 3: after[1], 4: after[2], 6: int(aligned)}
     writer.layer("Interp", node, [writer.read(node.args[0])], parameters)
 
 
