@@ -1,6 +1,7 @@
 """OpenVINO computes every operator as torch does; and in a process that handles signals, or has little memory."""
 
 import ctypes
+import itertools
 import mmap
 import sys
 from pathlib import Path
@@ -9,9 +10,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from bitface.errors import BitfaceError, lacks_memory
 from bitface.graph import Network
+from bitface.graph.builder import Builder
 from bitface.targets import Settings
 from bitface.targets.openvino import _SignalStack
 from bitface.targets.start import start
@@ -33,6 +36,22 @@ def test_operators(name: str) -> None:
             expected = graph(images).numpy()
         result = start("openvino", Network(graph, name), Settings(batch=3, threads=1))(images.numpy())
         np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_windows_that_reach_beyond_the_padding() -> None:
+    """Their sizes, and what they divide by, are those of torch."""
+    torch.manual_seed(0)
+    windows = itertools.product((2, (3, 2), 3, 5), (1, 2, 3, (2, 4)), (0, 1, (1, 0)), (False, True))
+    modules: list[nn.Module] = []
+    for kernel, stride, padding, counts in windows:
+        modules += [nn.AvgPool2d(kernel, stride, padding, True, counts)]
+        modules += [nn.MaxPool2d(kernel, stride, padding, ceil_mode=True)] if counts else []
+    for module in modules:
+        for sides in ((8, 8), (7, 6)):
+            builder, images = Builder((2, *sides)), torch.randn(1, 2, *sides)
+            graph = builder.finish(builder.add("pool", module, builder.input))
+            result = start("openvino", Network(graph, "net"), Settings(threads=1))(images.numpy())
+            np.testing.assert_allclose(result, graph(images).numpy(), rtol=1e-4, atol=1e-5, err_msg=f"{module} {sides}")
 
 
 def test_an_older_file_with_an_l1_norm(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from torch.fx import Node
 from bitface.graph.attributes import UNBOUNDED
 from bitface.graph.builder import ShapeError, shape_of
 from bitface.graph.onnx_context import Context
-from bitface.graph.onnx_writer import one_node
+from bitface.graph.onnx_writer import Writer
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
 from bitface.graph.operators.arithmetic import Mul
 from bitface.graph.operators.elementwise import Abs, Pow, Sqrt
@@ -96,13 +96,51 @@ def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
-def _window(module: Any) -> dict[str, Any]:
+def _beyond(node: Node, module: Any) -> list[int]:
+    """By how much the last windows of each axis reach beyond the padding; below zero: what they leave."""
+    words = ("kernel_size", "stride", "padding", "dilation")
+    numbers = [_pair(getattr(module, word, 1)) for word in words]
+    sides = shape_of(node.all_input_nodes[0])[2:], shape_of(node)[2:]
+    return [
+        (count - 1) * stride + dilation * (kernel - 1) + 1 - side - 2 * padding
+        for side, count, kernel, stride, padding, dilation in zip(*sides, *numbers, strict=True)
+    ]
+
+
+def _window(node: Node, module: Any) -> dict[str, Any]:
+    """The attributes of a window in ONNX.
+
+    Where a size is rounded up, torch leaves out a window that would begin behind the map, and OpenVINO doesn't. In such
+    a file nothing is rounded up: padding makes the other axis's last window whole.
+    """
+    beyond, padding = _beyond(node, module), _pair(module.padding)
+    rounds_up = module.ceil_mode and min(beyond) >= 0
+    more = [0, 0] if rounds_up else [max(over, 0) for over in beyond]
     return {
         "kernel_shape": _pair(module.kernel_size),
         "strides": _pair(module.stride),
-        "pads": _pair(module.padding) * 2,
-        "ceil_mode": int(module.ceil_mode),
+        "pads": [*padding, *(side + further for side, further in zip(padding, more, strict=True))],
+        "ceil_mode": int(rounds_up),
     }
+
+
+def _write_max(writer: Writer, node: Node, module: nn.MaxPool2d, inputs: list[str]) -> str:
+    return writer.op("MaxPool", inputs, str(node.target), **_window(node, module), dilations=_pair(module.dilation))
+
+
+def _write_average(writer: Writer, node: Node, module: nn.AvgPool2d, inputs: list[str]) -> str:
+    """Means of what lies in the map, each times its share, where padding counts and a window reaches beyond it:
+    OpenVINO would divide by the whole window's size.
+    """
+    counts = module.count_include_pad
+    shares = torch.ones(1)
+    if counts and max(_beyond(node, module)) > 0:
+        counts, shares = False, module(torch.ones(1, 1, *shape_of(node.all_input_nodes[0])[2:]))
+    name = str(node.target) + ("" if bool((shares == 1).all()) else "_inside")
+    means = writer.op("AveragePool", inputs, name, **_window(node, module), count_include_pad=int(counts))
+    if name == str(node.target):
+        return means
+    return writer.op("Mul", [means, writer.constant(f"{node.target}.shares", shares)], str(node.target))
 
 
 register(
@@ -121,7 +159,7 @@ register(
         },
         torch_modules={nn.AdaptiveMaxPool2d: _adaptive},
         accept=lambda module: None if module.return_indices else module,
-        write=one_node("MaxPool", lambda module: {**_window(module), "dilations": _pair(module.dilation)}),
+        write=_write_max,
         traits=Traits(keeps_sign=True, keeps_levels=True, channels="kept"),
     )
 )
@@ -143,9 +181,7 @@ register(
         },
         torch_modules={nn.AdaptiveAvgPool2d: _adaptive, nn.LPPool2d: _lp_module},
         accept=lambda module: None if module.divisor_override else module,
-        write=one_node(
-            "AveragePool", lambda module: {**_window(module), "count_include_pad": int(module.count_include_pad)}
-        ),
+        write=_write_average,
         traits=Traits(keeps_sign=True, channels="kept"),
     )
 )
