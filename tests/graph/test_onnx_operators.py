@@ -54,6 +54,16 @@ def test_operator(case: Case, opset: int, save: Callable[[onnx.ModelProto], Path
             assert relative_difference(together[:batch], run_onnx(onnx_model, images[:batch])) <= 1e-4
 
 
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("kind", ["ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceSum", "ReduceMax", "ReduceMean"])
+def test_reductions_along_no_axis(kind: str, keepdims: int, save: Callable[[onnx.ModelProto], Path]) -> None:
+    images = np.random.default_rng(1).normal(size=(3, *IMAGE)).astype(np.float32)
+    model = Model(18)
+    file = model.finish(model.add(kind, "image", keepdims=keepdims, noop_with_empty_axes=1))
+    graph, _ = from_onnx(save(file))
+    assert relative_difference(graph(torch.from_numpy(images)), run_onnx(file, images)) <= 1e-5
+
+
 def _map(m: Model) -> str:
     return m.add("Relu", m.add("Conv", "image", m.floats(5, 3, 3, 3)))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bitface.graph.onnx_integers import Value
 from bitface.graph.onnx_writer import Writer, one_node
 from bitface.graph.op_spec import OnnxReader, OpSpec, Traits, register
 from bitface.graph.operators.arithmetic import Max, Min
+from bitface.graph.operators.elementwise import Abs, Pow
 from bitface.graph.torch_context import TorchContext
 
 
@@ -62,10 +64,15 @@ class ReduceSumSquare(_Reduction):
 
 
 def _reader(kind: type[_Reduction]) -> OnnxReader:
+    """Along no axes, where a file says that it means none, each number alone is reduced."""
+    kinds: dict[type[_Reduction], Callable[[], nn.Module]]
+    kinds = {ReduceL1: Abs, ReduceL2: Abs, ReduceSumSquare: partial(Pow, 2)}
+    of_one = kinds.get(kind)
+
     def read(context: Context, x: Node, axes: Value = None) -> Node:
         dims = context.ints("axes", axes)
         if not dims and context.attribute("noop_with_empty_axes", 0):
-            return x
+            return x if of_one is None else context.add(of_one(), x)
         rank = len(shape_of(x))
         positive_axes = tuple(sorted(axis_of(axis, rank) for axis in dims or range(rank)))
         if 0 in positive_axes:
