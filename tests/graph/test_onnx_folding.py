@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import torch
 from onnx import TensorProto, helper
 
 from bitface.errors import BitfaceError
-from bitface.graph import load_network
+from bitface.graph import from_onnx, load_network
 from support.onnx_models import Model, finished, refused, relative_difference, run_onnx
 
 Build = Callable[[Model], str]
@@ -195,3 +196,35 @@ def test_weights_beside_the_file_are_read_once(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(BitfaceError, match="would read"):
         load_network(tmp_path / "a.onnx")
+
+
+ALONG = [(kind, axis) for kind in ("Softmax", "LogSoftmax", "Hardmax") for axis in (None, 0, 2, -2, -1)]
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        *((kind, {} if axis is None else {"axis": axis}) for kind, axis in ALONG),
+        *(("LpNormalization", {"axis": axis, "p": p}) for axis in (0, 1, -1) for p in (1, 2)),
+    ],
+)
+def test_constants_are_what_onnx_runtime_makes_of_them(
+    kind: str, attributes: dict[str, Any], opset: int, save: Save
+) -> None:
+    model = Model(opset)
+    weight = model.random.uniform(-1, 1, (4, 3, 3, 3)).astype(np.float32)
+    weight[0] = weight[:, 1] = 0
+    file = model.finish(model.add("Conv", "image", model.add(kind, model.constant(weight), **attributes)))
+    graph, images = from_onnx(save(file))[0], np.random.default_rng(1).normal(size=(2, 3, 8, 6)).astype(np.float32)
+    with torch.no_grad():
+        assert relative_difference(graph(torch.from_numpy(images)), run_onnx(file, images)) <= 1e-5
+
+
+def test_a_part_of_a_pixel(save: Save) -> None:
+    """Aligned at the corners, ONNX Runtime places pixels by whole sizes, and the reference by parts of them."""
+    model = Model(13)
+    form = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    scales = model.constant([1, 1, 1, 0.7], np.float32)
+    weight = model.add("Resize", model.floats(4, 3, 3, 3), "", scales, **form)
+    refused(save(model.finish(model.add("Conv", "image", weight))), "resizes constants to a part of a pixel")

@@ -28,6 +28,10 @@ _NUMPY, _ODD, _PYTHON = 64, 16, 4096
 _FOLDED_AS_IN = {"DequantizeLinear": 19, "BatchNormalization": 15}
 
 
+# Since then along one axis; before, along all axes from one on, which the reference implementation doesn't know.
+_ALONG_AN_AXIS, _ONE_AXIS = ("Softmax", "LogSoftmax", "Hardmax"), 13
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a node of constants takes: the numbers that it gives, and the work."""
@@ -67,7 +71,13 @@ class Folding:
             )
         operands = one_image(kind, operands)
         self._spend(context, rule(context, *operands))
-        results = _computed(context.node, operands, max(self.opset, _FOLDED_AS_IN.get(kind, 0)))
+        opset = max(self.opset, _FOLDED_AS_IN.get(kind, 0))
+        if kind in _ALONG_AN_AXIS and opset < _ONE_AXIS:
+            results = _along_the_rest(context, *operands)
+        elif kind == "LpNormalization" and context.attribute("p", 2) == 1:
+            results = _divided_by_l1(context, *operands)
+        else:
+            results = _computed(context.node, operands, opset)
         if any(result is not None and result.dtype.kind in "OSU" for result in results):
             context.refuse("holds text")
         if kind == "Constant":
@@ -100,6 +110,23 @@ def _computed(node: onnx.NodeProto, operands: Sequence[Value], opset: int) -> li
         results = onnx.reference.ReferenceEvaluator(model).run(None, feeds)
     by_name = dict(zip(outputs, results, strict=True))
     return [np.asarray(by_name[name]) if name else None for name in node.output]
+
+
+def _along_the_rest(context: Context, x: Value) -> list[Value]:
+    """What is compared along one axis, and all behind it."""
+    array, node = np.asarray(x), context.node
+    first = axis_of(context.attribute("axis", 1), array.ndim)
+    rows = array.reshape(math.prod(array.shape[:first]), math.prod(array.shape[first:]))
+    along = onnx.helper.make_node(node.op_type, node.input, node.output, axis=1)
+    (result,) = _computed(along, [rows], _ONE_AXIS)
+    return [np.reshape(result, array.shape)]
+
+
+def _divided_by_l1(context: Context, x: Value) -> list[Value]:
+    """By sums of absolute values, which the reference implementation doesn't take; what has none stays zero."""
+    array = np.asarray(x)
+    norm = np.abs(array).sum(context.attribute("axis", -1), keepdims=True)
+    return [array / np.where(norm == 0, norm.dtype.type(1), norm)]
 
 
 def _size(operand: Value) -> int:
@@ -177,12 +204,15 @@ def _resize(context: Context, x: Value, *inputs: Value) -> Cost:
     scales = inputs[0] if len(inputs) == 1 else inputs[1] if len(inputs) > 1 else context.attribute("scales")
     sizes = None if sizes is None else np.reshape(sizes, -1).tolist()
     factors = [] if scales is None else np.reshape(scales, -1).tolist()
+    aligned = context.attribute("coordinate_transformation_mode") == "align_corners"
     for place, axis in enumerate(axes):
         if sizes:
             # Where the form is to be kept, one side's factor is the other's.
             factor = max(size / max(np.shape(x)[one], 1) for one, size in zip(axes, sizes, strict=True))
             sides[axis] = max(sizes[place], math.ceil(min(factor, 2.0**30) * np.shape(x)[axis]))
         elif factors:
+            if aligned and factors[place] * np.shape(x)[axis] % 1:  # where the reference implementation places others
+                context.refuse("resizes constants to a part of a pixel")
             sides[axis] = math.ceil(min(max(factors[place], 0.0), 2.0**30) * np.shape(x)[axis])
     return Cost(_sides(sides), _PYTHON * _sides(sides))
 
