@@ -224,7 +224,7 @@ def test_constants_are_what_onnx_runtime_makes_of_them(
 def test_a_part_of_a_pixel(save: Save) -> None:
     """Aligned at the corners, ONNX Runtime places pixels by whole sizes, and the reference by parts of them."""
     model = Model(13)
-    form = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
+    form: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "align_corners"}
     scales = model.constant([1, 1, 1, 0.7], np.float32)
     weight = model.add("Resize", model.floats(4, 3, 3, 3), "", scales, **form)
     refused(save(model.finish(model.add("Conv", "image", weight))), "resizes constants to a part of a pixel")

@@ -1,6 +1,7 @@
 """What files and modules write in parts is recognised as the operator that it is, and gives the same numbers."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +153,10 @@ def square(m: Model) -> str:
     return m.add("Slice", "image", m.ints(0), m.ints(6), m.ints(2))
 
 
+def of_a_square(build: Callable[[Model, str], str], m: Model) -> str:
+    return build(m, square(m))
+
+
 def turned_norm(m: Model, x: str) -> str:
     """Of each row, beside the column of its number."""
     norm = m.add("ReduceL2", x, axes=[3], keepdims=0)
@@ -176,7 +181,7 @@ LIKE_THEM: dict[str, Build] = {
     "norm of another": lambda m: m.add("Div", m.add("Tanh", "image"), m.add("Sqrt", squares(m, "image", "Pow"))),
     "cubes": lambda m: m.add("Div", "image", m.add("Sqrt", axes(m, "ReduceSum", m.add(
         "Abs", m.add("Pow", "image", number(m, 3))), 1, attribute_before=13))),
-    **{f"norm of rows beside columns, {name}": lambda m, build=build: build(m, square(m)) for name, build in {
+    **{f"norm of rows beside columns, {name}": partial(of_a_square, build) for name, build in {
         "divided": lambda m, x: m.add("Div", x, turned_norm(m, x)),
         "multiplied": lambda m, x: m.add("Mul", m.add("Reciprocal", turned_norm(m, x)), x),
         "one divided": lambda m, x: m.add("Mul", x, m.add("Div", number(m, 1), turned_norm(m, x))),

@@ -172,7 +172,7 @@ def test_the_sign_of_extremes(function: Callable[[Tensor, Tensor], Tensor], sign
 
 def test_the_sign_of_many_extremes_is_found_in_time() -> None:
     def both(x: Tensor, _: Tensor) -> Tensor:
-        for _ in range(40):
+        for _turn in range(40):
             x = torch.maximum(nn.functional.max_pool2d(x, 3, 1, 1), nn.functional.avg_pool2d(x, 3, 1, 1))
         return x
 

@@ -5,6 +5,7 @@ import itertools
 import mmap
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -41,7 +42,7 @@ def test_operators(name: str) -> None:
 def test_windows_that_reach_beyond_the_padding() -> None:
     """Their sizes, and what they divide by, are those of torch."""
     torch.manual_seed(0)
-    windows = itertools.product((2, (3, 2), 3, 5), (1, 2, 3, (2, 4)), (0, 1, (1, 0)), (False, True))
+    windows: Any = itertools.product((2, (3, 2), 3, 5), (1, 2, 3, (2, 4)), (0, 1, (1, 0)), (False, True))
     modules: list[nn.Module] = []
     for kernel, stride, padding, counts in windows:
         modules += [nn.AvgPool2d(kernel, stride, padding, True, counts)]
