@@ -54,6 +54,16 @@ def lacks_memory(error: BaseException) -> bool:
     return False
 
 
+def lacks_files(error: BaseException) -> bool:
+    """Whether an error, or the one that it was made of, comes from too many open files: in a moment it may be gone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 @contextmanager
 def on_command_line(options: Iterable[str]) -> Iterator[None]:
     """Until it ends, messages call options as the command line does.

@@ -1,6 +1,8 @@
 """Which engine runs an artifact where nobody names one, where the compiler doesn't do its work for a while."""
 
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -69,3 +71,33 @@ def test_what_c_lacks_is_no_failure(model: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(NoKernel, match="which there is no C for"):
         open_model(model).start("c")
     assert len(list((model.parent / "cache").rglob("*.txt"))) == 1
+
+
+OUT_OF_FILES = """
+import os, resource, sys
+from pathlib import Path
+from bitface.errors import BitfaceError
+from bitface.runtime.exact import default_engine
+from bitface.runtime.model import open_model
+
+model = open_model(Path(sys.argv[1]))
+_ = model.network
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, hard))
+try:
+    print(default_engine(model))
+except BitfaceError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+print(default_engine(model))
+"""
+
+
+def test_too_many_open_files_choose_no_other_engine(model: Path) -> None:
+    """They are of this moment: results that are kept would be another engine's from then on."""
+    process = subprocess.run(
+        [sys.executable, "-c", OUT_OF_FILES, str(model)], capture_output=True, text=True, check=True
+    )
+    first, then = process.stdout.splitlines()
+    assert "Too many open files" in first
+    assert then == load(model).engine

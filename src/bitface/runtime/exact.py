@@ -14,7 +14,7 @@ import numpy as np
 
 from bitface import cpu
 from bitface.compiler import CompilerError, c_compiler, identity
-from bitface.errors import BitfaceError, option
+from bitface.errors import BitfaceError, lacks_files, option
 from bitface.runtime.model import Model
 from bitface.store import Form, key_of, remembered, written_by
 from bitface.targets.base import NoKernel, Settings
@@ -87,6 +87,8 @@ def _fastest(model: Model) -> str:
     except NoKernel:
         return other
     except BitfaceError as error:
+        if lacks_files(error):  # of this moment, not of the machine: no other engine's answers should stand for it
+            raise
         raise _Failure(error, other) from error
     seconds = _seconds(model, (other, NATIVE))
     return min(seconds, key=lambda engine: seconds[engine])
