@@ -154,5 +154,8 @@ def _key(embedder: Embedder, files: Sequence[FaceFile], flip: bool) -> str:
 
 
 def file_facts(files: Sequence[FaceFile]) -> list[bytes]:
-    """What of image files decides whether they are still the same: path, size and time."""
-    return [repr(file.facts()).encode("utf-8", "surrogateescape") for file in files]
+    """What of image files decides whether they are still the same: path, size and time, and where the face is cut out
+    of a photograph.
+    """
+    facts = (file.facts() if file.landmarks is None else (file.facts(), file.landmarks) for file in files)
+    return [repr(one).encode("utf-8", "surrogateescape") for one in facts]

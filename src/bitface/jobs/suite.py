@@ -21,6 +21,7 @@ from bitface.evaluation.figures.results import Result
 from bitface.evaluation.groups import read_groups
 from bitface.evaluation.protocols.base import Embeddings, FaceProtocol
 from bitface.files import json_text, sha256_of, write_bytes, write_json
+from bitface.inputs.contents import state_of
 from bitface.inputs.embeddings import embed_kept
 from bitface.inputs.models import Prepared, prepare, size_of
 from bitface.inputs.overlap import Used, kept_codes, shared_faces, used_faces
@@ -57,11 +58,12 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
     if suite.groups and not suite.groups.is_file():
         raise BitfaceError(f"{suite.groups}: no such file; 'groups' names a CSV of attributes")
     # Everything is opened before anything is computed: a mistake in the last line shows at once.
-    protocols = [(spec, open_protocol(name, spec, suite.base)) for name, spec in suite.protocols.items()]
+    protocols = [open_protocol(name, spec, suite.base) for name, spec in suite.protocols.items()]
     # A model has one size in all protocols, whatever each one's crops have.
-    like = size_of(crop_sizes([file for _, opened in protocols for file in opened.files]))
-    for spec, opened in protocols:
+    like = size_of(crop_sizes([file for opened in protocols for file in opened.files]))
+    for opened in protocols:
         notes += opened.notes
+        test = state_of(opened)
         ready: dict[str, Prepared] = {}
         results: dict[str, Result] = {}
         for model in suite.models:
@@ -78,7 +80,7 @@ def _evaluated(suite: Suite, steps: Steps) -> dict[str, Any]:
             notes += [f"{opened.protocol.name}, {model.name}: {text}" for text in ready[model.name].notes]
             warnings += [f"{model.name}: {text}" for text in ready[model.name].warnings]
         for gallery, probe in _sides(suite):
-            cells.append(_cell(suite, opened, spec, ready, gallery, probe, results, steps))
+            cells.append(_cell(suite, opened, test, ready, gallery, probe, results, steps))
     warnings += [f"{who(cell)}: {text}" for cell in cells for text in cell.warnings]
     notes += [text for cell in cells for text in cell.result.get("notes") or ()]
     facts = {
@@ -115,23 +117,20 @@ def _sides(suite: Suite) -> list[tuple[str, str]]:
 def _cell(
     suite: Suite,
     opened: Opened,
-    spec: Mapping[str, Any],
+    test: str,
     ready: Mapping[str, Prepared],
     gallery: str,
     probe: str,
     results: dict[str, Result],
     steps: Steps,
 ) -> Cell:
-    """A cell, kept or computed; `results` of this protocol alone are remembered by their model."""
+    """A cell, kept or computed; `results` of this protocol alone are remembered by their model.
+
+    Args:
+        test: names what the protocol says and its images, see `state_of`.
+    """
     baseline = suite.baseline if gallery == probe != suite.baseline else None
-    facts = [
-        opened.protocol.name,
-        sorted(spec.items(), key=str),
-        opened.protocol.paths,
-        suite.fars,
-        suite.flip,
-        suite.seed,
-    ]
+    facts: list[Any] = [test, suite.fars, suite.flip, suite.seed]
     facts += [(ready[side].embedder.fingerprint, ready[side].embedder.engine) for side in (gallery, probe)]
     facts += [ready[baseline].embedder.fingerprint if baseline else None, ready[gallery].thresholds]
     facts += [bitface.__version__, sha256_of(suite.groups) if suite.groups else None]
