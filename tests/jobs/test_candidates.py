@@ -39,6 +39,21 @@ def test_the_name_of_a_step(change: Callable[[Path], object], other: bool, tmp_p
     assert (step_key(request, "net") != before) == other
 
 
+@pytest.mark.parametrize(
+    "word", ["faces.zip", "faces.tar", "faces.bin", "generator:faces.onnx", "generator:faces.onnx:9"]
+)
+def test_files_of_faces_are_part_of_a_step(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = Path(word.removeprefix("generator:").removesuffix(":9"))
+    file.write_bytes(b"before")
+    made = Comparison(Path("net.onnx"), FaceSource([Path(word)]), Path("p.txt"), ())
+    request = request_for(made, "quantize", {}, made.model, Path(), True)
+    before = step_key(request, "net")
+    assert step_key(request, "net") == before
+    file.write_bytes(b"afterwards")
+    assert step_key(request, "net") != before
+
+
 def test_any_protocol_is_a_test(tmp_path: Path) -> None:
     for person in "ab":
         (tmp_path / "people" / person).mkdir(parents=True)

@@ -5,12 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 from torch import nn
 
+from bitface.inputs.comparisons import read_comparison
 from bitface.inputs.suites import read_suite
+from bitface.jobs import compare
 from bitface.jobs.suite import run_suite
+from bitface.runtime.relative_latency import RelativeLatency
 from support.quantized import onnx_file
 
 PEOPLE, SHOTS = 6, 5
@@ -69,3 +73,58 @@ def test_a_suite_of_other_files(folder: Path, change: Callable[[Path], object]) 
     assert accuracy() == 1
     change(folder)
     assert accuracy() < 0.8
+
+
+def compared(folder: Path) -> dict[str, dict[str, Any]]:
+    """The rows of a comparison by their names."""
+    content = compare.compare_candidates(read_comparison(folder / "candidates.yaml"), folder / "out")
+    return {row["name"]: row for row in content["rows"]}
+
+
+def accuracies(rows: dict[str, dict[str, Any]]) -> list[float]:
+    return [figure["value"] for row in rows.values() for figure in row["figures"] if figure["name"] == "accuracy"]
+
+
+@pytest.fixture
+def candidates(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A comparison, without the seconds that latencies take."""
+    times = RelativeLatency(1.0, 0.1, 5, None, None, None).to_json()
+    monkeypatch.setattr(compare, "_latencies", lambda comparison, rows, out, steps: {row.name: times for row in rows})
+    path = folder / "candidates.yaml"
+    path.write_text(
+        "{model: net.onnx, images: [faces], max_images: 20, preprocess: rgb-127.5-127.5, fars: [0.2], "
+        "protocol: {pairs: pairs.csv, root: faces}, candidates: {w8a8: {quantize: {bits: w8a8}}}}"
+    )
+    return folder
+
+
+def test_a_comparison_of_other_files(candidates: Path) -> None:
+    assert accuracies(compared(candidates)) == [1, 1]
+    noise(candidates)
+    assert all(accuracy < 0.8 for accuracy in accuracies(compared(candidates)))
+    evaluations = list((candidates / "out" / "evaluations").iterdir())
+    compared(candidates)
+    assert list((candidates / "out" / "evaluations").iterdir()) == evaluations
+    lines = (candidates / "pairs.csv").read_text().splitlines()
+    (candidates / "pairs.csv").write_text("\n".join([lines[0], *lines[2:]]))
+    compared(candidates)
+    assert len(list((candidates / "out" / "evaluations").iterdir())) == len(evaluations) + 2
+
+
+def test_weights_beside_a_network_are_part_of_it(candidates: Path) -> None:
+    options = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
+    path = candidates / "net.onnx"
+    model = onnx.load(path)
+    onnx.save(model, path, **options)
+    before, content = compared(candidates), path.read_bytes()
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 2:
+            numbers = onnx.numpy_helper.to_array(tensor)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(numbers[::-1].copy(), tensor.name))
+            tensor.raw_data = numbers[::-1].tobytes()
+    (candidates / "net.data").unlink()
+    onnx.save(model, path, **options)
+    assert path.read_bytes() == content
+    after = compared(candidates)
+    assert after["w8a8"]["model"] != before["w8a8"]["model"]

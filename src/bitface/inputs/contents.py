@@ -1,4 +1,4 @@
-"""What a test says, as a fact for what is kept of it: by a path alone, an older test's figures would pass for its own."""
+"""What a test says, as a fact for what is kept of it: by a path alone, an older test's figures pass for a new one's."""
 
 import pickle
 from collections.abc import Iterator, Mapping

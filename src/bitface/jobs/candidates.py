@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import bitface
-from bitface.data.faces import find_images
+from bitface.data.faces import FaceFile, find_images
 from bitface.data.sources import PackedFaces, Source, opened
 from bitface.errors import UsageError
 from bitface.files import sha256_of
@@ -95,12 +95,18 @@ def requests_of(comparison: Comparison) -> list[Request]:
 
 
 def _facts_of(images: Sequence[Path]) -> list[object]:
-    """Path, size and time of every image in the folders, and packed sets: from other images comes another student."""
-    packed = [one for one in map(Source.parse, images) if isinstance(one.data_set, PackedFaces)]
+    """Path, size and time of every image in the folders, of every file of images and of a generator of them, and packed
+    sets: from other images comes another student.
+    """
+    sources = [Source.parse(word) for word in images]
+    packed = [one for one in sources if isinstance(one.data_set, PackedFaces)]
     files = find_images([folder for folder in images if folder.is_dir()])
-    stats = ((str(file.path.resolve()), file.path.stat()) for file in files)
-    facts: list[object] = [(path, status.st_size, status.st_mtime_ns) for path, status in stats]
-    return [*facts, *(opened(one).content for one in packed)]
+    files += [
+        FaceFile(one.path.parent, one.path.name)
+        for one in sources
+        if one not in packed and one.path and one.path.is_file()
+    ]
+    return [*(file.facts() for file in files), *(opened(one).content for one in packed)]
 
 
 def _trained(base: Training, step: Learning, seed: int) -> Training:

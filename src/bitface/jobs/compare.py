@@ -15,6 +15,7 @@ from bitface.errors import BitfaceError, Interrupted, one_line
 from bitface.files import sha256_of, write_bytes, write_json
 from bitface.graph import ASSUMED, FreeSize
 from bitface.inputs.comparisons import ORIGINAL, Candidate, Comparison
+from bitface.inputs.contents import state_of
 from bitface.inputs.faces import load_teacher
 from bitface.inputs.protocols import Opened
 from bitface.jobs.candidates import Request, request_for, requests_of, step_key
@@ -63,7 +64,8 @@ def _compared(comparison: Comparison, out: Path, steps: Steps) -> dict[str, Any]
     comparison = replace(comparison, size=network.size)
     opened = comparison.opened()
     candidates = (Candidate(ORIGINAL, ()), *comparison.candidates)
-    rows = [_row(comparison, candidate, opened, out, steps) for candidate in candidates]
+    test = state_of(opened)
+    rows = [_row(comparison, candidate, opened, test, out, steps) for candidate in candidates]
     latencies = _latencies(comparison, [row for row in rows if row.error is None], out, steps)
     rows = [row.but(latency=latencies[row.name]) if row.error is None else row for row in rows]
     finished = [row for row in rows if row.error is None]
@@ -99,7 +101,9 @@ def beforehand_of(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(warnings))
 
 
-def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path, steps: Steps) -> CandidateRow:
+def _row(
+    comparison: Comparison, candidate: Candidate, opened: Opened, test: str, out: Path, steps: Steps
+) -> CandidateRow:
     """A candidate's model and what it is worth, or why there is none."""
     begins: list[dict[str, Any]] = [{"file": str(candidate.file)}] if candidate.file else []
     chain = [*begins, *(dict([step]) for step in candidate.steps)]
@@ -112,7 +116,7 @@ def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path
     try:
         model, key = _made(comparison, candidate, out, named)
         network = _opened(comparison, model, original).network
-        figures = _evaluated(comparison, opened, model, key, original, out, named)
+        figures = _evaluated(comparison, opened, model, (key, test), original, out, named)
         sizes = {"bytes": model.stat().st_size, **counted(network)}
         return row.but(model=str(model), **sizes, **figures, latency=None)
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -132,7 +136,9 @@ def _row(comparison: Comparison, candidate: Candidate, opened: Opened, out: Path
 def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> tuple[Path, str]:
     """A candidate's model, and its name by everything that it depends on."""
     model, own_file = candidate.file or comparison.model, candidate.file is not None
-    key = f"{sha256_of(model)} {None if own_file else f'{comparison.preprocess} {comparison.size} {comparison.output}'}"
+    # The weights of an ONNX file may lie in others beside it; what else an artifact holds is in the file alone.
+    key = f"{sha256_of(model)} {_opened(comparison, model, not own_file).network.fingerprint()}"
+    key += "" if own_file else f" {comparison.preprocess} {comparison.size} {comparison.output}"
     for place, (step, options) in enumerate(candidate.steps):
         request = request_for(comparison, step, options, model, Path(), place == 0 and not own_file)
         key = step_key(request, key)
@@ -154,14 +160,20 @@ def _carry_out(request: Request, steps: Steps) -> None:
 
 
 def _evaluated(
-    comparison: Comparison, opened: Opened, model: Path, key: str, original: bool, out: Path, steps: Steps
+    comparison: Comparison,
+    opened: Opened,
+    model: Path,
+    named: tuple[str, str],
+    original: bool,
+    out: Path,
+    steps: Steps,
 ) -> dict[str, Any]:
-    """The figures of a model, and how many test images are copies of what it was made with."""
-    test: Any = (repr(comparison.protocol), opened.protocol.paths)
-    if comparison.pairs:
-        test = (sha256_of(comparison.pairs), str(comparison.root), comparison.part, comparison.all_pairs)
-    facts = (key, *test)
-    entry = key_of((bitface.__version__, facts, comparison.fars, comparison.seed, comparison.engine))
+    """The figures of a model, and how many test images are copies of what it was made with.
+
+    Args:
+        named: what the model depends on, and the test (see `state_of`).
+    """
+    entry = key_of((bitface.__version__, named, comparison.fars, comparison.seed, comparison.engine))
 
     def compute() -> dict[str, Any]:
         content, result = evaluate_model(
