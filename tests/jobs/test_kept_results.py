@@ -1,5 +1,6 @@
 """What a suite and a comparison keep belongs to the files as they were: other files are computed anew."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -128,3 +129,12 @@ def test_weights_beside_a_network_are_part_of_it(candidates: Path) -> None:
     assert path.read_bytes() == content
     after = compared(candidates)
     assert after["w8a8"]["model"] != before["w8a8"]["model"]
+
+
+def test_a_row_says_what_its_steps_said(candidates: Path) -> None:
+    first = compared(candidates)["w8a8"]
+    result = json.loads((Path(first["model"]).parent / "result.json").read_text())
+    assert result["warnings"]
+    for row in (first, compared(candidates)["w8a8"]):  # made, and found made
+        for kind in ("notes", "warnings"):
+            assert row[kind][: len(result[kind])] == [f"quantize: {text}" for text in result[kind]]

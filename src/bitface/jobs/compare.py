@@ -28,8 +28,11 @@ from bitface.progress import Steps, silent
 from bitface.report.comparison import COSTS, comparison_page, cost
 from bitface.report.tables import comparison as table
 from bitface.results.comparison import CandidateRow, ComparisonRecord
+from bitface.results.documents import read_result
+from bitface.results.float_students import DistillationRecord, PruningRecord
 from bitface.results.folder import check_beside, check_foreign, finished, holds
 from bitface.results.locks import holding
+from bitface.results.quantization import QuantizationRecord
 from bitface.runtime import Model, open_model
 from bitface.runtime.machine import describe
 from bitface.runtime.relative_latency import relative_latency
@@ -114,11 +117,12 @@ def _row(
         return steps(f"{candidate.name}: {name}")
 
     try:
-        model, key = _made(comparison, candidate, out, named)
+        model, key, notes, warnings = _made(comparison, candidate, out, named)
         network = _opened(comparison, model, original).network
         figures = _evaluated(comparison, opened, model, (key, test), original, out, named)
         sizes = {"bytes": model.stat().st_size, **counted(network)}
-        return row.but(model=str(model), **sizes, **figures, latency=None)
+        notes, warnings = [*notes, *figures.pop("notes")], [*warnings, *figures.pop("warnings")]
+        return row.but(model=str(model), **sizes, **figures, notes=tuple(notes), warnings=tuple(warnings), latency=None)
     except (Interrupted, KeyboardInterrupt) as stop:
         where = f" ({str(stop).split(';')[0]})" if str(stop) else ""
         raise Interrupted(
@@ -133,8 +137,14 @@ def _row(
         return row.but(error=reason)
 
 
-def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps) -> tuple[Path, str]:
-    """A candidate's model, and its name by everything that it depends on."""
+def _made(
+    comparison: Comparison, candidate: Candidate, out: Path, steps: Steps
+) -> tuple[Path, str, list[str], list[str]]:
+    """A candidate's model, its name by everything that it depends on, and the notes and warnings of its steps, of those
+    that were carried out before, too.
+    """
+    notes: list[str] = []
+    warnings: list[str] = []
     model, own_file = candidate.file or comparison.model, candidate.file is not None
     # The weights of an ONNX file may lie in others beside it; what else an artifact holds is in the file alone.
     key = f"{sha256_of(model)} {_opened(comparison, model, not own_file).network.fingerprint()}"
@@ -147,7 +157,11 @@ def _made(comparison: Comparison, candidate: Candidate, out: Path, steps: Steps)
             _carry_out(replace(request, out=folder), steps)
         model = folder / ("model.bitface" if step == "quantize" else "model.onnx")
         check_beside(model)
-    return model, key
+        said = read_result(folder / "result.json")
+        assert isinstance(said, QuantizationRecord | PruningRecord | DistillationRecord)
+        notes += [f"{step}: {text}" for text in said.notes]
+        warnings += [f"{step}: {text}" for text in said.warnings]
+    return model, key, notes, warnings
 
 
 def _carry_out(request: Request, steps: Steps) -> None:

@@ -13,6 +13,7 @@ class CandidateRow(Section):
 
     Attributes:
         copies: test images that are copies of what it was made with; None: nobody knows.
+        notes, warnings: of its steps, each after the step's name, and of its evaluation.
     """
 
     name: str
