@@ -30,7 +30,8 @@ class SearchedPlan(Section):
     Attributes:
         limit: the budget that it was searched for; None: a uniform plan.
         milliseconds: of one image, where the budget is one of time.
-        cost: by which it was chosen; chosen_agreement: on the faces that chose, and before neighbours were measured.
+        cost: by which it was chosen.
+        chosen_agreement, unrefined_agreement: on the faces that chose, and before neighbours were measured.
         file: beside the result; None: a uniform plan has none.
         figures: of the front on the protocol that judges it.
     """

@@ -42,8 +42,10 @@ class _Stopwatch:
     def __init__(self, model: Path, experiment: SweptNetwork, probe: Probe, cache: MeasuredPlans) -> None:
         self.model, self.experiment, self.probe, self.cache = model, experiment, probe, cache
         self.sizes = weights_of(probe)
-        network = experiment.network
-        self.expected = Embedder(Model(model, "float", network), _ENGINE).embed(experiment.spare)
+        floating = Embedder(Model(model, "float", experiment.network), _ENGINE)
+        # Faces that choose plans, and faces that only judge the chosen ones.
+        self.sides = {"chosen_agreement": experiment.validation, "agreement": experiment.spare}
+        self.expected = {name: floating.embed(faces) for name, faces in self.sides.items()}
         self.rows: dict[Choice, dict[str, Any]] = {}
 
     def plan(self, choice: Choice) -> BitPlan:
@@ -60,35 +62,37 @@ class _Stopwatch:
         return BitPlan(LayerBits(8, 8), None, None, listed)
 
     def row(self, choice: Choice) -> dict[str, Any]:
-        """Milliseconds of one image, bytes and agreement of a plan, all measured."""
+        """Milliseconds of one image, bytes and both agreements of a plan, all measured."""
         if choice not in self.rows:
             bits = {name: _weight_bits(_WIDTHS[index]) for name, index in zip(self.sizes, choice, strict=True)}
-            what = f"timed and judged on {', '.join(describe().values())}"
+            what = f"timed, chosen and judged on {', '.join(describe().values())}"
             figures = self.cache.figures(what, list(bits.values()), lambda: self._measured(choice))
             self.rows[choice] = {
-                "milliseconds": figures["milliseconds"],
+                **figures,
                 "weight_bytes": sum(weight_bytes(self.sizes[name], width) for name, width in bits.items()),
                 "mean_bits": sum(self.sizes[n] * width for n, width in bits.items()) / sum(self.sizes.values()),
-                "agreement": figures["agreement"],
                 "bits": bits,
             }
         return self.rows[choice]
 
     def _measured(self, choice: Choice) -> Figures:
         student = quantize(self.experiment.network, self.experiment.learning, self.plan(choice))[0]
-        embeddings = Embedder(Model(self.model, "artifact", student), _ENGINE).embed(self.experiment.spare)
-        return {"milliseconds": self.time(student), "agreement": agreement(self.expected, embeddings).mean}
+        embedder = Embedder(Model(self.model, "artifact", student), _ENGINE)
+        agreements = {
+            name: agreement(self.expected[name], embedder.embed(faces)).mean for name, faces in self.sides.items()
+        }
+        return {"milliseconds": self.time(student), **agreements}
 
     def best(self, limit: float) -> Choice:
-        """Of the plans measured so far that keep a limit, the one that agrees best."""
+        """Of the plans measured so far that keep a limit, the one that agrees best on the faces that choose."""
         fitting = [choice for choice, row in self.rows.items() if row["milliseconds"] <= limit]
-        return max(fitting, key=lambda choice: self.rows[choice]["agreement"])
+        return max(fitting, key=lambda choice: self.rows[choice]["chosen_agreement"])
 
     def time(self, student: Network) -> float:
         """The median milliseconds of one image."""
         with pinned(1) as pin:
             run = start(_ENGINE, student, Settings(threads=1))
-            image = self.probe.inputs(self.experiment.spare[:1]).contiguous().numpy()
+            image = self.probe.inputs(self.experiment.validation[:1]).contiguous().numpy()
             return float(np.median(race({"plan": lambda: run(image)}, _ROUNDS, _SECONDS, prepare=pin)["plan"]))
 
 

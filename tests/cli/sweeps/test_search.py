@@ -174,6 +174,8 @@ def test_a_budget_of_time(net: Path, crops: Path, tmp_path: Path, bitface: Run) 
     assert best["agreement"] > 0.9999
     assert result["front"][0]["milliseconds"] == min(row["milliseconds"] for row in result["front"])
     assert all(row["milliseconds"] <= row["limit"] for row in result["front"])
+    chosen = [row["chosen_agreement"] for row in result["front"]]
+    assert chosen == sorted(chosen)
     for figures in kept:
         assert f"{figures['milliseconds']:.3g} ms" in " ".join(result["notes"]), "is not timed again"
     assert not state.exists()
