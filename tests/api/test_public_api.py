@@ -9,6 +9,9 @@ import pytest
 import torch
 
 import bitface as bf
+from bitface.api import students
+from bitface.quant import Calibration
+from bitface.quant.reconstruct import effort
 
 SIDE = 112
 
@@ -102,6 +105,23 @@ def test_faces_in_memory(network: bf.Network) -> None:
     wrong = bf.faces(images[:, :96])
     with pytest.raises(bf.BitfaceError, match="of 96x112, net reads images of 112x112"):
         bf.quantize(network, wrong)
+
+
+def test_the_seed_of_the_faces_is_that_of_what_learns(network: bf.Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(2).integers(0, 256, (20, SIDE, SIDE, 3), dtype=np.uint8)
+    seeds: list[int] = []
+
+    def seen(*given: object, **named: object) -> None:
+        calibration = next(one for one in given if isinstance(one, Calibration))
+        assert calibration.reconstruction
+        seeds.append(calibration.reconstruction.seed)
+        raise InterruptedError
+
+    monkeypatch.setattr(students, "learned", seen)
+    for seed in (0, 7):
+        with pytest.raises(InterruptedError), pytest.warns(bf.BitfaceWarning):
+            bf.quantize(network, bf.faces(images, seed=seed), "w4a4", Calibration(reconstruction=effort("max")))
+    assert seeds == [0, 7]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def quantize(
         faces: of `bf.faces`, or what that takes; 512 of them are used where it doesn't say how many (1,024 where units
             learn).
         bits: a word such as `w4a8`, a plan's file, or a plan.
-        calibration: how the numbers are found.
+        calibration: how the numbers are found; where units learn, the faces' seed is that of their draws.
 
     Warns of too few faces, and of a preprocessing that they contradict.
 
@@ -48,6 +48,7 @@ def quantize(
         BitfaceError, UsageError: the network, the faces or the bits can't be used.
     """
     faces = as_faces(faces)
+    calibration = calibration.seeded(faces.seed)
     plan = bits if isinstance(bits, BitPlan) else BitPlan.parse(bits)
     most = inputs.DEFAULT_RECONSTRUCTION if calibration.reconstruction else inputs.DEFAULT_CALIBRATION
     with shown() as steps:
