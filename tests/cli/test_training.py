@@ -207,6 +207,33 @@ def test_a_recipe_of_post_training_is_no_training(net: Path, crops: Path, tmp_pa
     ends_in_one_line(outcome, 2, "post-training", "bitface run")
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("--epochs", 3), ("--minutes", 7), ("--batch", 8), ("--labels", "folder"), ("--log", "jsonl"), ("--resume",)],
+)
+def test_a_recipe_of_post_training_takes_no_option_of_trainings(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, option: tuple[object, ...]
+) -> None:
+    recipe = tmp_path / "plain.yaml"
+    recipe.write_text("{bits: w4a8, post_training: true}")
+    outcome = bitface("run", recipe, net, "--images", crops, "--out", tmp_path / "out", *option)
+    ends_in_one_line(outcome, 2, f"plain trains nothing, so {option[0]} has no place in it")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("quantize", "--method", "qat"), ("distill", "--student", "mobilefacenet:0.25"), ("prune", "--ratio", 0.3)],
+)
+def test_a_training_has_one_length(
+    net: Path, crops: Path, tmp_path: Path, bitface: Run, command: tuple[object, ...]
+) -> None:
+    name, *options = command
+    lengths = ("--epochs", 3, "--minutes", 7, "--out", tmp_path / "out")
+    outcome = bitface(name, net, "--images", crops, *options, *lengths)
+    ends_in_one_line(outcome, 2, "--epochs and --minutes both say how long the training lasts")
+
+
 @pytest.mark.slow
 def test_what_a_recipe_says_and_the_command_does_not(net: Path, crops: Path, tmp_path: Path, bitface: Run) -> None:
     recipe, out = tmp_path / "mine.yaml", tmp_path / "out"

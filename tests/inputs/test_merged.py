@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,17 @@ def test_epochs_replace_minutes() -> None:
     assert recipe.minutes is None
     assert recipe.method
     assert recipe.method.training.epochs == 2
-    assert merged(RECIPE, replace(SAID, epochs=2, minutes=1)).minutes == 1
+    with pytest.raises(UsageError, match="epochs= and minutes= both say how long the training lasts"):
+        merged(RECIPE, replace(SAID, epochs=2, minutes=1))
+
+
+@pytest.mark.parametrize("said", [{"epochs": 2}, {"minutes": 1}, {"batch": 8}, {"source": FaceSource(labels="folder")}])
+def test_a_recipe_that_trains_nothing_takes_no_option_of_trainings(said: dict[str, Any]) -> None:
+    (name,) = said
+    plain = Recipe("plain", method=None)
+    merged(plain, replace(SAID, seed=3, device="cpu"))
+    with pytest.raises(UsageError, match=f"plain trains nothing, so {'labels' if name == 'source' else name}= has no"):
+        merged(plain, Options(**said))
 
 
 def test_nobody_says_it() -> None:

@@ -197,6 +197,16 @@ def test_a_checkpoint_of_other_bits_or_faces(tmp_path: Path, monkeypatch: pytest
         trained(method=Method(TRAINING, activations="pact"), checkpoint=path, resume=True)
 
 
+def test_a_checkpoint_of_other_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 15.0)
+    steps = trained(checkpoint=path, minutes=1, clock=Clock())[2].steps
+    assert trained(checkpoint=path, resume=True, minutes=1, clock=Clock())[2].steps == steps
+    for minutes in (2, None):
+        with pytest.raises(BitfaceError, match="other minutes"):
+            trained(checkpoint=path, resume=True, minutes=minutes, clock=Clock())
+
+
 def test_teacher_embeddings_are_computed_once(tmp_path: Path) -> None:
     images, calls = faces(10, 8), []
 

@@ -72,9 +72,10 @@ def distill(
 
     bitface distill net.onnx --student mobilefacenet:0.5 --images crops/ --minutes 60 --out half/
     """
-    from bitface.inputs.training import settings
+    from bitface.inputs.training import check_length, settings
     from bitface.jobs.distill import SCHOOLING, DistillRequest, distill_model
 
+    check_length(epochs, minutes)
     request = DistillRequest(
         model=teacher, student=student,
         source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,

@@ -72,12 +72,13 @@ def prune(
 
     bitface prune net.onnx --ratio 0.2 --images crops/ --out pruned/
     """
-    from bitface.inputs.training import settings
+    from bitface.inputs.training import check_length, settings
     from bitface.jobs.prune import RECOVERY, PruneRequest, prune_model
     from bitface.prune import Pruning
 
     values: dict[str, Any] = {"importance": importance, "scope": scope, "round_to": round_to}
     options = {key: value for key, value in values.items() if value is not None}
+    check_length(epochs, minutes)
     request = PruneRequest(
         model=model, source=source_of(images, image_list, max_images, labels, allow_skipped, workers), out=out,
          pruning=Pruning(ratio, **options, seed=seed),

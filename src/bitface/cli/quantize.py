@@ -208,6 +208,10 @@ def run(
         model, source, out, None, preprocess, size, seed, epochs, minutes, targets, embedding, device, batch
     )
     recipe = recipes.read(recipe_)
+    if isinstance(recipe, recipes.Recipe):
+        for name, value in {"resume": resume, "log": log}.items():
+            if value:
+                recipe.check_trains(name)
     if seeds is not None:
         if isinstance(recipe, recipes.Pretraining) or seed is not None or out is None:
             raise UsageError("--seeds is for quantizations, takes the place of --seed, and needs --out")

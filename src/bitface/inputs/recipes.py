@@ -16,6 +16,7 @@ from bitface.device import device_of
 from bitface.errors import UsageError, nearest, option
 from bitface.files import read_yaml
 from bitface.graph import ASSUMED
+from bitface.inputs.training import check_length
 from bitface.losses import LOSSES, build_sum, by_name
 from bitface.losses.softmax import Softmax
 from bitface.preprocess import Size
@@ -79,16 +80,21 @@ class Recipe:
             method = replace(method, training=training, calibration=replace(method.calibration, device=device))
         return replace(self, method=method, calibration=calibration)
 
+    def check_trains(self, name: str) -> None:
+        """Raises UsageError where an option of trainings, by its name, would have no effect."""
+        if self.method is None:
+            raise UsageError(f"{self.name} trains nothing, so {option(name)} has no place in it")
+
     def in_batches(self, batch: int) -> "Recipe":
         """The same with so many images in a step. Raises UsageError out of range, or where it takes no steps."""
-        if self.method is None:
-            raise UsageError(f"{self.name} trains nothing, so {option('batch')} has no place in it")
+        self.check_trains("batch")
+        assert self.method is not None
         return replace(self, method=replace(self.method, training=replace(self.method.training, batch=batch)))
 
     def for_epochs(self, epochs: float) -> "Recipe":
-        """The same with exactly this number of epochs. Raises UsageError out of range."""
-        if self.method is None:
-            return self
+        """The same with exactly this number of epochs. Raises UsageError out of range, or where it takes no steps."""
+        self.check_trains("epochs")
+        assert self.method is not None
         training = replace(self.method.training, epochs=epochs, min_steps=0)
         return replace(self, method=replace(self.method, training=training))
 
@@ -153,8 +159,10 @@ def merged(recipe: R, options: Options) -> R:
     Epochs are made exactly, whatever the recipe says of time.
 
     Raises:
-        UsageError: epochs out of range, or an option that has no place in a training from scratch.
+        UsageError: epochs out of range, or with minutes, or an option that has no place in a training from scratch, or
+            in a recipe that trains nothing.
     """
+    check_length(options.epochs, options.minutes)
     names = {item.name for item in fields(recipe)}
     settings = {key: value for key, value in vars(options).items() if value is not None}
     if isinstance(recipe, Pretraining):
@@ -162,8 +170,12 @@ def merged(recipe: R, options: Options) -> R:
         if unfit or "model" in settings:
             word = unfit[0] if unfit else "a model"
             raise UsageError(f"{recipe.name} trains a teacher from scratch, so {word} has no place in it")
-    elif options.epochs:
-        recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
+    else:
+        for name, value in {"minutes": options.minutes, "labels": options.source.labels}.items():
+            if value is not None:
+                recipe.check_trains(name)
+        if options.epochs:
+            recipe = replace(recipe.for_epochs(options.epochs), minutes=None)
     if options.batch is not None:
         recipe = recipe.in_batches(options.batch)
     if options.seed is not None:
@@ -253,6 +265,10 @@ def _stages(value: Any) -> Any:
     return value
 
 
+# Keys of `RecipeFile` that nothing but a training reads.
+_OF_TRAININGS = ("training", "weights", "activations", "minutes", "labels")
+
+
 class RecipeFile(RecipeFaces):
     """A quantization: bits, quantizers, losses and settings that belong together."""
 
@@ -268,7 +284,15 @@ class RecipeFile(RecipeFaces):
     targets: Words = ()
 
     def recipe(self, name: str) -> Recipe:
-        """The recipe. Raises UsageError for unknown losses, options of theirs, quantizers or observers."""
+        """The recipe.
+
+        Raises:
+            UsageError: unknown losses, options of theirs, quantizers or observers; or a key of trainings where there is
+                none.
+        """
+        for key in _OF_TRAININGS if self.post_training else ():
+            if key in self.model_fields_set:
+                raise UsageError(f"'{key}' of the recipe is for a training, which 'post_training: true' leaves out")
         calibration = self.calibration.calibration()
         # Unknown losses and options show here, not after the faces have been read.
         build_sum(self.training.loss, 8, 2)

@@ -53,6 +53,14 @@ def needs_labels(training: Training) -> bool:
     return build_sum(training.loss, 8, 2).needs_labels
 
 
+def check_length(epochs: float | None, minutes: float | None) -> None:
+    """Raises UsageError where a training is to last so many epochs, and so many minutes, too: one would be ignored."""
+    if epochs is not None and minutes is not None:
+        raise UsageError(
+            f"{option('epochs')} and {option('minutes')} both say how long the training lasts: give one of them"
+        )
+
+
 def settings(
     base: Training,
     loss: str | None = None,

@@ -12,7 +12,7 @@ from bitface.errors import UsageError
 from bitface.files import sha256_of
 from bitface.inputs import recipes
 from bitface.inputs.comparisons import Comparison, DistillStep, Learning, PruneStep, QuantizeStep, step_of, values_of
-from bitface.inputs.training import settings
+from bitface.inputs.training import check_length, settings
 from bitface.jobs.distill import SCHOOLING, DistillRequest
 from bitface.jobs.float_student import FloatStudentRequest
 from bitface.jobs.prune import RECOVERY, PruneRequest
@@ -111,6 +111,7 @@ def _facts_of(images: Sequence[Path]) -> list[object]:
 
 def _trained(base: Training, step: Learning, seed: int) -> Training:
     """The training of a step: a base, what `training` changes of it, and the short options."""
+    check_length(step.epochs, step.minutes)
     changes, loss = dict(step.training), step.loss
     if isinstance(loss, dict):
         changes["loss"], loss = loss, None

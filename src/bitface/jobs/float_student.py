@@ -143,6 +143,7 @@ def learn(
     loss = loss_of(training, size, network.embedding_size, ready.learning.classes)
     identity = {
         "network": network.fingerprint(), **about, "settings": repr(training), "faces": digest(ready.learning),
+        "minutes": repr(request.minutes),
     }  # fmt: skip
     watch = Watch(embedding=steps("embedding with the teacher"), training=training_line(steps))
     history = distil(

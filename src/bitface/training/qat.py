@@ -84,6 +84,7 @@ def train(
         "plan": repr(plan),
         "settings": repr(method),
         "faces": digest(faces),
+        "minutes": repr(session.minutes),
     }
     assert network.preprocess is not None
     history = distil(
