@@ -18,9 +18,11 @@ import torch
 from bitface.errors import BitfaceError, UsageError
 from bitface.graph import Network
 from bitface.losses import build_sum
-from bitface.quant import BitPlan, Calibration
+from bitface.quant import BitPlan, Calibration, learn
 from bitface.quant.post_training import calibrated
+from bitface.quant.quantizers import QUANTIZERS
 from bitface.quant.reconstruct import Reconstruction
+from bitface.quant.student import Student
 from bitface.runtime import Embedder, Model
 from bitface.store import Store
 from bitface.training import History, Method, Session, Teacher, Training, TrainingFaces, loop, qat, train
@@ -195,6 +197,34 @@ def test_a_checkpoint_of_other_bits_or_faces(tmp_path: Path, monkeypatch: pytest
         trained("w8a8", checkpoint=path, resume=True)
     with pytest.raises(BitfaceError, match="other settings"):
         trained(method=Method(TRAINING, activations="pact"), checkpoint=path, resume=True)
+
+
+@pytest.mark.parametrize("method", [name for name in QUANTIZERS if name != "dorefa"])
+def test_frozen_ranges_stay(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranges: list[list[float]] = []
+    weights = "dorefa" if method == "pact" else method
+    settle, plain = learn.settle, learn.make_learnable
+
+    def seen(student: Student) -> None:
+        quantizers = [*student.activation_quantizers.values()]
+        quantizers += [layer.weight_quantizer for layer in student.quantized_layers().values() if weights == method]
+        numbers = [torch.cat([one.scale, one.zero_point.float()]).tolist() for one in quantizers]
+        ranges.append([number for row in numbers for number in row])
+
+    def made(student: Student, *methods: str) -> None:
+        plain(student, *methods)
+        seen(student)
+
+    def settled(student: Student) -> None:
+        seen(student)
+        settle(student)
+
+    monkeypatch.setattr(learn, "make_learnable", made)
+    monkeypatch.setattr(learn, "settle", settled)
+    for frozen in (True, False):
+        trained(method=Method(replace(TRAINING, freeze_ranges=frozen), weights, method))
+    assert ranges[0] == pytest.approx(ranges[1], rel=1e-6)
+    assert ranges[2] != pytest.approx(ranges[3], rel=1e-3), "otherwise they move"
 
 
 def test_a_checkpoint_of_other_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,15 @@ from bitface.training.settings import Training
 
 
 def optimizer_of(model: nn.Module, loss: Loss, training: Training) -> torch.optim.Optimizer:
-    """Three groups: weights, everything one-dimensional (never decayed), and the quantizers' own numbers."""
-    quantizer_parameters = {
-        id(p) for m in model.modules() if isinstance(m, Quantizer) for p in m.parameters(recurse=False)
-    }
+    """Three groups: weights, everything one-dimensional (never decayed), and the quantizers' own numbers.
+
+    Ranges that the training leaves alone are frozen here, those that learn and those that are watched.
+    """
+    quantizers = [module for module in model.modules() if isinstance(module, Quantizer)]
+    quantizer_parameters = {id(p) for quantizer in quantizers for p in quantizer.parameters(recurse=False)}
     if training.freeze_ranges:
+        for quantizer in quantizers:
+            quantizer.frozen = True
         for parameter in model.parameters():
             if id(parameter) in quantizer_parameters:
                 parameter.requires_grad_(False)

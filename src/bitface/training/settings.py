@@ -44,7 +44,7 @@ class Training:
         average: weights averaged over steps with this decay (0: not), used from evaluation on.
         precision: f32, tf32 (of NVIDIA's GPUs), bf16, or auto: bf16 where that is faster (on a CPU by a trial, on a GPU
             from Ampere on). A live teacher computes in it too.
-        freeze_ranges: the ranges that calibration found stay as they are.
+        freeze_ranges: the ranges that calibration found stay as they are, of every quantizer.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`, see `device.device_of`.
         accumulate: parts in which a rank computes its images, for batches that don't fit into memory at once; see
             `whole_batch`. BatchNorms that learn take the statistics of a part.

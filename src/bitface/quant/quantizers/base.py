@@ -29,6 +29,7 @@ class Quantizer(nn.Module):
         weights: it quantizes a layer's weights, not an activation.
         activations_only: it can't quantize weights.
         one_bit: it can train weights of 1 bit.
+        frozen: the range stays as it is, whatever passes through.
         scale, zero_point: float32 and whole numbers, `[channels]`: what is exported.
     """
 
@@ -36,6 +37,7 @@ class Quantizer(nn.Module):
     zero_point: Tensor
     activations_only = False
     one_bit = False
+    frozen = False
     # See `kernels.Grid`.
     inner = 1.0
     sharpness = 0.0

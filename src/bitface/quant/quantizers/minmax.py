@@ -25,6 +25,8 @@ class MinMaxQuantizer(Quantizer):
     Departures: ranges of activations begin as calibration found them (QuantFace: empty), and numbers outside a fixed
     range have no gradient (QuantFace passes it on). Inside, so too while extremes are watched, it goes straight on.
 
+    Frozen, both stay as they are.
+
     Attributes:
         watched: passes watched so far.
     """
@@ -55,7 +57,9 @@ class MinMaxQuantizer(Quantizer):
     def quantize(self, x: Tensor, slope: Tensor | None = None, cap: float = float("inf")) -> Tensor:
         watching = self.watching()
         with torch.no_grad():
-            if self.weights or self.channels > 1:
+            if self.frozen:
+                pass
+            elif self.weights or self.channels > 1:
                 rows = x.reshape(self.channels, -1)
                 self._adopt(rows.amin(1), rows.amax(1))
             elif watching:
