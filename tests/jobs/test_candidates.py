@@ -63,3 +63,14 @@ def test_any_protocol_is_a_test(tmp_path: Path) -> None:
     (tmp_path / "candidates.yaml").write_text(text)
     comparison = read_comparison(tmp_path / "candidates.yaml")
     assert comparison.opened().protocol.paths == ("a/0.png", "a/1.png", "b/0.png", "b/1.png")
+
+
+def test_parts_of_a_batch_are_part_of_a_step_whose_batchnorms_learn() -> None:
+    made = Comparison(Path("net.onnx"), FaceSource([Path("synthetic:8")]), Path("p.txt"), ())
+    names = {}
+    for step, options in (("distill", {"student": "mobilefacenet:0.25"}), ("prune", {"ratio": 0.3})):
+        for parts in (1, 2):
+            asked = {**options, "training": {"accumulate": parts}}
+            names[step, parts] = step_key(request_for(made, step, asked, made.model, Path(), True), "net")
+    assert names["distill", 1] != names["distill", 2]
+    assert names["prune", 1] == names["prune", 2]

@@ -227,6 +227,17 @@ def test_frozen_ranges_stay(method: str, monkeypatch: pytest.MonkeyPatch) -> Non
     assert ranges[2] != pytest.approx(ranges[3], rel=1e-3), "otherwise they move"
 
 
+def test_parts_of_a_batch_are_no_batches_to_watch() -> None:
+    parts = replace(TRAINING, accumulate=4)
+    for activations in ("minmax", "ema", "percentile"):
+        with pytest.raises(UsageError, match=f"'accumulate' is 4, and the ranges of '{activations}' follow whole"):
+            Method(parts, activations=activations)
+    whole = Method(replace(TRAINING, freeze_ranges=True), "minmax", "minmax")
+    divided = replace(whole, training=replace(whole.training, accumulate=4))
+    figures = [[row["agreement"] for row in trained(method=one)[2].rows] for one in (whole, divided)]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-3)
+
+
 def test_a_checkpoint_of_other_minutes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.safetensors"
     monkeypatch.setattr(loop._Run, "_seconds_per_step", lambda self: 15.0)

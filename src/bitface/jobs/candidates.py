@@ -74,7 +74,9 @@ def step_key(request: Request, before: str) -> str:
     source = request.source
     paths = [Path(path) for path in (source.image_list, source.labels) if path]
     lists = [sha256_of(path) for path in paths if path.is_file()]
-    facts = (bitface.__version__, plain, lists, _facts_of(source.images))
+    # Alike whatever the parts of a batch, unless BatchNorms learn.
+    parts = request.training.accumulate if isinstance(request, DistillRequest) else 1
+    facts = (bitface.__version__, plain, lists, parts, _facts_of(source.images))
     return key_of(facts)[:16]
 
 

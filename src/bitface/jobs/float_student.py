@@ -144,6 +144,8 @@ def learn(
     identity = {
         "network": network.fingerprint(), **about, "settings": repr(training), "faces": digest(ready.learning),
         "minutes": repr(request.minutes),
+        # BatchNorms take the statistics of a part, and each part draws its own dropout.
+        **({"accumulate": str(training.accumulate)} if train_statistics else {}),
     }  # fmt: skip
     watch = Watch(embedding=steps("embedding with the teacher"), training=training_line(steps))
     history = distil(

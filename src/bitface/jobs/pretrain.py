@@ -122,6 +122,7 @@ def _trained(request: PretrainRequest, checkpoints: list[Path], steps: Steps) ->
             "stage": str(number),
             "settings": repr(request.stages[:number]),
             "faces": digest(faces),
+            "accumulate": str([stage.accumulate for stage in request.stages[:number]]),  # of BatchNorms' statistics
         }
         name = f"stage {number} of {len(request.stages)}: {', '.join(by_name(training.loss))}"
         with tracked(request.log, request.out, training.to_json()) as listener:

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from bitface.errors import UsageError
 from bitface.graph import Network, passes
 from bitface.losses import build_sum
 from bitface.quant import BitPlan, Calibration, learn
 from bitface.quant.fused import fused
 from bitface.quant.plan import PlannedLayer
 from bitface.quant.post_training import calibrated, finished, placed
+from bitface.quant.quantizers import QUANTIZERS
 from bitface.training.distil import Learner, Session, Teacher, distil, left
 from bitface.training.faces import TrainingFaces, digest
 from bitface.training.settings import Training
@@ -34,6 +36,15 @@ class Method:
     weights: str = "lsq"
     activations: str = "lsq"
     calibration: Calibration = field(default_factory=Calibration)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where ranges of activations follow whole batches, and no quantizer would see one."""
+        training = self.training
+        if training.accumulate > 1 and not training.freeze_ranges and QUANTIZERS[self.activations].watches:
+            raise UsageError(
+                f"'accumulate' is {training.accumulate}, and the ranges of '{self.activations}' follow whole batches: "
+                "set it to 1 with a smaller 'batch', take activations that learn (lsq, pact), or 'freeze_ranges: true'"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -47,7 +47,7 @@ class Training:
         freeze_ranges: the ranges that calibration found stay as they are, of every quantizer.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`, see `device.device_of`.
         accumulate: parts in which a rank computes its images, for batches that don't fit into memory at once; see
-            `whole_batch`. BatchNorms that learn take the statistics of a part.
+            `whole_batch`. BatchNorms that learn take the statistics of a part; ranges that are watched are refused.
     """
 
     loss: Losses = field(default_factory=lambda: {"feature": 1.0})

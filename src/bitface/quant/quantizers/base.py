@@ -29,6 +29,7 @@ class Quantizer(nn.Module):
         weights: it quantizes a layer's weights, not an activation.
         activations_only: it can't quantize weights.
         one_bit: it can train weights of 1 bit.
+        watches: an activation's range follows the batches that pass through; a part of one would count as a whole.
         frozen: the range stays as it is, whatever passes through.
         scale, zero_point: float32 and whole numbers, `[channels]`: what is exported.
     """
@@ -37,6 +38,7 @@ class Quantizer(nn.Module):
     zero_point: Tensor
     activations_only = False
     one_bit = False
+    watches = False
     frozen = False
     # See `kernels.Grid`.
     inner = 1.0

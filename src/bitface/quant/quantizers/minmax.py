@@ -31,6 +31,7 @@ class MinMaxQuantizer(Quantizer):
         watched: passes watched so far.
     """
 
+    watches = True
     steps = 300
 
     scale: Tensor
