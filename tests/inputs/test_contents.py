@@ -66,21 +66,27 @@ class Of:
 
 
 class Said:
-    def __init__(self, what: object) -> None:
-        self.what = what
-
-    def __repr__(self) -> str:
-        return "as little as can be"
+    """Nobody knows what it says."""
 
 
 def test_whatever_a_protocol_holds() -> None:
     long = np.arange(5000)
     other = long.copy()
     other[2500] = 0  # `repr` shows the ends alone
-    said = ["a", "b", ("a", "b"), ["a", "b"], ["ab"], ["a", "b", "c"], {"a": 1}, long, other, long.astype(float)]
-    said += [np.array(["a"]), np.array(["b"]), Said(1), Said(2), None, 1, True]
+    said: list[Any] = [
+        "a",
+        "b",
+        ("a", "b"),
+        ["a", "b"],
+        ["ab"],
+        ["a", "b", "c"],
+        {"a": 1},
+        long,
+        other,
+        long.astype(float),
+    ]
+    said += [np.array(["a"]), np.array(["b"]), None, 1, True]
     names = {state_of(Opened(Of(one), [])) for one in said}  # type: ignore[arg-type]
     assert len(names) == len(said) - 1  # a tuple says what a list does
-    assert state_of(Opened(Of(Said(1)), [])) in names  # type: ignore[arg-type]
-    unknown = Opened(Of(lambda: None), [])  # type: ignore[arg-type]
+    unknown = Opened(Of(Said()), [])  # type: ignore[arg-type]
     assert state_of(unknown) != state_of(replace(unknown))

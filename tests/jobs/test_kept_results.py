@@ -113,7 +113,7 @@ def test_a_comparison_of_other_files(candidates: Path) -> None:
 
 
 def test_weights_beside_a_network_are_part_of_it(candidates: Path) -> None:
-    options = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
+    options: dict[str, Any] = {"save_as_external_data": True, "location": "net.data", "size_threshold": 0}
     path = candidates / "net.onnx"
     model = onnx.load(path)
     onnx.save(model, path, **options)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bitface.quant import BitPlan
+from bitface.evaluation import agreement
+from bitface.quant import BitPlan, quantize
 from bitface.runtime import Embedder, Model
 from bitface.search import by_time
 from bitface.search.measured_plans import MeasuredPlans
@@ -45,9 +46,9 @@ def test_some_faces_choose_and_others_judge(tmp_path: Path, monkeypatch: pytest.
     assert row["chosen_agreement"] != row["agreement"]
     expected, found = (
         plain(Embedder(Model(Path("net"), "artifact", one), by_time._ENGINE), judging)
-        for one in (net, by_time.quantize(net, learning, BitPlan.parse("w8a8"))[0])
+        for one in (net, quantize(net, learning, BitPlan.parse("w8a8"))[0])
     )
-    assert row["agreement"] == pytest.approx(by_time.agreement(expected, found).mean, abs=1e-6)
+    assert row["agreement"] == pytest.approx(agreement(expected, found).mean, abs=1e-6)
     better = {"milliseconds": 1.0, "chosen_agreement": 0.9, "agreement": 0.1}
     luckier = {"milliseconds": 1.0, "chosen_agreement": 0.8, "agreement": 0.99}
     watch.rows = {(0,): better, (1,): luckier}

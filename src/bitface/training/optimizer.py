@@ -21,7 +21,7 @@ def optimizer_of(model: nn.Module, loss: Loss, training: Training) -> torch.opti
     quantizer_parameters = {id(p) for quantizer in quantizers for p in quantizer.parameters(recurse=False)}
     if training.freeze_ranges:
         for quantizer in quantizers:
-            quantizer.frozen = True
+            quantizer.fixed_range = True
         for parameter in model.parameters():
             if id(parameter) in quantizer_parameters:
                 parameter.requires_grad_(False)

@@ -30,7 +30,7 @@ class Quantizer(nn.Module):
         activations_only: it can't quantize weights.
         one_bit: it can train weights of 1 bit.
         watches: an activation's range follows the batches that pass through; a part of one would count as a whole.
-        frozen: the range stays as it is, whatever passes through.
+        fixed_range: the range stays as it is, whatever passes through.
         scale, zero_point: float32 and whole numbers, `[channels]`: what is exported.
     """
 
@@ -39,7 +39,7 @@ class Quantizer(nn.Module):
     activations_only = False
     one_bit = False
     watches = False
-    frozen = False
+    fixed_range = False
     # See `kernels.Grid`.
     inner = 1.0
     sharpness = 0.0

@@ -58,7 +58,7 @@ class MinMaxQuantizer(Quantizer):
     def quantize(self, x: Tensor, slope: Tensor | None = None, cap: float = float("inf")) -> Tensor:
         watching = self.watching()
         with torch.no_grad():
-            if self.frozen:
+            if self.fixed_range:
                 pass
             elif self.weights or self.channels > 1:
                 rows = x.reshape(self.channels, -1)
