@@ -21,6 +21,7 @@ from bitface.errors import BitfaceError
 from bitface.inputs.embeddings import embed as embed_images
 from bitface.jobs import QuantizeRequest, calibrate, demo, quantize_model
 from bitface.jobs.calibrate import CalibrateRequest, calibrate_model
+from bitface.results import locks
 from bitface.results.locks import holding, locked
 
 from .conftest import Run
@@ -203,7 +204,7 @@ def test_calibrate_writes_over_what_it_read_and_nothing_else(
 
 
 def test_calibrate_waits_for_no_long_command(crops: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrate, "_PATIENCE", 0.1)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.1)
     before = content(made)
     with holding(made, "quantize"), pytest.raises(BitfaceError, match="bitface quantize"):
         calibrate_model(CalibrateRequest(made / "model.bitface", source=FaceSource([crops]), fars=(0.1,)))

@@ -55,7 +55,7 @@ def test_another_networks_times_arent_a_models_own(bitface: Run, run: Path, tmp_
     fingerprint = artifact.read(run / "model.bitface").network.fingerprint()
     for measured, expected in ((fingerprint, 2.0), ("0" * 64, None)):
         content = bench()
-        content["rows"][1]["fingerprint"] = measured
+        content["fingerprints"] = {"model.bitface": measured}
         outcome = bitface("report", run, written(tmp_path / "bench.json", content), "--out", tmp_path / "page.html")
         assert outcome[0] == 0, outcome
         (model,) = json.loads((tmp_path / "page.json").read_text())["models"]

@@ -82,7 +82,7 @@ def _latency(documents: Documents, models: Sequence[ReportedModel], remarks: Rem
     for one in benches:
         for row in one.result.rows:
             label = labels.get((one.path.parent / row.model).resolve(), row.model)
-            rows.append({**asdict(row), "model": label})
+            rows.append({**asdict(row), "model": label, "fingerprint": one.result.fingerprints.get(row.model)})
         remarks.take([*one.result.warnings, *slower_in_integers(one.result.rows)], one.result.notes)
     if len(benches) > 1:
         remarks.warn(f"times of {len(benches)} runs of bench: only ratios inside one run mean much")

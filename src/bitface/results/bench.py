@@ -8,7 +8,9 @@ from bitface.runtime.bench import Row
 
 
 class BenchRecord(StoredResult):
-    """Times of models on engines; `machine` in a line, `versions` in detail."""
+    """Times of models on engines; `machine` in a line, `versions` in detail, `fingerprints` of integer networks by the
+    rows' names.
+    """
 
     kind: Literal["bench"] = "bench"
     schema_version: Literal[1] = Field(1, alias="schema")
@@ -17,3 +19,4 @@ class BenchRecord(StoredResult):
     notes: Texts = ()
     rows: tuple[Row, ...]
     warnings: Texts = ()
+    fingerprints: dict[str, str] = Field(default_factory=dict)

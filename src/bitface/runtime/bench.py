@@ -55,7 +55,6 @@ class Row:
             there is no baseline.
         ratio_interval: 95 % of the ratio (bootstrap over rounds).
         ratios: the ratio to the same network in `f32` and, where measured, in `bf16`.
-        fingerprint: of an integer network (see `Network.fingerprint`), whose file's name says little.
     """
 
     model: str
@@ -73,24 +72,33 @@ class Row:
     ratio_interval: Interval | None = None
     ratios: dict[str, float | None] = field(default_factory=dict)
     note: str | None = None
-    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
 class BenchResult:
+    """What a bench found.
+
+    Attributes:
+        fingerprints: of the integer networks (see `Network.fingerprint`), by what rows call them.
+    """
+
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
     machine: dict[str, str]
+    fingerprints: dict[str, str]
 
     def to_json(self) -> dict[str, Any]:
-        """`machine` in a line, `versions` in detail (`machine.describe`), `notes`, and `rows`."""
+        """`machine` in a line, `versions` in detail (`machine.describe`), `notes`, `rows`, and `fingerprints`."""
         facts = self.machine
         line = f"{facts['cpu']}, {facts['cores']} cores, {facts['system']}"
         for name in dict.fromkeys(row.engine for row in self.rows):
             if package := TARGETS[name].package:
                 line += f", {TARGETS[name].title} {facts[package]}"
         rows = [asdict(row) for row in self.rows]
-        return {"machine": line, "versions": facts, "notes": list(self.notes), "rows": rows}
+        return {
+            "machine": line, "versions": facts, "notes": list(self.notes), "rows": rows,
+            "fingerprints": self.fingerprints,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +154,8 @@ def bench(
         where = f"cores {', '.join(map(str, cores))}" if cores else "no cores: this system can't, or has too few"
         notes.append(f"batch {batch}, {count} thread{'s' * (count > 1)}: pinned to {where}")
         rows += compare(times, batch, count, rounds)
-    return BenchResult(tuple(rows), tuple(notes), describe({row.engine for row in rows}))
+    fingerprints = {one.label: one.model.fingerprint for one in contenders if one.model.integer}
+    return BenchResult(tuple(rows), tuple(notes), describe({row.engine for row in rows}), fingerprints)
 
 
 def _started(
@@ -216,7 +225,6 @@ def compare(times: Mapping[_Contender, Sequence[float]], batch: int, threads: in
         row = Row(
             contender.label, contender.engine, contender.precision, batch, threads, len(values),
             median, high - low, late, batch * 1e3 / median,
-            fingerprint=contender.model.fingerprint if contender.model.integer else None,
         )  # fmt: skip
         for base in times:
             same = (base.family, base.engine) == (contender.family, contender.engine)

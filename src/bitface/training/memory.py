@@ -63,7 +63,7 @@ def too_large(device: torch.device, batch: int, parts: int, fits: int) -> str:
     several = math.ceil(batch / ranks.count() / fits)
     return (
         f"{device} is out of memory with {own} images at a time, {fits} would fit: set {setting('batch')} to "
-        f"{fits * ranks.count()}, or a recipe's 'accumulate' to {several}, which gives the same result in more time"
+        f"{fits * ranks.count()}, or a recipe's 'accumulate' to {several}, which takes more time"
     )
 
 
