@@ -48,7 +48,7 @@ def compare(
     write_json(json, content)
     output.print((out / "comparison.md").read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     output.print(str(out / "comparison.html"), markup=False, soft_wrap=True)
-    remarks(content["notes"], [f"{row['name']}: {text}" for row in content["rows"] for text in row["warnings"]])
+    remarks(content["notes"], [f"{row['name']}: {text}" for row in content["rows"] for text in row.get("warnings", ())])
     failed = [row["name"] for row in content["rows"] if row["error"]]
     if failed:
         raise BitfaceError(
