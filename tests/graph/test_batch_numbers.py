@@ -8,13 +8,14 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from bitface.errors import BitfaceError
 from bitface.graph import from_onnx
 from bitface.graph.torch_reader import from_module
 from support.onnx_models import IMAGE, Model, refused, relative_difference, run_onnx
+from support.operator_modules import Called
 
 Save = Callable[[onnx.ModelProto], Path]
 
@@ -103,15 +104,6 @@ def test_what_exporters_compute_of_a_shape_stays(fixed: int | None, save: Save) 
     with torch.no_grad():
         result = from_onnx(save(model))[0](torch.from_numpy(images))
     assert relative_difference(result, run_onnx(model, images)) <= 1e-5
-
-
-class Called(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 @pytest.mark.parametrize(

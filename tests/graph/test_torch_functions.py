@@ -12,6 +12,7 @@ from bitface.errors import BitfaceError
 from bitface.graph import to_onnx
 from bitface.graph.torch_reader import from_module
 from support.onnx_models import run_onnx
+from support.operator_modules import Called
 
 ORDER = torch.tensor([2, 0, 1])
 FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -83,15 +84,6 @@ MODULES: list[nn.Module] = [
     nn.Upsample(scale_factor=1.6, mode="bilinear", recompute_scale_factor=True),
     *(nn.ReflectionPad2d(2), nn.ReplicationPad2d((1, 0, 2, 3)), nn.ZeroPad2d(1)),
 ]
-
-
-class Called(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 @pytest.mark.parametrize("function", [*FUNCTIONS.values(), *MODULES], ids=[*FUNCTIONS, *map(str, MODULES)])

@@ -10,10 +10,11 @@ from torch.fx import GraphModule, Node
 from bitface import backbones
 from bitface.errors import UsageError
 from bitface.graph import from_module, ops, passes
+from bitface.graph.builder import Builder
 from bitface.graph.integer import INTEGER_LAYERS
 from bitface.quant import BitPlan, LayerBits, quantize
 from bitface.quant.quantizers import UniformQuantizer
-from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student, build
+from bitface.quant.student import QuantizedConv2d, QuantizedLinear, Student, build, never_negative
 from support.quantized import Mixed, PreActivation, faces, network
 
 READERS = (QuantizedConv2d, QuantizedLinear, ops.Add, ops.Mul)
@@ -246,3 +247,12 @@ def test_a_w4a4_network_reads_16_levels_everywhere_but_at_its_ends(activation: s
     for name, module in integer.graph.named_modules():
         if isinstance(module, INTEGER_LAYERS):
             assert module.weight.unique().numel() <= (255 if name in ends else 16), name
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_the_sign_of_thousands_of_operators_in_a_row(rectified: bool) -> None:
+    builder = Builder((3, 4, 4))
+    last = builder.add("first", nn.ReLU() if rectified else nn.Tanh(), builder.input)
+    for number in range(2000):
+        last = builder.add(f"pool{number}", nn.MaxPool2d(1), last)
+    assert never_negative(builder.finish(last), last) == rectified

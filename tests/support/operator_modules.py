@@ -1,9 +1,10 @@
 """Modules of every operator of the vocabulary, in graphs of one operator on an image batch `[N, 4, 6, 6]`."""
 
 import copy
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from bitface.graph import ops
@@ -104,6 +105,17 @@ EXAMPLES: dict[str, list[nn.Module]] = {
         IntegerLinear(6, 3, LayerIntegers(bits=2, input_scale=0.2, asymmetric=True)),
     ],
 }
+
+
+class Called(nn.Module):
+    """A function of the image as a module."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 def graph_of(*modules: nn.Module, image: tuple[int, ...] = SHAPE) -> GraphModule:

@@ -194,28 +194,28 @@ def _is_image(node: Node) -> bool:
     return len(shape_of(node)) == 4
 
 
-def never_negative(graph: GraphModule, node: Node, known: dict[Node, bool] | None = None) -> bool:
+def never_negative(graph: GraphModule, node: Node) -> bool:
     """Whether a tensor is the output of something that gives no value below 0, or keeps the sign of such ones; of what
     a maximum reads, one is enough.
-
-    Args:
-        known: what was found of other tensors, so that none is looked at twice.
     """
-    known = {} if known is None else known
-    if node not in known:
-        known[node] = _never_negative(graph, node, known)
+    known: dict[Node, bool] = {}  # so that no tensor is looked at twice
+    waiting = [node]  # not by calls within calls, as a file may have thousands of operators in a row
+    while waiting:
+        one = waiting[-1]
+        module = passes.module_of(graph, one)
+        traits = ops.traits_of(module)
+        if one.op == "get_attr":
+            known[one] = bool((graph.get_buffer(str(one.target)) >= 0).all())
+        elif not (isinstance(module, Quantizer) or traits.keeps_sign):
+            known[one] = traits.never_negative
+        elif unknown := [source for source in one.all_input_nodes if source not in known]:
+            waiting += unknown
+            continue
+        else:
+            enough = any if isinstance(module, Max) else all
+            known[one] = enough(known[source] for source in one.all_input_nodes)
+        waiting.pop()
     return known[node]
-
-
-def _never_negative(graph: GraphModule, node: Node, known: dict[Node, bool]) -> bool:
-    if node.op == "get_attr":
-        return bool((graph.get_buffer(str(node.target)) >= 0).all())
-    module = passes.module_of(graph, node)
-    traits = ops.traits_of(module)
-    if isinstance(module, Quantizer) or traits.keeps_sign:
-        enough = any if isinstance(module, Max) else all
-        return enough(never_negative(graph, source, known) for source in node.all_input_nodes)
-    return traits.never_negative
 
 
 def _place(student: Student, tensor: Node, readers: dict[int, list[Node]], positive: bool) -> None:
